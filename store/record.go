@@ -1,0 +1,232 @@
+package store
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// An ID names a session. It is no secret. IDs are UUIDs of version 7 (RFC 9562), whose order
+// is the order of creation.
+type ID [16]byte
+
+// String returns the UUID in its usual form, in lower case.
+func (id ID) String() string {
+	b, _ := id.AppendText(make([]byte, 0, 36))
+	return string(b)
+}
+
+// AppendText appends the UUID to b.
+func (id ID) AppendText(b []byte) ([]byte, error) {
+	for i, c := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			b = append(b, '-')
+		}
+		b = append(b, hexDigits[c>>4], hexDigits[c&15])
+	}
+	return b, nil
+}
+
+const hexDigits = "0123456789abcdef"
+
+// MarshalText returns the UUID in its usual form; the zero ID is empty.
+func (id ID) MarshalText() ([]byte, error) {
+	if id.IsZero() {
+		return []byte{}, nil
+	}
+	return id.AppendText(nil)
+}
+
+// UnmarshalText is the reverse of MarshalText.
+func (id *ID) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*id = ID{}
+		return nil
+	}
+	*id, err = ParseID(string(b))
+	return err
+}
+
+// IsZero reports whether id names no session.
+func (id ID) IsZero() bool { return id == ID{} }
+
+// Compare orders IDs by their bytes, which is by creation.
+func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
+
+// ParseID reads the 36-character form of a UUID, in either case. Any UUID is accepted, of whatever version.
+func ParseID(s string) (ID, error) {
+	var id ID
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return ID{}, errBadID
+	}
+	compact := s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
+	if _, err := hex.Decode(id[:], []byte(compact)); err != nil {
+		return ID{}, errBadID
+	}
+	return id, nil
+}
+
+var errBadID = errors.New("store: a session ID is a UUID of 36 characters")
+
+// A Hash is a SHA-256.
+type Hash [32]byte
+
+// Print returns the hash's fingerprint.
+func (h Hash) Print() Fingerprint { return Fingerprint(h[:8]) }
+
+// A Fingerprint is the beginning of a Hash. It recognises a secret that is no longer good.
+type Fingerprint [8]byte
+
+// Time is a time in milliseconds since the Unix epoch; 0 is never. It has no time zone to lose on its
+// way through a store, and compares with ==.
+type Time int64
+
+// TimeOf converts, rounding down to the millisecond. The zero time.Time becomes 0.
+func TimeOf(t time.Time) Time {
+	if t.IsZero() {
+		return 0
+	}
+	return Time(t.UnixMilli())
+}
+
+// Time converts to a time.Time in UTC; 0 becomes the zero time.Time.
+func (t Time) Time() time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(t)).UTC()
+}
+
+// Add returns t+d, rounded down to the millisecond.
+func (t Time) Add(d time.Duration) Time { return t + Time(d/time.Millisecond) }
+
+// Sub returns t-u.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Millisecond }
+
+// A Record is what a store keeps for one session.
+type Record struct {
+	ID       ID
+	Revision uint64 // of the record, for compare-and-set; 1 at creation
+	Subject  string // empty: anonymous
+	Epoch    uint32 // number of logins and elevations
+
+	Secret    Secret        // the current one
+	Good      []Secret      // earlier ones that are, or lately were, good; oldest first
+	Spent     []Spent       // earlier ones of this epoch, by fingerprint; oldest first
+	SpentTill Time          // until when secrets that Spent no longer lists may have been good
+	EpochHash Hash          // SHA-256 of the half of the secret that lasts for the epoch
+	Epochs    []Fingerprint // of the EpochHashes of earlier epochs, oldest first, at most four
+
+	CreatedAt       Time
+	AuthenticatedAt Time // last login or elevation; 0: never
+	LastSeenAt      Time
+	Idle            time.Duration // the session expires this long after LastSeenAt, in whole milliseconds
+	ExpiresAt       Time          // the absolute deadline
+
+	AMR        string // how the subject authenticated: RFC 8176 values separated by blanks
+	Level      uint8  // 0 to 3
+	Remembered bool
+	Bearer     bool   // the token travels in a header, not in a cookie
+	Client     Client // at creation
+	LastClient Client // at LastSeenAt
+
+	Values Values
+
+	End   Reason // why the session ended; empty while it lives
+	EndAt Time
+
+	Cached bool // filled from memory: set by caches, never stored
+}
+
+// A Secret is one secret of a session, as far as a store may know it.
+type Secret struct {
+	Hash        Hash
+	IssuedAt    Time
+	FirstSeenAt Time // the arrival of the first request that presented it; 0: none yet
+	ConfirmedAt Time // 0: not yet
+	Until       Time // in Good: it is refused to requests that arrive later; 0: not decided yet
+	Login       bool // issued by a login, not by a rotation or an elevation
+}
+
+// Spent is a secret that was good until a time.
+type Spent struct {
+	Print Fingerprint
+	Until Time
+}
+
+// A Client is where a request came from.
+type Client struct {
+	IP        netip.Addr
+	UserAgent string
+}
+
+// A Reason says why a session ended.
+type Reason string
+
+const (
+	ReasonLogout   Reason = "logout"
+	ReasonRevoked  Reason = "revoked"
+	ReasonIdle     Reason = "idle"
+	ReasonAbsolute Reason = "absolute"
+	ReasonEvicted  Reason = "evicted"
+	ReasonTheft    Reason = "theft"
+)
+
+// ExpiredAt returns the reason for which the session is expired at now, and
+// the time when it expired; an empty reason if it isn't.
+func (r *Record) ExpiredAt(now Time) (Reason, Time) {
+	idle := r.LastSeenAt.Add(r.Idle)
+	switch {
+	case now < idle && now < r.ExpiresAt:
+		return "", 0
+	case idle < r.ExpiresAt:
+		return ReasonIdle, idle
+	default:
+		return ReasonAbsolute, r.ExpiresAt
+	}
+}
+
+// Bury turns r into its tombstone: what recognises its tokens, when and why it
+// ended, and nothing else. The subject, the client and the values are gone.
+func (r *Record) Bury(reason Reason, at Time) {
+	spent := r.Spent
+	for _, s := range r.Good {
+		if s.Until == 0 || s.Until > at {
+			s.Until = at
+		}
+		spent = append(spent, Spent{s.Hash.Print(), s.Until})
+	}
+	spent = append(spent, Spent{r.Secret.Hash.Print(), at})
+	*r = Record{
+		ID: r.ID, Revision: r.Revision + 1, Epoch: r.Epoch,
+		Spent: spent, SpentTill: r.SpentTill, EpochHash: r.EpochHash, Epochs: r.Epochs,
+		CreatedAt: r.CreatedAt,
+		End:       reason, EndAt: at,
+		Good: r.Good[:0], Values: r.Values[:0],
+	}
+}
+
+// CopyFrom makes r a copy of src that shares no slice with it, reusing the
+// capacity of r's own.
+func (r *Record) CopyFrom(src *Record) {
+	good, spent, epochs, values := r.Good, r.Spent, r.Epochs, r.Values
+	*r = *src
+	r.Good = append(good[:0], src.Good...)
+	r.Spent = append(spent[:0], src.Spent...)
+	r.Epochs = append(epochs[:0], src.Epochs...)
+	r.Values = append(values[:0], src.Values...)
+}
+
+// Equal reports whether two records say the same.
+func (r *Record) Equal(o *Record) bool {
+	return r.ID == o.ID && r.Revision == o.Revision && r.Subject == o.Subject && r.Epoch == o.Epoch &&
+		r.Secret == o.Secret && slices.Equal(r.Good, o.Good) && slices.Equal(r.Spent, o.Spent) &&
+		r.SpentTill == o.SpentTill && r.EpochHash == o.EpochHash && slices.Equal(r.Epochs, o.Epochs) &&
+		r.CreatedAt == o.CreatedAt && r.AuthenticatedAt == o.AuthenticatedAt && r.LastSeenAt == o.LastSeenAt &&
+		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
+		r.Remembered == o.Remembered && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&
+		bytes.Equal(r.Values, o.Values) && r.End == o.End && r.EndAt == o.EndAt
+}

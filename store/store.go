@@ -1,0 +1,236 @@
+// Package store is the contract between the session engine and the places
+// where sessions are kept. Applications don't call it: they choose a store and
+// hand it to sojourn.New.
+//
+// To write a store, implement [Store], and run storetest.Run against it: every
+// sentence of the comments below has a case there.
+//
+// The engine decides, the store keeps. A store compares revisions, enforces the
+// limit of sessions per subject and the barriers, and knows what has ended; it
+// never judges a secret, and it takes every time from its caller, never from
+// a clock of its own.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// How long a store remembers what is over. Each is a minimum; Sweep removes
+// what is older.
+const (
+	TombstoneLife   = time.Hour      // an ended session's tombstone
+	BarrierLife     = time.Hour      // the barrier that EndSubject raises
+	IdempotencyLife = 24 * time.Hour // an idempotency key of Create
+)
+
+// MaxRecord is the largest record that a store must take, in bytes of Subject
+// and Values together. The engine's own limits are lower by default.
+const MaxRecord = 1 << 20
+
+// The errors of a store. Each is distinct under errors.Is; a driver returns
+// every other failure as the raw cause.
+var (
+	ErrNotFound  = errors.New("store: no such session")
+	ErrEnded     = errors.New("store: the session has ended")
+	ErrExists    = errors.New("store: a session with this ID exists")
+	ErrConflict  = errors.New("store: the session has a newer revision")
+	ErrLimit     = errors.New("store: the subject has as many sessions as the limit allows")
+	ErrBarrier   = errors.New("store: the subject's sessions were ended after this request arrived")
+	ErrFull      = errors.New("store: full")
+	ErrRepeated  = errors.New("store: a session was created under this idempotency key")
+	ErrKeyReused = errors.New("store: the idempotency key was used for another session")
+	ErrUncertain = errors.New("store: the outcome of the write is unknown")
+	ErrClosed    = errors.New("store: closed")
+)
+
+// A Store keeps sessions. All methods may be called concurrently.
+//
+// Every method is scoped by application: no call for one application reads,
+// changes, counts or ends a session of another, even when the IDs or subjects
+// are equal. Application names and subjects compare byte for byte: case,
+// trailing blanks, NUL and invalid UTF-8 are part of a name.
+//
+// A call with a context that is already cancelled returns the context's error
+// and changes nothing. A write that may or may not have happened, because
+// the context or the connection ended during it, returns ErrUncertain.
+//
+// A session is live until it is ended, until one of its deadlines lies at or
+// before the now of a call ([Record.ExpiredAt]), or until the application's
+// EndAll watermark reaches its CreatedAt.
+type Store interface {
+	// Create adds a live session and sets rec.Revision to 1.
+	//
+	// ErrExists: a session of this ID, live or ended, is known; nothing changes.
+	// ErrBarrier: the subject's barrier, or the application's watermark, is at or
+	// after opt.Arrived.
+	// ErrLimit: the subject has opt.Limit.Max live sessions and the limit
+	// refuses. Without Refuse the session that has been the subject's for longest
+	// ends with ReasonEvicted, as many times as it takes, and is returned. The check and
+	// the creation are one step: under parallel calls the subject never has more than Max.
+	// Expired sessions don't count, and may be ended, with their own reason, by this call.
+	// ErrFull: no room. Sessions with an empty subject meet it earlier than others, so that a
+	// flood of visitors can't keep logins out.
+	// ErrRepeated: a Create under opt.Key with the same opt.KeyBody made a session
+	// within IdempotencyLife; rec.ID is set to that session's ID and nothing is
+	// created. ErrKeyReused: the same key with another body.
+	Create(ctx context.Context, app string, rec *Record, opt CreateOptions) ([]Ended, error)
+
+	// Get fills rec, reusing the capacity of its slices. The strings of rec are
+	// never overwritten later; its slices belong to the caller.
+	//
+	// ErrNotFound: no such session in this application.
+	// ErrEnded: it has ended within TombstoneLife; rec is its tombstone
+	// ([Record.Bury]). A session under the watermark is ended with ReasonRevoked at
+	// the watermark's time.
+	// Deadlines are the engine's to judge: an expired session that no call has ended yet is
+	// returned like a live one.
+	//
+	// A strict Get sees every write acknowledged before it began. A Get that
+	// isn't strict may be answered from memory, and then sets rec.Cached.
+	Get(ctx context.Context, app string, id ID, strict bool, rec *Record) error
+
+	// Update replaces the session if its revision is still rec.Revision, and
+	// sets rec.Revision to the next. ID and CreatedAt never change. LastSeenAt never goes
+	// back: the later of the stored and the new one stays, with its client.
+	//
+	// ErrNotFound, ErrEnded: as in Get, and ErrEnded too if a deadline of the stored session
+	// lies at or before opt.Now. Update never creates (I4).
+	// ErrConflict: the revision is another one.
+	// With opt.Login, or when the subject differs from the stored one, ErrBarrier, ErrLimit and
+	// eviction are as in Create. The session itself is never evicted, and counts once.
+	// ErrFull: no room for the larger record. The stored session is as it was.
+	Update(ctx context.Context, app string, rec *Record, opt UpdateOptions) ([]Ended, error)
+
+	// Touch notes activity: LastSeenAt becomes the later of at and the stored one, and
+	// where at is later client becomes LastClient. It does so only if the
+	// session is live at now. The revision stays and Watch reports nothing.
+	// ErrNotFound, ErrEnded as in Update.
+	Touch(ctx context.Context, app string, id ID, at, now Time, client Client) error
+
+	// Confirm notes that the current secret was presented: FirstSeenAt and ConfirmedAt take
+	// the given times where they were unset, and, when ConfirmedAt is set by this call, every
+	// secret in Good whose Until is unset gets until. If secret is no longer the
+	// current one's hash, or if nothing would change, Confirm does nothing and returns nil. The revision grows by one if
+	// something changed. ErrNotFound, ErrEnded as in Update.
+	Confirm(ctx context.Context, app string, id ID, secret Hash, c Confirmation) error
+
+	// End ends a session, for good, with a tombstone. It returns the session if this call
+	// ended it and nothing if it had ended before. A session that was already
+	// expired at the given time ends all the same, with the reason given.
+	// ErrNotFound: no such session.
+	End(ctx context.Context, app string, id ID, reason Reason, at Time) ([]Ended, error)
+
+	// EndSubject ends all sessions of a subject but the one named by except (which may be zero)
+	// and raises the subject's barrier to at: a later Create or login
+	// with Arrived at or before it fails. It does so even if the subject has no session.
+	// The subject must not be empty.
+	EndSubject(ctx context.Context, app, subject string, except ID, reason Reason, at Time) ([]Ended, error)
+
+	// EndAll ends every session of the application created at or before at, by a
+	// watermark: in constant time, however many there are. A Create with Arrived at or before it
+	// fails with ErrBarrier. The watermark never goes back.
+	EndAll(ctx context.Context, app string, at Time) error
+
+	// List returns live sessions (as of opt.Now), a page at a time: at most opt.Limit,
+	// and the cursor of the next page, empty after the last. A session that is live all through
+	// the listing appears once. Those of a subject come in the order of their IDs,
+	// which is the order of their creation; all of an application in the store's own order.
+	// An unknown cursor is an error.
+	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
+
+	// Count returns the number of sessions kept and not ended. Sessions that
+	// have expired count until a call has ended them.
+	Count(ctx context.Context, app string) (Count, error)
+
+	// Sweep ends sessions that expired at or before now, with ReasonIdle or ReasonAbsolute, and removes
+	// tombstones, barriers and idempotency keys that are older than their lives.
+	// One call examines about max sessions and holds no lock for more than 256
+	// of them; it returns those that it ended. done tells that a whole round over the
+	// store is complete; call again until then.
+	Sweep(ctx context.Context, now Time, max int) (ended []Ended, done bool, err error)
+
+	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.
+	Close() error
+}
+
+// A Watcher is a Store with a change feed.
+type Watcher interface {
+	// Watch reports, in order, every creation, update, confirmation and end of every application that
+	// is acknowledged after Watch has returned, until ctx is done or the store
+	// closes; then the channel is closed. A feed that
+	// lost changes reports a Gap, after which the receiver knows nothing about what happened before. A slow receiver
+	// gets a Gap; it never delays a writer.
+	Watch(ctx context.Context) (<-chan Change, error)
+}
+
+// A Change is one message of the feed.
+type Change struct {
+	Kind     ChangeKind
+	App      string
+	ID       ID     // zero for EndedAll and Gap
+	Revision uint64 // for Changed
+}
+
+// ChangeKind says what a Change reports.
+type ChangeKind uint8
+
+const (
+	Changed ChangeKind = iota + 1 // created, updated or confirmed
+	Gone                          // ended, by whatever cause
+	GoneAll                       // EndAll: every session of App created until now
+	Gap                           // changes were lost: what happened before this is unknown
+)
+
+// CreateOptions are the conditions of a Create.
+type CreateOptions struct {
+	Limit   Limit
+	Arrived Time // when the request behind it arrived
+	Now     Time
+	Key     string   // idempotency key, at most 255 bytes; empty: none
+	KeyBody [32]byte // hash of what was asked for under the key
+}
+
+// UpdateOptions are the conditions of an Update.
+type UpdateOptions struct {
+	Login   bool // the update is a login: the subject's barrier and limit apply
+	Limit   Limit
+	Arrived Time
+	Now     Time
+}
+
+// A Limit is the number of live sessions that a subject may have.
+type Limit struct {
+	Max    int  // 0: no limit
+	Refuse bool // refuse the new session rather than end the oldest
+}
+
+// A Confirmation is what Confirm notes about the current secret. A zero time is not noted.
+type Confirmation struct {
+	FirstSeenAt Time
+	ConfirmedAt Time
+	Until       Time // the end of the earlier secrets; used with ConfirmedAt
+}
+
+// ListOptions choose a page of List.
+type ListOptions struct {
+	Subject string // empty: all sessions of the application
+	Cursor  string // as returned by the call for the page before; empty: the first page
+	Limit   int    // 1 to 1000
+	Now     Time
+}
+
+// Count is the number of sessions kept.
+type Count struct {
+	Sessions int64 // all
+	LoggedIn int64 // of these, with a subject
+}
+
+// Ended names a session that a call has ended.
+type Ended struct {
+	ID      ID
+	Subject string
+	Reason  Reason
+	At      Time
+}
