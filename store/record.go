@@ -227,6 +227,6 @@ func (r *Record) Equal(o *Record) bool {
 		r.SpentTill == o.SpentTill && r.EpochHash == o.EpochHash && slices.Equal(r.Epochs, o.Epochs) &&
 		r.CreatedAt == o.CreatedAt && r.AuthenticatedAt == o.AuthenticatedAt && r.LastSeenAt == o.LastSeenAt &&
 		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
-		r.Remembered == o.Remembered && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&
+		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&
 		bytes.Equal(r.Values, o.Values) && r.End == o.End && r.EndAt == o.EndAt
 }

@@ -144,7 +144,7 @@ type Store interface {
 	// have expired count until a call has ended them.
 	Count(ctx context.Context, app string) (Count, error)
 
-	// Sweep ends sessions that expired at or before now, with ReasonIdle or ReasonAbsolute, and removes
+	// Sweep ends sessions that expired at or before now, with the reason and the time of ExpiredAt, and removes
 	// tombstones, barriers and idempotency keys that are older than their lives.
 	// One call examines about max sessions and holds no lock for more than 256
 	// of them; it returns those that it ended. done tells that a whole round over the

@@ -1,0 +1,64 @@
+package sojourn
+
+import "errors"
+
+// What can go wrong with a session, apart from the store. Compare with errors.Is. StatusCode has the HTTP status of each.
+var (
+	// ErrEnded: the session is over, or its subject's sessions were all ended, since the request arrived. The
+	// changes of the request are lost.
+	ErrEnded = errors.New("sojourn: the session has ended")
+
+	// ErrSuperseded: since the request arrived a login or elevation has replaced the secret that it presented, so
+	// it may no longer write (I13).
+	ErrSuperseded = errors.New("sojourn: the session was renewed by a login or elevation after this request arrived")
+
+	// ErrCommitted: the session was committed already, with the first byte of the response or by Commit.
+	ErrCommitted = errors.New("sojourn: changed after the commit: change a session before the response begins, and before Commit")
+
+	// ErrConflict: the function given to Update failed when it was applied to a newer value at the commit, or a
+	// commit lost too many races. It wraps the function's error.
+	ErrConflict = errors.New("sojourn: conflict with a parallel request")
+
+	// ErrUncertain: the store's answer to a write is missing; it may have happened or not. It is never
+	// retried here, since that could apply an Update twice.
+	ErrUncertain = errors.New("sojourn: the outcome of the commit is unknown")
+
+	// ErrUnavailable: the store can't answer. It wraps the store's error.
+	ErrUnavailable = errors.New("sojourn: the session store is unavailable")
+
+	// ErrFull: the store has no room for another session or a larger one.
+	ErrFull = errors.New("sojourn: the session store is full")
+
+	// ErrLimit: the subject has as many sessions as Options.MaxSessions allows.
+	ErrLimit = errors.New("sojourn: the user has too many sessions")
+
+	// ErrTooLarge: a value or the session is above its limit. The message says which.
+	ErrTooLarge = errors.New("sojourn: too large")
+
+	// ErrValue: a value can't be encoded as JSON for every store, or doesn't decode into the key's type.
+	ErrValue = errors.New("sojourn: bad value")
+
+	// ErrSubject: see Session.Login.
+	ErrSubject = errors.New("sojourn: a subject is 1 to 255 bytes of UTF-8 without control characters")
+
+	// ErrAnonymous: the call needs a logged-in session.
+	ErrAnonymous = errors.New("sojourn: nobody is logged in")
+
+	// ErrNotFound: no live session has this ID.
+	ErrNotFound = errors.New("sojourn: no such session")
+
+	// ErrThrottled: too many refused tokens from this address.
+	ErrThrottled = errors.New("sojourn: too many bad session tokens from this address")
+
+	// ErrCrossOrigin: an unsafe request from a page of another origin.
+	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.TrustedOrigins")
+
+	// ErrBearer: AsBearer without Options.Bearer.
+	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")
+
+	// ErrFinished: the request that the session belongs to is over.
+	ErrFinished = errors.New("sojourn: the session was used after its request was over")
+
+	// ErrClosed: the engine was closed.
+	ErrClosed = errors.New("sojourn: closed")
+)

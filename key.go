@@ -1,0 +1,83 @@
+package sojourn
+
+import (
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+)
+
+// A Key names a value of type T in a session. Declare keys once, at package level. T is anything that
+// encoding/json reads and writes; json.RawMessage gives the JSON itself.
+//
+// A program of an older version that calls Update drops the fields of T that it does not know.
+type Key[T any] struct{ name string }
+
+// NewKey returns the key of the given name: 1 to 255 bytes of UTF-8 without control characters. It panics if name isn't
+// that, since a key is a constant of the program.
+func NewKey[T any](name string) Key[T] {
+	if name == "" || len(name) > 255 || !utf8.ValidString(name) || hasControl(name) {
+		panic(fmt.Sprintf("sojourn: NewKey(%q): a key is 1 to 255 bytes of UTF-8 without control characters", name))
+	}
+	return Key[T]{name}
+}
+
+// Name returns the key's name.
+func (k Key[T]) Name() string { return k.name }
+
+// Get returns the value, with the changes that this request has made; the zero T if there is none. ErrValue: what is stored
+// doesn't decode into T; the session is unharmed.
+func (k Key[T]) Get(s *Session) (T, error) {
+	v, _, err := k.Lookup(s)
+	return v, err
+}
+
+// Lookup is Get that also tells whether there is a value.
+func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, ok, err := s.value(k.name)
+	if err != nil || !ok {
+		return v, false, err
+	}
+	if err := decode(raw, &v); err != nil {
+		var zero T
+		return zero, true, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	return v, true, nil
+}
+
+// Set stores v at the commit. Of parallel Sets of one key the last commit wins; use Update where the new value depends
+// on the old.
+func (k Key[T]) Set(s *Session, v T) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	return s.set(k.name, raw)
+}
+
+// Update applies fn to the value, or to the zero T if there is none. Parallel updates all land: if another request has
+// committed in between, fn runs again on the newest value at the commit, so it must change nothing but *T.
+// If fn returns an error, the value stays and Update returns that error; if it does so at the commit, the commit fails with
+// ErrConflict.
+func (k Key[T]) Update(s *Session, fn func(*T) error) error {
+	return s.update(k.name, func(raw []byte) ([]byte, error) {
+		var v T
+		if raw != nil {
+			if err := decode(raw, &v); err != nil {
+				return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+			}
+		}
+		if err := fn(&v); err != nil {
+			return nil, err
+		}
+		next, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+		}
+		return next, nil
+	})
+}
+
+// Delete removes the value at the commit.
+func (k Key[T]) Delete(s *Session) error { return s.delete(k.name) }

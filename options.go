@@ -1,0 +1,210 @@
+package sojourn
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unicode/utf8"
+)
+
+// Options configure an Engine. The zero value is the safe choice.
+type Options struct {
+	// App names the application. Sessions of another name in the same store are invisible to
+	// this engine. 1 to 64 letters, digits, '.', '_' and '-'. Default "default".
+	App string
+
+	// Policy sets how long sessions live and how often secrets change. A
+	// zero field takes its value from DefaultPolicy; AAL1, AAL2 and AAL3 are presets.
+	Policy Policy
+
+	// Cookie shapes the two cookies. The default is right for a site on one host over HTTPS, and
+	// on http://localhost.
+	Cookie Cookie
+
+	// MaxSessions is the number of sessions that a subject may have. Default 100; negative: no limit.
+	// One more login ends the subject's oldest session, or fails with ErrLimit if RefuseOverLimit is set.
+	MaxSessions     int
+	RefuseOverLimit bool
+
+	// MaxValue is the largest value, in bytes of JSON (default 64 KiB), MaxSession the largest sum of a
+	// session's keys and values (default 256 KiB, at most 1 MiB). Above: ErrTooLarge.
+	MaxValue   int
+	MaxSession int
+
+	// TrustedOrigins may send unsafe requests and open WebSockets besides the
+	// site's own pages: "https://www.example.com".
+	TrustedOrigins []string
+
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For is believed. Default none:
+	// the client is whoever opened the connection.
+	TrustedProxies []netip.Prefix
+
+	// Bearer accepts tokens of sessions made with the AsBearer login option in the header "Authorization: Bearer",
+	// for programs that aren't browsers.
+	Bearer bool
+
+	// ClientChanged is asked when a session is presented by another address or user agent than last time. It
+	// must not block. Default: the change is an event and nothing else.
+	ClientChanged func(was, is Client) Reaction
+
+	// MaxBadTokens is the number of refused tokens a minute from one address (for IPv6: one /64) after which
+	// further ones get 429. Valid tokens are served all the same. Default 100; negative: no limit.
+	MaxBadTokens int
+
+	// Observer receives the events of the engine. Default none. See Observers and LogEvents.
+	Observer Observer
+
+	// Now is the clock. Default time.Now. Tests set it.
+	Now func() time.Time
+}
+
+// A Policy sets how long sessions live and how often secrets change.
+type Policy struct {
+	Anonymous  Lifetime // default: idle 14 days, absolute 90 days from creation
+	Login      Lifetime // default: idle 24 hours, absolute 30 days from login
+	Remembered Lifetime // after a login with Remember; default: idle 30 days, absolute 90 days from login
+
+	// RotateEvery is the age at which a logged-in cookie session gets a new secret. Default 15 minutes,
+	// at least 5; negative: never.
+	RotateEvery time.Duration
+
+	// Grace is how long the secrets before the current one stay good after the current one is confirmed.
+	// Default 10 minutes, since a proxy that buffers an upload delivers it late; 2 minutes suffice behind one that doesn't buffer, or none.
+	// At least 1 minute, at most 30.
+	Grace time.Duration
+}
+
+// A Lifetime limits a session. Both limits are enforced on the server.
+type Lifetime struct {
+	Idle     time.Duration // since the last activity
+	Absolute time.Duration // since login, or creation while anonymous
+}
+
+const day = 24 * time.Hour
+
+// DefaultPolicy returns the policy of the zero Options.
+func DefaultPolicy() Policy {
+	return Policy{
+		Anonymous:   Lifetime{14 * day, 90 * day},
+		Login:       Lifetime{24 * time.Hour, 30 * day},
+		Remembered:  Lifetime{30 * day, 90 * day},
+		RotateEvery: 15 * time.Minute,
+		Grace:       10 * time.Minute,
+	}
+}
+
+// AAL1 returns limits that meet NIST SP 800-63B-4, section 2.1.3, for authentication assurance level 1:
+// reauthentication at least every 30 days. Remembering a login prolongs nothing.
+func AAL1() Policy { return nist(Lifetime{24 * time.Hour, 30 * day}) }
+
+// AAL2 returns limits that meet NIST SP 800-63B-4, section 2.2.3, for level 2:
+// at least every 24 hours, and after 1 hour of inactivity.
+func AAL2() Policy { return nist(Lifetime{time.Hour, 24 * time.Hour}) }
+
+// AAL3 returns limits that meet NIST SP 800-63B-4, section 2.3.3, for level 3:
+// at least every 12 hours, and after 15 minutes of inactivity.
+func AAL3() Policy { return nist(Lifetime{15 * time.Minute, 12 * time.Hour}) }
+
+func nist(login Lifetime) Policy {
+	p := DefaultPolicy()
+	p.Login, p.Remembered = login, login
+	return p
+}
+
+// A Reaction says what to do about a changed client.
+type Reaction int
+
+const (
+	Allow  Reaction = iota // go on
+	StepUp                 // Session.Fresh reports false until the subject authenticates again
+	End                    // end the session
+)
+
+// withDefaults returns the options with every unset field set, or an error that says what to change.
+func (o Options) withDefaults() (Options, error) {
+	if o.App == "" {
+		o.App = "default"
+	}
+	def := DefaultPolicy()
+	p := &o.Policy
+	for _, l := range []struct {
+		name     string
+		set, def *Lifetime
+	}{
+		{"Anonymous", &p.Anonymous, &def.Anonymous},
+		{"Login", &p.Login, &def.Login},
+		{"Remembered", &p.Remembered, &def.Remembered},
+	} {
+		setDefault(&l.set.Absolute, l.def.Absolute)
+		setDefault(&l.set.Idle, min(l.def.Idle, l.set.Absolute))
+		if l.set.Idle < time.Second || l.set.Absolute < l.set.Idle {
+			return o, fmt.Errorf("sojourn: Policy.%s: Idle must be at least a second and Absolute at least Idle; they are %v and %v", l.name, l.set.Idle, l.set.Absolute)
+		}
+	}
+	setDefault(&p.RotateEvery, def.RotateEvery)
+	setDefault(&p.Grace, def.Grace)
+	setDefault(&o.MaxSessions, 100)
+	setDefault(&o.MaxValue, 64<<10)
+	setDefault(&o.MaxSession, 256<<10)
+	setDefault(&o.MaxBadTokens, 100)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	switch {
+	case !validApp(o.App):
+		return o, fmt.Errorf("sojourn: App %q: use 1 to 64 letters, digits, '.', '_' and '-'", o.App)
+	case p.RotateEvery > 0 && p.RotateEvery < repeatAfter:
+		return o, fmt.Errorf("sojourn: Policy.RotateEvery is %v: use at least %v, or a negative value for never", p.RotateEvery, repeatAfter)
+	case p.Grace < time.Minute || p.Grace > 30*time.Minute:
+		return o, fmt.Errorf("sojourn: Policy.Grace is %v: use 1 to 30 minutes", p.Grace)
+	case o.MaxSession > maxSession || o.MaxSession < 0:
+		return o, fmt.Errorf("sojourn: MaxSession is %d: use at most %d", o.MaxSession, maxSession)
+	case o.MaxValue < 0 || o.MaxValue > o.MaxSession:
+		return o, errors.New("sojourn: MaxValue: use at most MaxSession")
+	}
+	for _, prefix := range o.TrustedProxies {
+		if !prefix.IsValid() {
+			return o, errors.New("sojourn: TrustedProxies holds an invalid prefix; netip.ParsePrefix makes valid ones")
+		}
+	}
+	var err error
+	o.Cookie, err = o.Cookie.withDefaults()
+	return o, err
+}
+
+const maxSession = 1<<20 - 1024 // what a store must take, less a subject
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func validApp(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64
+}
+
+// checkSubject refuses what is no subject: a user ID is 1 to 255 bytes of UTF-8 without control characters.
+func checkSubject(s string) error {
+	if s == "" || len(s) > 255 || !utf8.ValidString(s) || hasControl(s) {
+		return ErrSubject
+	}
+	return nil
+}
+
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f || s[i] == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 { // C0, DEL, C1
+			return true
+		}
+	}
+	return false
+}

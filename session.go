@@ -1,0 +1,193 @@
+package sojourn
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A Session is one request's view of the visitor's session. It reads the store when it is first asked something, gathers the
+// request's changes, and writes them all at once at the commit: with the first byte of the response, or earlier by Commit. Reads see the
+// request's own changes.
+//
+// A visitor who stores nothing has no session; then ID is zero, Subject empty, and every value absent.
+//
+// Its methods may be called concurrently. Where the store can't answer, those that return an error return ErrUnavailable, and
+// those that don't panic with a value that Handler turns into a 503: "can't tell" must never look like
+// "anonymous". Call Load first to handle that error yourself, and before you start a goroutine that uses the session.
+type Session struct {
+	mu sync.Mutex
+	e  *Engine
+
+	ctx     context.Context
+	source  source // fills request on load; nil if request is filled
+	request Request
+	arrived store.Time
+
+	view
+}
+
+// A Request is what a client presented, for callers that don't speak net/http.
+type Request struct {
+	Session []string  // values of the session cookie, in the order sent
+	Visitor []string  // values of the visitor cookie
+	Bearer  string    // token of an Authorization header; with it, cookies are not looked at
+	Arrived time.Time // zero: now
+	Client  Client
+}
+
+// source is the net/http side of a session: it reads the tokens and the client when they are needed.
+type source interface{ read(*Request) }
+
+// Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
+// commit goes on when it is cancelled. Call Commit at the end, and before the answer is sent.
+func (e *Engine) Begin(ctx context.Context, r Request) *Session {
+	arrived := store.TimeOf(r.Arrived)
+	if arrived == 0 {
+		arrived = e.now()
+	}
+	return &Session{e: e, ctx: ctx, request: r, arrived: arrived}
+}
+
+// Load reads the session from the store, if that wasn't done yet.
+func (s *Session) Load(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loadWith(ctx)
+}
+
+// ID returns the session's public handle, or the zero ID if there is no session. It is no secret, and stays the same
+// through login and rotation.
+func (s *Session) ID() ID { return s.must().ID }
+
+// Subject returns the user that the session is logged in as, empty if nobody.
+func (s *Session) Subject() string { return s.must().Subject }
+
+// Level returns the level of the login, 0 to 3, as given to Login or Elevate.
+func (s *Session) Level() int { return int(s.must().Level) }
+
+// AMR returns how the user authenticated, as given to Login and Elevate (RFC 8176).
+func (s *Session) AMR() []string { return strings.Fields(s.must().AMR) }
+
+// AuthenticatedAt returns the time of the last login or elevation; the zero time if nobody is logged in.
+func (s *Session) AuthenticatedAt() time.Time { return s.must().AuthenticatedAt.Time() }
+
+// Remembered reports whether the user asked to be kept signed in.
+func (s *Session) Remembered() bool { return s.must().Remembered }
+
+// Fresh reports whether the user authenticated within the last d. Ask it before what a
+// thief must not do: change the password, the address, the money.
+func (s *Session) Fresh(d time.Duration) bool {
+	r := s.must()
+	return r.Subject != "" && !r.Stale && s.e.now().Sub(r.AuthenticatedAt) <= d
+}
+
+// Info returns all that may be told about the session.
+func (s *Session) Info() Info { return info(s.must()) }
+
+// Ended returns why the session that the visitor presented is over, to tell them: "You were signed out since …". It is empty
+// if the session lives, if none was presented, or if the token was never good for it.
+func (s *Session) Ended() Reason {
+	s.must()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endedBy
+}
+
+// Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from
+// ever being idle. Call it before the response begins.
+func (s *Session) Passive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passive = true
+}
+
+// A LoginOption says more about a login.
+type LoginOption func(*login)
+
+// Remember makes a remembered login ("keep me signed in"), with the limits of Policy.Remembered.
+func Remember() LoginOption { return func(l *login) { l.remember = true } }
+
+// AMR records how the user authenticated, in the words of RFC 8176: "pwd", "otp", "hwk". Values must not contain blanks.
+func AMR(methods ...string) LoginOption { return func(l *login) { l.amr = strings.Join(methods, " ") } }
+
+// Level records the level of the authentication, 0 to 3. Default 1.
+func Level(level int) LoginOption { return func(l *login) { l.level = level } }
+
+// AsBearer issues the token for use in an Authorization header, where cookies can't be: take it from
+// Token after Commit. No cookie is set. Needs Options.Bearer.
+func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
+
+// Login makes the session that of subject, after the application has authenticated the user. The session gets a new secret and the old
+// one is dead at once (no session fixation); its values stay, so a cart filled before login survives. If another subject is logged in,
+// that session ends and an empty one starts. Logging in the same subject again renews the
+// session and its limits: it is how a user confirms the password.
+//
+// A subject is an ID that never changes, 1 to 255 bytes of UTF-8 without control characters (else ErrSubject); a database key is better than an
+// e-mail address. What can only be known at the commit fails there: ErrLimit, and ErrEnded if the subject's sessions
+// were ended after the request arrived.
+func (s *Session) Login(subject string, options ...LoginOption) error {
+	l := login{subject: subject, level: 1}
+	for _, option := range options {
+		option(&l)
+	}
+	return s.login(l)
+}
+
+// Elevate records that the user has authenticated with a further factor, and sets the level (0 to 3). The
+// session gets a new secret and the old one is dead at once. Call it too, with the level as it is, when the user's rights or password
+// change. ErrAnonymous: nobody is logged in.
+func (s *Session) Elevate(level int, methods ...string) error {
+	return s.elevate(level, strings.Join(methods, " "))
+}
+
+// Rotate gives a logged-in session a new secret at the commit; the old one stays good for requests in flight (see Policy.Grace).
+// The engine does this by itself every Policy.RotateEvery.
+func (s *Session) Rotate() error { return s.rotateNow() }
+
+// Logout ends the session at the commit, and its cookie. Without a session it does nothing. No later change is possible
+// in this request.
+func (s *Session) Logout() error { return s.logout() }
+
+// Commit writes the request's changes. Handler does it with the first byte of the response; call it earlier to see the error before a side
+// effect that can't be undone. Afterwards the session can't be changed in this request (ErrCommitted). A second Commit returns what the first returned.
+//
+// ErrEnded, ErrSuperseded, ErrConflict, ErrLimit, ErrFull, ErrTooLarge and ErrUnavailable mean that nothing was written, ErrUncertain
+// that this isn't known.
+func (s *Session) Commit(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commit(ctx, true)
+}
+
+// Token returns the token that the commit issued, for callers that don't use cookies; empty if it issued none. It is a
+// secret: send it to the client and nowhere else.
+func (s *Session) Token() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.issued
+}
+
+// Done returns a channel that is closed when the session ends, wherever and by whatever cause, expiry included, so that a WebSocket or a stream of events can end with
+// it. Without a session it returns a channel that never closes. It holds resources until the session or the
+// request's context ends.
+func (s *Session) Done() <-chan struct{} { return s.done() }
+
+type contextKey struct{}
+
+// From returns the session of a request that came through Handler. It panics if the request did not.
+func From(ctx context.Context) *Session {
+	s, _ := ctx.Value(contextKey{}).(*Session)
+	if s == nil {
+		panic("sojourn: no session in this context: wrap the handler in Engine.Handler")
+	}
+	return s
+}
+
+// NewContext returns a context that carries s, for callers that don't use Handler.
+func NewContext(ctx context.Context, s *Session) context.Context {
+	return context.WithValue(ctx, contextKey{}, s)
+}
