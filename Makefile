@@ -1,0 +1,61 @@
+# The programs that work on the source, pinned; they are not dependencies of any module.
+GOTESTSUM     := go run gotest.tools/gotestsum@v1.13.0
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The modules of go.work: their directories, and all their packages.
+MODULES  = $(shell go list -m -f '{{.Dir}}')
+PACKAGES = $(addsuffix /...,$(MODULES))
+
+FUZZTIME ?= 5s
+ARGS     ?=
+ONLY     ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+# SOJOURN_REQUIRE_ALL: a test that would skip itself for want of Chromium or the like fails.
+.PHONY: test
+test: export SOJOURN_REQUIRE_ALL = 1
+test: tools vet fuzz ## install what the tests need, then run all tests of all modules with -race
+	@mkdir -p out
+	@$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --jsonfile out/tests.json -- -race -count=1 -timeout 15m $(PACKAGES)
+	@go run ./scripts/skipped out/tests.json
+
+.PHONY: check
+check: vet ## format, vet, lint and the short tests: before each commit
+	@for m in $(MODULES); do (cd $$m && $(GOLANGCI_LINT) run) || exit 1; done
+	@go test -race -short $(PACKAGES)
+
+.PHONY: mutants
+mutants: ## break each invariant and see its test go red (ONLY="I4 I5" for some)
+	@go run ./mutants $(ONLY)
+
+.PHONY: bench
+bench: ## side by side with other libraries (ARGS=... for the program)
+	@cd bench && go run . $(ARGS)
+
+.PHONY: soak
+soak: ## the rotation rules against 100,000 simulated browser-days (ARGS=...)
+	SOJOURN_SOAK=1 go test -count=1 -v -run TestSim -timeout 60m $(SOAK) $(ARGS)
+SOAK = ./internal/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a while (FUZZTIME=5s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: fmt
+fmt: ## format the source
+	@gofmt -w .
+
+.PHONY: tools
+tools: ## install what the tests need, saying so first
+	@scripts/install.sh
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod download) || exit 1; done
+	@go mod download
+
+# Each module is also looked at on its own: what go.work supplies, a go.mod may lack.
+.PHONY: vet
+vet:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted (make fmt):"; echo "$$files"; exit 1; }
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go vet ./...) || exit 1; done

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Sees to what the tests need besides Go modules. On Debian it installs what is missing; elsewhere it
+# says what to install, and fails. Silent when everything is there.
+set -euo pipefail
+
+# One line for each need: any of these commands will do | Debian's packages | what it is for.
+needs='
+cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
+chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
+'
+
+have() { # have NAME: is there such a command, and does it work?
+	local chrome="/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+	case $1 in
+	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
+	google-chrome) command -v "$1" >/dev/null || [ -x "$chrome" ] ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+if ! command -v go >/dev/null; then
+	echo "The tests need Go 1.26 or newer: https://go.dev/doc/install" >&2
+	exit 1
+fi
+
+packages='' list=''
+while IFS='|' read -r commands debian reason; do
+	for c in $commands; do
+		have "$c" && continue 2
+	done
+	packages+=" ${debian//  / }"
+	list+="  -${reason}"$'\n'
+done < <(grep . <<<"$needs")
+[ -n "$packages" ] || exit 0
+read -ra packages <<<"$packages"
+
+if ! command -v apt-get >/dev/null; then
+	printf 'The tests need what is missing here. Please install:\n%s' "$list" >&2
+	echo "(go test ./... runs the others, and skips those that need it.)" >&2
+	exit 1
+fi
+
+printf 'About to install with apt-get: %s\n%s' "${packages[*]}" "$list"
+apt=(apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -qq)
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		printf 'That takes root, and there is no sudo. Please run, as root:\n  apt-get update && apt-get install -y --no-install-recommends %s\n' "${packages[*]}" >&2
+		exit 1
+	fi
+	apt=(sudo "${apt[@]}")
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${apt[@]}" update
+"${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null
