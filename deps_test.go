@@ -1,0 +1,261 @@
+package sojourn_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/sojourn-go/sojourn"
+
+// importRules say what a package may import besides the standard library. The first rule whose pattern
+// matches the package's directory counts. In a pattern, * is one element and a final /... is anything
+// below, itself included. Packages under one match of such a pattern may import each other: by
+// drivers/*/..., drivers/pgstore may import drivers/pgstore/migrations but not drivers/redisstore.
+// Tests are free in what they import, as far as their module's go.mod goes.
+var importRules = []struct {
+	from    string
+	project []string // patterns of this project's packages
+	others  bool     // other people's modules too
+	why     string
+}{
+	{".", []string{"store", "internal/..."}, false, "the engine knows the contract and no store; an application that imports it gets nobody else's modules"},
+	{"internal/...", []string{".", "store/..."}, false, "part of the library's module, which requires no other"},
+	{"store", nil, false, "the contract is for everyone who writes a store: it must drag nothing in"},
+	{"store/internal/...", []string{"store"}, false, "what the stores share knows the contract only"},
+	{"store/*/...", []string{"store", "store/internal/..."}, false, "a store knows the contract, not the engine and no other store"},
+	{"devices/...", []string{".", "store"}, false, "part of the library's module, on its public API"},
+	{"drivers/*/...", []string{"store"}, true, "a driver knows the contract, never the engine nor another driver: who imports one gets only that one's modules"},
+	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
+	{"sojournd/internal/app/...", []string{".", "store/...", "devices", "drivers/...", "sojournd/internal/..."}, true, "app wires all"},
+	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/..."}, true, "the server's parts stand on the library's public API, and reach each other only through an interface that the user of it declares; app hands it in"},
+	{"bench/...", []string{".", "store/...", "drivers/..."}, true, "measures what an application can call"},
+	{"examples/...", []string{".", "store/...", "devices", "drivers/..."}, true, "shows what an application can call"},
+	{"mutants", nil, false, "must run before anything else builds"},
+	{"scripts/...", nil, false, "must run before anything else builds"},
+}
+
+// httpFiles are the files of the root package that may import net/http. The engine works without HTTP;
+// only what is about HTTP knows it.
+var httpFiles = map[string]string{
+	"handler.go": "the middleware",
+	"writer.go":  "the response writer that commits before the first byte",
+	"cookie.go":  "reads and writes cookies",
+	"origin.go":  "refuses cross-origin writes",
+	"client.go":  "reads the client from a request",
+}
+
+// badNames are names of packages that say nothing about what is inside.
+var badNames = regexp.MustCompile(`^(util|utils|common|helper|helpers|misc|model|models|pkg|types)$`)
+
+func TestImportRules(t *testing.T) {
+	files := goFiles(t)
+	for _, f := range files {
+		dir := path.Dir(f)
+		if slices.ContainsFunc(strings.Split(dir, "/"), badNames.MatchString) {
+			t.Errorf("%s: a package is named for what it does", f)
+		}
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		ast, err := parser.ParseFile(token.NewFileSet(), f, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if badNames.MatchString(ast.Name.Name) {
+			t.Errorf("%s: a package is named for what it does, not %q", f, ast.Name.Name)
+		}
+		for _, spec := range ast.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := checkImport(f, imported); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if len(files) == 0 {
+		t.Error("found no Go files")
+	}
+}
+
+// checkImport says why file must not import a package; nil if it may.
+func checkImport(file, imported string) error {
+	dir := path.Dir(file)
+	for _, rule := range importRules {
+		unit, ok := match(rule.from, dir)
+		if !ok {
+			continue
+		}
+		switch kind, target := classify(imported); kind {
+		case ours:
+			_, inside := match(unit+"/...", target)
+			inside = inside && strings.HasSuffix(rule.from, "/...")
+			if !inside && !slices.ContainsFunc(rule.project, func(p string) bool { _, ok := match(p, target); return ok }) {
+				return fmt.Errorf("%s imports %s: %s (deps_test.go)", file, target, rule.why)
+			}
+		case others:
+			if !rule.others {
+				return fmt.Errorf("%s imports %s, of another module: %s (deps_test.go)", file, imported, rule.why)
+			}
+		case std:
+			if dir == "." && (imported == "net/http" || strings.HasPrefix(imported, "net/http/")) && httpFiles[file] == "" {
+				return fmt.Errorf("%s imports %s: the engine works without HTTP; move what needs it to one of the files that are about HTTP, or add this one to httpFiles (deps_test.go)", file, imported)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%s: no rule says what this package may import; add one to importRules (deps_test.go)", file)
+}
+
+const (
+	std = iota
+	ours
+	others
+)
+
+// classify tells whose package an import is, and for ours in which directory it lies.
+func classify(imported string) (kind int, dir string) {
+	switch rest, ok := strings.CutPrefix(imported, modulePath); {
+	case ok && rest == "":
+		return ours, "."
+	case ok && rest[0] == '/':
+		return ours, rest[1:]
+	}
+	if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") {
+		return others, ""
+	}
+	return std, ""
+}
+
+// match returns the part of dir that the pattern's fixed elements and stars matched.
+func match(pattern, dir string) (unit string, ok bool) {
+	pattern, below := strings.CutSuffix(pattern, "/...")
+	want, have := strings.Split(pattern, "/"), strings.Split(dir, "/")
+	if len(have) < len(want) || len(have) > len(want) && !below {
+		return "", false
+	}
+	for i, w := range want {
+		if w != "*" && w != have[i] {
+			return "", false
+		}
+	}
+	return strings.Join(have[:len(want)], "/"), true
+}
+
+func TestImportRulesSeeWhatIsForbidden(t *testing.T) {
+	const chi = "github.com/go-chi/chi/v5"
+	allowed := []struct{ file, imported string }{
+		{"engine.go", "time"},
+		{"engine.go", modulePath + "/store"},
+		{"handler.go", "net/http"},
+		{"store/memstore/memstore.go", modulePath + "/store/internal/arena"},
+		{"store/storetest/races.go", modulePath + "/store"},
+		{"drivers/pgstore/pgstore.go", modulePath + "/drivers/pgstore/migrations"},
+		{"drivers/pgstore/pgstore.go", "github.com/jackc/pgx/v5"},
+		{"sojournd/main.go", modulePath + "/sojournd/internal/app"},
+		{"sojournd/internal/app/app.go", modulePath + "/sojournd/internal/shop"},
+		{"sojournd/internal/shop/shop.go", modulePath + "/sojournd/internal/shop/catalogue"},
+		{"sojournd/internal/shop/shop.go", modulePath},
+		{"examples/chi/main.go", chi},
+	}
+	for _, c := range allowed {
+		if err := checkImport(c.file, c.imported); err != nil {
+			t.Errorf("allowed, but reported: %v", err)
+		}
+	}
+	forbidden := []struct{ file, imported, why string }{
+		{"engine.go", chi, "nobody else's modules"},
+		{"engine.go", modulePath + "/store/memstore", "knows the contract and no store"},
+		{"engine.go", "net/http", "works without HTTP"},
+		{"engine.go", "net/http/cookiejar", "works without HTTP"},
+		{"store/store.go", modulePath, "drag nothing in"},
+		{"store/store.go", "golang.org/x/sync/errgroup", "drag nothing in"},
+		{"store/store.go", modulePath + "/store/memstore", "drag nothing in"},
+		{"store/memstore/memstore.go", modulePath, "not the engine"},
+		{"store/memstore/memstore.go", modulePath + "/store/nearcache", "no other store"},
+		{"drivers/pgstore/pgstore.go", modulePath, "never the engine"},
+		{"drivers/pgstore/pgstore.go", modulePath + "/drivers/redisstore", "nor another driver"},
+		{"drivers/pgstore/pgstore.go", modulePath + "/drivers/pgstoreold", "nor another driver"},
+		{"sojournd/internal/api/api.go", modulePath + "/sojournd/internal/shop", "interface"},
+		{"sojournd/internal/api/api.go", modulePath + "/sojournd/internal/app", "interface"},
+		{"sojournd/main.go", modulePath, "main translates"},
+		{"bench/main.go", modulePath + "/sojournd/internal/shop", "an application can call"},
+		{"newthing/newthing.go", "time", "no rule"},
+	}
+	for _, c := range forbidden {
+		if err := checkImport(c.file, c.imported); err == nil || !strings.Contains(err.Error(), c.why) || !strings.Contains(err.Error(), c.file) {
+			t.Errorf("%s importing %s: got %v, want an error that names the file and says %q", c.file, c.imported, err, c.why)
+		}
+	}
+}
+
+func TestLibraryModuleRequiresNothing(t *testing.T) {
+	b, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(strings.Fields(string(b)), " "), "module "+modulePath+" go 1.25"; got != want {
+		t.Errorf("go.mod says\n\t%s\nand must say no more than\n\t%s\nso that an application which imports the library gets no other module and no raised Go version", got, want)
+	}
+}
+
+// A module that go.work doesn't list is one that make test doesn't see.
+func TestWorkspaceListsEveryModule(t *testing.T) {
+	b, err := os.ReadFile("go.work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := strings.Fields(string(b))
+	walk(t, func(name string) {
+		if path.Base(name) != "go.mod" {
+			return
+		}
+		want := "./" + path.Dir(name)
+		if path.Dir(name) == "." {
+			want = "."
+		}
+		if !slices.Contains(listed, want) {
+			t.Errorf("go.work doesn't use %s", want)
+		}
+	})
+}
+
+func goFiles(t *testing.T) (files []string) {
+	walk(t, func(name string) {
+		if strings.HasSuffix(name, ".go") {
+			files = append(files, name)
+		}
+	})
+	return files
+}
+
+// walk visits the source files of all modules, by slash-separated name.
+func walk(t *testing.T, visit func(name string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch base := d.Name(); {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (base[0] == '.' || base[0] == '_' || base == "testdata" || base == "out" || base == "bin"):
+			return fs.SkipDir
+		case !d.IsDir():
+			visit(filepath.ToSlash(name))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
