@@ -285,6 +285,6 @@ func report(out io.Writer, patches []*patch) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%d of %d patches did not make their test go red", len(bad), len(patches))
 	}
-	fmt.Fprintf(out, "\n%d patches, each seen by its test\n", len(patches))
+	fmt.Fprintf(out, "\npatches: %d, each seen by its test\n", len(patches))
 	return nil
 }

@@ -37,7 +37,7 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprintln(out, m)
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%d tests were skipped since what they need is missing; all of them must run here", len(missing))
+		return fmt.Errorf("what they need is missing, and all tests must run here; skipped: %d", len(missing))
 	}
 	return nil
 }
