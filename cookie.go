@@ -1,12 +1,22 @@
 package sojourn
 
-import "net/http"
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
 
 // Cookie shapes the two cookies of an application: that of logged-in sessions and that of anonymous ones. They are separate so that
-// a late answer to a stranger's request can't replace a login. Both are HttpOnly and Secure, always.
+// a late answer to a stranger's request can't replace a login. Both are Secure and HttpOnly, with Path=/, always.
 type Cookie struct {
 	// Name is the session cookie's name, Visitor the other's. Default "__Host-session" and "__Host-visitor", or "__Secure-session" and
-	// "__Secure-visitor" with Domain. A browser accepts the prefix "__Host-" only from the host itself, over HTTPS (or from localhost).
+	// "__Secure-visitor" with Domain. A browser accepts the prefix "__Host-" only from the host itself, over HTTPS or from localhost
+	// (draft-ietf-httpbis-rfc6265bis, section 4.1.3).
 	Name    string
 	Visitor string
 
@@ -17,9 +27,145 @@ type Cookie struct {
 	// SameSite is http.SameSiteLaxMode by default.
 	SameSite http.SameSite
 
-	// Partitioned gives each embedding site a cookie jar of its own (CHIPS). It needs SameSiteNoneMode to be of use.
+	// Partitioned gives each embedding site a cookie jar of its own (CHIPS). It needs SameSite: http.SameSiteNoneMode.
 	Partitioned bool
 }
 
-// Cookies returns the cookies that the commit wants set, for callers that don't use Handler.
-func (s *Session) Cookies() []*http.Cookie { panic("todo") }
+// Limits that browsers set (draft-ietf-httpbis-rfc6265bis, sections 5.5 and 5.6).
+const (
+	maxCookiePair = 4096
+	maxCookieAge  = 400 * day
+)
+
+func (c Cookie) withDefaults() (Cookie, error) {
+	prefix := "__Host-"
+	if c.Domain != "" {
+		prefix = "__Secure-"
+	}
+	setDefault(&c.Name, prefix+"session")
+	setDefault(&c.Visitor, prefix+"visitor")
+	if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {
+		c.SameSite = http.SameSiteLaxMode
+	}
+	if c.Name == c.Visitor {
+		return c, fmt.Errorf("sojourn: Cookie.Name and Cookie.Visitor are both %q: they must differ", c.Name)
+	}
+	for _, name := range []string{c.Name, c.Visitor} {
+		trial := http.Cookie{Name: name, Domain: c.Domain, Secure: true, SameSite: c.SameSite, Partitioned: c.Partitioned}
+		switch err := trial.Valid(); {
+		case err != nil:
+			return c, fmt.Errorf("sojourn: Cookie %q: %w", name, err)
+		case len(name) > maxCookiePair-tokenSize:
+			return c, fmt.Errorf("sojourn: Cookie name of %d bytes: name and value together have at most %d", len(name), maxCookiePair)
+		case c.Domain != "" && hasPrefixFold(name, "__Host-"):
+			return c, fmt.Errorf("sojourn: Cookie %q with Domain: browsers refuse it; choose a name that begins with __Secure-", name)
+		}
+	}
+	if c.Partitioned && c.SameSite != http.SameSiteNoneMode {
+		return c, errors.New("sojourn: Cookie.Partitioned needs SameSite: http.SameSiteNoneMode: without it the cookie isn't sent to embedded pages at all")
+	}
+	return c, nil
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// attributes returns what follows the value and Max-Age in Set-Cookie.
+func (c *Cookie) attributes() string {
+	var b strings.Builder
+	b.WriteString("; Path=/")
+	if c.Domain != "" {
+		b.WriteString("; Domain=" + strings.TrimPrefix(c.Domain, "."))
+	}
+	b.WriteString("; HttpOnly; Secure; SameSite=")
+	switch c.SameSite {
+	case http.SameSiteStrictMode:
+		b.WriteString("Strict")
+	case http.SameSiteNoneMode:
+		b.WriteString("None")
+	default:
+		b.WriteString("Lax")
+	}
+	if c.Partitioned {
+		b.WriteString("; Partitioned")
+	}
+	return b.String()
+}
+
+// cookieChange is what a commit wants of the client's cookies.
+type cookieChange struct {
+	setSession   bool
+	setVisitor   bool
+	clearSession bool
+	clearVisitor bool
+	maxAge       time.Duration
+}
+
+func (c cookieChange) any() bool {
+	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor
+}
+
+// set asks for the cookie of r.
+func (c *cookieChange) set(r *store.Record, visitorSent bool) {
+	if r.Bearer {
+		return
+	}
+	c.setSession = r.Subject != ""
+	c.setVisitor = !c.setSession
+	c.clearVisitor = c.setSession && visitorSent
+	c.maxAge = r.ExpiresAt.Sub(r.Secret.IssuedAt)
+}
+
+// clear asks for cookies to be deleted.
+func (c *cookieChange) clear(session, visitor bool) {
+	c.clearSession, c.clearVisitor = session, visitor
+}
+
+// SetCookies returns the values of the Set-Cookie headers that the commit asks for, for callers that don't use Handler. They hold a secret: they
+// are for the client alone, in a response that nobody stores (Cache-Control: no-store).
+func (s *Session) SetCookies() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.setCookies(nil)
+}
+
+// setCookies appends them to list. Session.mu is held.
+func (s *Session) setCookies(list []string) []string {
+	c, site := s.cookies, s.e.site
+	if c.setSession || c.setVisitor {
+		name := site.cookie.Name
+		if c.setVisitor {
+			name = site.cookie.Visitor
+		}
+		age := min(c.maxAge, maxCookieAge)
+		list = append(list, name+"="+s.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.attributes)
+	}
+	if c.clearSession {
+		list = append(list, site.cookie.Name+"=; Max-Age=0"+site.attributes)
+	}
+	if c.clearVisitor {
+		list = append(list, site.cookie.Visitor+"=; Max-Age=0"+site.attributes)
+	}
+	return list
+}
+
+// readCookies appends the values of the two cookies in the lines of a Cookie header. Names compare exactly: "__host-session" is
+// another cookie, which any page may set.
+func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []string) {
+	for _, line := range lines {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case !ok:
+			case name == c.Name:
+				session = append(session, value)
+			case name == c.Visitor:
+				visitor = append(visitor, value)
+			}
+		}
+	}
+	return session, visitor
+}

@@ -42,8 +42,9 @@ type Engine struct {
 	bad     throttle
 	watch   watcher
 	site    *site
-	records sync.Pool // of *store.Record
+	buffers bufferPool
 
+	ctx     context.Context // until Close
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 }
@@ -59,13 +60,11 @@ func New(st store.Store, opt Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{store: st, opt: opt, policy: opt.Policy, rand: rand.Reader}
-	e.records.New = func() any { return new(store.Record) }
 	if e.site, err = newSite(opt); err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	e.stop = stop
-	e.start(ctx)
+	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.start(e.ctx)
 	return e, nil
 }
 
@@ -125,9 +124,8 @@ func (e *Engine) End(ctx context.Context, id ID) error {
 // EndOwn ends the session of this ID if it is the subject's; ErrNotFound if it is not, so that
 // nobody learns whether somebody else's session exists.
 func (e *Engine) EndOwn(ctx context.Context, subject string, id ID) error {
-	rec := e.record()
-	defer e.release(rec)
-	if err := e.store.Get(ctx, e.opt.App, id, true, rec); err != nil {
+	rec, err := e.live(ctx, id)
+	if err != nil {
 		return endError(err)
 	}
 	if subject == "" || rec.Subject != subject {
@@ -146,7 +144,7 @@ func (e *Engine) end(ctx context.Context, id ID, reason Reason) error {
 }
 
 func endError(err error) error {
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) {
+	if gone(err) {
 		return ErrNotFound
 	}
 	return wrap("end a session", err)
@@ -186,9 +184,6 @@ func (e *Engine) EndAll(ctx context.Context) error {
 }
 
 func (e *Engine) now() store.Time { return store.TimeOf(e.opt.Now()) }
-
-func (e *Engine) record() *store.Record     { return e.records.Get().(*store.Record) }
-func (e *Engine) release(rec *store.Record) { e.records.Put(rec) }
 
 // wrap turns a store's error into the engine's, once; errors of the caller's own making keep their identity.
 func wrap(doing string, err error) error {

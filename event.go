@@ -22,6 +22,8 @@ type Event struct {
 	AMR     string  // for Authenticated and Elevated
 	Detail  string  // a few words for people
 	Lost    int     // events dropped before this one, since the observer was too slow
+
+	flushed chan struct{} // not an event: Flush waits for it
 }
 
 // EventKind says what happened. The words are those of the OWASP logging vocabulary where it has one.

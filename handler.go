@@ -1,14 +1,134 @@
 package sojourn
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+)
 
 // Handler gives every request a session: From(r.Context()). The store is read when a handler first asks the session something, and not
 // before; changes are written before the first byte of the response. If that fails, the handler's response is withheld and the
-// client gets the error's status (StatusCode).
+// client gets the error's status (StatusCode), unless the response is itself an error (400 or above). A handler that panics changes nothing.
 //
 // Unsafe requests from pages of other origins get 403 (http.CrossOriginProtection), WebSocket handshakes too.
-func (e *Engine) Handler(next http.Handler) http.Handler { panic("todo") }
+//
+// A response that sets a cookie is always Cache-Control: no-store; one for which the session was read has Vary: Cookie.
+func (e *Engine) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		arrived := e.now()
+		if err := e.site.crossOrigin(r); err != nil {
+			e.answerError(w, r, err)
+			return
+		}
+		x := &exchange{w: w, r: r}
+		x.session.e, x.session.arrived, x.session.source = e, arrived, x
+		x.session.ctx = r.Context()
+		x.context = sessionContext{r.Context(), &x.session}
+		defer x.finish()
+		next.ServeHTTP(x, r.WithContext(&x.context))
+		x.returned = true
+	})
+}
+
+// An ErrorFunc answers a request with an error of this package.
+type ErrorFunc func(w http.ResponseWriter, r *http.Request, err error)
+
+// sessionContext is a request's context with its session, without the allocation of context.WithValue.
+type sessionContext struct {
+	context.Context
+	session *Session
+}
+
+func (c *sessionContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c.session
+	}
+	return c.Context.Value(key)
+}
+
+// read fills in what the request presents.
+func (x *exchange) read(into *Request) {
+	e := x.session.e
+	into.Client = e.site.client(x.r)
+	if e.opt.Bearer {
+		into.Bearer = bearer(x.r)
+	}
+	into.Session, into.Visitor = e.site.cookie.readCookies(x.r.Header["Cookie"], x.tokens[0:0:1], x.tokens[1:1:2])
+}
+
+// bearer returns the token of an Authorization header (RFC 6750, section 2.1).
+func bearer(r *http.Request) string {
+	const scheme = "Bearer "
+	if h := r.Header["Authorization"]; len(h) == 1 && hasPrefixFold(h[0], scheme) {
+		return strings.TrimLeft(h[0][len(scheme):], " ")
+	}
+	return ""
+}
+
+// answerError answers with an error of this package.
+func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	h := w.Header()
+	for _, name := range []string{
+		"Set-Cookie", "Location", "Refresh", "Link", "Clear-Site-Data", "Content-Type", "Content-Encoding", "Content-Language",
+		"Content-Disposition", "Content-Length", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Expires", "Trailer",
+	} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) {
+		h.Set("Retry-After", "60")
+	}
+	if e.opt.OnError != nil {
+		e.opt.OnError(w, r, err)
+		return
+	}
+	status := StatusCode(err)
+	http.Error(w, http.StatusText(status)+": "+publicText(err), status)
+}
+
+// statuses is the one place where errors become statuses.
+var statuses = []struct {
+	err    error
+	status int
+	text   string // for the client, who must not see a store's own message
+}{
+	{ErrUncertain, http.StatusServiceUnavailable, "it is not known whether your change was saved; look before you try again"},
+	{ErrUnavailable, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later"},
+	{ErrFull, http.StatusServiceUnavailable, "there is no room for another session at the moment; try again later"},
+	{ErrClosed, http.StatusServiceUnavailable, "the server is shutting down"},
+	{ErrEnded, http.StatusConflict, "your session has ended; nothing was changed"},
+	{ErrSuperseded, http.StatusConflict, "you have signed in again since; nothing was changed"},
+	{ErrConflict, http.StatusConflict, "somebody changed the same thing; nothing was changed"},
+	{ErrCommitted, http.StatusInternalServerError, ""},
+	{ErrFinished, http.StatusInternalServerError, ""},
+	{ErrLimit, http.StatusConflict, "you are signed in in too many places; sign out in one of them"},
+	{ErrTooLarge, http.StatusRequestEntityTooLarge, "that is too much to keep in a session"},
+	{ErrValue, http.StatusUnprocessableEntity, "that can't be kept in a session"},
+	{ErrSubject, http.StatusUnprocessableEntity, "that is no user ID"},
+	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
+	{ErrNotFound, http.StatusNotFound, "no such session"},
+	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; delete this site's cookies, or wait a minute"},
+	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
+	{ErrBearer, http.StatusInternalServerError, ""},
+}
 
 // StatusCode returns the HTTP status for an error of this package: 409 for a conflict or an ended session, 413, 429, 503 and
 // so on; 500 for an error that isn't the package's.
-func StatusCode(err error) int { panic("todo") }
+func StatusCode(err error) int {
+	for _, s := range statuses {
+		if errors.Is(err, s.err) {
+			return s.status
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+func publicText(err error) string {
+	for _, s := range statuses {
+		if errors.Is(err, s.err) && s.text != "" {
+			return s.text
+		}
+	}
+	return "something went wrong"
+}

@@ -39,11 +39,8 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	if err != nil || !ok {
 		return v, false, err
 	}
-	if err := decode(raw, &v); err != nil {
-		var zero T
-		return zero, true, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
-	}
-	return v, true, nil
+	v, err = k.decode(raw)
+	return v, true, err
 }
 
 // Set stores v at the commit. Of parallel Sets of one key the last commit wins; use Update where the new value depends
@@ -57,15 +54,16 @@ func (k Key[T]) Set(s *Session, v T) error {
 }
 
 // Update applies fn to the value, or to the zero T if there is none. Parallel updates all land: if another request has
-// committed in between, fn runs again on the newest value at the commit, so it must change nothing but *T.
+// committed in between, fn runs again on the newest value at the commit, so it must change nothing but *T. It may read the session.
 // If fn returns an error, the value stays and Update returns that error; if it does so at the commit, the commit fails with
 // ErrConflict.
 func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 	return s.update(k.name, func(raw []byte) ([]byte, error) {
 		var v T
 		if raw != nil {
-			if err := decode(raw, &v); err != nil {
-				return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+			var err error
+			if v, err = k.decode(raw); err != nil {
+				return nil, err
 			}
 		}
 		if err := fn(&v); err != nil {
@@ -77,6 +75,31 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 		}
 		return next, nil
 	})
+}
+
+// decode returns the value of a JSON text; of a plain string without going through encoding/json.
+func (k Key[T]) decode(raw []byte) (v T, err error) {
+	if _, isString := any(v).(string); isString && plain(raw) {
+		return any(string(raw[1 : len(raw)-1])).(T), nil
+	}
+	p := new(T)
+	if err := json.Unmarshal(raw, p); err != nil {
+		return v, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	return *p, nil
+}
+
+// plain reports whether raw is a JSON string that stands for itself.
+func plain(raw []byte) bool {
+	if len(raw) < 2 || raw[0] != '"' {
+		return false
+	}
+	for _, c := range raw[1 : len(raw)-1] {
+		if c < 0x20 || c >= 0x80 || c == '\\' || c == '"' {
+			return false
+		}
+	}
+	return raw[len(raw)-1] == '"'
 }
 
 // Delete removes the value at the commit.

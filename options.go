@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -51,6 +52,14 @@ type Options struct {
 	// MaxBadTokens is the number of refused tokens a minute from one address (for IPv6: one /64) after which
 	// further ones get 429. Valid tokens are served all the same. Default 100; negative: no limit.
 	MaxBadTokens int
+
+	// OnError answers for Handler in place of a response that was withheld, or to a request that was refused. It gets the error, whose status is
+	// StatusCode; nothing has been written yet. Default: a line of plain text.
+	OnError ErrorFunc
+
+	// ClearSiteData asks the browser to clear data at logout: "cache", "cookies", "storage", "executionContexts" or "*". Mind that "cookies" reaches
+	// sibling hosts too. Default: nothing.
+	ClearSiteData []string
 
 	// Observer receives the events of the engine. Default none. See Observers and LogEvents.
 	Observer Observer
@@ -166,6 +175,11 @@ func (o Options) withDefaults() (Options, error) {
 	for _, prefix := range o.TrustedProxies {
 		if !prefix.IsValid() {
 			return o, errors.New("sojourn: TrustedProxies holds an invalid prefix; netip.ParsePrefix makes valid ones")
+		}
+	}
+	for _, data := range o.ClearSiteData {
+		if !slices.Contains([]string{"cache", "cookies", "storage", "executionContexts", "*"}, data) {
+			return o, fmt.Errorf("sojourn: ClearSiteData: %q is none of cache, cookies, storage, executionContexts, *", data)
 		}
 	}
 	var err error

@@ -19,11 +19,13 @@ import (
 // those that don't panic with a value that Handler turns into a 503: "can't tell" must never look like
 // "anonymous". Call Load first to handle that error yourself, and before you start a goroutine that uses the session.
 type Session struct {
-	mu sync.Mutex
-	e  *Engine
+	e *Engine
+
+	committing sync.Mutex // held through a commit; taken before mu
+	mu         sync.Mutex // guards view
 
 	ctx     context.Context
-	source  source // fills request on load; nil if request is filled
+	source  source // fills request when it is needed; nil: it is filled
 	request Request
 	arrived store.Time
 
@@ -56,45 +58,58 @@ func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 func (s *Session) Load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.loadWith(ctx)
+	return s.load(ctx)
 }
 
 // ID returns the session's public handle, or the zero ID if there is no session. It is no secret, and stays the same
 // through login and rotation.
-func (s *Session) ID() ID { return s.must().ID }
+func (s *Session) ID() ID {
+	return ask(s, func(r *store.Record) ID { return r.ID })
+}
 
 // Subject returns the user that the session is logged in as, empty if nobody.
-func (s *Session) Subject() string { return s.must().Subject }
+func (s *Session) Subject() string {
+	return ask(s, func(r *store.Record) string { return r.Subject })
+}
 
 // Level returns the level of the login, 0 to 3, as given to Login or Elevate.
-func (s *Session) Level() int { return int(s.must().Level) }
+func (s *Session) Level() int {
+	return ask(s, func(r *store.Record) int { return int(r.Level) })
+}
 
 // AMR returns how the user authenticated, as given to Login and Elevate (RFC 8176).
-func (s *Session) AMR() []string { return strings.Fields(s.must().AMR) }
+func (s *Session) AMR() []string {
+	return ask(s, func(r *store.Record) []string { return strings.Fields(r.AMR) })
+}
 
 // AuthenticatedAt returns the time of the last login or elevation; the zero time if nobody is logged in.
-func (s *Session) AuthenticatedAt() time.Time { return s.must().AuthenticatedAt.Time() }
+func (s *Session) AuthenticatedAt() time.Time {
+	return ask(s, func(r *store.Record) time.Time { return r.AuthenticatedAt.Time() })
+}
 
 // Remembered reports whether the user asked to be kept signed in.
-func (s *Session) Remembered() bool { return s.must().Remembered }
+func (s *Session) Remembered() bool {
+	return ask(s, func(r *store.Record) bool { return r.Remembered })
+}
 
 // Fresh reports whether the user authenticated within the last d. Ask it before what a
 // thief must not do: change the password, the address, the money.
 func (s *Session) Fresh(d time.Duration) bool {
-	r := s.must()
-	return r.Subject != "" && !r.Stale && s.e.now().Sub(r.AuthenticatedAt) <= d
+	now := s.e.now()
+	return ask(s, func(r *store.Record) bool {
+		return r.Subject != "" && !r.Stale && now.Sub(r.AuthenticatedAt) <= d
+	})
 }
 
 // Info returns all that may be told about the session.
-func (s *Session) Info() Info { return info(s.must()) }
+func (s *Session) Info() Info {
+	return ask(s, func(r *store.Record) Info { return info(r) })
+}
 
 // Ended returns why the session that the visitor presented is over, to tell them: "You were signed out since …". It is empty
 // if the session lives, if none was presented, or if the token was never good for it.
 func (s *Session) Ended() Reason {
-	s.must()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.endedBy
+	return ask(s, func(*store.Record) Reason { return s.endedBy })
 }
 
 // Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from
@@ -150,7 +165,7 @@ func (s *Session) Rotate() error { return s.rotateNow() }
 
 // Logout ends the session at the commit, and its cookie. Without a session it does nothing. No later change is possible
 // in this request.
-func (s *Session) Logout() error { return s.logout() }
+func (s *Session) Logout() error { return s.logoutNow() }
 
 // Commit writes the request's changes. Handler does it with the first byte of the response; call it earlier to see the error before a side
 // effect that can't be undone. Afterwards the session can't be changed in this request (ErrCommitted). A second Commit returns what the first returned.
@@ -158,9 +173,7 @@ func (s *Session) Logout() error { return s.logout() }
 // ErrEnded, ErrSuperseded, ErrConflict, ErrLimit, ErrFull, ErrTooLarge and ErrUnavailable mean that nothing was written, ErrUncertain
 // that this isn't known.
 func (s *Session) Commit(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.commit(ctx, true)
+	return s.commit(ctx)
 }
 
 // Token returns the token that the commit issued, for callers that don't use cookies; empty if it issued none. It is a

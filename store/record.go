@@ -129,6 +129,7 @@ type Record struct {
 	AMR        string // how the subject authenticated: RFC 8176 values separated by blanks
 	Level      uint8  // 0 to 3
 	Remembered bool
+	Stale      bool   // the last authentication does not count as fresh any more
 	Bearer     bool   // the token travels in a header, not in a cookie
 	Client     Client // at creation
 	LastClient Client // at LastSeenAt
@@ -229,4 +230,22 @@ func (r *Record) Equal(o *Record) bool {
 		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
 		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&
 		bytes.Equal(r.Values, o.Values) && r.End == o.End && r.EndAt == o.EndAt
+}
+
+// Confirm notes on r what Store.Confirm notes in a store, and reports whether
+// anything changed. The revision is the caller's to raise.
+func (r *Record) Confirm(c Confirmation) bool {
+	changed := false
+	if r.Secret.FirstSeenAt == 0 && c.FirstSeenAt != 0 {
+		r.Secret.FirstSeenAt, changed = c.FirstSeenAt, true
+	}
+	if r.Secret.ConfirmedAt == 0 && c.ConfirmedAt != 0 {
+		r.Secret.ConfirmedAt, changed = c.ConfirmedAt, true
+		for i := range r.Good {
+			if r.Good[i].Until == 0 {
+				r.Good[i].Until = c.Until
+			}
+		}
+	}
+	return changed
 }

@@ -147,7 +147,7 @@ type Store interface {
 	// Sweep ends sessions that expired at or before now, with the reason and the time of ExpiredAt, and removes
 	// tombstones, barriers and idempotency keys that are older than their lives.
 	// One call examines about max sessions and holds no lock for more than 256
-	// of them; it returns those that it ended. done tells that a whole round over the
+	// of them; it returns those that it ended, of whatever application: Sweep alone is not scoped by one. done tells that a whole round over the
 	// store is complete; call again until then.
 	Sweep(ctx context.Context, now Time, max int) (ended []Ended, done bool, err error)
 
@@ -229,6 +229,7 @@ type Count struct {
 
 // Ended names a session that a call has ended.
 type Ended struct {
+	App     string
 	ID      ID
 	Subject string
 	Reason  Reason

@@ -1,0 +1,201 @@
+package sojourn
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const (
+	sweepEvery = time.Minute
+	sweepStep  = 1024 // sessions for each call of Store.Sweep
+	sweepPause = time.Millisecond
+	touchEvery = time.Minute
+	queueSize  = 4096
+)
+
+// start runs what goes on beside requests until ctx is done.
+func (e *Engine) start(ctx context.Context) {
+	e.behind.notes = make(chan note, queueSize)
+	e.events.list = make(chan Event, queueSize)
+	for _, run := range []func(context.Context){e.sweep, e.writeNotes, e.observe} {
+		e.stopped.Go(func() { run(ctx) })
+	}
+}
+
+// Flush waits until the activity noted so far is written and the events emitted so far are observed, or until ctx is done.
+func (e *Engine) Flush(ctx context.Context) error {
+	if err := e.behind.flush(ctx); err != nil {
+		return err
+	}
+	return e.events.flush(ctx)
+}
+
+// Close flushes, for at most as long as ctx allows, and stops the engine's goroutines. Requests must be over. The store stays
+// open: whoever opened it closes it.
+func (e *Engine) Close(ctx context.Context) error {
+	err := e.Flush(ctx)
+	e.stop()
+	e.stopped.Wait()
+	return err
+}
+
+// sweep has the store end what has expired, in small steps.
+func (e *Engine) sweep(ctx context.Context) {
+	every := time.NewTicker(sweepEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		for done := false; !done && ctx.Err() == nil; time.Sleep(sweepPause) {
+			var ended []store.Ended
+			var err error
+			ended, done, err = e.store.Sweep(ctx, e.now(), sweepStep)
+			e.ended(Client{}, ended)
+			if err != nil {
+				break // the next round tries again
+			}
+		}
+	}
+}
+
+// A note is an activity or a first sight that is written behind the request.
+type note struct {
+	id      ID
+	touch   store.Time
+	client  Client
+	secret  store.Hash
+	confirm store.Confirmation
+	flushed chan struct{}
+}
+
+type writeBehind struct{ notes chan note }
+
+// add queues a note. If the store is so slow that the queue is full, the note is dropped: the next request makes another.
+func (b *writeBehind) add(n note) {
+	select {
+	case b.notes <- n:
+	default:
+	}
+}
+
+func (b *writeBehind) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case b.notes <- note{flushed: done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return wait(ctx, done)
+}
+
+func wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) writeNotes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-e.behind.notes:
+			e.write(ctx, n)
+		}
+	}
+}
+
+func (e *Engine) write(ctx context.Context, n note) {
+	if n.flushed != nil {
+		close(n.flushed)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	var err error
+	if n.touch != 0 {
+		err = e.store.Touch(ctx, e.opt.App, n.id, n.touch, e.now(), n.client)
+	} else {
+		err = e.store.Confirm(ctx, e.opt.App, n.id, n.secret, n.confirm)
+	}
+	if err != nil && !gone(err) {
+		e.emit(Event{Kind: EventWriteFailed, Session: n.id, Detail: "activity: " + err.Error()})
+	}
+}
+
+// eventQueue stands between requests and the observer.
+type eventQueue struct {
+	list chan Event
+	mu   sync.Mutex
+	lost int
+}
+
+// emit queues an event for the observer.
+func (e *Engine) emit(event Event) {
+	if e.opt.Observer == nil {
+		return
+	}
+	if event.App == "" {
+		event.App = e.opt.App
+	}
+	if event.Time.IsZero() {
+		event.Time = e.now().Time()
+	}
+	q := &e.events
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	event.Lost = q.lost
+	select {
+	case q.list <- event:
+		q.lost = 0
+	default:
+		q.lost++
+	}
+}
+
+// ended emits the end of each session.
+func (e *Engine) ended(by Client, list []store.Ended) {
+	for _, s := range list {
+		e.emit(Event{Kind: EventEnded, Time: s.At.Time(), App: s.App, Session: s.ID, Subject: s.Subject, Reason: s.Reason, Client: by})
+	}
+}
+
+// of returns the event as one of another kind.
+func (event Event) of(kind EventKind) Event {
+	event.Kind = kind
+	return event
+}
+
+func (q *eventQueue) flush(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case q.list <- Event{flushed: done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return wait(ctx, done)
+}
+
+func (e *Engine) observe(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-e.events.list:
+			if event.flushed != nil {
+				close(event.flushed)
+			} else {
+				e.opt.Observer.Observe(event)
+			}
+		}
+	}
+}

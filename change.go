@@ -1,0 +1,379 @@
+package sojourn
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// changes are what a request wants done. They are applied at once to a copy of the session, so that the request sees them and
+// learns of mistakes, and again to the newest record if the commit meets a conflict.
+type changes struct {
+	ops  []op
+	work *store.Record // the session with the changes; nil: none yet
+
+	create   bool // work is a new session
+	logout   bool
+	replaced ID // ends when work is created: it was another subject's
+
+	next  secret // the secret of work, if fresh
+	fresh bool
+}
+
+type opKind uint8
+
+const (
+	opSet opKind = iota
+	opDelete
+	opUpdate
+	opLogin
+	opElevate
+	opRotate
+	opStale // the client changed: the last authentication isn't fresh any more
+)
+
+type op struct {
+	kind  opKind
+	key   string
+	json  []byte
+	fn    func([]byte) ([]byte, error)
+	login *login
+	level int
+	amr   string
+
+	periodic bool // of opRotate: not asked for by the application
+}
+
+type login struct {
+	subject  string
+	amr      string
+	level    int
+	remember bool
+	bearer   bool
+}
+
+// value returns the JSON under a key. It shares memory with the session. Session.mu is held.
+func (s *Session) value(key string) ([]byte, bool, error) {
+	if err := s.load(s.ctx); err != nil {
+		return nil, false, err
+	}
+	if s.finished {
+		return nil, false, ErrFinished
+	}
+	raw, ok := s.now().Values.Get(key)
+	return raw, ok, nil
+}
+
+func (s *Session) set(key string, raw []byte) error {
+	return s.lockedChange(op{kind: opSet, key: key, json: raw})
+}
+
+func (s *Session) delete(key string) error {
+	return s.lockedChange(op{kind: opDelete, key: key})
+}
+
+func (s *Session) update(key string, fn func([]byte) ([]byte, error)) error {
+	return s.lockedChange(op{kind: opUpdate, key: key, fn: fn})
+}
+
+func (s *Session) login(l login) error {
+	if err := checkSubject(l.subject); err != nil {
+		return err
+	}
+	if l.bearer && !s.e.opt.Bearer {
+		return ErrBearer
+	}
+	if err := checkLevel(l.level, l.amr); err != nil {
+		return err
+	}
+	return s.lockedChange(op{kind: opLogin, login: &l})
+}
+
+func (s *Session) elevate(level int, amr string) error {
+	if err := checkLevel(level, amr); err != nil {
+		return err
+	}
+	return s.lockedChange(op{kind: opElevate, level: level, amr: amr})
+}
+
+func checkLevel(level int, amr string) error {
+	if level < 0 || level > 3 {
+		return fmt.Errorf("%w: level %d: use 0 to 3", ErrValue, level)
+	}
+	if len(amr) > 255 || hasControl(amr) {
+		return fmt.Errorf("%w: amr: use a few words of RFC 8176", ErrValue)
+	}
+	return nil
+}
+
+func (s *Session) rotateNow() error { return s.lockedChange(op{kind: opRotate}) }
+
+func (s *Session) logoutNow() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	s.changes = changes{logout: true, work: &store.Record{}}
+	return nil
+}
+
+func (s *Session) lockedChange(o op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	return s.change(o)
+}
+
+func (s *Session) mayChange() error {
+	if err := s.load(s.ctx); err != nil {
+		return err
+	}
+	switch {
+	case s.committed:
+		return ErrCommitted
+	case s.logout:
+		return ErrEnded
+	}
+	return nil
+}
+
+// change applies one operation and keeps it for the commit. Session.mu is held.
+func (s *Session) change(o op) error {
+	if o.kind == opLogin && s.rec == nil && !s.reentry.IsZero() {
+		if err := s.reenter(s.ctx, o.login.subject); err != nil {
+			return err
+		}
+	}
+	if s.work == nil {
+		if err := s.startWork(s.rec); err != nil {
+			return err
+		}
+	}
+	if err := s.apply(&o); err != nil {
+		if len(s.ops) == 0 {
+			s.changes = changes{}
+		}
+		return err
+	}
+	s.ops = append(s.ops, o)
+	return nil
+}
+
+// reenter makes the live session of which an earlier epoch's secret was presented the request's, if a login of the same subject asks for it: the
+// answer to the first login was lost or is under way, and must orphan nothing.
+func (s *Session) reenter(ctx context.Context, subject string) error {
+	id := s.reentry
+	s.reentry = ID{}
+	rec, err := s.e.live(ctx, id)
+	if gone(err) || err == nil && rec.Subject != subject {
+		return nil
+	}
+	if err != nil {
+		return wrap("read a session", err)
+	}
+	s.rec, s.verdict = rec, former
+	return s.rebase(rec)
+}
+
+// rebase applies the request's operations again, to rec, or to a new session if rec is nil.
+func (s *Session) rebase(rec *store.Record) error {
+	s.replaced, s.fresh = ID{}, false
+	if err := s.startWork(rec); err != nil {
+		return err
+	}
+	for i := range s.ops {
+		if err := s.apply(&s.ops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startWork begins the changed session: a copy of rec, or a new anonymous session if rec is nil.
+func (s *Session) startWork(rec *store.Record) error {
+	s.work, s.create = &store.Record{}, rec == nil
+	if rec != nil {
+		s.work.CopyFrom(rec)
+		return nil
+	}
+	e, w, now := s.e, s.work, s.e.now()
+	var err error
+	if w.ID, err = e.newID(now); err != nil {
+		return err
+	}
+	if err := e.random(s.next[:]); err != nil {
+		return err
+	}
+	s.fresh = true
+	life := e.policy.Anonymous
+	w.Secret = store.Secret{Hash: s.next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
+	w.EpochHash = s.next.halfHash()
+	w.CreatedAt, w.LastSeenAt = now, now
+	w.Idle, w.ExpiresAt = life.Idle, now.Add(life.Absolute)
+	w.Client, w.LastClient = s.request.Client, s.request.Client
+	return nil
+}
+
+// apply applies one operation to work.
+func (s *Session) apply(o *op) error {
+	w := s.work
+	switch o.kind {
+	case opSet:
+		return s.putValue(o.key, o.json)
+	case opDelete:
+		w.Values = w.Values.AppendDelete(nil, o.key)
+	case opUpdate:
+		return s.applyUpdate(o)
+	case opLogin:
+		return s.applyLogin(o.login)
+	case opElevate:
+		if w.Subject == "" {
+			return ErrAnonymous
+		}
+		w.Level, w.AMR = uint8(o.level), mergeAMR(w.AMR, o.amr)
+		if s.create { // logged in by this very request: its secret is new
+			return nil
+		}
+		if err := s.renew(false); err != nil {
+			return err
+		}
+		newEpoch(w, &s.next, s.e.now(), false, false, s.e.policy.Grace)
+	case opRotate:
+		if w.Subject == "" {
+			return ErrAnonymous
+		}
+		if s.fresh || !s.mayRotate(o.periodic) {
+			return nil
+		}
+		if err := s.renew(true); err != nil {
+			return err
+		}
+		rotate(w, &s.next, s.e.now())
+	case opStale:
+		w.Stale = true
+	}
+	return nil
+}
+
+// applyUpdate calls the application's function with the session unlocked, since it may well ask the session something.
+func (s *Session) applyUpdate(o *op) error {
+	unlocked := func(raw []byte) ([]byte, error) {
+		s.mu.Unlock()
+		defer s.mu.Lock()
+		return o.fn(raw)
+	}
+	for {
+		raw, had := s.work.Values.Get(o.key)
+		next, err := unlocked(raw)
+		if err != nil {
+			return err
+		}
+		if s.logout { // by another goroutine, meanwhile
+			return ErrEnded
+		}
+		if now, has := s.work.Values.Get(o.key); has == had && bytes.Equal(now, raw) {
+			return s.putValue(o.key, next)
+		}
+	}
+}
+
+// mayRotate reports whether a rotation is due, or, if the application asks for one, possible: while one is under way a further one would only
+// push out a secret that a browser may hold.
+func (s *Session) mayRotate(periodic bool) bool {
+	switch {
+	case periodic:
+		return rotationDue(s.work, s.verdict, s.arrived, &s.e.policy)
+	case s.verdict == current && s.work.Secret.ConfirmedAt != 0:
+		return true
+	}
+	return s.arrived >= s.work.Secret.IssuedAt.Add(repeatAfter)
+}
+
+func (s *Session) applyLogin(l *login) error {
+	if s.work.Subject != "" && s.work.Subject != l.subject {
+		mine := s.rec != nil && s.rec.Epoch == s.epoch && s.verdict >= good
+		if err := s.startWork(nil); err != nil {
+			return err
+		}
+		if mine {
+			s.replaced = s.rec.ID
+		}
+	}
+	w, now := s.work, s.e.now()
+	life := s.e.policy.Login
+	if l.remember {
+		life = s.e.policy.Remembered
+	}
+	repeated := w.Subject != "" && s.verdict != current
+	w.Subject, w.AMR, w.Level, w.Remembered, w.Bearer = l.subject, l.amr, uint8(l.level), l.remember, l.bearer || w.Bearer
+	w.LastSeenAt, w.Idle, w.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
+	if s.create {
+		w.Epoch, w.AuthenticatedAt, w.Secret.Login = 1, now, true
+		return nil
+	}
+	if err := s.renew(false); err != nil {
+		return err
+	}
+	newEpoch(w, &s.next, now, true, repeated, s.e.policy.Grace)
+	return nil
+}
+
+// renew draws a secret for work: of the same epoch, or of a new one.
+func (s *Session) renew(sameEpoch bool) error {
+	if err := s.e.random(s.next[:]); err != nil {
+		return err
+	}
+	if half := s.presented.halfHash(); sameEpoch && half == s.work.EpochHash {
+		copy(s.next[:halfSize], s.presented[:halfSize])
+	}
+	s.fresh = true
+	return nil
+}
+
+func (s *Session) putValue(key string, json []byte) error {
+	if len(json) > s.e.opt.MaxValue {
+		return fmt.Errorf("%w: the value of key %q has %d bytes, the limit is %d", ErrTooLarge, key, len(json), s.e.opt.MaxValue)
+	}
+	if hasNUL(json) {
+		return fmt.Errorf("%w: key %q: the character U+0000 can't be stored", ErrValue, key)
+	}
+	w := s.work
+	values := w.Values.AppendSet(make(store.Values, 0, len(w.Values)+len(key)+len(json)+8), key, json)
+	if len(values) > s.e.opt.MaxSession {
+		return fmt.Errorf("%w: with key %q the session has %d bytes, the limit is %d", ErrTooLarge, key, len(values), s.e.opt.MaxSession)
+	}
+	w.Values = values
+	return nil
+}
+
+// hasNUL finds the JSON escape of U+0000.
+func hasNUL(json []byte) bool {
+	for i := 0; i+5 < len(json); i++ {
+		if json[i] != '\\' {
+			continue
+		}
+		if string(json[i+1:i+6]) == "u0000" {
+			return true
+		}
+		i++ // the escaped character, which may be a backslash
+	}
+	return false
+}
+
+// mergeAMR adds methods to those that were used before.
+func mergeAMR(have, more string) string {
+	list := strings.Fields(have)
+	for _, m := range strings.Fields(more) {
+		if !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return strings.Join(list, " ")
+}

@@ -1,0 +1,276 @@
+package sojourn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const (
+	// storeTimeout bounds a commit, which goes on when the client goes away.
+	storeTimeout = 10 * time.Second
+
+	// maxConflicts is the number of times that a commit is tried again. In one process commits of a session take turns, so
+	// it takes as many nodes to lose that often.
+	maxConflicts = 50
+)
+
+// commit writes the changes, once.
+func (s *Session) commit(ctx context.Context) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.committed {
+		s.committed = true
+		s.commitErr = s.write(ctx)
+	}
+	return s.commitErr
+}
+
+func (s *Session) write(ctx context.Context) error {
+	if !s.loaded || s.loadErr != nil {
+		return s.loadErr
+	}
+	if s.logout {
+		return s.writeLogout(ctx)
+	}
+	if s.refused != nil && len(s.ops) > 0 && s.loginSubject() == "" {
+		return s.refused
+	}
+	asked := len(s.ops) > 0
+	if s.rec != nil && !s.noRotate && !s.fresh && rotationDue(s.rec, s.verdict, s.arrived, &s.e.policy) {
+		if err := s.change(op{kind: opRotate, periodic: true}); err != nil && asked {
+			return err
+		}
+	}
+	if len(s.ops) == 0 {
+		s.noteLater()
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	err := s.store(ctx)
+	if err == nil {
+		return s.stored(ctx)
+	}
+	s.fresh = false
+	if asked {
+		return err
+	}
+	// Only a rotation was due. Whether it was written or not, the browser's secret stays good.
+	s.e.emit(Event{Kind: EventWriteFailed, Session: s.rec.ID, Detail: "rotation: " + err.Error()})
+	return nil
+}
+
+// store writes work, with the operations applied to the newest record for as long as others get in between.
+func (s *Session) store(ctx context.Context) error {
+	if !s.create {
+		turn := s.e.queue.enter(s.rec.ID)
+		defer s.e.queue.leave(s.rec.ID, turn)
+	}
+	for range maxConflicts {
+		err := s.try(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, store.ErrConflict):
+			err = s.reread(ctx)
+		case s.overtaken(err):
+			err = s.rebase(nil)
+		default:
+			return wrap("commit", err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
+}
+
+// try writes work once.
+func (s *Session) try(ctx context.Context) error {
+	e, w, now := s.e, s.work, s.e.now()
+	limit := store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
+	var ended []store.Ended
+	var err error
+	if s.create {
+		ended, err = e.store.Create(ctx, e.opt.App, w, store.CreateOptions{Limit: limit, Arrived: s.arrived, Now: now})
+	} else {
+		s.noteNow(w)
+		ended, err = e.store.Update(ctx, e.opt.App, w, store.UpdateOptions{
+			Login: s.loginSubject() != "", Limit: limit, Arrived: s.arrived, Now: now,
+		})
+	}
+	e.ended(s.request.Client, ended)
+	return err
+}
+
+// reread takes the newest record after a conflict, if the request may still write into it, and applies the operations to it.
+func (s *Session) reread(ctx context.Context) error {
+	rec, err := s.e.live(ctx, s.rec.ID)
+	if s.overtaken(err) {
+		return s.rebase(nil)
+	}
+	if err != nil {
+		return wrap("commit", err)
+	}
+	if rec.Epoch != s.epoch {
+		// The request was authorised before a login or elevation (I13), and goes on only if it is itself a login.
+		switch s.loginSubject() {
+		case "":
+			return ErrSuperseded
+		case rec.Subject:
+			s.verdict = former
+		default:
+			return s.rebase(nil)
+		}
+	} else if s.verdict >= good {
+		s.verdict = judge(rec, &s.presented, s.arrived)
+	}
+	s.rec = rec
+	if err := s.rebase(rec); err != nil {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return nil
+}
+
+// overtaken reports whether err tells that the session ended under a login, which then starts a new one.
+func (s *Session) overtaken(err error) bool {
+	return !s.create && s.loginSubject() != "" && gone(err)
+}
+
+// loginSubject returns whom the request logs in; empty if nobody.
+func (s *Session) loginSubject() string {
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		if s.ops[i].kind == opLogin {
+			return s.ops[i].login.subject
+		}
+	}
+	return ""
+}
+
+// stored does what follows a successful write.
+func (s *Session) stored(ctx context.Context) error {
+	e, w := s.e, s.work
+	event := Event{Session: w.ID, Subject: w.Subject, Client: s.request.Client, Level: int(w.Level), AMR: w.AMR}
+	if s.create {
+		e.emit(event.of(EventCreated))
+	}
+	for i := range s.ops {
+		switch s.ops[i].kind {
+		case opLogin:
+			e.emit(event.of(EventAuthenticated))
+		case opElevate:
+			e.emit(event.of(EventElevated))
+		case opRotate:
+			if s.fresh {
+				e.emit(event.of(EventRotated))
+			}
+		}
+	}
+	if s.fresh {
+		s.issued = token(w.ID, &s.next)
+		s.cookies.set(w, s.visitorSent)
+	}
+	if s.replaced.IsZero() {
+		return nil
+	}
+	ended, err := e.store.End(ctx, e.opt.App, s.replaced, ReasonLogout, e.now())
+	e.ended(s.request.Client, ended)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return wrap("end the session of another user", err)
+	}
+	return nil
+}
+
+func (s *Session) writeLogout(ctx context.Context) error {
+	s.cookies.clear(s.sessionSent && s.refused == nil, s.visitorSent && s.refused == nil)
+	if s.rec == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	ended, err := s.e.store.End(ctx, s.e.opt.App, s.rec.ID, ReasonLogout, s.e.now())
+	s.e.ended(s.request.Client, ended)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return wrap("log out", err)
+	}
+	return nil
+}
+
+// noteNow adds to a record that is written anyway what the request tells of its use.
+func (s *Session) noteNow(w *store.Record) {
+	if !s.passive && s.arrived > w.LastSeenAt {
+		w.LastSeenAt = s.arrived
+	}
+	if !s.passive && s.clientChanged(w) && s.arrived >= w.LastSeenAt {
+		w.LastClient = s.request.Client
+	}
+	if s.verdict != current || s.fresh {
+		return
+	}
+	if c, due := sight(w, s.arrived, s.e.policy.Grace); due {
+		w.Confirm(c)
+	}
+}
+
+// noteLater has that written behind.
+func (s *Session) noteLater() {
+	if s.rec == nil {
+		return
+	}
+	if s.touchDue(s.rec) {
+		s.e.behind.add(note{id: s.rec.ID, touch: s.arrived, client: s.request.Client})
+	}
+	if s.verdict != current {
+		return
+	}
+	if c, due := sight(s.rec, s.arrived, s.e.policy.Grace); due {
+		s.e.behind.add(note{id: s.rec.ID, secret: s.rec.Secret.Hash, confirm: c})
+	}
+}
+
+// A commitQueue lets the commits of one session take turns, so that in one process none has to be tried twice for long.
+type commitQueue struct {
+	shards [64]struct {
+		mu    sync.Mutex
+		turns map[ID]*turn
+	}
+}
+
+type turn struct {
+	mu    sync.Mutex
+	users int // who hold it or wait for it; the shard's mutex guards it
+}
+
+func (q *commitQueue) enter(id ID) *turn {
+	shard := &q.shards[id[15]%64]
+	shard.mu.Lock()
+	if shard.turns == nil {
+		shard.turns = make(map[ID]*turn)
+	}
+	t := shard.turns[id]
+	if t == nil {
+		t = new(turn)
+		shard.turns[id] = t
+	}
+	t.users++
+	shard.mu.Unlock()
+	t.mu.Lock()
+	return t
+}
+
+func (q *commitQueue) leave(id ID, t *turn) {
+	t.mu.Unlock()
+	shard := &q.shards[id[15]%64]
+	shard.mu.Lock()
+	if t.users--; t.users == 0 {
+		delete(shard.turns, id)
+	}
+	shard.mu.Unlock()
+}

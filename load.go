@@ -1,0 +1,337 @@
+package sojourn
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// view is what a Session knows of the stored session, and what the request wants to change. Session.mu guards it.
+type view struct {
+	loaded   bool
+	finished bool // the request is over
+	loadErr  error
+
+	// What load found.
+	rec         *store.Record // the live session, as last read; nil: none
+	epoch       uint32        // of rec when it was first read: the request's authority
+	presented   secret        // its secret, as the client sent it
+	verdict     verdict       // of presented
+	buffer      *buffer       // holds the values of the record that was read
+	endedBy     Reason        // why the presented session is over
+	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
+	reentry     ID            // a live session of which an earlier epoch's secret was presented
+	sessionSent bool          // a session cookie was presented
+	visitorSent bool          // a visitor cookie was presented
+
+	// What the request does.
+	changes
+	passive  bool
+	noRotate bool // the response can't carry a new cookie
+
+	// What the commit did.
+	committed bool
+	commitErr error
+	cookies   cookieChange
+	issued    string // a token
+}
+
+// A transport is where a token was found. A token is good in one only.
+type transport uint8
+
+const (
+	sessionCookie transport = iota
+	visitorCookie
+	bearerHeader
+)
+
+func (t transport) fits(r *store.Record) bool {
+	switch t {
+	case bearerHeader:
+		return r.Bearer
+	case sessionCookie:
+		return !r.Bearer && r.Subject != ""
+	default:
+		return !r.Bearer && r.Subject == ""
+	}
+}
+
+// noSession stands for the session of a visitor who has none.
+var noSession store.Record
+
+// now returns the session with the request's changes. Session.mu is held.
+func (v *view) now() *store.Record {
+	switch {
+	case v.work != nil:
+		return v.work
+	case v.rec != nil:
+		return v.rec
+	}
+	return &noSession
+}
+
+// A loadFailure is the panic of the accessors that return no error.
+type loadFailure struct{ err error }
+
+func (f loadFailure) Error() string { return f.err.Error() }
+
+// ask returns what f says of the session.
+func ask[T any](s *Session, f func(*store.Record) T) T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(s.ctx); err != nil {
+		panic(loadFailure{err})
+	}
+	return f(s.now())
+}
+
+// load finds the live session of the request's tokens, once. Session.mu is held.
+func (s *Session) load(ctx context.Context) error {
+	if s.loaded {
+		return s.loadErr
+	}
+	if s.finished {
+		return ErrFinished
+	}
+	s.loaded = true
+	s.loadErr = s.find(ctx)
+	return s.loadErr
+}
+
+func (s *Session) find(ctx context.Context) error {
+	if s.source != nil {
+		s.source.read(&s.request)
+	}
+	if s.request.Bearer != "" && s.e.opt.Bearer {
+		return s.present(ctx, s.request.Bearer, bearerHeader)
+	}
+	s.sessionSent = len(s.request.Session) > 0
+	s.visitorSent = len(s.request.Visitor) > 0
+	if err := s.presentAll(ctx, s.request.Session, sessionCookie); err != nil || s.rec != nil {
+		return err
+	}
+	return s.presentAll(ctx, s.request.Visitor, visitorCookie)
+}
+
+// maxSameName is the number of different cookies of one name that are looked at.
+const maxSameName = 8
+
+// presentAll takes the tokens of one cookie name. A browser sends one; several come from other paths and domains, planted or left over, and
+// count only if exactly one of them names a live session.
+func (s *Session) presentAll(ctx context.Context, tokens []string, by transport) error {
+	if len(tokens) == 0 {
+		return nil
+	}
+	if len(tokens) == 1 {
+		return s.present(ctx, tokens[0], by)
+	}
+	var live string
+	seen := make([]string, 0, maxSameName)
+	for _, t := range tokens {
+		if slices.Contains(seen, t) {
+			continue
+		}
+		if len(seen) == maxSameName {
+			live = ""
+			break
+		}
+		seen = append(seen, t)
+		ok, err := s.lives(ctx, t, by)
+		if err != nil {
+			return err
+		}
+		if ok && live != "" {
+			live = ""
+			break
+		}
+		if ok {
+			live = t
+		}
+	}
+	if live == "" {
+		return s.refuse(RefusedAmbiguous, ID{}, "")
+	}
+	return s.present(ctx, live, by)
+}
+
+// lives reports whether a token names a live session, with no other effect.
+func (s *Session) lives(ctx context.Context, text string, by transport) (bool, error) {
+	id, sec, ok := parseToken(text)
+	if !ok {
+		return false, nil
+	}
+	rec, err := s.e.live(ctx, id)
+	if gone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, wrap("read a session", err)
+	}
+	return judge(rec, &sec, s.arrived) >= good && by.fits(rec), nil
+}
+
+// present takes one token: the session becomes the request's, or the token is refused.
+func (s *Session) present(ctx context.Context, text string, by transport) error {
+	id, sec, ok := parseToken(text)
+	if !ok {
+		return s.refuse(RefusedMalformed, ID{}, "")
+	}
+	e, now := s.e, s.e.now()
+	if s.buffer == nil {
+		s.buffer = e.buffers.get()
+	}
+	rec := &store.Record{Values: s.buffer.bytes}
+	err := e.store.Get(ctx, e.opt.App, id, false, rec)
+	v := judge(rec, &sec, s.arrived)
+	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {
+		err = e.store.Get(ctx, e.opt.App, id, true, rec)
+		v = judge(rec, &sec, s.arrived)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, store.ErrNotFound):
+		return s.refuse(RefusedUnknown, id, "")
+	case errors.Is(err, store.ErrEnded):
+		if !knewEnd(rec, &sec) {
+			return s.refuse(RefusedUnknown, id, "")
+		}
+		s.over(rec.End, rec.EndAt)
+		return s.refuse(RefusedEnded, id, "")
+	default:
+		return wrap("read a session", err)
+	}
+
+	if v == garbage || v >= good && !by.fits(rec) {
+		return s.refuse(RefusedUnknown, id, "")
+	}
+	if reason, at := rec.ExpiredAt(now); reason != "" {
+		ended, _ := e.store.End(ctx, e.opt.App, id, reason, at) // if not now, then by the sweep
+		e.ended(s.request.Client, ended)
+		s.over(reason, at)
+		return s.refuse(RefusedEnded, id, rec.Subject)
+	}
+	switch v {
+	case stolen:
+		ended, err := e.store.End(ctx, e.opt.App, id, ReasonTheft, now)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return wrap("end a stolen session", err)
+		}
+		e.ended(s.request.Client, ended)
+		s.over(ReasonTheft, now)
+		return s.refuse(RefusedFormer, id, rec.Subject)
+	case stale, former:
+		if s.arrived <= max(rec.CreatedAt, rec.AuthenticatedAt).Add(e.policy.Grace) || v == stale {
+			s.refused = ErrSuperseded
+		}
+		if v == former {
+			s.reentry = id
+		}
+		return s.refuse(RefusedFormer, id, rec.Subject)
+	}
+	s.rec, s.epoch, s.presented, s.verdict = rec, rec.Epoch, sec, v
+	s.endedBy, s.refused = "", nil // of a session cookie, where the visitor's lives
+	return s.meetClient(ctx)
+}
+
+// over notes that the presented session is over. A request that arrived before that, or shortly after, is late.
+func (s *Session) over(reason Reason, at store.Time) {
+	s.endedBy = reason
+	if s.arrived <= at.Add(s.e.policy.Grace) {
+		s.refused = ErrEnded
+	}
+}
+
+// mayDecide reports whether a record from memory suffices: the current secret, no deadline near, and nothing due.
+func (s *Session) mayDecide(rec *store.Record, v verdict, now store.Time) bool {
+	if v != current || rec.Secret.ConfirmedAt == 0 {
+		return false
+	}
+	expired, _ := rec.ExpiredAt(now)
+	return expired == "" && !s.touchDue(rec) && !rotationDue(rec, v, s.arrived, &s.e.policy)
+}
+
+// touchDue reports whether the activity of this request is worth noting: at most once in a twentieth of the idle limit, or a minute.
+func (s *Session) touchDue(rec *store.Record) bool {
+	if s.passive {
+		return false
+	}
+	every := min(rec.Idle/20, touchEvery)
+	return s.arrived.Sub(rec.LastSeenAt) >= every || s.arrived >= rec.LastSeenAt && s.clientChanged(rec)
+}
+
+func (s *Session) clientChanged(rec *store.Record) bool {
+	is, was := &s.request.Client, &rec.LastClient
+	return is.IP.IsValid() && *is != *was
+}
+
+// meetClient compares who presents the session with who did last time.
+func (s *Session) meetClient(ctx context.Context) error {
+	if !s.clientChanged(s.rec) || s.arrived < s.rec.LastSeenAt {
+		return nil
+	}
+	e, is, was := s.e, s.request.Client, s.rec.LastClient
+	e.emit(Event{Kind: EventClientChanged, Session: s.rec.ID, Subject: s.rec.Subject, Client: is, Was: was})
+	if e.opt.ClientChanged == nil {
+		return nil
+	}
+	switch e.opt.ClientChanged(was, is) {
+	case StepUp:
+		return s.change(op{kind: opStale})
+	case End:
+		now, id := e.now(), s.rec.ID
+		ended, err := e.store.End(ctx, e.opt.App, id, ReasonRevoked, now)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return wrap("end a session whose client changed", err)
+		}
+		e.ended(is, ended)
+		s.rec = nil
+		s.over(ReasonRevoked, now)
+	}
+	return nil
+}
+
+// refuse reports a token that was refused. The request goes on as anonymous, unless its address guesses too much.
+func (s *Session) refuse(why Refusal, id ID, subject string) error {
+	e, now := s.e, s.e.now()
+	tooMany, first := false, false
+	if why == RefusedMalformed || why == RefusedUnknown {
+		tooMany, first = e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)
+	}
+	if !tooMany {
+		e.emit(Event{Kind: EventRefused, Session: id, Subject: subject, Client: s.request.Client, Refusal: why})
+		return nil
+	}
+	if first {
+		e.emit(Event{Kind: EventThrottled, Client: s.request.Client, Detail: "too many bad tokens: further ones of this minute are refused without an event"})
+	}
+	return ErrThrottled
+}
+
+// live reads a session from the store itself; ErrNotFound or ErrEnded if it isn't live.
+func (e *Engine) live(ctx context.Context, id ID) (*store.Record, error) {
+	rec := new(store.Record)
+	if err := e.store.Get(ctx, e.opt.App, id, true, rec); err != nil {
+		return nil, err
+	}
+	if expired, _ := rec.ExpiredAt(e.now()); expired != "" {
+		return nil, store.ErrEnded
+	}
+	return rec, nil
+}
+
+func info(r *store.Record) Info {
+	idle := r.LastSeenAt.Add(r.Idle)
+	if r.ID.IsZero() {
+		idle = 0
+	}
+	return Info{
+		ID: r.ID, Subject: r.Subject,
+		CreatedAt: r.CreatedAt.Time(), AuthenticatedAt: r.AuthenticatedAt.Time(), LastSeenAt: r.LastSeenAt.Time(),
+		IdleExpiresAt: min(idle, r.ExpiresAt).Time(), ExpiresAt: r.ExpiresAt.Time(),
+		AMR: strings.Fields(r.AMR), Level: int(r.Level), Remembered: r.Remembered,
+		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision,
+	}
+}

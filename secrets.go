@@ -1,0 +1,193 @@
+package sojourn
+
+import (
+	"crypto/subtle"
+	"slices"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// The rules of secrets, as functions of a record, a time and a policy: DESIGN.md section 3. The simulator in
+// internal/simulator runs browsers and thieves against them; each number and sentence here has a mutation that it notices.
+const (
+	// confirmAfter: browsers write cookies to disk up to 30 s late, so a secret is confirmed only by a request that
+	// arrives this long after the first one that presented it. A browser that crashed in between comes back with an older one.
+	confirmAfter = 60 * time.Second
+
+	// repeatAfter spaces the repeats of a rotation whose answer seems lost.
+	repeatAfter = 5 * time.Minute
+
+	// maxUnconfirmed successors are kept.
+	maxUnconfirmed = 4
+
+	// spentLife is how long a former secret is remembered by its fingerprint, so that a slow request can be judged as of its arrival.
+	spentLife = time.Hour
+	maxSpent  = 16
+
+	// maxEpochs earlier epochs are recognised, for the event.
+	maxEpochs = 4
+)
+
+// A verdict says what a presented secret is to a session.
+type verdict uint8
+
+const (
+	garbage verdict = iota // nothing: refused
+	former                 // of an earlier epoch: refused
+	stale                  // of this epoch, and too long ago to say whether it was good when the request arrived: refused
+	stolen                 // of this epoch and not good when the request arrived: theft
+	good                   // an earlier secret that was good when the request arrived
+	current                // the current secret
+)
+
+// judge says what s is to r for a request that arrived at the given time, however late it is asked.
+func judge(r *store.Record, s *secret, arrived store.Time) verdict {
+	hash := s.hash()
+	if same(hash[:], r.Secret.Hash[:]) {
+		return current
+	}
+	for i := range r.Good {
+		g := &r.Good[i]
+		if same(hash[:], g.Hash[:]) && (g.Until == 0 || arrived <= g.Until) {
+			return good
+		}
+	}
+	half := s.halfHash()
+	ours := same(half[:], r.EpochHash[:])
+	for _, spent := range r.Spent {
+		print := hash.Print()
+		if ours && same(print[:], spent.Print[:]) && arrived <= spent.Until {
+			return good
+		}
+	}
+	switch {
+	case ours && arrived <= r.SpentTill:
+		return stale
+	case ours:
+		return stolen
+	case slices.Contains(r.Epochs, half.Print()):
+		return former
+	}
+	return garbage
+}
+
+func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+
+// knewEnd reports whether s was ever good for the ended session r, so that its holder may learn why it ended.
+func knewEnd(r *store.Record, s *secret) bool {
+	half := s.halfHash()
+	if same(half[:], r.EpochHash[:]) {
+		return true
+	}
+	print := s.hash().Print()
+	return slices.ContainsFunc(r.Spent, func(spent store.Spent) bool { return spent.Print == print })
+}
+
+// sight is what a request that presents the current secret at the given time adds to what is known of it.
+func sight(r *store.Record, arrived store.Time, grace time.Duration) (c store.Confirmation, due bool) {
+	switch {
+	case r.Secret.ConfirmedAt != 0:
+		return c, false
+	case r.Secret.FirstSeenAt == 0:
+		c.FirstSeenAt = arrived
+	case arrived >= r.Secret.FirstSeenAt.Add(confirmAfter):
+		c.ConfirmedAt = arrived
+		c.Until = arrived.Add(grace)
+	default:
+		return c, false
+	}
+	return c, true
+}
+
+// rotationDue reports whether a request that was judged v rotates the secret.
+func rotationDue(r *store.Record, v verdict, arrived store.Time, p *Policy) bool {
+	if p.RotateEvery < 0 || r.Subject == "" || r.Bearer {
+		return false
+	}
+	switch v {
+	case current:
+		return r.Secret.ConfirmedAt != 0 && arrived >= r.Secret.IssuedAt.Add(p.RotateEvery)
+	case good: // the browser hasn't got the current one: its answer was lost, or is late
+		return arrived >= r.Secret.IssuedAt.Add(repeatAfter)
+	}
+	return false
+}
+
+// rotate makes next the current secret. Those since the last confirmed one stay good until next is confirmed.
+func rotate(r *store.Record, next *secret, now store.Time) {
+	half := next.halfHash()
+	if half != r.EpochHash { // rotated from a login that survived a repeated one: its half is of an earlier epoch
+		rememberEpoch(r)
+		r.EpochHash = half
+	}
+	r.Good = append(r.Good, r.Secret)
+	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now}
+
+	unconfirmed := 1 // next
+	for i := len(r.Good) - 1; i >= 0; i-- {
+		g := &r.Good[i]
+		if g.Until != 0 || g.ConfirmedAt != 0 {
+			continue
+		}
+		if unconfirmed++; unconfirmed > maxUnconfirmed {
+			g.Until = now
+		}
+	}
+	forgetSpent(r, now)
+}
+
+// forgetSpent keeps of secrets that aren't good any more a fingerprint, and of those long gone nothing.
+func forgetSpent(r *store.Record, now store.Time) {
+	r.Good = slices.DeleteFunc(r.Good, func(g store.Secret) bool {
+		if g.Until == 0 || g.Until > now {
+			return false
+		}
+		r.Spent = append(r.Spent, store.Spent{Print: g.Hash.Print(), Until: g.Until})
+		return true
+	})
+	r.Spent = slices.DeleteFunc(r.Spent, func(s store.Spent) bool {
+		if s.Until >= now.Add(-spentLife) {
+			return false
+		}
+		r.SpentTill = max(r.SpentTill, s.Until)
+		return true
+	})
+	for len(r.Spent) > maxSpent {
+		r.SpentTill = max(r.SpentTill, r.Spent[0].Until)
+		r.Spent = slices.Delete(r.Spent, 0, 1)
+	}
+}
+
+// newEpoch makes next the current secret after a login or elevation, and refuses all earlier ones, even to requests that arrived before (I3).
+//
+// A login that was repeated by a request that didn't yet know the current secret (two tabs, or a lost answer) may keep
+// the secrets that logins issued within the grace, until next is confirmed: the browser holds one or the other, nobody can know
+// which.
+func newEpoch(r *store.Record, next *secret, now store.Time, byLogin, repeated bool, grace time.Duration) {
+	var keep []store.Secret
+	if repeated {
+		for _, g := range append(r.Good, r.Secret) {
+			if g.Login && (g.Until == 0 || g.Until > now) && now.Sub(g.IssuedAt) <= grace {
+				keep = append(keep, g)
+			}
+		}
+	}
+	rememberEpoch(r)
+	r.Epoch++
+	r.EpochHash = next.halfHash()
+	r.Good, r.Spent, r.SpentTill = keep, nil, 0
+	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, Login: byLogin}
+	if len(keep) == 0 {
+		r.Secret.FirstSeenAt, r.Secret.ConfirmedAt = now, now // born confirmed: there is nothing to go back to
+	}
+	r.AuthenticatedAt = now
+	r.Stale = false
+}
+
+func rememberEpoch(r *store.Record) {
+	if len(r.Epochs) == maxEpochs {
+		r.Epochs = slices.Delete(r.Epochs, 0, 1)
+	}
+	r.Epochs = append(r.Epochs, r.EpochHash.Print())
+}

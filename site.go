@@ -1,0 +1,150 @@
+package sojourn
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// site is what an engine knows of the web site that it serves.
+type site struct {
+	cookie     Cookie
+	attributes string
+	origins    *http.CrossOriginProtection
+	proxies    []netip.Prefix
+	warnPlain  sync.Once
+}
+
+func newSite(opt Options) (*site, error) {
+	s := &site{cookie: opt.Cookie, attributes: opt.Cookie.attributes(), proxies: opt.TrustedProxies, origins: http.NewCrossOriginProtection()}
+	for _, origin := range opt.TrustedOrigins {
+		if err := s.origins.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("sojourn: TrustedOrigins: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// crossOrigin returns an error for an unsafe request from another origin's page. The handshake of a WebSocket is a GET, which
+// the protection lets pass, and so is asked about as if it were a POST.
+func (s *site) crossOrigin(r *http.Request) error {
+	if len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet {
+		r = r.WithContext(r.Context())
+		r.Method = http.MethodPost
+	}
+	if err := s.origins.Check(r); err != nil {
+		return fmt.Errorf("%w: %w", ErrCrossOrigin, err)
+	}
+	return nil
+}
+
+const (
+	maxUserAgent = 255 // bytes that are kept of it
+	maxForwarded = 32  // addresses of X-Forwarded-For that are looked at
+)
+
+// client returns who sent the request.
+func (s *site) client(r *http.Request) Client {
+	return Client{IP: s.clientIP(r), UserAgent: cleanUserAgent(r.UserAgent())}
+}
+
+// clientIP returns the address of the connection, or, if that is a trusted proxy's, the last address in X-Forwarded-For that isn't:
+// what stands left of it could have been written by anybody.
+func (s *site) clientIP(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // a Unix socket
+	}
+	ip := peer.Addr().Unmap().WithZone("")
+	if !s.trusted(ip) {
+		return ip
+	}
+	lines := r.Header["X-Forwarded-For"]
+	seen := 0
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := lines[i]
+		for more := true; more && seen < maxForwarded; seen++ {
+			var last string
+			if comma := strings.LastIndexByte(line, ','); comma >= 0 {
+				line, last = line[:comma], line[comma+1:]
+			} else {
+				line, last, more = "", line, false
+			}
+			next, err := parseForwarded(strings.TrimSpace(last))
+			if err != nil {
+				return ip
+			}
+			ip = next
+			if !s.trusted(ip) {
+				return ip
+			}
+		}
+	}
+	return ip
+}
+
+// parseForwarded reads an address as proxies write it, with or without a port.
+func parseForwarded(text string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return ip.Unmap().WithZone(""), nil
+	}
+	withPort, err := netip.ParseAddrPort(text)
+	return withPort.Addr().Unmap().WithZone(""), err
+}
+
+func (s *site) trusted(ip netip.Addr) bool {
+	for _, prefix := range s.proxies {
+		if prefix.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// cleanUserAgent makes of the header what every store can keep.
+func cleanUserAgent(ua string) string {
+	if len(ua) > maxUserAgent {
+		ua = ua[:maxUserAgent]
+	}
+	if !utf8.ValidString(ua) || hasControl(ua) {
+		ua = strings.Map(func(r rune) rune {
+			if r == utf8.RuneError || r < 0x20 || r >= 0x7f && r < 0xa0 {
+				return -1
+			}
+			return r
+		}, ua)
+	}
+	return ua
+}
+
+// warnPlainHTTP says once why a browser will drop the cookie.
+func (s *site) warnPlainHTTP(r *http.Request) {
+	if r.TLS != nil || loopback(r.Host) {
+		return
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.trusted(peer.Addr().Unmap()) {
+		return // the proxy answers for it
+	}
+	s.warnPlain.Do(func() {
+		slog.Warn("sojourn: a session cookie was set in answer to plain HTTP; browsers drop Secure cookies there, except from localhost. "+
+			"Serve HTTPS, or, if a proxy in front does, name it in Options.TrustedProxies", "host", r.Host)
+	})
+}
+
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	host = strings.Trim(host, "[]")
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,71 @@
+package sojourn
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A token is what the browser holds: base64url, unpadded, of the session's ID and secret. It carries nothing about the user.
+const (
+	idSize    = 16
+	halfSize  = 16
+	tokenSize = 64
+)
+
+// A secret authenticates a session: 16 bytes that last for an epoch, then 16 that are new at each rotation.
+type secret [2 * halfSize]byte
+
+func (s *secret) hash() store.Hash     { return sha256.Sum256(s[:]) }
+func (s *secret) halfHash() store.Hash { return sha256.Sum256(s[:halfSize]) }
+
+// token returns the token of a session.
+func token(id ID, s *secret) string {
+	var raw [idSize + len(s)]byte
+	copy(raw[:], id[:])
+	copy(raw[idSize:], s[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// parseToken is the reverse of token. 64 characters hold 48 bytes exactly, so there is one spelling of each token; the decoder
+// skips line breaks, which make the result too short.
+func parseToken(t string) (id ID, s secret, ok bool) {
+	if len(t) != tokenSize {
+		return id, s, false
+	}
+	var text [tokenSize]byte
+	var raw [idSize + len(s)]byte
+	copy(text[:], t)
+	n, err := base64.RawURLEncoding.Decode(raw[:], text[:])
+	if err != nil || n != len(raw) {
+		return id, s, false
+	}
+	copy(id[:], raw[:])
+	copy(s[:], raw[idSize:])
+	return id, s, true
+}
+
+// newID returns a UUID of version 7 (RFC 9562, section 5.7) with 74 random bits.
+func (e *Engine) newID(now store.Time) (id ID, err error) {
+	if err := e.random(id[6:]); err != nil {
+		return id, err
+	}
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now))
+	copy(id[:6], ms[2:])
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id, nil
+}
+
+// random fills b, or fails: no session is ever made from less than good randomness.
+func (e *Engine) random(b []byte) error {
+	if _, err := io.ReadFull(e.rand, b); err != nil {
+		return fmt.Errorf("%w: read randomness: %w", ErrUnavailable, err)
+	}
+	return nil
+}

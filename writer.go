@@ -1,0 +1,225 @@
+package sojourn
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// An exchange is a request on its way through Handler: its session, and the ResponseWriter that the handler sees. Every way to write the
+// header commits the session first.
+type exchange struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	session Session
+	context sessionContext
+	tokens  [2]string // room for the usual cookies
+
+	begun    bool // the header is written, or the connection is the handler's
+	withheld error
+	returned bool // the handler came back, and didn't panic
+}
+
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+func (x *exchange) WriteHeader(status int) {
+	switch {
+	case x.withheld != nil:
+	case x.begun, status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
+		x.w.WriteHeader(status)
+	case x.begin(status):
+		x.w.WriteHeader(status)
+	}
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	if err := x.ready(); err != nil {
+		return 0, err
+	}
+	return x.w.Write(p)
+}
+
+func (x *exchange) WriteString(p string) (int, error) {
+	if err := x.ready(); err != nil {
+		return 0, err
+	}
+	return io.WriteString(x.w, p)
+}
+
+// ReadFrom keeps sendfile working.
+func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
+	if err := x.ready(); err != nil {
+		return 0, err
+	}
+	return io.Copy(x.w, src)
+}
+
+func (x *exchange) Flush() { _ = x.FlushError() }
+
+// FlushError is what http.ResponseController.Flush calls.
+func (x *exchange) FlushError() error {
+	if err := x.ready(); err != nil {
+		return err
+	}
+	return http.NewResponseController(x.w).Flush()
+}
+
+// Hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !x.begun {
+		x.session.mu.Lock()
+		x.session.noRotate = true
+		x.session.mu.Unlock()
+		if !x.commit(http.StatusSwitchingProtocols) {
+			return nil, nil, x.withheld
+		}
+	}
+	conn, rw, err := http.NewResponseController(x.w).Hijack()
+	x.begun = x.begun || err == nil
+	return conn, rw, err
+}
+
+// Unwrap lets http.ResponseController reach what is not about the response's bytes: deadlines, full duplex.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+// ready begins a response without an explicit status.
+func (x *exchange) ready() error {
+	if !x.begun && x.withheld == nil {
+		x.begin(http.StatusOK)
+	}
+	return x.withheld
+}
+
+// begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
+func (x *exchange) begin(status int) bool {
+	if cacheable(x.w.Header()) {
+		x.session.mu.Lock()
+		x.session.noRotate = true
+		x.session.mu.Unlock()
+	}
+	if !x.commit(status) {
+		return false
+	}
+	x.begun = true
+	return true
+}
+
+// commit writes the session, and sets the response's headers. An error goes to the client in place of the
+// response, unless that tells of an error already.
+func (x *exchange) commit(status int) bool {
+	s := &x.session
+	err := s.commit(s.ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loaded {
+		return true
+	}
+	h := x.w.Header()
+	if !varies(h) {
+		h.Add("Vary", "Cookie")
+	}
+	if s.e.opt.Bearer {
+		h.Add("Vary", "Authorization")
+	}
+	if err != nil {
+		if status >= 400 {
+			return true
+		}
+		x.withhold(err)
+		return false
+	}
+	if s.cookies.any() {
+		if s.cookies.setSession || s.cookies.setVisitor {
+			s.e.site.warnPlainHTTP(x.r)
+		}
+		h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
+		h.Set("Cache-Control", "no-store")
+		h.Del("Expires")
+	}
+	if s.logout && len(s.e.opt.ClearSiteData) > 0 {
+		h.Set("Clear-Site-Data", `"`+strings.Join(s.e.opt.ClearSiteData, `", "`)+`"`)
+	}
+	if s.issued != "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	return true
+}
+
+// withhold answers with err in place of the handler's response.
+func (x *exchange) withhold(err error) {
+	x.withheld = fmt.Errorf("sojourn: the response was withheld: %w", err)
+	x.session.e.answerError(x.w, x.r, err)
+}
+
+// finish runs when the handler is over, however it ended.
+func (x *exchange) finish() {
+	if x.returned {
+		if !x.begun && x.withheld == nil {
+			x.begin(http.StatusOK) // net/http writes the header
+		}
+		x.session.finish()
+		return
+	}
+	defer x.session.finish()
+	p := recover()
+	if failure, ok := p.(loadFailure); ok && !x.begun && x.withheld == nil {
+		x.withhold(failure.err)
+		return
+	}
+	if p != nil {
+		panic(p)
+	}
+}
+
+// finish gives the session's memory back. Whoever kept the session gets ErrFinished for its values.
+func (s *Session) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	if s.buffer == nil {
+		return
+	}
+	var used []byte
+	if s.rec != nil {
+		used, s.rec.Values = s.rec.Values, nil
+	}
+	s.e.buffers.put(s.buffer, used)
+	s.buffer = nil
+}
+
+// cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
+func cacheable(h http.Header) bool {
+	for _, line := range h["Cache-Control"] {
+		for directive := range strings.SplitSeq(line, ",") {
+			name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+			switch name {
+			case "no-store", "no-cache":
+				return false
+			case "public", "immutable":
+				return true
+			case "max-age", "s-maxage":
+				if age, err := strconv.Atoi(strings.Trim(value, `"`)); err == nil && age > 0 {
+					return true
+				}
+			}
+		}
+	}
+	expires := h.Get("Expires")
+	return expires != "" && expires != "0"
+}
+
+// varies reports whether Vary names the cookie already.
+func varies(h http.Header) bool {
+	for _, line := range h["Vary"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Cookie") {
+				return true
+			}
+		}
+	}
+	return false
+}
