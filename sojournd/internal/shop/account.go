@@ -1,0 +1,253 @@
+package shop
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/mileusna/useragent"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// accountPage is GET /account.
+func (v *visit) accountPage() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	devices, err := v.devices()
+	if err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "account", struct {
+		Notice  string
+		Devices int
+		Info    sojourn.Info
+	}{v.notice(), len(devices), v.session.Info()})
+	return nil
+}
+
+// notice is what the action before this page has done.
+func (v *visit) notice() string {
+	switch done := v.r.URL.Query().Get("done"); done {
+	case "email", "ended", "others":
+		return v.T("done." + done)
+	}
+	return ""
+}
+
+// emailPage is GET /account/email. It demands a fresh password, so that one isn't asked for after the form is filled in.
+func (v *visit) emailPage() error {
+	if err := v.fresh(); err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "email", entry{Email: v.user.Email})
+	return nil
+}
+
+// changeEmail is POST /account/email.
+func (v *visit) changeEmail() error {
+	if err := v.fresh(); err != nil {
+		return err
+	}
+	email, ok := normaliseEmail(v.field("email"))
+	err := error(errBadEmail)
+	if ok {
+		err = v.shop.Users.SetEmail(v.r.Context(), v.user.ID, email)
+	}
+	if err != nil {
+		return v.retry("email", entry{}, err)
+	}
+	return v.done(map[string]string{"email": email}, "/account?done=email")
+}
+
+// A device is one of the user's sessions, as they see it. It holds no token: nobody could make one of it.
+type device struct {
+	ID         sojourn.ID `json:"id"`
+	Current    bool       `json:"current"`
+	CreatedAt  time.Time  `json:"created_at"`
+	LastSeenAt time.Time  `json:"last_seen_at"`
+	Client     string     `json:"client"`
+
+	SignedIn   time.Time `json:"-"`
+	Remembered bool      `json:"-"`
+	Mobile     bool      `json:"-"`
+	Address    string    `json:"-"`
+}
+
+// devices are the user's sessions: this one, then the others by when they were last seen.
+func (v *visit) devices() ([]device, error) {
+	devices := []device{}
+	for cursor := ""; ; {
+		infos, next, err := v.shop.Sessions.List(v.r.Context(), v.session.Subject(), cursor, 1000)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range infos {
+			agent := useragent.Parse(info.LastSeen.UserAgent)
+			d := device{
+				ID: info.ID, Current: info.ID == v.session.ID(), CreatedAt: info.CreatedAt, LastSeenAt: info.LastSeenAt,
+				Client: v.clientName(agent), SignedIn: info.AuthenticatedAt, Remembered: info.Remembered,
+				Mobile: agent.Mobile || agent.Tablet,
+			}
+			if ip := info.LastSeen.IP; ip.IsValid() {
+				d.Address = ip.String()
+			}
+			devices = append(devices, d)
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	slices.SortFunc(devices, func(a, b device) int {
+		if a.Current != b.Current {
+			if a.Current {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(b.LastSeenAt.Compare(a.LastSeenAt), b.ID.Compare(a.ID))
+	})
+	return devices, nil
+}
+
+// clientName names a client for people: "Firefox on Linux".
+func (v *visit) clientName(agent useragent.UserAgent) string {
+	clean := func(s string) string {
+		s = strings.Map(func(c rune) rune {
+			if !unicode.IsPrint(c) {
+				return -1
+			}
+			return c
+		}, strings.ToValidUTF8(s, ""))
+		if r := []rune(s); len(r) > 40 {
+			s = string(r[:40]) + "…"
+		}
+		return strings.TrimSpace(s)
+	}
+	name, system := clean(agent.Name), clean(agent.OS)
+	switch {
+	case name == "":
+		return v.T("client.unknown")
+	case system == "":
+		return name
+	}
+	return v.T("client.on", name, system)
+}
+
+// sessionsPage is GET /account/sessions: "your devices".
+func (v *visit) sessionsPage() error {
+	if v.json {
+		return v.sessionsJSON()
+	}
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	devices, err := v.devices()
+	if err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "sessions", struct {
+		Notice  string
+		Devices []device
+		Fresh   bool
+	}{v.notice(), devices, v.session.Fresh(freshness)})
+	return nil
+}
+
+// sessionsJSON is GET /account/sessions.json.
+func (v *visit) sessionsJSON() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	devices, err := v.devices()
+	if err != nil {
+		return err
+	}
+	v.writeJSON(http.StatusOK, map[string]any{"sessions": devices})
+	return nil
+}
+
+// endSession is POST /account/sessions/{id}/end. It takes a fresh password (OWASP ASVS 5.0, 7.5.2), but not to leave oneself.
+func (v *visit) endSession() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	id, err := store.ParseID(v.r.PathValue("id"))
+	if err == nil && id == v.session.ID() {
+		return v.logout()
+	}
+	if err := v.fresh(); err != nil {
+		return err
+	}
+	if err != nil {
+		return errNoSuchSession
+	}
+	if err := v.shop.Sessions.EndOwn(v.r.Context(), v.session.Subject(), id); err != nil {
+		return err
+	}
+	return v.done(map[string]int{"ended": 1}, "/account/sessions?done=ended")
+}
+
+// endOthers is POST /account/sessions/end-others: signs out everywhere else.
+func (v *visit) endOthers() error {
+	if err := v.fresh(); err != nil {
+		return err
+	}
+	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.session.Subject(), sojourn.Except(v.session.ID()))
+	if err != nil {
+		return err
+	}
+	return v.done(map[string]int{"ended": n}, "/account/sessions?done=others")
+}
+
+// pingEvery keeps proxies from closing a quiet stream, and finds out when the browser is gone.
+const pingEvery = 15 * time.Second
+
+// live is GET /live: a stream of events (SSE) that ends with the session. Being open isn't activity.
+func (v *visit) live() error {
+	if err := v.signedIn(); err != nil {
+		return err // a status other than 200 keeps an EventSource from trying again
+	}
+	v.session.Passive()
+	over := v.session.Done()
+	v.w.Header().Set("Content-Type", "text/event-stream")
+	v.w.Header().Set("X-Accel-Buffering", "no")
+
+	rc := http.NewResponseController(v.w)
+	send := func(text string) bool {
+		// Servers that know no deadlines have no clients that stop reading, either.
+		if err := rc.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return false
+		}
+		if _, err := v.w.Write([]byte(text)); err != nil {
+			return false
+		}
+		return rc.Flush() == nil
+	}
+	if !send("event: hello\ndata: {}\n\n") {
+		return nil
+	}
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	for {
+		select {
+		case <-over:
+			send("event: signed-out\ndata: {}\n\n")
+			return nil
+		case <-v.shop.closing: // the browser connects again, to the next process
+			return nil
+		case <-v.r.Context().Done():
+			return nil
+		case <-ping.C:
+			if !send(": ping\n\n") {
+				return nil
+			}
+		}
+	}
+}

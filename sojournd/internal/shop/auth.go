@@ -1,0 +1,257 @@
+package shop
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/mail"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// normaliseEmail returns the form in which an address is stored and compared, and whether it is one.
+func normaliseEmail(s string) (string, bool) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	a, err := mail.ParseAddress(s)
+	if err != nil || a.Address != s || a.Name != "" || len(s) > 254 { // 254: RFC 5321, erratum 1690
+		return "", false
+	}
+	return s, true
+}
+
+// AddDemo makes the accounts that the sign-in page offers.
+func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []Account) error {
+	for _, a := range accounts {
+		name, _, _ := strings.Cut(a.Email, "@")
+		hash, err := passwords.Hash(ctx, a.Password)
+		if err != nil {
+			return err
+		}
+		if err := users.Add(ctx, User{ID: "demo-" + name, Email: a.Email, PasswordHash: hash}); err != nil && !errors.Is(err, ErrEmailTaken) {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry is what a form about the account shows again when something was wrong.
+type entry struct {
+	Next    string
+	Email   string
+	Notice  string
+	Error   string
+	Demo    []Account
+	Ended   bool // the visitor's session is over
+	Checked bool // "keep me signed in"
+}
+
+// retry shows a form again, with what was wrong; programs get the error.
+func (v *visit) retry(page string, e entry, err error) error {
+	p := problemOf(err)
+	if v.json || p.status >= 500 || p.status == http.StatusConflict && p != errEmailTaken {
+		return err
+	}
+	e.Error = v.message(p)
+	e.Next = localPath(v.field("next"), "")
+	e.Email = v.field("email")
+	e.Checked = v.remember()
+	if page == "login" {
+		e.Demo = v.shop.Demo
+	}
+	v.render(p.status, page, e)
+	return nil
+}
+
+func (v *visit) remember() bool {
+	switch v.field("remember") {
+	case "", "0", "false", "off", "no":
+		return false
+	}
+	return true
+}
+
+// loginPage is GET /login. It tells a visitor who was signed out why that was.
+func (v *visit) loginPage() error {
+	next := localPath(v.r.URL.Query().Get("next"), "")
+	if v.user.ID != "" {
+		v.redirect(localPath(next, "/"))
+		return nil
+	}
+	e := entry{Next: next, Demo: v.shop.Demo}
+	if reason := v.session.Ended(); reason != "" {
+		e.Ended = true
+		e.Notice = v.T("ended." + string(reason))
+	} else if next != "" {
+		e.Notice = v.T("login.needed")
+	}
+	v.render(http.StatusOK, "login", e)
+	return nil
+}
+
+// login is POST /login.
+func (v *visit) login() error {
+	user, err := v.authenticate(v.field("email"), v.field("password"))
+	if err == nil {
+		err = v.signIn(user, v.remember())
+	}
+	if err != nil {
+		return v.retry("login", entry{}, err)
+	}
+	return v.done(v.whoami(), localPath(v.field("next"), "/"))
+}
+
+// authenticate returns the user of an address and a password. It takes as long, and says the same, whether the address or the
+// password is wrong.
+func (v *visit) authenticate(email, password string) (User, error) {
+	if utf8.RuneCountInString(password) > maxPassword {
+		return User{}, errPasswordLong
+	}
+	ctx := v.r.Context()
+	email, _ = normaliseEmail(email)
+	user, err := v.shop.Users.ByEmail(ctx, email)
+	if err != nil && !errors.Is(err, ErrNoUser) {
+		return User{}, err
+	}
+	match, err := v.shop.Passwords.Verify(ctx, password, user.PasswordHash)
+	if err != nil {
+		return User{}, err
+	}
+	if !match {
+		return User{}, errInvalidLogin
+	}
+	return user, nil
+}
+
+// signIn logs the visitor in. What was in the cart comes along, and what the user had saved is added to it; of the
+// preferences the user's go first.
+func (v *visit) signIn(user User, remember bool) error {
+	ctx := v.r.Context()
+	options := []sojourn.LoginOption{sojourn.AMR("pwd")}
+	if remember {
+		options = append(options, sojourn.Remember())
+	}
+	// Login first: if somebody else is signed in here, it starts an empty session, and their cart stays theirs.
+	if err := v.session.Login(user.ID, options...); err != nil {
+		return err
+	}
+	err := cartKey.Update(v.session, func(c *cart) error { c.adopt(user.ID, user.Cart); return nil })
+	if errors.Is(err, sojourn.ErrValue) { // an unreadable cart must not keep its owner out
+		err = cartKey.Set(v.session, cart{User: user.ID, Items: user.Cart})
+	}
+	if err != nil {
+		return err
+	}
+	chosen, _ := preferencesKey.Get(v.session) // unreadable: as if none were made
+	if err := v.session.Commit(ctx); err != nil {
+		return err
+	}
+	if c, err := cartKey.Get(v.session); err == nil {
+		v.saveCart(c)
+	}
+	if prefs := user.Preferences.or(chosen); prefs != user.Preferences {
+		if err := v.shop.Users.SetPreferences(ctx, user.ID, prefs); err != nil {
+			v.shop.Log.ErrorContext(ctx, "shop: save the preferences", "user", user.ID, "error", err)
+		}
+		user.Preferences = prefs
+	}
+	v.user = user
+	return nil
+}
+
+// signupPage is GET /signup.
+func (v *visit) signupPage() error {
+	v.render(http.StatusOK, "signup", entry{Next: localPath(v.r.URL.Query().Get("next"), "")})
+	return nil
+}
+
+// signup is POST /signup: makes an account and signs in.
+func (v *visit) signup() error {
+	err := v.signUp(v.field("email"), v.field("password"))
+	if err != nil {
+		return v.retry("signup", entry{}, err)
+	}
+	if v.json {
+		v.writeJSON(http.StatusCreated, v.whoami())
+		return nil
+	}
+	v.redirect(localPath(v.field("next"), "/"))
+	return nil
+}
+
+func (v *visit) signUp(email, password string) error {
+	email, ok := normaliseEmail(email)
+	if !ok {
+		return errBadEmail
+	}
+	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword {
+		return errBadPassword
+	}
+	ctx := v.r.Context()
+	hash, err := v.shop.Passwords.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	user := User{ID: "u-" + strings.ToLower(rand.Text()), Email: email, PasswordHash: hash}
+	if err := v.shop.Users.Add(ctx, user); err != nil {
+		return err
+	}
+	return v.signIn(user, v.remember())
+}
+
+// logout is POST /logout. The cart stays with the user, who has a copy since it was last changed.
+func (v *visit) logout() error {
+	if err := v.session.Logout(); err != nil {
+		return err
+	}
+	if err := v.session.Commit(v.r.Context()); err != nil {
+		return err
+	}
+	return v.done(identity{}, "/")
+}
+
+// reauthPage is GET /reauth: asks for the password again.
+func (v *visit) reauthPage() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "reauth", entry{Next: localPath(v.r.URL.Query().Get("next"), "")})
+	return nil
+}
+
+// reauth is POST /reauth: the same user logs in again, which renews the session and its limits.
+func (v *visit) reauth() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	user, err := v.authenticate(v.user.Email, v.field("password"))
+	if errors.Is(err, errInvalidLogin) {
+		err = errWrongPassword
+	}
+	if err == nil {
+		err = v.signIn(user, v.session.Remembered())
+	}
+	if err != nil {
+		return v.retry("reauth", entry{}, err)
+	}
+	return v.done(v.whoami(), localPath(v.field("next"), "/account"))
+}
+
+// identity is who the session belongs to.
+type identity struct {
+	Subject string     `json:"subject"`
+	Session sojourn.ID `json:"session"`
+	Level   int        `json:"level"`
+}
+
+func (v *visit) whoami() identity {
+	return identity{v.session.Subject(), v.session.ID(), v.session.Level()}
+}
+
+// me is GET /me.json.
+func (v *visit) me() error {
+	v.writeJSON(http.StatusOK, v.whoami())
+	return nil
+}

@@ -1,0 +1,56 @@
+package shop
+
+import (
+	"embed"
+	"html/template"
+	"strings"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// pages are the templates, by name; each is the common base with its own "title" and "main".
+var pages = func() map[string]*template.Template {
+	functions := template.FuncMap{"static": func(name string) string { return static[name] }}
+	base := template.Must(template.New("base.html").Funcs(functions).ParseFS(templateFiles, "templates/base.html"))
+	entries, err := templateFiles.ReadDir("templates")
+	if err != nil {
+		panic(err)
+	}
+	pages := map[string]*template.Template{}
+	for _, e := range entries {
+		if name := strings.TrimSuffix(e.Name(), ".html"); name != "base" {
+			page := template.Must(base.Clone())
+			pages[name] = template.Must(page.ParseFS(templateFiles, "templates/"+e.Name()))
+		}
+	}
+	return pages
+}()
+
+// view is what a template sees: the visit's methods, and the page's data.
+type view struct {
+	*visit
+	Page string
+	Data any
+}
+
+func (v *view) Lang() string      { return v.lang }
+func (v *view) Theme() string     { return v.shown().Theme }
+func (v *view) Themes() []string  { return themes }
+func (v *view) Langs() []string   { return languageOrder }
+func (v *view) Email() string     { return v.user.Email }
+func (v *view) SignedIn() bool    { return v.user.ID != "" }
+func (v *view) MinPassword() int  { return minPassword }
+func (v *view) MaxPassword() int  { return maxPassword }
+func (v *view) FreshMinutes() int { return int(freshness.Minutes()) }
+
+// LanguageName is a language's name in itself.
+func (v *view) LanguageName(lang string) string { return languages[lang]["language.name"] }
+
+// Here is the address of this page, to come back to.
+func (v *view) Here() string {
+	if v.r.Method != "GET" {
+		return v.wayBack()
+	}
+	return localPath(v.r.URL.RequestURI(), "/")
+}

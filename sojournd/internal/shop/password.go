@@ -1,0 +1,116 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/go-crypt/crypt/algorithm/argon2"
+)
+
+// Passwords hashes passwords with argon2id (RFC 9106) into PHC strings. So few at a time are hashed that a flood of
+// logins waits instead of filling the memory.
+type Passwords struct {
+	hasher *argon2.Hasher
+	decoy  string // the hash of nobody's password
+	slots  chan struct{}
+	queue  chan struct{}
+}
+
+// PasswordCost is what one hash takes. The zero value is the cost that OWASP's Password Storage Cheat Sheet gives for
+// argon2id: 19 MiB and 2 passes. Tests take less.
+type PasswordCost struct {
+	MemoryKiB uint32
+	Passes    int
+}
+
+const (
+	minPassword = 8 // characters
+	maxPassword = 200
+
+	maxHashing = 4   // at a time: 4 × 19 MiB
+	maxQueue   = 256 // requests that wait for their turn
+	maxWait    = time.Second * 10
+)
+
+// ErrBusy: more passwords wait to be checked than can be.
+var ErrBusy = errors.New("shop: too many logins at this moment")
+
+// NewPasswords returns a hasher of the given cost.
+func NewPasswords(cost PasswordCost) (*Passwords, error) {
+	if cost.MemoryKiB == 0 {
+		cost.MemoryKiB = 19 * 1024
+	}
+	if cost.Passes == 0 {
+		cost.Passes = 2
+	}
+	hasher, err := argon2.New(argon2.WithVariantID(), argon2.WithMemoryInKiB(cost.MemoryKiB), argon2.WithIterations(cost.Passes),
+		argon2.WithParallelism(1), argon2.WithSaltLength(16), argon2.WithKeyLength(32))
+	if err != nil {
+		return nil, fmt.Errorf("shop: argon2id: %w", err)
+	}
+	p := &Passwords{
+		hasher: hasher,
+		slots:  make(chan struct{}, min(maxHashing, runtime.GOMAXPROCS(0))),
+		queue:  make(chan struct{}, maxQueue),
+	}
+	p.decoy, err = p.Hash(context.Background(), "nobody's password")
+	return p, err
+}
+
+// Hash returns the PHC string of a password.
+func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
+	done, err := p.turn(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	digest, err := p.hasher.Hash(password)
+	if err != nil {
+		return "", fmt.Errorf("shop: hash a password: %w", err)
+	}
+	return digest.Encode(), nil
+}
+
+// Verify reports whether the password is that of the PHC string. With an empty one, for a user who doesn't exist, it works as long
+// and says no.
+func (p *Passwords) Verify(ctx context.Context, password, encoded string) (bool, error) {
+	done, err := p.turn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	known := encoded != ""
+	if !known {
+		encoded = p.decoy
+	}
+	digest, err := argon2.Decode(encoded)
+	if err != nil {
+		return false, fmt.Errorf("shop: read a password's hash: %w", err)
+	}
+	match, err := digest.MatchAdvanced(password)
+	if err != nil {
+		return false, fmt.Errorf("shop: check a password: %w", err)
+	}
+	return match && known, nil
+}
+
+// turn waits for a slot, and returns what gives it back.
+func (p *Passwords) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case p.queue <- struct{}{}:
+		defer func() { <-p.queue }()
+	default:
+		return nil, ErrBusy
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, ErrBusy)
+	defer cancel()
+	select {
+	case p.slots <- struct{}{}:
+		return func() { <-p.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}

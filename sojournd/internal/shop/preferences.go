@@ -1,0 +1,55 @@
+package shop
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// preferencesKey holds what a visitor chose before the login; those of a user are kept with the user.
+var preferencesKey = sojourn.NewKey[Preferences]("preferences")
+
+var themes = []string{"light", "dark", "auto"}
+
+// preferences is POST /preferences.
+func (v *visit) preferences() error {
+	chosen := Preferences{Theme: v.field("theme"), Language: v.field("language")}
+	switch {
+	case chosen == Preferences{}:
+		return errNoPreference
+	case chosen.Theme != "" && !slices.Contains(themes, chosen.Theme):
+		return errBadTheme
+	case chosen.Language != "" && languages[chosen.Language] == nil:
+		return errBadLanguage
+	}
+	ctx := v.r.Context()
+	if v.user.ID != "" {
+		if err := v.shop.Users.SetPreferences(ctx, v.user.ID, chosen); err != nil {
+			return err
+		}
+	} else {
+		err := preferencesKey.Update(v.session, func(p *Preferences) error { *p = chosen.or(*p); return nil })
+		if errors.Is(err, sojourn.ErrValue) { // an unreadable choice is no choice
+			err = preferencesKey.Set(v.session, chosen)
+		}
+		if err != nil {
+			return err
+		}
+		if err := v.session.Commit(ctx); err != nil {
+			return err
+		}
+	}
+	v.prefs = chosen.or(v.prefs)
+	v.speak()
+	return v.done(v.shown(), localPath(v.field("next"), "/"))
+}
+
+// shown are the preferences as the page follows them.
+func (v *visit) shown() Preferences {
+	theme := v.prefs.Theme
+	if !slices.Contains(themes, theme) {
+		theme = "auto"
+	}
+	return Preferences{Theme: theme, Language: v.lang}
+}

@@ -1,0 +1,146 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A problem is an answer that isn't what the visitor wanted. Its code is for programs; people read the message
+// "error.<code>".
+type problem struct {
+	status int
+	code   string
+	args   []any // of the message
+}
+
+func (p *problem) Error() string { return fmt.Sprintf("shop: %s (%d)", p.code, p.status) }
+
+var (
+	errNotFound       = &problem{status: http.StatusNotFound, code: "not_found"}
+	errMethod         = &problem{status: http.StatusMethodNotAllowed, code: "method_not_allowed"}
+	errBadForm        = &problem{status: http.StatusBadRequest, code: "bad_form"}
+	errFormTooLarge   = &problem{status: http.StatusRequestEntityTooLarge, code: "form_too_large", args: []any{maxForm >> 10}}
+	errUnknownSKU     = &problem{status: http.StatusBadRequest, code: "unknown_sku"}
+	errBadQuantity    = &problem{status: http.StatusBadRequest, code: "bad_quantity", args: []any{maxQuantity}}
+	errQuantityLimit  = &problem{status: http.StatusUnprocessableEntity, code: "quantity_limit", args: []any{maxQuantity}}
+	errBadTheme       = &problem{status: http.StatusBadRequest, code: "bad_theme"}
+	errBadLanguage    = &problem{status: http.StatusBadRequest, code: "bad_language"}
+	errNoPreference   = &problem{status: http.StatusBadRequest, code: "no_preference"}
+	errBadEmail       = &problem{status: http.StatusBadRequest, code: "bad_email"}
+	errBadPassword    = &problem{status: http.StatusBadRequest, code: "bad_password", args: []any{minPassword, maxPassword}}
+	errPasswordLong   = &problem{status: http.StatusBadRequest, code: "password_too_long", args: []any{maxPassword}}
+	errEmailTaken     = &problem{status: http.StatusConflict, code: "email_taken"}
+	errInvalidLogin   = &problem{status: http.StatusUnauthorized, code: "invalid_login"}
+	errWrongPassword  = &problem{status: http.StatusUnauthorized, code: "wrong_password"}
+	errLoginRequired  = &problem{status: http.StatusUnauthorized, code: "login_required"}
+	errFreshRequired  = &problem{status: http.StatusForbidden, code: "fresh_login_required"}
+	errNoSuchSession  = &problem{status: http.StatusNotFound, code: "no_such_session"}
+	errBusy           = &problem{status: http.StatusServiceUnavailable, code: "busy"}
+	errShopFull       = &problem{status: http.StatusServiceUnavailable, code: "full"}
+	errInternal       = &problem{status: http.StatusInternalServerError, code: "internal"}
+	errSessionDefault = "session_error"
+)
+
+// sessionCodes name the library's errors in our answers; sojourn.StatusCode has their status.
+var sessionCodes = []struct {
+	err  error
+	code string
+}{
+	{sojourn.ErrEnded, "session_ended"},
+	{sojourn.ErrSuperseded, "session_renewed"},
+	{sojourn.ErrConflict, "conflict"},
+	{sojourn.ErrTooLarge, "session_too_large"},
+	{sojourn.ErrLimit, "too_many_sessions"},
+	{sojourn.ErrThrottled, "throttled"},
+	{sojourn.ErrFull, "store_full"},
+	{sojourn.ErrUncertain, "outcome_unknown"},
+	{sojourn.ErrUnavailable, "store_unavailable"},
+}
+
+// problemOf chooses the answer to an error.
+func problemOf(err error) *problem {
+	var p *problem
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.Is(err, errTooMany): // before ErrConflict, which may wrap it
+		return errQuantityLimit
+	case errors.Is(err, ErrEmailTaken):
+		return errEmailTaken
+	case errors.Is(err, ErrUsersFull):
+		return errShopFull
+	case errors.Is(err, ErrBusy), errors.Is(err, context.Canceled):
+		return errBusy
+	case errors.Is(err, sojourn.ErrNotFound):
+		return errNoSuchSession
+	}
+	for _, c := range sessionCodes {
+		if errors.Is(err, c.err) {
+			return &problem{status: sojourn.StatusCode(err), code: c.code}
+		}
+	}
+	if status := sojourn.StatusCode(err); status != http.StatusInternalServerError {
+		return &problem{status: status, code: errSessionDefault}
+	}
+	return errInternal
+}
+
+// fail answers with an error: JSON for programs; people are sent where they can help it, or get a page that says so.
+func (v *visit) fail(err error) {
+	p := problemOf(err)
+	if p.status >= 500 && p != errBusy {
+		v.shop.Log.ErrorContext(v.r.Context(), "shop: request failed", "method", v.r.Method, "path", v.r.URL.Path, "error", err)
+	}
+	h := v.w.Header()
+	if p.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(5))
+	}
+	switch {
+	case v.json:
+		v.writeJSON(p.status, map[string]string{"error": p.code, "message": v.message(p)})
+	case p == errLoginRequired:
+		v.redirect("/login?next=" + url.QueryEscape(v.wayBack()))
+	case p == errFreshRequired:
+		v.redirect("/reauth?next=" + url.QueryEscape(v.wayBack()))
+	default:
+		v.render(p.status, "error", problemView{p, v.message(p)})
+	}
+}
+
+type problemView struct {
+	*problem
+	Message string
+}
+
+// Status is the HTTP status, for the page.
+func (p problemView) Status() int { return p.status }
+
+// Over tells that the visitor's session has ended.
+func (p problemView) Over() bool { return p.code == "session_ended" || p.code == "session_renewed" }
+
+func (v *visit) message(p *problem) string { return v.T("error."+p.code, p.args...) }
+
+// wayBack is the page to come back to after a login: this one, or the one whose form was sent.
+func (v *visit) wayBack() string {
+	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
+		return localPath(v.r.URL.RequestURI(), "/")
+	}
+	if next := v.r.PostForm.Get("next"); next != "" {
+		return localPath(next, "/account")
+	}
+	switch v.r.URL.Path {
+	case "/cart", "/account/email":
+		return v.r.URL.Path
+	case "/preferences", "/logout":
+		return "/"
+	case "/reauth":
+		return "/account"
+	}
+	return "/account/sessions"
+}

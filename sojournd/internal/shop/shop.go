@@ -1,0 +1,147 @@
+// Package shop is a small web shop, and the first user of the sojourn library: all that it does with sessions it does
+// through the library's public API. It shows what sessions are for:
+//
+//   - who it is: sign in, stay signed in, confirm the password before what matters, see one's devices and sign them out;
+//   - what they were doing: a cart that is there before the login and survives it;
+//   - how they like it: language and theme, right on the first paint.
+//
+// A visitor who only looks gets no cookie.
+package shop
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// Options are what a shop is made of.
+type Options struct {
+	Sessions  *sojourn.Engine // required
+	Users     Users           // required
+	Passwords *Passwords      // required
+	Demo      []Account       // accounts that the sign-in page offers; they must be among the users. Default none
+	Log       *slog.Logger    // what goes wrong inside. Default slog.Default()
+	Now       func() time.Time
+}
+
+// An Account is an e-mail address and its password.
+type Account struct{ Email, Password string }
+
+// A Shop is the handler of the whole site.
+type Shop struct {
+	Options
+	mux     *http.ServeMux
+	handler http.Handler
+	closing chan struct{}
+	close   sync.Once
+}
+
+// New returns the shop.
+func New(o Options) (*Shop, error) {
+	if o.Sessions == nil || o.Users == nil || o.Passwords == nil {
+		return nil, errors.New("shop: New needs Sessions, Users and Passwords")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	sh := &Shop{Options: o, mux: http.NewServeMux(), closing: make(chan struct{})}
+	sh.routes()
+	sh.handler = secureHeaders(o.Sessions.Handler(sh.mux))
+	return sh, nil
+}
+
+// ServeHTTP answers a request.
+func (sh *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { sh.handler.ServeHTTP(w, r) }
+
+// Close ends the live streams, which would else keep a server from shutting down.
+func (sh *Shop) Close() { sh.close.Do(func() { close(sh.closing) }) }
+
+func (sh *Shop) routes() {
+	handle := func(pattern string, h func(*visit) error) {
+		sh.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { sh.serve(w, r, h) })
+	}
+	handle("GET /{$}", (*visit).front)
+	handle("GET /cart", (*visit).cartPage)
+	handle("GET /cart.json", (*visit).cartJSON)
+	handle("POST /cart", (*visit).addToCart)
+
+	handle("GET /login", (*visit).loginPage)
+	handle("POST /login", (*visit).login)
+	handle("GET /signup", (*visit).signupPage)
+	handle("POST /signup", (*visit).signup)
+	handle("POST /logout", (*visit).logout)
+	handle("GET /reauth", (*visit).reauthPage)
+	handle("POST /reauth", (*visit).reauth)
+	handle("GET /me.json", (*visit).me)
+
+	handle("POST /preferences", (*visit).preferences)
+
+	handle("GET /account", (*visit).accountPage)
+	handle("GET /account/email", (*visit).emailPage)
+	handle("POST /account/email", (*visit).changeEmail)
+	handle("GET /account/sessions", (*visit).sessionsPage)
+	handle("GET /account/sessions.json", (*visit).sessionsJSON)
+	handle("POST /account/sessions/{id}/end", (*visit).endSession)
+	handle("POST /account/sessions/end-others", (*visit).endOthers)
+	handle("GET /live", (*visit).live)
+
+	sh.mux.HandleFunc("GET /static/", serveStatic)
+	handle("/", (*visit).notFound)
+}
+
+// secureHeaders says what the pages may do: nothing comes from elsewhere, nothing is inline, nobody frames them.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+//go:embed static
+var staticFiles embed.FS
+
+// static is the address of each static file, by name. It holds the hash of the content, so that a browser may
+// keep the file for good.
+var static = func() map[string]string {
+	paths := map[string]string{}
+	entries, err := fs.ReadDir(staticFiles, "static")
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		content, err := staticFiles.ReadFile("static/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		sum := sha256.Sum256(content)
+		paths[e.Name()] = "/static/" + hex.EncodeToString(sum[:6]) + "/" + e.Name()
+	}
+	return paths
+}()
+
+func serveStatic(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if static[name] == "" || static[name] != r.URL.Path {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	http.ServeFileFS(w, r, staticFiles, "static/"+name)
+}

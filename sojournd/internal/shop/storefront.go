@@ -1,0 +1,148 @@
+package shop
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// front is GET /: the catalogue.
+func (v *visit) front() error {
+	if v.json {
+		type item struct {
+			SKU   string `json:"sku"`
+			Name  string `json:"name"`
+			Cents int    `json:"price_cents"`
+		}
+		items := make([]item, len(catalogue))
+		for i, p := range catalogue {
+			items[i] = item{p.SKU, v.T("product." + p.SKU), p.Cents}
+		}
+		v.writeJSON(http.StatusOK, map[string]any{"products": items})
+		return nil
+	}
+	if _, err := cartKey.Get(v.session); err != nil {
+		return err
+	}
+	v.render(http.StatusOK, "front", catalogue)
+	return nil
+}
+
+// cartLine is a line of the cart as the page shows it.
+type cartLine struct {
+	product
+	Qty int
+	Sum int
+}
+
+// cartPage is GET /cart.
+func (v *visit) cartPage() error {
+	c, err := cartKey.Get(v.session)
+	if err != nil {
+		return err
+	}
+	if v.json {
+		v.writeJSON(http.StatusOK, cartAnswer(c))
+		return nil
+	}
+	var data struct {
+		Lines []cartLine
+		Total int
+	}
+	for _, l := range c.Items {
+		if p := productBySKU[l.SKU]; p != nil { // else no longer for sale
+			data.Lines = append(data.Lines, cartLine{*p, l.Qty, l.Qty * p.Cents})
+			data.Total += l.Qty * p.Cents
+		}
+	}
+	v.render(http.StatusOK, "cart", data)
+	return nil
+}
+
+// cartJSON is GET /cart.json.
+func (v *visit) cartJSON() error {
+	c, err := cartKey.Get(v.session)
+	if err != nil {
+		return err
+	}
+	v.writeJSON(http.StatusOK, cartAnswer(c))
+	return nil
+}
+
+func cartAnswer(c cart) any {
+	if c.Items == nil {
+		c.Items = []Line{}
+	}
+	return map[string]any{"items": c.Items}
+}
+
+// addToCart is POST /cart: adds so many of a product, one if it isn't said; a negative number takes away.
+func (v *visit) addToCart() error {
+	sku, qty := v.field("sku"), 1
+	if productBySKU[sku] == nil {
+		return errUnknownSKU
+	}
+	if text := v.field("qty"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -maxQuantity || n > maxQuantity {
+			return errBadQuantity
+		}
+		qty = n
+	}
+	c, err := cartKey.Get(v.session)
+	if err != nil {
+		return err
+	}
+	if qty <= 0 && len(c.Items) == 0 { // nothing to take away: no session for that
+		return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
+	}
+	err = cartKey.Update(v.session, func(c *cart) error {
+		c.User = v.session.Subject()
+		return c.add(sku, qty)
+	})
+	if err != nil {
+		return err
+	}
+	// Committed before it is saved: what the session refuses mustn't reach the user's cart.
+	if err := v.session.Commit(v.r.Context()); err != nil {
+		return err
+	}
+	if c, err = cartKey.Get(v.session); err != nil {
+		return err
+	}
+	v.saveCart(c)
+	return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
+}
+
+// saveCart copies the committed cart to the user. The session has it anyhow, so a failure is only logged.
+func (v *visit) saveCart(c cart) {
+	info := v.session.Info()
+	if info.Subject == "" {
+		return
+	}
+	err := v.shop.Users.SetCart(v.r.Context(), info.Subject, c.Items, CartVersion{info.ID, info.Revision})
+	if err != nil && !errors.Is(err, ErrNoUser) {
+		v.shop.Log.ErrorContext(v.r.Context(), "shop: save the cart", "user", info.Subject, "error", err)
+	}
+}
+
+// CartCount is the number of articles in the cart, for the page's head.
+func (v *visit) CartCount() int {
+	c, err := cartKey.Get(v.session)
+	if err != nil {
+		return 0
+	}
+	return c.count()
+}
+
+// notFound answers where nothing is, or nothing for this method.
+func (v *visit) notFound() error {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		r := &http.Request{Method: method, URL: v.r.URL, Host: v.r.Host}
+		if _, pattern := v.shop.mux.Handler(r); pattern != "/" && pattern != "" && method != v.r.Method {
+			v.w.Header().Set("Allow", method)
+			return errMethod
+		}
+	}
+	return errNotFound
+}

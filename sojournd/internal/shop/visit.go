@@ -1,0 +1,198 @@
+package shop
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A visit is one request: the visitor's session, and what follows from it.
+type visit struct {
+	shop    *Shop
+	w       http.ResponseWriter
+	r       *http.Request
+	session *sojourn.Session
+
+	user  User        // zero: nobody is signed in
+	prefs Preferences // of the user, or of the visitor
+	lang  string      // a key of languages
+	json  bool        // the answer is for a program
+}
+
+const maxForm = 64 << 10
+
+func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) error) {
+	w.Header().Set("Cache-Control", "no-store") // every page may show something of the visitor
+	w.Header().Set("Vary", "Accept, Accept-Language, Cookie")
+	v := &visit{
+		shop: sh, w: w, r: r, session: sojourn.From(r.Context()),
+		lang: acceptedLanguage(r.Header.Get("Accept-Language")),
+		json: wantsJSON(r),
+	}
+	err := v.load()
+	if err == nil {
+		err = v.parseForm()
+	}
+	if err == nil {
+		err = h(v)
+	}
+	if err != nil {
+		v.fail(err)
+	}
+}
+
+// load reads the session and the user, and from them the preferences.
+func (v *visit) load() error {
+	ctx := v.r.Context()
+	if err := v.session.Load(ctx); err != nil {
+		return err
+	}
+	v.prefs, _ = preferencesKey.Get(v.session) // unreadable: as if none were made
+	if id := v.session.Subject(); id != "" {
+		user, err := v.shop.Users.ByID(ctx, id)
+		if err != nil && !errors.Is(err, ErrNoUser) {
+			return fmt.Errorf("shop: find the user: %w", err)
+		}
+		v.user = user
+		v.prefs = user.Preferences.or(v.prefs)
+	}
+	v.speak()
+	return nil
+}
+
+// speak takes the language of the preferences.
+func (v *visit) speak() {
+	if languages[v.prefs.Language] != nil {
+		v.lang = v.prefs.Language
+	}
+}
+
+// parseForm reads the body of a POST, bounded. Only the body counts: a password has no business in a URL.
+func (v *visit) parseForm() error {
+	if v.r.Method != http.MethodPost {
+		return nil
+	}
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+	err := v.r.ParseForm()
+	if kind, _, _ := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err == nil && kind == "multipart/form-data" {
+		err = v.r.ParseMultipartForm(maxForm)
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errFormTooLarge
+	case err != nil && !errors.Is(err, io.EOF):
+		return errBadForm
+	}
+	for _, values := range v.r.PostForm {
+		for _, value := range values {
+			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+				return errBadForm
+			}
+		}
+	}
+	return nil
+}
+
+func (v *visit) field(name string) string { return v.r.PostForm.Get(name) }
+
+// signedIn returns errLoginRequired if nobody is.
+func (v *visit) signedIn() error {
+	if v.user.ID == "" {
+		return errLoginRequired
+	}
+	return nil
+}
+
+// freshness is how recent a password must be for what a thief must not do.
+const freshness = 10 * time.Minute
+
+// fresh returns an error unless somebody is signed in and gave the password lately.
+func (v *visit) fresh() error {
+	if err := v.signedIn(); err != nil {
+		return err
+	}
+	if !v.session.Fresh(freshness) {
+		return errFreshRequired
+	}
+	return nil
+}
+
+// wantsJSON reports whether the answer is for a program.
+func wantsJSON(r *http.Request) bool {
+	if strings.HasSuffix(r.URL.Path, ".json") || r.URL.Path == "/live" {
+		return true
+	}
+	return slices.ContainsFunc(strings.Split(r.Header.Get("Accept"), ","), func(one string) bool {
+		kind, _, _ := strings.Cut(one, ";")
+		return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+	})
+}
+
+func (v *visit) writeJSON(status int, answer any) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // only types of ours
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	v.w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(append(body, '\n')) // the client may be gone
+}
+
+// done answers what succeeded: programs get JSON, browsers are sent on.
+func (v *visit) done(answer any, next string) error {
+	if v.json {
+		v.writeJSON(http.StatusOK, answer)
+		return nil
+	}
+	v.redirect(next)
+	return nil
+}
+
+func (v *visit) redirect(to string) {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// render writes a page.
+func (v *visit) render(status int, name string, data any) {
+	var page bytes.Buffer
+	if err := pages[name].ExecuteTemplate(&page, "base.html", &view{visit: v, Page: name, Data: data}); err != nil {
+		v.shop.Log.ErrorContext(v.r.Context(), "shop: page failed", "page", name, "error", err)
+		http.Error(v.w, "This page is broken.", http.StatusInternalServerError)
+		return
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", v.lang)
+	h.Set("Content-Length", strconv.Itoa(page.Len()))
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(page.Bytes()) // the client may be gone
+}
+
+// localPath returns the path if it leads to a page of this site, and the fallback if not: nobody is to be sent elsewhere by a link
+// that begins here. Browsers read a backslash as a slash, and drop control characters.
+func localPath(path, fallback string) string {
+	if len(path) > 1000 || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
+		strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f }) {
+		return fallback
+	}
+	u, err := url.Parse(path)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") {
+		return fallback
+	}
+	return path
+}
