@@ -5,6 +5,7 @@ set -euo pipefail
 
 # One line for each need: any of these commands will do | Debian's packages | what it is for.
 needs='
+git | git | git, which make mutants applies patches with
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
@@ -47,8 +48,11 @@ if [ "$(id -u)" != 0 ]; then
 		printf 'That takes root, and there is no sudo. Please run, as root:\n  apt-get update && apt-get install -y --no-install-recommends %s\n' "${packages[*]}" >&2
 		exit 1
 	fi
-	apt=(sudo "${apt[@]}")
+	apt=(sudo env DEBIAN_FRONTEND=noninteractive "${apt[@]}")
+	sudo true # asks for the password here
 fi
 export DEBIAN_FRONTEND=noninteractive
-"${apt[@]}" update
-"${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+{ "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 </dev/null ||
+	{ cat "$log" >&2 && exit 1; }
