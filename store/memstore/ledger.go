@@ -1,0 +1,71 @@
+package memstore
+
+import "unsafe"
+
+// A ledger is a map whose entries can be walked in steps. Its keys are hashes and its values
+// hold no pointers, so the collector doesn't look into it.
+type ledger[V any] struct {
+	index   map[[32]byte]uint32
+	entries []ledgerEntry[V]
+}
+
+type ledgerEntry[V any] struct {
+	key [32]byte
+	val V
+}
+
+// indexBytes is about what a map entry costs.
+const indexBytes = 56
+
+func (l *ledger[V]) len() int { return len(l.entries) }
+
+func (l *ledger[V]) bytes() int64 {
+	return int64(len(l.entries)) * l.entryBytes()
+}
+
+func (l *ledger[V]) entryBytes() int64 {
+	return int64(unsafe.Sizeof(ledgerEntry[V]{})) + indexBytes
+}
+
+// get returns a value that is good until the ledger changes, or nil.
+func (l *ledger[V]) get(key [32]byte) *V {
+	if i, ok := l.index[key]; ok {
+		return &l.entries[i].val
+	}
+	return nil
+}
+
+func (l *ledger[V]) put(key [32]byte, val V) {
+	if v := l.get(key); v != nil {
+		*v = val
+		return
+	}
+	if l.index == nil {
+		l.index = make(map[[32]byte]uint32)
+	}
+	l.index[key] = uint32(len(l.entries))
+	l.entries = append(l.entries, ledgerEntry[V]{key, val})
+}
+
+// removeIf examines n entries from pos on, removes those that are old, and returns where to go
+// on and whether the end was reached.
+func (l *ledger[V]) removeIf(pos, n int, old func(*V) bool) (next int, end bool) {
+	for ; n > 0 && pos < len(l.entries); n-- {
+		e := &l.entries[pos]
+		if !old(&e.val) {
+			pos++
+			continue
+		}
+		delete(l.index, e.key)
+		last := len(l.entries) - 1
+		if pos != last {
+			*e = l.entries[last]
+			l.index[e.key] = uint32(pos)
+		}
+		l.entries = l.entries[:last]
+	}
+	if len(l.entries) == 0 {
+		*l = ledger[V]{} // a map never shrinks
+	}
+	return pos, pos >= len(l.entries)
+}

@@ -1,0 +1,189 @@
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"slices"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/internal/arena"
+)
+
+const maxPage = 1000
+
+var (
+	errCursor = errors.New("memstore: List got a cursor that it didn't return")
+	errPage   = errors.New("memstore: List returns 1 to 1000 sessions at a time")
+)
+
+// A cursor is the kind of the list, 's' for a subject's or 'a' for all, and the place after which
+// the next page begins: an ID or a link, in hexadecimal.
+
+func parseCursor(kind byte, cursor string, place []byte) error {
+	if cursor == "" {
+		return nil
+	}
+	if len(cursor) != 1+2*len(place) || cursor[0] != kind {
+		return errCursor
+	}
+	if _, err := hex.Decode(place, []byte(cursor[1:])); err != nil {
+		return errCursor
+	}
+	return nil
+}
+
+func (c *core) list(ctx context.Context, name string, opt store.ListOptions) ([]store.Record, string, error) {
+	if opt.Limit < 1 || opt.Limit > maxPage {
+		return nil, "", errPage
+	}
+	var id store.ID
+	var place [4]byte
+	if opt.Subject != "" {
+		if err := parseCursor('s', opt.Cursor, id[:]); err != nil {
+			return nil, "", err
+		}
+	} else if err := parseCursor('a', opt.Cursor, place[:]); err != nil {
+		return nil, "", err
+	}
+	a := c.apps.find(name)
+	switch {
+	case a == nil:
+		return nil, "", nil
+	case opt.Subject != "":
+		return c.listSubject(a, id, &opt)
+	}
+	return c.listAll(ctx, a, link(binary.BigEndian.Uint32(place[:])), &opt)
+}
+
+func (c *core) listSubject(a *app, after store.ID, opt *store.ListOptions) ([]store.Record, string, error) {
+	ids, err := c.idsOf(a, opt.Subject, opt.Now)
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(ids, store.ID.Compare)
+	if opt.Cursor != "" {
+		ids = ids[sortedAfter(ids, after):]
+	}
+	var cursor string
+	if len(ids) > opt.Limit {
+		ids = ids[:opt.Limit]
+		last := ids[len(ids)-1]
+		cursor = "s" + hex.EncodeToString(last[:])
+	}
+	var list []store.Record
+	for i := range ids {
+		list, err = c.listOne(list, a, &ids[i], opt)
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	return list, cursor, nil
+}
+
+// sortedAfter returns how many of the IDs are not above the given one.
+func sortedAfter(ids []store.ID, after store.ID) int {
+	n, _ := slices.BinarySearchFunc(ids, after, func(id, after store.ID) int {
+		if bytes.Compare(id[:], after[:]) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+// idsOf returns the subject's live sessions.
+func (c *core) idsOf(a *app, subject string, now store.Time) ([]store.ID, error) {
+	hash := c.hashSubject(a, subject)
+	ss := &c.subjects[shardOf(hash)]
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil, store.ErrClosed
+	}
+	head, err := c.head(ss, a, subject, tagOf(hash))
+	if err != nil {
+		return nil, err
+	}
+	members, err := c.members(nil, a, head, now)
+	if err != nil {
+		return nil, err
+	}
+	var ids []store.ID
+	for i := range members {
+		if members[i].state == live {
+			ids = append(ids, members[i].id)
+		}
+	}
+	return ids, nil
+}
+
+// listOne appends a session if it is still live and the subject's.
+func (c *core) listOne(list []store.Record, a *app, id *store.ID, opt *store.ListOptions) ([]store.Record, error) {
+	hash := c.hashID(a, id)
+	sh := &c.records[shardOf(hash)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.closed {
+		return nil, store.ErrClosed
+	}
+	handle, b := sh.find(a, id, tagOf(hash))
+	if handle == 0 {
+		return list, nil
+	}
+	var h arena.Head
+	arena.Peek(b, &h)
+	if stateOf(a, &h, opt.Now) != live || string(h.Subject) != opt.Subject {
+		return list, nil
+	}
+	list = append(list, store.Record{})
+	decode(c, b, &list[len(list)-1])
+	return list, nil
+}
+
+// listAll visits the shards in order, and in each the handles: a session keeps its own for life.
+func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListOptions) ([]store.Record, string, error) {
+	var list []store.Record
+	at := after + 1
+	if opt.Cursor == "" {
+		at = 0
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, "", err
+		}
+		sh := &c.records[at.shard()]
+		sh.mu.Lock()
+		if sh.closed {
+			sh.mu.Unlock()
+			return nil, "", store.ErrClosed
+		}
+		end := linkOf(at.shard(), sh.handles.End())
+		for hold := 0; at < end && hold < maxHold && len(list) < opt.Limit; at, hold = at+1, hold+1 {
+			ref := sh.handles.Ref(at.handle())
+			if ref == 0 {
+				continue
+			}
+			b := sh.blocks.Bytes(ref)
+			var h arena.Head
+			if arena.Peek(b, &h); h.App != a.num || stateOf(a, &h, opt.Now) != live {
+				continue
+			}
+			list = append(list, store.Record{})
+			decode(c, b, &list[len(list)-1])
+		}
+		over := at >= end
+		sh.mu.Unlock()
+		if len(list) == opt.Limit {
+			return list, "a" + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(at-1))), nil
+		}
+		if over {
+			if at.shard() == shardCount-1 {
+				return list, "", nil
+			}
+			at = linkOf(at.shard()+1, 0)
+		}
+	}
+}
