@@ -24,7 +24,7 @@ test: tools vet fuzz ## install what the tests need, then run all tests of all m
 
 .PHONY: check
 check: vet ## format, vet, lint and the short tests: before each commit
-	@for m in $(MODULES); do (cd $$m && $(GOLANGCI_LINT) run) || exit 1; done
+	@status=0; for m in $(MODULES); do (cd $$m && $(GOLANGCI_LINT) run) || status=1; done; exit $$status
 	@go test -race -short $(PACKAGES)
 
 .PHONY: mutants
