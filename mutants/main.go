@@ -100,7 +100,7 @@ func each(temp string, n int, f func(dir string, i int)) {
 
 type patch struct {
 	name      string // of the file
-	invariant string // I4
+	invariant string // I4, or R2 for a rule of rotation
 	breaks    string // what is taken out
 	red       string // the command that must fail: go test ...
 	diff      []byte
@@ -140,7 +140,7 @@ func (p *patch) named(s string) bool {
 	return p.invariant == s || !invariant.MatchString(s) && strings.Contains(p.name, s)
 }
 
-var invariant = regexp.MustCompile(`^I\d+$`)
+var invariant = regexp.MustCompile(`^[IR]\d+$`)
 
 func parse(name string, text []byte) (*patch, error) {
 	p := &patch{name: name, diff: text}
