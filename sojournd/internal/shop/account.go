@@ -220,6 +220,7 @@ func (v *visit) live() error {
 	v.w.Header().Set("X-Accel-Buffering", "no")
 
 	rc := http.NewResponseController(v.w)
+	_ = rc.SetReadDeadline(time.Time{}) // the server's is for requests, and would end the stream; not all servers have one
 	send := func(text string) bool {
 		// Servers that know no deadlines have no clients that stop reading, either.
 		if err := rc.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {

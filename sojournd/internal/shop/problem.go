@@ -61,6 +61,8 @@ var sessionCodes = []struct {
 	{sojourn.ErrFull, "store_full"},
 	{sojourn.ErrUncertain, "outcome_unknown"},
 	{sojourn.ErrUnavailable, "store_unavailable"},
+	{sojourn.ErrClosed, "store_unavailable"},
+	{sojourn.ErrCrossOrigin, "cross_origin"},
 }
 
 // problemOf chooses the answer to an error.

@@ -128,6 +128,9 @@ func (v *visit) saveCart(c cart) {
 
 // CartCount is the number of articles in the cart, for the page's head.
 func (v *visit) CartCount() int {
+	if v.session == nil || v.unreadable {
+		return 0
+	}
 	c, err := cartKey.Get(v.session)
 	if err != nil {
 		return 0

@@ -23,12 +23,14 @@ type visit struct {
 	shop    *Shop
 	w       http.ResponseWriter
 	r       *http.Request
-	session *sojourn.Session
+	session *sojourn.Session // nil in AnswerError
 
 	user  User        // zero: nobody is signed in
 	prefs Preferences // of the user, or of the visitor
 	lang  string      // a key of languages
 	json  bool        // the answer is for a program
+
+	unreadable bool // the store can't tell who this is
 }
 
 const maxForm = 64 << 10
@@ -57,6 +59,7 @@ func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) err
 func (v *visit) load() error {
 	ctx := v.r.Context()
 	if err := v.session.Load(ctx); err != nil {
+		v.unreadable = true
 		return err
 	}
 	v.prefs, _ = preferencesKey.Get(v.session) // unreadable: as if none were made

@@ -1,0 +1,190 @@
+// Package app puts the parts of sojournd together and runs them.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/shop"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// Options are what the command line says.
+type Options struct {
+	Listen string       // host:port; port 0 is any free one
+	Store  string       // where sessions live: "memory:"
+	Out    io.Writer    // for people
+	Log    *slog.Logger // of the running server; nil: what goes wrong is lost
+	Events bool         // log the sessions' events too
+}
+
+// shutdownTimeout is how long requests in flight may take to end.
+const shutdownTimeout = 5 * time.Second
+
+// demoAccounts are there for everybody to try, so their passwords are no secrets.
+var demoAccounts = []shop.Account{
+	{Email: "ada@example.com", Password: "difference-engine"},
+	{Email: "ben@example.com", Password: "kite-and-lightning"},
+}
+
+// RunDemo runs the demo until the context ends; then it returns nil, after the requests in flight.
+func RunDemo(ctx context.Context, o Options) (err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	st, err := openStore(o.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+
+	listener, err := listen(ctx, o.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() //nolint:errcheck // the server closes it too
+
+	options := sojourn.Options{App: "shop", OnError: shop.AnswerError}
+	if o.Events {
+		options.Observer = sojourn.LogEvents(o.Log)
+	}
+	sessions, err := sojourn.New(st, options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, sessions.Close(ctx))
+	}()
+
+	handler, err := newShop(ctx, sessions, o.Log)
+	if err != nil {
+		return err
+	}
+	greet(o.Out, listener.Addr(), o.Store)
+	return serve(ctx, listener, handler, o.Log)
+}
+
+func newShop(ctx context.Context, sessions *sojourn.Engine, log *slog.Logger) (*shop.Shop, error) {
+	users := shop.NewMemoryUsers()
+	passwords, err := shop.NewPasswords(shop.PasswordCost{})
+	if err != nil {
+		return nil, err
+	}
+	if err := shop.AddDemo(ctx, users, passwords, demoAccounts); err != nil {
+		return nil, err
+	}
+	return shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: demoAccounts, Log: log})
+}
+
+// openStore opens the store of a URL.
+func openStore(url string) (store.Store, error) {
+	scheme, rest, found := strings.Cut(url, ":")
+	switch {
+	case url == "memory:":
+		return memstore.New(), nil
+	case scheme == "memory" && rest != "":
+		return nil, fmt.Errorf("--store %q: the store in memory takes nothing after the colon: use --store memory:", url)
+	case !found:
+		return nil, fmt.Errorf("--store %q is no store's URL: use --store memory:", url)
+	}
+	return nil, fmt.Errorf("--store %q: this version has no store of the kind %q: use --store memory:", url, scheme)
+}
+
+// listen opens the listener, with errors that say what to do.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	const use = "use host:port, as in --listen 127.0.0.1:7080; port 0 is any free one"
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %q is no address: %s", address, use)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return nil, fmt.Errorf("--listen %q: the port must be a number from 0 to 65535: %s", address, use)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("--listen %s: another program listens there: stop it, or take another port: --listen %s",
+			address, net.JoinHostPort(host, "0"))
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("--listen %s: not allowed; ports below 1024 are for root: take a higher one: --listen %s",
+			address, net.JoinHostPort(host, "7080"))
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &dns):
+		return nil, fmt.Errorf("--listen %s: %q is no address of this machine: %s", address, host, use)
+	}
+	return nil, fmt.Errorf("--listen %s: %w", address, err)
+}
+
+// greet says where the demo is and how to get in.
+func greet(w io.Writer, address net.Addr, storeURL string) {
+	url, note := siteURL(address)
+	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
+	for _, a := range demoAccounts {
+		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
+	}
+	if storeURL == "memory:" {
+		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
+	}
+	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)
+}
+
+// siteURL returns the address to type into a browser, and what there is to say about it. Browsers keep the cookie, which is
+// Secure, over plain HTTP on localhost only.
+func siteURL(address net.Addr) (url, note string) {
+	a, err := netip.ParseAddrPort(address.String())
+	if err != nil {
+		return "http://" + address.String(), ""
+	}
+	ip, port := a.Addr().Unmap(), strconv.Itoa(int(a.Port()))
+	if ip.IsLoopback() {
+		return "http://" + net.JoinHostPort("localhost", port), ""
+	}
+	const plain = "  Other machines reach it too, but over plain HTTP no browser there keeps the session's cookie: signing in works on localhost only.\n"
+	if ip.IsUnspecified() {
+		return "http://" + net.JoinHostPort("localhost", port), plain
+	}
+	return "http://" + a.String(), plain
+}
+
+// serve answers requests until the context ends.
+func serve(ctx context.Context, listener net.Listener, handler *shop.Shop, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // of a whole request; the shop's are small
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    128 << 10, // a browser with too many cookies gets an answer of ours
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		handler.Close()
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	handler.Close() // the live streams would outlast any patience
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off after %v: %w", shutdownTimeout, err), server.Close())
+	}
+	return nil
+}
