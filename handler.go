@@ -72,6 +72,7 @@ func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	for _, name := range []string{
 		"Set-Cookie", "Location", "Refresh", "Link", "Clear-Site-Data", "Content-Type", "Content-Encoding", "Content-Language",
 		"Content-Disposition", "Content-Length", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Expires", "Trailer",
+		"X-Accel-Redirect", "X-Sendfile", // a proxy would send what they name instead
 	} {
 		h.Del(name)
 	}

@@ -20,6 +20,7 @@ type exchange struct {
 	tokens  [2]string // room for the usual cookies
 
 	begun    bool // the header is written, or the connection is the handler's
+	headed   bool // the session's cookies are in the header
 	withheld error
 	returned bool // the handler came back, and didn't panic
 }
@@ -122,7 +123,7 @@ func (x *exchange) commit(status int) bool {
 	if !varies(h) {
 		h.Add("Vary", "Cookie")
 	}
-	if s.e.opt.Bearer {
+	if s.e.opt.Bearer && !x.headed {
 		h.Add("Vary", "Authorization")
 	}
 	if err != nil {
@@ -136,7 +137,9 @@ func (x *exchange) commit(status int) bool {
 		if s.cookies.setSession || s.cookies.setVisitor {
 			s.e.site.warnPlainHTTP(x.r)
 		}
-		h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
+		if !x.headed { // by a Hijack that then failed
+			h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
+		}
 		h.Set("Cache-Control", "no-store")
 		h.Del("Expires")
 	}
@@ -146,6 +149,7 @@ func (x *exchange) commit(status int) bool {
 	if s.issued != "" {
 		h.Set("Cache-Control", "no-store")
 	}
+	x.headed = true
 	return true
 }
 
