@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -38,17 +39,10 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []chromedp.ExecAllocatorOption{
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, // it sees no page but ours
-		chromedp.Headless, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.WindowSize(1280, 900),
-	}
-	for _, flag := range []string{
-		"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "disable-default-apps",
-		"disable-extensions", "disable-dev-shm-usage", "disable-background-timer-throttling", "disable-backgrounding-occluded-windows",
-		"disable-renderer-backgrounding", "metrics-recording-only", "mute-audio", "no-proxy-server",
-	} {
-		options = append(options, chromedp.Flag(flag, true))
-	}
+		chromedp.DisableGPU, chromedp.WindowSize(1280, 900), chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, _ = chromedp.NewContext(ctx)
 	stopChromium = func() {
@@ -56,7 +50,7 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		stop()
 		_ = os.RemoveAll(profile)
 	}
-	return ctx, chromedp.Run(ctx)
+	return ctx, chromedp.Do(ctx)
 })
 
 var (
@@ -120,7 +114,9 @@ func (r *real) tab() *tab {
 			tab.picture(filepath.Join("..", "..", "..", "out", "browser", name))
 		}
 	})
-	tab.do("open", emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}))
+	call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}},
+	})
 	tab.as("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36", "en")
 	return tab
 }
@@ -128,14 +124,14 @@ func (r *real) tab() *tab {
 // as changes the browser's name and language.
 func (b *tab) as(agent, lang string) {
 	b.t.Helper()
-	b.do("change the user agent", emulation.SetUserAgentOverride(agent).WithAcceptLanguage(lang))
+	call(b, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent, AcceptLanguage: lang})
 }
 
 func (b *tab) picture(path string) {
-	var png []byte
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
-	if err := chromedp.Run(ctx, chromedp.FullScreenshot(&png, 100)); err != nil {
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
 		b.t.Logf("no screenshot: %v", err)
 		return
 	}
@@ -147,9 +143,9 @@ func (b *tab) picture(path string) {
 	b.t.Logf("screenshot: %s", path)
 }
 
-func (b *tab) do(what string, actions ...chromedp.Action) {
+func (b *tab) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Run(b.ctx, actions...); err != nil {
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
 		b.t.Fatalf("%s: %v", what, err)
 	}
 }
@@ -163,14 +159,14 @@ func (b *tab) visit(path string) {
 // click clicks what leads to another page, and waits until that is there.
 func (b *tab) click(selector string) {
 	b.t.Helper()
-	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeVisible)); err != nil {
+	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
 		b.t.Fatalf("click %s: %v", selector, err)
 	}
 }
 
 func (b *tab) fill(selector, text string) {
 	b.t.Helper()
-	b.do("fill in "+selector, chromedp.SetValue(selector, "", chromedp.ByQuery), chromedp.SendKeys(selector, text, chromedp.ByQuery))
+	b.do("fill in "+selector, chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // see waits until the page shows something.
@@ -180,20 +176,35 @@ func (b *tab) see(selector, text string) {
 	deadline := time.Now().Add(15 * time.Second)
 	for time.Now().Before(deadline) {
 		script := fmt.Sprintf(`(() => { const e = document.querySelector(%q); return e && e.checkVisibility() ? e.innerText : "(not there)"; })()`, selector)
-		if err := chromedp.Run(b.ctx, chromedp.Evaluate(script, &got)); err != nil && b.ctx.Err() != nil {
+		seen, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script)) // fails while the page changes
+		if b.ctx.Err() != nil {
 			b.t.Fatalf("look at %s: %v", selector, err)
 		}
+		got = seen
 		if strings.Contains(got, text) {
 			return
 		}
-		_ = chromedp.Run(b.ctx, chromedp.Sleep(50*time.Millisecond))
+		_ = chromedp.Do(b.ctx, chromedp.Sleep(50*time.Millisecond))
 	}
 	b.t.Fatalf("%s shows %q, want %q", selector, got, text)
 }
 
-func (b *tab) eval(script string) (result string) {
+func (b *tab) eval(script string) string {
 	b.t.Helper()
-	b.do("evaluate "+script, chromedp.Evaluate(script, &result, chromedp.EvalAsValue))
+	result, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("evaluate %s: %v", script, err)
+	}
+	return result
+}
+
+// call sends a command of the DevTools protocol.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	result, err := chromedp.Call(b.ctx, command, params)
+	if err != nil {
+		b.t.Fatalf("%s: %v", command.Method, err)
+	}
 	return result
 }
 
@@ -214,7 +225,7 @@ func TestBrowserSignIn(t *testing.T) {
 	b.click("form[action='/login'] button")
 	b.see("[role=alert]#error", "The e-mail address or the password is wrong.")
 	b.fill("#password", ada.Password)
-	b.do("keep signed in", chromedp.Click("input[name=remember]", chromedp.ByQuery))
+	b.do("keep signed in", chromedp.Click(chromedp.CSS("input[name=remember]")))
 	b.click("form[action='/login'] button")
 	b.see("h1", "Your account") // where it began
 	b.see(".tiles", ada.Email)
@@ -233,9 +244,9 @@ func TestBrowserCartAcrossLogin(t *testing.T) {
 	b := r.tab()
 	b.visit("/")
 	b.do("add twice",
-		chromedp.Click("#p-tent .buy button", chromedp.ByQuery), chromedp.WaitVisible("#p-tent .buy button.added", chromedp.ByQuery))
+		chromedp.Click(chromedp.CSS("#p-tent .buy button")), chromedp.WaitVisible(chromedp.CSS("#p-tent .buy button.added")))
 	b.see("#cart-count", "1")
-	b.do("add another", chromedp.Click("#p-camera .buy button", chromedp.ByQuery))
+	b.do("add another", chromedp.Click(chromedp.CSS("#p-camera .buy button")))
 	b.see("#cart-count", "2")
 	b.signIn(ada)
 	b.see("#cart-count", "2")
@@ -246,7 +257,7 @@ func TestBrowserCartAcrossLogin(t *testing.T) {
 
 	other := r.tab()
 	other.visit("/")
-	other.do("add", chromedp.Click("#p-compass .buy button", chromedp.ByQuery))
+	other.do("add", chromedp.Click(chromedp.CSS("#p-compass .buy button")))
 	other.see("#cart-count", "1")
 	other.signIn(ada)
 	other.visit("/cart")
@@ -268,21 +279,17 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 	const light, dark = "rgb(250, 246, 238)", "rgb(20, 25, 27)"
 	r := newReal(t)
 	b := r.tab()
-	b.do("watch", chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := page.AddScriptToEvaluateOnNewDocument(watchPaint).Do(ctx)
-		return err
-	}))
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchPaint})
 	painted := func(want string) {
 		t.Helper()
-		b.do("wait for two frames", chromedp.Evaluate(`new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`, nil,
-			chromedp.EvalAwaitPromise))
+		b.eval(`new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(""))))`) // two frames more
 		if got := b.eval(`[...frames_].join("; ")`); got != want {
 			t.Errorf("painted: %s, want in every frame %s", got, want)
 		}
 	}
 	choose := func(what string) {
 		t.Helper()
-		b.do("open the menu", chromedp.Click("#prefs summary", chromedp.ByQuery))
+		b.do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
 		b.click("#prefs button[value=" + what + "]")
 	}
 	b.visit("/")
@@ -299,10 +306,7 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 	b.signIn(ben)
 	painted(dark + " dark de")
 	b = r.tab()
-	b.do("watch", chromedp.ActionFunc(func(ctx context.Context) error {
-		_, err := page.AddScriptToEvaluateOnNewDocument(watchPaint).Do(ctx)
-		return err
-	}))
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchPaint})
 	b.signIn(ben)
 	painted(dark + " dark de")
 	b.see("form[action='/logout'] button", "Abmelden")
@@ -376,7 +380,7 @@ func TestGallery(t *testing.T) {
 	r := newReal(t)
 	b := r.tab()
 	phone := r.tab()
-	phone.do("be a phone", emulation.SetDeviceMetricsOverride(390, 844, 2, true))
+	call(phone, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 2, Mobile: true})
 	phone.as("Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1", "en")
 	shoot := func(tab *tab, name, path string) {
 		t.Helper()
@@ -390,7 +394,7 @@ func TestGallery(t *testing.T) {
 	shoot(b, "05-404", "/nowhere")
 	for _, sku := range []string{"tent", "camera", "sun-hat"} {
 		b.visit("/")
-		b.do("add", chromedp.Click("#p-"+sku+" .buy button", chromedp.ByQuery), chromedp.WaitVisible("#p-"+sku+" .added", chromedp.ByQuery))
+		b.do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")), chromedp.WaitVisible(chromedp.CSS("#p-"+sku+" .added")))
 	}
 	shoot(b, "06-cart", "/cart")
 	b.signIn(ada)
@@ -405,23 +409,20 @@ func TestGallery(t *testing.T) {
 	shoot(phone, "22-phone-devices", "/account/sessions")
 	shoot(phone, "23-phone-account", "/account")
 	phone.visit("/")
-	phone.do("open the menu", chromedp.Click("#prefs summary", chromedp.ByQuery))
-	phone.do("look", chromedp.ActionFunc(func(ctx context.Context) error {
-		png, err := page.CaptureScreenshot().Do(ctx)
-		return errors.Join(err, os.WriteFile(filepath.Join(dir, "24-phone-menu.png"), png, 0o644))
-	}))
+	phone.do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
+	phone.picture(filepath.Join(dir, "24-phone-menu.png"))
 	b.visit("/")
-	b.do("open the menu", chromedp.Click("#prefs summary", chromedp.ByQuery))
+	b.do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
 	b.click("#prefs button[value=dark]")
-	b.do("open the menu", chromedp.Click("#prefs summary", chromedp.ByQuery))
+	b.do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
 	b.picture(filepath.Join(dir, "30-dark-menu.png"))
 	b.click("#prefs button[value=de]")
 	shoot(b, "31-dark-german-front", "/")
 	shoot(b, "32-dark-german-cart", "/cart")
 	shoot(b, "33-dark-german-devices", "/account/sessions")
 	shoot(phone, "34-phone-login-dark", "/account/email")
-	b.do("send nonsense", chromedp.Evaluate(`document.body.insertAdjacentHTML("beforeend", '<form id=x method=post action=/cart><input name=sku value=nothing></form>')`, nil))
-	b.do("send nonsense", chromedp.Evaluate(`document.getElementById("x").submit()`, nil), chromedp.Sleep(500*time.Millisecond))
+	b.eval(`document.body.insertAdjacentHTML("beforeend", '<form method=post action=/cart><button id=nonsense>!</button></form>'), ""`)
+	b.click("#nonsense")
 	b.picture(filepath.Join(dir, "35-dark-error.png"))
 	if _, err := r.Sessions.EndSubject(t.Context(), r.user(ada.Email).ID); err != nil {
 		t.Fatal(err)
