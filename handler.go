@@ -81,11 +81,34 @@ func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		h.Set("Retry-After", "60")
 	}
 	if e.opt.OnError != nil {
-		e.opt.OnError(w, r, err)
-		return
+		own := answer{ResponseWriter: w}
+		if e.opt.OnError(&own, r, err); own.begun {
+			return
+		}
 	}
 	status := StatusCode(err)
 	http.Error(w, http.StatusText(status)+": "+publicText(err), status)
+}
+
+// An answer notes whether OnError wrote one: silence would be a 200.
+type answer struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.begun = a.begun || status >= 200
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.begun = true
+	return a.ResponseWriter.Write(p)
+}
+
+func (a *answer) Unwrap() http.ResponseWriter {
+	a.begun = true // whoever asks for what is below writes there
+	return a.ResponseWriter
 }
 
 // statuses is the one place where errors become statuses.
