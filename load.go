@@ -77,6 +77,7 @@ func (v *view) now() *store.Record {
 type loadFailure struct{ err error }
 
 func (f loadFailure) Error() string { return f.err.Error() }
+func (f loadFailure) Unwrap() error { return f.err }
 
 // ask returns what f says of the session.
 func ask[T any](s *Session, f func(*store.Record) T) T {
