@@ -136,6 +136,8 @@ func (s *Session) mayChange() error {
 		return err
 	}
 	switch {
+	case s.finished:
+		return ErrFinished
 	case s.committed:
 		return ErrCommitted
 	case s.logout:
@@ -198,20 +200,22 @@ func (s *Session) rebase(rec *store.Record) error {
 
 // startWork begins the changed session: a copy of rec, or a new anonymous session if rec is nil.
 func (s *Session) startWork(rec *store.Record) error {
-	s.work, s.create = &store.Record{}, rec == nil
+	w := new(store.Record)
 	if rec != nil {
-		s.work.CopyFrom(rec)
+		w.CopyFrom(rec)
+		s.work, s.create = w, false
 		return nil
 	}
-	e, w, now := s.e, s.work, s.e.now()
+	e, now := s.e, s.e.now()
 	var err error
 	if w.ID, err = e.newID(now); err != nil {
 		return err
 	}
-	if err := e.random(s.next[:]); err != nil {
+	var next secret
+	if err := e.random(next[:]); err != nil {
 		return err
 	}
-	s.fresh = true
+	s.work, s.create, s.next, s.fresh = w, true, next, true
 	life := e.policy.Anonymous
 	w.Secret = store.Secret{Hash: s.next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
 	w.EpochHash = s.next.halfHash()
@@ -237,12 +241,14 @@ func (s *Session) apply(o *op) error {
 		if w.Subject == "" {
 			return ErrAnonymous
 		}
-		w.Level, w.AMR = uint8(o.level), mergeAMR(w.AMR, o.amr)
-		if s.create { // logged in by this very request: its secret is new
-			return nil
+		if !s.create { // else logged in by this very request: its secret is new
+			if err := s.renew(false); err != nil {
+				return err
+			}
 		}
-		if err := s.renew(false); err != nil {
-			return err
+		w.Level, w.AMR = uint8(o.level), mergeAMR(w.AMR, o.amr)
+		if s.create {
+			return nil
 		}
 		newEpoch(w, &s.next, s.e.now(), false, false, s.e.policy.Grace)
 	case opRotate:
@@ -269,14 +275,24 @@ func (s *Session) applyUpdate(o *op) error {
 		defer s.mu.Lock()
 		return o.fn(raw)
 	}
+	committed := s.committed // true: this is the commit
 	for {
 		raw, had := s.work.Values.Get(o.key)
 		next, err := unlocked(raw)
 		if err != nil {
 			return err
 		}
-		if s.logout { // by another goroutine, meanwhile
+		switch { // what another goroutine did meanwhile
+		case s.logout:
 			return ErrEnded
+		case s.finished && !committed:
+			return ErrFinished
+		case s.committed && !committed:
+			return ErrCommitted
+		case s.work == nil: // its first change failed
+			if err := s.startWork(s.rec); err != nil {
+				return err
+			}
 		}
 		if now, has := s.work.Values.Get(o.key); has == had && bytes.Equal(now, raw) {
 			return s.putValue(o.key, next)
@@ -312,14 +328,16 @@ func (s *Session) applyLogin(l *login) error {
 		life = s.e.policy.Remembered
 	}
 	repeated := w.Subject != "" && s.verdict != current
+	if !s.create {
+		if err := s.renew(false); err != nil {
+			return err
+		}
+	}
 	w.Subject, w.AMR, w.Level, w.Remembered, w.Bearer = l.subject, l.amr, uint8(l.level), l.remember, l.bearer || w.Bearer
 	w.LastSeenAt, w.Idle, w.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
 	if s.create {
 		w.Epoch, w.AuthenticatedAt, w.Secret.Login = 1, now, true
 		return nil
-	}
-	if err := s.renew(false); err != nil {
-		return err
 	}
 	newEpoch(w, &s.next, now, true, repeated, s.e.policy.Grace)
 	return nil
@@ -327,13 +345,14 @@ func (s *Session) applyLogin(l *login) error {
 
 // renew draws a secret for work: of the same epoch, or of a new one.
 func (s *Session) renew(sameEpoch bool) error {
-	if err := s.e.random(s.next[:]); err != nil {
+	var next secret
+	if err := s.e.random(next[:]); err != nil {
 		return err
 	}
 	if half := s.presented.halfHash(); sameEpoch && half == s.work.EpochHash {
-		copy(s.next[:halfSize], s.presented[:halfSize])
+		copy(next[:halfSize], s.presented[:halfSize])
 	}
-	s.fresh = true
+	s.next, s.fresh = next, true
 	return nil
 }
 

@@ -26,6 +26,9 @@ func (s *Session) commit(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.committed {
+		if s.finished { // the handler panicked: nothing of it may land
+			return ErrFinished
+		}
 		s.committed = true
 		s.commitErr = s.write(ctx)
 	}
