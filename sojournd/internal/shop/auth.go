@@ -44,7 +44,6 @@ type entry struct {
 	Notice  string
 	Error   string
 	Demo    []Account
-	Ended   bool // the visitor's session is over
 	Checked bool // "keep me signed in"
 }
 
@@ -82,7 +81,6 @@ func (v *visit) loginPage() error {
 	}
 	e := entry{Next: next, Demo: v.shop.Demo}
 	if reason := v.session.Ended(); reason != "" {
-		e.Ended = true
 		e.Notice = v.T("ended." + string(reason))
 	} else if next != "" {
 		e.Notice = v.T("login.needed")

@@ -131,7 +131,7 @@ type answer struct {
 }
 
 func (b *browser) request(method, path string, body io.Reader) *http.Request {
-	r := httptest.NewRequestWithContext(b.t.Context(), method, path, body)
+	r := httptest.NewRequestWithContext(b.t.Context(), method, "https://shop.example"+path, body)
 	r.Header.Set("Accept", b.accept)
 	r.Header.Set("Accept-Language", b.lang)
 	r.Header.Set("User-Agent", b.agent)

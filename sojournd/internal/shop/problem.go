@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/sojourn-go/sojourn"
 )
@@ -99,6 +100,9 @@ func (v *visit) fail(err error) {
 	if p.status >= 500 && p != errBusy {
 		v.shop.Log.ErrorContext(v.r.Context(), "shop: request failed", "method", v.r.Method, "path", v.r.URL.Path, "error", err)
 	}
+	if (problemView{problem: p}).Over() {
+		v.unreadable = true // what the session shows was never written
+	}
 	h := v.w.Header()
 	if p.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", strconv.Itoa(5))
@@ -139,10 +143,11 @@ func (v *visit) wayBack() string {
 	switch v.r.URL.Path {
 	case "/cart", "/account/email":
 		return v.r.URL.Path
-	case "/preferences", "/logout":
-		return "/"
 	case "/reauth":
 		return "/account"
 	}
-	return "/account/sessions"
+	if strings.HasPrefix(v.r.URL.Path, "/account/sessions/") {
+		return "/account/sessions"
+	}
+	return "/"
 }
