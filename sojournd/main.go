@@ -62,6 +62,9 @@ func run(ctx context.Context, args []string, out output) (code int) {
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
 	command, err := parser.Parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintf(out.stderr, "sojournd: %v\nsojournd --help lists the commands and what they take.\n", err)

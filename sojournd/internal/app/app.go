@@ -152,6 +152,9 @@ func siteURL(address net.Addr) (url, note string) {
 		return "http://" + address.String(), ""
 	}
 	ip, port := a.Addr().Unmap(), strconv.Itoa(int(a.Port()))
+	if ip.IsLoopback() && ip != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && ip != netip.IPv6Loopback() {
+		return "http://" + a.String(), "" // localhost is another one
+	}
 	if ip.IsLoopback() {
 		return "http://" + net.JoinHostPort("localhost", port), ""
 	}
