@@ -47,6 +47,9 @@ func (c Cookie) withDefaults() (Cookie, error) {
 	if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {
 		c.SameSite = http.SameSiteLaxMode
 	}
+	if c.SameSite > http.SameSiteNoneMode || c.SameSite < 0 {
+		return c, fmt.Errorf("sojourn: Cookie.SameSite is %d: use http.SameSiteLaxMode, http.SameSiteStrictMode or http.SameSiteNoneMode", c.SameSite)
+	}
 	if c.Name == c.Visitor {
 		return c, fmt.Errorf("sojourn: Cookie.Name and Cookie.Visitor are both %q: they must differ", c.Name)
 	}

@@ -76,7 +76,7 @@ func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	} {
 		h.Del(name)
 	}
-	h.Set("Cache-Control", "no-store")
+	forbidStorage(h)
 	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) {
 		h.Set("Retry-After", "60")
 	}

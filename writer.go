@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // An exchange is a request on its way through Handler: its session, and the ResponseWriter that the handler sees. Every way to write the
@@ -97,7 +99,7 @@ func (x *exchange) ready() error {
 
 // begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
 func (x *exchange) begin(status int) bool {
-	if cacheable(x.w.Header()) {
+	if cacheable(x.w.Header(), x.session.arrived) {
 		x.session.mu.Lock()
 		x.session.noRotate = true
 		x.session.mu.Unlock()
@@ -140,14 +142,13 @@ func (x *exchange) commit(status int) bool {
 		if !x.headed { // by a Hijack that then failed
 			h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
 		}
-		h.Set("Cache-Control", "no-store")
-		h.Del("Expires")
+		forbidStorage(h)
 	}
 	if s.logout && len(s.e.opt.ClearSiteData) > 0 {
 		h.Set("Clear-Site-Data", `"`+strings.Join(s.e.opt.ClearSiteData, `", "`)+`"`)
 	}
 	if s.issued != "" {
-		h.Set("Cache-Control", "no-store")
+		forbidStorage(h)
 	}
 	x.headed = true
 	return true
@@ -196,7 +197,8 @@ func (s *Session) finish() {
 }
 
 // cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
-func cacheable(h http.Header) bool {
+func cacheable(h http.Header, now store.Time) bool {
+	yes := false
 	for _, line := range h["Cache-Control"] {
 		for directive := range strings.SplitSeq(line, ",") {
 			name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
@@ -204,16 +206,30 @@ func cacheable(h http.Header) bool {
 			case "no-store", "no-cache":
 				return false
 			case "public", "immutable":
-				return true
+				yes = true
 			case "max-age", "s-maxage":
 				if age, err := strconv.Atoi(strings.Trim(value, `"`)); err == nil && age > 0 {
-					return true
+					yes = true
 				}
 			}
 		}
 	}
-	expires := h.Get("Expires")
-	return expires != "" && expires != "0"
+	if expires := h.Get("Expires"); expires != "" && !yes {
+		until, err := http.ParseTime(expires)
+		return err == nil && store.TimeOf(until) > now
+	}
+	return yes
+}
+
+// forbidStorage keeps a response that holds a secret out of every cache. Those of a CDN obey fields of their own
+// before Cache-Control (RFC 9213), those of nginx X-Accel-Expires.
+func forbidStorage(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	for name := range h {
+		if strings.HasSuffix(name, "Cdn-Cache-Control") || name == "Surrogate-Control" || name == "X-Accel-Expires" || name == "Expires" {
+			delete(h, name)
+		}
+	}
 }
 
 // varies reports whether Vary names the cookie already.
