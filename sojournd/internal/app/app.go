@@ -97,11 +97,11 @@ func openStore(url string) (store.Store, error) {
 	case url == "memory:":
 		return memstore.New(), nil
 	case scheme == "memory" && rest != "":
-		return nil, fmt.Errorf("--store %q: the store in memory takes nothing after the colon: use --store memory:", url)
+		return nil, fmt.Errorf("--store %q: the store in memory takes nothing after the colon: use --store memory: alone", url)
 	case !found:
-		return nil, fmt.Errorf("--store %q is no store's URL: use --store memory:", url)
+		return nil, fmt.Errorf("--store %q is no store's URL: use --store memory: instead", url)
 	}
-	return nil, fmt.Errorf("--store %q: this version has no store of the kind %q: use --store memory:", url, scheme)
+	return nil, fmt.Errorf("--store %q: this version has no store of the kind %q: use --store memory: instead", url, scheme)
 }
 
 // listen opens the listener, with errors that say what to do.
@@ -141,6 +141,7 @@ func greet(w io.Writer, address net.Addr, storeURL string) {
 	if storeURL == "memory:" {
 		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
 	}
+	note += "  Use Chrome, Edge or Firefox: Safari keeps no Secure cookie over http://localhost (WebKit bug 281149).\n"
 	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)
 }
 

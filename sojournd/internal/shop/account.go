@@ -219,6 +219,10 @@ func (v *visit) live() error {
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("X-Accel-Buffering", "no")
 
+	if v.r.Method == http.MethodHead {
+		return nil
+	}
+
 	rc := http.NewResponseController(v.w)
 	_ = rc.SetReadDeadline(time.Time{}) // the server's is for requests, and would end the stream; not all servers have one
 	send := func(text string) bool {
