@@ -1,0 +1,136 @@
+package sojourn_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// The matrix of Sec-Fetch-Site, Origin and method: unsafe requests come from the site's own pages, or from no page at all.
+func TestOriginMatrix(t *testing.T) {
+	const self, trusted = "https://shop.example", "https://www.shop.example"
+	w := newWebUnstarted(t, nil, options(func(o *sojourn.Options) { o.TrustedOrigins = []string{trusted} }))
+	j := w.loggedIn("alice")
+	reached := false
+	h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		reached = true
+		io.WriteString(rw, sojourn.From(r.Context()).Subject())
+	}))
+	safe := []string{"GET", "HEAD", "OPTIONS"}
+	unsafe := []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "post"}
+	for _, test := range []struct {
+		site, origin string // "-": absent
+		passes       bool   // with an unsafe method or an upgrade
+	}{
+		{"same-origin", "-", true},
+		{"same-origin", self, true},
+		{"none", "-", true}, // typed into the address bar
+		{"same-site", "-", false},
+		{"same-site", "https://blog.shop.example", false},
+		{"same-site", self, false}, // another scheme or port of the same host
+		{"cross-site", "-", false},
+		{"cross-site", "https://evil.example", false},
+		{"cross-site", self, false},
+		{"cross-site", "null", false},
+		{"cross-site", trusted, true},
+		{"same-site", trusted, true},
+		{"same-site", "http://www.shop.example", false}, // trusted over HTTPS only
+		{"same-site", "https://www.shop.example:444", false},
+		{"nonsense", "-", false},
+		{"", self, true}, // as if absent
+		{"-", self, true},
+		{"-", "https://evil.example", false},
+		{"-", "https://shop.example.evil.example", false},
+		{"-", "https://shop.example:444", false},
+		{"-", "null", false},
+		{"-", "garbage", false},
+		{"-", trusted, true},
+		{"-", "-", true}, // not a browser
+	} {
+		for _, method := range append(append([]string{"websocket"}, safe...), unsafe...) {
+			r := httptest.NewRequest("GET", self+"/", nil)
+			r.Header.Set("Cookie", "__Host-session="+j.session)
+			if r.Method = method; method == "websocket" {
+				r.Method = "GET"
+				r.Header.Set("Connection", "keep-alive, Upgrade")
+				r.Header.Set("Upgrade", "websocket")
+			}
+			if test.site != "-" {
+				r.Header.Set("Sec-Fetch-Site", test.site)
+			}
+			if test.origin != "-" {
+				r.Header.Set("Origin", test.origin)
+			}
+			passes := test.passes
+			for _, m := range safe {
+				passes = passes || m == method
+			}
+			tape := newTape()
+			w.flush()
+			w.calls.reset()
+			reached = false
+			h.ServeHTTP(tape, r)
+			if passes != reached || passes != (tape.status == 200) || !passes && tape.status != 403 {
+				t.Errorf("%s, Sec-Fetch-Site %s, Origin %s: status %d, handler reached: %v", method, test.site, test.origin, tape.status, reached)
+			}
+			if calls := w.calls.made(); !passes && len(calls) > 0 {
+				t.Errorf("%s: a refused request reads the store: %v", method, calls)
+			}
+			if !passes && (tape.sent["Set-Cookie"] != nil || tape.sent.Get("Cache-Control") != "no-store" || !strings.Contains(tape.body.String(), "another site")) {
+				t.Errorf("refusal: %v %q", tape.sent, tape.body.String())
+			}
+		}
+	}
+}
+
+// Login is protected like everything else: a foreign page can't sign its visitor in as somebody else.
+func TestOriginOfLoginAndLogout(t *testing.T) {
+	w := newWeb(t, nil)
+	b := w.surfer().login("alice")
+	for _, path := range []string{"/login?user=mallory", "/logout", "/count"} {
+		a := b.post(path, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")
+		a.withheld(t, http.StatusForbidden)
+		a = b.post(path, "Origin", "https://evil.example")
+		a.withheld(t, http.StatusForbidden)
+	}
+	w.want("who", b.who(), "alice")
+	w.want("count", b.get("/count").body, "0")
+	w.want("a stranger", w.surfer().post("/login?user=mallory", "Sec-Fetch-Site", "cross-site").StatusCode, 403)
+
+	// GET changes nothing by itself: the routes of this application that do are unsafe methods.
+	b.get("/login?user=mallory", "Sec-Fetch-Site", "cross-site")
+	b.get("/logout", "Sec-Fetch-Site", "cross-site")
+	w.want("who", b.who(), "alice")
+}
+
+// A WebSocket handshake over a real connection, from the site's own page, a trusted one and a foreign one.
+func TestOriginWebSocket(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		user := s.Subject()
+		conn, buf, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		buf.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello " + user + "\n")
+		buf.Flush()
+		buf.ReadString('\n')
+	}, options(func(o *sojourn.Options) { o.TrustedOrigins = []string{"https://www.shop.example"} }))
+	b := w.surfer("Connection", "Upgrade", "Upgrade", "websocket").login("alice")
+	own := w.server.URL
+	for origin, status := range map[string]int{own: 101, "https://www.shop.example": 101, "https://evil.example": 403, "null": 403} {
+		res, err := w.server.Client().Do(b.request("GET", "/", "", "Origin", origin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != status {
+			t.Errorf("Origin %s: %s, want %d", origin, res.Status, status)
+		}
+	}
+}

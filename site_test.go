@@ -1,0 +1,171 @@
+package sojourn_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// clientOf returns what the session that a request creates says of its client.
+func clientOf(t *testing.T, w *web, remote string, header http.Header) sojourn.Client {
+	t.Helper()
+	r := httptest.NewRequest("GET", "http://localhost/", nil)
+	r.RemoteAddr = remote
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	var client sojourn.Client
+	w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		s := sojourn.From(r.Context())
+		color.Set(s, "red")
+		client = s.Info().Created
+	})).ServeHTTP(newTape(), r)
+	return client
+}
+
+// The client's address is the connection's, unless that is a trusted proxy's: then the last one in X-Forwarded-For
+// that isn't.
+func TestSiteClientIP(t *testing.T) {
+	w := newWebUnstarted(t, nil, options(func(o *sojourn.Options) {
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48"), netip.MustParsePrefix("192.0.2.1/32")}
+	}))
+	for _, test := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"direct", "203.0.113.7:1234", nil, "203.0.113.7"},
+		{"direct, forged", "203.0.113.7:1234", []string{"198.51.100.1"}, "203.0.113.7"},
+		{"direct, forged as a proxy", "203.0.113.7:1234", []string{"10.0.0.1"}, "203.0.113.7"},
+		{"one proxy", "10.0.0.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"one proxy, client forged more", "10.0.0.1:1", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		{"client forged a proxy's address", "10.0.0.1:1", []string{"198.51.100.1, 10.0.0.9, 203.0.113.7"}, "203.0.113.7"},
+		{"two proxies", "10.0.0.1:1", []string{"198.51.100.1, 203.0.113.7, 10.0.0.2"}, "203.0.113.7"},
+		{"two headers", "10.0.0.1:1", []string{"198.51.100.1", "203.0.113.7, 10.0.0.2"}, "203.0.113.7"},
+		{"two headers, the last one trusted", "10.0.0.1:1", []string{"198.51.100.1, 203.0.113.7", "10.0.0.3"}, "203.0.113.7"},
+		{"blanks", "10.0.0.1:1", []string{"  203.0.113.7  ,10.0.0.2\t"}, "203.0.113.7"},
+		{"only proxies", "10.0.0.1:1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"no header", "10.0.0.1:1", nil, "10.0.0.1"},
+		{"empty header", "10.0.0.1:1", []string{""}, "10.0.0.1"},
+		{"garbage", "10.0.0.1:1", []string{"203.0.113.7, unknown"}, "10.0.0.1"},
+		{"garbage behind a proxy", "10.0.0.1:1", []string{"203.0.113.7, <script>, 10.0.0.2"}, "10.0.0.2"},
+		{"with a port", "10.0.0.1:1", []string{"203.0.113.7:4711"}, "203.0.113.7"},
+		{"IPv6", "[2001:db8:1::1]:1", []string{"2001:db8:2::5"}, "2001:db8:2::5"},
+		{"IPv6 with a port", "[2001:db8:1::1]:1", []string{"[2001:db8:2::5]:443"}, "2001:db8:2::5"},
+		{"IPv6 with a zone", "10.0.0.1:1", []string{"fe80::1%eth0"}, "fe80::1"},
+		{"IPv4 in IPv6, peer", "[::ffff:10.0.0.1]:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"IPv4 in IPv6, forwarded", "10.0.0.1:1", []string{"203.0.113.7, ::ffff:10.0.0.2"}, "203.0.113.7"},
+		{"zone of the peer", "[fe80::1%eth0]:1", []string{"203.0.113.7"}, "fe80::1"},
+		{"beside the prefix", "11.0.0.1:1", []string{"203.0.113.7"}, "11.0.0.1"},
+		{"a prefix of one", "192.0.2.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"beside it", "192.0.2.2:1", []string{"203.0.113.7"}, "192.0.2.2"},
+		{"no address", "@", []string{"203.0.113.7"}, "invalid IP"},
+		{"a thousand proxies", "10.0.0.1:1", []string{"203.0.113.7" + strings.Repeat(", 10.0.0.2", 1000)}, "10.0.0.2"},
+		{"a thousand headers", "10.0.0.1:1", append([]string{"203.0.113.7"}, strings.Split(strings.Repeat("10.0.0.2 ", 1000), " ")[:1000]...), "10.0.0.2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := http.Header{"X-Real-Ip": {"198.51.100.2"}, "Forwarded": {"for=198.51.100.3"}, "True-Client-Ip": {"198.51.100.4"}, "Cf-Connecting-Ip": {"198.51.100.5"}}
+			if test.forwarded != nil {
+				h["X-Forwarded-For"] = test.forwarded
+			}
+			if got := clientOf(t, w, test.peer, h).IP.String(); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// No header is trusted by default.
+func TestSiteTrustsNobody(t *testing.T) {
+	w := newWebUnstarted(t, nil)
+	for _, peer := range []string{"127.0.0.1:1", "10.0.0.1:1", "[::1]:1"} {
+		got := clientOf(t, w, peer, http.Header{"X-Forwarded-For": {"203.0.113.7"}}).IP
+		if want := netip.MustParseAddrPort(peer).Addr(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// A user agent is kept so that every store, log and page can show it.
+func TestSiteUserAgent(t *testing.T) {
+	w := newWebUnstarted(t, nil)
+	for _, test := range []struct{ is, want string }{
+		{"", ""},
+		{"Mozilla/5.0 (X11; Linux x86_64)", "Mozilla/5.0 (X11; Linux x86_64)"},
+		{"a\x00b\r\nc\x1b[31md\x7f", "abc[31md"},
+		{"a\u0085b\u009bc", "abc"},
+		{"a\xff\xfeb\xc3", "ab"},
+		{"Zürich ☃", "Zürich ☃"},
+		{strings.Repeat("x", 10_000), strings.Repeat("x", 255)},
+		{strings.Repeat("x", 254) + "ü", strings.Repeat("x", 254)},
+		{strings.Repeat("\xff", 10_000), ""},
+	} {
+		got := clientOf(t, w, "203.0.113.7:1", http.Header{"User-Agent": {test.is}}).UserAgent
+		if got != test.want || !utf8.ValidString(got) {
+			t.Errorf("%.40q: %q, want %q", test.is, got, test.want)
+		}
+	}
+}
+
+// An address and a user agent are signals: their change is an event and ends nothing, unless the application says so.
+func TestSiteClientChange(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		reaction func(was, is sojourn.Client) sojourn.Reaction
+		who      string
+		fresh    bool
+	}{
+		{"default", nil, "alice", true},
+		{"allow", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.Allow }, "alice", true},
+		{"step up", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.StepUp }, "alice", false},
+		{"end", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.End }, "nobody", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fresh := false
+			w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) { fresh = s.Fresh(time.Hour) },
+				options(func(o *sojourn.Options) {
+					o.ClientChanged = test.reaction
+					o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+				}))
+			b := w.surfer("User-Agent", "Browser/1", "X-Forwarded-For", "203.0.113.7").login("alice")
+			w.want("before", b.who(), "alice")
+			if n := len(w.happened(sojourn.EventClientChanged)); n != 0 {
+				t.Errorf("%d changes before any", n)
+			}
+			w.pass(time.Second)
+			b.headers = []string{"User-Agent", "Browser/2", "X-Forwarded-For", "198.51.100.9"}
+			w.want("after", b.who(), test.who)
+			list := w.happened(sojourn.EventClientChanged)
+			if len(list) != 1 {
+				t.Fatalf("%d events", len(list))
+			}
+			e := list[0]
+			if e.Client.UserAgent != "Browser/2" || e.Client.IP.String() != "198.51.100.9" || e.Was.UserAgent != "Browser/1" || e.Was.IP.String() != "203.0.113.7" || e.Subject != "alice" {
+				t.Errorf("%+v", e)
+			}
+			b.get("/")
+			if fresh != test.fresh {
+				t.Errorf("fresh: %v", fresh)
+			}
+			w.pass(time.Minute)
+			w.want("later", b.who(), test.who)
+			if n := len(w.happened(sojourn.EventClientChanged)); n != 1 {
+				t.Errorf("%d events for one change", n)
+			}
+			if test.who == "nobody" {
+				equal(t, "ends", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
+				return
+			}
+			b.login("alice")
+			if b.get("/"); !fresh {
+				t.Error("not fresh after a new login")
+			}
+		})
+	}
+}
