@@ -23,8 +23,11 @@ func (h *Handles) slot(n uint32) *uint32 {
 	return &h.segments[n>>segmentBits][n&(segmentLen-1)]
 }
 
-// Ref returns the block of handle n, or 0 if it is free.
+// Ref returns the block of handle n, or 0 if it is free or was never in use.
 func (h *Handles) Ref(n uint32) Ref {
+	if n >= h.end {
+		return 0
+	}
 	v := *h.slot(n)
 	if v&handleFree != 0 {
 		return 0
