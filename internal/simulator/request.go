@@ -1,0 +1,626 @@
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A kind of request, by what its handler does.
+type kind int
+
+const (
+	read kind = iota
+	poll      // read, passively
+	write
+	login
+	elevate
+	rotate
+	logout
+)
+
+func (k kind) String() string {
+	return [...]string{"read", "poll", "write", "login", "elevation", "rotation", "logout"}[k]
+}
+
+var counter = sojourn.NewKey[int]("counter")
+
+// A jar holds a browser's two cookies, as the texts of their tokens.
+type jar struct{ session, visitor string }
+
+// A request goes through: send → arrive (Arrived) → load → commit → answer, each as late as the weather says.
+type request struct {
+	w        *world
+	n        int
+	browser  *browser // who sent it, or
+	thief    *thief
+	auditing bool // by the simulator, at the end
+	node     *sojourn.Engine
+	client   sojourn.Client
+
+	kind     kind
+	subject  string // for a login
+	remember bool
+	writes   bool // it writes too
+	upload   bool
+
+	jar    jar
+	by     jarCause // what put the session cookie into the jar
+	conn   int
+	sent   store.Time
+	belief *grant // of the browser, when it was sent
+
+	arrived, loaded store.Time
+	acted           store.Time
+	handling        time.Duration // from load to commit
+	eager           bool          // the handler calls Login and the like right after the load
+
+	s         *sojourn.Session
+	session   *session // as loaded; nil: none
+	epoch     int
+	token     *token     // what session was found by
+	presented *token     // in the session cookie
+	refused   *token     // a session cookie's, that was refused
+	late      store.Time // until when requests with it are late ones
+	done      bool
+
+	commit   int // the place of its commit among all
+	answer   jarChange
+	grant    *grant
+	shows    string // the subject that the page shows
+	acts     bool
+	elevated bool
+}
+
+// A jarChange is what an answer does to the jar. nil: nothing.
+type jarChange struct{ session, visitor *string }
+
+func (r *request) String() string {
+	who := "audit"
+	switch {
+	case r.thief != nil:
+		who = fmt.Sprintf("thief %d", r.thief.n)
+	case r.browser != nil:
+		who = fmt.Sprintf("browser %d", r.browser.n)
+	}
+	return fmt.Sprintf("%s's request %d (%s with %v, %v)", who, r.n, r.kind, r.w.tokens[r.jar.session], r.w.tokens[r.jar.visitor])
+}
+
+// late reports whether a browser's upload was aborted: it crashed or slept before all was sent.
+func (r *request) aborted() bool { return r.upload && r.browser != nil && r.conn != r.browser.conn }
+
+func (r *request) arrive() {
+	w := r.w
+	if r.aborted() {
+		r.lose("aborted")
+		return
+	}
+	r.arrived = w.now()
+	queue := time.Duration(0)
+	if w.chance(w.weather.late) {
+		queue = min(w.about(5*time.Minute), 50*time.Minute)
+		w.count("request: asked late")
+	}
+	w.after(queue, r.load)
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// load asks for the session, and checks who the engine says it is.
+func (r *request) load() {
+	w := r.w
+	if w.failure != "" {
+		return
+	}
+	r.loaded = w.now()
+	r.presented = w.tokens[r.jar.session]
+	w.log("%v, which arrived at %s, asks", r, r.arrived.Time().Format("15:04:05.000"))
+	expect := r.expectTheft()
+	victim := r.presented
+	if r.thief != nil && victim != nil {
+		victim.session.stolen = true
+	}
+	r.s = r.node.Begin(bg, sojourn.Request{
+		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Arrived: r.arrived.Time(), Client: r.client,
+	})
+	if r.kind == poll {
+		r.s.Passive()
+	}
+	if err := r.s.Load(bg); err != nil {
+		w.fail("%v: load: %v", r, err)
+		return
+	}
+	w.settle(r.node)
+	if w.failure != "" {
+		return
+	}
+	if expect != "" {
+		if victim.session.reason != sojourn.ReasonTheft {
+			w.fail("%v presented a former secret after the grace, %s, and it is not reported", r, expect)
+			return
+		}
+		w.count("theft: reported, " + expect)
+	}
+	r.judge()
+	if w.failure != "" || r.auditing {
+		return
+	}
+	if r.eager {
+		r.act()
+	}
+	if r.handling == 0 {
+		r.finish()
+		return
+	}
+	w.racers = append(w.racers, r)
+	w.after(r.handling, r.finish)
+}
+
+// expectTheft says why this request must be noticed as theft; empty: it needn't.
+func (r *request) expectTheft() string {
+	t := r.presented
+	if t == nil || t.session.ended() || t.half != t.session.current.half || t.until == 0 || r.arrived <= t.until {
+		return ""
+	}
+	if live, sure := r.w.lives(t.session); !live || !sure {
+		return ""
+	}
+	switch s := t.session; {
+	case r.thief != nil:
+		return "the thief's"
+	case s.confirmedBy != nil && t.n < s.confirmed.n && r.arrived > s.confirmedAt.Add(r.w.policy.Grace):
+		return "the victim's"
+	default:
+		return "the victim's, not due to a thief's confirmation"
+	}
+}
+
+// judge checks the loaded session against the truth.
+func (r *request) judge() {
+	w := r.w
+	id, subject := r.s.ID(), r.s.Subject()
+	visitor := w.tokens[r.jar.visitor]
+	w.log("%v loads: %v %q", r, w.sessions[id], subject)
+	if id.IsZero() {
+		if subject != "" {
+			w.fail("%v: subject %q without a session", r, subject)
+		}
+		if visitor != nil && r.presented == nil {
+			r.judgeVisitor(visitor)
+		}
+	} else {
+		s := w.sessions[id]
+		switch {
+		case s == nil:
+			w.fail("%v: I2: got a session that nobody made", r)
+			return
+		case r.presented != nil && r.presented.session == s && subject != "":
+			r.token = r.presented
+		case visitor != nil && visitor.session == s && subject == "":
+			r.token = visitor
+		default:
+			w.fail("%v: I2: got %s without a token of it", r, s)
+			return
+		}
+		r.session, r.epoch = s, s.epoch
+		r.judgeSession(s, subject)
+	}
+	if r.presented != nil && r.token != r.presented {
+		r.refused = r.presented
+		r.late = r.lateUntil()
+		r.judgeRefusal(r.presented)
+	}
+	if r.browser != nil && r.jar.session == "" {
+		r.judgeAbsence()
+	}
+}
+
+func (r *request) judgeSession(s *session, subject string) {
+	w := r.w
+	live, _ := w.lives(s)
+	n, err := counter.Get(r.s)
+	switch {
+	case s.ended():
+		w.fail("%v: I4: %s had ended (%s)", r, s, s.reason)
+	case !live:
+		w.fail("%v: I7: %s has outlived a deadline", r, s)
+	case !w.mayAuthorise(r.token):
+		w.fail("%v: I3: a secret from before a login or elevation is good", r)
+	case subject != s.subject:
+		w.fail("%v: subject %q, it should be %q", r, subject, s.subject)
+	case err != nil || n != s.counter:
+		w.fail("%v: I5: the counter of %s is %d (%v), the acknowledged updates are %d", r, s, n, err, s.counter)
+	}
+	if by := s.confirmedBy; by != nil && r.thief == nil && !r.auditing && s.epoch == s.confirmed.epoch &&
+		r.arrived > s.confirmedAt.Add(w.policy.Grace) && !by.missed {
+		by.missed = true
+		w.count("thief: missed at the victim's first request after the grace")
+	}
+	if r.kind != poll && !r.auditing {
+		// When the activity counts, at arrival or later, is the engine's choice; that it is written, is not sure before the commit.
+		s.seen[1] = max(s.seen[1], w.now())
+	}
+	if r.token.epoch != s.epoch {
+		w.count("login: a parallel login's elder secret is used")
+	}
+	if r.token != s.current && r.token.epoch == s.epoch {
+		w.count("token: a former one is used within its grace")
+	}
+}
+
+// judgeVisitor: an anonymous session ends at its deadlines, and its secret is good until a login.
+func (r *request) judgeVisitor(t *token) {
+	live, sure := r.w.lives(t.session)
+	switch {
+	case live && sure && t.epoch == t.session.epoch:
+		r.w.fail("%v: an anonymous session was refused", r)
+	case t.session.ended():
+		r.w.count("visitor: session ended, " + string(t.session.reason))
+	case t.epoch != t.session.epoch:
+		r.w.count("visitor: logged in meanwhile")
+	}
+}
+
+// act does what the handler does.
+func (r *request) act() {
+	if r.acts {
+		return
+	}
+	w := r.w
+	r.acts, r.acted = true, w.now()
+	allow := func(err error, ok ...error) {
+		if err != nil && !slices.ContainsFunc(ok, func(e error) bool { return errors.Is(err, e) }) {
+			w.fail("%v: %v", r, err)
+		}
+	}
+	increment := func() {
+		allow(counter.Update(r.s, func(n *int) error { *n++; return nil }), sojourn.ErrEnded, sojourn.ErrSuperseded)
+	}
+	// What is written before another user's login goes with the session of the one before.
+	last := r.kind == login && r.session != nil && r.session.subject != "" && r.session.subject != r.subject
+	if r.writes && !last {
+		increment()
+	}
+	switch r.kind {
+	case login:
+		options := []sojourn.LoginOption{sojourn.AMR("pwd")}
+		if r.remember {
+			options = append(options, sojourn.Remember())
+		}
+		allow(r.s.Login(r.subject, options...))
+		if r.writes && last {
+			increment()
+		}
+	case elevate:
+		err := r.s.Elevate(2, "otp")
+		r.elevated = err == nil
+		allow(err, sojourn.ErrAnonymous, sojourn.ErrSuperseded, sojourn.ErrEnded)
+	case rotate:
+		allow(r.s.Rotate(), sojourn.ErrAnonymous, sojourn.ErrSuperseded, sojourn.ErrEnded)
+	case logout:
+		allow(r.s.Logout())
+	}
+}
+
+// finish commits, and sends the answer.
+func (r *request) finish() {
+	w := r.w
+	if r.done || w.failure != "" {
+		return
+	}
+	r.done = true
+	w.racers = slices.DeleteFunc(w.racers, func(o *request) bool { return o == r })
+	r.act()
+	if w.failure != "" {
+		return
+	}
+
+	before := w.reason
+	if r.kind == logout || r.kind == login {
+		w.reason = sojourn.ReasonLogout // of a login as another user, too
+	}
+	if !w.racing {
+		w.committing = r.node
+	}
+	err := r.s.Commit(bg)
+	w.commits++
+	r.commit = w.commits
+	r.settleCommit(err)
+	w.reason = before
+	if w.failure != "" || r.browser == nil && r.thief == nil {
+		return
+	}
+	r.shows = r.s.Subject()
+	r.reply()
+}
+
+// settleCommit checks the outcome of the commit against the truth, and notes it. The session's ID is asked only now: a login may have moved the request
+// to another.
+func (r *request) settleCommit(err error) {
+	w := r.w
+	cookies := r.s.SetCookies()
+	w.log("%v commits: %v, %d cookies", r, err, len(cookies))
+	if err != nil {
+		w.settle(r.node)
+		r.judgeError(err)
+		for _, c := range cookies {
+			if _, value := parseCookie(c); value != "" {
+				w.fail("%v: the commit failed, and its answer sets a cookie", r)
+			}
+		}
+		return
+	}
+
+	id := r.s.ID()
+	s := w.sessions[id]
+	if r.session != nil && (r.writes || len(cookies) > 0) && r.kind != login && r.kind != logout {
+		switch {
+		case s != r.session:
+			w.fail("%v: its session was %s and is %s", r, r.session, s)
+		case s.ended():
+			w.fail("%v: I4: wrote into %s, which had ended (%s)", r, s, s.reason)
+		case s.epoch != r.epoch:
+			w.fail("%v: I13: wrote into %s, which was renewed since it was authorised", r, s)
+		}
+	}
+	if r.session == nil && r.late > 0 && r.arrived <= r.late && r.kind != login && r.kind != logout {
+		w.count("late: a refused request")
+		if r.writes || len(cookies) > 0 {
+			w.fail("%v: I14: a request that was refused, since its secret was replaced or its session had ended, changed something", r)
+		}
+	}
+	if w.failure != "" {
+		return
+	}
+
+	switch {
+	case r.kind == login:
+		s = r.loggedIn(s)
+	case r.elevated:
+		s.epoch++
+		s.begun = append(s.begun, begin{at: w.now(), acted: r.acted, elevated: true})
+	case s == nil && !id.IsZero():
+		s = w.create(id, r)
+	}
+	if s != nil && r.kind != logout {
+		if r.writes {
+			s.counter++
+			w.count("write: acknowledged")
+		}
+		if r.writes || len(cookies) > 0 {
+			s.seen[1] = max(s.seen[1], w.now())
+		}
+	}
+	for _, c := range cookies {
+		r.takeCookie(c, s)
+	}
+	w.settle(r.node)
+	if r.kind == logout && r.browser != nil {
+		if r.answer.session != nil {
+			r.browser.grant, r.browser.out = nil, true // a late logout changes nothing
+		}
+		if r.session != nil && !r.session.ended() {
+			w.fail("%v: a logout left the session alive", r)
+		}
+	}
+	// Activity counts if the session is still live when it is written, which is after the commit.
+	if r.session != nil && r.session == s && r.kind != poll && w.now().Add(w.weather.writeBehind) < s.seen[0].Add(s.life.Idle-w.touchLag(s)) {
+		s.seen[0] = max(s.seen[0], r.arrived)
+	}
+	if r.token != nil && len(cookies) == 0 {
+		w.sight(r.token, r.arrived, r.loaded, r.thief)
+	}
+}
+
+// loggedIn notes a login, and returns its session.
+func (r *request) loggedIn(s *session) *session {
+	w := r.w
+	id := r.s.ID()
+	if s == nil {
+		s = w.create(id, r)
+		s.epoch = 1
+		s.begun = append(s.begun, begin{at: w.now(), acted: r.acted})
+	} else {
+		// A repeat is a login that doesn't know the current secret. It needs one of the session, or of an earlier epoch.
+		knows := w.tokens[r.jar.session]
+		if knows == nil || knows.session != s {
+			knows = w.tokens[r.jar.visitor]
+		}
+		if knows == nil || knows.session != s || s.ended() || s.subject != "" && s.subject != r.subject {
+			w.fail("%v: I2: logged into %s without a secret of it", r, s)
+			return s
+		}
+		repeated := s.subject != "" && knows != s.current
+		if repeated {
+			w.count("login: repeated")
+		}
+		s.epoch++
+		s.begun = append(s.begun, begin{at: w.now(), acted: r.acted, repeated: repeated})
+	}
+	s.subject, s.client = r.subject, r.client
+	s.life = w.policy.Login
+	if r.remember {
+		s.life = w.policy.Remembered
+	}
+	s.absolute = [2]store.Time{r.arrived.Add(s.life.Absolute), w.now().Add(s.life.Absolute)}
+	s.seen = [2]store.Time{max(s.seen[0], r.arrived), w.now()}
+	return s
+}
+
+// create notes a new anonymous session.
+func (w *world) create(id sojourn.ID, r *request) *session {
+	s := &session{id: id, n: len(w.order), client: r.client, life: w.policy.Anonymous}
+	s.absolute = [2]store.Time{r.arrived.Add(s.life.Absolute), w.now().Add(s.life.Absolute)}
+	s.seen = [2]store.Time{r.arrived, w.now()}
+	w.sessions[id] = s
+	w.order = append(w.order, s)
+	return s
+}
+
+// takeCookie notes what a cookie of the answer will do to the jar.
+func (r *request) takeCookie(header string, s *session) {
+	w := r.w
+	name, value := parseCookie(header)
+	gone := value == ""
+	visitor := name == "__Host-visitor"
+	if visitor {
+		r.answer.visitor = &value
+	} else {
+		r.answer.session = &value
+	}
+	switch {
+	case gone && !visitor && r.kind != logout:
+		w.fail("%v: I14: clears the session cookie without a logout", r)
+	case gone:
+		return
+	case s == nil:
+		w.fail("%v: sets a cookie without a session", r)
+	case visitor != (s.subject == ""):
+		w.fail("%v: sets the wrong cookie for %q", r, s.subject)
+	default:
+		t := w.issue(s, value, r)
+		switch {
+		case r.kind == login || r.elevated:
+			t.login = r.kind == login
+			if r.kind == elevate || len(s.begun) == 0 || !s.begun[len(s.begun)-1].repeated {
+				t.bornConfirmed()
+			}
+			if r.browser != nil {
+				r.grant = &grant{token: t, kind: r.kind, commit: r.commit}
+				r.browser.grant, r.browser.out = r.grant, false
+				s.begun[len(s.begun)-1].grant = r.grant
+			}
+		case s.subject == "":
+			t.bornConfirmed()
+		default:
+			t.rotated = true
+			if before := s.tokens[t.n-1]; r.token != nil && r.token.half == before.half {
+				t.half = before.half
+			}
+			w.count("token: rotated")
+			if r.token != nil && t.n > 0 && r.token != s.tokens[t.n-1] {
+				w.count("token: rotation repeated")
+				if s.stolen && s.confirmedBy != nil && r.thief == nil && r.token.n < s.confirmed.n {
+					w.count("thief: victim gets a successor within the grace after the thief's confirmation")
+				}
+			}
+		}
+	}
+}
+
+// parseCookie returns the name and the value of a Set-Cookie header; an empty value clears the cookie.
+func parseCookie(header string) (name, value string) {
+	pair, _, _ := strings.Cut(header, ";")
+	name, value, _ = strings.Cut(pair, "=")
+	return name, value
+}
+
+// lateUntil returns until when a request that arrives with the refused token is a late one: a grace after its end. 0: for another reason.
+func (r *request) lateUntil() store.Time {
+	s := r.refused.session
+	epochs := 0
+	for i := r.refused.n + 1; i < len(s.tokens); i++ {
+		if s.tokens[i].half != s.tokens[i-1].half {
+			epochs++
+		}
+	}
+	if epochs > 4 { // it isn't recognised any more
+		return 0
+	}
+	if b := r.w.superseded(r.refused); b != nil && (!s.ended() || b.at < s.endedAt) {
+		return b.acted.Add(r.w.policy.Grace)
+	}
+	switch s.reason {
+	case sojourn.ReasonLogout, sojourn.ReasonRevoked, sojourn.ReasonEvicted, sojourn.ReasonTheft:
+		return s.endedAt.Add(r.w.policy.Grace)
+	}
+	return 0
+}
+
+// judgeError checks that a failed commit has a cause: the session ended or was renewed since the request was authorised, or it was refused.
+func (r *request) judgeError(err error) {
+	w := r.w
+	s := r.session
+	switch {
+	case errors.Is(err, sojourn.ErrSuperseded) && (r.refused != nil || s != nil && s.epoch != r.epoch):
+		w.count("commit: refused, superseded")
+	case errors.Is(err, sojourn.ErrEnded) && (r.refused != nil || s != nil && s.ended()):
+		w.count("commit: refused, ended")
+	case errors.Is(err, sojourn.ErrEnded) && s != nil:
+		if live, sure := w.lives(s); live && sure && !w.barred(r) {
+			w.fail("%v: the commit failed without a cause: %v", r, err)
+		}
+		w.count("commit: refused, deadline or barrier")
+	case errors.Is(err, sojourn.ErrEnded) && w.barred(r):
+		w.count("commit: refused, barrier")
+	case errors.Is(err, sojourn.ErrEnded) && r.jar.visitor != "":
+		w.count("commit: refused, visitor's session over")
+	case errors.Is(err, sojourn.ErrSuperseded) && r.jar.visitor != "":
+		w.count("commit: refused, visitor logged in")
+	default:
+		w.fail("%v: the commit failed without a cause: %v", r, err)
+	}
+	if r.kind == login && !w.barred(r) {
+		w.fail("%v: the login failed: %v", r, err)
+	}
+}
+
+// overtake lets another request of the same session, on the other node, commit first.
+func (w *world) overtake(id sojourn.ID) {
+	if w.racing || !w.chance(w.weather.race) {
+		return
+	}
+	for _, r := range w.racers {
+		if r.session == nil || r.session.id != id || r.done || r.node == w.committing {
+			continue
+		}
+		w.racing = true
+		w.count("commit: overtaken by another node's")
+		w.log("%v overtakes", r)
+		r.finish()
+		w.racing = false
+		return
+	}
+}
+
+// lose notes that the browser never sees the answer.
+func (r *request) lose(why string) {
+	r.w.count("answer: lost, " + why)
+	r.w.log("%v: answer lost, %s", r, why)
+	if r.grant != nil {
+		r.grant.lost = true
+		r.grant.crashed = why != "network"
+	}
+}
+
+// reply sends the answer back.
+func (r *request) reply() {
+	w := r.w
+	if r.thief != nil {
+		w.after(w.between(10*time.Millisecond, time.Second), r.thief.receive(r))
+		return
+	}
+	if w.chance(w.weather.loss) {
+		r.lose("network")
+		return
+	}
+	delay := w.between(5*time.Millisecond, 200*time.Millisecond)
+	if w.chance(w.weather.slow) {
+		delay = w.between(0, answerBound)
+	}
+	if w.chance(w.weather.early) {
+		w.count("answer: minutes after an early commit")
+		delay += w.between(0, 4*time.Minute)
+	}
+	w.after(delay, r.deliver)
+}

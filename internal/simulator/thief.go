@@ -1,0 +1,130 @@
+package simulator
+
+import (
+	"encoding/base64"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A thief copies the session cookie of a browser and uses it from elsewhere.
+type thief struct {
+	w      *world
+	n      int
+	jar    jar
+	client sojourn.Client
+
+	uses      int           // how often
+	every     time.Duration // how often on average
+	confirmed bool
+	reported  bool
+	missed    bool
+	started   store.Time
+}
+
+func (w *world) addThieves() {
+	for n := range 1 + w.rng.IntN(2) {
+		t := &thief{w: w, n: n, client: address(1000+n, "thief")}
+		w.after(w.between(0, 20*time.Hour), t.steal)
+	}
+}
+
+// steal waits for a victim that is logged in.
+func (t *thief) steal() {
+	w := t.w
+	b := w.browsers[w.rng.IntN(len(w.browsers))]
+	stolen := w.tokens[b.jar.session]
+	if stolen == nil || !w.surelyLives(stolen.session) || !w.mayAuthorise(stolen) {
+		w.after(w.about(10*time.Minute), t.steal)
+		return
+	}
+	t.jar.session = b.jar.session
+	t.uses, t.every = 1, time.Second
+	w.count("thief: came")
+	if w.chance(0.8) {
+		w.count("thief: stays")
+		t.uses = 5 + w.rng.IntN(60)
+		t.every = pick(w, 20*time.Second, 90*time.Second, 4*time.Minute, 12*time.Minute)
+	}
+	w.log("thief %d steals %v from browser %d, for %d uses every %v", t.n, stolen, b.n, t.uses, t.every)
+	w.after(pick(w, 0, w.about(time.Minute), w.about(20*time.Minute), w.about(2*time.Hour)), t.use)
+}
+
+func (t *thief) use() {
+	w := t.w
+	if t.uses == 0 {
+		return
+	}
+	t.uses--
+	if t.started == 0 {
+		t.started = w.now()
+	}
+	w.requests++
+	r := &request{
+		w: w, n: w.requests, thief: t, node: w.someNode(), client: t.client, kind: pick(w, read, read, write), jar: t.jar, sent: w.now(),
+	}
+	r.writes = r.kind == write
+	w.after(w.between(5*time.Millisecond, 100*time.Millisecond), r.arrive)
+	w.after(w.about(t.every), t.use)
+}
+
+// receive returns what happens when the answer reaches the thief, who gives up when refused.
+func (t *thief) receive(r *request) func() {
+	return func() {
+		if r.answer.session != nil {
+			t.jar.session = *r.answer.session
+		}
+		if r.shows == "" {
+			t.uses = 0
+		}
+	}
+}
+
+// addVandal adds somebody who knows session IDs, and tries to end sessions with them.
+func (w *world) addVandal() {
+	client := address(2000, "vandal")
+	var try func()
+	try = func() {
+		w.vandalise(client)
+		w.after(w.about(20*time.Minute), try)
+	}
+	w.after(w.about(time.Hour), try)
+}
+
+func (w *world) vandalise(client sojourn.Client) {
+	if len(w.order) == 0 {
+		return
+	}
+	s := w.order[w.rng.IntN(len(w.order))]
+	raw := append([]byte(nil), s.id[:]...)
+	for range 32 {
+		raw = append(raw, byte(w.rng.Uint32()))
+	}
+	garbage := base64.RawURLEncoding.EncodeToString(raw)
+	if w.chance(0.2) {
+		garbage = garbage[:w.rng.IntN(len(garbage))]
+	}
+	w.count("vandal: tried")
+	live := w.surelyLives(s)
+	node := w.someNode()
+	q := sojourn.Request{Session: list(garbage), Visitor: list(garbage), Arrived: w.now().Time(), Client: client}
+	visit := node.Begin(bg, q)
+	if err := visit.Load(bg); err != nil {
+		w.fail("vandal: load: %v", err)
+		return
+	}
+	if id := visit.ID(); !id.IsZero() {
+		w.fail("I2: a vandal got the session %v", id)
+	}
+	if w.chance(0.3) {
+		_ = visit.Logout()
+	}
+	if err := visit.Commit(bg); err != nil {
+		w.fail("vandal: commit: %v", err)
+	}
+	w.settle(node)
+	if live && s.ended() {
+		w.fail("I12: a vandal ended %s by its ID", s)
+	}
+}

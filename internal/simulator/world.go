@@ -1,0 +1,356 @@
+// Package simulator runs browsers, their users and thieves against the engine, to check the rules of DESIGN.md section 3 by what
+// they are for: no honest browser looks like theft, none is logged out but in ways that can be named, and a thief shows.
+//
+// It is a discrete-event simulation: one goroutine, a clock of its own, a heap of events, and a random source from the seed of
+// a run, which a failure prints and which repeats it. The engine is the real one, used through Begin, Load and Commit on a
+// memstore, by two nodes that take each other's turns.
+//
+// A world is a few browsers over a day or more. What happens to the requests of a browser, and what its user does, is in
+// browser.go and request.go; what the simulator knows to be true about each session and token, independently of the engine, in
+// truth.go; thieves and vandals in thief.go.
+package simulator
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// What the rules assume of browsers and proxies: DESIGN.md section 3.
+const (
+	answerBound = 25 * time.Second // an answer that comes at all comes within this time of its sending
+	jarBound    = 30 * time.Second // a cookie is on disk this long after it came
+)
+
+// A Report tells what happened in one world, or in many that were added up.
+type Report struct {
+	Seed    uint64
+	Days    float64        // browser-days
+	Counts  map[string]int // by event, scenario and cause
+	Failure string         // the first thing that must not happen; empty: none
+	Trace   []string       // of what led to it, if asked for
+}
+
+// Add adds the counts of another report.
+func (r *Report) Add(o *Report) {
+	if r.Counts == nil {
+		r.Counts = make(map[string]int)
+	}
+	r.Days += o.Days
+	for k, n := range o.Counts {
+		r.Counts[k] += n
+	}
+}
+
+// weather is what a world's network, proxies and machines are like.
+type weather struct {
+	loss        float64 // of answers
+	slow        float64 // answers that take up to answerBound
+	upload      float64 // requests that a proxy delivers up to the grace later, per view
+	late        float64 // handlers that ask for the session late
+	early       float64 // handlers that commit early and answer minutes later
+	crash       float64 // crashes for each new secret received
+	suspend     float64 // suspensions for each period of activity
+	writeBehind time.Duration
+	race        float64 // commits that another node's commit overtakes
+}
+
+type world struct {
+	seed   uint64
+	rng    *rand.Rand
+	clock  atomic.Int64 // milliseconds; the engine's goroutines read it too
+	end    store.Time
+	events eventHeap
+	seq    int
+
+	policy   sojourn.Policy
+	weather  weather
+	store    *laggingStore
+	nodes    []*sojourn.Engine
+	max      int // sessions for each subject
+	browsers []*browser
+
+	sessions   map[sojourn.ID]*session
+	tokens     map[string]*token
+	order      []*session
+	barriers   []barrier
+	requests   int
+	commits    int        // numbers the commits
+	racers     []*request // requests between load and commit
+	racing     bool
+	committing *sojourn.Engine // the node that commits
+	reason     sojourn.Reason  // of an end that the simulator itself asks for
+
+	mu       sync.Mutex
+	observed []sojourn.Event
+
+	counts  map[string]int
+	failure string
+	tracing bool
+	trace   []string
+}
+
+// Run simulates the world of a seed. With trace, the report of a failure holds what led to it.
+func Run(seed uint64, trace bool) *Report {
+	w := newWorld(seed, trace)
+	w.run()
+	w.finish()
+	r := &Report{Seed: seed, Counts: w.counts, Failure: w.failure, Trace: w.trace}
+	r.Days = float64(len(w.browsers)) * w.end.Sub(start).Hours() / 24
+	return r
+}
+
+var (
+	start = store.TimeOf(time.Date(2026, 1, 5, 7, 0, 0, 0, time.UTC))
+	bg    = context.Background()
+)
+
+func newWorld(seed uint64, trace bool) *world {
+	w := &world{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x736f6a6f75726e)), tracing: trace,
+		sessions: make(map[sojourn.ID]*session), tokens: make(map[string]*token), counts: make(map[string]int),
+	}
+	w.clock.Store(int64(start))
+	w.end = start.Add(24 * time.Hour)
+	w.policy = w.somePolicy()
+	if w.chance(0.1) {
+		w.end = start.Add(72 * time.Hour)
+	}
+	w.weather = weather{
+		loss: pick(w, 0, 0, 0.01, 0.05, 0.2, 0.5), slow: pick(w, 0, 0.02, 0.1, 0.5, 1),
+		upload: pick(w, 0, 0.02, 0.1), late: pick(w, 0, 0.02, 0.1), early: pick(w, 0, 0, 0.05),
+		crash: pick(w, 0, 0.02, 0.1, 0.3), suspend: pick(w, 0, 0.1, 0.3),
+		writeBehind: pick(w, 0, 50*time.Millisecond, time.Second), race: pick(w, 0, 0.1, 0.5),
+	}
+	w.max = pick(w, -1, -1, -1, 2, 3)
+	w.store = &laggingStore{Store: memstore.New(), w: w}
+	for range 2 {
+		node, err := sojourn.New(w.store, sojourn.Options{
+			Policy: w.policy, MaxSessions: w.max, MaxBadTokens: -1,
+			Now:      func() time.Time { return w.now().Time() },
+			Observer: sojourn.ObserverFunc(w.observe),
+		})
+		if err != nil {
+			panic(err)
+		}
+		w.nodes = append(w.nodes, node)
+	}
+	users := 1 + w.rng.IntN(2)
+	for range 1 + w.rng.IntN(3) {
+		w.addBrowser(fmt.Sprintf("user-%d", w.rng.IntN(users)))
+	}
+	if w.chance(0.5) {
+		w.addThieves()
+	}
+	if w.chance(0.3) {
+		w.addVandal()
+	}
+	return w
+}
+
+// somePolicy chooses limits: the defaults, NIST's, and some so short that a day meets the deadlines.
+func (w *world) somePolicy() sojourn.Policy {
+	p := sojourn.DefaultPolicy()
+	switch w.rng.IntN(8) {
+	case 0:
+		p = sojourn.AAL2()
+	case 1:
+		p = sojourn.AAL3()
+	case 2, 3:
+		p.Anonymous = sojourn.Lifetime{Idle: 3 * time.Hour, Absolute: 12 * time.Hour}
+		p.Login = sojourn.Lifetime{Idle: 2 * time.Hour, Absolute: 8 * time.Hour}
+		p.Remembered = sojourn.Lifetime{Idle: 12 * time.Hour, Absolute: 20 * time.Hour}
+	}
+	p.Grace = pick(w, 10*time.Minute, 10*time.Minute, 2*time.Minute, 30*time.Minute)
+	if w.chance(0.2) {
+		p.RotateEvery = 5 * time.Minute
+	}
+	return p
+}
+
+func (w *world) run() {
+	for len(w.events) > 0 && w.failure == "" {
+		e := heap.Pop(&w.events).(event)
+		if e.at > w.end {
+			break
+		}
+		w.clock.Store(int64(e.at))
+		e.do()
+	}
+}
+
+// finish asks for every session that should live, with the token that should be good.
+func (w *world) finish() {
+	for _, s := range w.order {
+		if w.failure != "" || s.ended() || s.stolen {
+			continue
+		}
+		r := &request{w: w, node: w.nodes[0], kind: read, client: s.client, auditing: true}
+		r.sent, r.arrived = w.now(), w.now()
+		if s.subject == "" {
+			r.jar.visitor = s.current.text
+		} else {
+			r.jar.session = s.current.text
+		}
+		r.load()
+	}
+	for _, node := range w.nodes {
+		if err := node.Close(bg); err != nil {
+			w.fail("close: %v", err)
+		}
+	}
+	_ = w.store.Close()
+}
+
+func (w *world) now() store.Time { return store.Time(w.clock.Load()) }
+
+// at runs f at a time, after what was scheduled for the same time before.
+func (w *world) at(t store.Time, f func()) {
+	w.seq++
+	heap.Push(&w.events, event{max(t, w.now()), w.seq, f})
+}
+
+func (w *world) after(d time.Duration, f func()) { w.at(w.now().Add(d), f) }
+
+func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
+
+// between returns a duration from a to b.
+func (w *world) between(a, b time.Duration) time.Duration {
+	return a + time.Duration(w.rng.Int64N(int64(max(b-a, 0))+1))
+}
+
+// about returns an exponentially distributed duration, at most ten times its mean.
+func (w *world) about(mean time.Duration) time.Duration {
+	return time.Duration(min(w.rng.ExpFloat64(), 10) * float64(mean))
+}
+
+func pick[T any](w *world, list ...T) T { return list[w.rng.IntN(len(list))] }
+
+func (w *world) count(what string) { w.counts[what]++ }
+
+// fail notes the first thing that must not happen; the run ends there.
+func (w *world) fail(format string, args ...any) {
+	if w.failure == "" {
+		w.failure = fmt.Sprintf(format, args...)
+		w.log("FAILURE: %s", w.failure)
+	}
+}
+
+func (w *world) log(format string, args ...any) {
+	if w.tracing {
+		w.trace = append(w.trace, w.now().Time().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) observe(e sojourn.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observed = append(w.observed, e)
+}
+
+// settle waits for what the engine does behind a request, so that a run depends on its seed only, and takes note of the events.
+func (w *world) settle(node *sojourn.Engine) {
+	if err := node.Flush(bg); err != nil {
+		w.fail("flush: %v", err)
+	}
+	w.store.schedule()
+	w.mu.Lock()
+	list := w.observed
+	w.observed = nil
+	w.mu.Unlock()
+	for i := range list {
+		w.noticed(&list[i])
+	}
+}
+
+func (w *world) someNode() *sojourn.Engine { return w.nodes[w.rng.IntN(len(w.nodes))] }
+
+// address returns the client of the n-th machine.
+func address(n int, agent string) sojourn.Client {
+	return sojourn.Client{IP: netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)}), UserAgent: agent}
+}
+
+type event struct {
+	at  store.Time
+	seq int
+	do  func()
+}
+
+type eventHeap []event
+
+func (h eventHeap) Len() int      { return len(h) }
+func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
+func (h eventHeap) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].at, h[j].at), cmp.Compare(h[i].seq, h[j].seq)) < 0
+}
+
+func (h *eventHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*h = old[:len(old)-1]
+	return e
+}
+
+// A laggingStore writes touches and confirmations as late as the weather says, and lets another node's commit overtake an Update.
+// It hides the store's change feed, and its sweep is the simulator's.
+type laggingStore struct {
+	store.Store
+	w    *world
+	mu   sync.Mutex
+	lags []func()
+}
+
+func (l *laggingStore) lag(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lags = append(l.lags, f)
+}
+
+// schedule hands to the clock what the engine's goroutines wrote.
+func (l *laggingStore) schedule() {
+	l.mu.Lock()
+	list := slices.Clone(l.lags)
+	l.lags = l.lags[:0]
+	l.mu.Unlock()
+	for _, f := range list {
+		l.w.after(l.w.between(0, l.w.weather.writeBehind), f)
+	}
+}
+
+func (l *laggingStore) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
+	if l.w.weather.writeBehind == 0 {
+		return l.Store.Touch(ctx, app, id, at, now, client)
+	}
+	l.lag(func() { _ = l.Store.Touch(bg, app, id, at, l.w.now(), client) })
+	return nil
+}
+
+func (l *laggingStore) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
+	if l.w.weather.writeBehind == 0 {
+		return l.Store.Confirm(ctx, app, id, secret, c)
+	}
+	l.lag(func() { _ = l.Store.Confirm(bg, app, id, secret, c) })
+	return nil
+}
+
+func (l *laggingStore) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+	l.w.overtake(rec.ID)
+	return l.Store.Update(ctx, app, rec, opt)
+}
+
+func (l *laggingStore) Sweep(context.Context, store.Time, int) ([]store.Ended, bool, error) {
+	return nil, true, nil
+}
