@@ -1,0 +1,217 @@
+package sojourn_test
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// A world is an engine on a fresh memstore, with a clock and a list of events that belong to the test.
+type world struct {
+	testing.TB
+	*sojourn.Engine
+	store store.Store
+
+	mu     sync.Mutex
+	now    time.Time
+	events []sojourn.Event
+}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// newWorld begins at epoch. Each of the functions may change the options, or the store in world.store.
+func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
+	w := &world{TB: t, now: epoch, store: memstore.New()}
+	opt := sojourn.Options{Now: w.time, Observer: sojourn.ObserverFunc(w.observe)}
+	for _, f := range change {
+		f(w, &opt)
+	}
+	e, err := sojourn.New(w.store, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Engine = e
+	t.Cleanup(func() {
+		e.Close(context.Background())
+		w.store.Close()
+	})
+	return w
+}
+
+func options(f func(*sojourn.Options)) func(*world, *sojourn.Options) {
+	return func(_ *world, o *sojourn.Options) { f(o) }
+}
+
+func onStore(wrap func(store.Store) store.Store) func(*world, *sojourn.Options) {
+	return func(w *world, _ *sojourn.Options) { w.store = wrap(w.store) }
+}
+
+func (w *world) time() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	w.flush()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) observe(e sojourn.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+}
+
+// flush waits for what the engine writes behind requests.
+func (w *world) flush() {
+	w.Helper()
+	if err := w.Flush(context.Background()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// happened returns the events of one kind so far.
+func (w *world) happened(kind sojourn.EventKind) (list []sojourn.Event) {
+	w.flush()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Kind == kind {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// endings returns why sessions ended so far.
+func (w *world) endings() (reasons []sojourn.Reason) {
+	for _, e := range w.happened(sojourn.EventEnded) {
+		reasons = append(reasons, e.Reason)
+	}
+	return reasons
+}
+
+// A jar is a browser's cookies.
+type jar struct{ session, visitor string }
+
+var home = sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "Browser/1"}
+
+// begin is a request that arrives now.
+func (w *world) begin(j *jar) *sojourn.Session { return w.beginAt(j, w.time()) }
+
+// beginAt is a request that arrived earlier, and whose handler asks for the session now.
+func (w *world) beginAt(j *jar, arrived time.Time) *sojourn.Session {
+	r := sojourn.Request{Arrived: arrived, Client: home}
+	if j.session != "" {
+		r.Session = []string{j.session}
+	}
+	if j.visitor != "" {
+		r.Visitor = []string{j.visitor}
+	}
+	return w.Begin(context.Background(), r)
+}
+
+// answer commits and gives the browser its cookies.
+func (w *world) answer(j *jar, s *sojourn.Session) {
+	w.Helper()
+	if err := s.Commit(context.Background()); err != nil {
+		w.Fatalf("commit: %v", err)
+	}
+	w.take(j, s)
+}
+
+func (w *world) take(j *jar, s *sojourn.Session) {
+	w.Helper()
+	for _, line := range s.SetCookies() {
+		c, err := http.ParseSetCookie(line)
+		if err != nil {
+			w.Fatalf("%q: %v", line, err)
+		}
+		switch c.Name {
+		case "__Host-session":
+			j.session = c.Value
+		case "__Host-visitor":
+			j.visitor = c.Value
+		default:
+			w.Fatalf("unknown cookie %q", c.Name)
+		}
+	}
+}
+
+// visit is a whole request that does one thing.
+func (w *world) visit(j *jar, do func(*sojourn.Session) error) {
+	w.Helper()
+	s := w.begin(j)
+	if err := do(s); err != nil {
+		w.Fatal(err)
+	}
+	w.answer(j, s)
+}
+
+// look is a request that reads the session, and returns who it is.
+func (w *world) look(j *jar) string {
+	w.Helper()
+	s := w.begin(j)
+	subject := s.Subject()
+	w.answer(j, s)
+	return subject
+}
+
+func (w *world) login(j *jar, subject string, o ...sojourn.LoginOption) {
+	w.Helper()
+	w.visit(j, func(s *sojourn.Session) error { return s.Login(subject, o...) })
+}
+
+// loggedIn returns the jar of a browser that has just logged in.
+func (w *world) loggedIn(subject string, o ...sojourn.LoginOption) *jar {
+	w.Helper()
+	j := new(jar)
+	w.login(j, subject, o...)
+	return j
+}
+
+func (w *world) id(j *jar) sojourn.ID { return w.begin(j).ID() }
+
+// record returns what the store keeps of a session.
+func (w *world) record(id sojourn.ID) store.Record {
+	w.Helper()
+	var rec store.Record
+	if err := w.store.Get(context.Background(), "default", id, true, &rec); err != nil {
+		w.Fatal(err)
+	}
+	return rec
+}
+
+func (w *world) want(what string, got, want any) {
+	w.Helper()
+	if got != want {
+		w.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func equal[T comparable](t testing.TB, what string, got, want []T) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+var (
+	cart  = sojourn.NewKey[map[string]int]("cart")
+	color = sojourn.NewKey[string]("color")
+	count = sojourn.NewKey[int]("count")
+)
+
+func increment(n *int) error { *n++; return nil }

@@ -1,0 +1,644 @@
+package sojourn_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+var ctx = context.Background()
+
+// A spy keeps everything that the engine gives to a store.
+type spy struct {
+	store.Store
+	mu    sync.Mutex
+	seen  []string
+	calls int
+}
+
+func (s *spy) note(args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	s.seen = append(s.seen, fmt.Sprintf("%v %+v %x %s", args, args, args, args))
+}
+
+func (s *spy) Create(ctx context.Context, app string, rec *store.Record, o store.CreateOptions) ([]store.Ended, error) {
+	s.note(app, *rec, o)
+	return s.Store.Create(ctx, app, rec, o)
+}
+
+func (s *spy) Get(ctx context.Context, app string, id sojourn.ID, strict bool, rec *store.Record) error {
+	s.note(app, id)
+	return s.Store.Get(ctx, app, id, strict, rec)
+}
+
+func (s *spy) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
+	s.note(app, *rec, o)
+	return s.Store.Update(ctx, app, rec, o)
+}
+
+func (s *spy) Confirm(ctx context.Context, app string, id sojourn.ID, h store.Hash, c store.Confirmation) error {
+	s.note(app, id, h, c)
+	return s.Store.Confirm(ctx, app, id, h, c)
+}
+
+// I1: no raw token, secret or half of one reaches a store or an event, in any spelling.
+func TestI1NoSecretInStoreOrEvents(t *testing.T) {
+	var s *spy
+	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
+	j := new(jar)
+	var tokens []string
+	keep := func() { tokens = append(tokens, j.session, j.visitor) }
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	keep()
+	w.login(j, "ann")
+	keep()
+	for range 3 {
+		w.pass(16 * time.Minute)
+		w.look(j)
+		keep()
+		w.pass(2 * time.Minute)
+		w.look(j)
+		w.pass(2 * time.Minute)
+		w.look(j)
+	}
+	w.visit(j, func(s *sojourn.Session) error { return s.Elevate(2, "otp") })
+	keep()
+	w.visit(j, func(s *sojourn.Session) error { return s.Logout() })
+	w.flush()
+
+	all := strings.Join(s.seen, "\n") + fmt.Sprintf("%+v", w.events)
+	checked := 0
+	for _, token := range tokens {
+		raw, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil || len(raw) != 48 {
+			continue
+		}
+		checked++
+		for _, part := range [][]byte{raw[16:32], raw[32:48]} {
+			for _, spelling := range []string{
+				string(part), hex.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part), fmt.Sprint(part)[1 : len(fmt.Sprint(part))-1],
+			} {
+				if strings.Contains(all, spelling) {
+					t.Fatalf("a secret shows: %q", spelling)
+				}
+			}
+		}
+		if strings.Contains(all, token[22:]) {
+			t.Fatal("a token shows")
+		}
+	}
+	if checked < 5 {
+		t.Fatalf("only %d tokens were seen", checked)
+	}
+	// The check can find what it looks for: the hash is there.
+	raw, _ := base64.RawURLEncoding.DecodeString(tokens[1])
+	if hash := sha256.Sum256(raw[16:]); !strings.Contains(all, hex.EncodeToString(hash[:])) {
+		t.Error("the hash of a secret is not in what the store was given; is this test looking?")
+	}
+}
+
+// I2: what isn't a token of a live session becomes nothing.
+func TestI2UnknownTokensAreAnonymous(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	raw, _ := base64.RawURLEncoding.DecodeString(j.session)
+	flip := func(i int) string {
+		b := bytes.Clone(raw)
+		b[i] ^= 1
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	hash := sha256.Sum256(raw[16:])
+	for name, token := range map[string]string{
+		"unknown ID":          flip(3),
+		"wrong random half":   flip(47 - 31), // both halves differ from what is known
+		"the hash as secret":  base64.RawURLEncoding.EncodeToString(append(bytes.Clone(raw[:16]), hash[:]...)),
+		"malformed":           "x",
+		"padded":              j.session + "=",
+		"a line break in it":  j.session[:63] + "\n",
+		"standard base64":     strings.Repeat("+/", 32),
+		"empty":               "",
+		"NUL":                 strings.Repeat("\x00", 64),
+		"64 KiB":              strings.Repeat("A", 64<<10),
+		"the session's ID":    w.id(j).String(),
+		"another letter case": strings.ToLower(j.session),
+	} {
+		forged := &jar{session: token, visitor: token}
+		s := w.begin(forged)
+		if s.Subject() != "" || !s.ID().IsZero() {
+			t.Errorf("%s: subject %q, ID %v", name, s.Subject(), s.ID())
+		}
+		if err := color.Set(s, "red"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		w.answer(forged, s)
+		if forged.visitor == token || token != "" && strings.Contains(forged.visitor, token) {
+			t.Errorf("%s: the token was adopted", name)
+		}
+	}
+	w.want("ann", w.look(j), "ann")
+	equal(t, "endings", w.endings(), nil)
+}
+
+// I3: login, elevation and logout leave nothing of the old secret.
+func TestI3OldSecretIsDeadAtOnce(t *testing.T) {
+	for name, renew := range map[string]func(*sojourn.Session) error{
+		"login":            func(s *sojourn.Session) error { return s.Login("ann") },
+		"reauthentication": func(s *sojourn.Session) error { return s.Login("ann") },
+		"elevation":        func(s *sojourn.Session) error { return s.Elevate(2, "otp") },
+		"logout":           func(s *sojourn.Session) error { return s.Logout() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			j := new(jar)
+			if name == "login" {
+				w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+			} else {
+				w.login(j, "ann")
+			}
+			old := *j
+			arrivedBefore := w.beginAt(&old, w.time())
+			w.visit(j, renew)
+			for what, s := range map[string]*sojourn.Session{"a later request": w.begin(&old), "one that arrived before": arrivedBefore} {
+				if s.Subject() != "" || !s.ID().IsZero() {
+					t.Errorf("%s with the old secret is %q, session %v", what, s.Subject(), s.ID())
+				}
+			}
+			if name != "logout" {
+				w.want("the new one", w.look(j), "ann")
+			}
+		})
+	}
+}
+
+func TestI3FixationGainsNothing(t *testing.T) {
+	w := newWorld(t)
+	attacker := new(jar)
+	w.visit(attacker, func(s *sojourn.Session) error { return color.Set(s, "planted") })
+	victim := *attacker
+	w.login(&victim, "victim")
+	w.want("the attacker", w.look(attacker), "")
+	w.want("the victim", w.look(&victim), "victim")
+	w.pass(time.Hour)
+	w.want("the attacker, later", w.look(attacker), "")
+	w.want("the victim, later", w.look(&victim), "victim")
+}
+
+// I4: nothing that was under way brings an ended session back.
+func TestI4NothingResurrects(t *testing.T) {
+	ends := map[string]func(*world, *jar){
+		"logout":      func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) },
+		"end":         func(w *world, j *jar) { w.End(ctx, w.id(j)) },
+		"end subject": func(w *world, j *jar) { w.EndSubject(ctx, "ann") },
+		"end all":     func(w *world, j *jar) { w.EndAll(ctx) },
+	}
+	flights := map[string]func(*sojourn.Session) error{
+		"set":     func(s *sojourn.Session) error { return color.Set(s, "red") },
+		"update":  func(s *sojourn.Session) error { return count.Update(s, increment) },
+		"delete":  func(s *sojourn.Session) error { return color.Delete(s) },
+		"elevate": func(s *sojourn.Session) error { return s.Elevate(2) },
+		"rotate":  func(s *sojourn.Session) error { return s.Rotate() },
+		"read":    func(s *sojourn.Session) error { s.Subject(); return nil },
+	}
+	for end, do := range ends {
+		for flight, change := range flights {
+			t.Run(end+" during "+flight, func(t *testing.T) {
+				w := newWorld(t)
+				j := w.loggedIn("ann")
+				w.pass(16 * time.Minute) // a touch and a rotation are due
+				s := w.begin(j)
+				if err := change(s); err != nil {
+					t.Fatal(err)
+				}
+				id := s.ID()
+				do(w, j)
+				err := s.Commit(ctx)
+				if flight != "read" && !errors.Is(err, sojourn.ErrEnded) {
+					t.Errorf("commit: %v, want ErrEnded", err)
+				}
+				w.take(j, s)
+				w.flush()
+				w.want("after it", w.look(j), "")
+				var rec store.Record
+				if err := w.store.Get(ctx, "default", id, true, &rec); !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
+					t.Errorf("the store says %v", err)
+				}
+			})
+		}
+	}
+}
+
+// I5: parallel requests lose nothing.
+func TestI5ParallelUpdatesAllLand(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	const n = 64
+	var ready, wg sync.WaitGroup
+	ready.Add(n)
+	for i := range n {
+		wg.Go(func() {
+			s := w.begin(j)
+			own := sojourn.NewKey[int](fmt.Sprintf("key%d", i))
+			err := errors.Join(count.Update(s, increment), own.Set(s, i), color.Set(s, "last wins"))
+			ready.Done()
+			ready.Wait() // all have read the same revision
+			if err = errors.Join(err, s.Commit(ctx)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s := w.begin(j)
+	got, _ := count.Get(s)
+	w.want("count", got, n)
+	for i := range n {
+		v, ok, _ := sojourn.NewKey[int](fmt.Sprintf("key%d", i)).Lookup(s)
+		if !ok || v != i {
+			t.Errorf("key%d: %d, %v", i, v, ok)
+		}
+	}
+}
+
+func TestI5UpdateThatFailsAtTheCommit(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	taken := errors.New("taken")
+	claim := func(n *int) error {
+		if *n > 0 {
+			return taken
+		}
+		*n++
+		return nil
+	}
+	a, b := w.begin(j), w.begin(j)
+	if err := errors.Join(count.Update(a, claim), count.Update(b, claim)); err != nil {
+		t.Fatal(err)
+	}
+	w.answer(j, a)
+	if err := b.Commit(ctx); !errors.Is(err, sojourn.ErrConflict) || !errors.Is(err, taken) || sojourn.StatusCode(err) != 409 {
+		t.Errorf("commit: %v", err)
+	}
+	c := w.begin(j)
+	if err := count.Update(c, claim); !errors.Is(err, taken) {
+		t.Errorf("update: %v", err)
+	}
+}
+
+// I6: a commit that fails stores nothing, and says so; an outcome that is unknown is not retried.
+func TestI6UncertainIsNotRetried(t *testing.T) {
+	var s *faulty
+	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &faulty{Store: st}; return s }))
+	j := w.loggedIn("ann")
+	s.err, s.after = store.ErrUncertain, true
+	r := w.begin(j)
+	if err := count.Update(r, increment); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Commit(ctx)
+	if !errors.Is(err, sojourn.ErrUncertain) || sojourn.StatusCode(err) != 503 {
+		t.Errorf("commit: %v", err)
+	}
+	s.err = nil
+	got, _ := count.Get(w.begin(j))
+	w.want("count", got, 1) // the write had happened, once
+}
+
+// faulty is a store whose writes fail; after: once they have happened.
+type faulty struct {
+	store.Store
+	err   error
+	after bool
+}
+
+func (f *faulty) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
+	if f.err != nil && !f.after {
+		return nil, f.err
+	}
+	ended, err := f.Store.Update(ctx, app, rec, o)
+	if f.err != nil {
+		err = f.err
+	}
+	return ended, err
+}
+
+// I7: the engine's clock decides, whatever the store still holds.
+func TestI7NeverPastADeadline(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		o      []sojourn.LoginOption
+		anon   bool
+		limits sojourn.Lifetime
+	}{
+		{"login", nil, false, sojourn.DefaultPolicy().Login},
+		{"remembered", []sojourn.LoginOption{sojourn.Remember()}, false, sojourn.DefaultPolicy().Remembered},
+		{"anonymous", nil, true, sojourn.DefaultPolicy().Anonymous},
+	} {
+		start := func(t *testing.T) (*world, *jar) {
+			w, j := newWorld(t), new(jar)
+			if test.anon {
+				w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+			} else {
+				w.login(j, "ann", test.o...)
+			}
+			return w, j
+		}
+		lives := func(w *world, j *jar) bool { return !w.id(j).IsZero() }
+		t.Run(test.name+"/idle", func(t *testing.T) {
+			w, j := start(t)
+			w.pass(test.limits.Idle - time.Millisecond)
+			w.want("just before", lives(w, j), true)
+			w.pass(time.Millisecond)
+			s := w.begin(j)
+			w.want("at the deadline", s.ID(), sojourn.ID{})
+			w.want("reason", s.Ended(), sojourn.ReasonIdle)
+		})
+		t.Run(test.name+"/activity moves idle only", func(t *testing.T) {
+			w, j := start(t)
+			var lastSeen time.Time
+			for !w.time().After(epoch.Add(test.limits.Absolute)) {
+				if !lives(w, j) {
+					break
+				}
+				w.answer(j, w.begin(j))
+				lastSeen = w.time()
+				w.visit(j, func(s *sojourn.Session) error { s.ID(); return nil })
+				w.pass(test.limits.Idle / 3)
+			}
+			if limit := epoch.Add(test.limits.Absolute); lastSeen.Before(limit.Add(-test.limits.Idle)) || !lastSeen.Before(limit) {
+				t.Errorf("last seen %v, the absolute limit was %v", lastSeen, limit)
+			}
+			w.want("reason", w.begin(j).Ended(), sojourn.ReasonAbsolute)
+		})
+	}
+}
+
+func TestI7TouchIntervalIsTheOnlyError(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.pass(59 * time.Second) // below the touch interval: not noted
+	w.look(j)
+	w.pass(24*time.Hour - 59*time.Second)
+	w.want("at most an interval early", w.look(j), "")
+
+	w = newWorld(t)
+	j = w.loggedIn("ann")
+	w.pass(time.Minute)
+	w.look(j)
+	w.pass(24*time.Hour - time.Millisecond)
+	w.want("noted", w.look(j), "ann")
+}
+
+func TestI7ClockStepsBack(t *testing.T) {
+	w := newWorld(t)
+	w.pass(time.Hour)
+	j := w.loggedIn("ann")
+	w.pass(-30 * time.Minute)
+	w.want("ann", w.look(j), "ann")
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	w.pass(24*time.Hour + 30*time.Minute)
+	w.want("after the limit", w.look(j), "")
+}
+
+// I8: who stores nothing costs nothing.
+func TestI8StrangersCostNothing(t *testing.T) {
+	var s *spy
+	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
+	j := new(jar)
+	for range 10 {
+		r := w.begin(j)
+		w.want("subject", r.Subject(), "")
+		if v, err := color.Get(r); v != "" || err != nil {
+			t.Error(v, err)
+		}
+		if err := errors.Join(color.Delete(r), r.Logout()); err != nil {
+			t.Error(err)
+		}
+		w.answer(j, r)
+	}
+	w.flush()
+	w.want("cookies", *j, jar{})
+	w.want("calls of the store", s.calls, 0)
+	known := w.loggedIn("ann")
+	before := s.calls
+	w.answer(known, w.begin(known)) // asks the session nothing
+	w.flush()
+	w.want("calls of the store for a handler that doesn't ask", s.calls-before, 0)
+}
+
+// I9: a store that can't answer is an error.
+func TestI9FailsClosed(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.store.Close()
+	s := w.begin(j)
+	if err := s.Load(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Fatalf("load: %v", err)
+	}
+	if _, err := color.Get(s); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("get: %v", err)
+	}
+	if err := s.Login("ann"); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("login: %v", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("Subject said something without knowing")
+		}
+	}()
+	w.begin(j).Subject()
+}
+
+// I11: everything has a limit.
+func TestI11Limits(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxValue, o.MaxSession = 100, 250 }))
+	j := w.loggedIn("ann")
+	s := w.begin(j)
+	if err := color.Set(s, strings.Repeat("x", 98)); err != nil {
+		t.Errorf("a value of just the limit: %v", err)
+	}
+	if err := color.Set(s, strings.Repeat("x", 99)); !errors.Is(err, sojourn.ErrTooLarge) {
+		t.Errorf("a value above: %v", err)
+	}
+	if err := sojourn.NewKey[string]("b").Set(s, strings.Repeat("x", 98)); err != nil {
+		t.Errorf("a second: %v", err)
+	}
+	if err := sojourn.NewKey[string]("c").Set(s, strings.Repeat("x", 98)); !errors.Is(err, sojourn.ErrTooLarge) || sojourn.StatusCode(err) != 413 {
+		t.Errorf("a session above: %v", err)
+	}
+	w.answer(j, s)
+	v, _ := color.Get(w.begin(j))
+	w.want("the session is unharmed", v, strings.Repeat("x", 98))
+}
+
+func TestI11SessionsOfASubject(t *testing.T) {
+	t.Run("the oldest ends", func(t *testing.T) {
+		w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions = 3 }))
+		var jars []*jar
+		for range 5 {
+			jars = append(jars, w.loggedIn("ann"))
+			w.pass(time.Second)
+		}
+		for i, j := range jars {
+			want := "ann"
+			if i < 2 {
+				want = ""
+				w.want("reason", w.begin(j).Ended(), sojourn.ReasonEvicted)
+			}
+			w.want(fmt.Sprintf("browser %d", i), w.look(j), want)
+		}
+		equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonEvicted, sojourn.ReasonEvicted})
+	})
+	t.Run("refused", func(t *testing.T) {
+		w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions, o.RefuseOverLimit = 1, true }))
+		first := w.loggedIn("ann")
+		s := w.begin(new(jar))
+		if err := s.Login("ann"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrLimit) || s.Token() != "" || len(s.SetCookies()) > 0 {
+			t.Errorf("commit: %v", err)
+		}
+		w.login(first, "ann") // again, in the same session
+		w.want("the first", w.look(first), "ann")
+	})
+	t.Run("parallel logins", func(t *testing.T) {
+		w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions = 3 }))
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() { w.loggedIn("ann") })
+		}
+		wg.Wait()
+		list, _, err := w.List(ctx, "ann", "", 100)
+		if err != nil || len(list) != 3 {
+			t.Errorf("%d sessions, %v", len(list), err)
+		}
+	})
+}
+
+// I13: what was authorised before a login or elevation writes nothing after it.
+func TestI13NoStaleAuthority(t *testing.T) {
+	for name, renew := range map[string]func(*sojourn.Session) error{
+		"login":     func(s *sojourn.Session) error { return s.Login("ann") },
+		"elevation": func(s *sojourn.Session) error { return s.Elevate(2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			j := new(jar)
+			w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+			if name == "elevation" {
+				w.login(j, "ann")
+			}
+			early, reader := w.begin(j), w.begin(j)
+			w.want("read before", reader.Subject(), map[string]string{"login": "", "elevation": "ann"}[name])
+			if err := color.Set(early, "stolen"); err != nil {
+				t.Fatal(err)
+			}
+			w.visit(j, renew)
+			if err := early.Commit(ctx); !errors.Is(err, sojourn.ErrSuperseded) || sojourn.StatusCode(err) != 409 {
+				t.Errorf("commit: %v", err)
+			}
+			w.want("cookies of it", len(early.SetCookies()), 0)
+			w.want("cookies of a reader", len(func() []string { reader.Commit(ctx); return reader.SetCookies() }()), 0)
+			v, _ := color.Get(w.begin(j))
+			w.want("color", v, "red")
+		})
+	}
+}
+
+// During a rotation, unlike a login, a request in flight keeps its write.
+func TestI13RotationKeepsWritesInFlight(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	early := w.begin(j)
+	if err := color.Set(early, "blue"); err != nil {
+		t.Fatal(err)
+	}
+	before := *j
+	w.visit(j, (*sojourn.Session).Rotate)
+	if *j == before {
+		t.Fatal("it didn't rotate")
+	}
+	w.answer(&before, early)
+	v, _ := color.Get(w.begin(j))
+	w.want("color", v, "blue")
+	w.want("the old secret, in its grace", w.look(&before), "ann")
+}
+
+// I14: an answer to an old request neither gives nor destroys anything.
+func TestI14LateRequests(t *testing.T) {
+	for name, over := range map[string]struct {
+		end  func(*world, *jar)
+		want error
+	}{
+		"logged out": {func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) }, sojourn.ErrEnded},
+		"revoked":    {func(w *world, j *jar) { w.EndSubject(ctx, "ann") }, sojourn.ErrEnded},
+		"renewed":    {func(w *world, j *jar) { k := *j; w.visit(&k, func(s *sojourn.Session) error { return s.Elevate(2) }) }, sojourn.ErrSuperseded},
+	} {
+		for when, arrived := range map[string]time.Duration{"before": -time.Second, "within the grace": 9 * time.Minute} {
+			t.Run(name+"/arrived "+when, func(t *testing.T) {
+				w := newWorld(t)
+				j := w.loggedIn("ann")
+				w.pass(time.Minute)
+				over.end(w, j)
+				at := w.time().Add(arrived)
+				w.pass(10 * time.Minute)
+
+				s := w.beginAt(j, at)
+				w.want("subject", s.Subject(), "")
+				if err := color.Set(s, "red"); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Commit(ctx); !errors.Is(err, over.want) {
+					t.Errorf("write: %v, want %v", err, over.want)
+				}
+				w.want("cookies", len(s.SetCookies()), 0)
+
+				s = w.beginAt(j, at)
+				s.Logout()
+				s.Commit(ctx)
+				w.want("cookies of a late logout", len(s.SetCookies()), 0)
+
+				s = w.beginAt(j, at)
+				if err := s.Login("ann"); err != nil {
+					t.Fatal(err)
+				}
+				again := *j
+				if name == "revoked" && arrived < 0 { // every login of ann's that was under way fails too
+					if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
+						t.Errorf("a login: %v", err)
+					}
+					return
+				}
+				w.answer(&again, s)
+				w.want("a login", w.look(&again), "ann")
+			})
+		}
+		t.Run(name+"/arrived after the grace", func(t *testing.T) {
+			w := newWorld(t)
+			j := w.loggedIn("ann")
+			over.end(w, j)
+			w.pass(10*time.Minute + time.Second)
+			s := w.begin(j)
+			if err := color.Set(s, "red"); err != nil {
+				t.Fatal(err)
+			}
+			session := j.session
+			w.answer(j, s)
+			if j.visitor == "" || j.session != session {
+				t.Error("an ordinary visitor was expected")
+			}
+		})
+	}
+}

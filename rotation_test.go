@@ -1,0 +1,264 @@
+package sojourn_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// confirm presents the jar's secret twice, a minute apart.
+func (w *world) confirm(j *jar) {
+	w.Helper()
+	w.look(j)
+	w.pass(time.Minute)
+	w.look(j)
+	w.flush()
+}
+
+// rotated returns a jar of a session whose secret has been rotated and confirmed, and the jar as it was before.
+func (w *world) rotated() (now, before *jar) {
+	w.Helper()
+	j := w.loggedIn("ann")
+	old := *j
+	w.pass(15 * time.Minute)
+	w.look(j)
+	if *j == old {
+		w.Fatal("it didn't rotate")
+	}
+	w.confirm(j)
+	return j, &old
+}
+
+func TestRotationIsPeriodic(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	id := w.id(j)
+	seen := map[string]bool{}
+	for range 24 * 60 {
+		seen[j.session] = true
+		w.want("subject", w.look(j), "ann")
+		w.pass(time.Minute)
+	}
+	w.want("ID", w.id(j), id)
+	// Each rotation is due 15 min after the one before, and each needs its request.
+	if n := len(seen); n != 96 {
+		t.Errorf("%d secrets in a day, want 96", n)
+	}
+	equal(t, "endings", w.endings(), nil)
+	if rec := w.record(id); len(rec.Good)+len(rec.Spent) > 8 {
+		t.Errorf("%d good and %d spent secrets are kept", len(rec.Good), len(rec.Spent))
+	}
+}
+
+func TestRotationOfWhom(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
+	visitor := new(jar)
+	w.visit(visitor, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	s := w.begin(new(jar))
+	if err := errors.Join(s.Login("ann", sojourn.AsBearer()), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	token := s.Token()
+	w.want("cookies of a bearer", len(s.SetCookies()), 0)
+	before := *visitor
+	w.pass(time.Hour)
+	w.look(visitor)
+	w.want("an anonymous session's cookie", *visitor, before)
+	api := w.Begin(ctx, sojourn.Request{Bearer: token})
+	w.want("bearer", api.Subject(), "ann")
+	w.want("commit", api.Commit(ctx), nil)
+	w.want("new token", api.Token(), "")
+
+	never := newWorld(t, options(func(o *sojourn.Options) { o.Policy.RotateEvery = -1 }))
+	j := never.loggedIn("ann")
+	before = *j
+	never.pass(time.Hour)
+	never.look(j)
+	never.want("cookie without rotation", *j, before)
+}
+
+// I12: a thief who took over is noticed at the victim's next request, and a victim whose successor was stolen likewise.
+func TestI12TheftShows(t *testing.T) {
+	w := newWorld(t)
+	now, old := w.rotated()
+	w.want("within the grace", w.look(old), "ann")
+	w.pass(10*time.Minute + time.Second)
+	s := w.begin(old)
+	w.want("the former secret", s.Subject(), "")
+	w.want("reason", s.Ended(), sojourn.ReasonTheft)
+	w.want("the other one", w.look(now), "")
+	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
+	w.want("whose", w.happened(sojourn.EventEnded)[0].Subject, "ann")
+}
+
+func TestI12ThiefWhoOnlyLooks(t *testing.T) {
+	// The thief rotates first, and the victim's secret stays good: it isn't told from a lost answer until one of them is confirmed.
+	w := newWorld(t)
+	victim := w.loggedIn("ann")
+	thief := *victim
+	w.pass(15 * time.Minute)
+	w.look(&thief)
+	w.want("the victim", w.look(victim), "ann")
+	w.confirm(&thief)
+	w.want("the victim, in the grace", w.look(victim), "ann")
+}
+
+// I12: knowing an ID, or an ID and half of a secret that isn't the session's, ends nothing.
+func TestI12NobodyEndsASessionByGuessing(t *testing.T) {
+	w := newWorld(t)
+	j, _ := w.rotated()
+	w.pass(time.Hour)
+	w.look(j)
+	raw, _ := base64.RawURLEncoding.DecodeString(j.session)
+	for i := 16; i < 32; i++ {
+		raw[i] ^= 0x55
+	}
+	w.want("forged", w.look(&jar{session: base64.RawURLEncoding.EncodeToString(raw)}), "")
+	w.want("ann", w.look(j), "ann")
+	equal(t, "endings", w.endings(), nil)
+}
+
+func TestI12HonestBrowsers(t *testing.T) {
+	t.Run("the answer was lost", func(t *testing.T) {
+		w := newWorld(t)
+		j := w.loggedIn("ann")
+		for range 20 { // a client that ignores Set-Cookie altogether
+			w.pass(30 * time.Minute)
+			keep := *j
+			w.want("ann", w.look(&keep), "ann")
+		}
+		equal(t, "endings", w.endings(), nil)
+	})
+	t.Run("a tab is slower than another", func(t *testing.T) {
+		w := newWorld(t)
+		j := w.loggedIn("ann")
+		w.pass(15 * time.Minute)
+		a, b := w.begin(j), w.begin(j)
+		a.Subject()
+		b.Subject()
+		one, two := *j, *j
+		w.answer(&one, a)
+		w.answer(&two, b)
+		if one == two || two != *j {
+			t.Error("one of two parallel requests rotates, and one only")
+		}
+		w.want("one", w.look(&one), "ann")
+		w.want("two", w.look(&two), "ann")
+	})
+	t.Run("a crash brings back a jar of 30 s ago", func(t *testing.T) {
+		w := newWorld(t)
+		j := w.loggedIn("ann")
+		w.pass(15 * time.Minute)
+		onDisk := *j
+		w.look(j)
+		w.pass(10 * time.Second)
+		w.look(j) // first sight of the successor
+		w.pass(20 * time.Second)
+		w.look(j) // not yet confirmed
+		*j = onDisk
+		w.pass(2 * time.Hour)
+		w.want("ann", w.look(j), "ann")
+		w.confirm(j)
+		w.pass(time.Hour)
+		w.want("ann", w.look(j), "ann")
+		equal(t, "endings", w.endings(), nil)
+	})
+	t.Run("an upload is judged as of its arrival", func(t *testing.T) {
+		w := newWorld(t)
+		j := w.loggedIn("ann")
+		w.pass(15 * time.Minute)
+		old, arrived := *j, w.time()
+		w.look(j)
+		for range 20 { // the grace of the old secret ends long before the handler asks
+			w.confirm(j)
+			w.pass(2 * time.Minute)
+		}
+		s := w.beginAt(&old, arrived)
+		w.want("the upload", s.Subject(), "ann")
+		w.want("ann", w.look(j), "ann")
+		equal(t, "endings", w.endings(), nil)
+		w.want("one that arrives now", w.look(&old), "")
+		equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
+	})
+}
+
+func TestRotationKeepsFourSuccessors(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.pass(15 * time.Minute)
+	var successors []jar
+	for range 6 {
+		k := *j // every answer is lost but for our notes
+		w.look(&k)
+		successors = append(successors, k)
+		w.pass(5 * time.Minute)
+	}
+	rec := w.record(w.id(j))
+	w.want("kept beside the current one", len(rec.Good), 4) // the confirmed one and three successors
+	w.want("the one that works", w.look(j), "ann")
+	w.want("the newest", w.look(&successors[5]), "ann")
+	w.want("the oldest but two, the fourth from the newest", w.look(&successors[3]), "ann")
+}
+
+func TestRotationWhenAsked(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	first := *j
+	for range 50 { // an application that asks for it all the time drops nobody's secret
+		k := *j
+		w.visit(&k, (*sojourn.Session).Rotate)
+		*j = k
+	}
+	if *j == first {
+		t.Error("it never rotated")
+	}
+	w.want("the first secret", w.look(&first), "ann")
+	s := w.begin(new(jar))
+	if err := s.Rotate(); !errors.Is(err, sojourn.ErrAnonymous) {
+		t.Errorf("anonymous: %v", err)
+	}
+}
+
+// A rotation that fails costs the response nothing: the old secret stays good.
+func TestRotationThatFailsIsNoError(t *testing.T) {
+	var f *faulty
+	w := newWorld(t, onStore(func(st store.Store) store.Store { f = &faulty{Store: st}; return f }))
+	j := w.loggedIn("ann")
+	for _, after := range []bool{false, true} {
+		w.pass(15 * time.Minute)
+		f.err, f.after = store.ErrUncertain, after
+		s := w.begin(j)
+		w.want("subject", s.Subject(), "ann")
+		w.want("commit", s.Commit(ctx), nil)
+		w.want("cookies", len(s.SetCookies()), 0)
+		f.err = nil
+	}
+	w.want("events", len(w.happened(sojourn.EventWriteFailed)), 2)
+	w.pass(15 * time.Minute)
+	w.want("ann", w.look(j), "ann")
+}
+
+// A first sight or a confirmation names its secret, and is dropped if that was replaced meanwhile.
+func TestConfirmationOfAReplacedSecret(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.pass(15 * time.Minute)
+	w.look(j)
+	w.look(j)
+	id := w.id(j)
+	replaced := w.record(id).Secret.Hash
+	w.visit(j, func(s *sojourn.Session) error { return s.Elevate(2) })
+	w.pass(15 * time.Minute)
+	w.look(j)
+	before := w.record(id)
+	if err := w.store.Confirm(ctx, "default", id, replaced, store.Confirmation{FirstSeenAt: 1, ConfirmedAt: 2, Until: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if after := w.record(id); !after.Equal(&before) {
+		t.Error("it changed the record")
+	}
+}
