@@ -152,6 +152,9 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 			live = t
 		}
 	}
+	if len(seen) == 1 { // one cookie, sent twice
+		live = seen[0]
+	}
 	if live == "" {
 		return s.refuse(RefusedAmbiguous, ID{}, "")
 	}
@@ -298,7 +301,7 @@ func (s *Session) meetClient(ctx context.Context) error {
 func (s *Session) refuse(why Refusal, id ID, subject string) error {
 	e, now := s.e, s.e.now()
 	tooMany, first := false, false
-	if why == RefusedMalformed || why == RefusedUnknown {
+	if why == RefusedMalformed || why == RefusedUnknown || why == RefusedAmbiguous {
 		tooMany, first = e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)
 	}
 	if !tooMany {
