@@ -266,6 +266,7 @@ type tripwire struct {
 	names []string
 	// before and after may return an error for the n-th call: instead of the call, or in place of its result.
 	before, after func(name string, n int) error
+	corrupt       store.Values // if set, every Get returns these
 }
 
 func (s *tripwire) made() []string {
@@ -274,7 +275,7 @@ func (s *tripwire) made() []string {
 	return slices.Clone(s.names)
 }
 
-// since returns how many calls were made, and forgets them.
+// reset returns the calls made, and forgets them.
 func (s *tripwire) reset() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,7 +332,13 @@ func (s *tripwire) Create(ctx context.Context, app string, rec *store.Record, o 
 }
 
 func (s *tripwire) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	return tripErr(s, "Get", func() error { return s.Store.Get(ctx, app, id, strict, rec) })
+	return tripErr(s, "Get", func() error {
+		err := s.Store.Get(ctx, app, id, strict, rec)
+		if s.corrupt != nil {
+			rec.Values = append(rec.Values[:0], s.corrupt...)
+		}
+		return err
+	})
 }
 
 func (s *tripwire) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
