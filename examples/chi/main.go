@@ -1,0 +1,132 @@
+// The chi example is a guest book under the chi router: visitors sign without logging in, and sign in to see who else did.
+//
+//	go run ./examples/chi
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+var lines = sojourn.NewKey[[]string]("lines")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	store := memstore.New()
+	defer store.Close()
+	sessions, err := sojourn.New(store, sojourn.Options{Observer: sojourn.LogEvents(slog.Default())})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close(context.Background())
+
+	server := http.Server{Addr: "127.0.0.1:8080", Handler: routes(sessions), ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		server.Shutdown(ctx)
+	})
+	fmt.Println("http://localhost:8080")
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+}
+
+func routes(sessions *sojourn.Engine) http.Handler {
+	r := chi.NewRouter()
+	r.Use(middleware.Recoverer)
+	r.Use(sessions.Handler)
+	r.Get("/", book)
+	r.Post("/sign", sign)
+	r.Post("/login", login)
+	r.Post("/logout", logout)
+	r.With(signedIn).Get("/devices", devices(sessions))
+	return r
+}
+
+// signedIn lets only logged-in users through. A session that can't be read is a 503, by the panic of Subject.
+func signedIn(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sojourn.From(r.Context()).Subject() == "" {
+			http.Error(w, "sign in first", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func book(w http.ResponseWriter, r *http.Request) {
+	s := sojourn.From(r.Context())
+	all, err := lines.Get(s)
+	if err != nil {
+		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, "<!doctype html><title>Guest book</title><p>You are %q.<ul>", html.EscapeString(s.Subject()))
+	for _, line := range all {
+		fmt.Fprintf(w, "<li>%s", html.EscapeString(line))
+	}
+	fmt.Fprint(w, `</ul>
+<form method="post" action="/sign"><input name="line" aria-label="Line" maxlength="200"><button>Sign</button></form>
+<form method="post" action="/login"><input name="user" aria-label="User"><button>Sign in</button></form>
+<form method="post" action="/logout"><button>Sign out</button></form>`)
+}
+
+func sign(w http.ResponseWriter, r *http.Request) {
+	line := r.FormValue("line")
+	if line == "" || len(line) > 200 {
+		http.Error(w, "a line has 1 to 200 bytes", http.StatusUnprocessableEntity)
+		return
+	}
+	err := lines.Update(sojourn.From(r.Context()), func(all *[]string) error {
+		*all = append(*all, line)
+		return nil
+	})
+	answer(w, r, err)
+}
+
+func login(w http.ResponseWriter, r *http.Request) {
+	// A real application checks a password here.
+	answer(w, r, sojourn.From(r.Context()).Login(r.FormValue("user")))
+}
+
+func logout(w http.ResponseWriter, r *http.Request) {
+	answer(w, r, sojourn.From(r.Context()).Logout())
+}
+
+func answer(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		return
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func devices(sessions *sojourn.Engine) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		list, _, err := sessions.List(r.Context(), sojourn.From(r.Context()).Subject(), "", 100)
+		if err != nil {
+			http.Error(w, err.Error(), sojourn.StatusCode(err))
+			return
+		}
+		for _, s := range list {
+			fmt.Fprintln(w, s.ID, s.LastSeenAt, s.LastSeen.IP)
+		}
+	}
+}
