@@ -1,0 +1,23 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+var visits = sojourn.NewKey[int]("visits")
+
+func main() {
+	sessions := sojourn.Must(sojourn.New(memstore.New(), sojourn.Options{}))
+	http.ListenAndServe("localhost:8080", sessions.Handler(http.HandlerFunc(hello)))
+}
+
+func hello(w http.ResponseWriter, r *http.Request) {
+	s := sojourn.From(r.Context())
+	visits.Update(s, func(n *int) error { *n++; return nil })
+	n, _ := visits.Get(s)
+	fmt.Fprintf(w, "Visit %d of %v.\n", n, s.Info().CreatedAt)
+}
