@@ -10,6 +10,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 )
@@ -87,14 +88,15 @@ func someValue(i int) string {
 	return s + twentyValue[:87-len(s)] + "abcdefghijk"
 }
 
-// userAgents are 1,000 distinct ones of real length.
-var userAgents = func() []string {
+// userAgents returns 1,000 distinct ones of real length. They are made where they are needed, to keep the heap of the
+// other measurements small.
+var userAgents = sync.OnceValue(func() []string {
 	list := make([]string, 1000)
 	for i := range list {
 		list[i] = fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.%d.%d Safari/537.36", 100+i%40, 4000+i, i%97)
 	}
 	return list
-}()
+})
 
 // randomAddress returns an address, of each second client an IPv6 one.
 func randomAddress(r *rand.Rand) netip.Addr {

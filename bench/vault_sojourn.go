@@ -39,7 +39,7 @@ func (v *sojournVault) wait(d time.Duration) { v.clock.Add(d.Milliseconds()) }
 
 // clientOf is where session i comes from: one of 1,000 user agents, and an address of its own.
 func clientOf(i int) sojourn.Client {
-	return sojourn.Client{IP: randomAddress(rand.New(rand.NewPCG(uint64(i), 7))), UserAgent: userAgents[i%len(userAgents)]}
+	return sojourn.Client{IP: randomAddress(rand.New(rand.NewPCG(uint64(i), 7))), UserAgent: userAgents()[i%1000]}
 }
 
 func (v *sojournVault) fill(jar *manyCookies, from, to int) error {
