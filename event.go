@@ -97,7 +97,7 @@ func LogEvents(l *slog.Logger) Observer {
 		add("refusal", string(e.Refusal))
 		add("amr", e.AMR)
 		if e.Kind == EventAuthenticated || e.Kind == EventElevated {
-			attrs = append(attrs, slog.Int("level", e.Level))
+			attrs = append(attrs, slog.Int("auth_level", e.Level)) // "level" is slog's own
 		}
 		if e.Client.IP.IsValid() {
 			add("ip", e.Client.IP.String())

@@ -47,6 +47,7 @@ type source interface{ read(*Request) }
 // Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
 // commit goes on when it is cancelled. Call Commit at the end, and before the answer is sent.
 func (e *Engine) Begin(ctx context.Context, r Request) *Session {
+	r.Client.UserAgent = cleanUserAgent(r.Client.UserAgent)
 	arrived := store.TimeOf(r.Arrived)
 	if arrived == 0 {
 		arrived = e.now()
