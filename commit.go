@@ -45,6 +45,9 @@ func (s *Session) write(ctx context.Context) error {
 	if s.refused != nil && len(s.ops) > 0 && s.loginSubject() == "" {
 		return s.refused
 	}
+	if s.loginSubject() != "" && s.e.now().Sub(s.arrived) > store.BarrierLife {
+		return fmt.Errorf("%w: the login took longer than %v, so nobody can say whether the user's sessions were ended meanwhile", ErrEnded, store.BarrierLife)
+	}
 	asked := len(s.ops) > 0
 	if s.rec != nil && !s.noRotate && !s.fresh && rotationDue(s.rec, s.verdict, s.arrived, &s.e.policy) {
 		if err := s.change(op{kind: opRotate, periodic: true}); err != nil && asked {

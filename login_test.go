@@ -191,6 +191,23 @@ func TestLoginUnderWayDuringEndSubject(t *testing.T) {
 	}
 }
 
+// The store remembers for an hour that a subject's sessions were ended. A login that took longer can't be checked against it.
+func TestLoginThatTookTooLong(t *testing.T) {
+	w := newWorld(t)
+	s := w.begin(new(jar))
+	if err := s.Login("ann"); err != nil {
+		t.Fatal(err)
+	}
+	w.EndSubject(ctx, "ann")
+	w.pass(time.Hour + time.Millisecond)
+	for done := false; !done; {
+		_, done, _ = w.store.Sweep(ctx, store.TimeOf(w.time()), 256)
+	}
+	if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
+		t.Errorf("commit: %v", err)
+	}
+}
+
 func TestEndSubjectExcept(t *testing.T) {
 	w := newWorld(t)
 	here, there, bob := w.loggedIn("ann"), w.loggedIn("ann"), w.loggedIn("bob")
