@@ -1,9 +1,6 @@
 package main
 
-import (
-	"errors"
-	"runtime/debug"
-)
+import "runtime/debug"
 
 // A contender is one library, as its users set it up, with its defaults where nothing else is said.
 type contender struct {
@@ -21,15 +18,6 @@ var contenders = []contender{
 	{"gorilla files", "github.com/gorilla/sessions", openGorillaFiles, "FilesystemStore; length limit raised, as above"},
 	{"bare handler", "", openBare, "net/http's interfaces, no session"},
 	{"floor", "", openFloor, "by hand: find the cookie, base64, SHA-256, a look into a sharded map"},
-}
-
-func findContender(name string) (contender, error) {
-	for _, c := range contenders {
-		if c.name == name {
-			return c, nil
-		}
-	}
-	return contender{}, errors.New("bench: no contender " + name)
 }
 
 // version returns the contender's version as the program was built with it.

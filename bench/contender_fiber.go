@@ -109,8 +109,8 @@ func (s *fiberSite) Close() error {
 	return s.store.Reset(context.Background())
 }
 
-func (s *fiberSite) listen() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func (s *fiberSite) listen(ctx context.Context) (string, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -49,7 +49,7 @@ func measureCorrectness(ctx context.Context, who contender, updateRounds, raceRo
 		return result, err
 	}
 	defer s.Close()
-	url, err := s.listen()
+	url, err := s.listen(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -122,7 +122,7 @@ type httpAnswer struct {
 }
 
 func (l *raceLab) request(o op, query string, cookies jar) (httpAnswer, error) {
-	r, err := http.NewRequest(o.method(), l.url+o.path()+query, nil)
+	r, err := http.NewRequestWithContext(context.Background(), o.method(), l.url+o.path()+query, nil)
 	if err != nil {
 		return httpAnswer{}, err
 	}

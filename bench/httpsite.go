@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -37,8 +38,8 @@ func (s *httpSite) Close() error {
 	return s.close()
 }
 
-func (s *httpSite) listen() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func (s *httpSite) listen(ctx context.Context) (string, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -61,7 +62,7 @@ type httpVisitor struct {
 
 // request returns what a browser sends over HTTPS for a page of the site's own.
 func (v *httpVisitor) request(o op) *http.Request {
-	r, err := http.NewRequest(o.method(), "https://shop.example"+o.path(), http.NoBody)
+	r, err := http.NewRequestWithContext(context.Background(), o.method(), "https://shop.example"+o.path(), http.NoBody)
 	if err != nil {
 		panic(err)
 	}

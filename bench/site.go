@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -105,7 +106,7 @@ func (s state) write(w io.Writer) { _ = json.NewEncoder(w).Encode(s) }
 type site interface {
 	supports(op) bool
 	visitor() visitor
-	listen() (url string, err error) // serves the application on a real connection until Close
+	listen(ctx context.Context) (url string, err error) // serves the application on a real connection until Close
 	gate() *gate
 	Close() error
 }
