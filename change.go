@@ -154,6 +154,9 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if s.work == nil {
+		if s.rec == nil && o.kind == opDelete {
+			return nil // nothing to delete, and no reason to start a session
+		}
 		if err := s.startWork(s.rec); err != nil {
 			return err
 		}
