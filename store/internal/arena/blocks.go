@@ -53,8 +53,8 @@ const (
 	wordUsed     = 1
 	wordPrevUsed = 2
 	padShift     = 2
-	padMask      = 15
-	sizeShift    = 6
+	padMask      = 31
+	sizeShift    = 7
 )
 
 // Live returns the number of bytes in blocks in use, headers and padding included.

@@ -63,6 +63,9 @@ func TestBlocks(t *testing.T) {
 	want := map[Ref][]byte{}
 	data := func() []byte {
 		n := rnd.IntN(400)
+		if rnd.IntN(4) == 0 {
+			n = rnd.IntN(20)
+		}
 		switch rnd.IntN(50) {
 		case 0:
 			n = rnd.IntN(3 << 20)

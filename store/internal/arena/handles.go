@@ -36,7 +36,7 @@ func (h *Handles) Ref(n uint32) Ref {
 }
 
 // End returns a number above every handle in use.
-func (h *Handles) End() uint32 { return max(h.end, 1) }
+func (h *Handles) End() uint32 { return h.end }
 
 // Bytes returns the memory in use.
 func (h *Handles) Bytes() int64 { return int64(h.end) * 4 }

@@ -1,0 +1,303 @@
+package storetest
+
+import (
+	"strings"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+var createCases = []testCase{
+	{"Create/EveryField", func(f *fixture) {
+		for _, rec := range []*store.Record{full("alice"), session("alice"), session(""), full("")} {
+			rec.Revision = 77
+			f.create(rec)
+			if rec.Revision != 1 {
+				f.Fatalf("Revision = %d after Create, want 1", rec.Revision)
+			}
+			f.wantRecord(rec)
+		}
+	}},
+	{"Create/NoZeroFieldNeeded", func(f *fixture) {
+		rec := &store.Record{ID: newID(t0), CreatedAt: t0, LastSeenAt: t0, ExpiresAt: t0 + 1, Idle: 1e6}
+		f.create(rec)
+		f.wantRecord(rec)
+	}},
+	{"Create/Exists", func(f *fixture) {
+		rec := f.create(session("alice"))
+		before := clone(rec)
+		other := session("bob")
+		other.ID = rec.ID
+		_, err := f.s.Create(f.ctx, app, other, created(other))
+		f.wantErr(err, store.ErrExists)
+		f.wantRecord(before)
+		f.wantList("bob", t0)
+		f.wantCount(app, 1, 1)
+	}},
+	{"I4/CreateAfterEnd", func(f *fixture) {
+		rec := f.create(session("alice"))
+		before := clone(rec)
+		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
+		f.must(err)
+		_, err = f.s.Create(f.ctx, app, rec, created(rec))
+		f.wantErr(err, store.ErrExists)
+		f.wantGone(before, store.ReasonLogout, t0+1)
+	}},
+	{"Create/ExistsEndsNobody", func(f *fixture) {
+		first := f.create(session("alice"))
+		again := session("alice")
+		again.ID = first.ID
+		_, err := f.s.Create(f.ctx, app, again, limited(again, 1))
+		f.wantErr(err, store.ErrExists)
+		f.wantRecord(first)
+	}},
+	{"Create/Barrier", func(f *fixture) {
+		_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
+		f.must(err)
+		for arrived, want := range map[store.Time]error{t0 - 1: store.ErrBarrier, t0: store.ErrBarrier, t0 + 1: nil} {
+			rec := sessionAt("alice", t0+10)
+			opt := created(rec)
+			opt.Arrived = arrived
+			_, err := f.s.Create(f.ctx, app, rec, opt)
+			if want == nil {
+				f.must(err)
+				f.wantRecord(rec)
+				continue
+			}
+			f.wantErr(err, want)
+			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+		}
+		rec := session("bob") // the barrier is the subject's
+		rec.CreatedAt--
+		f.create(rec)
+		f.create(session(""))
+	}},
+	{"Create/Watermark", func(f *fixture) {
+		f.must(f.s.EndAll(f.ctx, app, t0))
+		for _, subject := range []string{"", "alice"} {
+			rec := sessionAt(subject, t0+10)
+			opt := created(rec)
+			opt.Arrived = t0
+			_, err := f.s.Create(f.ctx, app, rec, opt)
+			f.wantErr(err, store.ErrBarrier)
+			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+			opt.Arrived = t0 + 1
+			_, err = f.s.Create(f.ctx, app, rec, opt)
+			f.must(err)
+			f.wantRecord(rec)
+		}
+		f.wantCount(app, 2, 1)
+	}},
+	{"I11/LimitRefuses", func(f *fixture) {
+		a, b := f.create(session("alice")), f.create(session("alice"))
+		c := session("alice")
+		opt := limited(c, 2)
+		opt.Limit.Refuse = true
+		_, err := f.s.Create(f.ctx, app, c, opt)
+		f.wantErr(err, store.ErrLimit)
+		f.wantErr(f.s.Get(f.ctx, app, c.ID, true, new(store.Record)), store.ErrNotFound)
+		f.wantList("alice", t0, a, b)
+		opt.Limit.Max = 3
+		_, err = f.s.Create(f.ctx, app, c, opt)
+		f.must(err)
+		f.wantList("alice", t0, a, b, c)
+	}},
+	{"I11/LimitEvictsTheOldest", func(f *fixture) {
+		// In the order of creation, which here is not that of the IDs or of CreatedAt.
+		var list []*store.Record
+		for _, at := range []store.Time{5, 3, 4, 1, 2} {
+			list = append(list, f.create(sessionAt("alice", t0+at)))
+		}
+		rec := sessionAt("alice", t0+9)
+		ended, err := f.s.Create(f.ctx, app, rec, limited(rec, 5))
+		f.wantEnded(ended, err, endedOf(list[0], store.ReasonEvicted, t0+9))
+		f.wantGone(list[0], store.ReasonEvicted, t0+9)
+		f.wantList("alice", t0+9, append(list[1:], rec)...)
+		f.wantCount(app, 5, 5)
+
+		next := sessionAt("alice", t0+10) // a lower limit than before: as many times as it takes
+		ended, err = f.s.Create(f.ctx, app, next, limited(next, 2))
+		f.wantEnded(ended, err, endedOf(list[1], store.ReasonEvicted, t0+10), endedOf(list[2], store.ReasonEvicted, t0+10),
+			endedOf(list[3], store.ReasonEvicted, t0+10), endedOf(list[4], store.ReasonEvicted, t0+10))
+		f.wantList("alice", t0+10, rec, next)
+
+		last := sessionAt("alice", t0+11)
+		ended, err = f.s.Create(f.ctx, app, last, limited(last, 1))
+		f.wantEnded(ended, err, endedOf(rec, store.ReasonEvicted, t0+11), endedOf(next, store.ReasonEvicted, t0+11))
+		f.wantList("alice", t0+11, last)
+	}},
+	{"I11/NoLimit", func(f *fixture) {
+		var list []*store.Record
+		for range 150 {
+			list = append(list, f.create(session("alice")))
+		}
+		f.wantList("alice", t0, list...)
+	}},
+	{"I11/TheAnonymousHaveNoLimit", func(f *fixture) {
+		for range 5 {
+			rec := session("")
+			ended, err := f.s.Create(f.ctx, app, rec, limited(rec, 1))
+			f.wantEnded(ended, err)
+		}
+		f.wantCount(app, 5, 0)
+	}},
+	{"I11/OthersDontCount", func(f *fixture) {
+		kept := []*store.Record{f.create(session("bob")), f.create(session("")), session("alice")}
+		f.createIn("blog", kept[2])
+		rec := session("alice")
+		opt := limited(rec, 1)
+		opt.Limit.Refuse = true
+		ended, err := f.s.Create(f.ctx, app, rec, opt)
+		f.wantEnded(ended, err)
+		f.wantRecord(kept[0])
+		f.wantRecord(kept[1])
+		f.wantRecord(rec)
+	}},
+	{"I11/ExpiredAndEndedDontCount", func(f *fixture) {
+		idle, absolute, endedOne, live := session("alice"), session("alice"), session("alice"), sessionAt("alice", t0+hour)
+		absolute.Idle, absolute.ExpiresAt = 1e15, t0+hour
+		for _, rec := range []*store.Record{idle, absolute, endedOne, live} {
+			f.create(rec)
+		}
+		_, err := f.s.End(f.ctx, app, endedOne.ID, store.ReasonLogout, t0)
+		f.must(err)
+		rec := sessionAt("alice", t0+hour) // the deadlines are exactly now
+		opt := limited(rec, 2)
+		opt.Limit.Refuse = true
+		ended, err := f.s.Create(f.ctx, app, rec, opt)
+		f.must(err)
+		for _, e := range ended { // they may be ended by this call
+			if e != endedOf(idle, store.ReasonIdle, t0+hour) && e != endedOf(absolute, store.ReasonAbsolute, t0+hour) {
+				f.Errorf("Create ended %+v", e)
+			}
+		}
+		f.wantList("alice", t0+hour, live, rec)
+	}},
+	{"I11/WatermarkedDontCount", func(f *fixture) {
+		old := f.create(session("alice"))
+		f.must(f.s.EndAll(f.ctx, app, t0))
+		rec := sessionAt("alice", t0+1)
+		opt := limited(rec, 1)
+		ended, err := f.s.Create(f.ctx, app, rec, opt)
+		f.wantEnded(ended, err)
+		f.wantGone(old, store.ReasonRevoked, t0)
+		f.wantList("alice", t0+1, rec)
+	}},
+	{"Create/IdempotencyKey", func(f *fixture) {
+		first := session("alice")
+		opt := created(first)
+		opt.Key, opt.KeyBody = "key", [32]byte{1}
+		_, err := f.s.Create(f.ctx, app, first, opt)
+		f.must(err)
+
+		again := session("alice")
+		_, err = f.s.Create(f.ctx, app, again, opt)
+		f.wantErr(err, store.ErrRepeated)
+		if again.ID != first.ID {
+			f.Errorf("rec.ID = %v after ErrRepeated, want %v", again.ID, first.ID)
+		}
+		_, err = f.s.Create(f.ctx, app, clone(first), opt) // the very same: a repeat, not ErrExists
+		f.wantErr(err, store.ErrRepeated)
+		full := opt
+		full.Limit = store.Limit{Max: 1, Refuse: true}
+		_, err = f.s.Create(f.ctx, app, session("alice"), full) // the limit was met by the first
+		f.wantErr(err, store.ErrRepeated)
+		f.wantCount(app, 1, 1)
+
+		other := session("alice")
+		opt.KeyBody[0]++
+		_, err = f.s.Create(f.ctx, app, other, opt)
+		f.wantErr(err, store.ErrKeyReused)
+		f.wantCount(app, 1, 1)
+
+		opt.Key = "KEY" // another one
+		_, err = f.s.Create(f.ctx, app, session("alice"), opt)
+		f.must(err)
+		opt.Key = ""
+		for range 2 {
+			_, err = f.s.Create(f.ctx, app, session("alice"), opt)
+			f.must(err)
+		}
+	}},
+	{"Create/IdempotencyKeyOfAFailure", func(f *fixture) {
+		rec := session("alice")
+		f.create(clone(rec))
+		opt := created(rec)
+		opt.Key = strings.Repeat("k", 255)
+		_, err := f.s.Create(f.ctx, app, rec, opt)
+		f.wantErr(err, store.ErrExists)
+		rec = session("alice")
+		_, err = f.s.Create(f.ctx, app, rec, opt)
+		f.must(err)
+		f.wantRecord(rec)
+	}},
+	{"Create/IdempotencyKeyOutlivesItsSession", func(f *fixture) {
+		rec := session("alice")
+		opt := created(rec)
+		opt.Key = "key"
+		_, err := f.s.Create(f.ctx, app, rec, opt)
+		f.must(err)
+		_, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
+		f.must(err)
+		opt.Now += store.Time(store.IdempotencyLife.Milliseconds()) - 1
+		f.sweep(opt.Now)
+		again := session("alice")
+		_, err = f.s.Create(f.ctx, app, again, opt)
+		f.wantErr(err, store.ErrRepeated)
+		if again.ID != rec.ID {
+			f.Errorf("rec.ID = %v, want %v", again.ID, rec.ID)
+		}
+	}},
+	{"Create/IdempotencyKeyAfterItsLife", func(f *fixture) {
+		rec := session("alice")
+		opt := created(rec)
+		opt.Key = "key"
+		_, err := f.s.Create(f.ctx, app, rec, opt)
+		f.must(err)
+		opt.Now += store.Time(store.IdempotencyLife.Milliseconds()) + 1
+		opt.KeyBody[0]++
+		f.sweep(opt.Now)
+		_, err = f.s.Create(f.ctx, app, session("alice"), opt)
+		f.must(err)
+	}},
+	{"I11/MaxRecord", func(f *fixture) {
+		for _, subject := range []string{"", "alice", strings.Repeat("s", 255)} {
+			rec := session(subject)
+			rec.Values = nil
+			json := `"` + strings.Repeat("v", store.MaxRecord-len(subject)-16) + `"`
+			rec.Values = values("big", json)
+			f.create(rec)
+			f.wantRecord(rec)
+			rec.Values = values("small", "1")
+			_, err := f.s.Update(f.ctx, app, rec, plain(t0))
+			f.must(err)
+			f.wantRecord(rec)
+			rec.Values = values("big", json)
+			_, err = f.s.Update(f.ctx, app, rec, plain(t0))
+			f.must(err)
+			f.wantRecord(rec)
+			_, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
+			f.must(err)
+			f.wantGone(rec, store.ReasonLogout, t0)
+		}
+	}},
+	{"Create/Aliasing", func(f *fixture) {
+		rec := full("alice")
+		want := clone(rec)
+		want.Revision = 1
+		f.create(rec)
+		scribble(rec)
+		f.wantRecord(want)
+	}},
+}
+
+// scribble overwrites what the slices of a record hold.
+func scribble(rec *store.Record) {
+	for i := range rec.Good {
+		rec.Good[i] = store.Secret{}
+	}
+	for i := range rec.Spent {
+		rec.Spent[i] = store.Spent{}
+	}
+	clear(rec.Epochs)
+	clear(rec.Values)
+}

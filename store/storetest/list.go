@@ -1,0 +1,257 @@
+package storetest
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+var listCases = []testCase{
+	{"List/Empty", func(f *fixture) {
+		for _, subject := range []string{"", "alice"} {
+			if got := f.list(app, subject, 10, t0); len(got) != 0 {
+				f.Errorf("List of %q returned %+v", subject, got)
+			}
+		}
+	}},
+	{"List/Pages", func(f *fixture) {
+		var ids []store.ID
+		byID := map[store.ID]*store.Record{}
+		for i := range 60 {
+			rec := full("alice")
+			rec.CreatedAt += store.Time((i * 37) % 60) // not in the order of the IDs
+			rec.ID = newID(rec.CreatedAt)
+			f.create(rec)
+			ids, byID[rec.ID] = append(ids, rec.ID), rec
+			f.create(sessionAt([]string{"", "bob"}[i%2], t0))
+		}
+		slices.SortFunc(ids, store.ID.Compare)
+		for _, page := range []int{1, 7, 59, 60, 61, 1000} {
+			got := f.list(app, "alice", page, t0+60)
+			if len(got) != len(ids) {
+				f.Fatalf("%d sessions in pages of %d, want %d", len(got), page, len(ids))
+			}
+			for i := range got {
+				if got[i].ID != ids[i] || !got[i].Equal(byID[ids[i]]) {
+					f.Fatalf("pages of %d: the sessions are not in the order of their IDs, or differ", page)
+				}
+			}
+			seen := map[store.ID]bool{}
+			for _, rec := range f.list(app, "", page, t0+60) {
+				seen[rec.ID] = true
+			}
+			if len(seen) != 120 {
+				f.Fatalf("%d sessions in pages of %d, want 120", len(seen), page)
+			}
+		}
+	}},
+	{"List/OnlyTheLive", func(f *fixture) {
+		ended, idle, absolute, live := session("alice"), session("alice"), session("alice"), sessionAt("alice", t0+1)
+		absolute.Idle, absolute.ExpiresAt = 1e15, t0+hour
+		for _, rec := range []*store.Record{ended, idle, absolute, live} {
+			f.create(rec)
+		}
+		_, err := f.s.End(f.ctx, app, ended.ID, store.ReasonLogout, t0)
+		f.must(err)
+		f.wantList("alice", t0+hour-1, idle, absolute, live)
+		f.wantList("alice", t0+hour, live)
+		if got := f.list(app, "", 10, t0+hour); len(got) != 1 || !got[0].Equal(live) {
+			f.Errorf("List of all returned %+v", got)
+		}
+		f.wantCount(app, 3, 3) // no call has ended the expired
+	}},
+	{"List/BadOptions", func(f *fixture) {
+		for range 5 {
+			f.create(session("alice"))
+		}
+		for _, subject := range []string{"", "alice"} {
+			for _, cursor := range []string{"x", "nonsense", "\x00", strings.Repeat("9", 1000)} {
+				_, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: 10, Now: t0, Cursor: cursor})
+				if err == nil {
+					f.Errorf("List takes the cursor %q", cursor)
+				}
+			}
+			for _, limit := range []int{0, -1, 1001} {
+				if _, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: limit, Now: t0}); err == nil {
+					f.Errorf("List takes the limit %d", limit)
+				}
+			}
+		}
+	}},
+	{"List/DuringChanges", func(f *fixture) {
+		// Sessions that are live all through the listing appear once, whatever happens to others.
+		for _, subject := range []string{"", "alice"} {
+			var kept, others []*store.Record
+			for range 40 {
+				kept = append(kept, f.create(session("alice")))
+				others = append(others, f.create(session("alice")))
+			}
+			seen := map[store.ID]int{}
+			opt := store.ListOptions{Subject: subject, Limit: 3, Now: t0}
+			for i := 0; ; i++ {
+				list, cursor, err := f.s.List(f.ctx, app, opt)
+				f.must(err)
+				for _, rec := range list {
+					seen[rec.ID]++
+				}
+				if opt.Cursor = cursor; cursor == "" {
+					break
+				}
+				if len(others) > 0 {
+					_, err := f.s.End(f.ctx, app, others[0].ID, store.ReasonLogout, t0)
+					f.must(err)
+					others = others[1:]
+				}
+				if i < 100 {
+					f.create(session("alice"))
+					k := kept[i%len(kept)]
+					k.Values = values("n", strings.Repeat("7", i*10))
+					f.update(k, plain(t0))
+				}
+			}
+			for _, rec := range kept {
+				if seen[rec.ID] != 1 {
+					f.Fatalf("a session that was live all the time appears %d times", seen[rec.ID])
+				}
+			}
+			_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, 0)
+			f.must(err)
+		}
+	}},
+	{"List/Aliasing", func(f *fixture) {
+		rec := f.create(full("alice"))
+		for _, subject := range []string{"", "alice"} {
+			list := f.list(app, subject, 10, t0)
+			scribble(&list[0])
+		}
+		f.wantRecord(rec)
+		f.wantList("alice", t0, rec)
+	}},
+	{"Count", func(f *fixture) {
+		f.wantCount(app, 0, 0)
+		a, v := f.create(session("alice")), f.create(session(""))
+		f.wantCount(app, 2, 1)
+		f.must(f.s.Touch(f.ctx, app, a.ID, t0+1, t0+1, laptop))
+		f.update(a, plain(t0))
+		f.wantCount(app, 2, 1)
+		_, err := f.s.End(f.ctx, app, v.ID, store.ReasonLogout, t0)
+		f.must(err)
+		f.wantCount(app, 1, 1)
+		f.sweep(t0 + 2)
+		f.wantCount(app, 1, 1)
+		f.sweep(t0 + 10*day)
+		f.wantCount(app, 0, 0)
+	}},
+}
+
+var sweepCases = []testCase{
+	{"I7/SweepAtTheDeadline", func(f *fixture) {
+		idle, absolute, both := session("alice"), session(""), session("alice")
+		absolute.Idle, absolute.ExpiresAt = 1e15, t0+hour
+		both.ExpiresAt = t0 + hour
+		live := f.create(sessionAt("alice", t0+1))
+		for _, rec := range []*store.Record{idle, absolute, both} {
+			f.create(rec)
+		}
+		f.wantEnded(f.sweep(t0+hour-1), nil)
+		f.wantRecord(idle)
+		// With equal deadlines the reason is the absolute one.
+		f.wantEnded(f.sweep(t0+hour), nil, endedOf(idle, store.ReasonIdle, t0+hour),
+			endedOf(absolute, store.ReasonAbsolute, t0+hour), endedOf(both, store.ReasonAbsolute, t0+hour))
+		f.wantGone(idle, store.ReasonIdle, t0+hour)
+		f.wantGone(absolute, store.ReasonAbsolute, t0+hour)
+		f.wantGone(both, store.ReasonAbsolute, t0+hour)
+		f.wantRecord(live)
+		f.wantList("alice", t0+hour, live)
+		f.wantEnded(f.sweep(t0+hour), nil)
+		f.wantCount(app, 1, 1)
+	}},
+	{"Sweep/TimeOfTheEnd", func(f *fixture) {
+		rec := f.create(session("alice"))
+		// Its time is when it expired, not when somebody found out.
+		f.wantEnded(f.sweep(t0+hour+minute), nil, endedOf(rec, store.ReasonIdle, t0+hour))
+		f.wantGone(rec, store.ReasonIdle, t0+hour)
+	}},
+	{"Sweep/BackInTime", func(f *fixture) {
+		rec := f.create(session("alice"))
+		f.wantEnded(f.sweep(t0-day), nil)
+		f.wantEnded(f.sweep(0), nil)
+		f.wantRecord(rec)
+		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
+		f.must(err)
+		f.sweep(t0 - 10*day)
+		f.wantGone(rec, store.ReasonLogout, t0)
+	}},
+	{"Sweep/Tombstones", func(f *fixture) {
+		const life = hour
+		if store.TombstoneLife.Milliseconds() != int64(life) {
+			f.Fatal("the case expects another TombstoneLife")
+		}
+		for _, subject := range []string{"", "alice"} {
+			rec := session(subject)
+			f.create(rec)
+			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
+			f.must(err)
+			f.wantEnded(f.sweep(t0+life-1), nil)
+			f.wantGone(rec, store.ReasonLogout, t0)
+			f.wantEnded(f.sweep(t0+life+1), nil)
+			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+			_, err = f.s.Update(f.ctx, app, rec, plain(t0))
+			f.wantErr(err, store.ErrNotFound)
+		}
+		old := f.create(session("alice")) // expired long ago: two rounds at most
+		f.wantEnded(f.sweep(t0+10*day), nil, endedOf(old, store.ReasonIdle, t0+hour))
+		f.wantEnded(f.sweep(t0+10*day), nil)
+		f.wantErr(f.s.Get(f.ctx, app, old.ID, true, new(store.Record)), store.ErrNotFound)
+	}},
+	{"Sweep/UnderTheWatermark", func(f *fixture) {
+		a, v := f.create(session("alice")), f.create(session(""))
+		f.must(f.s.EndAll(f.ctx, app, t0))
+		f.wantEnded(f.sweep(t0+hour), nil) // they had ended
+		f.wantGone(a, store.ReasonRevoked, t0)
+		f.wantGone(v, store.ReasonRevoked, t0)
+		f.sweep(t0 + 2*hour)
+		f.sweep(t0 + 2*hour)
+		f.wantErr(f.s.Get(f.ctx, app, a.ID, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.s.Get(f.ctx, app, v.ID, true, new(store.Record)), store.ErrNotFound)
+	}},
+	{"Sweep/InSteps", func(f *fixture) {
+		want := map[store.ID]bool{}
+		for i := range 900 {
+			rec := f.create(sessionAt([]string{"", "alice", "bob"}[i%3], t0))
+			want[rec.ID] = true
+		}
+		live := f.create(sessionAt("alice", t0+hour))
+		rounds := 0
+		for steps := 0; rounds < 2 && steps < 1_000_000; steps++ {
+			ended, done, err := f.s.Sweep(f.ctx, t0+hour, 50)
+			f.must(err)
+			if len(ended) > 306 { // about 50, and no more than a hold's worth above it
+				f.Fatalf("one Sweep of 50 ended %d sessions", len(ended))
+			}
+			for _, e := range ended {
+				if !want[e.ID] {
+					f.Fatalf("Sweep ended %+v, unexpected or twice", e)
+				}
+				delete(want, e.ID)
+			}
+			if done {
+				if rounds++; len(want) > 0 {
+					f.Fatalf("%d expired sessions were left after a whole round", len(want))
+				}
+			}
+		}
+		f.wantRecord(live)
+		f.wantCount(app, 1, 1)
+	}},
+	{"Sweep/EveryApplication", func(f *fixture) {
+		var want []store.Ended
+		for _, name := range []string{"shop", "blog", ""} {
+			rec := session("alice")
+			f.createIn(name, rec)
+			want = append(want, store.Ended{App: name, ID: rec.ID, Subject: "alice", Reason: store.ReasonIdle, At: t0 + hour})
+		}
+		f.wantEnded(f.sweep(t0+hour), nil, want...)
+	}},
+}

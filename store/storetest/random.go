@@ -1,0 +1,337 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+var randomCases = []testCase{
+	{"Random/AgainstTheModel", func(f *fixture) {
+		seed := rand.Uint64()
+		f.Logf("seed %d", seed)
+		randomCalls(f, seed, 6000)
+	}},
+	{"Random/KnownSeeds", func(f *fixture) { randomCalls(f, 1, 2000) }},
+}
+
+// A walk makes random calls on a store and on the model, and compares.
+type walk struct {
+	*fixture
+	rnd   *rand.Rand
+	m     *model
+	now   store.Time
+	swept store.Time // the latest time of a sweep
+	ids   []store.ID
+	step  int
+	what  string
+}
+
+// randomCalls makes n random calls: few IDs and few subjects, so that they meet; times close to
+// each other, with jumps over the deadlines.
+func randomCalls(f *fixture, seed uint64, n int) {
+	w := &walk{fixture: f, rnd: rand.New(rand.NewPCG(seed, 0)), m: newModel(), now: t0}
+	for w.step = range n {
+		switch r := w.rnd.IntN(1000); {
+		case r < 3:
+			w.now += 2 * hour
+		case r < 10:
+			w.now += 20 * minute
+		case r < 500:
+			w.now += store.Time(w.rnd.IntN(1000))
+		}
+		switch r := w.rnd.IntN(100); {
+		case r < 22:
+			w.create()
+		case r < 55:
+			w.update()
+		case r < 65:
+			w.touch()
+		case r < 73:
+			w.confirm()
+		case r < 80:
+			w.end()
+		case r < 83:
+			w.endSubject()
+		case r == 83 && w.rnd.IntN(4) == 0:
+			w.endAll()
+		case r < 86:
+			w.sweepAll()
+		case r < 90:
+			w.compareLists()
+		default:
+			w.compare(w.app(), w.id())
+		}
+	}
+	for _, app := range walkApps {
+		for _, id := range w.ids {
+			w.compare(app, id)
+		}
+	}
+}
+
+var walkApps = []string{"shop", "blog", "Shop"}
+
+func (w *walk) app() string { return walkApps[min(w.rnd.IntN(6), 2)] }
+
+func (w *walk) subject() string {
+	return []string{"", "alice", "alice", "Alice", "alice ", "bob", "b\x00b", "\xff"}[w.rnd.IntN(8)]
+}
+
+// id is a known one, mostly of late, or a new one.
+func (w *walk) id() store.ID {
+	if n := len(w.ids); n > 0 && w.rnd.IntN(20) > 0 {
+		return w.ids[max(0, n-1-w.rnd.IntN(40))]
+	}
+	return newID(w.now)
+}
+
+// near is a time around the present.
+func (w *walk) near() store.Time { return w.now + store.Time(w.rnd.IntN(4000)-2000) }
+
+func (w *walk) limit() store.Limit {
+	return store.Limit{Max: w.rnd.IntN(5), Refuse: w.rnd.IntN(3) == 0}
+}
+
+func (w *walk) client() store.Client {
+	return store.Client{IP: phone.IP, UserAgent: "agent " + strconv.Itoa(w.rnd.IntN(5))}
+}
+
+// shuffle changes a record as the engine might, and more.
+func (w *walk) shuffle(rec *store.Record) {
+	rec.Epoch = w.rnd.Uint32()
+	rec.Secret = store.Secret{Hash: newHash(), IssuedAt: w.near(), Login: w.rnd.IntN(2) == 0}
+	rec.Good, rec.Spent, rec.Epochs = nil, nil, nil
+	for range w.rnd.IntN(4) {
+		rec.Good = append(rec.Good, store.Secret{Hash: newHash(), IssuedAt: w.near(), FirstSeenAt: w.near()})
+	}
+	for range w.rnd.IntN(9) {
+		rec.Spent = append(rec.Spent, store.Spent{Print: newHash().Print(), Until: w.near()})
+	}
+	for range w.rnd.IntN(5) {
+		rec.Epochs = append(rec.Epochs, newHash().Print())
+	}
+	rec.SpentTill, rec.AuthenticatedAt = w.near(), w.near()
+	rec.Level, rec.Remembered, rec.Bearer, rec.Stale = uint8(w.rnd.IntN(4)), w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0
+	rec.AMR = []string{"", "pwd", "pwd otp"}[w.rnd.IntN(3)]
+	if w.rnd.IntN(2) == 0 {
+		rec.LastSeenAt, rec.LastClient = w.near()+store.Time(w.rnd.IntN(3)*1000), w.client()
+	}
+	rec.Idle = []time.Duration{10 * time.Minute, time.Hour, 1000 * time.Hour}[w.rnd.IntN(3)]
+	rec.ExpiresAt = w.now + []store.Time{0, 1, minute, hour, day}[w.rnd.IntN(5)]
+	text := make([]byte, w.rnd.IntN(200))
+	for i := range text {
+		text[i] = byte('a' + w.rnd.IntN(26))
+	}
+	rec.Values = values("k", strconv.Quote(string(text)))
+}
+
+func (w *walk) create() {
+	app := w.app()
+	rec := sessionAt(w.subject(), w.now)
+	w.shuffle(rec)
+	if w.rnd.IntN(10) == 0 {
+		rec.ID = w.id()
+	}
+	opt := store.CreateOptions{Limit: w.limit(), Arrived: w.now - store.Time(w.rnd.IntN(1000)), Now: w.now}
+	if w.rnd.IntN(8) == 0 {
+		opt.Key, opt.KeyBody = "key "+strconv.Itoa(w.rnd.IntN(20)), [32]byte{byte(w.rnd.IntN(2))}
+	}
+	w.what = fmt.Sprintf("Create %q %v %q %+v", app, rec.ID, rec.Subject, opt)
+	if w.m.forgotten(app, rec.ID, w.swept) {
+		return // the store may know it or not
+	}
+	given := clone(rec)
+	got, err := w.s.Create(w.ctx, app, rec, opt)
+	rest := w.m.expiredOnly(got, rec.Subject, opt.Now)
+	refused, ended := w.m.create(app, given, opt)
+	w.judge(err, refused)
+	w.wantEnded(rest, nil, ended...)
+	switch {
+	case errors.Is(err, store.ErrRepeated):
+		if want := w.m.keys[scopedName{app, opt.Key}].id; rec.ID != want {
+			w.fail("rec.ID = %v, want %v", rec.ID, want)
+		}
+	case err == nil:
+		if rec.Revision != 1 {
+			w.fail("Revision = %d", rec.Revision)
+		}
+		w.ids = append(w.ids, rec.ID)
+		w.compare(app, rec.ID)
+	}
+}
+
+func (w *walk) update() {
+	app, id := w.app(), w.id()
+	opt := store.UpdateOptions{Login: w.rnd.IntN(3) == 0, Limit: w.limit(), Arrived: w.now - store.Time(w.rnd.IntN(1000)), Now: w.now}
+	rec := sessionAt(w.subject(), w.now)
+	if known, err := w.m.get(app, id); err == nil {
+		rec = clone(known)
+		if w.rnd.IntN(3) == 0 {
+			rec.Subject = w.subject()
+		}
+		if w.rnd.IntN(8) == 0 {
+			rec.Revision += uint64(w.rnd.IntN(3)) - 1
+		}
+	}
+	rec.ID = id
+	w.shuffle(rec)
+	w.what = fmt.Sprintf("Update %q %v to %q at %d %+v", app, id, rec.Subject, rec.Revision, opt)
+	if w.m.forgotten(app, id, w.swept) {
+		return
+	}
+	given := clone(rec)
+	got, err := w.s.Update(w.ctx, app, rec, opt)
+	rest := w.m.expiredOnly(got, rec.Subject, opt.Now)
+	refused, ended := w.m.update(app, given, opt)
+	w.judge(err, refused)
+	w.wantEnded(rest, nil, ended...)
+	if err == nil && rec.Revision != given.Revision+1 {
+		w.fail("Revision = %d after %d", rec.Revision, given.Revision)
+	}
+	w.compare(app, id)
+}
+
+func (w *walk) touch() {
+	app, id, at, client := w.app(), w.id(), w.near(), w.client()
+	w.what = fmt.Sprintf("Touch %q %v at %d", app, id, at)
+	if w.m.forgotten(app, id, w.swept) {
+		return
+	}
+	w.judgeOne(w.s.Touch(w.ctx, app, id, at, w.now, client), w.m.touch(app, id, at, w.now, client))
+	w.compare(app, id)
+}
+
+func (w *walk) confirm() {
+	app, id := w.app(), w.id()
+	secret := newHash()
+	if known, err := w.m.get(app, id); err == nil && w.rnd.IntN(5) > 0 {
+		secret = known.Secret.Hash
+	}
+	c := store.Confirmation{FirstSeenAt: w.near(), Until: w.near()}
+	if w.rnd.IntN(2) == 0 {
+		c.ConfirmedAt = w.near()
+	}
+	w.what = fmt.Sprintf("Confirm %q %v %+v", app, id, c)
+	if w.m.forgotten(app, id, w.swept) {
+		return
+	}
+	w.judgeOne(w.s.Confirm(w.ctx, app, id, secret, c), w.m.confirm(app, id, secret, c))
+	w.compare(app, id)
+}
+
+func (w *walk) end() {
+	app, id, at := w.app(), w.id(), w.near()
+	reason := []store.Reason{store.ReasonLogout, store.ReasonTheft, store.ReasonRevoked}[w.rnd.IntN(3)]
+	w.what = fmt.Sprintf("End %q %v %s at %d", app, id, reason, at)
+	if w.m.forgotten(app, id, w.swept) {
+		return
+	}
+	got, err := w.s.End(w.ctx, app, id, reason, at)
+	ended, want := w.m.end(app, id, reason, at)
+	w.judgeOne(err, want)
+	w.wantEnded(got, nil, ended...)
+	w.compare(app, id)
+}
+
+func (w *walk) endSubject() {
+	app, subject, except := w.app(), w.subject(), w.id()
+	if subject == "" {
+		return
+	}
+	w.what = fmt.Sprintf("EndSubject %q %q but %v", app, subject, except)
+	got, err := w.s.EndSubject(w.ctx, app, subject, except, store.ReasonRevoked, w.now)
+	ended := w.m.endSubject(app, subject, except, store.ReasonRevoked, w.now, got)
+	w.judgeOne(err, nil)
+	w.wantEnded(got, nil, ended...)
+}
+
+func (w *walk) endAll() {
+	app, at := w.app(), w.near()
+	w.what = fmt.Sprintf("EndAll %q at %d", app, at)
+	w.judgeOne(w.s.EndAll(w.ctx, app, at), nil)
+	w.m.endAll(app, at)
+}
+
+func (w *walk) sweepAll() {
+	w.what = fmt.Sprintf("Sweep at %d", w.now)
+	w.swept = w.now
+	got := w.fixture.sweep(w.now)
+	w.wantEnded(got, nil, w.m.sweep(w.now)...)
+}
+
+func (w *walk) compareLists() {
+	app, subject := w.app(), w.subject()
+	w.what = fmt.Sprintf("List and Count of %q %q", app, subject)
+	var want []store.ID
+	for k, s := range w.m.sessions {
+		if k.app == app && (subject == "" || s.Subject == subject) && w.m.live(app, s, w.now) {
+			want = append(want, k.id)
+		}
+	}
+	slices.SortFunc(want, store.ID.Compare)
+	var got []store.ID
+	for _, rec := range w.list(app, subject, 1+w.rnd.IntN(20), w.now) {
+		if s := w.m.sessions[scoped{app, rec.ID}]; s != nil && !rec.Equal(&s.Record) {
+			w.fail("the list has\n%+v\nwant\n%+v", rec, s.Record)
+		}
+		got = append(got, rec.ID)
+	}
+	if subject == "" {
+		slices.SortFunc(got, store.ID.Compare)
+	}
+	if !slices.Equal(got, want) {
+		w.fail("the list has %v, want %v", got, want)
+	}
+	n, err := w.s.Count(w.ctx, app)
+	if want := w.m.count(app); err != nil || n != want {
+		w.fail("Count = %+v, %v, want %+v", n, err, want)
+	}
+}
+
+// compare reads a session from both.
+func (w *walk) compare(app string, id store.ID) {
+	w.Helper()
+	want, wantErr := w.m.get(app, id)
+	var got store.Record
+	err := w.s.Get(w.ctx, app, id, true, &got)
+	if errors.Is(err, store.ErrNotFound) && w.m.forgotten(app, id, w.swept) {
+		return
+	}
+	w.judgeOne(err, wantErr)
+	if s := w.m.sessions[scoped{app, id}]; want != nil && slices.Contains(w.m.revokedAt(app, s), got.EndAt) {
+		s.Bury(store.ReasonRevoked, got.EndAt)
+		want = &s.Record
+	}
+	if want != nil && !got.Equal(want) {
+		w.fail("Get:\n got %+v\nwant %+v", got, *want)
+	}
+}
+
+func (w *walk) judgeOne(err, want error) {
+	w.Helper()
+	if want == nil {
+		w.judge(err, nil)
+	} else {
+		w.judge(err, []error{want})
+	}
+}
+
+// judge checks that the error is one of those allowed, or none if there are none.
+func (w *walk) judge(err error, allowed []error) {
+	w.Helper()
+	if err == nil && len(allowed) == 0 || slices.ContainsFunc(allowed, func(e error) bool { return errors.Is(err, e) }) {
+		return
+	}
+	w.fail("error %v, want %v", err, allowed)
+}
+
+func (w *walk) fail(format string, args ...any) {
+	w.Helper()
+	w.Fatalf("step %d, %s: %s", w.step, w.what, fmt.Sprintf(format, args...))
+}

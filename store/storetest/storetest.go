@@ -1,0 +1,328 @@
+// Package storetest tests stores. A driver's whole test of the contract is
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t testing.TB) store.Store { return open(t) })
+//	}
+//
+// Every sentence of the comments in package store has a case here. Cases that prove one of the
+// invariants of the design are named for it (I4/EndDuringUpdate). Run the
+// tests with -race. Time is passed in, so nothing sleeps.
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// Run runs the whole suite. open returns an empty store that no other case sees; it is
+// called once for each case, which closes the store at its end. What else open
+// needs to clean up it registers with t.
+func Run(t *testing.T, open func(t testing.TB) store.Store) {
+	for _, c := range slices.Concat(createCases, getCases, updateCases, touchCases, endCases, listCases,
+		sweepCases, watchCases, scopeCases, hostileCases, raceCases, randomCases) {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t)
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+			c.run(&fixture{T: t, s: s, ctx: t.Context()})
+		})
+	}
+}
+
+type testCase struct {
+	name string
+	run  func(f *fixture)
+}
+
+// t0 is the present, mostly.
+const t0 = store.Time(1_800_000_000_000)
+
+const (
+	second = store.Time(1000)
+	minute = 60 * second
+	hour   = 60 * minute
+	day    = 24 * hour
+)
+
+// app is the application of cases that need one only.
+const app = "shop"
+
+// A fixture is a fresh store and what cases do with it. Its methods end the case when a call
+// that must succeed fails.
+type fixture struct {
+	*testing.T
+	s   store.Store
+	ctx context.Context
+}
+
+// newID returns a UUIDv7 of a time.
+func newID(at store.Time) store.ID {
+	var id store.ID
+	binary.BigEndian.PutUint64(id[:], uint64(at)<<16|0x7000|rand.Uint64()&0xfff)
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64()>>2|1<<63)
+	return id
+}
+
+func newHash() (h store.Hash) {
+	for i := 0; i < len(h); i += 8 {
+		binary.BigEndian.PutUint64(h[i:], rand.Uint64())
+	}
+	return h
+}
+
+var (
+	phone  = store.Client{IP: netip.MustParseAddr("192.0.2.7"), UserAgent: "Phone/1.0"}
+	laptop = store.Client{IP: netip.MustParseAddr("2001:db8::7"), UserAgent: "Laptop/2.0"}
+)
+
+// session returns a session of t0 that no store knows: an hour idle, a day in all.
+func session(subject string) *store.Record { return sessionAt(subject, t0) }
+
+func sessionAt(subject string, at store.Time) *store.Record {
+	rec := &store.Record{
+		ID: newID(at), Subject: subject, Epoch: 1,
+		Secret:    store.Secret{Hash: newHash(), IssuedAt: at},
+		EpochHash: newHash(),
+		CreatedAt: at, LastSeenAt: at, Idle: time.Hour, ExpiresAt: at + day,
+		Client: phone, LastClient: phone,
+		Values: values("cart", `{"sku":1}`, "theme", `"dark"`),
+	}
+	if subject != "" {
+		rec.AuthenticatedAt, rec.AMR, rec.Level = at, "pwd", 1
+	}
+	return rec
+}
+
+// full returns a session with something in every field.
+func full(subject string) *store.Record {
+	rec := session(subject)
+	rec.Secret = store.Secret{Hash: newHash(), IssuedAt: t0 + 1, FirstSeenAt: t0 + 2, ConfirmedAt: t0 + 3, Until: t0 + 4, Login: true}
+	rec.Good = []store.Secret{
+		{Hash: newHash(), IssuedAt: t0 - 5, FirstSeenAt: t0 - 4, ConfirmedAt: t0 - 3, Until: t0 + 600_000, Login: true},
+		{Hash: newHash(), IssuedAt: t0 - 2},
+	}
+	rec.Spent = []store.Spent{{Print: newHash().Print(), Until: t0 - 9}, {Print: newHash().Print(), Until: t0 - 8}}
+	rec.SpentTill = t0 - 10
+	rec.Epochs = []store.Fingerprint{newHash().Print(), newHash().Print()}
+	rec.AuthenticatedAt, rec.AMR, rec.Level, rec.Epoch = t0+1, "pwd otp", 2, 3
+	rec.Remembered, rec.Bearer, rec.Stale = true, true, true
+	rec.LastSeenAt, rec.LastClient = t0+5, laptop
+	return rec
+}
+
+// values packs pairs of a key and its JSON, in order.
+func values(pairs ...string) store.Values {
+	var v store.Values
+	for i := 0; i < len(pairs); i += 2 {
+		v = v.AppendSet(nil, pairs[i], []byte(pairs[i+1]))
+	}
+	return v
+}
+
+func clone(rec *store.Record) *store.Record {
+	var c store.Record
+	c.CopyFrom(rec)
+	return &c
+}
+
+// created are the options of a Create of a session at its CreatedAt.
+func created(rec *store.Record) store.CreateOptions {
+	return store.CreateOptions{Arrived: rec.CreatedAt, Now: rec.CreatedAt}
+}
+
+func limited(rec *store.Record, max int) store.CreateOptions {
+	opt := created(rec)
+	opt.Limit.Max = max
+	return opt
+}
+
+// login are the options of an Update that is a login at a time.
+func login(at store.Time) store.UpdateOptions {
+	return store.UpdateOptions{Login: true, Arrived: at, Now: at}
+}
+
+func plain(at store.Time) store.UpdateOptions { return store.UpdateOptions{Arrived: at, Now: at} }
+
+func (f *fixture) create(rec *store.Record) *store.Record {
+	f.Helper()
+	f.createIn(app, rec)
+	return rec
+}
+
+func (f *fixture) createIn(app string, rec *store.Record) {
+	f.Helper()
+	ended, err := f.s.Create(f.ctx, app, rec, created(rec))
+	f.wantEnded(ended, err)
+}
+
+// get returns a live session.
+func (f *fixture) get(id store.ID) *store.Record {
+	f.Helper()
+	return f.getIn(app, id)
+}
+
+func (f *fixture) getIn(app string, id store.ID) *store.Record {
+	f.Helper()
+	var rec store.Record
+	if err := f.s.Get(f.ctx, app, id, true, &rec); err != nil {
+		f.Fatalf("Get: %v", err)
+	}
+	return &rec
+}
+
+// wantRecord checks that the session is live and says what rec does.
+func (f *fixture) wantRecord(rec *store.Record) {
+	f.Helper()
+	if got := f.get(rec.ID); !got.Equal(rec) {
+		f.Errorf("Get:\n got %+v\nwant %+v", got, rec)
+	}
+}
+
+// wantGone checks that the session is ended, for a reason and since a time.
+func (f *fixture) wantGone(rec *store.Record, reason store.Reason, at store.Time) {
+	f.Helper()
+	f.wantTombstone(app, rec, reason, at)
+}
+
+// wantTombstone compares with Bury of the session as it was last.
+func (f *fixture) wantTombstone(app string, rec *store.Record, reason store.Reason, at store.Time) {
+	f.Helper()
+	var got store.Record
+	if err := f.s.Get(f.ctx, app, rec.ID, true, &got); !errors.Is(err, store.ErrEnded) {
+		f.Fatalf("Get of an ended session: %v", err)
+	}
+	want := clone(rec)
+	want.Bury(reason, at)
+	if !got.Equal(want) {
+		f.Errorf("tombstone:\n got %+v\nwant %+v", got, *want)
+	}
+}
+
+// wantErr checks that err is target, and none of the others.
+func (f *fixture) wantErr(err, target error) {
+	f.Helper()
+	if !errors.Is(err, target) {
+		f.Fatalf("error %v, want %v", err, target)
+	}
+	for _, other := range allErrors {
+		if other != target && errors.Is(err, other) {
+			f.Fatalf("error %v is %v and %v at once", err, target, other)
+		}
+	}
+}
+
+var allErrors = []error{
+	store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict, store.ErrLimit, store.ErrBarrier, store.ErrFull,
+	store.ErrRepeated, store.ErrKeyReused, store.ErrUncertain, store.ErrClosed, context.Canceled,
+}
+
+func (f *fixture) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+// wantEnded checks what a call has ended, in any order.
+func (f *fixture) wantEnded(got []store.Ended, err error, want ...store.Ended) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+	got = slices.Clone(got)
+	byID := func(a, b store.Ended) int { return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.App, b.App)) }
+	slices.SortFunc(got, byID)
+	slices.SortFunc(want, byID)
+	if !slices.Equal(got, want) {
+		f.Fatalf("ended\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func endedOf(rec *store.Record, reason store.Reason, at store.Time) store.Ended {
+	return store.Ended{App: app, ID: rec.ID, Subject: rec.Subject, Reason: reason, At: at}
+}
+
+// list returns all pages of a listing.
+func (f *fixture) list(app, subject string, page int, now store.Time) []store.Record {
+	f.Helper()
+	var all []store.Record
+	opt := store.ListOptions{Subject: subject, Limit: page, Now: now}
+	for {
+		list, cursor, err := f.s.List(f.ctx, app, opt)
+		if err != nil {
+			f.Fatalf("List: %v", err)
+		}
+		if len(list) > page {
+			f.Fatalf("List returned %d sessions, above the limit of %d", len(list), page)
+		}
+		all = append(all, list...)
+		if cursor == "" {
+			return all
+		}
+		if opt.Cursor == cursor {
+			f.Fatalf("List: the cursor %q comes again", cursor)
+		}
+		opt.Cursor = cursor
+	}
+}
+
+// wantList checks the live sessions of a subject, in order.
+func (f *fixture) wantList(subject string, now store.Time, want ...*store.Record) {
+	f.Helper()
+	got := f.list(app, subject, 1000, now)
+	same := len(got) == len(want)
+	slices.SortFunc(want, func(a, b *store.Record) int { return a.ID.Compare(b.ID) })
+	for i := range want {
+		same = same && got[i].Equal(want[i])
+	}
+	if !same {
+		f.Fatalf("List of %q:\n got %+v\nwant %s", subject, got, deref(want))
+	}
+}
+
+func deref(list []*store.Record) string {
+	var s string
+	for _, r := range list {
+		s += fmt.Sprintf("%+v ", *r)
+	}
+	return s
+}
+
+func (f *fixture) wantCount(app string, sessions, loggedIn int64) {
+	f.Helper()
+	n, err := f.s.Count(f.ctx, app)
+	if err != nil || n != (store.Count{Sessions: sessions, LoggedIn: loggedIn}) {
+		f.Fatalf("Count of %q = %+v, %v, want %d sessions, %d logged in", app, n, err, sessions, loggedIn)
+	}
+}
+
+// sweep runs a whole round.
+func (f *fixture) sweep(now store.Time) []store.Ended {
+	f.Helper()
+	var all []store.Ended
+	for range 1_000_000 {
+		ended, done, err := f.s.Sweep(f.ctx, now, 1000)
+		if err != nil {
+			f.Fatalf("Sweep: %v", err)
+		}
+		all = append(all, ended...)
+		if done {
+			return all
+		}
+	}
+	f.Fatal("Sweep is never done")
+	return nil
+}
