@@ -45,6 +45,9 @@ func TestPages(t *testing.T) {
 		for lang, title := range titles {
 			b.lang = lang
 			a := b.get(path).want(200).has("<title>"+title, `<html lang="`+lang+`" data-theme="auto">`)
+			if cache := a.Header.Get("Cache-Control"); cache != "no-store" {
+				t.Errorf("%s: Cache-Control is %q", path, cache)
+			}
 			if csp := a.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
 				t.Errorf("%s: Content-Security-Policy is %q", path, csp)
 			}
@@ -460,7 +463,7 @@ func TestEndedMeanwhile(t *testing.T) {
 // faultyStore fails when it is told to.
 type faultyStore struct {
 	store.Store
-	failing atomic.Bool
+	failing, writing atomic.Bool // of reads, of writes
 }
 
 func (f *faultyStore) Get(ctx context.Context, app string, id store.ID, strict bool, into *store.Record) error {
@@ -490,6 +493,34 @@ func TestStoreFails(t *testing.T) {
 	st.failing.Store(false)
 	if program.me().Subject == "" {
 		t.Error("signed out by a failing store")
+	}
+}
+
+func (f *faultyStore) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
+	if f.writing.Load() {
+		return nil, errors.New("the disk is full")
+	}
+	return f.Store.Update(ctx, app, rec, o)
+}
+
+// What the session refuses isn't saved with the user either.
+func TestCommitFails(t *testing.T) {
+	st := &faultyStore{Store: memstore.New()}
+	s := newSiteOn(t, st)
+	s.Log = slog.New(faultyHandler{slog.DiscardHandler})
+	b := s.program()
+	b.login(ada)
+	b.post("/cart", "sku", "tent").want(200)
+	user, token := s.user(ada.Email), b.cookies["__Host-session"]
+	st.writing.Store(true)
+	b.post("/cart", "sku", "camera").fails(503, "store_unavailable").lacks("disk")
+	b.post("/reauth", "password", ada.Password).fails(503, "store_unavailable").lacks("disk")
+	st.writing.Store(false)
+	if got := b.cart(); got != "tent:1" || b.cookies["__Host-session"] != token {
+		t.Errorf("in the session: %q", got)
+	}
+	if got := lines(s.user(ada.Email).Cart); got != lines(user.Cart) {
+		t.Errorf("saved: %q", got)
 	}
 }
 
@@ -570,7 +601,7 @@ func TestLiveIsNoActivity(t *testing.T) {
 	s.sleep(4 * time.Hour)
 	b.send(b.request("HEAD", "/live", nil)) // answers at once
 	if b.me().Subject != "" {
-		t.Error("an open page kept the session alive")
+		t.Fatal("an open page kept the session alive")
 	}
 	b.get("/live").fails(401, "login_required")
 }

@@ -96,11 +96,7 @@ func (v *visit) addToCart() error {
 	if qty <= 0 && len(c.Items) == 0 { // nothing to take away: no session for that
 		return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
 	}
-	err = cartKey.Update(v.session, func(c *cart) error {
-		c.User = v.session.Subject()
-		return c.add(sku, qty)
-	})
-	if err != nil {
+	if err := cartKey.Update(v.session, func(c *cart) error { return c.add(sku, qty) }); err != nil {
 		return err
 	}
 	// Committed before it is saved: what the session refuses mustn't reach the user's cart.

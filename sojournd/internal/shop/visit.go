@@ -193,8 +193,7 @@ func localPath(path, fallback string) string {
 		strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f }) {
 		return fallback
 	}
-	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") {
+	if _, err := url.Parse(path); err != nil {
 		return fallback
 	}
 	return path
