@@ -408,16 +408,12 @@ func (r *request) judgeRefusal(t *token) {
 		grants = append(grants, s.begun[n-1].grant)
 	}
 	switch {
+	case !s.ended() && w.mustAuthorise(t) && t.epoch != s.epoch && t.until != 0 && r.arrived > t.until:
+		r.signedOut(t, "parallel logins answered in reverse, and the younger confirmed in between")
 	case !s.ended() && w.mustAuthorise(t) && !w.surelyLives(s):
 		w.fail("%v: refused near a deadline, but the session has not ended", r)
-	case !s.ended() && w.mustAuthorise(t) && t.epoch == s.epoch:
-		w.fail("%v: the secret of the session's epoch was refused", r)
 	case !s.ended() && w.mustAuthorise(t):
-		if t.until == 0 || r.arrived <= t.until {
-			w.fail("%v: a parallel login's elder secret was refused", r)
-			return
-		}
-		r.signedOut(t, "parallel logins answered in reverse, and the younger confirmed by a request under way")
+		w.fail("%v: a secret that must be good was refused", r)
 	case r.explain(t, grants):
 	case s.ended():
 		r.signedOut(t, "ended, "+string(s.reason))

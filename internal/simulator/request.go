@@ -242,9 +242,8 @@ func (r *request) judgeSession(s *session, subject string) {
 		w.fail("%v: I5: the counter of %s is %d (%v), the acknowledged updates are %d", r, s, n, err, s.counter)
 	}
 	if by := s.confirmedBy; by != nil && r.thief == nil && !r.auditing && s.epoch == s.confirmed.epoch &&
-		r.arrived > s.confirmedAt.Add(w.policy.Grace) && !by.missed {
-		by.missed = true
-		w.count("thief: missed at the victim's first request after the grace")
+		r.token != s.confirmed && r.arrived > s.confirmedAt.Add(w.policy.Grace) {
+		w.fail("%v: thief %d confirmed %v, and is not noticed by the victim's first request after the grace", r, by.n, s.confirmed)
 	}
 	if r.kind != poll && !r.auditing {
 		// When the activity counts, at arrival or later, is the engine's choice; that it is written, is not sure before the commit.

@@ -19,14 +19,13 @@ type thief struct {
 	every     time.Duration // how often on average
 	confirmed bool
 	reported  bool
-	missed    bool
 	started   store.Time
 }
 
 func (w *world) addThieves() {
 	for n := range 1 + w.rng.IntN(2) {
 		t := &thief{w: w, n: n, client: address(1000+n, "thief")}
-		w.after(w.between(0, 20*time.Hour), t.steal)
+		w.at(start.Add(w.between(0, w.end.Sub(start))), t.steal)
 	}
 }
 

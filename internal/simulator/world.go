@@ -122,11 +122,17 @@ func newWorld(seed uint64, trace bool) *world {
 		sessions: make(map[sojourn.ID]*session), tokens: make(map[string]*token), counts: make(map[string]int),
 	}
 	w.clock.Store(int64(start))
-	w.end = start.Add(24 * time.Hour)
-	w.policy = w.somePolicy()
-	if w.chance(0.1) {
+	browsers := 1 + w.rng.IntN(3)
+	switch size := w.rng.Float64(); {
+	case size < 0.6: // many short worlds see more than few long ones
+		w.end = start.Add(w.between(4*time.Hour, 8*time.Hour))
+		browsers = min(browsers, 2)
+	case size < 0.95:
+		w.end = start.Add(24 * time.Hour)
+	default:
 		w.end = start.Add(72 * time.Hour)
 	}
+	w.policy = w.somePolicy()
 	w.weather = weather{
 		loss: pick(w, 0, 0, 0.01, 0.05, 0.2, 0.5), slow: pick(w, 0, 0.02, 0.1, 0.5, 1),
 		upload: pick(w, 0, 0.02, 0.1), late: pick(w, 0, 0.02, 0.1), early: pick(w, 0, 0, 0.05),
@@ -135,7 +141,11 @@ func newWorld(seed uint64, trace bool) *world {
 	}
 	w.max = pick(w, -1, -1, -1, 2, 3)
 	w.store = &laggingStore{Store: memstore.New(), w: w}
-	for range 2 {
+	nodes := 1
+	if w.weather.race > 0 {
+		nodes = 2
+	}
+	for range nodes {
 		node, err := sojourn.New(w.store, sojourn.Options{
 			Policy: w.policy, MaxSessions: w.max, MaxBadTokens: -1,
 			Now:      func() time.Time { return w.now().Time() },
@@ -147,7 +157,7 @@ func newWorld(seed uint64, trace bool) *world {
 		w.nodes = append(w.nodes, node)
 	}
 	users := 1 + w.rng.IntN(2)
-	for range 1 + w.rng.IntN(3) {
+	for range browsers {
 		w.addBrowser(fmt.Sprintf("user-%d", w.rng.IntN(users)))
 	}
 	if w.chance(0.5) {
@@ -168,9 +178,9 @@ func (w *world) somePolicy() sojourn.Policy {
 	case 1:
 		p = sojourn.AAL3()
 	case 2, 3:
-		p.Anonymous = sojourn.Lifetime{Idle: 3 * time.Hour, Absolute: 12 * time.Hour}
-		p.Login = sojourn.Lifetime{Idle: 2 * time.Hour, Absolute: 8 * time.Hour}
-		p.Remembered = sojourn.Lifetime{Idle: 12 * time.Hour, Absolute: 20 * time.Hour}
+		p.Anonymous = sojourn.Lifetime{Idle: 3 * time.Hour, Absolute: 5 * time.Hour}
+		p.Login = sojourn.Lifetime{Idle: 2 * time.Hour, Absolute: 3 * time.Hour}
+		p.Remembered = sojourn.Lifetime{Idle: 3 * time.Hour, Absolute: 5 * time.Hour}
 	}
 	p.Grace = pick(w, 10*time.Minute, 10*time.Minute, 2*time.Minute, 30*time.Minute)
 	if w.chance(0.2) {
