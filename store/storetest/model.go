@@ -148,7 +148,7 @@ func (m *model) create(app string, rec *store.Record, opt store.CreateOptions) (
 	var evicted []*modelSession
 	if rec.Subject != "" {
 		var more []error
-		more, evicted = m.admit(app, rec.Subject, rec.ID, opt.Limit, opt.Arrived, opt.Now)
+		more, evicted = m.admit(app, rec.Subject, store.ID{}, opt.Limit, opt.Arrived, opt.Now)
 		refused = append(refused, more...)
 	} else if m.marked(app, opt.Arrived) {
 		refused = append(refused, store.ErrBarrier)

@@ -305,8 +305,8 @@ func (w *walk) compare(app string, id store.ID) {
 	}
 	w.judgeOne(err, wantErr)
 	if s := w.m.sessions[scoped{app, id}]; want != nil && slices.Contains(w.m.revokedAt(app, s), got.EndAt) {
-		s.Bury(store.ReasonRevoked, got.EndAt)
-		want = &s.Record
+		want = clone(&s.Record)
+		want.Bury(store.ReasonRevoked, got.EndAt)
 	}
 	if want != nil && !got.Equal(want) {
 		w.fail("Get:\n got %+v\nwant %+v", got, *want)

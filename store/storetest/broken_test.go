@@ -1,0 +1,67 @@
+package storetest
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// broken are stores that are wrong on purpose, with a case each that must find it.
+var broken = map[string]string{
+	"blind upsert":                             "I4/UpdateNeverCreates",
+	"revisions are not compared":               "I5/ParallelUpdates",
+	"touch resurrects":                         "I4/TouchOfTheEnded",
+	"touch at any time":                        "I7/TouchAtTheDeadline",
+	"no tombstones":                            "I4/CreateAfterEnd",
+	"no barrier":                               "I3/EndSubjectDuringLogins",
+	"the watermark goes back":                  "EndAll/NeverGoesBack",
+	"limit checked before":                     "I11/LimitUnderParallelLogins",
+	"no limit for logins":                      "I11/LoginAtTheLimit",
+	"eviction before the revision is compared": "I5/ConflictEndsNobody",
+	"subjects in lower case":                   "Hostile/Subjects",
+	"subjects without trailing blanks":         "Hostile/Subjects",
+	"applications share everything":            "Scope/EveryMethod",
+	"last seen goes back":                      "Update/LastSeenNeverGoesBack",
+	"expired sessions are updated":             "I7/UpdateOfTheExpired",
+	"expiring sessions count":                  "I11/ExpiredAndEndedDontCount",
+	"confirms whatever secret":                 "I12/ConfirmOfAnotherSecret",
+	"sweeps early":                             "I7/SweepAtTheDeadline",
+	"slices are kept":                          "Create/Aliasing",
+}
+
+const brokenEnv = "SOJOURN_STORETEST_BROKEN"
+
+// TestModel runs the suite against the model: the suite must accept a right store of another make.
+func TestModel(t *testing.T) {
+	Run(t, func(t testing.TB) store.Store { return newMapStore("") })
+}
+
+// TestBroken runs the suite against each broken store in a process of its own, where it must fail.
+func TestBroken(t *testing.T) {
+	for name, want := range broken {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestBrokenStore$", "-test.timeout=60s")
+			cmd.Env = append(os.Environ(), brokenEnv+"="+name)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatal("the suite accepts it")
+			}
+			if !strings.Contains(string(out), "--- FAIL: TestBrokenStore/"+want) {
+				t.Errorf("%s doesn't find it:\n%s", want, out)
+			}
+		})
+	}
+}
+
+// TestBrokenStore is what TestBroken runs.
+func TestBrokenStore(t *testing.T) {
+	name := os.Getenv(brokenEnv)
+	if name == "" {
+		return // nothing to do on its own
+	}
+	Run(t, func(t testing.TB) store.Store { return newMapStore(name) })
+}
