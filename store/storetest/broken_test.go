@@ -12,11 +12,11 @@ import (
 // broken are stores that are wrong on purpose, with a case each that must find it.
 var broken = map[string]string{
 	"blind upsert":                             "I4/UpdateNeverCreates",
-	"revisions are not compared":               "I5/ParallelUpdates",
+	"revisions are not compared":               "I5/OneWinsEachRevision",
 	"touch resurrects":                         "I4/TouchOfTheEnded",
 	"touch at any time":                        "I7/TouchAtTheDeadline",
 	"no tombstones":                            "I4/CreateAfterEnd",
-	"no barrier":                               "I3/EndSubjectDuringLogins",
+	"no barrier":                               "Create/Barrier",
 	"the watermark goes back":                  "EndAll/NeverGoesBack",
 	"limit checked before":                     "I11/LimitUnderParallelLogins",
 	"no limit for logins":                      "I11/LoginAtTheLimit",

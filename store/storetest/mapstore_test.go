@@ -78,7 +78,9 @@ func (s *mapStore) Create(ctx context.Context, app string, rec *store.Record, op
 			ended = s.m.evict(app, evicted, opt.Now)
 			opt.Limit.Max = 0
 			s.mu.Unlock()
-			runtime.Gosched()
+			for range 20 {
+				runtime.Gosched()
+			}
 			s.mu.Lock()
 		}
 	}

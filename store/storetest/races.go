@@ -514,10 +514,10 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 					late := acknowledged.Load()
 					err := call()
 					switch {
-					case err == nil && late:
-						f.Errorf("%s succeeded after the end was acknowledged", what)
-						return
 					case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrBarrier):
+						return
+					case late:
+						f.Errorf("%s after the end was acknowledged: error %v", what, err)
 						return
 					case err != nil && !errors.Is(err, store.ErrConflict):
 						f.Errorf("%s: %v", what, err)
