@@ -18,8 +18,8 @@ const (
 
 // start runs what goes on beside requests until ctx is done.
 func (e *Engine) start(ctx context.Context) {
-	e.behind.notes = make(chan note, queueSize)
-	e.events.list = make(chan Event, queueSize)
+	e.behind.notes = make(chan *note, queueSize)
+	e.events.list = make(chan *Event, queueSize)
 	for _, run := range []func(context.Context){e.sweep, e.writeNotes, e.observe} {
 		e.stopped.Go(func() { run(ctx) })
 	}
@@ -74,10 +74,10 @@ type note struct {
 	flushed chan struct{}
 }
 
-type writeBehind struct{ notes chan note }
+type writeBehind struct{ notes chan *note }
 
 // add queues a note. If the store is so slow that the queue is full, the note is dropped: the next request makes another.
-func (b *writeBehind) add(n note) {
+func (b *writeBehind) add(n *note) {
 	select {
 	case b.notes <- n:
 	default:
@@ -87,7 +87,7 @@ func (b *writeBehind) add(n note) {
 func (b *writeBehind) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	select {
-	case b.notes <- note{flushed: done}:
+	case b.notes <- &note{flushed: done}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -114,7 +114,7 @@ func (e *Engine) writeNotes(ctx context.Context) {
 	}
 }
 
-func (e *Engine) write(ctx context.Context, n note) {
+func (e *Engine) write(ctx context.Context, n *note) {
 	if n.flushed != nil {
 		close(n.flushed)
 		return
@@ -134,7 +134,7 @@ func (e *Engine) write(ctx context.Context, n note) {
 
 // eventQueue stands between requests and the observer.
 type eventQueue struct {
-	list chan Event
+	list chan *Event
 	mu   sync.Mutex
 	lost int
 }
@@ -155,7 +155,7 @@ func (e *Engine) emit(event Event) {
 	defer q.mu.Unlock()
 	event.Lost = q.lost
 	select {
-	case q.list <- event:
+	case q.list <- &event:
 		q.lost = 0
 	default:
 		q.lost++
@@ -178,7 +178,7 @@ func (event Event) of(kind EventKind) Event {
 func (q *eventQueue) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	select {
-	case q.list <- Event{flushed: done}:
+	case q.list <- &Event{flushed: done}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -194,7 +194,7 @@ func (e *Engine) observe(ctx context.Context) {
 			if event.flushed != nil {
 				close(event.flushed)
 			} else {
-				e.opt.Observer.Observe(event)
+				e.opt.Observer.Observe(*event)
 			}
 		}
 	}

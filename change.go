@@ -203,21 +203,18 @@ func (s *Session) rebase(rec *store.Record) error {
 
 // startWork begins the changed session: a copy of rec, or a new anonymous session if rec is nil.
 func (s *Session) startWork(rec *store.Record) error {
-	w := new(store.Record)
+	w := &s.memory().work
 	if rec != nil {
 		w.CopyFrom(rec)
 		s.work, s.create = w, false
 		return nil
 	}
 	e, now := s.e, s.e.now()
-	var err error
-	if w.ID, err = e.newID(now); err != nil {
+	id, next, err := e.newSecret(now)
+	if err != nil {
 		return err
 	}
-	var next secret
-	if err := e.random(next[:]); err != nil {
-		return err
-	}
+	*w = store.Record{ID: id, Good: w.Good[:0], Spent: w.Spent[:0], Epochs: w.Epochs[:0], Values: w.Values[:0]}
 	s.work, s.create, s.next, s.fresh = w, true, next, true
 	life := e.policy.Anonymous
 	w.Secret = store.Secret{Hash: s.next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
@@ -235,7 +232,7 @@ func (s *Session) apply(o *op) error {
 	case opSet:
 		return s.putValue(o.key, o.json)
 	case opDelete:
-		w.Values = w.Values.AppendDelete(nil, o.key)
+		s.putValues(w.Values.AppendDelete(s.scratch.spare[:0], o.key))
 	case opUpdate:
 		return s.applyUpdate(o)
 	case opLogin:
@@ -281,6 +278,7 @@ func (s *Session) applyUpdate(o *op) error {
 	committed := s.committed // true: this is the commit
 	for {
 		raw, had := s.work.Values.Get(o.key)
+		raw = bytes.Clone(raw) // others may change the session meanwhile
 		next, err := unlocked(raw)
 		if err != nil {
 			return err
@@ -367,12 +365,18 @@ func (s *Session) putValue(key string, json []byte) error {
 		return fmt.Errorf("%w: key %q: the character U+0000 can't be stored", ErrValue, key)
 	}
 	w := s.work
-	values := w.Values.AppendSet(make(store.Values, 0, len(w.Values)+len(key)+len(json)+8), key, json)
+	values := w.Values.AppendSet(s.scratch.spare[:0], key, json)
+	s.scratch.spare = values // it may have grown
 	if len(values) > s.e.opt.MaxSession {
 		return fmt.Errorf("%w: with key %q the session has %d bytes, the limit is %d", ErrTooLarge, key, len(values), s.e.opt.MaxSession)
 	}
-	w.Values = values
+	s.putValues(values)
 	return nil
+}
+
+// putValues gives work its values, which were built in the spare buffer, and takes the old ones as the next spare.
+func (s *Session) putValues(values store.Values) {
+	s.work.Values, s.scratch.spare = values, s.work.Values
 }
 
 // hasNUL finds the JSON escape of U+0000.

@@ -49,7 +49,7 @@ func (s *Session) write(ctx context.Context) error {
 		return fmt.Errorf("%w: the login took longer than %v, so nobody can say whether the user's sessions were ended meanwhile", ErrEnded, store.BarrierLife)
 	}
 	asked := len(s.ops) > 0
-	if s.rec != nil && !s.noRotate && !s.fresh && rotationDue(s.rec, s.verdict, s.arrived, &s.e.policy) {
+	if s.rotates() {
 		if err := s.change(op{kind: opRotate, periodic: true}); err != nil && asked {
 			return err
 		}
@@ -58,11 +58,11 @@ func (s *Session) write(ctx context.Context) error {
 		s.noteLater()
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	err := s.store(ctx)
+	detached := newDetached(ctx)
+	defer detached.release()
+	err := s.store(detached)
 	if err == nil {
-		return s.stored(ctx)
+		return s.stored(detached)
 	}
 	s.fresh = false
 	if asked {
@@ -71,6 +71,11 @@ func (s *Session) write(ctx context.Context) error {
 	// Only a rotation was due. Whether it was written or not, the browser's secret stays good.
 	s.e.emit(Event{Kind: EventWriteFailed, Session: s.rec.ID, Detail: "rotation: " + err.Error()})
 	return nil
+}
+
+// rotates reports whether the response is to carry a new secret, though nobody asked for it.
+func (s *Session) rotates() bool {
+	return s.rec != nil && !s.noRotate && !s.fresh && rotationDue(s.rec, s.verdict, s.arrived, &s.e.policy)
 }
 
 // store writes work, with the operations applied to the newest record for as long as others get in between.
@@ -199,9 +204,9 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	if s.rec == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	ended, err := s.e.store.End(ctx, s.e.opt.App, s.rec.ID, ReasonLogout, s.e.now())
+	detached := newDetached(ctx)
+	defer detached.release()
+	ended, err := s.e.store.End(detached, s.e.opt.App, s.rec.ID, ReasonLogout, s.e.now())
 	s.e.ended(s.request.Client, ended)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return wrap("log out", err)
@@ -231,13 +236,13 @@ func (s *Session) noteLater() {
 		return
 	}
 	if s.touchDue(s.rec) {
-		s.e.behind.add(note{id: s.rec.ID, touch: s.arrived, client: s.request.Client})
+		s.e.behind.add(&note{id: s.rec.ID, touch: s.arrived, client: s.request.Client})
 	}
 	if s.verdict != current {
 		return
 	}
 	if c, due := sight(s.rec, s.arrived, s.e.policy.Grace); due {
-		s.e.behind.add(note{id: s.rec.ID, secret: s.rec.Secret.Hash, confirm: c})
+		s.e.behind.add(&note{id: s.rec.ID, secret: s.rec.Secret.Hash, confirm: c})
 	}
 }
 

@@ -26,7 +26,8 @@ func (e *Engine) Handler(next http.Handler) http.Handler {
 		x.session.ctx = r.Context()
 		x.context = sessionContext{r.Context(), &x.session}
 		defer x.finish()
-		next.ServeHTTP(x, r.WithContext(&x.context))
+		x.request = *r.WithContext(&x.context) // one allocation for all
+		next.ServeHTTP(x, &x.request)
 		x.returned = true
 	})
 }

@@ -20,7 +20,7 @@ type view struct {
 	epoch       uint32        // of rec when it was first read: the request's authority
 	presented   secret        // its secret, as the client sent it
 	verdict     verdict       // of presented
-	buffer      *buffer       // holds the values of the record that was read
+	scratch     *scratch      // the memory of rec and work
 	endedBy     Reason        // why the presented session is over
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
@@ -35,8 +35,13 @@ type view struct {
 	// What the commit did.
 	committed bool
 	commitErr error
-	cookies   cookieChange
-	issued    string // a token
+
+	was struct { // what is left of the session when the request is over
+		ID      ID
+		Subject string
+	}
+	cookies cookieChange
+	issued  string // a token
 }
 
 // A transport is where a token was found. A token is good in one only.
@@ -69,6 +74,8 @@ func (v *view) now() *store.Record {
 		return v.work
 	case v.rec != nil:
 		return v.rec
+	case v.finished:
+		return &store.Record{ID: v.was.ID, Subject: v.was.Subject}
 	}
 	return &noSession
 }
@@ -184,10 +191,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 		return s.refuse(RefusedMalformed, ID{}, "")
 	}
 	e, now := s.e, s.e.now()
-	if s.buffer == nil {
-		s.buffer = e.buffers.get()
-	}
-	rec := &store.Record{Values: s.buffer.bytes}
+	rec := &s.memory().rec
 	err := e.store.Get(ctx, e.opt.App, id, false, rec)
 	v := judge(rec, &sec, s.arrived)
 	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {

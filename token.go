@@ -49,17 +49,20 @@ func parseToken(t string) (id ID, s secret, ok bool) {
 	return id, s, true
 }
 
-// newID returns a UUID of version 7 (RFC 9562, section 5.7) with 74 random bits.
-func (e *Engine) newID(now store.Time) (id ID, err error) {
-	if err := e.random(id[6:]); err != nil {
-		return id, err
+// newSecret returns the ID and the secret of a new session. The ID is a UUID of version 7 (RFC 9562, section 5.7) with 74 random bits.
+func (e *Engine) newSecret(now store.Time) (id ID, s secret, err error) {
+	var random [10 + len(s)]byte
+	if err := e.random(random[:]); err != nil {
+		return id, s, err
 	}
+	copy(id[6:], random[:10])
+	copy(s[:], random[10:])
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(now))
 	copy(id[:6], ms[2:])
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
-	return id, nil
+	return id, s, nil
 }
 
 // random fills b, or fails: no session is ever made from less than good randomness.

@@ -19,10 +19,12 @@ type exchange struct {
 	r       *http.Request
 	session Session
 	context sessionContext
-	tokens  [2]string // room for the usual cookies
+	request http.Request // what the handler sees: r with the session's context
+	tokens  [2]string    // room for the usual cookies
+	varies  [1]string    // and for the usual Vary
 
 	begun    bool // the header is written, or the connection is the handler's
-	headed   bool // the session's cookies are in the header
+	headed   bool // the header tells of the session: a Hijack failed after the commit, if it is not begun
 	withheld error
 	returned bool // the handler came back, and didn't panic
 }
@@ -99,16 +101,48 @@ func (x *exchange) ready() error {
 
 // begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
 func (x *exchange) begin(status int) bool {
-	if cacheable(x.w.Header(), x.session.arrived) {
-		x.session.mu.Lock()
-		x.session.noRotate = true
-		x.session.mu.Unlock()
+	s := &x.session
+	s.mu.Lock()
+	if s.idle() {
+		s.committed = true
+		if s.loaded {
+			s.noteLater()
+			x.vary()
+		}
+		s.mu.Unlock()
+		x.begun = true
+		return true
 	}
+	s.noRotate = s.noRotate || cacheable(x.w.Header(), s.arrived)
+	s.mu.Unlock()
 	if !x.commit(status) {
 		return false
 	}
 	x.begun = true
 	return true
+}
+
+// idle reports whether a commit would have nothing to write and nothing to say, as in most requests.
+func (s *Session) idle() bool {
+	return !s.committed && !s.finished && (!s.loaded || s.loadErr == nil && len(s.ops) == 0 && !s.logout && !s.rotates())
+}
+
+// vary tells caches that the response depends on who asks.
+func (x *exchange) vary() {
+	h := x.w.Header()
+	switch {
+	case x.headed: // by a Hijack that then failed
+		return
+	case len(h["Vary"]) == 0:
+		x.varies[0] = "Cookie"
+		h["Vary"] = x.varies[:]
+	case !varies(h):
+		h.Add("Vary", "Cookie")
+	}
+	if x.session.e.opt.Bearer {
+		h.Add("Vary", "Authorization")
+	}
+	x.headed = true
 }
 
 // commit writes the session, and sets the response's headers. An error goes to the client in place of the
@@ -121,13 +155,8 @@ func (x *exchange) commit(status int) bool {
 	if !s.loaded {
 		return true
 	}
-	h := x.w.Header()
-	if !varies(h) {
-		h.Add("Vary", "Cookie")
-	}
-	if s.e.opt.Bearer && !x.headed {
-		h.Add("Vary", "Authorization")
-	}
+	h, again := x.w.Header(), x.headed
+	x.vary()
 	if err != nil {
 		if status >= 400 {
 			return true
@@ -139,7 +168,7 @@ func (x *exchange) commit(status int) bool {
 		if s.cookies.setSession || s.cookies.setVisitor {
 			s.e.site.warnPlainHTTP(x.r)
 		}
-		if !x.headed { // by a Hijack that then failed
+		if !again {
 			h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
 		}
 		forbidStorage(h)
@@ -150,7 +179,6 @@ func (x *exchange) commit(status int) bool {
 	if s.issued != "" {
 		forbidStorage(h)
 	}
-	x.headed = true
 	return true
 }
 
@@ -185,15 +213,7 @@ func (s *Session) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	if s.buffer == nil {
-		return
-	}
-	var used []byte
-	if s.rec != nil {
-		used, s.rec.Values = s.rec.Values, nil
-	}
-	s.e.buffers.put(s.buffer, used)
-	s.buffer = nil
+	s.forget()
 }
 
 // cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
