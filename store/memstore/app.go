@@ -21,6 +21,7 @@ const never = math.MinInt64
 
 // apps is read without a lock: it is copied when an application is added.
 type apps struct {
+	first  atomic.Pointer[app] // most stores have one, which then costs no map lookup
 	byName atomic.Pointer[map[string]*app]
 	mu     sync.Mutex
 	byNum  atomic.Pointer[[]*app]
@@ -28,6 +29,9 @@ type apps struct {
 
 // find returns an application, or nil if it was never written to.
 func (s *apps) find(name string) *app {
+	if a := s.first.Load(); a != nil && a.name == name {
+		return a
+	}
 	if m := s.byName.Load(); m != nil {
 		return (*m)[name]
 	}
@@ -61,6 +65,7 @@ func (s *apps) need(name string) *app {
 	byNum = append(byNum, a)
 	s.byNum.Store(&byNum)
 	s.byName.Store(&byName)
+	s.first.CompareAndSwap(nil, a)
 	return a
 }
 

@@ -106,7 +106,7 @@ func (c *core) addTo(sh *shard, a *app, rec *store.Record, opt *store.CreateOpti
 	if h, _ := sh.find(a, &rec.ID, tag); h != 0 {
 		return 0, store.ErrExists
 	}
-	if err := c.admit(arena.BlockBytes(len(data)), rec.Subject == ""); err != nil {
+	if err := c.admit(arena.BlockBytes(len(data))+sh.ids.Growth(), rec.Subject == ""); err != nil {
 		return 0, err
 	}
 	handle, err := c.insert(sh, tag, data)
@@ -140,8 +140,8 @@ func (c *core) addToSubject(a *app, rec *store.Record, opt *store.CreateOptions,
 	if ss.barriers.hold(a, rec.Subject, opt.Arrived) {
 		return nil, store.ErrBarrier
 	}
-	if ss.heads.Reserve() != nil {
-		return nil, store.ErrFull
+	if err := c.reserveHead(ss); err != nil {
+		return nil, err
 	}
 	hash := c.hashID(a, &rec.ID)
 	shard := shardOf(hash)

@@ -33,6 +33,18 @@ func (c *core) settleSubjects(ss *subjectShard) {
 	ss.counted = n
 }
 
+// reserveHead makes room for one more subject.
+func (c *core) reserveHead(ss *subjectShard) error {
+	if err := c.admit(ss.heads.Growth(), false); err != nil {
+		return err
+	}
+	if ss.heads.Reserve() != nil {
+		return store.ErrFull
+	}
+	c.settleSubjects(ss)
+	return nil
+}
+
 // A member is a session of a subject as a walk found it. It is the subject's for as long as the subject's lock is
 // held; whether it is live may change.
 type member struct {
@@ -143,7 +155,7 @@ func (c *core) mend(ss *subjectShard, tag uint32, head link, list []member, adde
 }
 
 // setHead notes that the oldest session of a subject is another one. There is room for a
-// new subject by Reserve.
+// new subject by reserveHead.
 func (c *core) setHead(ss *subjectShard, tag uint32, old, head link) {
 	switch {
 	case old == head:

@@ -130,8 +130,8 @@ func (c *core) updateOwner(a *app, rec *store.Record, opt *store.UpdateOptions, 
 		if a.mark() >= opt.Arrived || newSubject.barriers.hold(a, rec.Subject, opt.Arrived) {
 			return nil, false, store.ErrBarrier
 		}
-		if newSubject.heads.Reserve() != nil {
-			return nil, false, store.ErrFull
+		if err := c.reserveHead(newSubject); err != nil {
+			return nil, false, err
 		}
 		if err := c.plan(&p, newSubject, a, rec.Subject, tagOf(to), self, opt.Limit, opt.Now); err != nil {
 			return nil, false, err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"math/bits"
 	"net/netip"
 	"time"
 
@@ -613,6 +614,17 @@ func (r *reader) uvarint() uint64 {
 }
 
 func (r *reader) longUvarint() uint64 {
+	if len(r.b) >= 8 {
+		// The bytes without a set highest bit are ends; all up to the first one are the number.
+		x := binary.LittleEndian.Uint64(r.b)
+		if ends := ^x & 0x8080808080808080; ends != 0 {
+			r.b = r.b[bits.TrailingZeros64(ends)/8+1:]
+			x &= ends ^ (ends - 1)
+			x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1
+			x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
+			return x&0x000000000fffffff | x&0x0fffffff00000000>>4
+		}
+	}
 	n, w := binary.Uvarint(r.b)
 	if w <= 0 {
 		r.fail()

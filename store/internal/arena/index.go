@@ -68,10 +68,23 @@ func (x *Index) find(hash, val uint32) int {
 
 // Reserve makes room for one more entry, so that the next Insert can't fail.
 func (x *Index) Reserve() error {
-	if (x.n+1)*8 <= len(x.slots)*7 {
-		return nil
+	if slots := x.enough(); slots > len(x.slots) {
+		return x.resize(slots)
 	}
-	return x.resize(len(x.slots) + len(x.slots)/6 + pageSlots/2)
+	return nil
+}
+
+// Growth returns the bytes by which Reserve would enlarge the table.
+func (x *Index) Growth() int64 { return int64((x.enough() - len(x.slots)) * slotBytes) }
+
+// enough returns the number of slots that one more entry needs.
+func (x *Index) enough() int {
+	n := len(x.slots)
+	if (x.n+1)*8 > n*7 {
+		n += n/6 + pageSlots/2
+		n = (n + pageSlots - 1) / pageSlots * pageSlots
+	}
+	return n
 }
 
 // Insert adds an entry, for which there is room by Reserve.

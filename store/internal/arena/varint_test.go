@@ -1,0 +1,28 @@
+package arena
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestUvarint(t *testing.T) {
+	for range 100_000 {
+		n := rand.Uint64() >> rand.UintN(64)
+		b := binary.AppendUvarint(nil, n)
+		w := len(b)
+		for range rand.IntN(10) {
+			b = append(b, byte(rand.Uint32()))
+		}
+		r := reader{b: b}
+		if got := r.uvarint(); got != n || r.bad || len(r.b) != len(b)-w {
+			t.Fatalf("%x: %d with %d bytes left, want %d", b, got, len(r.b), n)
+		}
+	}
+	for _, b := range []string{"", "\x80", "\xff\xff", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
+		r := reader{b: []byte(b)}
+		if r.uvarint(); !r.bad {
+			t.Errorf("%x is taken", b)
+		}
+	}
+}
