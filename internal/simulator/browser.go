@@ -440,6 +440,9 @@ func (r *request) explain(t *token, grants []*grant) bool {
 		if g == nil || g.session.ended() || g.token == t {
 			continue
 		}
+		if t != nil && t.session.ended() && t.session.endedAt > g.issued {
+			continue // parallel logins without a session make two, and this one ended on its own
+		}
 		passing, why := r.loss(g, t)
 		switch {
 		case why == "":
@@ -459,30 +462,34 @@ func (r *request) explain(t *token, grants []*grant) bool {
 // loss tells why a browser has t, or nothing, instead of the secret that a login or elevation gave it; empty: not for a
 // reason that DESIGN.md states.
 func (r *request) loss(g *grant, t *token) (passing bool, why string) {
-	what := g.kind.String()
+	what := "a " + g.kind.String()
+	if g.kind == elevate {
+		what = "an " + g.kind.String()
+	}
+	later := "answered after a later " + g.kind.String()
 	switch {
 	case g.lost && g.crashed:
-		return false, "answer to a " + what + " lost, since the browser crashed or slept"
+		return false, "answer to " + what + " lost, since the browser crashed or slept"
 	case g.lost:
-		return false, "answer to a " + what + " lost"
+		return false, "answer to " + what + " lost"
 	case g.delivered == 0 || g.delivered >= r.sent:
-		return true, "under way during a " + what
+		return true, "under way during " + what
 	case r.by.crash > 0 && r.by.at < g.delivered && r.by.crash.Sub(g.delivered) <= jarBound:
-		return false, "answer to a " + what + " lost to a crash within 30 s"
+		return false, "answer to " + what + " lost to a crash within 30 s"
 	case r.by.at < g.delivered || r.by.commit > g.commit:
 		return false, ""
 	case t == nil && r.by.kind == logout:
-		return false, "logout answered after a later " + what
+		return false, "logout " + later
 	case t == nil:
 		return false, ""
 	case t.rotated:
-		return false, "rotation answered after a later " + what
+		return false, "rotation " + later
 	case t.session != g.session:
-		return false, "login to another session answered after a later " + what
+		return false, "login to another session, ended, " + later
 	case t.login:
-		return false, "login answered after a later " + what + " with its secret or another's"
+		return false, "login " + later + " that replaced it"
 	default:
-		return false, "elevation answered after a later " + what
+		return false, "elevation " + later
 	}
 }
 

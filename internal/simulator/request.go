@@ -56,9 +56,8 @@ type request struct {
 	belief *grant // of the browser, when it was sent
 
 	arrived, loaded store.Time
-	acted           store.Time
 	handling        time.Duration // from load to commit
-	eager           bool          // the handler calls Login and the like right after the load
+	eager           bool          // the handler calls Login and the like right after the load, not before the commit
 
 	s         *sojourn.Session
 	session   *session // as loaded; nil: none
@@ -72,8 +71,8 @@ type request struct {
 	commit   int // the place of its commit among all
 	answer   jarChange
 	grant    *grant
-	shows    string // the subject that the page shows
-	acts     bool
+	shows    string     // the subject that the page shows
+	acted    store.Time // when the handler called Login and the like; 0: not yet
 	elevated bool
 }
 
@@ -91,7 +90,7 @@ func (r *request) String() string {
 	return fmt.Sprintf("%s's request %d (%s with %v, %v)", who, r.n, r.kind, r.w.tokens[r.jar.session], r.w.tokens[r.jar.visitor])
 }
 
-// late reports whether a browser's upload was aborted: it crashed or slept before all was sent.
+// aborted reports whether the browser crashed or slept before all of an upload was sent.
 func (r *request) aborted() bool { return r.upload && r.browser != nil && r.conn != r.browser.conn }
 
 func (r *request) arrive() {
@@ -126,9 +125,8 @@ func (r *request) load() {
 	r.presented = w.tokens[r.jar.session]
 	w.log("%v, which arrived at %s, asks", r, r.arrived.Time().Format("15:04:05.000"))
 	expect := r.expectTheft()
-	victim := r.presented
-	if r.thief != nil && victim != nil {
-		victim.session.stolen = true
+	if r.thief != nil && r.presented != nil {
+		r.presented.session.stolen = true
 	}
 	r.s = r.node.Begin(bg, sojourn.Request{
 		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Arrived: r.arrived.Time(), Client: r.client,
@@ -145,7 +143,7 @@ func (r *request) load() {
 		return
 	}
 	if expect != "" {
-		if victim.session.reason != sojourn.ReasonTheft {
+		if r.presented.session.reason != sojourn.ReasonTheft {
 			w.fail("%v presented a former secret after the grace, %s, and it is not reported", r, expect)
 			return
 		}
@@ -272,11 +270,11 @@ func (r *request) judgeVisitor(t *token) {
 
 // act does what the handler does.
 func (r *request) act() {
-	if r.acts {
+	if r.acted != 0 {
 		return
 	}
 	w := r.w
-	r.acts, r.acted = true, w.now()
+	r.acted = w.now()
 	allow := func(err error, ok ...error) {
 		if err != nil && !slices.ContainsFunc(ok, func(e error) bool { return errors.Is(err, e) }) {
 			w.fail("%v: %v", r, err)

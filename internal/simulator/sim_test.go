@@ -58,7 +58,7 @@ var mustOccur = []string{
 	"event: refused former",
 	"signed out: answer to a login lost",
 	"signed out: answer to a login lost to a crash within 30 s",
-	"signed out: answer to a elevation lost",
+	"signed out: answer to an elevation lost",
 }
 
 // raceDetector tells that this is a build with it.
