@@ -61,9 +61,6 @@ func (s *Session) value(key string) ([]byte, bool, error) {
 	if err := s.load(s.ctx); err != nil {
 		return nil, false, err
 	}
-	if s.finished {
-		return nil, false, ErrFinished
-	}
 	raw, ok := s.now().Values.Get(key)
 	return raw, ok, nil
 }
@@ -136,8 +133,6 @@ func (s *Session) mayChange() error {
 		return err
 	}
 	switch {
-	case s.finished:
-		return ErrFinished
 	case s.committed:
 		return ErrCommitted
 	case s.logout:
@@ -203,7 +198,7 @@ func (s *Session) rebase(rec *store.Record) error {
 
 // startWork begins the changed session: a copy of rec, or a new anonymous session if rec is nil.
 func (s *Session) startWork(rec *store.Record) error {
-	w := &s.memory().work
+	w := &s.workMemory
 	if rec != nil {
 		w.CopyFrom(rec)
 		s.work, s.create = w, false
@@ -232,7 +227,7 @@ func (s *Session) apply(o *op) error {
 	case opSet:
 		return s.putValue(o.key, o.json)
 	case opDelete:
-		s.putValues(w.Values.AppendDelete(s.scratch.spare[:0], o.key))
+		s.putValues(w.Values.AppendDelete(s.spare[:0], o.key))
 	case opUpdate:
 		return s.applyUpdate(o)
 	case opLogin:
@@ -284,10 +279,10 @@ func (s *Session) applyUpdate(o *op) error {
 			return err
 		}
 		switch { // what another goroutine did meanwhile
+		case s.finished:
+			return ErrFinished
 		case s.logout:
 			return ErrEnded
-		case s.finished && !committed:
-			return ErrFinished
 		case s.committed && !committed:
 			return ErrCommitted
 		case s.work == nil: // its first change failed
@@ -365,8 +360,8 @@ func (s *Session) putValue(key string, json []byte) error {
 		return fmt.Errorf("%w: key %q: the character U+0000 can't be stored", ErrValue, key)
 	}
 	w := s.work
-	values := w.Values.AppendSet(s.scratch.spare[:0], key, json)
-	s.scratch.spare = values // it may have grown
+	values := w.Values.AppendSet(s.spare[:0], key, json)
+	s.spare = values // it may have grown
 	if len(values) > s.e.opt.MaxSession {
 		return fmt.Errorf("%w: with key %q the session has %d bytes, the limit is %d", ErrTooLarge, key, len(values), s.e.opt.MaxSession)
 	}
@@ -376,7 +371,7 @@ func (s *Session) putValue(key string, json []byte) error {
 
 // putValues gives work its values, which were built in the spare buffer, and takes the old ones as the next spare.
 func (s *Session) putValues(values store.Values) {
-	s.work.Values, s.scratch.spare = values, s.work.Values
+	s.work.Values, s.spare = values, s.work.Values
 }
 
 // hasNUL finds the JSON escape of U+0000.

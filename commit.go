@@ -251,6 +251,7 @@ type commitQueue struct {
 	shards [64]struct {
 		mu    sync.Mutex
 		turns map[ID]*turn
+		spare *turn
 	}
 }
 
@@ -267,7 +268,9 @@ func (q *commitQueue) enter(id ID) *turn {
 	}
 	t := shard.turns[id]
 	if t == nil {
-		t = new(turn)
+		if t, shard.spare = shard.spare, nil; t == nil {
+			t = new(turn)
+		}
 		shard.turns[id] = t
 	}
 	t.users++
@@ -282,6 +285,7 @@ func (q *commitQueue) leave(id ID, t *turn) {
 	shard.mu.Lock()
 	if t.users--; t.users == 0 {
 		delete(shard.turns, id)
+		shard.spare = t
 	}
 	shard.mu.Unlock()
 }

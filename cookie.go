@@ -130,6 +130,9 @@ func (c *cookieChange) clear(session, visitor bool) {
 func (s *Session) SetCookies() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.view == nil {
+		return nil
+	}
 	return s.setCookies(nil)
 }
 

@@ -36,13 +36,13 @@ type Engine struct {
 	policy Policy
 	rand   io.Reader
 
-	queue     commitQueue
-	behind    writeBehind
-	events    eventQueue
-	bad       throttle
-	watch     watcher
-	site      *site
-	scratches sync.Pool // of *scratch
+	queue  commitQueue
+	behind writeBehind
+	events eventQueue
+	bad    throttle
+	watch  watcher
+	site   *site
+	views  sync.Pool // of *view
 
 	ctx     context.Context // until Close
 	stop    context.CancelFunc

@@ -15,21 +15,28 @@ import (
 //
 // A response that sets a cookie is always Cache-Control: no-store; one for which the session was read has Vary: Cookie.
 func (e *Engine) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		arrived := e.now()
-		if err := e.site.crossOrigin(r); err != nil {
-			e.answerError(w, r, err)
-			return
-		}
-		x := &exchange{w: w, r: r}
-		x.session.e, x.session.arrived, x.session.source = e, arrived, x
-		x.session.ctx = r.Context()
-		x.context = sessionContext{r.Context(), &x.session}
-		defer x.finish()
-		x.request = *r.WithContext(&x.context) // one allocation for all
-		next.ServeHTTP(x, &x.request)
-		x.returned = true
-	})
+	return &handler{e, next}
+}
+
+type handler struct {
+	engine *Engine
+	next   http.Handler
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	arrived := h.engine.now()
+	if err := h.engine.site.crossOrigin(r); err != nil {
+		h.engine.answerError(w, r, err)
+		return
+	}
+	x := &exchange{w: w, r: r}
+	x.session.e, x.session.arrived, x.session.source = h.engine, arrived, x
+	x.session.ctx = r.Context()
+	x.context = sessionContext{r.Context(), &x.session}
+	x.request = *r.WithContext(&x.context) // in the exchange, so that one allocation does for both
+	defer x.finish()
+	h.next.ServeHTTP(x, &x.request)
+	x.returned = true
 }
 
 // An ErrorFunc answers a request with an error of this package.
@@ -55,7 +62,7 @@ func (x *exchange) read(into *Request) {
 	if e.opt.Bearer {
 		into.Bearer = bearer(x.r)
 	}
-	into.Session, into.Visitor = e.site.cookie.readCookies(x.r.Header["Cookie"], x.tokens[0:0:1], x.tokens[1:1:2])
+	into.Session, into.Visitor = e.site.cookie.readCookies(x.r.Header["Cookie"], x.session.tokens[0:0:1], x.session.tokens[1:1:2])
 }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).

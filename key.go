@@ -46,9 +46,9 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 // Set stores v at the commit. Of parallel Sets of one key the last commit wins; use Update where the new value depends
 // on the old.
 func (k Key[T]) Set(s *Session, v T) error {
-	raw, err := json.Marshal(v)
+	raw, err := k.encode(v)
 	if err != nil {
-		return fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+		return err
 	}
 	return s.set(k.name, raw)
 }
@@ -69,11 +69,7 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 		if err := fn(&v); err != nil {
 			return nil, err
 		}
-		next, err := json.Marshal(v)
-		if err != nil {
-			return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
-		}
-		return next, nil
+		return k.encode(v)
 	})
 }
 
@@ -87,6 +83,21 @@ func (k Key[T]) decode(raw []byte) (v T, err error) {
 		return v, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
 	}
 	return *p, nil
+}
+
+// encode is the reverse of decode.
+func (k Key[T]) encode(v T) ([]byte, error) {
+	if text, isString := any(v).(string); isString {
+		quoted := append(append(append(make([]byte, 0, len(text)+2), '"'), text...), '"')
+		if plain(quoted) {
+			return quoted, nil
+		}
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	return raw, nil
 }
 
 // plain reports whether raw is a JSON string that stands for itself.

@@ -10,17 +10,17 @@ import (
 )
 
 // view is what a Session knows of the stored session, and what the request wants to change. Session.mu guards it.
+//
+// Handler's views are lent: they are given back when the request is over, under the mutex, and from then on the session has no values any more. So
+// no goroutine that outlives its request sees another's.
 type view struct {
-	loaded   bool
-	finished bool // the request is over
-	loadErr  error
+	request Request
 
 	// What load found.
 	rec         *store.Record // the live session, as last read; nil: none
 	epoch       uint32        // of rec when it was first read: the request's authority
 	presented   secret        // its secret, as the client sent it
 	verdict     verdict       // of presented
-	scratch     *scratch      // the memory of rec and work
 	endedBy     Reason        // why the presented session is over
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
@@ -29,19 +29,43 @@ type view struct {
 
 	// What the request does.
 	changes
-	passive  bool
-	noRotate bool // the response can't carry a new cookie
 
 	// What the commit did.
-	committed bool
-	commitErr error
-
-	was struct { // what is left of the session when the request is over
-		ID      ID
-		Subject string
-	}
 	cookies cookieChange
 	issued  string // a token
+
+	scratch
+}
+
+// scratch is memory for the usual request.
+type scratch struct {
+	tokens                [2]string
+	recMemory, workMemory store.Record // of rec and of work
+	spare                 store.Values // the next values of work are built here
+	opsMemory             [2]op
+}
+
+const keepValues = 16 << 10 // larger buffers are left to the collector
+
+// reset empties v but for memory that the next request can use.
+func (v *view) reset() {
+	old := v.scratch
+	*v = view{scratch: scratch{
+		recMemory:  reusable(&old.recMemory),
+		workMemory: reusable(&old.workMemory),
+		spare:      smallValues(old.spare),
+	}}
+}
+
+func reusable(r *store.Record) store.Record {
+	return store.Record{Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Values: smallValues(r.Values)}
+}
+
+func smallValues(v store.Values) store.Values {
+	if cap(v) > keepValues {
+		return nil
+	}
+	return v[:0]
 }
 
 // A transport is where a token was found. A token is good in one only.
@@ -74,8 +98,6 @@ func (v *view) now() *store.Record {
 		return v.work
 	case v.rec != nil:
 		return v.rec
-	case v.finished:
-		return &store.Record{ID: v.was.ID, Subject: v.was.Subject}
 	}
 	return &noSession
 }
@@ -90,6 +112,9 @@ func (f loadFailure) Unwrap() error { return f.err }
 func ask[T any](s *Session, f func(*store.Record) T) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.finished {
+		return f(&store.Record{ID: s.was.ID, Subject: s.was.Subject})
+	}
 	if err := s.load(s.ctx); err != nil {
 		panic(loadFailure{err})
 	}
@@ -98,13 +123,19 @@ func ask[T any](s *Session, f func(*store.Record) T) T {
 
 // load finds the live session of the request's tokens, once. Session.mu is held.
 func (s *Session) load(ctx context.Context) error {
-	if s.loaded {
-		return s.loadErr
-	}
 	if s.finished {
 		return ErrFinished
 	}
+	if s.loaded {
+		return s.loadErr
+	}
 	s.loaded = true
+	if s.view == nil {
+		if s.view, _ = s.e.views.Get().(*view); s.view == nil {
+			s.view = new(view)
+		}
+	}
+	s.changes.ops = s.opsMemory[:0]
 	s.loadErr = s.find(ctx)
 	return s.loadErr
 }
@@ -191,7 +222,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 		return s.refuse(RefusedMalformed, ID{}, "")
 	}
 	e, now := s.e, s.e.now()
-	rec := &s.memory().rec
+	rec := &s.recMemory
 	err := e.store.Get(ctx, e.opt.App, id, false, rec)
 	v := judge(rec, &sec, s.arrived)
 	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {

@@ -22,14 +22,26 @@ type Session struct {
 	e *Engine
 
 	committing sync.Mutex // held through a commit; taken before mu
-	mu         sync.Mutex // guards view
+	mu         sync.Mutex // guards all below
 
 	ctx     context.Context
-	source  source // fills request when it is needed; nil: it is filled
-	request Request
+	source  source // fills view.request when it is needed; nil: it is filled
 	arrived store.Time
 
-	view
+	loaded    bool // load was tried
+	loadErr   error
+	committed bool // commit was tried
+	commitErr error
+	finished  bool // the request is over
+	passive   bool
+	noRotate  bool // the response can't carry a new cookie
+
+	*view // from load on, until the request is over
+
+	was struct { // what is left then
+		ID      ID
+		Subject string
+	}
 }
 
 // A Request is what a client presented, for callers that don't speak net/http.
@@ -52,7 +64,7 @@ func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 	if arrived == 0 {
 		arrived = e.now()
 	}
-	return &Session{e: e, ctx: ctx, request: r, arrived: arrived}
+	return &Session{e: e, ctx: ctx, arrived: arrived, view: &view{request: r}}
 }
 
 // Load reads the session from the store, if that wasn't done yet.
@@ -182,6 +194,9 @@ func (s *Session) Commit(ctx context.Context) error {
 func (s *Session) Token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.view == nil {
+		return ""
+	}
 	return s.issued
 }
 

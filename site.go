@@ -33,7 +33,10 @@ func newSite(opt Options) (*site, error) {
 // crossOrigin returns an error for an unsafe request from another origin's page. The handshake of a WebSocket is a GET, which
 // the protection lets pass, and so is asked about as if it were a POST.
 func (s *site) crossOrigin(r *http.Request) error {
-	if len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet {
+	if r.Method == http.MethodGet {
+		if len(r.Header["Upgrade"]) == 0 {
+			return nil
+		}
 		r = r.WithContext(r.Context())
 		r.Method = http.MethodPost
 	}

@@ -20,8 +20,7 @@ type exchange struct {
 	session Session
 	context sessionContext
 	request http.Request // what the handler sees: r with the session's context
-	tokens  [2]string    // room for the usual cookies
-	varies  [1]string    // and for the usual Vary
+	varies  [1]string    // room for the usual Vary
 
 	begun    bool // the header is written, or the connection is the handler's
 	headed   bool // the header tells of the session: a Hijack failed after the commit, if it is not begun
@@ -210,10 +209,17 @@ func (x *exchange) finish() {
 
 // finish gives the session's memory back. Whoever kept the session gets ErrFinished for its values.
 func (s *Session) finish() {
+	s.committing.Lock() // of another goroutine: its commit ends first
+	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	s.forget()
+	if v := s.view; v != nil {
+		s.was.ID, s.was.Subject = v.now().ID, v.now().Subject
+		s.view = nil
+		v.reset()
+		s.e.views.Put(v)
+	}
 }
 
 // cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
