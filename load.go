@@ -15,8 +15,14 @@ import (
 // no goroutine that outlives its request sees another's.
 type view struct {
 	request Request
+	found
+	changes
+	outcome
+	scratch
+}
 
-	// What load found.
+// found is what load found.
+type found struct {
 	rec         *store.Record // the live session, as last read; nil: none
 	epoch       uint32        // of rec when it was first read: the request's authority
 	presented   secret        // its secret, as the client sent it
@@ -26,39 +32,34 @@ type view struct {
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
 	sessionSent bool          // a session cookie was presented
 	visitorSent bool          // a visitor cookie was presented
+}
 
-	// What the request does.
-	changes
-
-	// What the commit did.
+// outcome is what the commit did.
+type outcome struct {
 	cookies cookieChange
 	issued  string // a token
-
-	scratch
 }
 
 // scratch is memory for the usual request.
 type scratch struct {
-	tokens                [2]string
-	recMemory, workMemory store.Record // of rec and of work
-	spare                 store.Values // the next values of work are built here
-	opsMemory             [2]op
+	tokens     [2]string
+	recMemory  store.Record
+	workMemory store.Record
+	spare      store.Values // the next values of work are built here
+	opsMemory  [2]op
 }
 
 const keepValues = 16 << 10 // larger buffers are left to the collector
 
-// reset empties v but for memory that the next request can use.
+// reset empties v but for memory that the next request can use. The records are written over by the next reader.
 func (v *view) reset() {
-	old := v.scratch
-	*v = view{scratch: scratch{
-		recMemory:  reusable(&old.recMemory),
-		workMemory: reusable(&old.workMemory),
-		spare:      smallValues(old.spare),
-	}}
-}
-
-func reusable(r *store.Record) store.Record {
-	return store.Record{Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Values: smallValues(r.Values)}
+	if v.work != nil {
+		clear(v.opsMemory[:])
+		v.workMemory.Values = smallValues(v.workMemory.Values)
+		v.spare = smallValues(v.spare)
+	}
+	v.recMemory.Values = smallValues(v.recMemory.Values)
+	v.request, v.found, v.changes, v.outcome = Request{}, found{}, changes{}, outcome{}
 }
 
 func smallValues(v store.Values) store.Values {
