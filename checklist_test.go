@@ -320,7 +320,7 @@ func TestBeforeLoginDataGrantsNothing(t *testing.T) {
 		t.Errorf("%+v", s.Info())
 	}
 	// Put into the other cookie, a visitor's token is nobody's.
-	w.want("as session cookie", w.look(&jar{session: j.visitor}), "")
+	w.want("as session cookie", w.id(&jar{session: j.visitor}), sojourn.ID{})
 	w.want("login events", len(w.happened(sojourn.EventAuthenticated))+len(w.happened(sojourn.EventElevated)), 0)
 }
 

@@ -683,3 +683,53 @@ type discard struct{ header http.Header }
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
+
+// A store may derive contexts from a commit's, as drivers do, and leave them behind: they end with the commit, not with the client, and in good order.
+func TestHandlerCommitContext(t *testing.T) {
+	type key struct{}
+	var derived []context.Context
+	gone, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "v"))
+	defer cancel()
+	w := newWorld(t, onStore(func(st store.Store) store.Store {
+		return deriver{st, func(ctx context.Context) {
+			if ctx.Err() != nil || context.Cause(ctx) != nil || ctx.Value(key{}) != "v" {
+				t.Errorf("the commit's context: %v, %v, %v", ctx.Err(), context.Cause(ctx), ctx.Value(key{}))
+			}
+			if d, ok := ctx.Deadline(); !ok || time.Until(d) > time.Minute {
+				t.Errorf("deadline %v, %v", d, ok)
+			}
+			for range 100 {
+				child, stop := context.WithCancel(ctx)
+				derived = append(derived, child)
+				t.Cleanup(stop)
+				if len(derived)%2 == 0 {
+					stop()
+				}
+			}
+		}}
+	}))
+	for range 20 {
+		s := w.Begin(gone, sojourn.Request{})
+		count.Update(s, increment)
+		cancel()
+		if err := s.Commit(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, child := range derived {
+		<-child.Done()
+		if !errors.Is(child.Err(), context.Canceled) {
+			t.Fatalf("%v", child.Err())
+		}
+	}
+}
+
+type deriver struct {
+	store.Store
+	seen func(context.Context)
+}
+
+func (d deriver) Create(ctx context.Context, app string, rec *store.Record, o store.CreateOptions) ([]store.Ended, error) {
+	d.seen(ctx)
+	return d.Store.Create(ctx, app, rec, o)
+}

@@ -596,7 +596,9 @@ func TestWriterStreamEndsWithSession(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWeb(t, stream)
 			b := w.surfer().login("alice")
-			res, err := w.server.Client().Do(b.request("GET", "/", ""))
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a test that fails should not hang
+			defer cancel()
+			res, err := w.server.Client().Do(b.request("GET", "/", "").WithContext(ctx))
 			if err != nil {
 				t.Fatal(err)
 			}
