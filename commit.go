@@ -200,7 +200,11 @@ func (s *Session) stored(ctx context.Context) error {
 }
 
 func (s *Session) writeLogout(ctx context.Context) error {
-	s.cookies.clear(s.sessionSent && s.refused == nil, s.visitorSent && s.refused == nil)
+	// A request that was sent before the session ended, or before it was renewed, may be answered after a later login, whose cookie must
+	// stay. One that was sent to a dead session is the visitor's way out of it.
+	if s.refused == nil || s.endedBy != "" && s.arrived > s.endedAt {
+		s.cookies.clear(s.sessionSent, s.visitorSent)
+	}
 	if s.rec == nil {
 		return nil
 	}

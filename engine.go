@@ -29,6 +29,9 @@ const (
 	ReasonTheft    = store.ReasonTheft
 )
 
+// ParseID reads an ID as ID.String writes it.
+func ParseID(s string) (ID, error) { return store.ParseID(s) }
+
 // An Engine keeps the sessions of one application in a store. Its methods may be called concurrently.
 type Engine struct {
 	store  store.Store

@@ -28,6 +28,7 @@ type found struct {
 	presented   secret        // its secret, as the client sent it
 	verdict     verdict       // of presented
 	endedBy     Reason        // why the presented session is over
+	endedAt     store.Time    // and since when
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
 	sessionSent bool          // a session cookie was presented
@@ -278,7 +279,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 
 // over notes that the presented session is over. A request that arrived before that, or shortly after, is late.
 func (s *Session) over(reason Reason, at store.Time) {
-	s.endedBy = reason
+	s.endedBy, s.endedAt = reason, at
 	if s.arrived <= at.Add(s.e.policy.Grace) {
 		s.refused = ErrEnded
 	}

@@ -152,7 +152,8 @@ func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
 // Login makes the session that of subject, after the application has authenticated the user. The session gets a new secret and the old
 // one is dead at once (no session fixation); its values stay, so a cart filled before login survives. If another subject is logged in,
 // that session ends and an empty one starts. Logging in the same subject again renews the
-// session and its limits: it is how a user confirms the password.
+// session and its limits: it is how a user confirms the password. Options are as given, not as before: pass Remember again if
+// Remembered.
 //
 // A subject is an ID that never changes, 1 to 255 bytes of UTF-8 without control characters (else ErrSubject); a database key is better than an
 // e-mail address. What can only be known at the commit fails there: ErrLimit, and ErrEnded if the subject's sessions
@@ -183,7 +184,7 @@ func (s *Session) Logout() error { return s.logoutNow() }
 // Commit writes the request's changes. Handler does it with the first byte of the response; call it earlier to see the error before a side
 // effect that can't be undone. Afterwards the session can't be changed in this request (ErrCommitted). A second Commit returns what the first returned.
 //
-// ErrEnded, ErrSuperseded, ErrConflict, ErrLimit, ErrFull, ErrTooLarge and ErrUnavailable mean that nothing was written, ErrUncertain
+// If it fails, reads go on showing the request's changes. ErrEnded, ErrSuperseded, ErrConflict, ErrLimit, ErrFull, ErrTooLarge and ErrUnavailable mean that nothing was written, ErrUncertain
 // that this isn't known.
 func (s *Session) Commit(ctx context.Context) error {
 	return s.commit(ctx)
