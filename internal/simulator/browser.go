@@ -149,8 +149,8 @@ func (b *browser) crash() {
 	w.count("browser: crashed")
 	if was.jar.session != b.jar.session {
 		w.count("browser: crashed, older jar")
-		was.by.crash = w.now()
 	}
+	was.by.crash = w.now()
 	w.log("browser %d crashes, and comes back with %v instead of %v", b.n, w.tokens[was.jar.session], w.tokens[b.jar.session])
 	b.jar, b.by = was.jar, was.by
 	b.disk = []jarAt{{was.at, b.jar, b.by}}
