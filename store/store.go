@@ -64,17 +64,17 @@ type Store interface {
 	//
 	// ErrExists: a session of this ID, live or ended, is known; nothing changes.
 	// ErrBarrier: the subject's barrier, or the application's watermark, is at or
-	// after opt.Arrived.
+	// after opt.Arrived, or the watermark at or after rec.CreatedAt.
 	// ErrLimit: the subject has opt.Limit.Max live sessions and the limit
 	// refuses. Without Refuse the session that has been the subject's for longest
-	// ends with ReasonEvicted, as many times as it takes, and is returned. The check and
+	// ends with ReasonEvicted at opt.Now, as many times as it takes, and is returned. The check and
 	// the creation are one step: under parallel calls the subject never has more than Max.
 	// Expired sessions don't count, and may be ended, with their own reason, by this call.
 	// ErrFull: no room. Sessions with an empty subject meet it earlier than others, so that a
 	// flood of visitors can't keep logins out.
 	// ErrRepeated: a Create under opt.Key with the same opt.KeyBody made a session
 	// within IdempotencyLife; rec.ID is set to that session's ID and nothing is
-	// created. ErrKeyReused: the same key with another body.
+	// created. ErrKeyReused: the same key with another body. Where several errors apply, these two come first.
 	Create(ctx context.Context, app string, rec *Record, opt CreateOptions) ([]Ended, error)
 
 	// Get fills rec, reusing the capacity of its slices. The strings of rec are
@@ -97,7 +97,7 @@ type Store interface {
 	//
 	// ErrNotFound, ErrEnded: as in Get, and ErrEnded too if a deadline of the stored session
 	// lies at or before opt.Now. Update never creates (I4).
-	// ErrConflict: the revision is another one.
+	// ErrConflict: the revision is another one, and none of these applies.
 	// With opt.Login, or when the subject differs from the stored one, ErrBarrier, ErrLimit and
 	// eviction are as in Create. The session itself is never evicted, and counts once.
 	// ErrFull: no room for the larger record. The stored session is as it was.
@@ -113,19 +113,19 @@ type Store interface {
 	// the given times where they were unset, and, when ConfirmedAt is set by this call, every
 	// secret in Good whose Until is unset gets until. If secret is no longer the
 	// current one's hash, or if nothing would change, Confirm does nothing and returns nil. The revision grows by one if
-	// something changed. ErrNotFound, ErrEnded as in Update.
+	// something changed. ErrNotFound, ErrEnded as in Get: deadlines aren't looked at.
 	Confirm(ctx context.Context, app string, id ID, secret Hash, c Confirmation) error
 
 	// End ends a session, for good, with a tombstone. It returns the session if this call
 	// ended it and nothing if it had ended before. A session that was already
 	// expired at the given time ends all the same, with the reason given.
-	// ErrNotFound: no such session.
+	// ErrNotFound: no such session. The reason must not be empty.
 	End(ctx context.Context, app string, id ID, reason Reason, at Time) ([]Ended, error)
 
 	// EndSubject ends all sessions of a subject but the one named by except (which may be zero)
 	// and raises the subject's barrier to at: a later Create or login
 	// with Arrived at or before it fails. It does so even if the subject has no session.
-	// The subject must not be empty.
+	// Expired ones that no call has ended yet end with the reason given too. Subject and reason must not be empty.
 	EndSubject(ctx context.Context, app, subject string, except ID, reason Reason, at Time) ([]Ended, error)
 
 	// EndAll ends every session of the application created at or before at, by a

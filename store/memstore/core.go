@@ -34,8 +34,9 @@ type core struct {
 	subjects [shardCount]subjectShard
 	keys     [keyShards]keyShard
 
-	sweepMu sync.Mutex
-	cursor  sweepCursor
+	sweepMu     sync.Mutex
+	longestStep atomic.Int64 // of sweep, in nanoseconds
+	cursor      sweepCursor
 
 	examined func(records int) // for tests: a lock was held for so many
 }

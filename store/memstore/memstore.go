@@ -29,6 +29,7 @@ package memstore
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -192,3 +193,6 @@ func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 	runtime.KeepAlive(s)
 	return ch, err
 }
+
+// LongestHold returns the longest time that a step of Sweep has taken so far, and so more than it has held any lock for.
+func (s *Store) LongestHold() time.Duration { return time.Duration(s.core.longestStep.Load()) }

@@ -31,7 +31,11 @@ func (c *core) sweep(ctx context.Context, now store.Time, max int) (list []store
 		if ctx.Err() != nil {
 			return list, false, nil // what has ended must be told
 		}
+		begun := time.Now()
 		examined, over, err := c.sweepStep(&list, now, min(n, maxHold))
+		if held := int64(time.Since(begun)); held > c.longestStep.Load() {
+			c.longestStep.Store(held) // sweepMu is held: nobody else stores
+		}
 		if err != nil {
 			return list, false, err
 		}
