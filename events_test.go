@@ -197,7 +197,7 @@ func needles(token string) map[string]string {
 		list[what+", HEX"] = strings.ToUpper(hex.EncodeToString(b))
 		list[what+", base64"] = base64.RawStdEncoding.EncodeToString(b)
 		list[what+", base64url"] = base64.RawURLEncoding.EncodeToString(b)
-		list[what+", %v"] = fmt.Sprint(b)
+		list[what+", %v"] = fmt.Sprintf("%d", b)
 		list[what+", %#v"] = strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", b), "[]byte{"), "}")
 		list[what+", %q"] = fmt.Sprintf("%q", b)
 	}
