@@ -54,13 +54,15 @@ const keepValues = 16 << 10 // larger buffers are left to the collector
 
 // reset empties v but for memory that the next request can use. The records are written over by the next reader.
 func (v *view) reset() {
+	v.request.Session, v.request.Visitor, v.request.Bearer = nil, nil, ""
+	v.found = found{}
 	if v.work != nil {
+		v.changes, v.outcome = changes{}, outcome{}
 		clear(v.opsMemory[:])
 		v.workMemory.Values = smallValues(v.workMemory.Values)
 		v.spare = smallValues(v.spare)
 	}
 	v.recMemory.Values = smallValues(v.recMemory.Values)
-	v.request, v.found, v.changes, v.outcome = Request{}, found{}, changes{}, outcome{}
 }
 
 func smallValues(v store.Values) store.Values {

@@ -59,11 +59,10 @@ func (s *site) client(r *http.Request) Client {
 // clientIP returns the address of the connection, or, if that is a trusted proxy's, the last address in X-Forwarded-For that isn't:
 // what stands left of it could have been written by anybody.
 func (s *site) clientIP(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // a Unix socket
+	ip := peerIP(r)
+	if !ip.IsValid() {
+		return ip
 	}
-	ip := peer.Addr().Unmap().WithZone("")
 	if !s.trusted(ip) {
 		return ip
 	}
@@ -87,6 +86,23 @@ func (s *site) clientIP(r *http.Request) netip.Addr {
 				return ip
 			}
 		}
+	}
+	return ip
+}
+
+// peerIP returns the address of the connection; the zero Addr if it has none (a Unix socket).
+func peerIP(r *http.Request) netip.Addr {
+	host := r.RemoteAddr
+	colon := strings.LastIndexByte(host, ':')
+	if colon < 0 {
+		return netip.Addr{}
+	}
+	if host = host[:colon]; len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	ip, _ := netip.ParseAddr(host)
+	if ip.Is6() {
+		ip = ip.Unmap().WithZone("")
 	}
 	return ip
 }
@@ -130,7 +146,7 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	if r.TLS != nil || loopback(r.Host) {
 		return
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.trusted(peer.Addr().Unmap()) {
+	if s.trusted(peerIP(r)) {
 		return // the proxy answers for it
 	}
 	s.warnPlain.Do(func() {
