@@ -178,8 +178,11 @@ func TestWriterWithholds(t *testing.T) {
 		if err := http.NewResponseController(rw).Flush(); !errors.Is(err, sojourn.ErrUnavailable) {
 			t.Errorf("%s: Flush of a withheld response: %v", ways[i].name, err)
 		}
-		if _, _, err := http.NewResponseController(rw).Hijack(); !errors.Is(err, sojourn.ErrUnavailable) {
+		if conn, _, err := http.NewResponseController(rw).Hijack(); !errors.Is(err, sojourn.ErrUnavailable) {
 			t.Errorf("%s: Hijack of a withheld response: %v", ways[i].name, err)
+			if err == nil {
+				conn.Close()
+			}
 		}
 	})
 	w.calls.fail(always(errors.New("disk on fire"), "Create"), nil)
@@ -639,8 +642,9 @@ func TestWriterStreamEndsAtDeadline(t *testing.T) {
 		life sojourn.Lifetime
 		at   time.Duration
 	}{
-		{"idle", sojourn.Lifetime{Idle: 10 * time.Minute, Absolute: time.Hour}, 10 * time.Minute},
-		{"absolute", sojourn.Lifetime{Idle: time.Hour, Absolute: time.Hour}, time.Hour},
+		// Not at a full minute, when the sweep would end it anyway.
+		{"idle", sojourn.Lifetime{Idle: 630 * time.Second, Absolute: time.Hour}, 630 * time.Second},
+		{"absolute", sojourn.Lifetime{Idle: 3630 * time.Second, Absolute: 3630 * time.Second}, 3630 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
