@@ -27,6 +27,7 @@ type browser struct {
 	deaf    bool            // ignores Set-Cookie once it is logged in
 	shows   string          // the subject on the page that was seen last
 	grant   *grant          // the last login or elevation that was committed, unless a logout followed
+	grants  []*grant        // that were delivered since the last crash
 	out     bool            // a logout was the last of those
 	latest  int             // the latest commit whose answer came
 	latestS int             // the same, of answers with a session cookie
@@ -43,9 +44,8 @@ type jarAt struct {
 // A jarCause tells what put the session cookie into a jar, or took it out.
 type jarCause struct {
 	at     store.Time
-	crash  store.Time // a crash that brought it back
-	kind   kind       // of the request whose answer it was
-	commit int        // of that request
+	kind   kind // of the request whose answer it was
+	commit int  // of that request
 }
 
 func (w *world) addBrowser(subject string) {
@@ -150,7 +150,10 @@ func (b *browser) crash() {
 	if was.jar.session != b.jar.session {
 		w.count("browser: crashed, older jar")
 	}
-	was.by.crash = w.now()
+	for _, g := range b.grants {
+		g.crashed = g.crashed || was.by.at < g.delivered && w.now().Sub(g.delivered) <= jarBound
+	}
+	b.grants = nil
 	w.log("browser %d crashes, and comes back with %v instead of %v", b.n, w.tokens[was.jar.session], w.tokens[b.jar.session])
 	b.jar, b.by = was.jar, was.by
 	b.disk = []jarAt{{was.at, b.jar, b.by}}
@@ -372,6 +375,7 @@ func (r *request) deliver() {
 	w.log("%v: answer comes, the jar is %v, %v", r, w.tokens[b.jar.session], w.tokens[b.jar.visitor])
 	if r.grant != nil {
 		r.grant.delivered = w.now()
+		b.grants = append(b.grants, r.grant)
 	}
 	b.save()
 	if change.session != nil && *change.session != "" && w.chance(w.weather.crash) {
@@ -468,13 +472,13 @@ func (r *request) loss(g *grant, t *token) (passing bool, why string) {
 	}
 	later := "answered after a later " + g.kind.String()
 	switch {
-	case g.lost && g.crashed:
+	case g.lost && g.gone:
 		return false, "answer to " + what + " lost, since the browser crashed or slept"
 	case g.lost:
 		return false, "answer to " + what + " lost"
 	case g.delivered == 0 || g.delivered >= r.sent:
 		return true, "under way during " + what
-	case r.by.crash > 0 && r.by.at < g.delivered && r.by.crash.Sub(g.delivered) <= jarBound:
+	case g.crashed:
 		return false, "answer to " + what + " lost to a crash within 30 s"
 	case r.by.at < g.delivered || r.by.commit > g.commit:
 		return false, ""

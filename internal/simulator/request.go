@@ -596,7 +596,7 @@ func (r *request) lose(why string) {
 	r.w.log("%v: answer lost, %s", r, why)
 	if r.grant != nil {
 		r.grant.lost = true
-		r.grant.crashed = why != "network"
+		r.grant.gone = why != "network"
 	}
 }
 

@@ -72,7 +72,8 @@ type grant struct {
 	kind      kind
 	commit    int
 	lost      bool
-	crashed   bool // lost since the browser crashed or slept
+	gone      bool // since the browser had crashed or slept when it came
+	crashed   bool // a crash within 30 s took it out of the jar
 	delivered store.Time
 }
 
