@@ -1,10 +1,10 @@
 package sojourn
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Handler gives every request a session: From(r.Context()). The store is read when a handler first asks the session something, and not
@@ -32,8 +32,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, r: r}
 	x.session.e, x.session.arrived, x.session.source = h.engine, arrived, x
 	x.session.ctx = r.Context()
-	x.context = sessionContext{r.Context(), &x.session}
-	x.request = *r.WithContext(&x.context) // in the exchange, so that one allocation does for both
+	x.request = *r.WithContext((*sessionContext)(&x.session)) // in the exchange, so that one allocation does for both
 	defer x.finish()
 	h.next.ServeHTTP(x, &x.request)
 	x.returned = true
@@ -42,17 +41,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // An ErrorFunc answers a request with an error of this package.
 type ErrorFunc func(w http.ResponseWriter, r *http.Request, err error)
 
-// sessionContext is a request's context with its session, without the allocation of context.WithValue.
-type sessionContext struct {
-	context.Context
-	session *Session
-}
+// sessionContext is the context of a session's request, with the session in it.
+type sessionContext Session
+
+func (c *sessionContext) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
+func (c *sessionContext) Done() <-chan struct{}       { return c.ctx.Done() }
+func (c *sessionContext) Err() error                  { return c.ctx.Err() }
 
 func (c *sessionContext) Value(key any) any {
 	if key == (contextKey{}) {
-		return c.session
+		return (*Session)(c)
 	}
-	return c.Context.Value(key)
+	return c.ctx.Value(key)
 }
 
 // read fills in what the request presents.

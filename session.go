@@ -25,13 +25,13 @@ type Session struct {
 	mu         sync.Mutex // guards all below
 
 	ctx     context.Context
-	source  source // fills view.request when it is needed; nil: it is filled
+	source  *exchange // fills view.request when it is needed; nil: it is filled
 	arrived store.Time
 
-	loaded    bool // load was tried
 	loadErr   error
-	committed bool // commit was tried
 	commitErr error
+	loaded    bool // load was tried
+	committed bool // commit was tried
 	finished  bool // the request is over
 	passive   bool
 	noRotate  bool // the response can't carry a new cookie
@@ -52,9 +52,6 @@ type Request struct {
 	Arrived time.Time // zero: now
 	Client  Client
 }
-
-// source is the net/http side of a session: it reads the tokens and the client when they are needed.
-type source interface{ read(*Request) }
 
 // Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
 // commit goes on when it is cancelled. Call Commit at the end, and before the answer is sent.

@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -18,13 +19,12 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	session Session
-	context sessionContext
 	request http.Request // what the handler sees: r with the session's context
 	varies  [1]string    // room for the usual Vary
 
 	begun    bool // the header is written, or the connection is the handler's
 	headed   bool // the header tells of the session: a Hijack failed after the commit, if it is not begun
-	withheld error
+	withheld bool // the response is an error in place of the handler's
 	returned bool // the handler came back, and didn't panic
 }
 
@@ -32,7 +32,7 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 
 func (x *exchange) WriteHeader(status int) {
 	switch {
-	case x.withheld != nil:
+	case x.withheld:
 	case x.begun, status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
 		x.w.WriteHeader(status)
 	case x.begin(status):
@@ -79,7 +79,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		x.session.noRotate = true
 		x.session.mu.Unlock()
 		if !x.commit(http.StatusSwitchingProtocols) {
-			return nil, nil, x.withheld
+			return nil, nil, x.whyWithheld()
 		}
 	}
 	conn, rw, err := http.NewResponseController(x.w).Hijack()
@@ -92,10 +92,13 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
 // ready begins a response without an explicit status.
 func (x *exchange) ready() error {
-	if !x.begun && x.withheld == nil {
+	if !x.begun && !x.withheld {
 		x.begin(http.StatusOK)
 	}
-	return x.withheld
+	if x.withheld {
+		return x.whyWithheld()
+	}
+	return nil
 }
 
 // begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
@@ -183,14 +186,21 @@ func (x *exchange) commit(status int) bool {
 
 // withhold answers with err in place of the handler's response.
 func (x *exchange) withhold(err error) {
-	x.withheld = fmt.Errorf("sojourn: the response was withheld: %w", err)
+	x.withheld = true
 	x.session.e.answerError(x.w, x.r, err)
+}
+
+// whyWithheld returns the error for a handler that goes on writing.
+func (x *exchange) whyWithheld() error {
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	return fmt.Errorf("sojourn: the response was withheld: %w", cmp.Or(x.session.commitErr, x.session.loadErr))
 }
 
 // finish runs when the handler is over, however it ended.
 func (x *exchange) finish() {
 	if x.returned {
-		if !x.begun && x.withheld == nil {
+		if !x.begun && !x.withheld {
 			x.begin(http.StatusOK) // net/http writes the header
 		}
 		x.session.finish()
@@ -198,7 +208,7 @@ func (x *exchange) finish() {
 	}
 	defer x.session.finish()
 	p := recover()
-	if failure, ok := p.(loadFailure); ok && !x.begun && x.withheld == nil {
+	if failure, ok := p.(loadFailure); ok && !x.begun && !x.withheld {
 		x.withhold(failure.err)
 		return
 	}
