@@ -309,6 +309,11 @@ func (s *Session) mayRotate(periodic bool) bool {
 }
 
 func (s *Session) applyLogin(l *login) error {
+	if l.bearer && !s.work.Bearer && !s.create { // beside the browser's session, not in its place
+		if err := s.startWork(nil); err != nil {
+			return err
+		}
+	}
 	if s.work.Subject != "" && s.work.Subject != l.subject {
 		mine := s.rec != nil && s.rec.Epoch == s.epoch && s.verdict >= good
 		if err := s.startWork(nil); err != nil {

@@ -168,6 +168,27 @@ func (s *Session) loginSubject() string {
 // stored does what follows a successful write.
 func (s *Session) stored(ctx context.Context) error {
 	e, w := s.e, s.work
+	if s.fresh {
+		s.issued = token(w.ID, &s.next)
+		s.cookies.set(w, s.visitorSent)
+	}
+	if e.opt.Observer != nil {
+		s.report()
+	}
+	if s.replaced.IsZero() {
+		return nil
+	}
+	ended, err := e.store.End(ctx, e.opt.App, s.replaced, ReasonLogout, e.now())
+	e.ended(s.request.Client, ended)
+	if err != nil && !gone(err) {
+		return wrap("end the session of another user", err)
+	}
+	return nil
+}
+
+// report emits what the commit did.
+func (s *Session) report() {
+	e, w := s.e, s.work
 	event := Event{Session: w.ID, Subject: w.Subject, Client: s.request.Client, Level: int(w.Level), AMR: w.AMR}
 	if s.create {
 		e.emit(event.of(EventCreated))
@@ -184,19 +205,6 @@ func (s *Session) stored(ctx context.Context) error {
 			}
 		}
 	}
-	if s.fresh {
-		s.issued = token(w.ID, &s.next)
-		s.cookies.set(w, s.visitorSent)
-	}
-	if s.replaced.IsZero() {
-		return nil
-	}
-	ended, err := e.store.End(ctx, e.opt.App, s.replaced, ReasonLogout, e.now())
-	e.ended(s.request.Client, ended)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return wrap("end the session of another user", err)
-	}
-	return nil
 }
 
 func (s *Session) writeLogout(ctx context.Context) error {

@@ -116,7 +116,7 @@ func (f loadFailure) Unwrap() error { return f.err }
 func ask[T any](s *Session, f func(*store.Record) T) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.finished {
+	if s.finished && s.loaded && s.loadErr == nil {
 		return f(&store.Record{ID: s.was.ID, Subject: s.was.Subject})
 	}
 	if err := s.load(s.ctx); err != nil {
@@ -153,10 +153,14 @@ func (s *Session) find(ctx context.Context) error {
 	}
 	s.sessionSent = len(s.request.Session) > 0
 	s.visitorSent = len(s.request.Visitor) > 0
-	if err := s.presentAll(ctx, s.request.Session, sessionCookie); err != nil || s.rec != nil {
+	err := s.presentAll(ctx, s.request.Session, sessionCookie)
+	if s.rec != nil || err != nil && !errors.Is(err, ErrThrottled) {
 		return err
 	}
-	return s.presentAll(ctx, s.request.Visitor, visitorCookie)
+	if err := s.presentAll(ctx, s.request.Visitor, visitorCookie); s.rec != nil || err != nil {
+		return err
+	}
+	return err
 }
 
 // maxSameName is the number of different cookies of one name that are looked at.
@@ -171,52 +175,52 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 	if len(tokens) == 1 {
 		return s.present(ctx, tokens[0], by)
 	}
-	var live string
+	var best string
+	var bestID ID
+	bestVerdict, others := garbage, false
 	seen := make([]string, 0, maxSameName)
 	for _, t := range tokens {
 		if slices.Contains(seen, t) {
 			continue
 		}
-		if len(seen) == maxSameName {
-			live = ""
+		if others = others || len(seen) == maxSameName; others {
 			break
 		}
 		seen = append(seen, t)
-		ok, err := s.lives(ctx, t, by)
-		if err != nil {
+		id, v, err := s.peek(ctx, t, by)
+		switch {
+		case err != nil:
 			return err
-		}
-		if ok && live != "" {
-			live = ""
-			break
-		}
-		if ok {
-			live = t
+		case v < good:
+		case !bestID.IsZero() && id != bestID:
+			others = true
+		case v > bestVerdict: // of two secrets of one session the newer
+			best, bestID, bestVerdict = t, id, v
 		}
 	}
-	if len(seen) == 1 { // one cookie, sent twice
-		live = seen[0]
-	}
-	if live == "" {
+	switch {
+	case len(seen) == 1: // one cookie, sent twice
+		best = seen[0]
+	case others || best == "":
 		return s.refuse(RefusedAmbiguous, ID{}, "")
 	}
-	return s.present(ctx, live, by)
+	return s.present(ctx, best, by)
 }
 
-// lives reports whether a token names a live session, with no other effect.
-func (s *Session) lives(ctx context.Context, text string, by transport) (bool, error) {
+// peek says what a token is to a live session, with no other effect.
+func (s *Session) peek(ctx context.Context, text string, by transport) (ID, verdict, error) {
 	id, sec, ok := parseToken(text)
 	if !ok {
-		return false, nil
+		return id, garbage, nil
 	}
 	rec, err := s.e.live(ctx, id)
-	if gone(err) {
-		return false, nil
+	if gone(err) || err == nil && !by.fits(rec) {
+		return id, garbage, nil
 	}
 	if err != nil {
-		return false, wrap("read a session", err)
+		return id, garbage, wrap("read a session", err)
 	}
-	return judge(rec, &sec, s.arrived) >= good && by.fits(rec), nil
+	return id, judge(rec, &sec, s.arrived), nil
 }
 
 // present takes one token: the session becomes the request's, or the token is refused.

@@ -418,3 +418,53 @@ func TestTombstonesAndSweep(t *testing.T) {
 	sessions, _, _ := w.Count(ctx)
 	w.want("sessions", sessions, int64(0))
 }
+
+// A login for a program, asked for by a page, leaves the page's session alone.
+func TestBearerBesideACookie(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
+	j := w.loggedIn("ann")
+	s := w.begin(j)
+	if err := errors.Join(s.Login("ann", sojourn.AsBearer()), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	w.want("cookies", len(s.SetCookies()), 0)
+	w.want("the page", w.look(j), "ann")
+	api := w.Begin(ctx, sojourn.Request{Bearer: s.Token()})
+	w.want("the program", api.Subject(), "ann")
+	w.want("one session", api.ID() == w.id(j), false)
+	w.want("the token as a cookie", w.look(&jar{session: s.Token()}), "")
+	w.want("the cookie as a token", w.Begin(ctx, sojourn.Request{Bearer: j.session}).Subject(), "")
+}
+
+// Two secrets of one session in cookies of one name are one session.
+func TestSeveralCookiesOfOneSession(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	old := j.session
+	w.pass(15 * time.Minute)
+	w.look(j)
+	bob := w.loggedIn("bob")
+	for _, tokens := range [][]string{{old, j.session}, {j.session, old}, {"x", j.session, j.session}} {
+		s := w.Begin(ctx, sojourn.Request{Session: tokens})
+		w.want("subject", s.Subject(), "ann")
+	}
+	s := w.Begin(ctx, sojourn.Request{Session: []string{j.session, bob.session}})
+	w.want("two sessions", s.Subject(), "")
+	equal(t, "endings", w.endings(), nil)
+}
+
+// A visitor whose session cookie is bad isn't throttled out of the visitor's session.
+func TestThrottleSparesTheVisitor(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
+	j := new(jar)
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	j.session = "bad"
+	for range 10 {
+		v, err := color.Get(w.begin(j))
+		w.want("value", v, "red")
+		w.want("error", err, nil)
+	}
+	if err := w.begin(&jar{session: "bad"}).Load(ctx); !errors.Is(err, sojourn.ErrThrottled) {
+		t.Errorf("a bad token alone: %v", err)
+	}
+}

@@ -15,6 +15,8 @@ import (
 //
 // A visitor who stores nothing has no session; then ID is zero, Subject empty, and every value absent.
 //
+// Use it while the request lasts. Afterwards, of a session that was read, ID and Subject still answer; values give ErrFinished.
+//
 // Its methods may be called concurrently. Where the store can't answer, those that return an error return ErrUnavailable, and
 // those that don't panic with a value that Handler turns into a 503: "can't tell" must never look like
 // "anonymous". Call Load first to handle that error yourself, and before you start a goroutine that uses the session.
@@ -143,7 +145,8 @@ func AMR(methods ...string) LoginOption { return func(l *login) { l.amr = string
 func Level(level int) LoginOption { return func(l *login) { l.level = level } }
 
 // AsBearer issues the token for use in an Authorization header, where cookies can't be: take it from
-// Token after Commit. No cookie is set. Needs Options.Bearer.
+// Token after Commit. No cookie is set. A session that the request's cookie names stays as it is: the bearer's is another. Needs
+// Options.Bearer.
 func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
 
 // Login makes the session that of subject, after the application has authenticated the user. The session gets a new secret and the old

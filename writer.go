@@ -173,12 +173,11 @@ func (x *exchange) commit(status int) bool {
 		if !again {
 			h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
 		}
-		forbidStorage(h)
 	}
 	if s.logout && len(s.e.opt.ClearSiteData) > 0 {
 		h.Set("Clear-Site-Data", `"`+strings.Join(s.e.opt.ClearSiteData, `", "`)+`"`)
 	}
-	if s.issued != "" {
+	if s.issued != "" || s.cookies.any() {
 		forbidStorage(h)
 	}
 	return true
