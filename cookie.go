@@ -163,7 +163,13 @@ func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []stri
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
-			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
+			for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {
+				pair = pair[1:]
+			}
+			for pair != "" && (pair[len(pair)-1] == ' ' || pair[len(pair)-1] == '\t') {
+				pair = pair[:len(pair)-1]
+			}
+			name, value, ok := strings.Cut(pair, "=")
 			switch {
 			case !ok:
 			case name == c.Name:

@@ -53,7 +53,11 @@ const (
 
 // client returns who sent the request.
 func (s *site) client(r *http.Request) Client {
-	return Client{IP: s.clientIP(r), UserAgent: cleanUserAgent(r.UserAgent())}
+	c := Client{IP: s.clientIP(r)}
+	if ua := r.Header["User-Agent"]; len(ua) > 0 {
+		c.UserAgent = cleanUserAgent(ua[0])
+	}
+	return c
 }
 
 // clientIP returns the address of the connection, or, if that is a trusted proxy's, the last address in X-Forwarded-For that isn't:
