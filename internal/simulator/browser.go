@@ -416,6 +416,8 @@ func (r *request) judgeRefusal(t *token) {
 		r.signedOut(t, "parallel logins answered in reverse, and the younger confirmed in between")
 	case !s.ended() && w.mustAuthorise(t) && !w.surelyLives(s):
 		w.fail("%v: refused near a deadline, but the session has not ended", r)
+	case !s.ended() && w.mustAuthorise(t) && t.forgotten() && r.loaded > r.arrived:
+		w.count("refused in passing: asked late, after more than four logins")
 	case !s.ended() && w.mustAuthorise(t):
 		w.fail("%v: a secret that must be good was refused", r)
 	case r.explain(t, grants):

@@ -525,13 +525,7 @@ func parseCookie(header string) (name, value string) {
 // lateUntil returns until when a request that arrives with the refused token is a late one: a grace after its end. 0: for another reason.
 func (r *request) lateUntil() store.Time {
 	s := r.refused.session
-	epochs := 0
-	for i := r.refused.n + 1; i < len(s.tokens); i++ {
-		if s.tokens[i].half != s.tokens[i-1].half {
-			epochs++
-		}
-	}
-	if epochs > 4 { // it isn't recognised any more
+	if r.refused.forgotten() {
 		return 0
 	}
 	if b := r.w.superseded(r.refused); b != nil && (!s.ended() || b.at < s.endedAt) {

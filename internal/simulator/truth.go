@@ -166,6 +166,17 @@ func (w *world) sight(t *token, arrived, loaded store.Time, by *thief) {
 	})
 }
 
+// forgotten reports whether a token is of an epoch before the last four, and not recognised any more.
+func (t *token) forgotten() bool {
+	epochs := 0
+	for i := t.n + 1; i < len(t.session.tokens); i++ {
+		if t.session.tokens[i].half != t.session.tokens[i-1].half {
+			epochs++
+		}
+	}
+	return epochs > 4
+}
+
 // bornConfirmed notes that a token needs no confirmation.
 func (t *token) bornConfirmed() { t.sighted, t.confirmed = true, true }
 
