@@ -47,6 +47,8 @@ var (
 
 // A Store keeps sessions. All methods may be called concurrently.
 //
+// A store keeps neither rec nor its slices when a call has returned, however it returned: the caller uses them again.
+//
 // Every method is scoped by application: no call for one application reads,
 // changes, counts or ends a session of another, even when the IDs or subjects
 // are equal. Application names and subjects compare byte for byte: case,
