@@ -256,7 +256,7 @@ func (s *Session) apply(o *op) error {
 		if err := s.renew(true); err != nil {
 			return err
 		}
-		rotate(w, &s.next, s.e.now())
+		rotate(w, &s.next, s.presented.hash(), s.e.now())
 	case opStale:
 		w.Stale = true
 	}
@@ -305,7 +305,7 @@ func (s *Session) mayRotate(periodic bool) bool {
 	case s.verdict == current && s.work.Secret.ConfirmedAt != 0:
 		return true
 	}
-	return s.arrived >= s.work.Secret.IssuedAt.Add(repeatAfter)
+	return s.verdict >= held && s.arrived >= s.work.Secret.IssuedAt.Add(repeatAfter)
 }
 
 func (s *Session) applyLogin(l *login) error {

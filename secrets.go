@@ -38,6 +38,7 @@ const (
 	stale                  // of this epoch, and too long ago to say whether it was good when the request arrived: refused
 	stolen                 // of this epoch and not good when the request arrived: theft
 	good                   // an earlier secret that was good when the request arrived
+	held                   // likewise, and nobody has confirmed a successor: the browser may have none
 	current                // the current secret
 )
 
@@ -49,15 +50,19 @@ func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 	}
 	for i := range r.Good {
 		g := &r.Good[i]
-		if same(hash[:], g.Hash[:]) && (g.Until == 0 || arrived <= g.Until) {
+		if same(hash[:], g.Hash[:]) && g.Until == 0 {
+			return held
+		}
+		if same(hash[:], g.Hash[:]) && arrived <= g.Until {
 			return good
 		}
 	}
 	half := s.halfHash()
 	ours := same(half[:], r.EpochHash[:])
+	known := ours || slices.Contains(r.Epochs, half.Print()) // a login that survived a repeated one is of an earlier epoch
 	for _, spent := range r.Spent {
 		print := hash.Print()
-		if ours && same(print[:], spent.Print[:]) && arrived <= spent.Until {
+		if known && same(print[:], spent.Print[:]) && arrived <= spent.Until {
 			return good
 		}
 	}
@@ -66,7 +71,7 @@ func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 		return stale
 	case ours:
 		return stolen
-	case slices.Contains(r.Epochs, half.Print()):
+	case known:
 		return former
 	}
 	return garbage
@@ -108,14 +113,15 @@ func rotationDue(r *store.Record, v verdict, arrived store.Time, p *Policy) bool
 	switch v {
 	case current:
 		return r.Secret.ConfirmedAt != 0 && arrived >= r.Secret.IssuedAt.Add(p.RotateEvery)
-	case good: // the browser hasn't got the current one: its answer was lost, or is late
+	case held: // the browser hasn't got the current one: its answer was lost, or is late
 		return arrived >= r.Secret.IssuedAt.Add(repeatAfter)
 	}
 	return false
 }
 
-// rotate makes next the current secret. Those since the last confirmed one stay good until next is confirmed.
-func rotate(r *store.Record, next *secret, now store.Time) {
+// rotate makes next the current secret. Those since the last confirmed one stay good until next is confirmed; of those that never were, some are
+// dropped, but not the one that the browser presented: it may never get another.
+func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time) {
 	half := next.halfHash()
 	if half != r.EpochHash { // rotated from a login that survived a repeated one: its half is of an earlier epoch
 		rememberEpoch(r)
@@ -127,7 +133,7 @@ func rotate(r *store.Record, next *secret, now store.Time) {
 	unconfirmed := 1 // next
 	for i := len(r.Good) - 1; i >= 0; i-- {
 		g := &r.Good[i]
-		if g.Until != 0 || g.ConfirmedAt != 0 {
+		if g.Until != 0 || g.ConfirmedAt != 0 || g.Hash == presented {
 			continue
 		}
 		if unconfirmed++; unconfirmed > maxUnconfirmed {

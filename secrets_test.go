@@ -87,7 +87,7 @@ func TestJudge(t *testing.T) {
 		want    verdict
 	}{
 		{"current", 0, current}, {"current", 1000, current},
-		{"good, open", 1000, good},
+		{"good, open", 1000, held},
 		{"good until 100", 100, good}, {"good until 100", 101, stolen},
 		{"survivor until 100", 100, good}, {"survivor until 100", 101, former},
 		{"spent at 50", 50, good}, {"spent at 50", 51, stolen},
@@ -123,7 +123,7 @@ func TestFormerSecretsAreBounded(t *testing.T) {
 		s[31], s[30] = byte(i), byte(i>>8)
 		s[29] = 1
 		now = now.Add(repeatAfter)
-		rotate(r, &s, now)
+		rotate(r, &s, store.Hash{}, now)
 		all = append(all, s)
 		if i%3 == 0 {
 			c, _ := sight(r, now, time.Minute)
