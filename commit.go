@@ -69,7 +69,9 @@ func (s *Session) write(ctx context.Context) error {
 		return err
 	}
 	// Only a rotation was due. Whether it was written or not, the browser's secret stays good.
-	s.e.emit(Event{Kind: EventWriteFailed, Session: s.rec.ID, Detail: "rotation: " + err.Error()})
+	if !errors.Is(err, ErrSuperseded) && !errors.Is(err, ErrEnded) {
+		s.e.emit(Event{Kind: EventWriteFailed, Session: s.rec.ID, Detail: "rotation: " + err.Error()})
+	}
 	return nil
 }
 
