@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -18,14 +19,15 @@ const (
 
 // start runs what goes on beside requests until ctx is done.
 func (e *Engine) start(ctx context.Context) {
-	e.behind.notes = make(chan *note, queueSize)
-	e.events.list = make(chan *Event, queueSize)
+	e.behind = writeBehind{make(chan *note, queueSize), ctx}
+	e.events.list, e.events.over = make(chan *Event, queueSize), ctx
 	for _, run := range []func(context.Context){e.sweep, e.writeNotes, e.observe} {
 		e.stopped.Go(func() { run(ctx) })
 	}
 }
 
-// Flush waits until the activity noted so far is written and the events emitted so far are observed, or until ctx is done.
+// Flush waits until the activity noted so far is written and the events emitted so far are observed, or until ctx is done. ErrClosed: the engine
+// was closed.
 func (e *Engine) Flush(ctx context.Context) error {
 	if err := e.behind.flush(ctx); err != nil {
 		return err
@@ -33,13 +35,22 @@ func (e *Engine) Flush(ctx context.Context) error {
 	return e.events.flush(ctx)
 }
 
-// Close flushes, for at most as long as ctx allows, and stops the engine's goroutines. Requests must be over. The store stays
-// open: whoever opened it closes it.
+// Close flushes and stops the engine's goroutines, and takes no longer than ctx allows. Requests must be over. The store stays
+// open: whoever opened it closes it. A second Close does nothing.
 func (e *Engine) Close(ctx context.Context) error {
 	err := e.Flush(ctx)
+	if errors.Is(err, ErrClosed) {
+		return nil
+	}
 	e.stop()
-	e.stopped.Wait()
-	return err
+	stopped := make(chan struct{})
+	go func() { e.stopped.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+		return err
+	case <-ctx.Done(): // an observer, or the store, hangs
+		return ctx.Err()
+	}
 }
 
 // sweep has the store end what has expired, in small steps.
@@ -74,7 +85,10 @@ type note struct {
 	flushed chan struct{}
 }
 
-type writeBehind struct{ notes chan *note }
+type writeBehind struct {
+	notes chan *note
+	over  context.Context // the engine's
+}
 
 // add queues a note. If the store is so slow that the queue is full, the note is dropped: the next request makes another.
 func (b *writeBehind) add(n *note) {
@@ -88,16 +102,21 @@ func (b *writeBehind) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	select {
 	case b.notes <- &note{flushed: done}:
+	case <-b.over.Done():
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return wait(ctx, done)
+	return wait(ctx, b.over, done)
 }
 
-func wait(ctx context.Context, done <-chan struct{}) error {
+// wait waits for done, until ctx is done or the engine over.
+func wait(ctx, over context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil
+	case <-over.Done():
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -135,6 +154,7 @@ func (e *Engine) write(ctx context.Context, n *note) {
 // eventQueue stands between requests and the observer.
 type eventQueue struct {
 	list chan *Event
+	over context.Context // the engine's
 	mu   sync.Mutex
 	lost int
 }
@@ -179,10 +199,12 @@ func (q *eventQueue) flush(ctx context.Context) error {
 	done := make(chan struct{})
 	select {
 	case q.list <- &Event{flushed: done}:
+	case <-q.over.Done():
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return wait(ctx, done)
+	return wait(ctx, q.over, done)
 }
 
 func (e *Engine) observe(ctx context.Context) {

@@ -45,7 +45,9 @@ type op struct {
 	level int
 	amr   string
 
-	periodic bool // of opRotate: not asked for by the application
+	// Of opRotate.
+	periodic bool // not asked for by the application
+	done     bool // there was something to do
 }
 
 type login struct {
@@ -113,6 +115,9 @@ func (s *Session) logoutNow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.mayChange(); err != nil {
+		if !s.finished && !s.committed && s.logout {
+			return nil
+		}
 		return err
 	}
 	s.changes = changes{logout: true, work: &store.Record{}}
@@ -157,7 +162,7 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if err := s.apply(&o); err != nil {
-		if len(s.ops) == 0 {
+		if !s.finished && !s.logout && len(s.ops) == 0 {
 			s.changes = changes{}
 		}
 		return err
@@ -250,7 +255,7 @@ func (s *Session) apply(o *op) error {
 		if w.Subject == "" {
 			return ErrAnonymous
 		}
-		if s.fresh || !s.mayRotate(o.periodic) {
+		if o.done = !s.fresh && s.mayRotate(o.periodic); !o.done {
 			return nil
 		}
 		if err := s.renew(true); err != nil {
@@ -271,7 +276,7 @@ func (s *Session) applyUpdate(o *op) error {
 		return o.fn(raw)
 	}
 	committed := s.committed // true: this is the commit
-	for {
+	for range maxConflicts {
 		raw, had := s.work.Values.Get(o.key)
 		raw = bytes.Clone(raw) // others may change the session meanwhile
 		next, err := unlocked(raw)
@@ -294,6 +299,7 @@ func (s *Session) applyUpdate(o *op) error {
 			return s.putValue(o.key, next)
 		}
 	}
+	return fmt.Errorf("%w: other goroutines, or the function itself, keep changing key %q", ErrConflict, o.key)
 }
 
 // mayRotate reports whether a rotation is due, or, if the application asks for one, possible: while one is under way a further one would only
@@ -309,7 +315,10 @@ func (s *Session) mayRotate(periodic bool) bool {
 }
 
 func (s *Session) applyLogin(l *login) error {
-	if l.bearer && !s.work.Bearer && !s.create { // beside the browser's session, not in its place
+	if l.bearer && !s.work.Bearer && s.rec != nil { // beside the browser's session, not in its place
+		if len(s.ops) > 0 {
+			return fmt.Errorf("%w: and comes before other changes, which are of the session of the cookie", ErrBearer)
+		}
 		if err := s.startWork(nil); err != nil {
 			return err
 		}
@@ -334,8 +343,13 @@ func (s *Session) applyLogin(l *login) error {
 			return err
 		}
 	}
-	w.Subject, w.AMR, w.Level, w.Remembered, w.Bearer = l.subject, l.amr, uint8(l.level), l.remember, l.bearer || w.Bearer
+	w.Subject, w.AMR, w.Level, w.Remembered = l.subject, l.amr, uint8(l.level), l.remember
+	w.Bearer = l.bearer || w.Bearer || s.rec != nil && s.rec.Bearer
 	w.LastSeenAt, w.Idle, w.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
+	w.Stale = false
+	if s.request.Client.IP.IsValid() {
+		w.LastClient = s.request.Client // older than now by what the password's check took
+	}
 	if s.create {
 		w.Epoch, w.AuthenticatedAt, w.Secret.Login = 1, now, true
 		return nil

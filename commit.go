@@ -29,7 +29,7 @@ func (s *Session) commit(ctx context.Context) error {
 		if s.finished { // the handler panicked: nothing of it may land
 			return ErrFinished
 		}
-		s.committed = true
+		s.committed, s.commitErr = true, ErrUncertain // until write returns: it may panic, in the function of an Update
 		s.commitErr = s.write(ctx)
 	}
 	return s.commitErr
@@ -182,10 +182,17 @@ func (s *Session) stored(ctx context.Context) error {
 	}
 	ended, err := e.store.End(ctx, e.opt.App, s.replaced, ReasonLogout, e.now())
 	e.ended(s.request.Client, ended)
-	if err != nil && !gone(err) {
-		return wrap("end the session of another user", err)
+	if err == nil || gone(err) {
+		return nil
 	}
-	return nil
+	// Nobody may be left logged in as the other, and nothing be left of a login that failed.
+	s.fresh, s.issued, s.cookies = false, "", cookieChange{}
+	undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
+	e.ended(s.request.Client, undone)
+	if undo != nil {
+		return fmt.Errorf("%w: end the session of another user: %w", ErrUncertain, err)
+	}
+	return wrap("end the session of another user", err)
 }
 
 // report emits what the commit did.
@@ -202,7 +209,7 @@ func (s *Session) report() {
 		case opElevate:
 			e.emit(event.of(EventElevated))
 		case opRotate:
-			if s.fresh {
+			if s.ops[i].done {
 				e.emit(event.of(EventRotated))
 			}
 		}

@@ -3,6 +3,8 @@ package sojourn
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,89 +17,104 @@ const pollEvery = time.Second
 // A watcher closes the channels of Session.Done.
 type watcher struct {
 	mu      sync.Mutex
-	open    map[ID]map[*watched]struct{}
+	open    map[ID]*watched
 	started bool
 }
 
-// watched is one channel of Session.Done.
+// watched is a session whose end somebody waits for.
 type watched struct {
 	id    ID
 	ended chan struct{}
+	users int         // requests that wait
 	timer *time.Timer // to its deadline
 }
 
 func (s *Session) done() <-chan struct{} {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return s.ended
+	}
 	if err := s.load(s.ctx); err != nil {
-		s.mu.Unlock()
 		panic(loadFailure{err})
 	}
 	stored := !s.logout && (s.rec != nil && !s.create || s.work != nil && s.committed && s.commitErr == nil)
-	id, ctx := s.now().ID, s.ctx
-	s.mu.Unlock()
-	if !stored {
-		return nil // receiving from it waits forever
+	if stored && s.ended == nil {
+		w := s.e.watchSession(s.now().ID)
+		s.ended = w.ended
+		context.AfterFunc(s.ctx, func() { s.stopWatching(w) })
 	}
-	return s.e.watchSession(ctx, id)
+	return s.ended // nil without a session: receiving from it waits forever
 }
 
-func (e *Engine) watchSession(ctx context.Context, id ID) <-chan struct{} {
-	w := &watched{id: id, ended: make(chan struct{})}
-	e.watch.mu.Lock()
-	if !e.watch.started {
-		e.watch.started = true
-		e.watch.open = make(map[ID]map[*watched]struct{})
-		e.follow()
+// stopWatching runs when the request's context ends, which happens to a hijacked connection when its handler returns.
+func (s *Session) stopWatching(w *watched) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hijacked {
+		s.e.watch.leave(w)
 	}
-	if e.watch.open[id] == nil {
-		e.watch.open[id] = make(map[*watched]struct{})
-	}
-	e.watch.open[id][w] = struct{}{}
-	w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // it may have ended since it was read
-	e.watch.mu.Unlock()
-	context.AfterFunc(ctx, func() { e.watch.remove(w) })
-	return w.ended
 }
 
-// remove forgets w and reports whether it was there.
-func (t *watcher) remove(w *watched) bool {
+func (e *Engine) watchSession(id ID) *watched {
+	t := &e.watch
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	set, ok := t.open[w.id]
-	if _, there := set[w]; !ok || !there {
-		return false
+	if !t.started {
+		t.started = true
+		t.open = make(map[ID]*watched)
+		e.follow()
 	}
-	delete(set, w)
-	if len(set) == 0 {
-		delete(t.open, w.id)
+	w := t.open[id]
+	if w == nil {
+		w = &watched{id: id, ended: make(chan struct{})}
+		t.open[id] = w
+		w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // it may have ended since it was read
 	}
-	w.timer.Stop()
-	return true
+	w.users++
+	return w
+}
+
+// leave forgets a session that no request waits for any more.
+func (t *watcher) leave(w *watched) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w.users--; w.users == 0 {
+		t.remove(w)
+	}
 }
 
 // finish closes the channel of w.
 func (t *watcher) finish(w *watched) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.remove(w) {
 		close(w.ended)
 	}
 }
 
-// of returns the open channels of a session, or all with the zero ID.
-func (t *watcher) of(id ID) (list []*watched) {
+// remove forgets w and reports whether it was there. t.mu is held.
+func (t *watcher) remove(w *watched) bool {
+	if t.open[w.id] != w {
+		return false
+	}
+	delete(t.open, w.id)
+	w.timer.Stop()
+	return true
+}
+
+// get returns what is watched of a session; nil if nobody waits.
+func (t *watcher) get(id ID) *watched {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !id.IsZero() {
-		for w := range t.open[id] {
-			list = append(list, w)
-		}
-		return list
-	}
-	for _, set := range t.open {
-		for w := range set {
-			list = append(list, w)
-		}
-	}
-	return list
+	return t.open[id]
+}
+
+// all returns every session that is waited for.
+func (t *watcher) all() []*watched {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.open))
 }
 
 // recheck reads the session of w, and comes again at its deadline.
@@ -115,13 +132,13 @@ func (e *Engine) recheck(w *watched) {
 	}
 	e.watch.mu.Lock()
 	defer e.watch.mu.Unlock()
-	if _, there := e.watch.open[w.id][w]; there {
+	if e.watch.open[w.id] == w {
 		w.timer.Reset(next)
 	}
 }
 
 func (e *Engine) recheckAll() {
-	for _, w := range e.watch.of(ID{}) {
+	for _, w := range e.watch.all() {
 		e.recheck(w)
 	}
 }
@@ -162,7 +179,7 @@ func (e *Engine) changed(c store.Change) {
 	switch c.Kind {
 	case store.Gone:
 		if c.App == e.opt.App {
-			for _, w := range e.watch.of(c.ID) {
+			if w := e.watch.get(c.ID); w != nil {
 				e.watch.finish(w)
 			}
 		}

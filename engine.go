@@ -162,7 +162,7 @@ type EndOption func(*endOptions)
 type endOptions struct{ except ID }
 
 // EndSubject ends all sessions of a user, and returns how many. A login that was under way when it was called
-// fails with ErrEnded.
+// fails with ErrEnded: that of this request too, so Commit it first.
 func (e *Engine) EndSubject(ctx context.Context, subject string, options ...EndOption) (int, error) {
 	if err := checkSubject(subject); err != nil {
 		return 0, err
@@ -204,6 +204,8 @@ func wrap(doing string, err error) error {
 		to = ErrConflict
 	case errors.Is(err, store.ErrUncertain):
 		to = ErrUncertain
+	case errors.Is(err, store.ErrCursor):
+		to = ErrCursor
 	default:
 		to = ErrUnavailable
 	}

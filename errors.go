@@ -53,8 +53,11 @@ var (
 	// ErrCrossOrigin: an unsafe request from a page of another origin.
 	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.TrustedOrigins")
 
-	// ErrBearer: AsBearer without Options.Bearer.
+	// ErrBearer: AsBearer without Options.Bearer, or after other changes of a cookie's session.
 	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")
+
+	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or above 1000.
+	ErrCursor = errors.New("sojourn: bad cursor or limit of a list")
 
 	// ErrFinished: the request that the session belongs to is over.
 	ErrFinished = errors.New("sojourn: the session was used after its request was over")

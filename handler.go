@@ -9,7 +9,8 @@ import (
 
 // Handler gives every request a session: From(r.Context()). The store is read when a handler first asks the session something, and not
 // before; changes are written before the first byte of the response. If that fails, the handler's response is withheld and the
-// client gets the error's status (StatusCode), unless the response is itself an error (400 or above). A handler that panics changes nothing.
+// client gets the error's status (StatusCode), unless the response is itself an error (400 or above). A handler that panics, or answers with 500 or above, changes nothing, except by a
+// Commit of its own.
 //
 // Unsafe requests from pages of other origins get 403 (http.CrossOriginProtection), WebSocket handshakes too.
 //
@@ -143,6 +144,7 @@ var statuses = []struct {
 	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; delete this site's cookies, or wait a minute"},
 	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
 	{ErrBearer, http.StatusInternalServerError, ""},
+	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},
 }
 
 // StatusCode returns the HTTP status for an error of this package: 409 for a conflict or an ended session, 413, 429, 503 and

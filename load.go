@@ -141,6 +141,9 @@ func (s *Session) load(ctx context.Context) error {
 	}
 	s.changes.ops = s.opsMemory[:0]
 	s.loadErr = s.find(ctx)
+	if s.committed { // the response has begun, and wasn't the session's
+		s.noteLater()
+	}
 	return s.loadErr
 }
 
@@ -175,7 +178,7 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 	if len(tokens) == 1 {
 		return s.present(ctx, tokens[0], by)
 	}
-	var best string
+	var best, telling string
 	var bestID ID
 	bestVerdict, others := garbage, false
 	seen := make([]string, 0, maxSameName)
@@ -191,7 +194,9 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 		switch {
 		case err != nil:
 			return err
+		case v == garbage:
 		case v < good:
+			telling = t
 		case !bestID.IsZero() && id != bestID:
 			others = true
 		case v > bestVerdict: // of two secrets of one session the newer
@@ -201,6 +206,8 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 	switch {
 	case len(seen) == 1: // one cookie, sent twice
 		best = seen[0]
+	case best == "" && telling != "" && !others: // a former secret stays one, whatever comes with it
+		best = telling
 	case others || best == "":
 		return s.refuse(RefusedAmbiguous, ID{}, "")
 	}
@@ -214,13 +221,18 @@ func (s *Session) peek(ctx context.Context, text string, by transport) (ID, verd
 		return id, garbage, nil
 	}
 	rec, err := s.e.live(ctx, id)
-	if gone(err) || err == nil && !by.fits(rec) {
+	switch {
+	case errors.Is(err, store.ErrEnded):
+		return id, former, nil
+	case gone(err):
 		return id, garbage, nil
-	}
-	if err != nil {
+	case err != nil:
 		return id, garbage, wrap("read a session", err)
 	}
-	return id, judge(rec, &sec, s.arrived), nil
+	if v := judge(rec, &sec, s.arrived); v < good || by.fits(rec) {
+		return id, v, nil
+	}
+	return id, garbage, nil
 }
 
 // present takes one token: the session becomes the request's, or the token is refused.
@@ -273,7 +285,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 		if s.arrived <= max(rec.CreatedAt, rec.AuthenticatedAt).Add(e.policy.Grace) || v == stale {
 			s.refused = ErrSuperseded
 		}
-		if v == former {
+		if v == former && rec.Bearer == (by == bearerHeader) {
 			s.reentry = id
 		}
 		return s.refuse(RefusedFormer, id, rec.Subject)
@@ -316,7 +328,7 @@ func (s *Session) clientChanged(rec *store.Record) bool {
 
 // meetClient compares who presents the session with who did last time.
 func (s *Session) meetClient(ctx context.Context) error {
-	if !s.clientChanged(s.rec) || s.arrived < s.rec.LastSeenAt {
+	if s.passive || !s.clientChanged(s.rec) || s.arrived < s.rec.LastSeenAt {
 		return nil
 	}
 	e, is, was := s.e, s.request.Client, s.rec.LastClient

@@ -35,10 +35,12 @@ type Session struct {
 	loaded    bool // load was tried
 	committed bool // commit was tried
 	finished  bool // the request is over
+	hijacked  bool // its connection lives on
 	passive   bool
 	noRotate  bool // the response can't carry a new cookie
 
-	*view // from load on, until the request is over
+	*view               // from load on, until the request is over
+	ended chan struct{} // of Done
 
 	was struct { // what is left then
 		ID      ID
@@ -121,7 +123,12 @@ func (s *Session) Info() Info {
 // Ended returns why the session that the visitor presented is over, to tell them: "You were signed out since …". It is empty
 // if the session lives, if none was presented, or if the token was never good for it.
 func (s *Session) Ended() Reason {
-	return ask(s, func(*store.Record) Reason { return s.endedBy })
+	return ask(s, func(*store.Record) Reason {
+		if s.view == nil { // the request is over
+			return ""
+		}
+		return s.endedBy
+	})
 }
 
 // Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from
@@ -202,8 +209,8 @@ func (s *Session) Token() string {
 }
 
 // Done returns a channel that is closed when the session ends, wherever and by whatever cause, expiry included, so that a WebSocket or a stream of events can end with
-// it. Without a session it returns a channel that never closes. It holds resources until the session or the
-// request's context ends.
+// it. Without a session it returns a channel that never closes. All calls of a request return one channel. After the request it isn't closed any more, unless
+// the handler has hijacked the connection: then it lives as long as the session.
 func (s *Session) Done() <-chan struct{} { return s.done() }
 
 type contextKey struct{}

@@ -83,7 +83,12 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		}
 	}
 	conn, rw, err := http.NewResponseController(x.w).Hijack()
-	x.begun = x.begun || err == nil
+	if err == nil {
+		x.begun = true
+		x.session.mu.Lock()
+		x.session.hijacked = true
+		x.session.mu.Unlock()
+	}
 	return conn, rw, err
 }
 
@@ -105,6 +110,9 @@ func (x *exchange) ready() error {
 func (x *exchange) begin(status int) bool {
 	s := &x.session
 	s.mu.Lock()
+	if status >= 500 {
+		s.discard()
+	}
 	if s.idle() {
 		s.committed = true
 		if s.loaded {
@@ -127,6 +135,15 @@ func (x *exchange) begin(status int) bool {
 // idle reports whether a commit would have nothing to write and nothing to say, as in most requests.
 func (s *Session) idle() bool {
 	return !s.committed && !s.finished && (!s.loaded || s.loadErr == nil && len(s.ops) == 0 && !s.logout && !s.rotates())
+}
+
+// discard drops the request's changes: of a handler that failed, or of one that panicked and was caught on the way here, nothing half-done
+// is kept. What Commit has written stays.
+func (s *Session) discard() {
+	if s.view != nil && !s.committed {
+		clear(s.opsMemory[:])
+		s.changes, s.noRotate = changes{}, true
+	}
 }
 
 // vary tells caches that the response depends on who asks.
@@ -153,18 +170,23 @@ func (x *exchange) commit(status int) bool {
 	s := &x.session
 	err := s.commit(s.ctx)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.loaded {
+	if s.loaded {
+		x.tell(err == nil)
+	}
+	s.mu.Unlock()
+	if err == nil || !s.loaded || status >= 400 {
 		return true
 	}
-	h, again := x.w.Header(), x.headed
+	x.withhold(err)
+	return false
+}
+
+// tell sets the headers that tell of the session: its cookies too, if it was written. Session.mu is held.
+func (x *exchange) tell(written bool) {
+	s, h, again := &x.session, x.w.Header(), x.headed
 	x.vary()
-	if err != nil {
-		if status >= 400 {
-			return true
-		}
-		x.withhold(err)
-		return false
+	if !written {
+		return
 	}
 	if s.cookies.any() {
 		if s.cookies.setSession || s.cookies.setVisitor {
@@ -180,13 +202,12 @@ func (x *exchange) commit(status int) bool {
 	if s.issued != "" || s.cookies.any() {
 		forbidStorage(h)
 	}
-	return true
 }
 
 // withhold answers with err in place of the handler's response.
 func (x *exchange) withhold(err error) {
 	x.withheld = true
-	x.session.e.answerError(x.w, x.r, err)
+	x.session.e.answerError(x.w, &x.request, err)
 }
 
 // whyWithheld returns the error for a handler that goes on writing.
@@ -198,14 +219,13 @@ func (x *exchange) whyWithheld() error {
 
 // finish runs when the handler is over, however it ended.
 func (x *exchange) finish() {
+	defer x.session.finish()
 	if x.returned {
 		if !x.begun && !x.withheld {
 			x.begin(http.StatusOK) // net/http writes the header
 		}
-		x.session.finish()
 		return
 	}
-	defer x.session.finish()
 	p := recover()
 	if failure, ok := p.(loadFailure); ok && !x.begun && !x.withheld {
 		x.withhold(failure.err)

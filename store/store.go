@@ -42,6 +42,7 @@ var (
 	ErrRepeated  = errors.New("store: a session was created under this idempotency key")
 	ErrKeyReused = errors.New("store: the idempotency key was used for another session")
 	ErrUncertain = errors.New("store: the outcome of the write is unknown")
+	ErrCursor    = errors.New("store: List got a cursor that it did not return, or a bad limit")
 	ErrClosed    = errors.New("store: closed")
 )
 
@@ -139,7 +140,7 @@ type Store interface {
 	// and the cursor of the next page, empty after the last. A session that is live all through
 	// the listing appears once. Those of a subject come in the order of their IDs,
 	// which is the order of their creation; all of an application in the store's own order.
-	// An unknown cursor is an error.
+	// ErrCursor: the cursor is malformed, or the limit out of its range.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
 	// Count returns the number of sessions kept and not ended. Sessions that

@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -15,8 +15,8 @@ import (
 const maxPage = 1000
 
 var (
-	errCursor = errors.New("memstore: List got a cursor that it didn't return")
-	errPage   = errors.New("memstore: List returns 1 to 1000 sessions at a time")
+	errCursor = fmt.Errorf("memstore: %w", store.ErrCursor)
+	errPage   = fmt.Errorf("memstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
 )
 
 // A cursor is the kind of the list, 's' for a subject's or 'a' for all, and the place after which

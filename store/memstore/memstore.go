@@ -2,7 +2,7 @@
 // development, and for sites that run as one process and may lose their
 // sessions with it. Nothing survives a restart.
 //
-//	sessions := sojourn.New(memstore.New(), sojourn.Options{})
+//	sessions, err := sojourn.New(memstore.New(), sojourn.Options{})
 //
 // # Memory
 //

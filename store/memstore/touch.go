@@ -48,14 +48,19 @@ func (c *core) confirm(name string, id store.ID, secret store.Hash, n store.Conf
 	if arena.Peek(b, &h); !present(a, &h) {
 		return store.ErrEnded
 	}
-	return c.edit(sh, a, handle, func(rec *store.Record) bool {
+	var confirmed uint64
+	err := c.edit(sh, a, handle, func(rec *store.Record) bool {
 		if rec.Secret.Hash != secret || !rec.Confirm(n) {
 			return false
 		}
 		rec.Revision++
-		c.hub.publish(store.Change{Kind: store.Changed, App: a.name, ID: id, Revision: rec.Revision})
+		confirmed = rec.Revision
 		return true
 	})
+	if err == nil && confirmed != 0 {
+		c.hub.publish(store.Change{Kind: store.Changed, App: a.name, ID: id, Revision: confirmed})
+	}
+	return err
 }
 
 // edit changes a session in its shard, unless change says no.
