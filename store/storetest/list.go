@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -68,13 +69,13 @@ var listCases = []testCase{
 		for _, subject := range []string{"", "alice"} {
 			for _, cursor := range []string{"x", "nonsense", "\x00", strings.Repeat("9", 1000)} {
 				_, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: 10, Now: t0, Cursor: cursor})
-				if err == nil {
-					f.Errorf("List takes the cursor %q", cursor)
+				if !errors.Is(err, store.ErrCursor) {
+					f.Errorf("List with the cursor %q: %v", cursor, err)
 				}
 			}
 			for _, limit := range []int{0, -1, 1001} {
-				if _, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: limit, Now: t0}); err == nil {
-					f.Errorf("List takes the limit %d", limit)
+				if _, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: limit, Now: t0}); !errors.Is(err, store.ErrCursor) {
+					f.Errorf("List with the limit %d: %v", limit, err)
 				}
 			}
 		}

@@ -232,13 +232,13 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 	}
 	defer s.mu.Unlock()
 	if opt.Limit < 1 || opt.Limit > 1000 {
-		return nil, "", errors.New("bad limit")
+		return nil, "", store.ErrCursor
 	}
 	var after store.ID
 	if opt.Cursor != "" {
 		id, err := store.ParseID(opt.Cursor)
 		if err != nil {
-			return nil, "", err
+			return nil, "", store.ErrCursor
 		}
 		after = id
 	}
