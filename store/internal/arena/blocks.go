@@ -118,9 +118,8 @@ func (a *Blocks) Alloc(data []byte) (Ref, error) {
 // Put replaces the data of a block, in place where it fits, else in another block; on an error
 // the block is as it was. data must not come from a.
 func (a *Blocks) Put(r Ref, data []byte) (Ref, error) {
-	need := unitsFor(len(data))
-	have := a.grow(r, need)
-	if need <= have && (need <= maxShared && a.slabs[r>>unitBits].units == slabUnits) || need == have {
+	need, have := unitsFor(len(data)), *a.word(r)>>sizeShift
+	if need <= have && have <= maxShared || need == have {
 		if have-need >= minUnits {
 			a.trim(r, need)
 		}
@@ -133,33 +132,6 @@ func (a *Blocks) Put(r Ref, data []byte) (Ref, error) {
 	}
 	a.Free(r)
 	return moved, nil
-}
-
-// grow takes the free block behind r in, if that makes room for so many units, and returns r's units.
-// Records that grow by little and little then stay where they are, and use up the holes that others left.
-func (a *Blocks) grow(r Ref, units uint32) uint32 {
-	w := a.word(r)
-	have := *w >> sizeShift
-	if units <= have || units > maxShared || have > maxShared {
-		return have
-	}
-	next := a.after(r, have)
-	if next == 0 {
-		return have
-	}
-	nw := *a.word(next)
-	more := nw >> sizeShift
-	if nw&wordUsed != 0 || have+more < units {
-		return have
-	}
-	a.unlist(next, more)
-	a.live += int64(more) * unit
-	have += more
-	*w = have<<sizeShift | *w&(wordUsed|wordPrevUsed)
-	if behind := a.after(r, have); behind != 0 {
-		*a.word(behind) |= wordPrevUsed
-	}
-	return have
 }
 
 // fill copies data into a block that has room for it.
