@@ -118,7 +118,8 @@ func TestDoneIsOneChannel(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
 	s := w.begin(j)
-	if s.Done() != s.Done() || s.Done() != w.begin(j).Done() {
+	first, second := s.Done(), s.Done()
+	if first != second || first != w.begin(j).Done() {
 		t.Error("several channels of one session")
 	}
 	w.want("watched", sojourn.OpenDones(w.Engine), 1)

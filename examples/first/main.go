@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log"
 	"net/http"
 
 	"github.com/sojourn-go/sojourn"
@@ -12,12 +13,15 @@ var visits = sojourn.NewKey[int]("visits")
 
 func main() {
 	sessions := sojourn.Must(sojourn.New(memstore.New(), sojourn.Options{}))
-	http.ListenAndServe("localhost:8080", sessions.Handler(http.HandlerFunc(hello)))
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Handler(http.HandlerFunc(hello))))
 }
 
 func hello(w http.ResponseWriter, r *http.Request) {
 	s := sojourn.From(r.Context())
-	visits.Update(s, func(n *int) error { *n++; return nil })
+	if err := visits.Update(s, func(n *int) error { *n++; return nil }); err != nil {
+		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		return
+	}
 	n, _ := visits.Get(s)
-	fmt.Fprintf(w, "Visit %d of %v.\n", n, s.Info().CreatedAt)
+	fmt.Fprintf(w, "Visit %d.\n", n)
 }

@@ -34,7 +34,7 @@ func TestHello(t *testing.T) {
 	defer sessions.Close(context.Background())
 	app := sessions.Handler(http.HandlerFunc(hello))
 	r := httptest.NewRequest("GET", "http://localhost/", nil)
-	for _, want := range []string{"Visit 1 of", "Visit 2 of", "Visit 3 of"} {
+	for _, want := range []string{"Visit 1.", "Visit 2.", "Visit 3."} {
 		answer := httptest.NewRecorder()
 		app.ServeHTTP(answer, r)
 		if !strings.Contains(answer.Body.String(), want) {

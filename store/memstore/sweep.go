@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -120,7 +121,7 @@ func (c *core) sweepRecords(list *[]store.Ended, shard uint8, now store.Time, n 
 			}
 			return ending(f.app, h, now)
 		})
-		if err != nil && err != store.ErrNotFound {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return examined, over, err
 		}
 		*list = append(*list, ended...)

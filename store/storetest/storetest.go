@@ -218,7 +218,7 @@ func (f *fixture) wantErr(err, target error) {
 		f.Fatalf("error %v, want %v", err, target)
 	}
 	for _, other := range allErrors {
-		if other != target && errors.Is(err, other) {
+		if !errors.Is(other, target) && errors.Is(err, other) {
 			f.Fatalf("error %v is %v and %v at once", err, target, other)
 		}
 	}
