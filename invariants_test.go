@@ -89,7 +89,7 @@ func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 		checked++
 		for _, part := range [][]byte{raw[16:32], raw[32:48]} {
 			for _, spelling := range []string{
-				string(part), hex.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part), strings.Trim(fmt.Sprint(part), "[]"),
+				string(part), hex.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part), strings.Trim(fmt.Sprintf("%d", part), "[]"),
 			} {
 				if strings.Contains(all, spelling) {
 					t.Fatalf("a secret shows: %q", spelling)
