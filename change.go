@@ -245,12 +245,9 @@ func (s *Session) apply(o *op) error {
 			if err := s.renew(false); err != nil {
 				return err
 			}
+			newEpoch(w, &s.next, s.e.now(), false, false, s.e.policy.Grace)
 		}
 		w.Level, w.AMR = uint8(o.level), mergeAMR(w.AMR, o.amr)
-		if s.create {
-			return nil
-		}
-		newEpoch(w, &s.next, s.e.now(), false, false, s.e.policy.Grace)
 	case opRotate:
 		if w.Subject == "" {
 			return ErrAnonymous

@@ -156,14 +156,14 @@ func (s *Session) find(ctx context.Context) error {
 	}
 	s.sessionSent = len(s.request.Session) > 0
 	s.visitorSent = len(s.request.Visitor) > 0
-	err := s.presentAll(ctx, s.request.Session, sessionCookie)
-	if s.rec != nil || err != nil && !errors.Is(err, ErrThrottled) {
-		return err
+	throttled := s.presentAll(ctx, s.request.Session, sessionCookie)
+	if s.rec != nil || throttled != nil && !errors.Is(throttled, ErrThrottled) {
+		return throttled
 	}
 	if err := s.presentAll(ctx, s.request.Visitor, visitorCookie); s.rec != nil || err != nil {
 		return err
 	}
-	return err
+	return throttled // unless the visitor's cookie is good
 }
 
 // maxSameName is the number of different cookies of one name that are looked at.

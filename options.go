@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // Options configure an Engine. The zero value is the safe choice.
@@ -187,7 +189,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, err
 }
 
-const maxSession = 1<<20 - 1024 // what a store must take, less a subject
+const maxSession = store.MaxRecord - 1024 // what a store must take, less a subject
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T
