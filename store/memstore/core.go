@@ -15,7 +15,7 @@ const shardCount = 256
 
 // A core is the store. Its locks are taken in this order: the keys' shard of an
 // idempotency key, shards of subjects in ascending order, shards of records in
-// ascending order, the hub.
+// ascending order, the feed.
 //
 // Record shards find records by ID; most calls need one of them and nothing else. The shard of a subject
 // guards who its sessions are: they form a ring through the records, in the order in which
@@ -29,7 +29,7 @@ type core struct {
 	closed   atomic.Bool
 	apps     apps
 	strings  arena.Strings
-	hub      hub
+	feed     store.Feed
 	records  [shardCount]shard
 	subjects [shardCount]subjectShard
 	keys     [keyShards]keyShard
@@ -66,7 +66,7 @@ func (c *core) close() {
 	for i := range c.records {
 		c.records[i].close()
 	}
-	c.hub.close()
+	c.feed.Close()
 }
 
 // A link names a session: the shard of its record in the upper 8 bits, its handle in the lower 24. 0 is none.

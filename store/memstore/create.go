@@ -114,7 +114,7 @@ func (c *core) addTo(sh *shard, a *app, rec *store.Record, opt *store.CreateOpti
 		return 0, err
 	}
 	sh.adjust(a, handle, rec.CreatedAt, 1, loggedIn(rec.Subject != "", 1))
-	c.hub.publish(store.Change{Kind: store.Changed, App: a.name, ID: rec.ID, Revision: 1})
+	c.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: rec.ID, Revision: 1})
 	return handle, nil
 }
 

@@ -75,7 +75,7 @@ func (c *core) buryLoud(sh *shard, a *app, handle uint32, h *arena.Head, reason 
 	if known {
 		return nil
 	}
-	c.hub.publish(store.Change{Kind: store.Gone, App: a.name, ID: e.ID})
+	c.feed.Publish(store.Change{Kind: store.Gone, App: a.name, ID: e.ID})
 	return []store.Ended{e}
 }
 
@@ -168,5 +168,5 @@ func (c *core) endSubject(name, subject string, except store.ID, reason store.Re
 func (c *core) endAll(name string, at store.Time) {
 	a := c.apps.need(name)
 	a.raise(at)
-	c.hub.publish(store.Change{Kind: store.GoneAll, App: name})
+	c.feed.Publish(store.Change{Kind: store.GoneAll, App: name})
 }

@@ -94,7 +94,7 @@ func (c *core) carryOut(a *app, p *plan) []store.Ended {
 			continue
 		}
 		list = append(list, c.bury(sh, a, m.link.handle(), m.reason, m.at))
-		c.hub.publish(store.Change{Kind: store.Gone, App: a.name, ID: m.id})
+		c.feed.Publish(store.Change{Kind: store.Gone, App: a.name, ID: m.id})
 	}
 	return list
 }

@@ -189,7 +189,7 @@ func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 	if err := s.core.check(ctx); err != nil {
 		return nil, err
 	}
-	ch, err := s.core.watch(ctx)
+	ch, err := s.core.feed.Watch(ctx)
 	runtime.KeepAlive(s)
 	return ch, err
 }

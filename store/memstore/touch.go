@@ -58,7 +58,7 @@ func (c *core) confirm(name string, id store.ID, secret store.Hash, n store.Conf
 		return true
 	})
 	if err == nil && confirmed != 0 {
-		c.hub.publish(store.Change{Kind: store.Changed, App: a.name, ID: id, Revision: confirmed})
+		c.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: id, Revision: confirmed})
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func (c *core) rewrite(sh *shard, a *app, handle uint32, h *arena.Head, links *a
 		return err
 	}
 	rec.Revision = next.Revision
-	c.hub.publish(store.Change{Kind: store.Changed, App: a.name, ID: next.ID, Revision: next.Revision})
+	c.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: next.ID, Revision: next.Revision})
 	return nil
 }
 
