@@ -27,7 +27,7 @@ type core struct {
 
 	seed     maphash.Seed
 	closed   atomic.Bool
-	apps     apps
+	apps     arena.Apps[app]
 	strings  arena.Strings
 	feed     store.Feed
 	records  [shardCount]shard
@@ -77,16 +77,10 @@ func linkOf(shard uint8, handle uint32) link { return link(shard)<<24 | link(han
 func (l link) shard() uint8   { return uint8(l >> 24) }
 func (l link) handle() uint32 { return uint32(l) & arena.MaxHandle }
 
-// spread keeps equal IDs and subjects of different applications apart.
-const spread = 0x9e3779b97f4a7c15
-
-// hashID is seeded, so that nobody can choose IDs that meet in one shard.
-func (c *core) hashID(a *app, id *store.ID) uint64 {
-	return maphash.Bytes(c.seed, id[:]) + uint64(a.num)*spread
-}
+func (c *core) hashID(a *app, id *store.ID) uint64 { return arena.Hash(c.seed, a.num, id) }
 
 func (c *core) hashSubject(a *app, subject string) uint64 {
-	return maphash.String(c.seed, subject) + uint64(a.num)*spread
+	return maphash.String(c.seed, subject) + arena.Spread(a.num)
 }
 
 // The upper end of a hash chooses the shard, the lower the place in its table.

@@ -46,14 +46,14 @@ func (sh *shard) adjust(a *app, handle uint32, created store.Time, sessions, log
 // recount counts up to n handles more, and reports whether the tally is complete.
 func (sh *shard) recount(a *app, n uint32) bool {
 	t := sh.tally(a)
-	end := sh.handles.End()
+	end := sh.End()
 	for ; t.counted < end && n > 0; t.counted, n = t.counted+1, n-1 {
-		ref := sh.handles.Ref(t.counted)
-		if ref == 0 {
+		b := sh.At(t.counted)
+		if b == nil {
 			continue
 		}
 		var h arena.Head
-		arena.Peek(sh.blocks.Bytes(ref), &h)
+		arena.Peek(b, &h)
 		if h.App == a.num && !h.Ended() && h.CreatedAt > t.mark {
 			t.sessions++
 			t.loggedIn += loggedIn(len(h.Subject) > 0, 1)
@@ -67,7 +67,7 @@ func (sh *shard) recount(a *app, n uint32) bool {
 
 func (c *core) count(name string) (store.Count, error) {
 	var n store.Count
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return n, nil
 	}

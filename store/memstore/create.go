@@ -31,7 +31,7 @@ type made struct {
 var errLongKey = errors.New("memstore: an idempotency key has at most 255 bytes")
 
 func (c *core) create(name string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	a := c.apps.need(name)
+	a := c.need(name)
 	if opt.Key == "" {
 		return c.add(a, rec, opt)
 	}
@@ -103,10 +103,10 @@ func (c *core) addTo(sh *shard, a *app, rec *store.Record, opt *store.CreateOpti
 	case a.mark() >= opt.Arrived, a.mark() >= rec.CreatedAt:
 		return 0, store.ErrBarrier
 	}
-	if h, _ := sh.find(a, &rec.ID, tag); h != 0 {
+	if h, _ := sh.Find(a.num, &rec.ID, tag); h != 0 {
 		return 0, store.ErrExists
 	}
-	if err := c.admit(arena.BlockBytes(len(data))+sh.ids.Growth(), rec.Subject == ""); err != nil {
+	if err := c.admit(sh.Growth(len(data)), rec.Subject == ""); err != nil {
 		return 0, err
 	}
 	handle, err := c.insert(sh, tag, data)

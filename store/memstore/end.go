@@ -16,7 +16,7 @@ func (c *core) end(name string, id store.ID, reason store.Reason, at store.Time)
 	if reason == "" {
 		return nil, errNoReason
 	}
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return nil, store.ErrNotFound
 	}
@@ -52,7 +52,7 @@ func (c *core) endAnonymous(sh *shard, a *app, id *store.ID, tag uint32, decide 
 	if sh.closed {
 		return "", nil, store.ErrClosed
 	}
-	handle, b := sh.find(a, id, tag)
+	handle, b := sh.Find(a.num, id, tag)
 	if handle == 0 {
 		return "", nil, store.ErrNotFound
 	}
@@ -98,7 +98,7 @@ func (c *core) endOwned(sh *shard, a *app, id *store.ID, hash uint64, owner stri
 		if sh.closed {
 			return 0, links, nil, store.ErrClosed
 		}
-		handle, b := sh.find(a, id, tagOf(hash))
+		handle, b := sh.Find(a.num, id, tagOf(hash))
 		if handle == 0 {
 			return 0, links, nil, store.ErrNotFound
 		}
@@ -125,7 +125,7 @@ func (c *core) endSubject(name, subject string, except store.ID, reason store.Re
 	case reason == "":
 		return nil, errNoReason
 	}
-	a := c.apps.need(name)
+	a := c.need(name)
 	hash := c.hashSubject(a, subject)
 	ss := &c.subjects[shardOf(hash)]
 	ss.mu.Lock()
@@ -156,7 +156,7 @@ func (c *core) endSubject(name, subject string, except store.ID, reason store.Re
 			return nil, store.ErrClosed
 		}
 		var h arena.Head
-		arena.Peek(sh.bytes(m.link.handle()), &h)
+		arena.Peek(sh.At(m.link.handle()), &h)
 		list = append(list, c.buryLoud(sh, a, m.link.handle(), &h, reason, at)...)
 		sh.mu.Unlock()
 		m.gone = true
@@ -166,7 +166,7 @@ func (c *core) endSubject(name, subject string, except store.ID, reason store.Re
 }
 
 func (c *core) endAll(name string, at store.Time) {
-	a := c.apps.need(name)
+	a := c.need(name)
 	a.raise(at)
 	c.feed.Publish(store.Change{Kind: store.GoneAll, App: name})
 }

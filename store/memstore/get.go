@@ -3,7 +3,7 @@ package memstore
 import "github.com/sojourn-go/sojourn/store"
 
 func (c *core) get(name string, id store.ID, rec *store.Record) error {
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return store.ErrNotFound
 	}
@@ -14,7 +14,7 @@ func (c *core) get(name string, id store.ID, rec *store.Record) error {
 		sh.mu.Unlock()
 		return store.ErrClosed
 	}
-	handle, b := sh.find(a, &id, tagOf(hash))
+	handle, b := sh.Find(a.num, &id, tagOf(hash))
 	if handle == 0 {
 		sh.mu.Unlock()
 		return store.ErrNotFound

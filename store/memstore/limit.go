@@ -70,7 +70,7 @@ func (c *core) holds(a *app, p *plan, now store.Time) bool {
 			continue // the next step will find out
 		}
 		var h arena.Head
-		arena.Peek(sh.bytes(m.link.handle()), &h)
+		arena.Peek(sh.At(m.link.handle()), &h)
 		if stateOf(a, &h, now) != m.state {
 			return false
 		}

@@ -48,7 +48,7 @@ func (c *core) list(ctx context.Context, name string, opt store.ListOptions) ([]
 	} else if err := parseCursor('a', opt.Cursor, place[:]); err != nil {
 		return nil, "", err
 	}
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	switch {
 	case a == nil:
 		return nil, "", nil
@@ -129,7 +129,7 @@ func (c *core) listOne(list []store.Record, a *app, id *store.ID, opt *store.Lis
 	if sh.closed {
 		return nil, store.ErrClosed
 	}
-	handle, b := sh.find(a, id, tagOf(hash))
+	handle, b := sh.Find(a.num, id, tagOf(hash))
 	if handle == 0 {
 		return list, nil
 	}
@@ -160,13 +160,12 @@ func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListO
 			sh.mu.Unlock()
 			return nil, "", store.ErrClosed
 		}
-		end := linkOf(at.shard(), sh.handles.End())
+		end := linkOf(at.shard(), sh.End())
 		for hold := 0; at < end && hold < maxHold && len(list) < opt.Limit; at, hold = at+1, hold+1 {
-			ref := sh.handles.Ref(at.handle())
-			if ref == 0 {
+			b := sh.At(at.handle())
+			if b == nil {
 				continue
 			}
-			b := sh.blocks.Bytes(ref)
 			var h arena.Head
 			if arena.Peek(b, &h); h.App != a.num || stateOf(a, &h, opt.Now) != live {
 				continue

@@ -9,11 +9,9 @@ import (
 
 // A shard keeps records. Everything in it is used under its lock.
 type shard struct {
-	mu      sync.Mutex
-	closed  bool
-	ids     arena.Index // from the hash of application and ID to the handle
-	handles arena.Handles
-	blocks  arena.Blocks
+	mu     sync.Mutex
+	closed bool
+	arena.Table
 	counts  []tally // by the application's number
 	counted int64   // bytes that the store counts for this shard
 }
@@ -22,72 +20,38 @@ func (sh *shard) close() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.closed = true
-	sh.ids.Close()
-	sh.handles.Close()
-	sh.blocks.Close()
-}
-
-// find returns the handle and the bytes of a record, or 0.
-func (sh *shard) find(a *app, id *store.ID, tag uint32) (uint32, []byte) {
-	for pos, h := sh.ids.Seek(tag, -1); h != 0; pos, h = sh.ids.Seek(tag, pos) {
-		b := sh.blocks.Bytes(sh.handles.Ref(h))
-		if *arena.IDOf(b) == *id && arena.AppOf(b) == a.num {
-			return h, b
-		}
-	}
-	return 0, nil
-}
-
-// bytes returns the record of a handle that is in use.
-func (sh *shard) bytes(handle uint32) []byte {
-	return sh.blocks.Bytes(sh.handles.Ref(handle))
+	sh.Table.Close()
 }
 
 // settle counts what the shard's memory has become.
 func (c *core) settle(sh *shard) {
-	n := sh.blocks.Live() + sh.ids.Bytes() + sh.handles.Bytes()
+	n := sh.Bytes()
 	c.used.Add(n - sh.counted)
 	sh.counted = n
 }
 
 // insert adds an encoded record; its caller has asked admit.
 func (c *core) insert(sh *shard, tag uint32, data []byte) (uint32, error) {
-	if sh.ids.Reserve() != nil || sh.handles.Reserve() != nil {
-		return 0, store.ErrFull
-	}
-	ref, err := sh.blocks.Alloc(data)
+	h, err := sh.Insert(tag, data)
 	if err != nil {
 		return 0, store.ErrFull
 	}
-	h := sh.handles.Add(ref)
-	sh.ids.Insert(tag, h)
 	c.settle(sh)
 	return h, nil
 }
 
 // replace gives a record other bytes. It gives back the strings that the old ones used.
 func (c *core) replace(sh *shard, handle uint32, data []byte) error {
-	ref := sh.handles.Ref(handle)
-	var kept [4]uint32
-	used := arena.UsedStrings(kept[:0], sh.blocks.Bytes(ref))
-	moved, err := sh.blocks.Put(ref, data)
-	if err != nil {
+	if sh.Replace(&c.strings, handle, data) != nil {
 		return store.ErrFull
 	}
-	c.strings.Release(used)
-	sh.handles.Set(handle, moved)
 	c.settle(sh)
 	return nil
 }
 
 // remove forgets a record.
 func (c *core) remove(sh *shard, tag, handle uint32) {
-	ref := sh.handles.Ref(handle)
-	var kept [4]uint32
-	c.strings.Release(arena.UsedStrings(kept[:0], sh.blocks.Bytes(ref)))
-	sh.blocks.Free(ref)
-	sh.handles.Remove(handle)
-	sh.ids.Remove(tag, handle)
+	sh.Remove(&c.strings, tag, handle)
 	c.settle(sh)
 }
 
@@ -158,7 +122,7 @@ func decode(c *core, b []byte, rec *store.Record) {
 func (c *core) bury(sh *shard, a *app, handle uint32, reason store.Reason, at store.Time) store.Ended {
 	rec := scratch.Get().(*store.Record)
 	defer scratch.Put(rec)
-	decode(c, sh.bytes(handle), rec)
+	decode(c, sh.At(handle), rec)
 	e := store.Ended{App: a.name, ID: rec.ID, Subject: rec.Subject, Reason: reason, At: at}
 	sh.adjust(a, handle, rec.CreatedAt, -1, loggedIn(rec.Subject != "", -1))
 	rec.Bury(reason, at)

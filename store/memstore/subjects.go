@@ -68,7 +68,7 @@ func (c *core) head(ss *subjectShard, a *app, subject string, tag uint32) (link,
 			return 0, store.ErrClosed
 		}
 		var h arena.Head
-		arena.Peek(sh.bytes(l.handle()), &h)
+		arena.Peek(sh.At(l.handle()), &h)
 		same := h.App == a.num && string(h.Subject) == subject
 		sh.mu.Unlock()
 		if same {
@@ -86,7 +86,7 @@ func (c *core) member(a *app, l link, now store.Time) (member, error) {
 	if sh.closed {
 		return member{}, store.ErrClosed
 	}
-	b := sh.bytes(l.handle())
+	b := sh.At(l.handle())
 	var h arena.Head
 	arena.Peek(b, &h)
 	m := member{link: l, links: arena.LinksOf(b), id: *arena.IDOf(b), state: stateOf(a, &h, now)}
@@ -119,7 +119,7 @@ func (c *core) setLinks(l link, change func(*arena.Links)) {
 	if sh.closed {
 		return
 	}
-	b := sh.bytes(l.handle())
+	b := sh.At(l.handle())
 	links := arena.LinksOf(b)
 	change(&links)
 	arena.SetLinks(b, links)

@@ -81,18 +81,17 @@ func (c *core) sweepRecords(list *[]store.Ended, shard uint8, now store.Time, n 
 		sh.mu.Unlock()
 		return 0, false, store.ErrClosed
 	}
-	end := sh.handles.End()
+	end := sh.End()
 	for ; c.cursor.pos < end && examined < n; c.cursor.pos++ {
 		examined++
 		handle := c.cursor.pos
-		ref := sh.handles.Ref(handle)
-		if ref == 0 {
+		b := sh.At(handle)
+		if b == nil {
 			continue
 		}
-		b := sh.blocks.Bytes(ref)
 		var h arena.Head
 		arena.Peek(b, &h)
-		a, id := c.apps.num(h.App), *arena.IDOf(b)
+		a, id := c.apps.At(h.App), *arena.IDOf(b)
 		if h.Ended() {
 			if past(h.EndAt, store.TombstoneLife, now) {
 				c.remove(sh, tagOf(c.hashID(a, &id)), handle)

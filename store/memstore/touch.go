@@ -6,7 +6,7 @@ import (
 )
 
 func (c *core) touch(name string, id store.ID, at, now store.Time, client store.Client) error {
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return store.ErrNotFound
 	}
@@ -29,7 +29,7 @@ func (c *core) touch(name string, id store.ID, at, now store.Time, client store.
 }
 
 func (c *core) confirm(name string, id store.ID, secret store.Hash, n store.Confirmation) error {
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return store.ErrNotFound
 	}
@@ -40,7 +40,7 @@ func (c *core) confirm(name string, id store.ID, secret store.Hash, n store.Conf
 	if sh.closed {
 		return store.ErrClosed
 	}
-	handle, b := sh.find(a, &id, tagOf(hash))
+	handle, b := sh.Find(a.num, &id, tagOf(hash))
 	if handle == 0 {
 		return store.ErrNotFound
 	}
@@ -67,7 +67,7 @@ func (c *core) confirm(name string, id store.ID, secret store.Hash, n store.Conf
 func (c *core) edit(sh *shard, a *app, handle uint32, change func(*store.Record) bool) error {
 	rec := scratch.Get().(*store.Record)
 	defer scratch.Put(rec)
-	b := sh.bytes(handle)
+	b := sh.At(handle)
 	decode(c, b, rec)
 	if !change(rec) {
 		return nil

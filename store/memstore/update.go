@@ -6,7 +6,7 @@ import (
 )
 
 func (c *core) update(name string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	a := c.apps.find(name)
+	a := c.apps.Find(name)
 	if a == nil {
 		return nil, store.ErrNotFound
 	}
@@ -52,7 +52,7 @@ func (sh *shard) findLive(a *app, id *store.ID, tag uint32, now store.Time, h *a
 	if sh.closed {
 		return 0, nil, store.ErrClosed
 	}
-	handle, b := sh.find(a, id, tag)
+	handle, b := sh.Find(a.num, id, tag)
 	if handle == 0 {
 		return 0, nil, store.ErrNotFound
 	}
@@ -81,7 +81,7 @@ func (c *core) rewrite(sh *shard, a *app, handle uint32, h *arena.Head, links *a
 // store replaces a session's bytes, if there is room.
 func (c *core) store(sh *shard, a *app, handle uint32, links *arena.Links, rec *store.Record) error {
 	buf := c.encode(a, links, rec)
-	growth := arena.BlockBytes(len(buf.b)) - sh.blocks.Size(sh.handles.Ref(handle))
+	growth := sh.GrowthOf(handle, len(buf.b))
 	err := c.admit(growth, rec.Subject == "")
 	if err == nil {
 		err = c.replace(sh, handle, buf.b)
