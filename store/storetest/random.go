@@ -1,11 +1,15 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
+	"sync"
+	"testing"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -13,30 +17,65 @@ import (
 
 var randomCases = []testCase{
 	{"Random/AgainstTheModel", func(f *fixture) {
-		seed := rand.Uint64()
-		f.Logf("seed %d", seed)
-		randomCalls(f, seed, 6000)
+		w := newWalk(f, seedOf(f.T), walkApps...)
+		w.steps(6000)
+		w.compareAll()
 	}},
-	{"Random/KnownSeeds", func(f *fixture) { randomCalls(f, 1, 2000) }},
+	{"Random/KnownSeeds", func(f *fixture) {
+		w := newWalk(f, 1, walkApps...)
+		w.steps(2000)
+		w.compareAll()
+	}},
+	{"Random/SideBySide", func(f *fixture) {
+		c := newCrowd(f, seedOf(f.T))
+		for range 6 {
+			c.steps(100)
+		}
+		c.compareAll()
+	}},
 }
 
-// A walk makes random calls on a store and on the model, and compares.
+// seedOf chooses the seed of a walk, and logs it. SOJOURN_SEED repeats the calls of an earlier one, but for how
+// calls side by side interleave.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("SOJOURN_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 0, 64)
+		if err != nil {
+			t.Fatalf("SOJOURN_SEED: %v", err)
+		}
+		seed = n
+	}
+	t.Logf("SOJOURN_SEED=%d repeats it", seed)
+	return seed
+}
+
+// A walk makes random calls on a store and on the model, and compares. The model is simpler than
+// memstore and says more: where the contract leaves a choice, two stores may differ and both be right.
 type walk struct {
 	*fixture
-	rnd   *rand.Rand
-	m     *model
-	now   store.Time
-	swept store.Time // the latest time of a sweep
-	ids   []store.ID
-	step  int
-	what  string
+	rnd     *rand.Rand
+	m       *model
+	apps    []string
+	now     store.Time
+	swept   store.Time // the latest time of a sweep
+	midway  bool       // in a round of sweeps
+	ids     []store.ID
+	crowded bool // other walks are in the same store
+	step    int
+	what    string
 }
 
-// randomCalls makes n random calls: few IDs and few subjects, so that they meet; times close to
+func newWalk(f *fixture, seed uint64, apps ...string) *walk {
+	return &walk{fixture: f, rnd: rand.New(rand.NewPCG(seed, 0)), m: newModel(), apps: apps, now: t0}
+}
+
+// steps makes n random calls: few IDs and few subjects, so that they meet; times close to
 // each other, with jumps over the deadlines.
-func randomCalls(f *fixture, seed uint64, n int) {
-	w := &walk{fixture: f, rnd: rand.New(rand.NewPCG(seed, 0)), m: newModel(), now: t0}
-	for w.step = range n {
+func (w *walk) steps(n int) {
+	for range n {
+		w.step++
 		switch r := w.rnd.IntN(1000); {
 		case r < 3:
 			w.now += 2 * hour
@@ -60,7 +99,9 @@ func randomCalls(f *fixture, seed uint64, n int) {
 			w.endSubject()
 		case r == 83 && w.rnd.IntN(4) == 0:
 			w.endAll()
-		case r < 86:
+		case r == 84 && !w.crowded:
+			w.sweepSome()
+		case r == 85 && !w.crowded:
 			w.sweepAll()
 		case r < 90:
 			w.compareLists()
@@ -68,7 +109,12 @@ func randomCalls(f *fixture, seed uint64, n int) {
 			w.compare(w.app(), w.id())
 		}
 	}
-	for _, app := range walkApps {
+}
+
+// compareAll reads all that the walk has made.
+func (w *walk) compareAll() {
+	w.what = "in the end"
+	for _, app := range w.apps {
 		for _, id := range w.ids {
 			w.compare(app, id)
 		}
@@ -77,7 +123,7 @@ func randomCalls(f *fixture, seed uint64, n int) {
 
 var walkApps = []string{"shop", "blog", "Shop"}
 
-func (w *walk) app() string { return walkApps[min(w.rnd.IntN(6), 2)] }
+func (w *walk) app() string { return w.apps[min(w.rnd.IntN(6), len(w.apps)-1)] }
 
 func (w *walk) subject() string {
 	return []string{"", "alice", "alice", "Alice", "alice ", "bob", "b\x00b", "\xff"}[w.rnd.IntN(8)]
@@ -88,8 +134,13 @@ func (w *walk) id() store.ID {
 	if n := len(w.ids); n > 0 && w.rnd.IntN(20) > 0 {
 		return w.ids[max(0, n-1-w.rnd.IntN(40))]
 	}
-	return newID(w.now)
+	return w.newID()
 }
+
+// newID and newHash depend on the seed alone.
+func (w *walk) newID() store.ID { return idOf(w.now, w.rnd.Uint64(), w.rnd.Uint64()) }
+
+func (w *walk) newHash() store.Hash { return hashOf(w.rnd.Uint64) }
 
 // near is a time around the present.
 func (w *walk) near() store.Time { return w.now + store.Time(w.rnd.IntN(4000)-2000) }
@@ -105,17 +156,18 @@ func (w *walk) client() store.Client {
 // shuffle changes a record as the engine might, and more.
 func (w *walk) shuffle(rec *store.Record) {
 	rec.Epoch = w.rnd.Uint32()
-	rec.Secret = store.Secret{Hash: newHash(), IssuedAt: w.near(), Login: w.rnd.IntN(2) == 0}
+	rec.Secret = store.Secret{Hash: w.newHash(), IssuedAt: w.near(), Login: w.rnd.IntN(2) == 0}
 	rec.Good, rec.Spent, rec.Epochs = nil, nil, nil
 	for range w.rnd.IntN(4) {
-		rec.Good = append(rec.Good, store.Secret{Hash: newHash(), IssuedAt: w.near(), FirstSeenAt: w.near()})
+		rec.Good = append(rec.Good, store.Secret{Hash: w.newHash(), IssuedAt: w.near(), FirstSeenAt: w.near()})
 	}
 	for range w.rnd.IntN(9) {
-		rec.Spent = append(rec.Spent, store.Spent{Print: newHash().Print(), Until: w.near()})
+		rec.Spent = append(rec.Spent, store.Spent{Print: w.newHash().Print(), Until: w.near()})
 	}
 	for range w.rnd.IntN(5) {
-		rec.Epochs = append(rec.Epochs, newHash().Print())
+		rec.Epochs = append(rec.Epochs, w.newHash().Print())
 	}
+	rec.EpochHash = w.newHash()
 	rec.SpentTill, rec.AuthenticatedAt = w.near(), w.near()
 	rec.Level, rec.Remembered, rec.Bearer, rec.Stale = uint8(w.rnd.IntN(4)), w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0
 	rec.AMR = []string{"", "pwd", "pwd otp"}[w.rnd.IntN(3)]
@@ -134,6 +186,7 @@ func (w *walk) shuffle(rec *store.Record) {
 func (w *walk) create() {
 	app := w.app()
 	rec := sessionAt(w.subject(), w.now)
+	rec.ID = w.newID()
 	w.shuffle(rec)
 	if w.rnd.IntN(10) == 0 {
 		rec.ID = w.id()
@@ -209,7 +262,7 @@ func (w *walk) touch() {
 
 func (w *walk) confirm() {
 	app, id := w.app(), w.id()
-	secret := newHash()
+	secret := w.newHash()
 	if known, err := w.m.get(app, id); err == nil && w.rnd.IntN(5) > 0 {
 		secret = known.Secret.Hash
 	}
@@ -259,10 +312,33 @@ func (w *walk) endAll() {
 }
 
 func (w *walk) sweepAll() {
+	for w.midway { // a round looks at each session once: some before they were due
+		w.sweepSome()
+	}
 	w.what = fmt.Sprintf("Sweep at %d", w.now)
 	w.swept = w.now
 	got := w.fixture.sweep(w.now)
 	w.wantEnded(got, nil, w.m.sweep(w.now)...)
+}
+
+// sweepSome takes one step of a sweep: whatever it ends must have been due.
+func (w *walk) sweepSome() {
+	w.what = fmt.Sprintf("a step of a Sweep at %d", w.now)
+	w.swept = w.now
+	got, done, err := w.s.Sweep(w.ctx, w.now, 1+w.rnd.IntN(10))
+	w.judge(err, nil)
+	w.midway = !done
+	for _, e := range got {
+		s := w.m.sessions[scoped{e.App, e.ID}]
+		if s == nil || w.m.ended(e.App, s) {
+			w.fail("ended %+v, which was not live", e)
+		}
+		reason, at := s.ExpiredAt(w.now)
+		if want := (store.Ended{App: e.App, ID: e.ID, Subject: s.Subject, Reason: reason, At: at}); reason == "" || e != want {
+			w.fail("ended %+v, want %+v", e, want)
+		}
+		s.Bury(reason, at)
+	}
 }
 
 func (w *walk) compareLists() {
@@ -299,7 +375,11 @@ func (w *walk) compare(app string, id store.ID) {
 	w.Helper()
 	want, wantErr := w.m.get(app, id)
 	var got store.Record
-	err := w.s.Get(w.ctx, app, id, true, &got)
+	strict := w.rnd.IntN(2) == 0 // all calls go through this store, so that what it has in memory is never old
+	err := w.s.Get(w.ctx, app, id, strict, &got)
+	if strict && got.Cached {
+		w.fail("a strict Get sets Cached")
+	}
 	if errors.Is(err, store.ErrNotFound) && w.m.forgotten(app, id, w.swept) {
 		return
 	}
@@ -309,7 +389,7 @@ func (w *walk) compare(app string, id store.ID) {
 		want.Bury(store.ReasonRevoked, got.EndAt)
 	}
 	if want != nil && !got.Equal(want) {
-		w.fail("Get:\n got %+v\nwant %+v", got, *want)
+		w.fail("Get, strict %t:\n got %+v\nwant %+v", strict, got, *want)
 	}
 }
 
@@ -333,5 +413,47 @@ func (w *walk) judge(err error, allowed []error) {
 
 func (w *walk) fail(format string, args ...any) {
 	w.Helper()
-	w.Fatalf("step %d, %s: %s", w.step, w.what, fmt.Sprintf(format, args...))
+	w.Fatalf("%v: step %d, %s: %s", w.apps, w.step, w.what, fmt.Sprintf(format, args...))
+}
+
+// A crowd is some walks in one store at the same time, each in an application of its own: nothing may pass from one to
+// another, not even when a store commits their calls together. They wait for each other
+// where a call concerns all.
+type crowd struct{ walks []*walk }
+
+func newCrowd(f *fixture, seed uint64) *crowd {
+	c := &crowd{}
+	for i := range 16 {
+		w := newWalk(f, seed+uint64(i), "shop "+strconv.Itoa(i))
+		w.crowded = true
+		c.walks = append(c.walks, w)
+	}
+	return c
+}
+
+// steps makes n calls in each walk, then one sweep for all.
+func (c *crowd) steps(n int) {
+	c.each(func(w *walk) { w.steps(n) })
+	now := slices.MaxFunc(c.walks, func(a, b *walk) int { return cmp.Compare(a.now, b.now) }).now
+	var want []store.Ended
+	for _, w := range c.walks {
+		w.now, w.swept, w.what = now, now, "a sweep for all"
+		want = append(want, w.m.sweep(now)...)
+	}
+	f := c.walks[0].fixture
+	f.wantEnded(f.sweep(now), nil, want...)
+}
+
+func (c *crowd) compareAll() { c.each((*walk).compareAll) }
+
+// each ends the case if a walk has failed, which the goroutine of the walk can't.
+func (c *crowd) each(call func(w *walk)) {
+	var wg sync.WaitGroup
+	for _, w := range c.walks {
+		wg.Go(func() { call(w) })
+	}
+	wg.Wait()
+	if f := c.walks[0].fixture; f.Failed() {
+		f.FailNow()
+	}
 }

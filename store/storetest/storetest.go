@@ -69,16 +69,19 @@ type fixture struct {
 }
 
 // newID returns a UUIDv7 of a time.
-func newID(at store.Time) store.ID {
-	var id store.ID
-	binary.BigEndian.PutUint64(id[:], uint64(at)<<16|0x7000|rand.Uint64()&0xfff)
-	binary.BigEndian.PutUint64(id[8:], rand.Uint64()>>2|1<<63)
+func newID(at store.Time) store.ID { return idOf(at, rand.Uint64(), rand.Uint64()) }
+
+func idOf(at store.Time, a, b uint64) (id store.ID) {
+	binary.BigEndian.PutUint64(id[:], uint64(at)<<16|0x7000|a&0xfff)
+	binary.BigEndian.PutUint64(id[8:], b>>2|1<<63)
 	return id
 }
 
-func newHash() (h store.Hash) {
+func newHash() store.Hash { return hashOf(rand.Uint64) }
+
+func hashOf(next func() uint64) (h store.Hash) {
 	for i := 0; i < len(h); i += 8 {
-		binary.BigEndian.PutUint64(h[i:], rand.Uint64())
+		binary.BigEndian.PutUint64(h[i:], next())
 	}
 	return h
 }
