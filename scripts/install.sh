@@ -7,6 +7,8 @@ set -euo pipefail
 needs='
 git | git | git, which make mutants applies patches with
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
+strace | strace | strace, which shows the order of writes and syncs of the embedded store and makes them fail
+sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from outside
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
