@@ -168,12 +168,25 @@ type Watcher interface {
 	Watch(ctx context.Context) (<-chan Change, error)
 }
 
+// A Feeder is the Watcher of a store that other processes write to as well. Its heartbeat shows how recent the
+// feed is.
+type Feeder interface {
+	Watcher
+
+	// Beat writes a heartbeat through the store, on each of its shards. When it has come back from all of them,
+	// every channel of Watch that was open when Beat was called reports a Change of the kind Beat with the Revision n:
+	// after all changes that were acknowledged, on whatever node, before Beat was called, or after a Gap if one of
+	// these was lost. Beat need not wait for that, and a heartbeat may get lost. The caller chooses numbers that no
+	// other caller of this store uses; those of other processes may be reported or not.
+	Beat(ctx context.Context, n uint64) error
+}
+
 // A Change is one message of the feed.
 type Change struct {
 	Kind     ChangeKind
 	App      string
-	ID       ID     // zero for EndedAll and Gap
-	Revision uint64 // for Changed
+	ID       ID     // zero for GoneAll, Gap and Beat
+	Revision uint64 // for Changed; for Beat its number
 }
 
 // ChangeKind says what a Change reports.
@@ -184,6 +197,7 @@ const (
 	Gone                          // ended, by whatever cause
 	GoneAll                       // EndAll: every session of App created until now
 	Gap                           // changes were lost: what happened before this is unknown
+	Beat                          // a heartbeat of Feeder came back
 )
 
 // CreateOptions are the conditions of a Create.

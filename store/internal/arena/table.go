@@ -34,6 +34,9 @@ func (t *Table) At(handle uint32) []byte {
 	return t.blocks.Bytes(ref)
 }
 
+// Len returns the number of records.
+func (t *Table) Len() int { return t.ids.Len() }
+
 // End returns a number above every handle in use.
 func (t *Table) End() uint32 { return t.handles.End() }
 

@@ -1,0 +1,57 @@
+package nearcache_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+	"github.com/sojourn-go/sojourn/store/storetest"
+)
+
+// TestStore: the contract holds through the cache.
+func TestStore(t *testing.T) {
+	t.Run("owner", func(t *testing.T) {
+		storetest.Run(t, func(testing.TB) store.Store { return nearcache.New(memstore.New(), nearcache.Options{}) })
+	})
+	// Where all writes go through the cache, memory is as good as the store.
+	t.Run("from memory", func(t *testing.T) {
+		storetest.Run(t, func(testing.TB) store.Store {
+			return fromMemory{nearcache.New(memstore.New(), nearcache.Options{})}
+		})
+	})
+	t.Run("small", func(t *testing.T) { // everything is evicted soon, and large records don't fit
+		storetest.Run(t, func(testing.TB) store.Store {
+			return nearcache.New(memstore.New(), nearcache.Options{MaxBytes: 600 << 10})
+		})
+	})
+	t.Run("shared", func(t *testing.T) {
+		storetest.Run(t, func(t testing.TB) store.Store {
+			c := nearcache.NewShared(newNode(), nearcache.Options{})
+			for deadline := time.Now().Add(10 * time.Second); !c.Stats().Live; {
+				if time.Now().After(deadline) {
+					t.Fatal("the cache never gets live")
+				}
+			}
+			return c
+		})
+	})
+	t.Run("not live", func(t *testing.T) {
+		storetest.Run(t, func(testing.TB) store.Store {
+			n := newNode()
+			n.beat = func(context.Context) error { return errDown }
+			return nearcache.NewShared(n, nearcache.Options{})
+		})
+	})
+}
+
+// fromMemory answers from memory even where it must not.
+type fromMemory struct{ *nearcache.Cache }
+
+func (f fromMemory) Get(ctx context.Context, app string, id store.ID, _ bool, rec *store.Record) error {
+	err := f.Cache.Get(ctx, app, id, false, rec)
+	rec.Cached = false
+	return err
+}

@@ -1,0 +1,176 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const (
+	beatEvery = 250 * time.Millisecond
+	beatLife  = time.Second // how long memory may be used after a heartbeat was sent
+
+	firstWait = 100 * time.Millisecond // before a broken feed is opened again; doubled each time
+	lastWait  = 5 * time.Second
+)
+
+// A feed follows the changes that other processes make to the store, and knows how recent it is.
+type feed struct {
+	store   store.Feeder
+	ctx     context.Context
+	cancel  context.CancelFunc
+	stopped sync.WaitGroup
+	opened  chan struct{} // the feed was opened: a heartbeat is due at once
+
+	until atomic.Int64 // a time.Duration on the cache's clock: so long it is recent
+
+	mu   sync.Mutex
+	last uint64       // the number of the last heartbeat
+	sent [8]heartbeat // by number; more than are sent in beatLife
+}
+
+// A heartbeat that comes back makes the feed recent until a time that was fixed before it was sent.
+type heartbeat struct {
+	n     uint64
+	until time.Duration
+}
+
+func newFeed(s store.Feeder) *feed {
+	f := &feed{store: s, last: rand.Uint64(), opened: make(chan struct{}, 1)} // other caches may beat on the same store
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	return f
+}
+
+func (f *feed) liveUntil() time.Duration { return time.Duration(f.until.Load()) }
+
+// start has the feed read and the heartbeats sent, each by a goroutine of its own: a heartbeat may hang.
+func (f *feed) start(c *Cache) {
+	f.stopped.Go(func() { f.follow(c) })
+	f.stopped.Go(func() {
+		every := time.NewTicker(beatEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-f.opened:
+			case <-every.C:
+			case <-f.ctx.Done():
+				return
+			}
+			f.beat(c)
+		}
+	})
+}
+
+// beat sends a heartbeat. One that fails is like one that is lost.
+func (f *feed) beat(c *Cache) {
+	f.mu.Lock()
+	f.last++
+	n := f.last
+	f.sent[n%uint64(len(f.sent))] = heartbeat{n, c.now() + beatLife}
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(f.ctx, beatLife)
+	defer cancel()
+	_ = f.store.Beat(ctx, n)
+}
+
+// came notes that a heartbeat came back, if it is one of this cache.
+func (f *feed) came(n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sent[n%uint64(len(f.sent))]; s.n == n {
+		f.until.Store(max(f.until.Load(), int64(s.until)))
+	}
+}
+
+// reset notes that the feed is not recent. Heartbeats that were sent until now don't count.
+func (f *feed) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent = [8]heartbeat{}
+	f.until.Store(0)
+}
+
+// follow reads the feed, and opens it again when it breaks.
+func (f *feed) follow(c *Cache) {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		changes, err := f.store.Watch(f.ctx)
+		if errors.Is(err, store.ErrClosed) {
+			c.shut()
+			return
+		}
+		if err == nil {
+			f.reset()   // a heartbeat that was sent before now may have missed a change
+			c.dropAll() // and so may what was read
+			select {
+			case f.opened <- struct{}{}:
+			default:
+			}
+			for change := range changes {
+				c.apply(change)
+				if change.Kind == store.Beat {
+					wait = firstWait
+				}
+			}
+			f.reset()
+		}
+		select {
+		case <-time.After(wait):
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// apply does what a change calls for.
+func (c *Cache) apply(change store.Change) {
+	switch change.Kind {
+	case store.Gap:
+		c.dropAll()
+		return
+	case store.Beat:
+		c.feed.came(change.Revision)
+		return
+	}
+	a := c.apps.Find(change.App)
+	if a == nil {
+		return // nobody here has asked for any session of it
+	}
+	switch change.Kind {
+	case store.Changed:
+		p := c.placeIn(a, change.ID)
+		p.sh.mu.Lock()
+		defer p.sh.mu.Unlock()
+		c.changed(&p, change.Revision)
+	case store.Gone:
+		p := c.placeIn(a, change.ID)
+		c.invalidate(&p)
+	case store.GoneAll:
+		a.generation.Add(1)
+	}
+}
+
+// withoutBeats passes changes on.
+func (f *feed) withoutBeats(ctx context.Context, changes <-chan store.Change) <-chan store.Change {
+	out := make(chan store.Change)
+	go func() {
+		defer close(out)
+		for change := range changes {
+			if change.Kind == store.Beat {
+				continue
+			}
+			select {
+			case out <- change:
+			case <-ctx.Done():
+				return
+			case <-f.ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,374 @@
+package nearcache_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+)
+
+func TestCachedTellsMemory(t *testing.T) {
+	f := owner(t)
+	rec := f.create("alice")
+	f.fromMemory(rec.ID)
+	for range 3 {
+		var got store.Record
+		reads := f.node.readCount()
+		f.must(nil, f.Get(ctx, app, rec.ID, true, &got))
+		if got.Cached || f.node.readCount() != reads+1 {
+			t.Error("a strict Get was answered from memory")
+		}
+	}
+	if s := f.Stats(); s.Hits != 1 || s.Misses != 0 || s.Entries != 1 || s.Bytes == 0 || !s.Live {
+		t.Errorf("Stats = %+v", s)
+	}
+	f.must(f.End(ctx, app, rec.ID, store.ReasonLogout, t0))
+	for range 3 {
+		if got := f.fromStore(rec.ID, store.ErrEnded); got.End != store.ReasonLogout {
+			t.Errorf("tombstone %+v", got)
+		}
+	}
+}
+
+func TestReadsFill(t *testing.T) {
+	for _, strict := range []bool{true, false} {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created)) // behind the cache's back
+		var got store.Record
+		f.must(nil, f.Get(ctx, app, rec.ID, strict, &got))
+		if got.Cached || !got.Equal(rec) {
+			t.Errorf("the first Get: %+v", got)
+		}
+		f.fromMemory(rec.ID)
+	}
+}
+
+func TestApplicationsAreApart(t *testing.T) {
+	f := owner(t)
+	rec := f.create("alice")
+	other := *rec
+	other.Subject = "bob"
+	f.must(f.Create(ctx, "blog", &other, created))
+	if got := f.fromMemory(rec.ID); got.Subject != "alice" {
+		t.Error("the record of another application")
+	}
+	f.must(nil, f.EndAll(ctx, "blog", t0))
+	f.fromMemory(rec.ID)
+	var got store.Record
+	if err := f.Get(ctx, "blog", rec.ID, false, &got); !errors.Is(err, store.ErrEnded) {
+		t.Errorf("after EndAll: %v", err)
+	}
+	if err := f.Get(ctx, "wiki", rec.ID, false, &got); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("in an application without sessions: %v", err)
+	}
+}
+
+// A block holds one call to the store, before or after the store has worked on it.
+type block struct {
+	reached chan struct{}
+	release chan struct{}
+}
+
+// blockNext holds the next call of a name when the store has answered.
+func (f *fixture) blockNext(call string) *block {
+	b := &block{make(chan struct{}), make(chan struct{})}
+	var once sync.Once
+	f.node.set(func(n *node) {
+		n.after = func(name string, err error) error {
+			if name == call {
+				once.Do(func() {
+					close(b.reached)
+					<-b.release
+				})
+			}
+			return err
+		}
+	})
+	return b
+}
+
+// in runs a call that the block holds, and returns when it is held.
+func (b *block) in(call func()) (wait func()) {
+	var wg sync.WaitGroup
+	wg.Go(call)
+	<-b.reached
+	return func() {
+		close(b.release)
+		wg.Wait()
+	}
+}
+
+func TestReadsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created))
+		var wg sync.WaitGroup
+		finish := f.blockNext("Get").in(func() {
+			if got, err := f.get(rec.ID); err != nil || got.Cached || !got.Equal(rec) {
+				t.Errorf("the leader got %+v, %v", got, err)
+			}
+		})
+		for range 9 {
+			wg.Go(func() {
+				if got, err := f.get(rec.ID); err != nil || !got.Cached || !got.Equal(rec) {
+					t.Errorf("who joined got %+v, %v", got, err)
+				}
+			})
+		}
+		synctest.Wait()
+		finish()
+		wg.Wait()
+		if n := f.node.readCount(); n != 1 {
+			t.Errorf("%d reads", n)
+		}
+		if s := f.Stats(); s.Misses != 10 {
+			t.Errorf("Stats = %+v", s)
+		}
+	})
+}
+
+func TestJoinedErrors(t *testing.T) {
+	for _, want := range []error{store.ErrNotFound, store.ErrEnded, errDown} {
+		synctest.Test(t, func(t *testing.T) {
+			f := owner(t)
+			rec := session("alice")
+			if want != store.ErrNotFound {
+				f.must(f.node.Create(ctx, app, rec, created))
+			}
+			if want == store.ErrEnded {
+				f.must(f.node.End(ctx, app, rec.ID, store.ReasonTheft, t0))
+			}
+			b := f.blockNext("Get")
+			if want == errDown {
+				inner := f.node.after
+				f.node.set(func(n *node) { n.after = func(call string, err error) error { inner(call, err); return errDown } })
+			}
+			var wg sync.WaitGroup
+			one := func() {
+				if got, err := f.get(rec.ID); !errors.Is(err, want) || want == store.ErrEnded && got.End != store.ReasonTheft {
+					t.Errorf("Get = %+v, %v, want %v", got, err, want)
+				}
+			}
+			finish := b.in(one)
+			for range 5 {
+				wg.Go(one)
+			}
+			synctest.Wait()
+			finish()
+			wg.Wait()
+			if n := f.node.readCount(); n != 1 {
+				t.Errorf("%d reads", n)
+			}
+		})
+	}
+}
+
+// TestLeaderGivesUp: whoever joined a read whose request went away reads on.
+func TestLeaderGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created))
+		leading, cancel := context.WithCancel(ctx)
+		b := f.blockNext("Get")
+		inner := f.node.after
+		f.node.set(func(n *node) {
+			n.after = func(call string, err error) error {
+				inner(call, err)
+				return leading.Err() // nil only for those that come after the leader
+			}
+		})
+		finish := b.in(func() {
+			var got store.Record
+			if err := f.Get(leading, app, rec.ID, false, &got); !errors.Is(err, context.Canceled) {
+				t.Errorf("the leader got %v", err)
+			}
+			f.node.set(func(n *node) { n.after = nil })
+		})
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				f.node.set(func(*node) {})
+				if got, err := f.get(rec.ID); err != nil || !got.Equal(rec) {
+					t.Errorf("who joined got %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		f.node.set(func(n *node) {
+			first := true
+			after := n.after
+			n.after = func(call string, err error) error {
+				if first {
+					first = false
+					return after(call, err)
+				}
+				return err
+			}
+		})
+		cancel()
+		f.node.set(func(n *node) { n.after = nil }) // the leader's is under way
+		finish()
+		wg.Wait()
+		if n := f.node.readCount(); n != 2 {
+			t.Errorf("%d reads", n)
+		}
+	})
+}
+
+func TestFollowerGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created))
+		finish := f.blockNext("Get").in(func() { f.must(f.get(rec.ID)) })
+		waiting, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		var got store.Record
+		if err := f.Get(waiting, app, rec.ID, false, &got); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who joined got %v", err)
+		}
+		finish()
+		f.fromMemory(rec.ID)
+	})
+}
+
+// TestPanic: a store that panics takes nobody with it.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created))
+		b := f.blockNext("Get")
+		inner := f.node.after
+		panics := true
+		f.node.set(func(n *node) {
+			n.after = func(call string, err error) error {
+				inner(call, err)
+				if panics {
+					panics = false
+					panic("broken")
+				}
+				return err
+			}
+		})
+		finish := b.in(func() {
+			defer func() { recover() }()
+			f.get(rec.ID)
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { f.must(f.get(rec.ID)) })
+		synctest.Wait()
+		finish()
+		wg.Wait()
+		f.fromMemory(rec.ID)
+	})
+}
+
+func TestUnknownIDs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		for _, strict := range []bool{true, false} {
+			if err := f.Get(ctx, app, rec.ID, strict, new(store.Record)); !errors.Is(err, store.ErrNotFound) {
+				t.Fatal(err)
+			}
+			reads := f.node.readCount()
+			for range 3 {
+				if _, err := f.get(rec.ID); !errors.Is(err, store.ErrNotFound) || f.node.readCount() != reads {
+					t.Fatalf("%v, %d reads", err, f.node.readCount())
+				}
+			}
+			time.Sleep(time.Second - 1)
+			if f.get(rec.ID); f.node.readCount() != reads {
+				t.Error("forgotten early")
+			}
+			time.Sleep(1)
+			f.fromStore(rec.ID, store.ErrNotFound)
+			time.Sleep(time.Second)
+		}
+		if s := f.Stats(); s.NegativeHits != 8 {
+			t.Errorf("Stats = %+v", s)
+		}
+		f.get(rec.ID)
+		f.must(f.Create(ctx, app, rec, created))
+		f.fromMemory(rec.ID)
+	})
+}
+
+// TestUnknownOvertaken: a read that didn't find a session which was created meanwhile isn't kept.
+func TestUnknownOvertaken(t *testing.T) {
+	f := owner(t)
+	rec := session("alice")
+	finish := f.blockNext("Get").in(func() { f.get(rec.ID) })
+	f.must(f.Create(ctx, app, rec, created))
+	finish()
+	f.fromMemory(rec.ID)
+}
+
+// TestUnknownFlood: unknown IDs take no room from sessions.
+func TestUnknownFlood(t *testing.T) {
+	f := owner(t)
+	list := make([]*store.Record, 100)
+	for i := range list {
+		list[i] = f.create("alice")
+	}
+	before := f.Stats()
+	for range 100_000 {
+		f.get(newID())
+	}
+	if after := f.Stats(); after.Bytes != before.Bytes || after.Evictions > 0 {
+		t.Errorf("Stats = %+v", after)
+	}
+	for _, rec := range list {
+		f.fromMemory(rec.ID)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	f := owner(t)
+	rec := f.create("alice")
+	f.fromMemory(rec.ID)
+	f.must(nil, f.node.Store.Close()) // by somebody else
+	if err := f.Touch(ctx, app, rec.ID, t0, t0, phone); !errors.Is(err, store.ErrClosed) {
+		t.Fatal(err)
+	}
+	if _, err := f.get(rec.ID); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after the store said that it is closed: %v", err)
+	}
+
+	f = owner(t)
+	rec = f.create("alice")
+	f.must(nil, f.Close())
+	f.must(nil, f.Close())
+	if err := f.node.Store.Get(ctx, app, rec.ID, true, rec); !errors.Is(err, store.ErrClosed) {
+		t.Error("the store beneath is open")
+	}
+	if _, err := f.get(rec.ID); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if s := f.Stats(); s.Bytes != 0 || s.Live {
+		t.Errorf("Stats = %+v", s)
+	}
+}
+
+// TestCloseDuringRead: what a read brings to a closed cache takes no memory.
+func TestCloseDuringRead(t *testing.T) {
+	f := owner(t)
+	rec := f.create("alice")
+	finish := f.blockNext("Get").in(func() { f.Get(ctx, app, rec.ID, true, new(store.Record)) })
+	f.must(nil, f.Close())
+	finish()
+	if s := f.Stats(); s.Bytes != 0 {
+		t.Errorf("Stats = %+v", s)
+	}
+}
+
+var _ nearcache.Options

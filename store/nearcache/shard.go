@@ -1,0 +1,208 @@
+package nearcache
+
+import (
+	"sync"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/internal/arena"
+)
+
+const (
+	shardBits  = 6
+	shardCount = 1 << shardBits
+
+	maxShare  = 4  // a record takes at most this part of a shard
+	maxSpared = 64 // records that the hand spares before it takes the next, whatever it is
+)
+
+// A shard keeps a part of the records. Everything in it is used under its lock.
+//
+// With a record its links are kept: the generation, and whether it was read since the hand last passed.
+type shard struct {
+	mu      sync.Mutex
+	closed  bool
+	limit   int64 // bytes of table
+	table   arena.Table
+	hand    uint32 // the handle that is looked at next when room is needed
+	flights map[key]*flight
+	unknown []unknownID
+	stats   Stats
+	buf     []byte // to encode into
+}
+
+// A key names a session.
+type key struct {
+	app uint32
+	id  store.ID
+}
+
+// A place is where a session is kept.
+type place struct {
+	key
+	app *app
+	sh  *shard
+	tag uint32
+	at  uint8 // of unknown IDs
+}
+
+func (c *Cache) place(name string, id store.ID) place {
+	return c.placeIn(c.apps.Need(name, newApp), id)
+}
+
+func (c *Cache) placeIn(a *app, id store.ID) place {
+	hash := arena.Hash(c.seed, a.num, &id)
+	return place{key{a.num, id}, a, &c.shards[hash>>(64-shardBits)], uint32(hash), uint8(hash >> 48)}
+}
+
+func (sh *shard) close() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.closed = true
+	sh.table.Close()
+	sh.unknown, sh.buf = nil, nil
+}
+
+// read marks a record that was read.
+const read = 1
+
+// find returns the record of a session, or 0.
+func (c *Cache) find(p *place) (uint32, []byte) {
+	h, b := p.sh.table.Find(p.key.app, &p.id, p.tag)
+	if h != 0 && arena.LinksOf(b).Prev != c.generationOf(p.app) {
+		p.sh.table.Remove(&c.strings, p.tag, h)
+		return 0, nil
+	}
+	return h, b
+}
+
+// hit fills rec from memory, if it is there.
+func (c *Cache) hit(p *place, rec *store.Record) bool {
+	h, b := c.find(p)
+	if h == 0 {
+		return false
+	}
+	if l := arena.LinksOf(b); l.Next != read {
+		l.Next = read
+		arena.SetLinks(b, l)
+	}
+	if err := arena.Decode(b, &c.strings, rec); err != nil {
+		panic("nearcache: " + err.Error()) // the memory of the process is broken
+	}
+	rec.Cached = true
+	p.sh.stats.Hits++
+	return true
+}
+
+// forget drops a session's record.
+func (c *Cache) forget(p *place) {
+	if h, _ := c.find(p); h != 0 {
+		p.sh.table.Remove(&c.strings, p.tag, h)
+	}
+}
+
+// put keeps a record that a flight brought, unless it was overtaken.
+func (c *Cache) put(p *place, f *flight, rec *store.Record) {
+	sh := p.sh
+	if sh.closed || !c.holds(p, f) || rec.Revision < f.floor {
+		return
+	}
+	next := *rec
+	if f.seen > next.LastSeenAt {
+		next.LastSeenAt, next.LastClient = f.seen, f.client
+	}
+	links := arena.Links{Prev: f.generation}
+	h, b := c.find(p)
+	if h != 0 {
+		var old arena.Head
+		arena.Peek(b, &old)
+		if old.LastSeenAt > next.LastSeenAt {
+			next.LastSeenAt, next.LastClient = old.LastSeenAt, old.LastClient(&c.strings)
+		}
+		if old.Revision > next.Revision || old.Revision == next.Revision && old.LastSeenAt == next.LastSeenAt {
+			return
+		}
+		links.Next = arena.LinksOf(b).Next
+	}
+	sh.buf = arena.Encode(sh.buf[:0], &c.strings, p.key.app, &links, &next)
+	if !c.keep(p, h, sh.buf) {
+		var used [4]uint32
+		c.strings.Release(arena.UsedStrings(used[:0], sh.buf))
+		c.forget(p)
+	}
+	if cap(sh.buf) > 64<<10 {
+		sh.buf = nil
+	}
+}
+
+// keep puts an encoded record in the place of the one with handle h, if that isn't 0, and reports whether there was room.
+func (c *Cache) keep(p *place, h uint32, data []byte) bool {
+	sh := p.sh
+	if arena.BlockBytes(len(data)) > sh.limit/maxShare || !c.makeRoom(sh, h, len(data)) {
+		return false
+	}
+	if h != 0 {
+		return sh.table.Replace(&c.strings, h, data) == nil
+	}
+	_, err := sh.table.Insert(p.tag, data)
+	return err == nil
+}
+
+// makeRoom evicts records until one of n bytes has room, in the place of the one with handle h if that isn't 0.
+//
+// A hand goes round over the handles (the clock algorithm). It spares what was read since it came last, and so a flood of
+// sessions that nobody reads again evicts itself.
+func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
+	spared := 0
+	for steps := 2*sh.table.End() + 1; ; steps-- {
+		growth := sh.table.Growth(n) + 4
+		if h != 0 {
+			growth = sh.table.GrowthOf(h, n)
+		}
+		if sh.table.Bytes()+growth <= sh.limit {
+			return true
+		}
+		if steps == 0 {
+			return false
+		}
+		if sh.hand++; sh.hand >= sh.table.End() {
+			sh.hand = 1
+		}
+		b := sh.table.At(sh.hand)
+		if b == nil || sh.hand == h {
+			continue
+		}
+		app, id, l := c.apps.At(arena.AppOf(b)), *arena.IDOf(b), arena.LinksOf(b)
+		current := l.Prev == c.generationOf(app)
+		if current && l.Next == read && spared < maxSpared {
+			l.Next = 0
+			arena.SetLinks(b, l)
+			spared++
+			continue
+		}
+		sh.table.Remove(&c.strings, uint32(arena.Hash(c.seed, app.num, &id)), sh.hand)
+		if current {
+			sh.stats.Evictions++
+		}
+	}
+}
+
+// touched moves the time of the session's last activity, which changes no revision.
+func (c *Cache) touched(p *place, at store.Time, client store.Client) {
+	p.sh.mu.Lock()
+	defer p.sh.mu.Unlock()
+	for f := p.sh.flights[p.key]; f != nil; f = f.next {
+		if at > f.seen {
+			f.seen, f.client = at, client
+		}
+	}
+	h, b := c.find(p)
+	if h == 0 {
+		return
+	}
+	var old arena.Head
+	arena.Peek(b, &old)
+	if at <= old.LastSeenAt || old.LastClientIs(&c.strings, &client) && arena.SetLastSeen(b, &old, at) {
+		return
+	}
+	c.forget(p)
+}

@@ -1,0 +1,246 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/internal/arena"
+)
+
+// Create implements store.Store.
+func (c *Cache) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p := c.place(app, rec.ID)
+	w := c.beginWrite(&p, rec.Subject == "")
+	ended, err := c.store.Create(ctx, app, rec, opt)
+	c.endWrite(&p, w, ended, err, func() {
+		c.changed(&p, 1)
+		next := *rec
+		next.Revision, next.End, next.EndAt = 1, "", 0
+		c.put(&p, w, &next)
+	})
+	return ended, err
+}
+
+// Update implements store.Store.
+func (c *Cache) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p := c.place(app, rec.ID)
+	w := c.beginWrite(&p, rec.Subject == "")
+	c.recall(&p, w, rec, opt.Login)
+	ended, err := c.store.Update(ctx, app, rec, opt)
+	c.endWrite(&p, w, ended, err, func() {
+		c.changed(&p, rec.Revision)
+		if w.known {
+			next := *rec
+			next.CreatedAt, next.End, next.EndAt = w.created, "", 0
+			c.put(&p, w, &next)
+		}
+	})
+	return ended, err
+}
+
+// recall notes what an update leaves as it is in the record that it replaces.
+func (c *Cache) recall(p *place, w *flight, rec *store.Record, login bool) {
+	p.sh.mu.Lock()
+	defer p.sh.mu.Unlock()
+	h, b := c.find(p)
+	if h == 0 || !w.live {
+		return
+	}
+	var old arena.Head
+	if arena.Peek(b, &old); old.Revision != rec.Revision {
+		return
+	}
+	w.known, w.created = true, old.CreatedAt
+	if old.LastSeenAt > w.seen {
+		w.seen, w.client = old.LastSeenAt, old.LastClient(&c.strings)
+	}
+	w.alone = w.alone || !login && string(old.Subject) == rec.Subject
+}
+
+// Touch implements store.Store.
+func (c *Cache) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p := c.place(app, id)
+	doubt := c.doubt.Load()
+	err := c.store.Touch(ctx, app, id, at, now, client)
+	switch outcomeOf(err) {
+	case done:
+		c.touched(&p, at, client)
+		c.settle(doubt)
+	case closed:
+		c.shut()
+	case refused:
+	default: // whether it lands or not, the time in memory is never later than the store's
+		c.invalidate(&p)
+	}
+	return err
+}
+
+// Confirm implements store.Store.
+func (c *Cache) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, n store.Confirmation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p := c.place(app, id)
+	w := c.beginWrite(&p, true)
+	err := c.store.Confirm(ctx, app, id, secret, n)
+	c.endWrite(&p, w, nil, err, func() { c.changed(&p, overtaken) }) // the new revision isn't known
+	return err
+}
+
+// End implements store.Store.
+func (c *Cache) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p := c.place(app, id)
+	w := c.beginWrite(&p, true)
+	ended, err := c.store.End(ctx, app, id, reason, at)
+	c.endWrite(&p, w, ended, err, func() { c.changed(&p, overtaken) })
+	return ended, err
+}
+
+// EndSubject implements store.Store.
+func (c *Cache) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	doubt := c.doubt.Load()
+	ended, err := c.store.EndSubject(ctx, app, subject, except, reason, at)
+	c.drop(ended)
+	c.conclude(err, doubt)
+	return ended, err
+}
+
+// EndAll implements store.Store.
+func (c *Cache) EndAll(ctx context.Context, app string, at store.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	doubt := c.doubt.Load()
+	err := c.store.EndAll(ctx, app, at)
+	c.apps.Need(app, newApp).generation.Add(1)
+	c.conclude(err, doubt)
+	return err
+}
+
+// Sweep implements store.Store.
+func (c *Cache) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	doubt := c.doubt.Load()
+	ended, over, err := c.store.Sweep(ctx, now, max)
+	c.drop(ended)
+	c.conclude(err, doubt)
+	return ended, over, err
+}
+
+// An outcome is what an error tells of a write.
+type outcome uint8
+
+const (
+	done     outcome = iota
+	refused          // nothing has changed
+	outdated         // nothing has changed, and what memory says of the session may be wrong
+	closed
+	unclear
+)
+
+func outcomeOf(err error) outcome {
+	is := func(list ...error) bool {
+		for _, e := range list {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return done
+	case is(store.ErrUncertain):
+		return unclear
+	case is(store.ErrClosed):
+		return closed
+	case is(store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict):
+		return outdated
+	case is(store.ErrBarrier, store.ErrLimit, store.ErrFull, store.ErrRepeated, store.ErrKeyReused):
+		return refused
+	}
+	return unclear
+}
+
+// beginWrite begins a write to one session; alone tells that no other changes with it.
+func (c *Cache) beginWrite(p *place, alone bool) *flight {
+	doubt, live := c.doubt.Load(), c.live()
+	p.sh.mu.Lock()
+	defer p.sh.mu.Unlock()
+	w := c.begin(p, live)
+	w.doubt, w.alone = doubt, alone
+	return w
+}
+
+// endWrite brings memory up to date with a write, before whoever asked for it hears of it. then is
+// called under the shard's lock if the write was done.
+func (c *Cache) endWrite(p *place, w *flight, ended []store.Ended, err error, then func()) {
+	c.drop(ended)
+	o := outcomeOf(err)
+	p.sh.mu.Lock()
+	switch {
+	case o == done:
+		then()
+	case o == outdated, o == unclear:
+		c.changed(p, overtaken)
+	}
+	p.sh.end(p.key, w)
+	p.sh.mu.Unlock()
+	if o == unclear && w.alone && c.feed != nil {
+		return // if it lands later, the feed tells
+	}
+	if o != refused && o != outdated {
+		c.conclude(err, w.doubt)
+	}
+}
+
+// conclude does what a write calls for that isn't about one session. A write whose outcome is unclear may have changed any
+// session. It may also land later: without a feed nobody tells, and nothing in memory is used until another write, begun after
+// it, is acknowledged.
+func (c *Cache) conclude(err error, doubt uint64) {
+	switch outcomeOf(err) {
+	case done:
+		c.settle(doubt)
+	case closed:
+		c.shut()
+	default:
+		if c.feed == nil {
+			c.doubt.Store(c.doubts.Add(1))
+		}
+		c.dropAll()
+	}
+}
+
+// settle ends a doubt that was there when an acknowledged write began.
+func (c *Cache) settle(doubt uint64) {
+	if doubt != 0 {
+		c.dropAll()
+		c.doubt.CompareAndSwap(doubt, 0) // unless there is a later one
+	}
+}
+
+// drop forgets sessions that have ended.
+func (c *Cache) drop(ended []store.Ended) {
+	for i := range ended {
+		p := c.place(ended[i].App, ended[i].ID)
+		c.invalidate(&p)
+	}
+}
