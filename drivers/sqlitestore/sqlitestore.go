@@ -1,59 +1,195 @@
 // Package sqlitestore keeps sessions in one SQLite file: nothing that was acknowledged is lost when the process is
 // killed or the power fails, and nobody has to run a database server.
+//
+//	st, err := sqlitestore.Open(ctx, "/var/lib/shop/sojourn.db", sqlitestore.Options{})
+//	sessions, err := sojourn.New(nearcache.New(st, nearcache.Options{}), sojourn.Options{})
+//
+// A write is acknowledged when the log of its transaction is on the disk (synchronous=FULL); one goroutine commits
+// all writes that wait in one transaction. Reads come from SQLite's pages, which takes some ten microseconds: put a nearcache
+// in front.
+//
+// # The file
+//
+// One process at a time has the file open for writing; the next one gets [ErrInUse]. Any number may read it
+// meanwhile, as the sqlite3 program does:
+//
+//	sqlite3 sojourn.db "SELECT * FROM session_list WHERE subject = 'ada'"
+//
+// Beside it lie its log (-wal), the log's index (-shm) and the lock (-lock). Don't copy it while it is in use: [Backup] does
+// that right.
+//
+// The file grows up to [Options].MaxBytes, and shrinks again as sessions go.
 package sqlitestore
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"modernc.org/sqlite"
 
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What Open, Check and Restore find wrong with a file. Their messages name the file and say what to do.
+// What is wrong with a file, under errors.Is. The messages name the file and say what to do.
 var (
 	ErrInUse       = errors.New("in use by another process")
 	ErrNotDatabase = errors.New("not a store of Sojourn")
-	ErrNewer       = errors.New("written by a newer version")
+	ErrNewer       = errors.New("written by a newer version of Sojourn")
 	ErrCorrupt     = errors.New("damaged")
 )
 
+// DefaultMaxBytes is the limit of Options.MaxBytes that is left open: room for some 60 million sessions.
+const DefaultMaxBytes = 32 << 30
+
 // Options are the settings of Open. The zero Options are good.
 type Options struct {
-	// MaxBytes is the size that the file may reach, in bytes; 0 is DefaultMaxBytes.
+	// MaxBytes is the size, in bytes, up to which the file takes new sessions: anonymous ones up to nine tenths
+	// of it. Beyond that, and likewise when the file system has less than 64 MiB free (or a tenth of its size, if that is less),
+	// they are refused with store.ErrFull. 0 is DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// A Store is a store.Store and a store.Watcher in a file.
-type Store struct{ store.Store }
+// A Store is a store.Store and a store.Watcher in a file. All methods may be called concurrently.
+type Store struct {
+	path    string
+	lock    *lock
+	writer  *writer
+	readers chan *conn // closed stores hand out nil
 
-// Open opens the store in a file, which it creates, with its directories, if there is none.
+	closing sync.RWMutex // held for reading while a write enters the queue
+	closed  atomic.Bool
+	stopped chan struct{} // the writer has ended
+
+	sweeping sync.Mutex
+	stage    int // of the sweep
+}
+
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Watcher = (*Store)(nil)
+)
+
+// Open opens the store in a file. If there is none, it creates it, readable for its owner only, with the directories
+// that are missing.
+//
+// The error is ErrInUse if another process has the store open, ErrNotDatabase if the file is something else, ErrNewer if
+// a newer version has written it, ErrCorrupt if it is damaged. The file is as it was then.
+//
+// SQLite is told to sync with fdatasync in the whole process, on systems that have it (see sqlite.Fdatasync).
 func Open(ctx context.Context, path string, opt Options) (*Store, error) {
-	return nil, errors.ErrUnsupported
+	return openWith(ctx, path, opt)
 }
 
-// Progress is told how far long work has come: done of total steps. It may be nil.
-type Progress func(done, total int64)
-
-// Backup writes a consistent copy of the store at path to the file dst, which must not exist. It may be
-// called from any process, while another has the store open and writes to it.
-func Backup(ctx context.Context, path, dst string, progress Progress) error {
-	return errors.ErrUnsupported
+// openWith has tests add pragmas for the writer.
+func openWith(ctx context.Context, path string, opt Options, pragmas ...string) (_ *Store, err error) {
+	path, err = resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := acquire(path)
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = describe(path, errors.Join(err, s.release()))
+		}
+	}()
+	_, _ = sqlite.Fdatasync(true)
+	if err := prepare(ctx, path); err != nil {
+		return nil, err
+	}
+	if opt.MaxBytes <= 0 {
+		opt.MaxBytes = DefaultMaxBytes
+	}
+	pragmas = append(writerPragmas(), pragmas...)
+	s.writer = &writer{
+		open:  func(ctx context.Context) (*conn, error) { return connect(ctx, dsn(path, pragmas...)) },
+		queue: make(chan *write, queueLength),
+		room:  room{dir: filepath.Dir(path), max: opt.MaxBytes},
+	}
+	if s.writer.conn, err = s.writer.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.writer.loadApps(); err != nil {
+		return nil, err
+	}
+	for range readers {
+		c, err := connect(ctx, dsn(path, readerPragmas()...))
+		if err != nil {
+			return nil, err
+		}
+		s.readers <- c
+	}
+	go func() {
+		defer close(s.stopped)
+		s.writer.run()
+	}()
+	return s, nil
 }
 
-// RestoreOptions are the settings of Restore.
-type RestoreOptions struct {
-	KeepSessions bool       // else all sessions are ended: a backup holds sessions that have ended since
-	Now          store.Time // the time at which they end
+// The log is brought into the file every 1000 pages: a longer log makes that rarer, and the writes that meet it wait longer.
+func writerPragmas() []string {
+	return []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(1000)",
+		"journal_size_limit(67108864)", "cache_size(-65536)", "temp_store(MEMORY)"}
 }
 
-// Restore puts a backup in the place of the store at path, which no process may have open. The file that was there
-// is kept beside it, under the name that is returned; empty if there was none.
-func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progress Progress) (kept string, err error) {
-	return "", errors.ErrUnsupported
+func readerPragmas() []string {
+	return []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"}
 }
 
-// Check reads the whole file, which another process may have open, and returns an error that is ErrCorrupt if anything
-// in it is damaged.
-func Check(ctx context.Context, path string, progress Progress) error {
-	return errors.ErrUnsupported
+// check is the beginning of every call.
+func (s *Store) check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return store.ErrClosed
+	}
+	return nil
+}
+
+// Watch implements store.Watcher.
+func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return s.writer.feed.Watch(ctx)
+}
+
+// Path returns the file's name, absolute and without symbolic links.
+func (s *Store) Path() string { return s.path }
+
+// Close implements store.Store. It waits for the writes that have begun, brings the log into the file, and lets another process open it.
+func (s *Store) Close() error {
+	s.closing.Lock()
+	if s.closed.Swap(true) {
+		s.closing.Unlock()
+		<-s.stopped
+		return nil
+	}
+	close(s.writer.queue)
+	s.closing.Unlock()
+	<-s.stopped
+	s.writer.feed.Close()
+	if err := s.release(); err != nil {
+		return describe(s.path, fmt.Errorf("close: %w", err))
+	}
+	return nil
+}
+
+// release gives up what Open has taken. Reads that wait for a connection get none, and end.
+func (s *Store) release() (err error) {
+	for range len(s.readers) {
+		err = errors.Join(err, (<-s.readers).close())
+	}
+	if s.writer != nil && s.writer.conn != nil {
+		err = errors.Join(err, s.writer.conn.close())
+	}
+	return errors.Join(err, s.lock.Close())
 }

@@ -1,0 +1,179 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net/url"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// A conn is one connection to the file, for one goroutine at a time. It goes to the driver without the pool of
+// database/sql, which costs more than a short statement does.
+type conn struct {
+	driver.Conn
+	stmts map[string]*stmt
+}
+
+// A stmt is prepared once for a connection.
+type stmt struct {
+	exec  driver.StmtExecContext
+	query driver.StmtQueryContext
+	args  []driver.NamedValue
+	row   []driver.Value
+}
+
+// dsn names the file for the driver.
+func dsn(path string, pragmas ...string) string {
+	q := url.Values{}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+func connect(ctx context.Context, dsn string) (*conn, error) {
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, stmts: map[string]*stmt{}}, nil
+}
+
+func (c *conn) close() error {
+	for _, s := range c.stmts {
+		s.query.(driver.Stmt).Close() //nolint:errcheck // the connection goes too
+	}
+	return c.Close()
+}
+
+// prepare returns the statement of a query. Queries are constants, so that each is prepared once.
+func (c *conn) prepare(query string) (*stmt, error) {
+	if s := c.stmts[query]; s != nil {
+		return s, nil
+	}
+	p, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, err
+	}
+	s := &stmt{exec: p.(driver.StmtExecContext), query: p.(driver.StmtQueryContext)}
+	c.stmts[query] = s
+	return s, nil
+}
+
+func (s *stmt) bind(args []any) []driver.NamedValue {
+	for len(s.args) < len(args) {
+		s.args = append(s.args, driver.NamedValue{Ordinal: len(s.args) + 1})
+	}
+	for i, a := range args {
+		s.args[i].Value = a
+	}
+	return s.args[:len(args)]
+}
+
+// exec runs a statement and returns the number of rows that it changed. Arguments are int64, string, []byte or nil.
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.exec.ExecContext(context.Background(), s.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// rows begins a query. Its rows are read into the statement's row.
+func (c *conn) rows(query string, args []any) (*stmt, driver.Rows, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, err := s.query.QueryContext(context.Background(), s.bind(args))
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.row == nil {
+		s.row = make([]driver.Value, len(rows.Columns()))
+	}
+	return s, rows, nil
+}
+
+// query calls each with every row, until that returns an error. The row is good during the call only; what it holds
+// is the caller's. The same query must not be made during it.
+func (c *conn) query(each func(row []driver.Value) error, query string, args ...any) error {
+	s, rows, err := c.rows(query, args)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		if err = rows.Next(s.row); err == nil {
+			err = each(s.row)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return rows.Close()
+	}
+	return errors.Join(err, rows.Close())
+}
+
+// first returns the first row of a query, nil if there is none. It is good until the same query is made again.
+func (c *conn) first(query string, args ...any) ([]driver.Value, error) {
+	s, rows, err := c.rows(query, args)
+	if err != nil {
+		return nil, err
+	}
+	err = rows.Next(s.row)
+	if closed := rows.Close(); closed != nil && (err == nil || errors.Is(err, io.EOF)) {
+		return nil, closed
+	}
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	return s.row, err
+}
+
+// integer returns the number that a query of one row and column gives.
+func (c *conn) integer(query string, args ...any) (int64, error) {
+	row, err := c.first(query, args...)
+	if err != nil || row == nil {
+		return 0, err
+	}
+	return toInt(row[0]), nil
+}
+
+func toInt(v driver.Value) int64 {
+	n, _ := v.(int64)
+	return n
+}
+
+func toString(v driver.Value) string {
+	s, _ := v.(string)
+	return s
+}
+
+// resultCode returns SQLite's primary result code, 0 if the error isn't SQLite's.
+func resultCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+func isFull(err error) bool { return resultCode(err) == sqlite3.SQLITE_FULL }
+
+func isConstraint(err error) bool { return resultCode(err) == sqlite3.SQLITE_CONSTRAINT }
+
+func isDamaged(err error) bool { return resultCode(err) == sqlite3.SQLITE_CORRUPT }
+
+// isIdle reports whether a ROLLBACK failed since there was nothing to roll back.
+func isIdle(err error) bool { return resultCode(err) == sqlite3.SQLITE_ERROR }

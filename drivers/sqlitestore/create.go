@@ -1,0 +1,98 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const maxKey = 255
+
+var errLongKey = errors.New("sqlitestore: an idempotency key has at most 255 bytes")
+
+// Create implements store.Store.
+func (s *Store) Create(ctx context.Context, name string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
+	if len(opt.Key) > maxKey {
+		return nil, errLongKey
+	}
+	r, err := encode(rec)
+	if err != nil {
+		return nil, err
+	}
+	r.Revision, r.End, r.EndAt = 1, "", 0
+	r.sweepAt = deadline(&r.Record)
+	var ended []store.Ended
+	var repeated store.ID
+	err = s.write(ctx, func(t *tx) (err error) {
+		ended, repeated, err = t.create(name, r, &opt)
+		return err
+	})
+	switch {
+	case err == store.ErrRepeated: //nolint:errorlint // only write itself returns others, and then repeated isn't ours to read
+		rec.ID = repeated
+		return nil, err
+	case err != nil:
+		return nil, err
+	}
+	rec.Revision = 1
+	return ended, nil
+}
+
+func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store.Ended, repeated store.ID, err error) {
+	a, err := t.needApp(name)
+	if err != nil {
+		return nil, repeated, err
+	}
+	if opt.Key != "" {
+		if repeated, err = t.madeUnder(a, opt); err != nil {
+			return nil, repeated, err
+		}
+	}
+	if a.mark >= opt.Arrived || a.mark >= r.CreatedAt {
+		return nil, repeated, store.ErrBarrier
+	}
+	if !t.w.room.has(r.Subject == "") {
+		return nil, repeated, store.ErrFull
+	}
+	var p plan
+	if r.Subject != "" {
+		if p, err = t.admit(a, r.Subject, store.ID{}, opt.Limit, opt.Arrived, opt.Now); err != nil {
+			return nil, repeated, err
+		}
+	}
+	r.app, r.joined = a.num, p.joined
+	args := r.appendIndexed(r.append(make([]any, 0, len(recordColumns)+len(indexColumns)+3)))
+	if _, err := t.w.conn.exec(insertRow, append(args, a.num, r.ID[:], timeOrNull(r.CreatedAt))...); err != nil {
+		if isConstraint(err) {
+			err = store.ErrExists
+		}
+		return nil, repeated, err
+	}
+	if opt.Key != "" {
+		_, err := t.w.conn.exec("INSERT OR REPLACE INTO idempotency_keys (app, key, body, session, created_at) VALUES (?, ?, ?, ?, ?)",
+			a.num, opt.Key, opt.KeyBody[:], r.ID[:], int64(opt.Now))
+		if err != nil {
+			return nil, repeated, err
+		}
+	}
+	t.count(a.num, 1, flag(r.Subject != ""))
+	t.changed(name, r.ID, 1)
+	list, err = t.carryOut(name, &p)
+	return list, repeated, err
+}
+
+// madeUnder returns ErrRepeated and the session if one was created under the key, or ErrKeyReused.
+func (t *tx) madeUnder(a app, opt *store.CreateOptions) (id store.ID, err error) {
+	v, err := t.w.conn.first("SELECT body, session, created_at FROM idempotency_keys WHERE app = ? AND key = ?", a.num, opt.Key)
+	if err != nil || v == nil || past(toTime(v[2]), store.IdempotencyLife, opt.Now) {
+		return id, err
+	}
+	var body [32]byte
+	fill(body[:], v[0])
+	if body != opt.KeyBody {
+		return id, store.ErrKeyReused
+	}
+	fill(id[:], v[1])
+	return id, store.ErrRepeated
+}

@@ -1,0 +1,145 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// readers is the number of connections for reading. A read takes microseconds, so that few are in use at a time.
+const readers = 4
+
+// read lends fn a connection for reading.
+func (s *Store) read(ctx context.Context, fn func(*conn) error) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	var c *conn
+	select {
+	case c = <-s.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if c == nil {
+		return store.ErrClosed
+	}
+	defer func() { s.readers <- c }()
+	return fn(c)
+}
+
+// Get implements store.Store. Every Get is strict.
+func (s *Store) Get(ctx context.Context, name string, id store.ID, strict bool, rec *store.Record) error {
+	return s.read(ctx, func(c *conn) error {
+		a, ok := s.app(name)
+		if !ok {
+			return store.ErrNotFound
+		}
+		v, err := c.first(selectRow, a.num, id[:])
+		switch {
+		case err != nil:
+			return refusalOf(err)
+		case v == nil:
+			return store.ErrNotFound
+		}
+		var r row
+		r.scan(v)
+		if err := r.decode(rec); err != nil {
+			return err
+		}
+		if a, _ = s.app(name); r.End == "" && a.ended(&r) {
+			rec.Bury(store.ReasonRevoked, a.mark)
+		}
+		if rec.End != "" {
+			return store.ErrEnded
+		}
+		return nil
+	})
+}
+
+// app returns an application as of the last commit.
+func (s *Store) app(name string) (app, bool) {
+	a, ok := (*s.writer.published.Load())[name]
+	return a, ok
+}
+
+const maxPage = 1000
+
+var (
+	errCursor = fmt.Errorf("sqlitestore: %w", store.ErrCursor)
+	errPage   = fmt.Errorf("sqlitestore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
+
+	pageOfSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? AND id > ? ORDER BY id LIMIT ?"
+	pageOfApp     = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id > ? ORDER BY id LIMIT ?"
+)
+
+// List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
+func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
+	if opt.Limit < 1 || opt.Limit > maxPage {
+		return nil, "", errPage
+	}
+	kind := "a"
+	if opt.Subject != "" {
+		kind = "s"
+	}
+	after, err := parseCursor(kind, opt.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.read(ctx, func(c *conn) error {
+		a, ok := s.app(name)
+		if !ok {
+			return nil
+		}
+		// One more than asked for tells whether there is another page.
+		for len(list) <= opt.Limit {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			limit, n := int64(max(opt.Limit+1-len(list), chunk)), int64(0)
+			each := func(v []driver.Value) error {
+				var r row
+				r.scan(v)
+				n++
+				after = r.ID[:]
+				if !a.live(&r, opt.Now) || len(list) > opt.Limit {
+					return nil
+				}
+				list = append(list, store.Record{})
+				return r.decode(&list[len(list)-1])
+			}
+			query, args := pageOfApp, []any{a.num, after, limit}
+			if opt.Subject != "" {
+				query, args = pageOfSubject, []any{a.num, opt.Subject, after, limit}
+			}
+			if err := c.query(each, query, args...); err != nil {
+				return refusalOf(err)
+			}
+			if n < limit {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(list) > opt.Limit {
+		list = list[:opt.Limit]
+		cursor = kind + hex.EncodeToString(list[opt.Limit-1].ID[:])
+	}
+	return list, cursor, nil
+}
+
+func parseCursor(kind, cursor string) ([]byte, error) {
+	if cursor == "" {
+		return []byte{}, nil
+	}
+	id, err := hex.DecodeString(cursor[1:])
+	if cursor[:1] != kind || err != nil || len(id) != len(store.ID{}) {
+		return nil, errCursor
+	}
+	return id, nil
+}

@@ -1,0 +1,14 @@
+//go:build linux || darwin || freebsd
+
+package sqlitestore
+
+import "golang.org/x/sys/unix"
+
+// diskSpace returns the bytes of a file system, and how many of them this user may still write.
+func diskSpace(dir string) (size, available int64) {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return unknown, unknown
+	}
+	return int64(s.Blocks) * int64(s.Bsize), int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // types differ between systems
+}

@@ -1,0 +1,253 @@
+package sqlitestore
+
+import (
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// The columns of a session besides its key, in the order of row.append. Those of an index come last: a
+// statement that leaves them out doesn't touch the indexes.
+var (
+	recordColumns = []string{
+		"revision", "epoch",
+		"secret", "secret_issued_at", "secret_first_seen_at", "secret_confirmed_at", "secret_until", "secret_login",
+		"former_secrets", "epoch_hash", "authenticated_at", "last_seen_at", "idle", "expires_at",
+		"amr", "level", "remembered", "stale", "bearer", "ip", "user_agent", "last_ip", "last_user_agent",
+		"data", "end_reason", "ended_at",
+	}
+	indexColumns = []string{"subject", "joined", "sweep_at"}
+
+	allColumns = strings.Join(recordColumns, ", ") + ", " + strings.Join(indexColumns, ", ")
+
+	insertRow  = "INSERT INTO sessions (" + allColumns + ", app, id, created_at) VALUES (" + strings.Repeat("?, ", len(recordColumns)+len(indexColumns)+2) + "?)"
+	updateRow  = "UPDATE sessions SET " + assign(recordColumns) + ", " + assign(indexColumns) + " WHERE app = ? AND id = ?"
+	updateData = "UPDATE sessions SET " + assign(recordColumns) + " WHERE app = ? AND id = ?"
+
+	rowColumns = allColumns + ", app, id, created_at"
+	selectRow  = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id = ?"
+)
+
+func assign(names []string) string { return strings.Join(names, " = ?, ") + " = ?" }
+
+// A row is a session as the file keeps it. It shares no memory with a caller's record.
+type row struct {
+	store.Record // without Good, Spent, Epochs and Values, which are in former and data
+	former       any
+	data         any
+	app          int64
+	joined       int64
+	sweepAt      store.Time
+}
+
+// encode makes the row of a record.
+func encode(rec *store.Record) (*row, error) {
+	former, err := encodeFormer(rec)
+	if err != nil {
+		return nil, err
+	}
+	r := &row{Record: *rec, former: former, data: encodeValues(rec.Values)}
+	r.Good, r.Spent, r.Epochs, r.Values = nil, nil, nil, nil
+	return r, nil
+}
+
+// deadline returns when the session expires, if nothing happens.
+func deadline(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
+
+// append adds the values of recordColumns.
+func (r *row) append(args []any) []any {
+	lastIP, lastAgent := r.lastClient()
+	return append(args,
+		int64(r.Revision), int64(r.Epoch),
+		hashOrNull(&r.Secret.Hash), timeOrNull(r.Secret.IssuedAt), timeOrNull(r.Secret.FirstSeenAt), timeOrNull(r.Secret.ConfirmedAt), timeOrNull(r.Secret.Until), flag(r.Secret.Login),
+		r.former, hashOrNull(&r.EpochHash), timeOrNull(r.AuthenticatedAt), timeOrNull(r.LastSeenAt), r.Idle.Milliseconds(), timeOrNull(r.ExpiresAt),
+		textOrNull(r.AMR), int64(r.Level), flag(r.Remembered), flag(r.Stale), flag(r.Bearer), ipText(r.Client.IP), r.Client.UserAgent, lastIP, lastAgent,
+		r.data, textOrNull(string(r.End)), timeOrNull(r.EndAt),
+	)
+}
+
+// lastClient returns the columns of LastClient: NULL where it is the one at creation.
+func (r *row) lastClient() (ip, userAgent any) {
+	if r.LastClient == r.Client {
+		return nil, nil
+	}
+	return ipText(r.LastClient.IP), r.LastClient.UserAgent
+}
+
+// appendIndexed adds the values of indexColumns.
+func (r *row) appendIndexed(args []any) []any {
+	joined := any(nil)
+	if r.Subject != "" {
+		joined = r.joined
+	}
+	return append(args, textOrNull(r.Subject), joined, int64(r.sweepAt))
+}
+
+// scan reads a row of rowColumns. Nothing in it is shared with the driver.
+func (r *row) scan(v []driver.Value) {
+	*r = row{Record: store.Record{
+		Revision: uint64(toInt(v[0])), Epoch: uint32(toInt(v[1])),
+		Secret:          store.Secret{IssuedAt: toTime(v[3]), FirstSeenAt: toTime(v[4]), ConfirmedAt: toTime(v[5]), Until: toTime(v[6]), Login: toInt(v[7]) != 0},
+		AuthenticatedAt: toTime(v[10]), LastSeenAt: toTime(v[11]), Idle: time.Duration(toInt(v[12])) * time.Millisecond, ExpiresAt: toTime(v[13]),
+		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0,
+		Client: store.Client{IP: toIP(v[19]), UserAgent: toString(v[20])},
+		End:    store.Reason(toString(v[24])), EndAt: toTime(v[25]),
+		Subject: toString(v[26]), CreatedAt: toTime(v[31]),
+	}, former: v[8], data: v[23], joined: toInt(v[27]), sweepAt: toTime(v[28]), app: toInt(v[29])}
+	fill(r.Secret.Hash[:], v[2])
+	fill(r.EpochHash[:], v[9])
+	fill(r.ID[:], v[30])
+	r.LastClient = r.Client
+	if v[21] != nil {
+		r.LastClient = store.Client{IP: toIP(v[21]), UserAgent: toString(v[22])}
+	}
+}
+
+// decode fills rec with the whole record, reusing the capacity of its slices.
+func (r *row) decode(rec *store.Record) (err error) {
+	good, spent, epochs, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Values[:0]
+	*rec = r.Record
+	rec.Good, rec.Spent, rec.Epochs = good, spent, epochs
+	if rec.Values, err = decodeValues(values, r.data); err != nil {
+		return fmt.Errorf("%w: session %v", err, r.ID)
+	}
+	if r.former != nil {
+		return decodeFormer(rec, r.former)
+	}
+	return nil
+}
+
+// bury turns the row into the session's tombstone.
+func (r *row) bury(reason store.Reason, at store.Time) error {
+	var rec store.Record
+	if err := r.decode(&rec); err != nil {
+		// What can't be read must end all the same.
+		rec = r.Record
+	}
+	rec.Bury(reason, at)
+	former, err := encodeFormer(&rec)
+	if err != nil {
+		return err
+	}
+	app := r.app
+	*r = row{Record: rec, former: former, app: app, sweepAt: at.Add(store.TombstoneLife) + 1}
+	return nil
+}
+
+// formerSecrets are what a session remembers of the secrets before its current one.
+type formerSecrets struct {
+	Good      []goodSecret  `json:"good,omitempty"`
+	Spent     []spentSecret `json:"spent,omitempty"`
+	SpentTill store.Time    `json:"spent_till,omitempty"`
+	Epochs    [][]byte      `json:"epochs,omitempty"`
+}
+
+type goodSecret struct {
+	Hash        []byte     `json:"hash"`
+	IssuedAt    store.Time `json:"issued_at,omitempty"`
+	FirstSeenAt store.Time `json:"first_seen_at,omitempty"`
+	ConfirmedAt store.Time `json:"confirmed_at,omitempty"`
+	Until       store.Time `json:"until,omitempty"`
+	Login       bool       `json:"login,omitempty"`
+}
+
+type spentSecret struct {
+	Print []byte     `json:"print"`
+	Until store.Time `json:"until,omitempty"`
+}
+
+func encodeFormer(rec *store.Record) (any, error) {
+	if len(rec.Good) == 0 && len(rec.Spent) == 0 && len(rec.Epochs) == 0 && rec.SpentTill == 0 {
+		return nil, nil
+	}
+	f := formerSecrets{SpentTill: rec.SpentTill}
+	for _, s := range rec.Good {
+		f.Good = append(f.Good, goodSecret{s.Hash[:], s.IssuedAt, s.FirstSeenAt, s.ConfirmedAt, s.Until, s.Login})
+	}
+	for _, s := range rec.Spent {
+		f.Spent = append(f.Spent, spentSecret{s.Print[:], s.Until})
+	}
+	for _, e := range rec.Epochs {
+		f.Epochs = append(f.Epochs, e[:])
+	}
+	text, err := json.Marshal(&f)
+	return string(text), err
+}
+
+func decodeFormer(rec *store.Record, column any) error {
+	var f formerSecrets
+	if err := json.Unmarshal([]byte(toString(column)), &f); err != nil {
+		return fmt.Errorf("sqlitestore: the former secrets of session %v: %w", rec.ID, err)
+	}
+	rec.SpentTill = f.SpentTill
+	for _, s := range f.Good {
+		g := store.Secret{IssuedAt: s.IssuedAt, FirstSeenAt: s.FirstSeenAt, ConfirmedAt: s.ConfirmedAt, Until: s.Until, Login: s.Login}
+		copy(g.Hash[:], s.Hash)
+		rec.Good = append(rec.Good, g)
+	}
+	for _, s := range f.Spent {
+		t := store.Spent{Until: s.Until}
+		copy(t.Print[:], s.Print)
+		rec.Spent = append(rec.Spent, t)
+	}
+	for _, e := range f.Epochs {
+		var p store.Fingerprint
+		copy(p[:], e)
+		rec.Epochs = append(rec.Epochs, p)
+	}
+	return nil
+}
+
+func timeOrNull(t store.Time) any {
+	if t == 0 {
+		return nil
+	}
+	return int64(t)
+}
+
+func toTime(v driver.Value) store.Time { return store.Time(toInt(v)) }
+
+func hashOrNull(h *store.Hash) any {
+	if *h == (store.Hash{}) {
+		return nil
+	}
+	return h[:]
+}
+
+func textOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// ipText is empty, not NULL, for no address: NULL in last_ip means the one at creation.
+func ipText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.String()
+}
+
+func toIP(v driver.Value) netip.Addr {
+	ip, _ := netip.ParseAddr(toString(v))
+	return ip
+}
+
+// fill copies a blob of its size.
+func fill(dst []byte, v driver.Value) {
+	b, _ := v.([]byte)
+	copy(dst, b)
+}

@@ -1,0 +1,343 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"maps"
+	"sync/atomic"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const (
+	queueLength = 1024
+	maxGroup    = 256 // writes in one transaction: what the last one waits for, and what one fault concerns
+)
+
+// A writer is the one goroutine that writes to the file. It takes all writes that wait, up to maxGroup, into one
+// transaction, which it commits with one sync, and then acknowledges them all. While it syncs the next group
+// gathers: nobody waits for a timer.
+type writer struct {
+	open  func(context.Context) (*conn, error)
+	conn  *conn
+	queue chan *write
+	room  room
+	feed  store.Feed
+
+	apps      map[string]app // as of the open transaction
+	published atomic.Pointer[map[string]app]
+	counts    counts
+}
+
+// An app is an application as the file knows it.
+type app struct {
+	num  int64
+	mark store.Time // what was created at or before it has ended
+}
+
+// never is a watermark before every time.
+const never = store.Time(-1 << 63)
+
+// A write is one call that waits for its transaction.
+type write struct {
+	do    func(*tx) error
+	err   error
+	done  chan struct{}
+	state atomic.Int32
+}
+
+const (
+	waiting = iota
+	running
+	abandoned
+)
+
+// write runs do in a transaction and returns when that is on the disk. do may run more than once. It must not
+// change anything before it has decided to succeed, unless the error that it then returns is no refusal of the contract: then the
+// transaction is rolled back. What do sets may be read only if write returns nil.
+func (s *Store) write(ctx context.Context, do func(*tx) error) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	w := &write{do: do, done: make(chan struct{})}
+	s.closing.RLock()
+	if s.closed.Load() {
+		s.closing.RUnlock()
+		return store.ErrClosed
+	}
+	select {
+	case s.writer.queue <- w:
+		s.closing.RUnlock()
+	case <-ctx.Done():
+		s.closing.RUnlock()
+		return ctx.Err()
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+	}
+	if w.state.CompareAndSwap(waiting, abandoned) {
+		return ctx.Err()
+	}
+	select {
+	case <-w.done:
+		return w.err
+	default:
+		return fmt.Errorf("%w: %w", store.ErrUncertain, ctx.Err())
+	}
+}
+
+// run writes until the queue is closed.
+func (w *writer) run() {
+	group := make([]*write, 0, maxGroup)
+	for first := range w.queue {
+		group = append(group[:0], first)
+		for len(group) < maxGroup {
+			select {
+			case next, ok := <-w.queue:
+				if ok {
+					group = append(group, next)
+					continue
+				}
+			default:
+			}
+			break
+		}
+		w.commit(group)
+		clear(group)
+	}
+}
+
+// commit carries out a group of writes and acknowledges them. If one of them fails for another reason than the contract's,
+// each gets a transaction of its own, so that it fails alone.
+func (w *writer) commit(group []*write) {
+	live := group[:0]
+	for _, one := range group {
+		if one.state.CompareAndSwap(waiting, running) {
+			live = append(live, one)
+		}
+	}
+	if again := w.transact(live); again {
+		for i := range live {
+			w.transact(live[i : i+1])
+		}
+	}
+	for _, one := range live {
+		close(one.done)
+	}
+}
+
+// transact runs writes in one transaction and sets their errors. It reports true if nothing has happened and a
+// transaction for each may do better.
+func (w *writer) transact(group []*write) (again bool) {
+	if len(group) == 0 {
+		return false
+	}
+	fail := func(err error) bool {
+		w.rollback()
+		for _, one := range group {
+			one.err = err
+		}
+		return len(group) > 1
+	}
+	t := &tx{w: w}
+	if err := w.begin(t); err != nil {
+		return fail(refusalOf(err))
+	}
+	for _, one := range group {
+		one.err = one.do(t)
+		if one.err != nil && !isRefusal(one.err) {
+			return fail(refusalOf(one.err))
+		}
+	}
+	if _, err := w.conn.exec("COMMIT"); err != nil {
+		if isFull(err) {
+			return fail(refusalOf(err))
+		}
+		// What was written of the log may be found complete after a crash, or not.
+		fail(fmt.Errorf("%w: %w", store.ErrUncertain, err))
+		return false
+	}
+	w.publish(t)
+	return false
+}
+
+func (w *writer) begin(t *tx) (err error) {
+	if w.conn == nil {
+		if w.conn, err = w.open(context.Background()); err != nil {
+			return err
+		}
+	}
+	if w.apps == nil {
+		if err := w.loadApps(); err != nil {
+			return err
+		}
+	}
+	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	return w.room.measure(w.conn)
+}
+
+// rollback forgets the transaction. A connection that can't is given up.
+func (w *writer) rollback() {
+	w.apps = nil
+	if w.conn == nil {
+		return
+	}
+	if _, err := w.conn.exec("ROLLBACK"); err != nil && !isIdle(err) {
+		w.conn.close() //nolint:errcheck // it has failed already
+		w.conn = nil
+	}
+}
+
+// publish makes known what a transaction has changed, before its writes are acknowledged.
+func (w *writer) publish(t *tx) {
+	if t.appsChanged {
+		apps := maps.Clone(w.apps)
+		w.published.Store(&apps)
+	}
+	w.counts.add(t.counts, t.recount)
+	for _, c := range t.changes {
+		w.feed.Publish(c)
+	}
+}
+
+func (w *writer) loadApps() error {
+	apps := map[string]app{}
+	err := w.conn.query(func(v []driver.Value) error {
+		a := app{num: toInt(v[0]), mark: never}
+		if v[2] != nil {
+			a.mark = toTime(v[2])
+		}
+		apps[toString(v[1])] = a
+		return nil
+	}, "SELECT num, name, ended_all_at FROM apps")
+	if err != nil {
+		return err
+	}
+	w.apps = apps
+	published := maps.Clone(apps)
+	w.published.Store(&published)
+	return nil
+}
+
+// refusals are the errors with which a write ends and leaves the others of its group alone.
+var refusals = []error{
+	store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict, store.ErrLimit, store.ErrBarrier,
+	store.ErrFull, store.ErrRepeated, store.ErrKeyReused,
+}
+
+func isRefusal(err error) bool {
+	for _, r := range refusals {
+		if err == r { //nolint:errorlint // one that wraps a failure of SQLite is none
+			return true
+		}
+	}
+	return false
+}
+
+// refusalOf names SQLite's error in the contract's words, where there is one.
+func refusalOf(err error) error {
+	switch {
+	case isFull(err):
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	case isDamaged(err):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// A tx is a transaction in the writer's goroutine.
+type tx struct {
+	w           *writer
+	changes     []store.Change
+	counts      map[int64]store.Count
+	recount     []int64 // applications whose sessions EndAll has ended
+	appsChanged bool
+}
+
+// app returns an application; false if the file has none of this name.
+func (t *tx) app(name string) (app, bool) {
+	a, ok := t.w.apps[name]
+	return a, ok
+}
+
+// needApp returns an application, which it enters if need be.
+func (t *tx) needApp(name string) (app, error) {
+	if a, ok := t.w.apps[name]; ok {
+		return a, nil
+	}
+	a := app{mark: never}
+	var err error
+	if _, err = t.w.conn.exec("INSERT INTO apps (name) VALUES (?)", name); err != nil {
+		return a, err
+	}
+	if a.num, err = t.w.conn.integer("SELECT num FROM apps WHERE name = ?", name); err != nil {
+		return a, err
+	}
+	t.setApp(name, a)
+	return a, nil
+}
+
+func (t *tx) setApp(name string, a app) {
+	t.w.apps[name] = a
+	t.appsChanged = true
+}
+
+// count notes that sessions came (or went, if negative).
+func (t *tx) count(num, sessions, loggedIn int64) {
+	if t.counts == nil {
+		t.counts = map[int64]store.Count{}
+	}
+	n := t.counts[num]
+	t.counts[num] = store.Count{Sessions: n.Sessions + sessions, LoggedIn: n.LoggedIn + loggedIn}
+}
+
+func (t *tx) changed(app string, id store.ID, revision uint64) {
+	t.changes = append(t.changes, store.Change{Kind: store.Changed, App: app, ID: id, Revision: revision})
+}
+
+// find reads a session into r; false if there is none.
+func (t *tx) find(a app, id store.ID, r *row) (bool, error) {
+	v, err := t.w.conn.first(selectRow, a.num, id[:])
+	if err != nil || v == nil {
+		return false, err
+	}
+	r.scan(v)
+	return true, nil
+}
+
+// save writes a row over the one of its ID.
+func (t *tx) save(r *row, indexed bool) error {
+	args := r.append(make([]any, 0, len(recordColumns)+len(indexColumns)+2))
+	query := updateData
+	if indexed {
+		args = r.appendIndexed(args)
+		query = updateRow
+	}
+	_, err := t.w.conn.exec(query, append(args, r.app, r.ID[:])...)
+	return err
+}
+
+// end ends a session that is live or expired. Who calls it reports what it returns.
+func (t *tx) end(name string, r *row, reason store.Reason, at store.Time) (store.Ended, error) {
+	e := store.Ended{App: name, ID: r.ID, Subject: r.Subject, Reason: reason, At: at}
+	if err := r.bury(reason, at); err != nil {
+		return e, err
+	}
+	if err := t.save(r, true); err != nil {
+		return e, err
+	}
+	t.count(r.app, -1, -flag(e.Subject != ""))
+	t.changes = append(t.changes, store.Change{Kind: store.Gone, App: name, ID: r.ID})
+	return e, nil
+}
+
+// ended reports whether a session has ended, by itself or with all of its application.
+func (a app) ended(r *row) bool { return r.End != "" || r.CreatedAt <= a.mark }
+
+// live reports whether a session is live at now.
+func (a app) live(r *row, now store.Time) bool { return !a.ended(r) && now < deadline(&r.Record) }
