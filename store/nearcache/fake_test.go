@@ -53,13 +53,13 @@ var (
 type node struct {
 	*memstore.Store
 
-	mu     sync.Mutex
-	before func(call string)                  // runs before a call reaches the store
-	after  func(call string, err error) error // runs when the store has answered, and may change the error
-	pump   func(store.Change) []store.Change  // what the feed reports instead of a change
-	beat   func(context.Context) error        // instead of a heartbeat
-	reads  int
-	feeds  map[*pump]bool
+	mu      sync.Mutex
+	instead func(call string) error            // an error of it keeps a call from the store
+	after   func(call string, err error) error // runs when the store has answered, and may change the error
+	pump    func(store.Change) []store.Change  // what the feed reports instead of a change
+	beat    func(context.Context) error        // instead of a heartbeat
+	reads   int
+	feeds   map[*pump]bool
 }
 
 type pump struct{ broken chan struct{} }
@@ -74,13 +74,15 @@ func (n *node) set(f func(*node)) {
 
 func (n *node) call(name string, f func() error) error {
 	n.mu.Lock()
-	before, after := n.before, n.after
+	instead, after := n.instead, n.after
 	if name == "Get" {
 		n.reads++
 	}
 	n.mu.Unlock()
-	if before != nil {
-		before(name)
+	if instead != nil {
+		if err := instead(name); err != nil {
+			return err
+		}
 	}
 	err := f()
 	if after != nil {
