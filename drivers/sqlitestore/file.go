@@ -47,15 +47,16 @@ func prepare(ctx context.Context, path string) error {
 	if err := createFile(path); err != nil {
 		return err
 	}
-	db, err := openDB(path, writerPragmas()...)
+	if current, err := examine(ctx, path); err != nil || current {
+		return err
+	}
+	connector, err := sqlite.NewConnector(dsn(path, writerPragmas()...))
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing is left to write
-	empty, err := recognise(ctx, path)
-	if err != nil {
-		return err
-	}
+	db := sql.OpenDB(connector)
+	defer db.Close() //nolint:errcheck // for the returns before the one that looks
+	db.SetMaxOpenConns(1)
 	source, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -64,32 +65,10 @@ func prepare(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if !empty {
-		var version int64
-		if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version").Scan(&version); err != nil {
-			return err
-		}
-		sources := p.ListSources()
-		if newest := sources[len(sources)-1].Version; version > newest {
-			return fmt.Errorf("%w: its schema has version %d, this program knows up to %d: use a newer program", ErrNewer, version, newest)
-		} else if version == newest {
-			return db.Close()
-		}
-	}
 	if _, err := p.Up(ctx); err != nil {
 		return err
 	}
 	return db.Close()
-}
-
-func openDB(path string, pragmas ...string) (*sql.DB, error) {
-	connector, err := sqlite.NewConnector(dsn(path, pragmas...))
-	if err != nil {
-		return nil, err
-	}
-	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(1)
-	return db, nil
 }
 
 // createFile makes an empty file, which SQLite takes for an empty database, unless there is one.
@@ -113,9 +92,9 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// recognise looks whether a file is a store, or empty, without changing it. No connection of this process must
-// be open: closing any descriptor of the file would drop the locks of SQLite's.
-func recognise(ctx context.Context, path string) (empty bool, err error) {
+// examine looks whether a file is a store, or empty, without changing it, and whether its schema is this
+// version's. No connection of this process may be open: closing any descriptor of a file drops the locks that SQLite has on it.
+func examine(ctx context.Context, path string) (current bool, err error) {
 	if err := checkHeader(path); err != nil {
 		return false, err
 	}
@@ -124,23 +103,48 @@ func recognise(ctx context.Context, path string) (empty bool, err error) {
 		return false, err
 	}
 	defer c.close() //nolint:errcheck // it has only read
+	if tables, err := c.integer("SELECT count(*) FROM sqlite_schema"); err != nil || tables == 0 {
+		return false, err
+	}
+	version, err := c.recognise()
+	return version == newestVersion(), err
+}
+
+// recognise returns the version of a store's schema, or an error if the database is no store or has a newer one.
+func (c *conn) recognise() (version int64, err error) {
 	id, err := c.integer("PRAGMA application_id")
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	tables, err := c.integer("SELECT count(*) FROM sqlite_schema")
-	switch {
-	case err != nil:
-		return false, err
-	case id == applicationID:
-		return false, nil
-	case tables > 0 || id != 0:
-		return false, fmt.Errorf("%w but a database of another program: choose another file", ErrNotDatabase)
+	if id != applicationID {
+		return 0, fmt.Errorf("%w but a database of another program: choose another file", ErrNotDatabase)
 	}
-	return true, nil
+	if version, err = c.integer("SELECT max(version_id) FROM goose_db_version"); err != nil {
+		return 0, err
+	}
+	if newest := newestVersion(); version > newest {
+		return 0, fmt.Errorf("%w: its schema has version %d, this program knows up to %d: use a newer program", ErrNewer, version, newest)
+	}
+	return version, nil
+}
+
+// newestVersion is the number at the beginning of the last migration's name.
+func newestVersion() int64 {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	version, err := goose.NumericComponent(files[len(files)-1].Name())
+	if err != nil {
+		panic(err)
+	}
+	return version
 }
 
 func checkHeader(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return errDirectory
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -159,6 +163,8 @@ func checkHeader(path string) error {
 }
 
 var errNoDatabase = fmt.Errorf("%w, nor any SQLite database: choose another file, or move this one away", ErrNotDatabase)
+
+var errDirectory = errors.New("is a directory: name a file in it")
 
 // describe names the file in an error, and says what to do.
 func describe(path string, err error) error {
