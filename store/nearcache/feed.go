@@ -101,6 +101,7 @@ func (f *feed) follow(c *Cache) {
 		changes, err := f.store.Watch(f.ctx)
 		if errors.Is(err, store.ErrClosed) {
 			c.shut()
+			f.cancel()
 			return
 		}
 		if err == nil {

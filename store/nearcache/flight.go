@@ -14,6 +14,7 @@ type flight struct {
 	next       *flight // another one of the same session
 	live       bool    // memory could be used when it began
 	generation uint32
+	ends       uint32 // of the cache when it began
 	floor      uint64 // the least revision that isn't outdated; overtaken: none is good
 	began      time.Duration
 
@@ -39,7 +40,7 @@ const overtaken = math.MaxUint64
 
 // begin adds a flight to those of its session, under the shard's lock.
 func (c *Cache) begin(p *place, live bool) *flight {
-	f := &flight{live: live, generation: c.generationOf(p.app)}
+	f := &flight{live: live, generation: c.generationOf(p.app), ends: c.ends.Load()}
 	if !live {
 		return f // it can't be joined, and brings nothing
 	}
@@ -72,13 +73,18 @@ func (sh *shard) end(k key, f *flight) {
 
 // holds reports whether nothing is known that speaks against what the flight brought, but for its floor.
 func (c *Cache) holds(p *place, f *flight) bool {
-	return f.live && c.live() && f.generation == c.generationOf(p.app)
+	return f.live && c.live() && c.sameTimes(p, f)
+}
+
+// sameTimes reports whether nothing was dropped at large since the flight began.
+func (c *Cache) sameTimes(p *place, f *flight) bool {
+	return f.generation == c.generationOf(p.app) && f.ends == c.ends.Load()
 }
 
 // joinable returns a read in flight that tells what one begun now would, or nil.
 func (c *Cache) joinable(p *place) *flight {
 	for f := p.sh.flights[p.key]; f != nil; f = f.next {
-		if f.read && f.floor == 0 && f.generation == c.generationOf(p.app) {
+		if f.read && f.floor == 0 && c.sameTimes(p, f) {
 			return f
 		}
 	}

@@ -85,6 +85,7 @@ func (c *Cache) landed(ctx context.Context, p *place, f *flight, rec *store.Reco
 	p.sh.end(p.key, f)
 	switch {
 	case err == nil:
+		p.sh.known(p)
 		c.put(p, f, rec)
 	case notFound || ended:
 		if !c.holds(p, f) || f.floor > 0 {

@@ -71,6 +71,9 @@ type Cache struct {
 	doubt      atomic.Uint64 // the last write of unknown outcome that may yet land unseen; 0: none
 	doubts     atomic.Uint64
 
+	subjects [subjectSlots]atomic.Uint32 // a part of the generation of what is in memory, by subject
+	ends     atomic.Uint32               // a part of the generation of what is in flight
+
 	seed    maphash.Seed
 	apps    arena.Apps[app]
 	strings arena.Strings
@@ -122,6 +125,19 @@ func newApp(_ string, num uint32) *app { return &app{num: num} }
 
 // generationOf changes whenever that of the application or that of the cache does: both only grow.
 func (c *Cache) generationOf(a *app) uint32 { return c.generation.Load() + a.generation.Load() }
+
+// Each subject has a slot, which it shares with others.
+const subjectSlots = 1 << 12
+
+func (c *Cache) slotOf(app uint32, subject string) uint32 {
+	return uint32(maphash.String(c.seed, subject)+arena.Spread(app)) % subjectSlots
+}
+
+// dropSubject makes unused what is in memory of a subject's sessions, and all that is in flight: nobody knows yet whose that is.
+func (c *Cache) dropSubject(app uint32, subject string) {
+	c.ends.Add(1) // first: put asks for it last
+	c.subjects[c.slotOf(app, subject)].Add(1)
+}
 
 // dropAll makes everything in memory and in flight unused.
 func (c *Cache) dropAll() { c.generation.Add(1) }

@@ -17,7 +17,7 @@ const (
 
 // A shard keeps a part of the records. Everything in it is used under its lock.
 //
-// With a record its links are kept: the generation, and whether it was read since the hand last passed.
+// With a record its links are kept: its generation and its label.
 type shard struct {
 	mu      sync.Mutex
 	closed  bool
@@ -62,13 +62,21 @@ func (sh *shard) close() {
 	sh.unknown, sh.buf = nil, nil
 }
 
-// read marks a record that was read.
-const read = 1
+// A label is the slot of the record's subject, and whether the record was read since the hand last passed.
+const (
+	labelRead = 1
+	labelSlot = 1 // how far it is shifted
+)
+
+// current reports whether a record with these links may be used.
+func (c *Cache) current(a *app, l arena.Links) bool {
+	return l.Prev == c.generationOf(a)+c.subjects[l.Next>>labelSlot].Load()
+}
 
 // find returns the record of a session, or 0.
 func (c *Cache) find(p *place) (uint32, []byte) {
 	h, b := p.sh.table.Find(p.key.app, &p.id, p.tag)
-	if h != 0 && arena.LinksOf(b).Prev != c.generationOf(p.app) {
+	if h != 0 && !c.current(p.app, arena.LinksOf(b)) {
 		p.sh.table.Remove(&c.strings, p.tag, h)
 		return 0, nil
 	}
@@ -81,8 +89,8 @@ func (c *Cache) hit(p *place, rec *store.Record) bool {
 	if h == 0 {
 		return false
 	}
-	if l := arena.LinksOf(b); l.Next != read {
-		l.Next = read
+	if l := arena.LinksOf(b); l.Next&labelRead == 0 {
+		l.Next |= labelRead
 		arena.SetLinks(b, l)
 	}
 	if err := arena.Decode(b, &c.strings, rec); err != nil {
@@ -103,6 +111,8 @@ func (c *Cache) forget(p *place) {
 // put keeps a record that a flight brought, unless it was overtaken.
 func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 	sh := p.sh
+	slot := c.slotOf(p.key.app, rec.Subject)
+	links := arena.Links{Prev: f.generation + c.subjects[slot].Load(), Next: slot << labelSlot}
 	if sh.closed || !c.holds(p, f) || rec.Revision < f.floor {
 		return
 	}
@@ -110,7 +120,6 @@ func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 	if f.seen > next.LastSeenAt {
 		next.LastSeenAt, next.LastClient = f.seen, f.client
 	}
-	links := arena.Links{Prev: f.generation}
 	h, b := c.find(p)
 	if h != 0 {
 		var old arena.Head
@@ -121,7 +130,7 @@ func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 		if old.Revision > next.Revision || old.Revision == next.Revision && old.LastSeenAt == next.LastSeenAt {
 			return
 		}
-		links.Next = arena.LinksOf(b).Next
+		links.Next |= arena.LinksOf(b).Next & labelRead
 	}
 	sh.buf = arena.Encode(sh.buf[:0], &c.strings, p.key.app, &links, &next)
 	if !c.keep(p, h, sh.buf) {
@@ -172,9 +181,9 @@ func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
 			continue
 		}
 		app, id, l := c.apps.At(arena.AppOf(b)), *arena.IDOf(b), arena.LinksOf(b)
-		current := l.Prev == c.generationOf(app)
-		if current && l.Next == read && spared < maxSpared {
-			l.Next = 0
+		current := c.current(app, l)
+		if current && l.Next&labelRead != 0 && spared < maxSpared {
+			l.Next &^= labelRead
 			arena.SetLinks(b, l)
 			spared++
 			continue

@@ -116,6 +116,8 @@ func (c *Cache) EndSubject(ctx context.Context, app, subject string, except stor
 	}
 	doubt := c.doubt.Load()
 	ended, err := c.store.EndSubject(ctx, app, subject, except, reason, at)
+	// The list lacks those that a call ended which has not returned yet, or on another node.
+	c.dropSubject(c.apps.Need(app, newApp).num, subject)
 	c.drop(ended)
 	c.conclude(err, doubt)
 	return ended, err
