@@ -313,3 +313,25 @@ func TestDoubtOutlastsEarlierWrites(t *testing.T) {
 	f.fromStore(rec.ID, nil)
 	f.fromMemory(rec.ID)
 }
+
+// TestI4EndSubjectKnowsAll: a call that has not returned yet has ended the session, so EndSubject doesn't list it, but nothing
+// answers with it any more.
+func TestI4EndSubjectKnowsAll(t *testing.T) {
+	f := owner(t)
+	rec, other := f.create("alice"), f.create("bob")
+	unread := session("alice")
+	f.must(f.node.Create(ctx, app, unread, created))
+	finishGet := f.blockNext("Get").in(func() { f.must(f.get(unread.ID)) })
+	for _, id := range []store.ID{rec.ID, unread.ID} { // the store's part of what has not returned yet
+		f.must(f.node.Store.End(ctx, app, id, store.ReasonEvicted, t0))
+	}
+	ended, err := f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
+	if err != nil || len(ended) > 0 {
+		t.Fatal(ended, err)
+	}
+	f.fromStore(rec.ID, store.ErrEnded)
+	f.fromStore(unread.ID, store.ErrEnded)
+	finishGet()
+	f.fromStore(unread.ID, store.ErrEnded)
+	f.fromMemory(other.ID)
+}
