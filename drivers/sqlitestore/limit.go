@@ -15,7 +15,7 @@ type plan struct {
 	now     store.Time
 }
 
-const countOfSubject = "SELECT count(*), max(joined) FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ?"
+const countOfSubject = "SELECT count(*), max(joined), (SELECT raised_at FROM barriers WHERE app = ?1 AND subject = ?2) FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2"
 
 var selectSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? ORDER BY joined"
 
@@ -23,15 +23,12 @@ var selectSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions
 // subject's, and is not looked at.
 func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (plan, error) {
 	p := plan{now: now}
-	v, err := t.w.conn.first("SELECT raised_at FROM barriers WHERE app = ? AND subject = ?", a.num, subject)
+	v, err := t.w.conn.first(countOfSubject, a.num, subject)
 	if err != nil {
 		return p, err
 	}
-	if a.mark >= arrived || v != nil && toTime(v[0]) >= arrived {
+	if a.mark >= arrived || v[2] != nil && toTime(v[2]) >= arrived {
 		return p, store.ErrBarrier
-	}
-	if v, err = t.w.conn.first(countOfSubject, a.num, subject); err != nil {
-		return p, err
 	}
 	p.joined = toInt(v[1]) + 1
 	if limit.Max <= 0 || toInt(v[0]) < int64(limit.Max) {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"maps"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -16,8 +17,8 @@ const (
 )
 
 // A writer is the one goroutine that writes to the file. It takes all writes that wait, up to maxGroup, into one
-// transaction, which it commits with one sync, and then acknowledges them all. While it syncs the next group
-// gathers: nobody waits for a timer.
+// transaction, which it commits with one sync, and then acknowledges them all. While it syncs the next ones
+// gather: nobody waits for a timer.
 type writer struct {
 	open  func(context.Context) (*conn, error)
 	conn  *conn
@@ -52,6 +53,11 @@ const (
 	running
 	abandoned
 )
+
+// begin reports whether the write is still wanted, and has its caller wait for the outcome.
+func (w *write) begin() bool {
+	return w.state.CompareAndSwap(waiting, running) || w.state.Load() == running
+}
 
 // write runs do in a transaction and returns when that is on the disk. do may run more than once. It must not
 // change anything before it has decided to succeed, unless the error that it then returns is no refusal of the contract: then the
@@ -93,75 +99,70 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 func (w *writer) run() {
 	group := make([]*write, 0, maxGroup)
 	for first := range w.queue {
-		group = append(group[:0], first)
-		for len(group) < maxGroup {
-			select {
-			case next, ok := <-w.queue:
-				if ok {
-					group = append(group, next)
-					continue
-				}
-			default:
+		var again bool
+		group, again = w.transact(append(group[:0], first), true)
+		if again {
+			for i := range group {
+				w.transact(group[i:i+1:i+1], false)
 			}
-			break
 		}
-		w.commit(group)
+		for _, one := range group {
+			close(one.done)
+		}
 		clear(group)
 	}
 }
 
-// commit carries out a group of writes and acknowledges them. If one of them fails for another reason than the contract's,
-// each gets a transaction of its own, so that it fails alone.
-func (w *writer) commit(group []*write) {
-	live := group[:0]
+// transact carries out writes in one transaction, and sets their errors. If it may gather more it goes on while there
+// are any: those of the callers that the last group has set free arrive while the first of them are carried out. It returns
+// the writes of the transaction, and whether nothing has happened and a transaction for each may do better: when one of them
+// fails for another reason than the contract's, it should fail alone.
+func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) {
+	t := &tx{w: w}
+	err := w.begin(t)
+	for i := 0; i < len(group) && err == nil; i++ {
+		if one := group[i]; one.begin() {
+			if one.err = one.do(t); one.err != nil && !isRefusal(one.err) {
+				err = one.err
+			}
+		}
+		if gather && i == len(group)-1 && len(group) < maxGroup {
+			if next := w.next(); next != nil {
+				group = append(group, next)
+			}
+		}
+	}
+	uncertain := false
+	if err == nil {
+		if _, err = w.conn.exec("COMMIT"); err == nil {
+			w.publish(t)
+			return group, false
+		}
+		// What was written of the log may be found complete after a crash, or not. A full disk has room for no complete log.
+		uncertain = !isFull(err)
+	}
+	w.rollback()
+	err = refusalOf(err)
+	if uncertain {
+		err = fmt.Errorf("%w: %w", store.ErrUncertain, err)
+	}
 	for _, one := range group {
-		if one.state.CompareAndSwap(waiting, running) {
-			live = append(live, one)
-		}
+		one.err = err
 	}
-	if again := w.transact(live); again {
-		for i := range live {
-			w.transact(live[i : i+1])
-		}
-	}
-	for _, one := range live {
-		close(one.done)
-	}
+	return group, len(group) > 1 && !uncertain
 }
 
-// transact runs writes in one transaction and sets their errors. It reports true if nothing has happened and a
-// transaction for each may do better.
-func (w *writer) transact(group []*write) (again bool) {
-	if len(group) == 0 {
-		return false
-	}
-	fail := func(err error) bool {
-		w.rollback()
-		for _, one := range group {
-			one.err = err
-		}
-		return len(group) > 1
-	}
-	t := &tx{w: w}
-	if err := w.begin(t); err != nil {
-		return fail(refusalOf(err))
-	}
-	for _, one := range group {
-		one.err = one.do(t)
-		if one.err != nil && !isRefusal(one.err) {
-			return fail(refusalOf(one.err))
+// next returns a write that waits, or nil.
+func (w *writer) next() *write {
+	for range 2 {
+		select {
+		case one := <-w.queue:
+			return one
+		default:
+			runtime.Gosched() // who was just answered may be about to write again
 		}
 	}
-	if _, err := w.conn.exec("COMMIT"); err != nil {
-		if isFull(err) {
-			return fail(refusalOf(err))
-		}
-		// What was written of the log may be found complete after a crash, or not.
-		fail(fmt.Errorf("%w: %w", store.ErrUncertain, err))
-		return false
-	}
-	w.publish(t)
-	return false
+	return nil
 }
 
 func (w *writer) begin(t *tx) (err error) {
