@@ -124,7 +124,7 @@ func TestCorrectness(t *testing.T) {
 func TestVaults(t *testing.T) {
 	for name, open := range vaults {
 		t.Run(name, func(t *testing.T) {
-			m, err := measureMemory(open, job{"memory", name, 100, 8}, quiet)
+			m, err := measureMemory(open, job{Kind: "memory", Contender: name, Sessions: 100, Rotations: 8}, quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,8 @@ func TestPauseOfSojourn(t *testing.T) {
 	if err := v.expiring(jar, 1000, quiet); err != nil {
 		t.Fatal(err)
 	}
-	stop := startReader(v, jar)
+	read := v.reader()
+	stop := startReader(jar.n, func(i int) bool { return read(jar.get(i)) })
 	facts, err := v.sweep()
 	if err != nil {
 		t.Fatal(err)

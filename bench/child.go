@@ -15,10 +15,12 @@ import (
 // A job is what a child process does: memory and pauses are measured in a process of their own for each contender, since nothing
 // else tells whose memory it is.
 type job struct {
-	Kind      string // "memory" or "pause"
+	Kind      string // "memory", "pause" or "opening"
 	Contender string
 	Sessions  int
-	Rotations int // of every second session, where the contender rotates
+	Rotations int    `json:",omitempty"` // of every second session, where the contender rotates
+	Path      string `json:",omitempty"` // of the file to open
+	Cold      bool   `json:",omitempty"` // and nothing of it in the system's memory
 }
 
 // jobVariable is the environment variable that makes this program a child, with a job as JSON.
@@ -77,6 +79,8 @@ func childMain(text string, stdout, stderr io.Writer) error {
 		result, err = measureMemory(open, j, progress)
 	case "pause":
 		result, err = measurePause(open, j, progress)
+	case "opening":
+		result, err = measureOpening(j, progress)
 	default:
 		err = errors.New("bench: no job " + j.Kind)
 	}

@@ -1,8 +1,9 @@
 // Bench compares Sojourn with the session libraries that people use, side by side in one process, and prints a table.
 //
-//	make bench                       everything, about 10 minutes
-//	make bench ARGS=-quick           a smoke run, under a minute
+//	make bench                       everything, about 15 minutes
+//	make bench ARGS=-quick           a smoke run, about a minute
 //	make bench ARGS="-cases subject -skip-memory"
+//	make bench ARGS="-durable writes|steady"
 package main
 
 import (
@@ -11,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -23,10 +26,14 @@ func main() {
 	quick := flag.Bool("quick", false, "a smoke run: little of everything, and no results file")
 	flag.StringVar(&o.cases, "cases", "", "measure only the cases whose name matches this regular expression, and no races")
 	flag.IntVar(&o.rounds, "rounds", 21, "rounds of each case")
-	flag.BoolVar(&o.skipMemory, "skip-memory", false, "leave out memory and pauses")
+	flag.BoolVar(&o.skipMemory, "skip-memory", false, "leave out memory and pauses of stores in memory")
+	flag.BoolVar(&o.skipDurable, "skip-durable", false, "leave out the embedded store")
+	flag.StringVar(&o.durable, "durable", "", "measure only the embedded store, and of it the `parts` whose name matches this regular expression: "+strings.Join(durableParts, ", "))
+	flag.StringVar(&o.dir, "dir", "", "put the files of the embedded store into this `directory`, on a disk (default that for temporary files)")
+	steady := flag.Duration("steady", 0, "how long sessions are created at a steady rate (default 5m, with -quick 2s)")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables for README to this `file`")
 	flag.StringVar(&o.results, "results", "results", "write what a whole run found to a file in this `directory`; empty: don't")
-	flag.StringVar(&o.profile, "profile", "", "run only sojourn's cases, and write a CPU profile to this `file`")
+	flag.StringVar(&o.profile, "profile", "", "run only sojourn's cases, or what -durable names of it, and write a CPU profile to this `file`")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: unknown argument %q\n", flag.Arg(0))
@@ -37,7 +44,10 @@ func main() {
 		o.slice, o.scale, o.results = 4*time.Millisecond, smoke, ""
 		o.rounds = min(o.rounds, 3)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	if *steady > 0 {
+		o.scale.durable.steady.d = *steady
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	exitOn(run(ctx, o, os.Stdout, newProgress(os.Stderr)))
 }

@@ -28,11 +28,16 @@ type caseResult struct {
 }
 
 func (r caseResult) of(name string) (timing, bool) {
-	i := slices.IndexFunc(r.Timings, func(t timing) bool { return t.Contender == name })
+	return first(r.Timings, func(t timing) bool { return t.Contender == name })
+}
+
+// first returns the first in the list that is right.
+func first[T any](list []T, right func(T) bool) (found T, ok bool) {
+	i := slices.IndexFunc(list, right)
 	if i < 0 {
-		return timing{}, false
+		return found, false
 	}
-	return r.Timings[i], true
+	return list[i], true
 }
 
 // A runner measures one contender in one case.
@@ -150,8 +155,7 @@ func (r *runner) result() timing {
 	}
 }
 
-// compare measures a case on the given number of CPUs: in each round every contender has one slice, and each round begins
-// with another, so that what disturbs the machine disturbs all alike.
+// compare measures a case on the given number of CPUs; the contenders take turns.
 func compare(ctx context.Context, contenders []contender, c benchCase, cpus, rounds int, d time.Duration, progress func(string)) (caseResult, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cpus))
 	var runners []*runner
@@ -174,16 +178,11 @@ func compare(ctx context.Context, contenders []contender, c benchCase, cpus, rou
 			return caseResult{}, err
 		}
 	}
-	for round := range rounds {
-		if err := ctx.Err(); err != nil {
-			return caseResult{}, err
-		}
-		progress(fmt.Sprintf("%s, %s: round %d of %d", c.name, cpuWord(cpus), round+1, rounds))
-		for i := range runners {
-			if err := runners[(i+round)%len(runners)].measure(); err != nil {
-				return caseResult{}, err
-			}
-		}
+	say := func(round int) {
+		progress(fmt.Sprintf("%s, %s: round %d of %d", c.name, cpuWord(cpus), round, rounds))
+	}
+	if err := takeTurns(ctx, rounds, len(runners), say, func(i int) error { return runners[i].measure() }); err != nil {
+		return caseResult{}, err
 	}
 	result := caseResult{Case: c.name, CPUs: cpus}
 	for _, r := range runners {

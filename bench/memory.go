@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -24,6 +25,8 @@ type vault interface {
 	// reader returns a function that reads the session with this Cookie header, through the middleware, and reports whether it was there. Each is used
 	// by one goroutine.
 	reader() func(cookie string) bool
+	// finder is like reader, and asks the store alone; nil if that isn't measured.
+	finder() func(cookie string) bool
 	// expiring makes n sessions like fill: the even ones soon expire.
 	expiring(jar *manyCookies, n int, progress func(string)) error
 	// quiet returns once no sweep will run for d.
@@ -122,6 +125,7 @@ type memoryResult struct {
 	Heap      float64 // bytes for each session: growth of the Go heap's live objects
 	Scan      uint64  // bytes of heap that a collection must look into (/gc/scan/heap:bytes)
 	GC        float64 // CPU seconds of one collection, median of five
+	Lookups   float64 // a second, of random sessions in the store, on all CPUs; 0: not measured
 	FillTook  time.Duration
 }
 
@@ -176,9 +180,40 @@ func measureMemory(open func() (vault, error), j job, progress func(string)) (me
 		collections = append(collections, floatMetric("/cpu/classes/gc/total:cpu-seconds")-before)
 	}
 	r.GC = quantile(collections, 0.5)
+	if v.finder() != nil {
+		progress("looking up")
+		if r.Lookups, err = lookups(v, jar); err != nil {
+			return memoryResult{}, err
+		}
+	}
 	runtime.KeepAlive(jar)
 	runtime.KeepAlive(v)
 	return r, nil
+}
+
+// lookups returns how many random sessions all CPUs together find in a second.
+func lookups(v vault, jar *manyCookies) (perSecond float64, err error) {
+	const each = 1_000_000
+	cpus := runtime.NumCPU()
+	var lost atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for c := range cpus {
+		find := v.finder()
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(c), 11))
+			for range each {
+				if !find(jar.get(random.IntN(jar.n))) {
+					lost.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := lost.Load(); n > 0 {
+		return 0, fmt.Errorf("bench: %d of %d sessions are not in the store", n, cpus*each)
+	}
+	return float64(cpus*each) / time.Since(start).Seconds(), nil
 }
 
 // settle frees what is free.

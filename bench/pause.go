@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -34,6 +35,8 @@ func measurePause(open func() (vault, error), j job, progress func(string)) (pau
 		return pauseResult{}, err
 	}
 	result := pauseResult{Contender: j.Contender, Sessions: j.Sessions}
+	through := v.reader()
+	read := func(i int) bool { return through(jar.get(i)) }
 
 	settle()
 	control := controlWindow
@@ -43,7 +46,7 @@ func measurePause(open func() (vault, error), j job, progress func(string)) (pau
 	progress("waiting until no sweep is due")
 	v.quiet(control + time.Second)
 	progress("reading without a sweep")
-	stop := startReader(v, jar)
+	stop := startReader(jar.n, read)
 	time.Sleep(control)
 	if result.Control, err = stop(); err != nil {
 		return result, err
@@ -54,7 +57,7 @@ func measurePause(open func() (vault, error), j job, progress func(string)) (pau
 		return result, err
 	}
 	progress("reading during the sweep")
-	stop = startReader(v, jar)
+	stop = startReader(jar.n, read)
 	if result.Facts, err = v.sweep(); err != nil {
 		return result, err
 	}
@@ -64,28 +67,28 @@ func measurePause(open func() (vault, error), j job, progress func(string)) (pau
 
 const controlWindow = 5 * time.Second
 
-// startReader reads sessions with odd numbers, at random. The returned function stops it.
-func startReader(v vault, jar *manyCookies) (stop func() (latencies, error)) {
+// startReader reads sessions with odd numbers below n, at random and as fast as it can. The returned function stops it.
+func startReader(n int, read func(i int) bool) (stop func() (latencies, error)) {
 	var over atomic.Bool
 	type outcome struct {
 		l   latencies
 		err error
 	}
 	done := make(chan outcome)
-	read := v.reader()
 	go func() {
 		var h histogram
 		random := rand.New(rand.NewPCG(1, 2))
 		start := time.Now()
 		failed := 0
 		for !over.Load() {
-			cookie := jar.get(int(random.Uint32N(uint32(jar.n/2)))*2 + 1)
+			i := int(random.Uint32N(uint32(n/2)))*2 + 1
 			before := time.Now()
-			good := read(cookie)
+			good := read(i)
 			h.add(time.Since(before))
 			if !good {
 				failed++
 			}
+			runtime.Gosched() // as between two requests
 		}
 		l := h.latencies()
 		l.Window = time.Since(start)
@@ -113,6 +116,14 @@ func (h *histogram) add(d time.Duration) {
 	h.counts[bucket(uint64(max(d, 0)))]++
 	h.total++
 	h.max = max(h.max, d)
+}
+
+func (h *histogram) merge(o *histogram) {
+	for b, n := range o.counts {
+		h.counts[b] += n
+	}
+	h.total += o.total
+	h.max = max(h.max, o.max)
 }
 
 func bucket(n uint64) int {

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
 // progress says what is going on: on a terminal in one line, elsewhere a line for each new thing and every ten seconds.
 type progress struct {
+	mu       sync.Mutex
 	out      *os.File
 	terminal bool
 	last     string
@@ -21,6 +23,8 @@ func newProgress(out *os.File) *progress {
 }
 
 func (p *progress) say(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.terminal {
 		fmt.Fprint(p.out, "\r\033[K", s)
 		p.last = s
@@ -36,6 +40,8 @@ func (p *progress) say(s string) {
 
 // done ends the line.
 func (p *progress) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.terminal && p.last != "" {
 		fmt.Fprint(p.out, "\r\033[K")
 	}

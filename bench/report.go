@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // A report is all that was measured, as Markdown that reads well as plain text too.
@@ -18,6 +17,7 @@ type report struct {
 	Correctness []correctness
 	Memory      []memoryResult
 	Pauses      []pauseResult
+	Durable     *durableResults
 }
 
 // write writes the report; with details, the spread and the bytes of each figure, and the goals.
@@ -38,8 +38,10 @@ func (r *report) write(w io.Writer, details bool) {
 	r.writeCorrectness(w)
 	r.writeMemory(w)
 	r.writePauses(w)
+	r.Durable.write(w, details)
 	if details {
 		r.goals(w)
+		r.Durable.goals(w)
 		r.spread(w)
 		fmt.Fprintf(w, "\nThe contenders:\n\n")
 		for _, c := range contenders {
@@ -58,12 +60,7 @@ func (r *report) cpus() (list []int) {
 }
 
 func (r *report) find(name string, cpus int) (caseResult, bool) {
-	for _, c := range r.Cases {
-		if c.Case == name && c.CPUs == cpus {
-			return c, true
-		}
-	}
-	return caseResult{}, false
+	return first(r.Cases, func(c caseResult) bool { return c.Case == name && c.CPUs == cpus })
 }
 
 // overview is one row for each case, one column for each contender.
@@ -116,80 +113,24 @@ func (r *report) spread(w io.Writer) {
 	t.write(w)
 }
 
-// goals compares with what the project set out to reach (issue 2).
-func (r *report) goals(w io.Writer) {
-	t := table{head: []string{"goal, on 1 CPU", "reached", ""}}
-	add := func(goal string, reached string, ok bool) {
-		word := "no"
-		if ok {
-			word = "yes"
-		}
-		t.rows = append(t.rows, []string{goal, reached, word})
-	}
-	const oneKey, twentyKeys = "read one string, of 1 key", "read one string, of 20 keys and 2 KB"
-	for _, g := range []struct {
-		name, against string
-		times, allocs float64
-	}{
-		{"read the subject", oneKey, 35, 4},
-		{oneKey, oneKey, 25, 5},
-		{"anonymous, touches nothing", "anonymous, touches nothing", 2, 2},
-		{"change one string", "change one string", 12, 0},
-		{"create a session of one string", "create a session of one string", 3, 0},
-	} {
-		c, ok1 := r.find(g.name, 1)
-		d, ok2 := r.find(g.against, 1)
-		mine, ok3 := c.of("sojourn")
-		scs, ok4 := d.of("scs")
-		if !ok1 || !ok2 || !ok3 || !ok4 {
-			continue
-		}
-		x := scs.Ns / mine.Ns
-		add(fmt.Sprintf("%s: %.0f times faster than scs", g.name, g.times), ratio(x)+" times", x >= g.times)
-		if g.allocs > 0 {
-			add(fmt.Sprintf("%s: at most %.0f allocations", g.name, g.allocs), fmt.Sprintf("%.1f", mine.Allocs), mine.Allocs < g.allocs+0.5)
-		}
-	}
-	one, ok1 := r.find(oneKey, 1)
-	many, ok2 := r.find(twentyKeys, 1)
-	if a, ok := one.of("sojourn"); ok && ok1 && ok2 {
-		b, _ := many.of("sojourn")
-		add("one value of 20 keys: at most 1.3 times one of 1 key", ratio(b.Ns/a.Ns)+" times", b.Ns/a.Ns <= 1.3)
-	}
-	var scans []uint64
-	for _, m := range r.Memory {
-		if m.Contender != "sojourn" {
-			continue
-		}
-		scans = append(scans, m.Scan)
-		if m.Rotations > 0 && m.Sessions >= 1_000_000 {
-			add("resident memory of a session, half rotated: at most 340 B", fmt.Sprintf("%.0f B", m.Resident), m.Resident <= 340)
-		}
-	}
-	if len(scans) > 1 {
-		d := slices.Max(scans) - slices.Min(scans)
-		add("a collection's mark work at every number of sessions: within 1 MB", size(float64(d)), d <= 1e6)
-	}
-	if len(t.rows) > 0 {
-		fmt.Fprintf(w, "\nThe project's goals:\n")
-		t.write(w)
-	}
-}
-
 func (r *report) writeMemory(w io.Writer) {
 	if len(r.Memory) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\nMemory, a process for each row: a user ID and 100 bytes of values in each session; in sojourn's also the client (1,000 user agents, random addresses, half of them IPv6). "+
-		"Resident: growth of VmRSS after a collection and FreeOSMemory; peak: growth of VmHWM while filling. Rotated: every second session, each secret confirmed.\n")
-	t := table{head: []string{"contender", "sessions", "rotated", "resident each", "peak each", "Go heap each", "heap to scan", "CPU of a collection"}}
+		"Resident: growth of VmRSS after a collection and FreeOSMemory; peak: growth of VmHWM while filling. Rotated: every second session, each secret confirmed. Lookups: of random sessions, a second, on all CPUs, without the middleware; sojourn's give the decoded record, scs's the bytes.\n")
+	t := table{head: []string{"contender", "sessions", "rotated", "resident each", "peak each", "Go heap each", "heap to scan", "CPU of a collection", "lookups in the store"}}
 	for _, m := range r.Memory {
 		rotated := "–"
 		if m.Rotations > 0 {
 			rotated = fmt.Sprintf("%d times", m.Rotations)
 		}
+		lookups := "–"
+		if m.Lookups > 0 {
+			lookups = perSecond(m.Lookups)
+		}
 		t.rows = append(t.rows, []string{m.Contender, count(m.Sessions), rotated,
-			fmt.Sprintf("%.0f B", m.Resident), fmt.Sprintf("%.0f B", m.Peak), fmt.Sprintf("%.0f B", m.Heap), size(float64(m.Scan)), duration(m.GC * 1e9)})
+			fmt.Sprintf("%.0f B", m.Resident), fmt.Sprintf("%.0f B", m.Peak), fmt.Sprintf("%.0f B", m.Heap), size(float64(m.Scan)), duration(m.GC * 1e9), lookups})
 	}
 	t.write(w)
 }
@@ -199,7 +140,7 @@ func (r *report) writePauses(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\nA reader's requests while half of the sessions expire, beside the same without a sweep:\n")
-	t := table{head: []string{"contender", "sessions", "", "requests", "p50", "p99", "p99.9", "p99.99", "longest", "longest hold of a lock", "window"}}
+	t := table{head: slices.Concat([]string{"contender", "sessions", "", "requests"}, latencyHead, []string{"longest hold of a lock", "window"})}
 	for _, p := range r.Pauses {
 		for _, x := range []struct {
 			name string
@@ -210,11 +151,8 @@ func (r *report) writePauses(w io.Writer) {
 			if x.hold > 0 {
 				hold = duration(float64(x.hold))
 			}
-			row := []string{p.Contender, count(p.Sessions), x.name, fmt.Sprintf("%.2f M", float64(x.Requests)/1e6)}
-			for _, d := range []time.Duration{x.P50, x.P99, x.P999, x.P9999, x.Max} {
-				row = append(row, duration(float64(d)))
-			}
-			t.rows = append(t.rows, append(row, hold, fmt.Sprintf("%.1f s", x.Window.Seconds())))
+			t.rows = append(t.rows, slices.Concat([]string{p.Contender, count(p.Sessions), x.name, millions(x.Requests)},
+				x.row(), []string{hold, fmt.Sprintf("%.1f s", x.Window.Seconds())}))
 		}
 	}
 	t.write(w)
@@ -247,76 +185,4 @@ func (r *report) writeCorrectness(w io.Writer) {
 	t.write(w)
 	fmt.Fprintf(w, "\nEach renewal twice: once with a request in flight that writes after it, once with a late request whose answer the browser gets last. "+
 		"Sojourn refuses both with 409 after a login or elevation (no stale authority) and keeps both after a rotation, where the old token stays good for a while on purpose.\n")
-}
-
-// A table is written as Markdown with its columns aligned.
-type table struct {
-	head []string
-	rows [][]string
-}
-
-func (t table) write(w io.Writer) {
-	widths := make([]int, len(t.head))
-	for _, row := range append([][]string{t.head}, t.rows...) {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	line := func(row []string) {
-		for i, cell := range row {
-			fmt.Fprint(w, "| ", cell, strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)), " ")
-		}
-		fmt.Fprintln(w, "|")
-	}
-	fmt.Fprintln(w)
-	line(t.head)
-	rule := make([]string, len(widths))
-	for i, n := range widths {
-		rule[i] = strings.Repeat("-", max(3, n))
-	}
-	line(rule)
-	for _, row := range t.rows {
-		line(row)
-	}
-}
-
-// duration writes nanoseconds with three digits.
-func duration(ns float64) string {
-	switch {
-	case ns < 1e3:
-		return digits(ns) + " ns"
-	case ns < 1e6:
-		return digits(ns/1e3) + " µs"
-	case ns < 1e9:
-		return digits(ns/1e6) + " ms"
-	default:
-		return digits(ns/1e9) + " s"
-	}
-}
-
-func digits(x float64) string {
-	switch {
-	case x < 10:
-		return fmt.Sprintf("%.2f", x)
-	case x < 100:
-		return fmt.Sprintf("%.1f", x)
-	default:
-		return fmt.Sprintf("%.0f", x)
-	}
-}
-
-func ratio(x float64) string {
-	if x < 10 {
-		return fmt.Sprintf("%.2g", x)
-	}
-	return fmt.Sprintf("%.0f", x)
-}
-
-func size(bytes float64) string {
-	switch {
-	case bytes < 1e6:
-		return digits(bytes/1e3) + " KB"
-	default:
-		return digits(bytes/1e6) + " MB"
-	}
 }

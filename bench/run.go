@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -14,14 +15,17 @@ import (
 
 // options say what is measured.
 type options struct {
-	cases      string
-	rounds     int
-	slice      time.Duration // of one contender in one round
-	scale      scale
-	skipMemory bool
-	markdown   string
-	results    string
-	profile    string
+	cases       string
+	rounds      int
+	slice       time.Duration // of one contender in one round
+	scale       scale
+	skipMemory  bool
+	skipDurable bool
+	durable     string // parts of the embedded store to measure, and nothing else; empty: all of everything
+	dir         string // for its files
+	markdown    string
+	results     string
+	profile     string
 }
 
 // A scale says how much of everything else.
@@ -31,23 +35,53 @@ type scale struct {
 	updateRounds int
 	races        int // of sojourn
 	peerRaces    int
+	durable      durableScale
 }
 
 var (
 	full = scale{
 		memory: []job{
-			{"memory", "sojourn", 100_000, 8}, {"memory", "sojourn", 1_000_000, 8}, {"memory", "sojourn", 4_000_000, 0},
-			{"memory", "sojourn", 1_000_000, 0}, {"memory", "scs", 1_000_000, 0}, {"memory", "fiber", 1_000_000, 0},
+			memory("sojourn", 100_000, 8), memory("sojourn", 1_000_000, 8), memory("sojourn", 10_000_000, 0),
+			memory("sojourn", 1_000_000, 0), memory("scs", 1_000_000, 0), memory("fiber", 1_000_000, 0),
 		},
-		pause:        []job{{"pause", "sojourn", 1_000_000, 0}, {"pause", "scs", 1_000_000, 0}},
+		pause:        []job{pause("sojourn", 1_000_000), pause("scs", 1_000_000)},
 		updateRounds: 20, races: 100, peerRaces: 20,
+		durable: fullDurable,
 	}
 	smoke = scale{
-		memory:       []job{{"memory", "sojourn", 10_000, 8}, {"memory", "scs", 10_000, 0}, {"memory", "fiber", 10_000, 0}},
-		pause:        []job{{"pause", "sojourn", 20_000, 0}},
+		memory:       []job{memory("sojourn", 10_000, 8), memory("scs", 10_000, 0), memory("fiber", 10_000, 0)},
+		pause:        []job{pause("sojourn", 20_000)},
 		updateRounds: 2, races: 3, peerRaces: 3,
+		durable: smokeDurable,
 	}
 )
+
+func memory(contender string, sessions, rotations int) job {
+	return job{Kind: "memory", Contender: contender, Sessions: sessions, Rotations: rotations}
+}
+
+func pause(contender string, sessions int) job {
+	return job{Kind: "pause", Contender: contender, Sessions: sessions}
+}
+
+// whole reports whether everything is measured.
+func (o *options) whole() bool {
+	cases, races, memory, durable := o.plan()
+	return cases && races && memory && durable
+}
+
+// plan says which parts of a run are wanted.
+func (o *options) plan() (cases, races, memory, durable bool) {
+	switch {
+	case o.durable != "":
+		return false, false, false, true
+	case o.profile != "":
+		return true, false, false, false
+	default:
+		all := o.cases == ""
+		return true, all, !o.skipMemory, all && !o.skipDurable
+	}
+}
 
 // run measures, and writes the report.
 func run(ctx context.Context, o options, out io.Writer, p *progress) error {
@@ -59,39 +93,32 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 	if len(cases) == 0 {
 		return fmt.Errorf("bench: no case matches %q", o.cases)
 	}
+	parts, err := regexp.Compile(o.durable)
+	if err != nil {
+		return fmt.Errorf("bench: -durable: %w", err)
+	}
 	r := report{Header: newHeader(), Rounds: o.rounds, Slice: o.slice}
 	who := contenders
-	if o.profile != "" {
+	if o.profile != "" && o.durable == "" {
 		who = who[:1]
-		file, err := os.Create(o.profile)
+		stop, err := startProfile(o.profile)
 		if err != nil {
 			return err
 		}
-		defer file.Close()
-		if err := pprof.StartCPUProfile(file); err != nil {
+		defer stop()
+	}
+	wantCases, wantRaces, wantMemory, wantDurable := o.plan()
+	if wantCases {
+		if r.Cases, err = compareAll(ctx, who, cases, o.rounds, o.slice, p.say); err != nil {
 			return err
 		}
-		defer pprof.StopCPUProfile()
 	}
-	cpus := []int{1}
-	if runtime.NumCPU() > 1 {
-		cpus = append(cpus, 2)
-	}
-	for _, n := range cpus {
-		for _, c := range cases {
-			result, err := compare(ctx, who, c, n, o.rounds, o.slice, p.say)
-			if err != nil {
-				return err
-			}
-			r.Cases = append(r.Cases, result)
-		}
-	}
-	if o.cases == "" && o.profile == "" {
+	if wantRaces {
 		if r.Correctness, err = allCorrectness(ctx, o.scale, p.say); err != nil {
 			return err
 		}
 	}
-	if !o.skipMemory && o.profile == "" {
+	if wantMemory {
 		if r.Memory, err = runJobs[memoryResult](ctx, o.scale.memory, p.say); err != nil {
 			return err
 		}
@@ -99,8 +126,48 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 			return err
 		}
 	}
+	if wantDurable {
+		if r.Durable, err = measureDurable(ctx, o, parts, p.say); err != nil {
+			return err
+		}
+	}
 	p.done()
 	return publish(&r, o, out)
+}
+
+func startProfile(path string) (stop func(), err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close()
+	}, nil
+}
+
+func compareAll(ctx context.Context, who []contender, cases []benchCase, rounds int, d time.Duration, say func(string)) (all []caseResult, err error) {
+	for _, n := range cpuCounts() {
+		for _, c := range cases {
+			result, err := compare(ctx, who, c, n, rounds, d, say)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, result)
+		}
+	}
+	return all, nil
+}
+
+// cpuCounts are the numbers of CPUs on which is measured what uses as many as it gets.
+func cpuCounts() []int {
+	if runtime.NumCPU() > 1 {
+		return []int{1, 2}
+	}
+	return []int{1}
 }
 
 func allCorrectness(ctx context.Context, s scale, say func(string)) (all []correctness, err error) {
@@ -146,7 +213,7 @@ func publish(r *report, o options, out io.Writer) error {
 			return err
 		}
 	}
-	if o.results == "" || o.cases != "" || o.skipMemory || o.profile != "" {
+	if o.results == "" || !o.whole() {
 		return nil // only a whole run is worth keeping
 	}
 	if err := os.MkdirAll(o.results, 0o755); err != nil {

@@ -58,6 +58,13 @@ func (v *scsVault) reader() func(string) bool {
 	return httpReader(h, &found)
 }
 
+func (v *scsVault) finder() func(string) bool {
+	return func(cookie string) bool {
+		_, found, err := v.store.Find(cookie[len(v.manager.Cookie.Name)+1:])
+		return found && err == nil
+	}
+}
+
 // httpReader returns a function that reads through h, which sets found.
 func httpReader(h http.Handler, found *bool) func(string) bool {
 	r := (&httpVisitor{}).request(readSubject)
@@ -188,6 +195,7 @@ func (v *fiberVault) reader() func(string) bool {
 	}
 }
 
+func (v *fiberVault) finder() func(string) bool                      { return nil }
 func (v *fiberVault) expiring(*manyCookies, int, func(string)) error { panic("not measured") }
 func (v *fiberVault) quiet(time.Duration)                            { panic("not measured") }
 func (v *fiberVault) arm() error                                     { panic("not measured") }

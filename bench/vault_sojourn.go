@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -156,6 +157,18 @@ func (v *sojournVault) reader() func(string) bool {
 	return httpReader(h, &found)
 }
 
+// finder finds the whole record; the session's ID is the first 16 bytes of its token.
+func (v *sojournVault) finder() func(string) bool {
+	var rec store.Record
+	return func(cookie string) bool {
+		var id store.ID
+		if _, err := base64.RawURLEncoding.Decode(id[:], []byte(cookie[len(sojournCookie)+1:][:22])); err != nil {
+			return false
+		}
+		return v.store.Get(context.Background(), "default", id, false, &rec) == nil
+	}
+}
+
 // expiring lets the even sessions idle until 20 seconds before their end; the odd ones are new then, so that reading them is nothing
 // but reading: no touch and no rotation is due.
 func (v *sojournVault) expiring(jar *manyCookies, n int, progress func(string)) error {
@@ -192,13 +205,9 @@ func (v *sojournVault) sweep() (sweepFacts, error) {
 	now := store.Time(v.clock.Load())
 	var facts sweepFacts
 	start := time.Now()
-	for done := false; !done; time.Sleep(sweepPause) {
-		ended, finished, err := v.store.Sweep(context.Background(), now, sweepStep)
-		if err != nil {
-			return facts, err
-		}
-		facts.Ended += len(ended)
-		done = finished
+	var err error
+	if facts.Ended, err = sweepAll(context.Background(), v.store, now); err != nil {
+		return facts, err
 	}
 	facts.Took = time.Since(start)
 	if s, ok := v.store.(interface{ LongestHold() time.Duration }); ok {
