@@ -133,9 +133,9 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	return s, nil
 }
 
-// The log is brought into the file every 1000 pages: a longer log makes that rarer, and the writes that meet it wait longer.
+// The writer brings the log into the file itself, see checkpoint.
 func writerPragmas() []string {
-	return []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(1000)",
+	return []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
 		"journal_size_limit(67108864)", "cache_size(-65536)", "temp_store(MEMORY)"}
 }
 

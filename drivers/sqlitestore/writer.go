@@ -110,6 +110,22 @@ func (w *writer) run() {
 			close(one.done)
 		}
 		clear(group)
+		w.checkpoint()
+	}
+}
+
+// logPages is the length of the log from which on it is brought into the file: a longer one makes that rarer, and the writes that
+// meet it wait longer.
+const logPages = 1000
+
+// checkpoint brings the log into the file if it is long enough, between two transactions: the writes of the last one are
+// acknowledged already. If it fails nothing is lost, and the next one tries again.
+func (w *writer) checkpoint() {
+	if w.conn == nil {
+		return
+	}
+	if v, err := w.conn.first("PRAGMA wal_checkpoint(NOOP)"); err == nil && toInt(v[1])-toInt(v[2]) >= logPages {
+		_, _ = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
 	}
 }
 
