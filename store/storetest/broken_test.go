@@ -45,7 +45,7 @@ func TestBroken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run := "^TestBrokenStore$/^" + strings.ReplaceAll(want, "/", "$/^") + "$"
-			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.timeout=60s")
+			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.timeout=60s", "-test.count=20", "-test.failfast") // races show now and then
 			cmd.Env = append(os.Environ(), brokenEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil {

@@ -21,14 +21,14 @@ import (
 //
 // SOJOURN_SOAK=1 takes a hundred walks, a larger number so many.
 func RunDurable(t *testing.T, open func(t testing.TB, dir string) store.Store) {
-	steps := 2000
+	steps := 1000
 	if testing.Short() {
-		steps = 400
+		steps = 300
 	}
 	t.Run("Kept", func(t *testing.T) { newDisk(t, open).kept() })
 	t.Run("KnownSeed", func(t *testing.T) { newDisk(t, open).walk(1, steps) })
 	t.Run("Random", func(t *testing.T) { newDisk(t, open).walk(seedOf(t), steps) })
-	t.Run("SideBySide", func(t *testing.T) { newDisk(t, open).crowd(seedOf(t), steps/200) })
+	t.Run("SideBySide", func(t *testing.T) { newDisk(t, open).crowd(seedOf(t), steps/100) })
 	if n, _ := strconv.Atoi(os.Getenv("SOJOURN_SOAK")); n > 0 {
 		if n == 1 {
 			n = 100
