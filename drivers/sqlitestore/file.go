@@ -30,7 +30,7 @@ func resolve(path string) (string, error) {
 		return "", fmt.Errorf("sqlitestore: %w", err)
 	}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return "", fmt.Errorf("sqlitestore: the directory of %s: %w", path, err)
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -40,6 +40,20 @@ func resolve(path string) (string, error) {
 		return filepath.Join(real, filepath.Base(path)), nil
 	}
 	return path, nil
+}
+
+// makeDir makes a directory and those above it that are missing, and makes their names last.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700) // there it is, or it says what is wrong
+	}
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(dir)
 }
 
 // prepare sees to it that the file is a store of this version.
