@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"time"
@@ -28,7 +29,7 @@ type durableScale struct {
 var (
 	fullDurable = durableScale{
 		sessions: 1_000_000, large: 5_000_000, disk: 16e9,
-		writes: writesScale{[]keeperOp{opCreate, opUpdate, opMix}, []int{1, 16, 128, 512}, 5, 250 * time.Millisecond},
+		writes: writesScale{keeperOps, []int{1, 16, 128, 512}, 5, 250 * time.Millisecond},
 		steady: steadyScale{10_000, 128, 5 * time.Minute},
 		expiry: expiryScale{rate: 2000, writers: 64, hot: 100_000, control: 10 * time.Second},
 		hot:    100_000, readRounds: 21, readSlice: 40 * time.Millisecond,
@@ -36,7 +37,7 @@ var (
 	}
 	smokeDurable = durableScale{
 		sessions: 20_000, large: 30_000, disk: 2e9,
-		writes: writesScale{[]keeperOp{opCreate, opUpdate, opMix}, []int{1, 128}, 2, 50 * time.Millisecond},
+		writes: writesScale{keeperOps, []int{1, 128}, 2, 50 * time.Millisecond},
 		steady: steadyScale{2000, 128, 2 * time.Second},
 		expiry: expiryScale{rate: 500, writers: 16, hot: 5000, control: time.Second},
 		hot:    5000, readRounds: 3, readSlice: 4 * time.Millisecond,
@@ -71,8 +72,16 @@ type durableRun struct {
 }
 
 // measureDurable measures the parts whose name matches.
-func measureDurable(ctx context.Context, o options, only *regexp.Regexp, say func(string)) (r *durableResults, err error) {
-	dir, remove, err := workDir(o.dir, o.scale.durable.disk)
+func measureDurable(ctx context.Context, o options, say func(string)) (r *durableResults, err error) {
+	only, err := regexp.Compile(o.durable)
+	if err != nil {
+		return nil, fmt.Errorf("bench: -durable: %w", err)
+	}
+	s := o.scale.durable
+	if s.writes.ops, err = selectOps(s.writes.ops, o.cases); err != nil {
+		return nil, err
+	}
+	dir, remove, err := workDir(o.dir, s.disk)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +89,17 @@ func measureDurable(ctx context.Context, o options, only *regexp.Regexp, say fun
 		say("removing " + dir)
 		err = errors.Join(err, remove())
 	}()
-	d := &durableRun{s: o.scale.durable, dir: dir, only: only, profile: o.profile, say: say}
+	d := &durableRun{s: s, dir: dir, only: only, profile: o.profile, say: say}
 	return &d.r, d.run(ctx)
+}
+
+// selectOps returns the operations whose name matches.
+func selectOps(ops []keeperOp, pattern string) ([]keeperOp, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("bench: -cases: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(ops), func(o keeperOp) bool { return !re.MatchString(string(o)) }), nil
 }
 
 func (d *durableRun) run(ctx context.Context) (err error) {
@@ -140,8 +158,7 @@ func (d *durableRun) large(ctx context.Context) error {
 func (d *durableRun) writes(ctx context.Context) (err error) {
 	kinds, s := slices.Concat([]keeperKind{{sojournKeeper, sojournNote, 1, false, openSojournKeeper(d.file)}}, peerKeepers), d.s.writes
 	if d.profile != "" {
-		kinds, s.ops, s.writers = kinds[:1], []keeperOp{opCreate}, []int{128}
-		s.rounds *= 8
+		kinds, s.writers, s.rounds = kinds[:1], []int{128}, s.rounds*8
 		stop, err := startProfile(d.profile)
 		if err != nil {
 			return err

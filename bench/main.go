@@ -4,6 +4,7 @@
 //	make bench ARGS=-quick           a smoke run, about a minute
 //	make bench ARGS="-cases subject -skip-memory"
 //	make bench ARGS="-durable writes|steady"
+//	make bench ARGS="-durable writes -cases create -profile cpu.prof"
 package main
 
 import (
@@ -24,7 +25,7 @@ func main() {
 	}
 	var o options
 	quick := flag.Bool("quick", false, "a smoke run: little of everything, and no results file")
-	flag.StringVar(&o.cases, "cases", "", "measure only the cases whose name matches this regular expression, and no races")
+	flag.StringVar(&o.cases, "cases", "", "measure only the cases whose name matches this regular expression, and no races; with -durable, only such operations")
 	flag.IntVar(&o.rounds, "rounds", 21, "rounds of each case")
 	flag.BoolVar(&o.skipMemory, "skip-memory", false, "leave out memory and pauses of stores in memory")
 	flag.BoolVar(&o.skipDurable, "skip-durable", false, "leave out the embedded store")

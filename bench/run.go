@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -86,16 +85,13 @@ func (o *options) plan() (cases, races, memory, durable bool) {
 // run measures, and writes the report.
 func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 	defer p.done()
+	wantCases, wantRaces, wantMemory, wantDurable := o.plan()
 	cases, err := selectCases(o.cases)
 	if err != nil {
 		return err
 	}
-	if len(cases) == 0 {
+	if len(cases) == 0 && wantCases {
 		return fmt.Errorf("bench: no case matches %q", o.cases)
-	}
-	parts, err := regexp.Compile(o.durable)
-	if err != nil {
-		return fmt.Errorf("bench: -durable: %w", err)
 	}
 	r := report{Header: newHeader(), Rounds: o.rounds, Slice: o.slice}
 	who := contenders
@@ -107,7 +103,6 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 		}
 		defer stop()
 	}
-	wantCases, wantRaces, wantMemory, wantDurable := o.plan()
 	if wantCases {
 		if r.Cases, err = compareAll(ctx, who, cases, o.rounds, o.slice, p.say); err != nil {
 			return err
@@ -127,7 +122,7 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 		}
 	}
 	if wantDurable {
-		if r.Durable, err = measureDurable(ctx, o, parts, p.say); err != nil {
+		if r.Durable, err = measureDurable(ctx, o, p.say); err != nil {
 			return err
 		}
 	}

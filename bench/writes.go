@@ -50,17 +50,18 @@ func (k *keeperRun) begin(writers int) {
 }
 
 func (k *keeperRun) suits(o keeperOp, writers int) bool {
-	if o == opMix {
-		return k.suits(opUpdate, writers) && k.suits(opRead, writers)
-	}
-	return (!k.kind.alone || writers == 1) && k.hand().does(o) != nil
+	return !k.kind.alone || writers == 1 && o == opCreate
 }
 
 // job returns what writer w of so many does over and over. Writers change different sessions, so that none of them meets a conflict.
 func (k *keeperRun) job(o keeperOp, w, writers int) func() error {
 	h := k.hands[w]
 	random := rand.New(rand.NewPCG(uint64(w), uint64(len(k.rates))))
-	some := func() int { return w + writers*random.IntN(k.kept/writers) }
+	n := min(k.kept, inUse)
+	if o == opRandom {
+		n = k.kept
+	}
+	some := func() int { return w + writers*random.IntN(n/writers) }
 	switch o {
 	case opCreate:
 		return func() error { return h.create(int(k.next.Add(1)) - 1) }
@@ -72,8 +73,7 @@ func (k *keeperRun) job(o keeperOp, w, writers int) func() error {
 			return h.read(some())
 		}
 	default:
-		do := h.does(o)
-		return func() error { return do(some()) }
+		return func() error { return h.update(some()) }
 	}
 }
 
