@@ -1,0 +1,196 @@
+// Package browsertest drives a real Chromium, for tests. A failed test leaves a picture of each of its tabs in out/browser.
+package browsertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// chromium starts one browser for all tests; each tab is in a context of its own, with its own cookies.
+var chromium = sync.OnceValues(func() (context.Context, error) {
+	path := ""
+	for _, name := range []string{
+		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+	} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		return nil, errNoChromium
+	}
+	profile, err := os.MkdirTemp("", "sojourn-chromium-")
+	if err != nil {
+		return nil, err
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, // it sees no page but ours
+		chromedp.DisableGPU, chromedp.WindowSize(1280, 900), chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, _ = chromedp.NewContext(ctx)
+	stopChromium = func() {
+		_ = chromedp.Cancel(ctx)
+		stop()
+		_ = os.RemoveAll(profile)
+	}
+	return ctx, chromedp.Do(ctx)
+})
+
+var (
+	errNoChromium = errors.New("needs chromium: on Debian, apt-get install chromium")
+	stopChromium  = func() {}
+)
+
+// Stop ends the browser, if one was started. TestMain calls it after the tests.
+func Stop() { stopChromium() }
+
+// Need skips the test if it can't have a browser; where none may be missing, the test fails then.
+func Need(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes its time")
+	}
+	if _, err := chromium(); errors.Is(err, errNoChromium) && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A Tab is one page of one visitor. Its methods end the test if they fail.
+type Tab struct {
+	t   *testing.T
+	ctx context.Context
+	url string
+}
+
+// Open opens a tab of a new visitor of the site at url, whose system prefers the light theme and whose language is English. The
+// pictures go to dir.
+func Open(t *testing.T, url, dir string) *Tab {
+	t.Helper()
+	parent, err := chromium()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, closeTab := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
+	t.Cleanup(closeTab)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	t.Cleanup(cancel)
+	b := &Tab{t, ctx, url}
+	name := fmt.Sprintf("%s-%s.png", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().Format("150405.000"))
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.Picture(filepath.Join(dir, name))
+		}
+	})
+	Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}},
+	})
+	b.As("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36", "en")
+	return b
+}
+
+// As changes the browser's name and language.
+func (b *Tab) As(agent, lang string) {
+	b.t.Helper()
+	Call(b, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent, AcceptLanguage: lang})
+}
+
+// Picture writes what the tab shows to a PNG file.
+func (b *Tab) Picture(path string) {
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.t.Logf("no screenshot: %v", err)
+		return
+	}
+	path, _ = filepath.Abs(path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, png, 0o644)); err != nil {
+		b.t.Logf("no screenshot: %v", err)
+		return
+	}
+	b.t.Logf("screenshot: %s", path)
+}
+
+// Do runs chromedp's actions.
+func (b *Tab) Do(what string, actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Visit opens a page, and waits until it is there.
+func (b *Tab) Visit(path string) {
+	b.t.Helper()
+	b.Do("visit "+path, chromedp.Navigate(b.url+path))
+}
+
+// Click clicks what leads to another page, and waits until that is there.
+func (b *Tab) Click(selector string) {
+	b.t.Helper()
+	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
+		b.t.Fatalf("click %s: %v", selector, err)
+	}
+}
+
+// Fill types into a field, in place of what is in it.
+func (b *Tab) Fill(selector, text string) {
+	b.t.Helper()
+	b.Do("fill in "+selector, chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// See waits until the page shows something.
+func (b *Tab) See(selector, text string) {
+	b.t.Helper()
+	got := ""
+	deadline := time.Now().Add(15 * time.Second)
+	for time.Now().Before(deadline) {
+		script := fmt.Sprintf(`(() => { const e = document.querySelector(%q); return e && e.checkVisibility() ? e.innerText : "(not there)"; })()`, selector)
+		seen, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script)) // fails while the page changes
+		if b.ctx.Err() != nil {
+			b.t.Fatalf("look at %s: %v", selector, err)
+		}
+		got = seen
+		if strings.Contains(got, text) {
+			return
+		}
+		_ = chromedp.Do(b.ctx, chromedp.Sleep(50*time.Millisecond))
+	}
+	b.t.Fatalf("%s shows %q, want %q", selector, got, text)
+}
+
+// Eval runs a script, and returns what it, or its promise, comes to.
+func (b *Tab) Eval(script string) string {
+	b.t.Helper()
+	result, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("evaluate %s: %v", script, err)
+	}
+	return result
+}
+
+// Call sends a command of the DevTools protocol.
+func Call[P, R any](b *Tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	result, err := chromedp.Call(b.ctx, command, params)
+	if err != nil {
+		b.t.Fatalf("%s: %v", command.Method, err)
+	}
+	return result
+}
