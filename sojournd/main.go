@@ -16,13 +16,25 @@ import (
 )
 
 type commands struct {
-	Demo demo `cmd:"" help:"Run a small web shop on this machine, to see what sessions are for."`
+	Demo    demo    `cmd:"" help:"Run a small web shop on this machine, to see what sessions are for."`
+	Serve   serve   `cmd:"" help:"Run the session server. So far it only runs the store: the API for applications comes in a later version."`
+	Backup  backup  `cmd:"" help:"Copy the store to a file, while a server uses it or not."`
+	Restore restore `cmd:"" help:"Put a backup in the store's place, and end all its sessions. The server must be stopped."`
+	Check   check   `cmd:"" help:"Look for damage in the store, while a server uses it or not."`
+}
+
+type storeFlag struct {
+	Store string `default:"sqlite:" placeholder:"URL" help:"Where the sessions live: sqlite:/path/to/file, sqlite: alone for ${place}, or memory: for no longer than the process. Default ${default}"`
+}
+
+type fileFlag struct {
+	Store string `default:"sqlite:" placeholder:"URL" help:"Where the sessions live: sqlite:/path/to/file, or sqlite: alone for ${place}. Default ${default}"`
 }
 
 type demo struct {
 	Listen string `default:"127.0.0.1:7080" placeholder:"HOST:PORT" help:"Address to listen on; port 0 is any free one. Default ${default}."`
-	Store  string `default:"memory:" placeholder:"URL" help:"Where the sessions live: memory: (gone when it ends). Default ${default}"`
 	Events bool   `help:"Log what happens to the sessions."`
+	storeFlag
 }
 
 func (d *demo) Run(ctx context.Context, out output) error {
@@ -30,6 +42,37 @@ func (d *demo) Run(ctx context.Context, out output) error {
 		Listen: d.Listen, Store: d.Store, Events: d.Events,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
+}
+
+type serve struct{ storeFlag }
+
+func (s *serve) Run(ctx context.Context, out output) error {
+	return app.RunServe(ctx, app.Options{Store: s.Store, Out: out.stdout})
+}
+
+type backup struct {
+	File string `arg:"" type:"path" help:"The backup. It must not be there yet."`
+	fileFlag
+}
+
+func (b *backup) Run(ctx context.Context, out output) error {
+	return app.Backup(ctx, app.FileOptions{Store: b.Store, File: b.File, Out: out.stdout, Progress: out.stderr})
+}
+
+type restore struct {
+	File         string `arg:"" type:"path" help:"A backup."`
+	KeepSessions bool   `help:"Don't end the sessions. Those that were ended after the backup was made, by a logout say, go on too."`
+	fileFlag
+}
+
+func (r *restore) Run(ctx context.Context, out output) error {
+	return app.Restore(ctx, app.FileOptions{Store: r.Store, File: r.File, KeepSessions: r.KeepSessions, Out: out.stdout, Progress: out.stderr})
+}
+
+type check struct{ fileFlag }
+
+func (c *check) Run(ctx context.Context, out output) error {
+	return app.Check(ctx, app.FileOptions{Store: c.Store, Out: out.stdout, Progress: out.stderr})
 }
 
 type output struct{ stdout, stderr io.Writer }
@@ -51,6 +94,10 @@ func run(ctx context.Context, args []string, out output) (code int) {
 			code = int(e.(exit))
 		}
 	}()
+	place, err := app.DefaultStore()
+	if err != nil {
+		place = "sojourn/sojourn.db in the state directory"
+	}
 	parser, err := kong.New(&commands{},
 		kong.Name("sojournd"),
 		kong.Description("Sessions for web applications. Run `sojournd demo` to see them."),
@@ -58,6 +105,7 @@ func run(ctx context.Context, args []string, out output) (code int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out),
+		kong.Vars{"place": place},
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong

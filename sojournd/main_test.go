@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,75 +13,34 @@ import (
 
 // The program as people run it: build, start, look, Ctrl-C.
 func TestDemoBinary(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no SIGINT there")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	binary := filepath.Join(t.TempDir(), "sojournd")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	command := exec.CommandContext(ctx, binary, "demo", "--listen", "127.0.0.1:0", "--events")
-	var stderr bytes.Buffer
-	command.Stderr = &stderr
-	stdout, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = command.Process.Kill() })
-
-	var greeting strings.Builder
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() && !strings.Contains(lines.Text(), "Ctrl-C") {
-		greeting.WriteString(lines.Text() + "\n")
-	}
-	url := regexp.MustCompile(`http://localhost:[1-9]\d+`).FindString(greeting.String())
-	account := regexp.MustCompile(`(\S+@\S+)\s+(\S+)`).FindStringSubmatch(greeting.String())
-	if url == "" || account == nil {
-		t.Fatalf("no address or no account in:\n%s%s", &greeting, &stderr)
-	}
-
-	res := fetch(t, ctx, "GET", url+"/", "", nil)
+	demo := startDemo(t, "--events", "--store", "memory:")
+	res := fetch(t, "GET", demo.url+"/", "", nil)
 	if body, _ := io.ReadAll(res.Body); res.StatusCode != 200 || !strings.Contains(string(body), "Wayfare") || len(res.Cookies()) > 0 {
 		t.Errorf("/: %s, cookies %v\n%s", res.Status, res.Cookies(), body)
 	}
-	res = fetch(t, ctx, "POST", url+"/login", "email="+account[1]+"&password="+account[2], nil)
-	if res.StatusCode != http.StatusSeeOther || len(res.Cookies()) == 0 {
-		t.Fatalf("signing in as announced: %s", res.Status)
-	}
-	token := res.Cookies()[0]
+	token := demo.signIn()
 	// An open stream doesn't keep it from stopping.
-	if res = fetch(t, ctx, "GET", url+"/live", "", token); res.StatusCode != 200 {
+	if res = fetch(t, "GET", demo.url+"/live", "", token); res.StatusCode != 200 {
 		t.Errorf("/live: %s", res.Status)
 	}
 
 	asked := time.Now()
-	if err := command.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	rest, _ := io.ReadAll(stdout)
-	if err := command.Wait(); err != nil {
-		t.Errorf("after Ctrl-C: %v\n%s", err, &stderr)
-	}
+	demo.stop()
 	if took := time.Since(asked); took > 4*time.Second {
 		t.Errorf("it took %v to stop", took)
 	}
-	printed := greeting.String() + string(rest) + stderr.String()
+	printed := demo.stdout.String() + demo.stderr.String()
 	if !strings.Contains(printed, "session authenticated") {
-		t.Errorf("--events logs none:\n%s", &stderr)
+		t.Errorf("--events logs none:\n%s", demo.stderr)
 	}
 	if strings.Contains(printed, token.Value) || strings.Contains(printed, token.Value[22:]) {
 		t.Error("the token was printed")
 	}
 }
 
-func fetch(t *testing.T, ctx context.Context, method, url, form string, cookie *http.Cookie) *http.Response {
+func fetch(t *testing.T, method, url, form string, cookie *http.Cookie) *http.Response {
 	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(form))
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(form))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,17 +66,36 @@ func TestCommandLine(t *testing.T) {
 		stderr string
 	}{
 		{"", 0, "demo", ""},
-		{"--help", 0, "demo", ""},
+		{"--help", 0, "restore", ""},
 		{"demo --help", 0, "127.0.0.1:7080", ""},
+		{"demo --help", 0, os.Getenv("XDG_STATE_HOME"), ""},
+		{"serve --help", 0, "later version", ""},
+		{"backup --help", 0, "--store", ""},
+		{"restore --help", 0, "--keep-sessions", ""},
+		{"check --help", 0, "--store", ""},
 		{"dmeo", 2, "", "demo"},
 		{"demo --lisen x", 2, "", "--listen"},
 		{"demo extra", 2, "", "extra"},
-		{"demo --store redis://localhost", 1, "", "use --store memory:"},
-		{"demo --listen 7080", 1, "", "127.0.0.1:7080"},
+		{"serve --listen :80", 2, "", "--listen"},
+		{"backup", 2, "", "<file>"},
+		{"backup a b", 2, "", "b"},
+		{"restore", 2, "", "<file>"},
+		{"backup --keep-sessions x", 2, "", "--keep-sessions"},
+		{"check file", 2, "", "file"},
+		{"demo --store redis://localhost", 1, "", "use --store sqlite:/"},
+		{"serve --store sqlite:x.db", 1, "", "must be absolute"},
+		{"backup x --store memory:", 1, "", "nothing to back up"},
+		{"restore x --store memory:", 1, "", "nothing to restore"},
+		{"check --store memory:", 1, "", "nothing to check"},
+		{"backup - --store sqlite:/nowhere/s.db", 1, "", "to a file only"},
+		{"backup /nowhere/x", 1, "", "make it first"},
+		{"backup x", 1, "", "there is no store"}, // in the default place
+		{"check", 1, "", "there is no store"},
+		{"demo --listen 7080 --store memory:", 1, "", "127.0.0.1:7080"},
 	} {
 		var stdout, stderr bytes.Buffer
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // should one get as far as to serve
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // should one get as far as to serve
+		defer cancel()
 		if code := run(ctx, strings.Fields(c.args), output{&stdout, &stderr}); code != c.code {
 			t.Errorf("%q: exit code %d, want %d", c.args, code, c.code)
 		}

@@ -11,20 +11,17 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/shop"
-	"github.com/sojourn-go/sojourn/store"
-	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // Options are what the command line says.
 type Options struct {
 	Listen string       // host:port; port 0 is any free one
-	Store  string       // where sessions live: "memory:"
+	Store  string       // where sessions live: "sqlite:/path", "sqlite:" for the default place, "memory:"
 	Out    io.Writer    // for people
 	Log    *slog.Logger // of the running server; nil: what goes wrong is lost
 	Events bool         // log the sessions' events too
@@ -44,11 +41,17 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	st, err := openStore(o.Store)
+	st, path, err := openStore(ctx, o.Store)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+
+	users, err := openUsers(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, users.Close()) }()
 
 	listener, err := listen(ctx, o.Listen)
 	if err != nil {
@@ -64,44 +67,66 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		err = errors.Join(err, sessions.Close(ctx))
-	}()
+	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
 
-	handler, err := newShop(ctx, sessions, o.Log)
+	passwords, err := shop.NewPasswords(shop.PasswordCost{})
 	if err != nil {
 		return err
 	}
-	greet(o.Out, listener.Addr(), o.Store)
+	accounts, err := shop.AddDemo(ctx, users, passwords, demoAccounts)
+	if err != nil {
+		return err
+	}
+	handler, err := shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: accounts, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	greet(o.Out, listener.Addr(), accounts, path)
 	return serve(ctx, listener, handler, o.Log)
 }
 
-func newShop(ctx context.Context, sessions *sojourn.Engine, log *slog.Logger) (*shop.Shop, error) {
-	users := shop.NewMemoryUsers()
-	passwords, err := shop.NewPasswords(shop.PasswordCost{})
-	if err != nil {
-		return nil, err
-	}
-	if err := shop.AddDemo(ctx, users, passwords, demoAccounts); err != nil {
-		return nil, err
-	}
-	return shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: demoAccounts, Log: log})
+type closableUsers interface {
+	shop.Users
+	io.Closer
 }
 
-// openStore opens the store of a URL.
-func openStore(url string) (store.Store, error) {
-	scheme, rest, found := strings.Cut(url, ":")
-	switch {
-	case url == "memory:":
-		return memstore.New(), nil
-	case scheme == "memory" && rest != "":
-		return nil, fmt.Errorf("--store %q: the store in memory takes nothing after the colon: use --store memory: alone", url)
-	case !found:
-		return nil, fmt.Errorf("--store %q is no store's URL: use --store memory: instead", url)
+// openUsers opens the shop's accounts: beside the store's file, or in memory if it has none.
+func openUsers(ctx context.Context, storePath string) (closableUsers, error) {
+	if storePath == "" {
+		return struct {
+			shop.Users
+			io.Closer
+		}{shop.NewMemoryUsers(), io.NopCloser(nil)}, nil
 	}
-	return nil, fmt.Errorf("--store %q: this version has no store of the kind %q: use --store memory: instead", url, scheme)
+	return shop.OpenUsers(ctx, shopPath(storePath))
+}
+
+// RunServe runs the store until the context ends; then it returns nil.
+func RunServe(ctx context.Context, o Options) (err error) {
+	st, path, err := openStore(ctx, o.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	sessions, err := sojourn.New(st, sojourn.Options{}) // ends what has expired, of every application
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
+	where := "in memory, and gone when this ends"
+	if path != "" {
+		where = "in " + path
+	}
+	_, _ = fmt.Fprintf(o.Out, "\n  Sessions are kept %s.\n  This version has no API for applications yet: it ends what has expired, and nothing else.\n  Ctrl-C stops it.\n\n", where)
+	<-ctx.Done()
+	return nil
+}
+
+// closeSessions has a bounded time after the context has ended.
+func closeSessions(ctx context.Context, sessions *sojourn.Engine) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	return sessions.Close(ctx)
 }
 
 // listen opens the listener, with errors that say what to do.
@@ -132,14 +157,19 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // greet says where the demo is and how to get in.
-func greet(w io.Writer, address net.Addr, storeURL string) {
+func greet(w io.Writer, address net.Addr, accounts []shop.Account, storePath string) {
 	url, note := siteURL(address)
 	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
-	for _, a := range demoAccounts {
+	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
 	}
-	if storeURL == "memory:" {
+	if storePath == "" {
 		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
+	} else {
+		shopPath := shopPath(storePath)
+		note += fmt.Sprintf("  Sessions are kept in   %s\n  and accounts in        %s\n"+
+			"  Both are there again after a restart. To forget them, stop this and delete the two files;\n"+
+			"  --store memory: keeps nothing.\n\n", storePath, shopPath)
 	}
 	note += "  Use Chrome, Edge or Firefox: Safari keeps no Secure cookie over http://localhost (WebKit bug 281149).\n"
 	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)

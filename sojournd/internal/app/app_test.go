@@ -77,10 +77,7 @@ func TestRunDemo(t *testing.T) {
 
 func TestWrongOptions(t *testing.T) {
 	for _, c := range []struct{ listen, store, want string }{
-		{"127.0.0.1:0", "", "--store memory:"},
-		{"127.0.0.1:0", "memory", "--store memory:"},
-		{"127.0.0.1:0", "memory://x", "nothing after the colon"},
-		{"127.0.0.1:0", "sqlite:/tmp/x", `no store of the kind "sqlite"`},
+		{"127.0.0.1:0", "redis://localhost", `no store of the kind "redis"`},
 		{"", "memory:", "host:port"},
 		{"127.0.0.1", "memory:", "host:port"},
 		{"127.0.0.1:x", "memory:", "from 0 to 65535"},

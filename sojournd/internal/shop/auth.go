@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/mail"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -22,19 +23,29 @@ func normaliseEmail(s string) (string, bool) {
 	return s, true
 }
 
-// AddDemo makes the accounts that the sign-in page offers.
-func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []Account) error {
-	for _, a := range accounts {
+// AddDemo makes the accounts that the sign-in page offers, unless they are there, and returns them with the addresses that they
+// have by now.
+func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []Account) ([]Account, error) {
+	accounts = slices.Clone(accounts)
+	for i, a := range accounts {
 		name, _, _ := strings.Cut(a.Email, "@")
+		id := "demo-" + name
+		switch u, err := users.ByID(ctx, id); {
+		case err == nil:
+			accounts[i].Email = u.Email
+			continue
+		case !errors.Is(err, ErrNoUser):
+			return nil, err
+		}
 		hash, err := passwords.Hash(ctx, a.Password)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := users.Add(ctx, User{ID: "demo-" + name, Email: a.Email, PasswordHash: hash}); err != nil && !errors.Is(err, ErrEmailTaken) {
-			return err
+		if err := users.Add(ctx, User{ID: id, Email: a.Email, PasswordHash: hash}); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return accounts, nil
 }
 
 // entry is what a form about the account shows again when something was wrong.

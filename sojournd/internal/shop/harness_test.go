@@ -50,7 +50,7 @@ func newSiteOn(t *testing.T, st store.Store) *site {
 		t.Fatal(err)
 	}
 	users := NewMemoryUsers()
-	if err := AddDemo(t.Context(), users, cheapPasswords(), []Account{ada, ben}); err != nil {
+	if _, err := AddDemo(t.Context(), users, cheapPasswords(), []Account{ada, ben}); err != nil {
 		t.Fatal(err)
 	}
 	s.Shop, err = New(Options{

@@ -9,13 +9,15 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-func TestMemoryUsers(t *testing.T) { testUsers(t, NewMemoryUsers) }
+func TestMemoryUsers(t *testing.T) {
+	testUsers(t, func(*testing.T) Users { return NewMemoryUsers() })
+}
 
 // testUsers is what every implementation of Users must pass.
-func testUsers(t *testing.T, open func() Users) {
+func testUsers(t *testing.T, open func(t *testing.T) Users) {
 	ctx := t.Context()
 	fresh := func(t *testing.T) Users {
-		users := open()
+		users := open(t)
 		for _, u := range []User{{ID: "1", Email: "ada@x", PasswordHash: "h"}, {ID: "2", Email: "ben@x"}} {
 			if err := users.Add(ctx, u); err != nil {
 				t.Fatal(err)
@@ -73,7 +75,7 @@ func testUsers(t *testing.T, open func() Users) {
 		}
 	})
 	t.Run("parallel sign-ups of one address", func(t *testing.T) {
-		users := open()
+		users := open(t)
 		var mu sync.Mutex
 		added := 0
 		var wg sync.WaitGroup

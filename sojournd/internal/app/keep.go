@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+)
+
+// FileOptions are what the command line says about work on a store's file.
+type FileOptions struct {
+	Store        string    // as in Options
+	File         string    // the backup's
+	KeepSessions bool      // Restore doesn't end them
+	Out          io.Writer // for people
+	Progress     io.Writer // a bar is drawn on it if it is a terminal
+}
+
+// Backup copies the store, which a server may be using, to a file that isn't there yet.
+func Backup(ctx context.Context, o FileOptions) error {
+	path, err := o.path("back up")
+	if err != nil {
+		return err
+	}
+	if o.File == "-" {
+		return errors.New("backup -: a backup is written to a file only: name one")
+	}
+	if dir := filepath.Dir(o.File); !isDir(dir) {
+		return fmt.Errorf("there is no directory %s for the backup: make it first, or name another", dir)
+	}
+	began := time.Now()
+	err = o.during("Backing up", func(p sqlitestore.Progress) error { return sqlitestore.Backup(ctx, path, o.File, p) })
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: there is no backup")
+	} else if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.Out, "Backed up %s to %s: %s.\n", path, o.File, effort(o.File, began))
+	return err
+}
+
+// Restore puts a backup in the place of the store, which no server may be using.
+func Restore(ctx context.Context, o FileOptions) error {
+	path, err := o.path("restore")
+	if err != nil {
+		return err
+	}
+	if same(o.File, path) {
+		return fmt.Errorf("%s is the store itself: name a backup of it", o.File)
+	}
+	began := time.Now()
+	var kept string
+	err = o.during("Restoring", func(p sqlitestore.Progress) (err error) {
+		kept, err = sqlitestore.Restore(ctx, o.File, path, sqlitestore.RestoreOptions{KeepSessions: o.KeepSessions}, p)
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: nothing was changed")
+	} else if err != nil {
+		return err
+	}
+	sessions := "All its sessions are ended, for it holds some that have ended since: everybody signs in again."
+	if o.KeepSessions {
+		sessions = "Its sessions go on, those too that have ended since the backup was made."
+	}
+	was := "There was no store before."
+	if kept != "" {
+		was = "The store that was there is kept as " + kept + "; delete it when you don't need it any more."
+	}
+	_, err = fmt.Fprintf(o.Out, "Restored %s from %s: %s.\n%s\n%s\n", path, o.File, effort(path, began), sessions, was)
+	return err
+}
+
+// Check looks for damage in the store, which a server may be using.
+func Check(ctx context.Context, o FileOptions) error {
+	path, err := o.path("check")
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	err = o.during("Checking", func(p sqlitestore.Progress) error { return sqlitestore.Check(ctx, path, p) })
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted: not all was looked at")
+	} else if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.Out, "%s is sound: %s.\n", path, effort(path, began))
+	return err
+}
+
+// path returns the store's file.
+func (o FileOptions) path(what string) (string, error) {
+	path, err := storePath(o.Store)
+	if err == nil && path == "" {
+		err = fmt.Errorf("--store %q: the store in memory ends with its process, so there is nothing to %s: name a file, as in %s", o.Store, what, exampleStore)
+	}
+	return path, err
+}
+
+// during shows how far the work is, where somebody is looking.
+func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
+	f, ok := o.Progress.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return work(nil)
+	}
+	show, clear := newBar(f, what, 500*time.Millisecond)
+	defer clear()
+	return work(show)
+}
+
+// newBar returns what draws a bar on a terminal when the work has taken for some time already, and what removes it.
+func newBar(w io.Writer, what string, after time.Duration) (sqlitestore.Progress, func()) {
+	var bar *progressbar.ProgressBar
+	began := time.Now()
+	show := func(done, total int64) {
+		if bar == nil && time.Since(began) >= after {
+			bar = progressbar.NewOptions64(max(total, 1), progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+				progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		}
+		if bar != nil {
+			bar.ChangeMax64(max(total, 1))
+			_ = bar.Set64(min(done, total)) // the terminal may be gone
+		}
+	}
+	return show, func() {
+		if bar != nil {
+			_ = bar.Clear()
+		}
+	}
+}
+
+// effort is the size of a file, and how long the work on it took.
+func effort(path string, began time.Time) string {
+	took := time.Since(began).Round(time.Millisecond)
+	if took > 10*time.Second {
+		took = took.Round(time.Second)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return took.String()
+	}
+	return fmt.Sprintf("%s in %v", humanize.IBytes(uint64(info.Size())), took)
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}

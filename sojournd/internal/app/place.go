@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+)
+
+// DefaultStore returns the file that --store sqlite: means: sojourn/sojourn.db in the user's state directory.
+func DefaultStore() (string, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return "", fmt.Errorf("no state directory: %w: set HOME or XDG_STATE_HOME, or say where the sessions live: %s", err, exampleStores)
+	}
+	return filepath.Join(dir, "sojourn", "sojourn.db"), nil
+}
+
+// stateDir is that of the XDG Base Directory Specification, which has relative values ignored; of the system's own where that
+// has another.
+func stateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	switch runtime.GOOS {
+	case "windows":
+		return os.UserCacheDir() // %LocalAppData%
+	case "darwin", "ios":
+		return os.UserConfigDir() // ~/Library/Application Support
+	}
+	home, err := os.UserHomeDir()
+	if err == nil && !filepath.IsAbs(home) {
+		err = fmt.Errorf("$HOME is %q", home)
+	}
+	return filepath.Join(home, ".local", "state"), err
+}
+
+const (
+	exampleStore  = "--store sqlite:/path/to/sojourn.db"
+	exampleStores = exampleStore + ", or --store memory:"
+)
+
+// storePath returns the file of a store's URL, empty for the store in memory.
+func storePath(url string) (string, error) {
+	wrong := func(format string, args ...any) (string, error) {
+		return "", fmt.Errorf("--store %q: %s", url, fmt.Sprintf(format, args...))
+	}
+	scheme, rest, found := strings.Cut(url, ":")
+	switch {
+	case url == "memory:":
+		return "", nil
+	case found && scheme == "memory":
+		return wrong("the store in memory takes nothing after the colon: use --store memory: alone")
+	case found && scheme == "sqlite":
+		return sqlitePath(rest, wrong)
+	case filepath.IsAbs(url):
+		return wrong("the kind of the store is missing: use --store sqlite:%s", url)
+	case !found:
+		return wrong("this is no store's URL: use %s", exampleStores)
+	}
+	// Without the rest, which may hold a password.
+	return "", fmt.Errorf("--store %q: this version has no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
+}
+
+// sqlitePath returns the path after sqlite:.
+func sqlitePath(path string, wrong func(format string, args ...any) (string, error)) (string, error) {
+	switch {
+	case path == "":
+		return DefaultStore()
+	case strings.HasPrefix(path, "///"):
+		return wrong("one slash is enough, for there is no host: use --store sqlite:/%s", strings.TrimLeft(path, "/"))
+	case strings.HasPrefix(path, "//"):
+		return wrong("the path follows the colon, without a host: use %s", exampleStore)
+	case strings.Contains(path, "?"):
+		return wrong("a path and nothing else follows the colon: use %s", exampleStore)
+	case strings.HasPrefix(path, "~"):
+		if home, err := os.UserHomeDir(); err == nil && strings.HasPrefix(path, "~/") {
+			return wrong("the shell leaves ~ as it is there: use --store sqlite:%s", filepath.Join(home, path[2:]))
+		}
+		return wrong("the shell leaves ~ as it is there: write the whole path, as in %s", exampleStore)
+	case !filepath.IsAbs(path):
+		if dir, err := os.Getwd(); err == nil {
+			return wrong("the path must be absolute, so that it is the same from every directory: use --store sqlite:%s", filepath.Join(dir, path))
+		}
+		return wrong("the path must be absolute: use %s", exampleStore)
+	}
+	info, err := os.Stat(path)
+	switch clean := filepath.Clean(path); {
+	case err == nil && info.IsDir(), os.IsPathSeparator(path[len(path)-1]):
+		return wrong("this is a directory: name a file in it: use --store sqlite:%s", filepath.Join(clean, "sojourn.db"))
+	case err == nil && !info.Mode().IsRegular():
+		return wrong("this is no regular file: use another one, as in %s", exampleStore)
+	default:
+		return clean, nil
+	}
+}
+
+// openStore opens the store of a URL. The path is that of its file, empty if it has none.
+func openStore(ctx context.Context, url string) (st store.Store, path string, err error) {
+	if path, err = storePath(url); err != nil {
+		return nil, "", err
+	}
+	if path == "" {
+		return memstore.New(), "", nil
+	}
+	file, err := sqlitestore.Open(ctx, path, sqlitestore.Options{})
+	if errors.Is(err, sqlitestore.ErrInUse) {
+		return nil, "", fmt.Errorf("%w: %s", err, exampleStores)
+	} else if err != nil {
+		return nil, "", fmt.Errorf("%w (to choose another: %s)", err, exampleStores)
+	}
+	return nearcache.New(file, nearcache.Options{}), file.Path(), nil
+}
+
+// shopPath is the file of the shop's accounts, beside that of its sessions.
+func shopPath(storePath string) string { return strings.TrimSuffix(storePath, ".db") + "-shop.db" }

@@ -1,0 +1,15 @@
+-- +goose Up
+
+-- "SHOP": tells the file from those of other programs.
+PRAGMA application_id = 1397247824;
+
+CREATE TABLE users (
+  id            TEXT PRIMARY KEY,
+  email         TEXT NOT NULL UNIQUE,
+  password_hash TEXT NOT NULL,              -- argon2id, as a PHC string
+  cart          TEXT NOT NULL DEFAULT '[]', -- JSON
+  cart_session  TEXT NOT NULL DEFAULT '',   -- the session that the cart is from, and its revision then
+  cart_revision INTEGER NOT NULL DEFAULT 0,
+  theme         TEXT NOT NULL DEFAULT '',
+  language      TEXT NOT NULL DEFAULT ''
+) STRICT;

@@ -1,0 +1,189 @@
+package shop
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+func openUserFile(t *testing.T, path string) *UserFile {
+	t.Helper()
+	u, err := OpenUsers(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return u
+}
+
+func TestUserFile(t *testing.T) {
+	testUsers(t, func(t *testing.T) Users { return openUserFile(t, filepath.Join(t.TempDir(), "shop.db")) })
+}
+
+func TestUserFileKeepsUsers(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "a shop?#%41.db") // nothing of it is a URL
+	want := User{ID: "1", Email: "ada@x", PasswordHash: "h", Cart: []Line{{"tent", 2}}, Preferences: Preferences{"dark", "de"}}
+	version := CartVersion{sojourn.ID{1}, 9}
+	for round := range 2 {
+		users, err := OpenUsers(ctx, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			err = errors.Join(users.Add(ctx, User{ID: "1", Email: "ada@x", PasswordHash: "h"}),
+				users.SetPreferences(ctx, "1", want.Preferences), users.SetCart(ctx, "1", want.Cart, version))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := users.ByEmail(ctx, "ada@x")
+		if err != nil || u.ID != want.ID || u.PasswordHash != "h" || lines(u.Cart) != "tent:2" || u.Preferences != want.Preferences {
+			t.Errorf("opened %d times: %+v, %v", round+1, u, err)
+		}
+		if round == 1 { // A session that was restored from a backup is at an earlier revision.
+			version.Revision = 3
+			if err := users.SetCart(ctx, "1", []Line{{"camera", 1}}, version); err != nil {
+				t.Error(err)
+			}
+			if u, err := users.ByID(ctx, "1"); err != nil || lines(u.Cart) != "camera:1" {
+				t.Errorf("%q, %v", lines(u.Cart), err)
+			}
+		}
+		if err := users.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestUserFileIsDurable(t *testing.T) {
+	users := openUserFile(t, filepath.Join(t.TempDir(), "shop.db"))
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+		var got string
+		if err := users.db.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %s, %v, want %s", pragma, got, err, want)
+		}
+	}
+}
+
+func TestUserFileIsBounded(t *testing.T) {
+	ctx := t.Context()
+	users := openUserFile(t, filepath.Join(t.TempDir(), "shop.db"))
+	users.max = 2
+	for _, c := range []struct {
+		user User
+		want error
+	}{
+		{User{ID: "1", Email: "a@x"}, nil}, {User{ID: "2", Email: "b@x"}, nil},
+		{User{ID: "3", Email: "c@x"}, ErrUsersFull}, {User{ID: "3", Email: "a@x"}, ErrEmailTaken},
+	} {
+		if err := users.Add(ctx, c.user); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.user.Email, err, c.want)
+		}
+	}
+	if _, err := users.ByEmail(ctx, "c@x"); !errors.Is(err, ErrNoUser) {
+		t.Error(err)
+	}
+	// A full disk is a full shop, not somebody else's address.
+	if _, err := users.db.Exec("PRAGMA max_page_count = 1"); err != nil {
+		t.Fatal(err)
+	}
+	users.max = 1000
+	users.db.SetMaxOpenConns(1)
+	if _, err := users.db.Exec("PRAGMA max_page_count = 1"); err != nil { // it can't be below what is there
+		t.Fatal(err)
+	}
+	if err := users.Add(ctx, User{ID: "4", Email: "d@x", PasswordHash: strings.Repeat("h", 1<<20)}); !errors.Is(err, ErrUsersFull) {
+		t.Errorf("no room: %v", err)
+	}
+}
+
+func TestOpenUsersRefuses(t *testing.T) {
+	ctx := t.Context()
+	database := func(script string) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			db, err := sql.Open("sqlite", path)
+			if err == nil {
+				_, err = db.Exec(script)
+			}
+			if err := errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		make func(t *testing.T, path string)
+		want string
+	}{
+		"text": {func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte(strings.Repeat("This is no database. ", 100)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "move it away"},
+		"another program's": {database("CREATE TABLE t (a); INSERT INTO t VALUES (1)"), "move it away"},
+		"the sessions'":     {database("PRAGMA application_id = 1397705294"), "move it away"},
+		"newer": {func(t *testing.T, path string) {
+			if err := openUserFile(t, path).Close(); err != nil {
+				t.Fatal(err)
+			}
+			database("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")(t, path)
+		}, "newer version (99"},
+		"a directory": {func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "shop.db")
+			c.make(t, path)
+			before, _ := os.ReadFile(path)
+			u, err := OpenUsers(ctx, path)
+			if err == nil {
+				_ = u.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%v, want %q and the path", err, c.want)
+			}
+			if after, _ := os.ReadFile(path); string(after) != string(before) {
+				t.Error("the file was changed")
+			}
+		})
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if u, err := OpenUsers(cancelled, filepath.Join(t.TempDir(), "shop.db")); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", u, err)
+	}
+}
+
+// The demo's accounts are as they were left, not as they began.
+func TestAddDemoAgain(t *testing.T) {
+	ctx := t.Context()
+	users := openUserFile(t, filepath.Join(t.TempDir(), "shop.db"))
+	for _, want := range []string{ada.Email, "countess@x", "countess@x"} {
+		accounts, err := AddDemo(ctx, users, cheapPasswords(), []Account{ada, ben})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if accounts[0] != (Account{want, ada.Password}) || accounts[1] != ben {
+			t.Errorf("%v, want %s", accounts, want)
+		}
+		if err := users.SetEmail(ctx, "demo-ada", "countess@x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
