@@ -132,7 +132,7 @@ func (s *Store) EndAll(ctx context.Context, name string, at store.Time) error {
 		if err != nil || at <= a.mark {
 			return err
 		}
-		if _, err := t.w.conn.exec("UPDATE apps SET ended_all_at = ?, purge_after = x'' WHERE num = ?", int64(at), a.num); err != nil {
+		if _, err := t.w.conn.exec("UPDATE apps SET ended_all_at = ?, purge_after = x'00' WHERE num = ?", int64(at), a.num); err != nil {
 			return err
 		}
 		a.mark = at

@@ -1,0 +1,194 @@
+package sqlitestore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// I11: the file has a limit, logins have the last tenth of it, and ending sessions always works.
+func TestI11FileIsLimited(t *testing.T) {
+	const limit = 4 << 20
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), Options{MaxBytes: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n := 0
+	fill := func(subject string) (last *store.Record) {
+		for {
+			rec := session(n, subject, present)
+			rec.Values = pack("text", `"`+strings.Repeat("x", 3000)+`"`)
+			_, err := s.Create(t.Context(), "shop", rec, store.CreateOptions{Now: present, Arrived: present})
+			if errors.Is(err, store.ErrFull) {
+				return last
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+			last = rec
+		}
+	}
+	visitor := fill("")
+	visitors := n
+	user := fill("ada")
+	if visitors < 500 || n-visitors < visitors/20 {
+		t.Errorf("room for %d visitors and then %d logins", visitors, n-visitors)
+	}
+	smaller := *user
+	smaller.Values = pack("n", "1")
+	if _, err := s.Update(t.Context(), "shop", &smaller, store.UpdateOptions{Now: present, Arrived: present}); err != nil {
+		t.Errorf("an update that makes a session smaller: %v", err)
+	}
+	larger := *visitor
+	larger.Values = pack("text", `"`+strings.Repeat("x", 30_000)+`"`)
+	if _, err := s.Update(t.Context(), "shop", &larger, store.UpdateOptions{Now: present, Arrived: present}); !errors.Is(err, store.ErrFull) {
+		t.Errorf("an update that makes a session larger: %v", err)
+	}
+	if _, err := s.End(t.Context(), "shop", visitor.ID, store.ReasonLogout, present); err != nil {
+		t.Error(err)
+	}
+	if err := s.EndAll(t.Context(), "shop", present); err != nil {
+		t.Error(err)
+	}
+	sweep(t, s, present+2*3_600_000)
+	create(t, s, session(n, "", present+2*3_600_000))
+	if size := fileSize(t, s); size > limit+limit/4 {
+		t.Errorf("the file has %d bytes", size)
+	}
+}
+
+// sweep runs a whole round.
+func sweep(t *testing.T, s *Store, now store.Time) (ended []store.Ended) {
+	t.Helper()
+	for {
+		list, done, err := s.Sweep(t.Context(), now, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ended = append(ended, list...); done {
+			return ended
+		}
+	}
+}
+
+// fileSize is that of the file when it has taken in its log.
+func fileSize(t *testing.T, s *Store) int64 {
+	t.Helper()
+	err := s.write(t.Context(), func(*tx) error { return nil })
+	if err == nil {
+		err = s.read(t.Context(), func(c *conn) error {
+			_, err := c.first("PRAGMA wal_checkpoint(TRUNCATE)")
+			return err
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(s.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// A day's turnover, compressed: ten times as many sessions go through as live at any time. The file stays about as large
+// as it was when it was full first, and gives its space back when the sessions are gone.
+func TestTurnover(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	const live, through = 3000, 30_000
+	now := store.Time(present)
+	step := store.Time(3_600_000 / live) // a session lives for an hour, as a tombstone for another
+	ids := make(chan *store.Record, 64)
+	done := make(chan error)
+	for range 64 {
+		go func() {
+			for rec := range ids {
+				if _, err := s.Create(t.Context(), "shop", rec, store.CreateOptions{Now: rec.CreatedAt, Arrived: rec.CreatedAt}); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	var full, largest int64
+	ended := 0
+	for i := range through {
+		now += step
+		ids <- session(i, fmt.Sprintf("user %d", i%100), now)
+		if i%500 == 0 {
+			ended += len(sweep(t, s, now))
+			size := fileSize(t, s)
+			if i <= 3*live {
+				full = size
+			}
+			largest = max(largest, size)
+		}
+	}
+	close(ids)
+	for range 64 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ended < through-2*live {
+		t.Errorf("%d of %d sessions have expired", ended, through)
+	}
+	if largest > full+full/4 {
+		t.Errorf("the file grew from %d to %d bytes", full, largest)
+	}
+	sweep(t, s, now+3*3_600_000)
+	sweep(t, s, now+5*3_600_000)
+	if size := fileSize(t, s); size > full/5 {
+		t.Errorf("the empty file has %d bytes of %d", size, full)
+	}
+	if n, err := s.Count(t.Context(), "shop"); err != nil || n != (store.Count{}) {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+// What EndAll has ended goes an hour later, whenever it would have expired.
+func TestEndAllGivesItsSpaceBack(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	for i := range 1000 {
+		rec := session(i, "", present)
+		rec.Idle *= 1000
+		create(t, s, rec)
+	}
+	if err := s.EndAll(t.Context(), "shop", present); err != nil {
+		t.Fatal(err)
+	}
+	later := session(5000, "ada", present+1)
+	later.Idle *= 1000
+	create(t, s, later)
+	rows := func() (n int64) {
+		if err := s.read(t.Context(), func(c *conn) (err error) {
+			n, err = c.integer("SELECT count(*) FROM sessions")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	sweep(t, s, present+3_600_000)
+	if n := rows(); n != 1001 {
+		t.Errorf("%d rows within the hour", n)
+	}
+	sweep(t, s, present+3_600_002)
+	if n := rows(); n != 1 {
+		t.Errorf("%d rows after it", n)
+	}
+	later.Revision = 1
+	if err := stateOf(s, later); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,182 @@
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// hold keeps the writer in a transaction until the function that it returns is called.
+func hold(t *testing.T, s *Store) (release func()) {
+	entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		left <- s.write(context.Background(), func(*tx) error {
+			select {
+			case <-entered: // it runs again, alone
+			default:
+				close(entered)
+				<-leave
+			}
+			return nil
+		})
+	}()
+	<-entered
+	return func() {
+		close(leave)
+		if err := <-left; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// begun starts a call and returns when it is in the queue behind others.
+func begun(s *Store, call func() error) <-chan error {
+	before := len(s.writer.queue)
+	result := make(chan error, 1)
+	go func() { result <- call() }()
+	for len(s.writer.queue) == before {
+		select {
+		case err := <-result: // it failed at once
+			result <- err
+			return result
+		default:
+		}
+	}
+	return result
+}
+
+// What can't be read or written fails alone, not with the others of its transaction.
+func TestOneFailsAlone(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	bad, good := session(1, "ada", present), session(2, "ada", present)
+	create(t, s, bad)
+	create(t, s, good)
+	if err := s.write(t.Context(), func(tx *tx) error {
+		_, err := tx.w.conn.exec("UPDATE sessions SET former_secrets = 'no JSON' WHERE id = ?", bad.ID[:])
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, s)
+	var calls []<-chan error
+	for _, call := range []func() error{
+		func() error { return s.Touch(context.Background(), "shop", good.ID, present+1, present+1, good.Client) },
+		func() error {
+			return s.Confirm(context.Background(), "shop", bad.ID, bad.Secret.Hash, store.Confirmation{FirstSeenAt: 1})
+		},
+		func() error {
+			_, err := s.Create(context.Background(), "shop", session(3, "ada", present), store.CreateOptions{Now: present, Arrived: present})
+			return err
+		},
+		func() error {
+			_, err := s.Create(context.Background(), "shop", session(2, "ada", present), store.CreateOptions{Now: present, Arrived: present})
+			return err
+		},
+	} {
+		calls = append(calls, begun(s, call))
+	}
+	release()
+	if err := <-calls[0]; err != nil {
+		t.Error(err)
+	}
+	if err := <-calls[1]; err == nil || isRefusal(err) {
+		t.Errorf("the unreadable session: %v", err)
+	}
+	if err := <-calls[2]; err != nil {
+		t.Error(err)
+	}
+	if err := <-calls[3]; !errors.Is(err, store.ErrExists) {
+		t.Errorf("a refusal: %v", err)
+	}
+	good.Revision, good.LastSeenAt = 1, present+1
+	if err := stateOf(s, good); err != nil {
+		t.Error(err)
+	}
+	if n, err := s.Count(t.Context(), "shop"); err != nil || n.Sessions != 3 {
+		t.Errorf("%+v, %v", n, err)
+	}
+	// An unreadable session ends all the same.
+	if ended, err := s.End(t.Context(), "shop", bad.ID, store.ReasonLogout, present+1); err != nil || len(ended) != 1 {
+		t.Errorf("%v, %v", ended, err)
+	}
+	if err := stateOf(s, bad); !errors.Is(err, store.ErrEnded) {
+		t.Error(err)
+	}
+}
+
+// Who gives up before the writer has begun has changed nothing; later, nobody knows.
+func TestGivingUp(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	early, late := session(1, "", present), session(2, "", present)
+	add := func(ctx context.Context, rec *store.Record) func() error {
+		return func() error {
+			_, err := s.Create(ctx, "shop", rec, store.CreateOptions{Now: present, Arrived: present})
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	release := hold(t, s)
+	call := begun(s, add(ctx, early))
+	cancel()
+	if err := <-call; !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUncertain) {
+		t.Errorf("before: %v", err)
+	}
+	release()
+	if err := stateOf(s, early); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("it was created all the same: %v", err)
+	}
+
+	ctx, cancel = context.WithCancel(t.Context())
+	entered, leave := make(chan struct{}), make(chan struct{})
+	result := make(chan error)
+	go func() {
+		result <- s.write(ctx, func(*tx) error {
+			close(entered)
+			<-leave
+			return nil
+		})
+	}()
+	<-entered
+	cancel()
+	if err := <-result; !errors.Is(err, store.ErrUncertain) || !errors.Is(err, context.Canceled) {
+		t.Errorf("while it runs: %v", err)
+	}
+	close(leave)
+	if err := add(t.Context(), late)(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Close waits for what has begun, and nothing is lost or left hanging.
+func TestCloseUnderWrites(t *testing.T) {
+	s := open(t)
+	results := make(chan error)
+	const writers = 64
+	for i := range writers {
+		go func() {
+			for n := 0; ; n++ {
+				_, err := s.Create(context.Background(), "shop", session(i*1_000_000+n, "", present), store.CreateOptions{Now: present, Arrived: present})
+				if err != nil {
+					results <- err
+					return
+				}
+			}
+		}()
+	}
+	var rec store.Record
+	for s.Get(t.Context(), "shop", session(0, "", present).ID, true, &rec) != nil {
+	}
+	closeStore(t, s)
+	for range writers {
+		if err := <-results; !errors.Is(err, store.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if err := Check(t.Context(), s.Path(), nil); err != nil {
+		t.Error(err)
+	}
+}
