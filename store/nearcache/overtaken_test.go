@@ -58,14 +58,16 @@ func TestI4ReadOvertakenByEnd(t *testing.T) {
 	for name, end := range endings {
 		for _, strict := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
-				f := owner(t)
-				rec := session("alice")
-				f.must(f.node.Create(ctx, app, rec, created))
-				finish := f.blockNext("Get").in(func() { f.must(nil, f.Get(ctx, app, rec.ID, strict, new(store.Record))) })
-				end(f, rec)
-				f.fromStore(rec.ID, store.ErrEnded) // though a read that says otherwise is in flight
-				finish()
-				f.fromStore(rec.ID, store.ErrEnded)
+				synctest.Test(t, func(t *testing.T) {
+					f := owner(t)
+					rec := session("alice")
+					f.must(f.node.Create(ctx, app, rec, created))
+					finish := f.blockNext("Get").in(func() { f.must(nil, f.Get(ctx, app, rec.ID, strict, new(store.Record))) })
+					end(f, rec)
+					f.fromStore(rec.ID, store.ErrEnded) // though a read that says otherwise is in flight
+					finish()
+					f.fromStore(rec.ID, store.ErrEnded)
+				})
 			})
 		}
 	}
@@ -123,6 +125,18 @@ func TestI10OlderRevisionStaysOut(t *testing.T) {
 		f.must(f.Update(ctx, app, rec, updated))
 		finish()
 		if got := f.fromStore(rec.ID, nil); got.Revision != 2 {
+			t.Errorf("revision %d", got.Revision)
+		}
+	})
+	t.Run("ReadThatALaterOneOvertook", func(t *testing.T) {
+		f := owner(t)
+		rec := session("alice")
+		f.must(f.node.Create(ctx, app, rec, created))
+		finish := f.blockNext("Get").in(func() { f.must(f.get(rec.ID)) })
+		f.must(f.node.Store.Update(ctx, app, rec, updated)) // of which the cache has not heard yet
+		f.must(nil, f.Get(ctx, app, rec.ID, true, new(store.Record)))
+		finish()
+		if got := f.fromMemory(rec.ID); got.Revision != 2 {
 			t.Errorf("revision %d", got.Revision)
 		}
 	})
@@ -222,9 +236,9 @@ func TestTouchDuringUpdate(t *testing.T) {
 	}
 }
 
-// TestUnclearWrites: after a write of unknown outcome nothing is answered from memory that it may have changed, even
+// TestI4UnclearWrites: after a write of unknown outcome nothing is answered from memory that it may have changed, even
 // if it lands later.
-func TestUnclearWrites(t *testing.T) {
+func TestI4UnclearWrites(t *testing.T) {
 	writes := map[string]func(f *fixture, rec *store.Record) error{
 		"Create": func(f *fixture, rec *store.Record) error {
 			_, err := f.Create(ctx, app, session("alice"), created)
@@ -317,21 +331,23 @@ func TestDoubtOutlastsEarlierWrites(t *testing.T) {
 // TestI4EndSubjectKnowsAll: a call that has not returned yet has ended the session, so EndSubject doesn't list it, but nothing
 // answers with it any more.
 func TestI4EndSubjectKnowsAll(t *testing.T) {
-	f := owner(t)
-	rec, other := f.create("alice"), f.create("bob")
-	unread := session("alice")
-	f.must(f.node.Create(ctx, app, unread, created))
-	finishGet := f.blockNext("Get").in(func() { f.must(f.get(unread.ID)) })
-	for _, id := range []store.ID{rec.ID, unread.ID} { // the store's part of what has not returned yet
-		f.must(f.node.Store.End(ctx, app, id, store.ReasonEvicted, t0))
-	}
-	ended, err := f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-	if err != nil || len(ended) > 0 {
-		t.Fatal(ended, err)
-	}
-	f.fromStore(rec.ID, store.ErrEnded)
-	f.fromStore(unread.ID, store.ErrEnded)
-	finishGet()
-	f.fromStore(unread.ID, store.ErrEnded)
-	f.fromMemory(other.ID)
+	synctest.Test(t, func(t *testing.T) {
+		f := owner(t)
+		rec, other := f.create("alice"), f.create("bob")
+		unread := session("alice")
+		f.must(f.node.Create(ctx, app, unread, created))
+		finishGet := f.blockNext("Get").in(func() { f.must(f.get(unread.ID)) })
+		for _, id := range []store.ID{rec.ID, unread.ID} { // the store's part of what has not returned yet
+			f.must(f.node.Store.End(ctx, app, id, store.ReasonEvicted, t0))
+		}
+		ended, err := f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
+		if err != nil || len(ended) > 0 {
+			t.Fatal(ended, err)
+		}
+		f.fromStore(rec.ID, store.ErrEnded)
+		f.fromStore(unread.ID, store.ErrEnded)
+		finishGet()
+		f.fromStore(unread.ID, store.ErrEnded)
+		f.fromMemory(other.ID)
+	})
 }

@@ -198,10 +198,10 @@ func (c *Cache) endWrite(p *place, w *flight, ended []store.Ended, err error, th
 	c.drop(ended)
 	o := outcomeOf(err)
 	p.sh.mu.Lock()
-	switch {
-	case o == done:
+	switch o {
+	case done:
 		then()
-	case o == outdated, o == unclear:
+	case outdated, unclear:
 		c.changed(p, overtaken)
 	}
 	p.sh.end(p.key, w)
