@@ -103,7 +103,7 @@ func fileSize(t *testing.T, s *Store) int64 {
 func TestTurnover(t *testing.T) {
 	s := open(t)
 	defer s.Close()
-	const live, through = 3000, 30_000
+	const live, through = 1000, 10_000
 	now := store.Time(present)
 	step := store.Time(3_600_000 / live) // a session lives for an hour, as a tombstone for another
 	ids := make(chan *store.Record, 64)
@@ -124,7 +124,7 @@ func TestTurnover(t *testing.T) {
 	for i := range through {
 		now += step
 		ids <- session(i, fmt.Sprintf("user %d", i%100), now)
-		if i%500 == 0 {
+		if i%200 == 0 {
 			ended += len(sweep(t, s, now))
 			size := fileSize(t, s)
 			if i <= 3*live {
