@@ -254,7 +254,7 @@ func setAside(path string, now time.Time) (kept string, err error) {
 		return "", nil
 	}
 	kept = path + ".before-restore-" + now.UTC().Format("20060102-150405")
-	if c, err := connect(context.Background(), dsn(path, "busy_timeout(5000)")); err == nil {
+	if c, err := connect(context.Background(), dsn(path, busyPragma)); err == nil {
 		_, _ = c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
 		_ = c.close()
 	}

@@ -175,5 +175,7 @@ func isConstraint(err error) bool { return resultCode(err) == sqlite3.SQLITE_CON
 
 func isDamaged(err error) bool { return resultCode(err) == sqlite3.SQLITE_CORRUPT }
 
+func isBusy(err error) bool { return resultCode(err) == sqlite3.SQLITE_BUSY }
+
 // isIdle reports whether a ROLLBACK failed since there was nothing to roll back.
 func isIdle(err error) bool { return resultCode(err) == sqlite3.SQLITE_ERROR }

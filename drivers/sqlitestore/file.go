@@ -112,7 +112,7 @@ func examine(ctx context.Context, path string) (current bool, err error) {
 	if err := checkHeader(path); err != nil {
 		return false, err
 	}
-	c, err := connect(ctx, dsn(path, "busy_timeout(5000)", "query_only(1)"))
+	c, err := connect(ctx, dsn(path, busyPragma, "query_only(1)"))
 	if err != nil {
 		return false, err
 	}

@@ -28,6 +28,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -58,7 +59,8 @@ type Store struct {
 	path    string
 	lock    *lock
 	writer  *writer
-	readers chan *conn // closed stores hand out nil
+	readers chan *conn // lends one out; closed when all are
+	lent    int        // how many connections readers lends
 
 	closing sync.RWMutex // held for reading while a write enters the queue
 	closed  atomic.Bool
@@ -125,6 +127,7 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 			return nil, err
 		}
 		s.readers <- c
+		s.lent++
 	}
 	go func() {
 		defer close(s.stopped)
@@ -133,14 +136,19 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	return s, nil
 }
 
+// busyTimeout is how long a transaction waits for another program, such as sqlite3, that writes to the file.
+const busyTimeout = 5 * time.Second
+
+var busyPragma = fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())
+
 // The writer brings the log into the file itself, see checkpoint.
 func writerPragmas() []string {
-	return []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
+	return []string{busyPragma, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
 		"journal_size_limit(67108864)", "cache_size(-65536)", "temp_store(MEMORY)"}
 }
 
 func readerPragmas() []string {
-	return []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"}
+	return []string{busyPragma, "query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"}
 }
 
 // check is the beginning of every call.
@@ -183,11 +191,12 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// release gives up what Open has taken. Reads that wait for a connection get none, and end.
+// release gives up what Open has taken, when the reads that have begun are over.
 func (s *Store) release() (err error) {
-	for range len(s.readers) {
+	for range s.lent {
 		err = errors.Join(err, (<-s.readers).close())
 	}
+	close(s.readers)
 	if s.writer != nil && s.writer.conn != nil {
 		err = errors.Join(err, s.writer.conn.close())
 	}

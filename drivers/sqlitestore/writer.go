@@ -263,6 +263,8 @@ func refusalOf(err error) error {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	case isDamaged(err):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case isBusy(err):
+		return fmt.Errorf("sqlitestore: another program has been writing to the file for %v: %w", busyTimeout, err)
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package sqlitestore
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"testing"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -178,5 +180,49 @@ func TestCloseUnderWrites(t *testing.T) {
 	}
 	if err := Check(t.Context(), s.Path(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A Close waits for the reads that have begun, so that none keeps the file open; those that still wait for a connection end.
+func TestCloseUnderReads(t *testing.T) {
+	s := open(t)
+	create(t, s, session(1, "", present))
+	reading, leave := make(chan struct{}), make(chan struct{})
+	results := make(chan error)
+	for range readers {
+		go func() {
+			results <- s.read(context.Background(), func(c *conn) error {
+				reading <- struct{}{}
+				<-leave
+				_, err := c.integer("SELECT count(*) FROM sessions")
+				return err
+			})
+		}()
+		<-reading
+	}
+	const waiting = 8
+	begun := make(chan struct{})
+	for range waiting {
+		go func() {
+			begun <- struct{}{}
+			results <- s.read(context.Background(), func(*conn) error { return nil })
+		}()
+		<-begun
+	}
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	for !s.closed.Load() {
+	}
+	close(leave)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	for range readers + waiting {
+		if err := <-results; err != nil && !errors.Is(err, store.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(s.Path() + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the log is still there, so somebody has the file open: %v", err)
 	}
 }
