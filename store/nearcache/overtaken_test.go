@@ -1,6 +1,7 @@
 package nearcache_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -222,6 +223,20 @@ func TestWritesThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.fromMemory(rec.ID) // a refusal changes nothing
+}
+
+// TestCancelledWrites: clients that go away don't empty memory.
+func TestCancelledWrites(t *testing.T) {
+	f := owner(t)
+	rec, other := f.create("alice"), f.create("bob")
+	f.node.set(func(n *node) { n.instead = func(string) error { return context.Canceled } })
+	if _, err := f.End(ctx, app, rec.ID, store.ReasonIdle, t0); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	f.node.set(func(n *node) { n.instead = nil })
+	f.fromMemory(other.ID)
+	f.fromStore(rec.ID, nil)
+	f.fromMemory(rec.ID)
 }
 
 // TestTouchDuringUpdate: the later activity stays, whatever is told of first.

@@ -174,7 +174,8 @@ func outcomeOf(err error) outcome {
 		return unclear
 	case is(store.ErrClosed):
 		return closed
-	case is(store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict):
+	case is(store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict),
+		is(context.Canceled, context.DeadlineExceeded): // not ErrUncertain, or a client that goes away could empty memory
 		return outdated
 	case is(store.ErrBarrier, store.ErrLimit, store.ErrFull, store.ErrRepeated, store.ErrKeyReused):
 		return refused
