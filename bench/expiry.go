@@ -29,7 +29,7 @@ type expiryScale struct {
 	control       time.Duration
 }
 
-// measureExpiry serves cached reads as fast as one goroutine can make them, and durable writes at a fixed rate, every second a creation, first without a sweep
+// measureExpiry serves cached reads as fast as one goroutine can make them, and durable writes at a fixed rate, half of them creations and half changes of sessions in use, first without a sweep
 // and then during one that ends the even half of the n sessions in the file.
 func measureExpiry(ctx context.Context, path storeFile, n int, s expiryScale, say func(string)) (result expiryResult, err error) {
 	file, err := openFile(ctx, path)
@@ -67,7 +67,7 @@ func measureExpiry(ctx context.Context, path storeFile, n int, s expiryScale, sa
 					if i%2 == 0 {
 						return hands[w].create((first + i) | 1) // an odd one, that stays
 					}
-					return hands[w].update((i*7919)%(n/2)*2 + 1)
+					return hands[w].update(i%min(n, inUse) | 1)
 				}
 			})
 			written <- outcome{h, err}

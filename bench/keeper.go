@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -77,13 +78,17 @@ func (k storeKeeper) hand() hand {
 			return err
 		},
 		update: func(i int) error {
-			if err := k.Get(ctx, sampleApp, sampleID(i), true, &rec); err != nil {
-				return err
+			for {
+				if err := k.readInto(&rec, i, true); err != nil {
+					return err
+				}
+				changes++
+				rec.Values = sampleValues(rec.Values, i+changes)
+				_, err := k.Update(ctx, sampleApp, &rec, store.UpdateOptions{Arrived: now, Now: now})
+				if !errors.Is(err, store.ErrConflict) {
+					return err
+				}
 			}
-			changes++
-			rec.Values = sampleValues(rec.Values, i+changes)
-			_, err := k.Update(ctx, sampleApp, &rec, store.UpdateOptions{Arrived: now, Now: now})
-			return err
 		},
 		read: func(i int) error { return k.readInto(&rec, i, false) },
 	}
