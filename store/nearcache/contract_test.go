@@ -14,6 +14,7 @@ import (
 // TestStore: the contract holds through the cache.
 func TestStore(t *testing.T) {
 	t.Run("owner", func(t *testing.T) {
+		long(t)
 		storetest.Run(t, func(testing.TB) store.Store { return nearcache.New(memstore.New(), nearcache.Options{}) })
 	})
 	// Where all writes go through the cache, memory is as good as the store.
@@ -23,6 +24,7 @@ func TestStore(t *testing.T) {
 		})
 	})
 	t.Run("small", func(t *testing.T) { // everything is evicted soon, and large records don't fit
+		long(t)
 		storetest.Run(t, func(testing.TB) store.Store {
 			return nearcache.New(memstore.New(), nearcache.Options{MaxBytes: 600 << 10})
 		})
@@ -39,6 +41,7 @@ func TestStore(t *testing.T) {
 		})
 	})
 	t.Run("not live", func(t *testing.T) {
+		long(t)
 		storetest.Run(t, func(testing.TB) store.Store {
 			n := newNode()
 			n.beat = func(context.Context) error { return errDown }
@@ -54,4 +57,10 @@ func (f fromMemory) Get(ctx context.Context, app string, id store.ID, _ bool, re
 	err := f.Cache.Get(ctx, app, id, false, rec)
 	rec.Cached = false
 	return err
+}
+
+func long(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the others find most of it")
+	}
 }

@@ -20,7 +20,7 @@ import (
 // each answer against what had been acknowledged when it was asked for: by the same node until then, by others a
 // second before.
 func TestI10Random(t *testing.T) {
-	for range 4 {
+	for range seeds() {
 		seed := rand.Uint64()
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { runCluster(t, seed, 3, true) })
@@ -30,12 +30,19 @@ func TestI10Random(t *testing.T) {
 
 // TestI4Random is that of one node, with no other writers and no feed.
 func TestI4Random(t *testing.T) {
-	for range 4 {
+	for range seeds() {
 		seed := rand.Uint64()
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { runCluster(t, seed, 1, false) })
 		})
 	}
+}
+
+func seeds() int {
+	if testing.Short() {
+		return 1
+	}
+	return 5
 }
 
 type cluster struct {
