@@ -25,7 +25,7 @@ func openRing(path string) (*ring, error) {
 		return nil, err
 	}
 	r := &ring{file: file}
-	for zeros := make([]byte, 1<<20); r.at < ringSize; r.at += int64(len(zeros)) {
+	for zeros := make([]byte, pageSize); r.at < ringSize; r.at += int64(len(zeros)) {
 		if _, err := file.WriteAt(zeros, r.at); err != nil {
 			return nil, err
 		}

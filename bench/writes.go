@@ -77,7 +77,7 @@ func (k *keeperRun) job(o keeperOp, w, writers int) func() error {
 	}
 }
 
-// slice has the writers work for d, and until the last of them is done.
+// slice has the writers work for d, and until the last of them is done; each does something.
 func (k *keeperRun) slice(o keeperOp, writers int, d time.Duration) error {
 	runtime.GC()
 	var wg sync.WaitGroup
@@ -87,13 +87,12 @@ func (k *keeperRun) slice(o keeperOp, writers int, d time.Duration) error {
 	for w := range writers {
 		do := k.job(o, w, writers)
 		wg.Go(func() {
-			for at := time.Now(); at.Sub(start) < d; {
+			for at, end := time.Now(), start; end.Sub(start) < d; at = end {
 				if errs[w] = do(); errs[w] != nil {
 					return
 				}
-				end := time.Now()
+				end = time.Now()
 				histograms[w].add(end.Sub(at))
-				at = end
 			}
 		})
 	}
