@@ -59,6 +59,7 @@ type node struct {
 	pump    func(store.Change) []store.Change  // what the feed reports instead of a change
 	beat    func(context.Context) error        // instead of a heartbeat
 	reads   int
+	deaf    bool // Watch fails
 	feeds   map[*pump]bool
 }
 
@@ -154,6 +155,12 @@ func (n *node) Beat(ctx context.Context, number uint64) error {
 }
 
 func (n *node) Watch(ctx context.Context) (<-chan store.Change, error) {
+	n.mu.Lock()
+	deaf := n.deaf
+	n.mu.Unlock()
+	if deaf {
+		return nil, errDown
+	}
 	in, err := n.Store.Watch(ctx)
 	if err != nil {
 		return nil, err

@@ -91,18 +91,15 @@ func TestScan(t *testing.T) {
 		rec := f.create("alice")
 		hot[i] = rec.ID
 	}
+	before := c.Stats()
 	for i := range 60_000 {
 		f.create("")
 		if i%2 == 0 {
 			f.must(f.get(hot[rand.IntN(len(hot))]))
 		}
 	}
-	before := c.Stats()
-	for _, id := range hot {
-		f.must(f.get(id))
-	}
-	if s := c.Stats(); s.Misses-before.Misses > 5 {
-		t.Errorf("%d of %d were evicted", s.Misses-before.Misses, len(hot))
+	if s := c.Stats(); s.Misses-before.Misses > 30 {
+		t.Errorf("%d of 30,000 reads missed", s.Misses-before.Misses)
 	}
 }
 

@@ -111,7 +111,10 @@ func runCluster(t *testing.T, seed uint64, nodes int, sharing bool) {
 			wg.Go(func() {
 				for stop.Err() == nil {
 					c.pause(15_000)
+					n.set(func(n *node) { n.deaf = c.chance(50) })
 					n.breakFeeds()
+					c.pause(3000)
+					n.set(func(n *node) { n.deaf = false })
 				}
 			})
 		} else {
@@ -149,8 +152,11 @@ func (c *cluster) disturb(n *node) {
 	n.pump = func(change store.Change) (out []store.Change) {
 		mu.Lock()
 		defer mu.Unlock()
-		if c.chance(2) {
+		switch p := c.intN(1000); {
+		case p < 10:
 			c.pause(400)
+		case p < 12:
+			c.pause(3000)
 		}
 		switch {
 		case change.Kind == store.Beat:
@@ -193,42 +199,36 @@ func (c *cluster) pick() *known {
 	if len(c.sessions) == 0 {
 		return nil
 	}
-	return c.sessions[max(0, len(c.sessions)-1-c.rnd.IntN(12))]
+	return c.sessions[max(0, len(c.sessions)-1-c.rnd.IntN(40))]
 }
 
 func (c *cluster) step(i int, s *nearcache.Cache) {
 	k := c.pick()
-	p := c.intN(1000)
+	p := c.intN(10_000)
 	switch {
-	case k == nil || p < 20:
+	case k == nil || p < 40:
 		c.create(i, s)
-	case p < 700:
+	case p < 9500:
 		c.get(i, s, k, false)
-	case p < 750:
+	case p < 9600:
 		c.get(i, s, k, true)
-	case p < 850:
+	case p < 9720:
 		c.update(i, s, k)
-	case p < 900:
+	case p < 9940:
 		s.Touch(ctx, app, k.id, c.now(), c.now(), phone)
-	case p < 920:
+	case p < 9970:
 		s.Confirm(ctx, app, k.id, store.Hash{1}, store.Confirmation{FirstSeenAt: c.now()})
-	case p < 990:
-		if c.chance(15) {
-			ended, err := s.End(ctx, app, k.id, store.ReasonLogout, c.now())
-			if err == nil {
-				c.ended(i, func(o *known) bool { return o == k })
-			}
-			c.evicted(i, ended)
+	case p < 9992:
+		if _, err := s.End(ctx, app, k.id, store.ReasonLogout, c.now()); err == nil {
+			c.ended(i, func(o *known) bool { return o == k })
 		}
-	case p < 998:
-		if c.chance(20) {
-			were := c.acknowledged(func(o *known) bool { return o.subject == k.subject })
-			if _, err := s.EndSubject(ctx, app, k.subject, store.ID{}, store.ReasonRevoked, c.now()); err == nil {
-				c.ended(i, func(o *known) bool { return were[o.id] })
-			}
+	case p < 9995:
+		were := c.acknowledged(func(o *known) bool { return o.subject == k.subject })
+		if _, err := s.EndSubject(ctx, app, k.subject, store.ID{}, store.ReasonRevoked, c.now()); err == nil {
+			c.ended(i, func(o *known) bool { return were[o.id] })
 		}
-	default:
-		if c.chance(20) {
+	case p < 9996:
+		if c.chance(30) {
 			at := c.now()
 			were := c.acknowledged(func(o *known) bool { return o.created <= at })
 			if s.EndAll(ctx, app, at) == nil {
@@ -247,7 +247,7 @@ func (c *cluster) create(i int, s *nearcache.Cache) {
 	c.sessions = append(c.sessions, k) // others ask for it before it exists
 	c.mu.Unlock()
 	c.pause(10)
-	ended, err := s.Create(ctx, app, rec, store.CreateOptions{Arrived: c.now(), Now: c.now(), Limit: store.Limit{Max: 3}})
+	ended, err := s.Create(ctx, app, rec, store.CreateOptions{Arrived: c.now(), Now: c.now(), Limit: store.Limit{Max: 8}})
 	if err == nil {
 		c.ack(k, ack{i, time.Now(), 1})
 		c.count("created")
@@ -260,7 +260,7 @@ func (c *cluster) update(i int, s *nearcache.Cache, k *known) {
 	if s.Get(ctx, app, k.id, c.chance(50), &rec) != nil {
 		return
 	}
-	ended, err := s.Update(ctx, app, &rec, store.UpdateOptions{Login: c.chance(20), Limit: store.Limit{Max: 3}, Arrived: c.now(), Now: c.now()})
+	ended, err := s.Update(ctx, app, &rec, store.UpdateOptions{Login: c.chance(20), Limit: store.Limit{Max: 8}, Arrived: c.now(), Now: c.now()})
 	if err == nil {
 		c.ack(k, ack{i, time.Now(), rec.Revision})
 		c.count("updated")
