@@ -4,7 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +15,24 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
 )
+
+// cached has every world's store be behind a cache.
+var cached = os.Getenv("SOJOURN_TEST_CACHED") != ""
+
+// TestCached runs all tests of this package again, in a process of its own, with a cache between the engine and its stores.
+func TestCached(t *testing.T) {
+	if cached {
+		t.Skip("this is that process")
+	}
+	t.Parallel()
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.short="+strconv.FormatBool(testing.Short()), "-test.timeout=10m")
+	again.Env = append(os.Environ(), "SOJOURN_TEST_CACHED=1")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
 
 // A world is an engine on a fresh memstore, with a clock and a list of events that belong to the test.
 type world struct {
@@ -30,6 +50,9 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // newWorld begins at epoch. Each of the functions may change the options, or the store in world.store.
 func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 	w := &world{TB: t, now: epoch, store: memstore.New()}
+	if cached {
+		w.store = nearcache.New(memstore.New(), nearcache.Options{})
+	}
 	opt := sojourn.Options{Now: w.time, Observer: sojourn.ObserverFunc(w.observe)}
 	for _, f := range change {
 		f(w, &opt)
