@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 )
@@ -104,38 +102,6 @@ func (o FileOptions) path(what string) (string, error) {
 		err = fmt.Errorf("--store %q: the store in memory ends with its process, so there is nothing to %s: name a file, as in %s", o.Store, what, exampleStore)
 	}
 	return path, err
-}
-
-// during shows how far the work is, where somebody is looking.
-func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
-	f, ok := o.Progress.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
-		return work(nil)
-	}
-	show, clear := newBar(f, what, 500*time.Millisecond)
-	defer clear()
-	return work(show)
-}
-
-// newBar returns what draws a bar on a terminal when the work has taken for some time already, and what removes it.
-func newBar(w io.Writer, what string, after time.Duration) (sqlitestore.Progress, func()) {
-	var bar *progressbar.ProgressBar
-	began := time.Now()
-	show := func(done, total int64) {
-		if bar == nil && time.Since(began) >= after {
-			bar = progressbar.NewOptions64(max(total, 1), progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-				progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-		}
-		if bar != nil {
-			bar.ChangeMax64(max(total, 1))
-			_ = bar.Set64(min(done, total)) // the terminal may be gone
-		}
-	}
-	return show, func() {
-		if bar != nil {
-			_ = bar.Clear()
-		}
-	}
 }
 
 // effort is the size of a file, and how long the work on it took.

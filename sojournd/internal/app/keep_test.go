@@ -14,11 +14,12 @@ import (
 
 func TestBar(t *testing.T) {
 	var terminal bytes.Buffer
-	show, clear := newBar(&terminal, "Backing up", 0)
+	b := &bar{w: &terminal, what: "Backing up", began: time.Now()}
 	for i := range int64(5) {
-		show(i, 4)
+		b.show(i, 4)
+		b.redraw()
 	}
-	clear()
+	b.clear()
 	drawn := terminal.String()
 	if !strings.Contains(drawn, "Backing up") || !strings.Contains(drawn, "%") {
 		t.Errorf("drew %q", drawn)
@@ -28,10 +29,11 @@ func TestBar(t *testing.T) {
 	}
 
 	terminal.Reset() // what is over soon shows none
-	show, clear = newBar(&terminal, "Backing up", time.Hour)
-	show(1, 4)
-	show(0, 0)
-	clear()
+	b = &bar{w: &terminal, what: "Backing up", began: time.Now(), after: time.Hour}
+	b.show(1, 4)
+	b.show(0, 0)
+	b.redraw()
+	b.clear()
 	if terminal.Len() > 0 {
 		t.Errorf("drew %q", &terminal)
 	}

@@ -1,0 +1,82 @@
+package app
+
+import (
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+)
+
+// barAfter is how long work must have taken to be worth a bar.
+const barAfter = 500 * time.Millisecond
+
+// during shows how far the work is, where somebody is looking.
+func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
+	f, ok := o.Progress.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return work(nil)
+	}
+	b := &bar{w: f, what: what, began: time.Now(), after: barAfter}
+	defer b.clear()
+	tick := time.NewTicker(time.Second) // steps may be far between
+	defer tick.Stop()
+	done := make(chan error, 1)
+	go func() { done <- work(b.show) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			b.redraw()
+		}
+	}
+}
+
+// A bar is drawn on a terminal. Its methods may be called concurrently.
+type bar struct {
+	w     io.Writer
+	what  string
+	began time.Time
+	after time.Duration
+
+	mu    sync.Mutex
+	drawn *progressbar.ProgressBar // nil before it is worth one
+}
+
+// show is a sqlitestore.Progress.
+func (b *bar) show(done, total int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.drawn == nil && time.Since(b.began) >= b.after {
+		b.drawn = progressbar.NewOptions64(max(total, 1), progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.what),
+			progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish())
+	}
+	if b.drawn != nil {
+		b.drawn.ChangeMax64(max(total, 1))
+		_ = b.drawn.Set64(min(done, total)) // the terminal may be gone
+	}
+}
+
+// redraw shows the time that has passed.
+func (b *bar) redraw() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.drawn != nil {
+		_ = b.drawn.RenderBlank()
+	}
+}
+
+// clear leaves the line as it was.
+func (b *bar) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.drawn != nil {
+		_ = b.drawn.Clear()
+	}
+}
