@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
 
-// Somebody who is signed in, with a cart, and a stranger with a cart: the server goes, comes again, and
+// Somebody who has signed up, with a cart, and a stranger with a cart: the server goes, comes again, and
 // they notice nothing.
 func TestBrowserSurvivesRestart(t *testing.T) {
 	for name, end := range map[string]func(*server){"kill -9": (*server).kill, "Ctrl-C": (*server).stop} {
@@ -19,37 +19,37 @@ func TestBrowserSurvivesRestart(t *testing.T) {
 			store := "sqlite:" + filepath.Join(t.TempDir(), "s.db")
 			demo := startDemo(t, "--store", store)
 			pictures := filepath.Join("..", "out", "browser")
-			ada, stranger := browsertest.Open(t, demo.url, pictures), browsertest.Open(t, demo.url, pictures)
+			carla, stranger := browsertest.Open(t, demo.url, pictures), browsertest.Open(t, demo.url, pictures)
 			add := func(b *browsertest.Tab, sku, count string) {
 				t.Helper()
 				b.Visit("/")
 				b.Do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")))
 				b.See("#cart-count", count)
 			}
-			email, password := demo.account()
-			ada.Visit("/login")
-			ada.Fill("#email", email)
-			ada.Fill("#password", password)
-			ada.Click("form[action='/login'] button")
-			add(ada, "tent", "1")
+			const email, password = "carla@example.com", "a password of mine"
+			carla.Visit("/signup")
+			carla.Fill("#email", email)
+			carla.Fill("#password", password)
+			carla.Click("form[action='/signup'] button")
+			add(carla, "tent", "1")
 			add(stranger, "camera", "1")
-			add(ada, "compass", "2") // answered, so it is on the disk
+			add(carla, "compass", "2") // answered, so it is on the disk
 			for round := range 2 {
 				end(demo)
 				demo = startDemo(t, "--store", store, "--listen", strings.Replace(demo.url, "http://localhost", "127.0.0.1", 1))
-				for _, b := range []*browsertest.Tab{ada, stranger} {
+				for _, b := range []*browsertest.Tab{carla, stranger} {
 					b.Do("reload", chromedp.Reload())
 				}
-				ada.See("#cart-count", string(rune('2'+round)))
-				ada.Visit("/account")
-				ada.See(".tiles", email)
+				carla.See("#cart-count", string(rune('2'+round)))
+				carla.Visit("/account")
+				carla.See(".tiles", email)
 				stranger.See("#cart-count", "1")
 				stranger.Visit("/cart")
 				stranger.See("[data-sku=camera] output", "1")
 				stranger.See("#sign-in", "Sign in")
-				add(ada, "tent", string(rune('3'+round)))
+				add(carla, "tent", string(rune('3'+round)))
 			}
-			// The account has the cart too.
+			// The account is there too, and has the cart.
 			other := browsertest.Open(t, demo.url, pictures)
 			other.Visit("/login")
 			other.Fill("#email", email)
