@@ -20,7 +20,7 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// applicationID is "SOJN" in the header of a store.
+// applicationID is "SOJN" in the header of a store, which tells it from the files of other programs.
 const applicationID = 0x534f4a4e
 
 // resolve returns the path without symbolic links, so that a store has one name and one lock, and makes its directories.
@@ -77,6 +77,10 @@ func prepare(ctx context.Context, path string) error {
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, source)
 	if err != nil {
+		return err
+	}
+	// Before anything else, so that a file whose making was cut short isn't taken for another program's.
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 		return err
 	}
 	if _, err := p.Up(ctx); err != nil {

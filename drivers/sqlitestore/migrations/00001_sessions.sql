@@ -1,8 +1,5 @@
 -- +goose Up
 
--- "SOJN": tells the file from those of other programs.
-PRAGMA application_id = 1397705294;
-
 -- The numbers that stand for applications in the other tables. A session that was created
 -- at or before ended_all_at has ended.
 CREATE TABLE apps (
