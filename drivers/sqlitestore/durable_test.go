@@ -64,7 +64,7 @@ func TestI6SyncBeforeAcknowledgement(t *testing.T) {
 			const writes = 20
 			path := filepath.Join(t.TempDir(), "new", "sessions.db")
 			calls := filepath.Join(t.TempDir(), "calls")
-			strace := []string{"strace", "-f", "-y", "-qq", "-s", "20", "-o", calls, "-e", "signal=none", "-e",
+			strace := []string{"strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "20", "-o", calls, "-e", "signal=none", "-e",
 				"trace=write,pwrite64,pwritev,writev,fsync,fdatasync,sync_file_range,msync,ftruncate,unlink,unlinkat"}
 			out, err := child(t.Context(), strace, append([]string{"sync", path, strconv.Itoa(writes)}, c.pragmas...)...).Output()
 			if err != nil {
