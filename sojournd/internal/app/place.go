@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 
@@ -70,6 +71,9 @@ func storePath(url string) (string, error) {
 	return "", fmt.Errorf("--store %q: this version has no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
 }
 
+// parameters are what URLs of other programs end with. A question mark alone may be part of a name.
+var parameters = regexp.MustCompile(`\?\w+=`)
+
 // sqlitePath returns the path after sqlite:.
 func sqlitePath(path string, wrong func(format string, args ...any) (string, error)) (string, error) {
 	switch {
@@ -79,7 +83,7 @@ func sqlitePath(path string, wrong func(format string, args ...any) (string, err
 		return wrong("one slash is enough, for there is no host: use --store sqlite:/%s", strings.TrimLeft(path, "/"))
 	case strings.HasPrefix(path, "//"):
 		return wrong("the path follows the colon, without a host: use %s", exampleStore)
-	case strings.Contains(path, "?"):
+	case parameters.MatchString(path):
 		return wrong("a path and nothing else follows the colon: use %s", exampleStore)
 	case strings.HasPrefix(path, "~"):
 		if home, err := os.UserHomeDir(); err == nil && strings.HasPrefix(path, "~/") {

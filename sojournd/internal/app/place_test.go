@@ -21,7 +21,7 @@ func TestStorePath(t *testing.T) {
 		"sqlite:":                      filepath.Join(home, "sojourn", "sojourn.db"),
 		"sqlite:" + file:               file,
 		"sqlite:" + dir + "/x/../s.db": file,
-		"sqlite:" + dir + "/a b%41:#":  dir + "/a b%41:#",
+		"sqlite:" + dir + "/a b?%41:#": dir + "/a b?%41:#",
 		"sqlite:" + dir + "/link":      dir + "/link",
 	} {
 		if path, err := storePath(url); err != nil || path != want {
