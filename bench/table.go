@@ -74,7 +74,9 @@ func size(bytes float64) string {
 	switch {
 	case bytes < 1e6:
 		return digits(bytes/1e3) + " KB"
-	default:
+	case bytes < 1e9:
 		return digits(bytes/1e6) + " MB"
+	default:
+		return digits(bytes/1e9) + " GB"
 	}
 }

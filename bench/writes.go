@@ -122,8 +122,30 @@ func (k *keeperRun) result() keeperTiming {
 type writesScale struct {
 	ops     []keeperOp
 	writers []int
-	rounds  int
+	rounds  int // of creations, for which there are aims, twice as many
 	slice   time.Duration
+}
+
+// A writesCase is an operation by so many writers.
+type writesCase struct {
+	op      keeperOp
+	writers int
+	rounds  int
+}
+
+func (s writesScale) cases() (all []writesCase) {
+	for _, o := range s.ops {
+		for _, writers := range s.writers {
+			c := writesCase{o, writers, s.rounds}
+			if o == opCreate {
+				c.rounds *= 2
+			}
+			if o != opRandom || writers == 128 {
+				all = append(all, c)
+			}
+		}
+	}
+	return all
 }
 
 // measureWrites measures the kinds side by side, with n sessions, or their share of them, in each to begin with.
@@ -143,30 +165,33 @@ func measureWrites(ctx context.Context, dir string, kinds []keeperKind, n int, s
 		k.next.Store(int64(k.kept))
 		runs = append(runs, k)
 	}
-	for _, o := range s.ops {
-		for _, writers := range s.writers {
-			var suited []*keeperRun
-			for _, k := range runs {
-				if k.suits(o, writers) {
-					k.begin(writers)
-					suited = append(suited, k)
-				}
-			}
-			saying := func(round int) {
-				say(fmt.Sprintf("durable writes, %s by %s: round %d of %d", o, writersWord(writers), round, s.rounds))
-			}
-			err := takeTurns(ctx, s.rounds, len(suited), saying, func(i int) error { return suited[i].slice(o, writers, s.slice) })
-			if err != nil {
-				return nil, err
-			}
-			result := writesResult{Op: o, Writers: writers}
-			for _, k := range suited {
-				result.Keepers = append(result.Keepers, k.result())
-			}
-			all = append(all, result)
+	for _, c := range s.cases() {
+		result, err := compareWrites(ctx, runs, c, s.slice, say)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, result)
 	}
 	return all, nil
+}
+
+func compareWrites(ctx context.Context, runs []*keeperRun, c writesCase, d time.Duration, say func(string)) (writesResult, error) {
+	var suited []*keeperRun
+	for _, k := range runs {
+		if k.suits(c.op, c.writers) {
+			k.begin(c.writers)
+			suited = append(suited, k)
+		}
+	}
+	saying := func(round int) {
+		say(fmt.Sprintf("durable writes, %s by %s: round %d of %d", c.op, writersWord(c.writers), round, c.rounds))
+	}
+	err := takeTurns(ctx, c.rounds, len(suited), saying, func(i int) error { return suited[i].slice(c.op, c.writers, d) })
+	result := writesResult{Op: c.op, Writers: c.writers}
+	for _, k := range suited {
+		result.Keepers = append(result.Keepers, k.result())
+	}
+	return result, err
 }
 
 func writersWord(n int) string {
