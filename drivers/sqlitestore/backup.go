@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -21,6 +22,11 @@ func (p Progress) tell(done, total int64) {
 	if p != nil {
 		p(done, total)
 	}
+}
+
+// part is the progress of the first or the second half of some work.
+func (p Progress) part(n int64) Progress {
+	return func(done, total int64) { p.tell(n*total+done, 2*total) }
 }
 
 // pagesAtOnce is how many pages Backup copies between two looks at its context.
@@ -44,10 +50,26 @@ func Backup(ctx context.Context, path, dst string, progress Progress) error {
 	}
 	err := withInspector(ctx, path, func(c *conn) error { return c.copyTo(ctx, part, progress) })
 	if err == nil {
+		err = withoutLog(ctx, part)
+	}
+	if err == nil {
 		err = publishFile(part, dst)
 	}
 	if err != nil {
 		return errors.Join(err, removeStore(part))
+	}
+	return nil
+}
+
+// withoutLog has the file say that it has no log, so that it can be read where nothing can be written.
+func withoutLog(ctx context.Context, path string) error {
+	c, err := connect(ctx, dsn(path, busyPragma, "synchronous(FULL)"))
+	if err == nil {
+		_, err = c.first("PRAGMA journal_mode = DELETE")
+		err = errors.Join(err, c.close())
+	}
+	if err != nil {
+		return describe(path, err)
 	}
 	return nil
 }
@@ -94,7 +116,7 @@ func publishFile(part, name string) error {
 
 // removeStore removes a file and what SQLite has put beside it.
 func removeStore(path string) (err error) {
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal", "-lock"} {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
@@ -193,7 +215,7 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 		return "", describe(path, err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := Check(ctx, backup, progress); err != nil {
+	if err := Check(ctx, backup, progress.part(0)); err != nil {
 		return "", fmt.Errorf("the backup isn't good, nothing was changed: %w", err)
 	}
 	fresh := path + ".restoring"
@@ -202,10 +224,10 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, removeStore(fresh), os.Remove(fresh+"-lock"))
+			err = errors.Join(err, removeStore(fresh))
 		}
 	}()
-	if err := Backup(ctx, backup, fresh, nil); err != nil {
+	if err := Backup(ctx, backup, fresh, progress.part(1)); err != nil {
 		return "", err
 	}
 	if err := renew(ctx, fresh, opt); err != nil {
@@ -230,7 +252,10 @@ func renew(ctx context.Context, path string, opt RestoreOptions) error {
 			}
 		}
 	}
-	return errors.Join(err, s.Close(), os.Remove(path+"-lock"))
+	if err = errors.Join(err, s.Close(), os.Remove(path+"-lock")); err != nil {
+		return err
+	}
+	return withoutLog(ctx, path)
 }
 
 // endRestored ends all of an application, even what a clock ahead of this one has created.
@@ -248,20 +273,55 @@ func (s *Store) endRestored(ctx context.Context, name string, now store.Time) er
 }
 
 // setAside gives the file of a store a second name, so that the first is free to be replaced in one step. No log may stay
-// under the first, for SQLite would take it for the new file's.
+// under the first, for SQLite would take it for the new file's. The store is whole under one of its names at every moment.
 func setAside(path string, now time.Time) (kept string, err error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	kept = path + ".before-restore-" + now.UTC().Format("20060102-150405")
 	if c, err := connect(context.Background(), dsn(path, busyPragma)); err == nil {
-		_, _ = c.integer("PRAGMA wal_checkpoint(TRUNCATE)")
+		_, _ = c.first("PRAGMA wal_checkpoint(TRUNCATE)") // with the last connection its log goes too
 		_ = c.close()
 	}
-	for _, suffix := range []string{"-wal", "-shm"} { // of a file that can't be opened
-		if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	name := path + ".before-restore-" + now.UTC().Format("20060102-150405")
+	kept = name
+	for n := 2; ; n++ {
+		if err = duplicate(path, kept); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		kept = fmt.Sprintf("%s-%d", name, n)
+	}
+	// There is still a log if the file can't be opened.
+	if err == nil {
+		if err = duplicate(path+"-wal", kept+"-wal"); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 	}
-	return kept, os.Link(path, kept)
+	return kept, syncDir(kept)
+}
+
+// duplicate gives a file a second name, or copies it where the file system has no second names.
+func duplicate(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // it was only read
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }

@@ -104,6 +104,10 @@ func TestBackupUnderWrites(t *testing.T) {
 	if err := Check(t.Context(), dst, nil); err != nil {
 		t.Error(err)
 	}
+	// The header says that there is no log: what is on read-only media can be read.
+	if header, err := os.ReadFile(dst); err != nil || header[18] != 1 || header[19] != 1 {
+		t.Errorf("the copy wants a log: %v", err)
+	}
 	b := openAt(t, dst)
 	n := 10_000
 	for stateOf(b, withRevision(session(n, "ada", present))) == nil {
@@ -166,9 +170,15 @@ func TestRestore(t *testing.T) {
 			create(t, s, login)
 			closeStore(t, s)
 
-			s = openAt(t, kept)
-			if err := stateOf(s, later); err != nil {
+			again, err := Restore(t.Context(), backup, path, opt, nil) // in the same second
+			if err != nil || again == kept {
+				t.Fatalf("again: kept %q, %v", again, err)
+			}
+			if err := stateOf(openAt(t, kept), later); err != nil {
 				t.Errorf("in the file that was replaced: %v", err)
+			}
+			if err := stateOf(openAt(t, again), withRevision(login)); err != nil {
+				t.Errorf("in the one that was replaced then: %v", err)
 			}
 		})
 	}
@@ -256,6 +266,9 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 		if c.err == nil || c.is != nil && !errors.Is(c.err, c.is) || !strings.Contains(c.err.Error(), c.says) {
 			t.Errorf("%s: %v, want %v and %q", c.what, c.err, c.is, c.says)
 		}
+	}
+	if _, err := Open(t.Context(), text, Options{}); !errors.Is(err, ErrNotDatabase) {
+		t.Error(err)
 	}
 	for _, name := range names(t, dir) {
 		if !strings.Contains(strings.Join(before, "\n"), name) && !strings.HasPrefix(name, "damaged.db-") {

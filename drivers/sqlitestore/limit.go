@@ -15,7 +15,11 @@ type plan struct {
 	now     store.Time
 }
 
-const countOfSubject = "SELECT count(*), max(joined), (SELECT raised_at FROM barriers WHERE app = ?1 AND subject = ?2) FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2"
+// aboutSubject gives the last place, the barrier, and the number of sessions, as far as that matters: it is not to take longer the
+// more sessions a subject has.
+const aboutSubject = "SELECT (SELECT max(joined) FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2), " +
+	"(SELECT raised_at FROM barriers WHERE app = ?1 AND subject = ?2), " +
+	"(SELECT count(*) FROM (SELECT 1 FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2 LIMIT ?3))"
 
 var selectSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? ORDER BY joined"
 
@@ -23,15 +27,15 @@ var selectSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions
 // subject's, and is not looked at.
 func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (plan, error) {
 	p := plan{now: now}
-	v, err := t.w.conn.first(countOfSubject, a.num, subject)
+	v, err := t.w.conn.first(aboutSubject, a.num, subject, int64(max(limit.Max, 0)))
 	if err != nil {
 		return p, err
 	}
-	if a.mark >= arrived || v[2] != nil && toTime(v[2]) >= arrived {
+	if a.mark >= arrived || v[1] != nil && toTime(v[1]) >= arrived {
 		return p, store.ErrBarrier
 	}
-	p.joined = toInt(v[1]) + 1
-	if limit.Max <= 0 || toInt(v[0]) < int64(limit.Max) {
+	p.joined = toInt(v[0]) + 1
+	if limit.Max <= 0 || toInt(v[2]) < int64(limit.Max) {
 		return p, nil
 	}
 	// Some of them may have expired, and self be among them.

@@ -99,6 +99,9 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
+			if errors.Is(err, ErrNotDatabase) {
+				err = errors.Join(err, l.withdraw())
+			}
 			err = describe(path, errors.Join(err, s.release()))
 		}
 	}()
