@@ -113,7 +113,7 @@ func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	}
 	v, err := c.first("SELECT count(*), count(subject) FROM sessions, apps WHERE app = num AND num = ? AND end_reason IS NULL AND (ended_all_at IS NULL OR sessions.created_at > ended_all_at)", num)
 	if err != nil {
-		return refusalOf(err)
+		return err
 	}
 	s.writer.counts.set(num, store.Count{Sessions: toInt(v[0]), LoggedIn: toInt(v[1])}, noted)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -31,7 +32,7 @@ func resolve(path string) (string, error) {
 	}
 	dir := filepath.Dir(path)
 	if err := makeDir(dir); err != nil {
-		return "", fmt.Errorf("sqlitestore: the directory of %s: %w", path, err)
+		return "", describe(path, fmt.Errorf("its directory: %w", err))
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real, nil
@@ -199,7 +200,11 @@ func describe(path string, err error) error {
 	case sqlite3.SQLITE_FULL:
 		err = fmt.Errorf("%w: the disk is full", err)
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // the log's index finds no room
+		err = fmt.Errorf("%w: the disk is full", err)
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		err = fmt.Errorf("%w: give this user the right to write there, or choose another file", err)
 	}
 	return fmt.Errorf("sqlitestore: %s: %w", path, err)

@@ -27,7 +27,7 @@ func (s *Store) read(ctx context.Context, fn func(*conn) error) error {
 		return store.ErrClosed
 	}
 	defer func() { s.readers <- c }()
-	return fn(c)
+	return s.explain(fn(c))
 }
 
 // Get implements store.Store. Every Get is strict.
@@ -40,7 +40,7 @@ func (s *Store) Get(ctx context.Context, name string, id store.ID, strict bool, 
 		v, err := c.first(selectRow, a.num, id[:])
 		switch {
 		case err != nil:
-			return refusalOf(err)
+			return err
 		case v == nil:
 			return store.ErrNotFound
 		}
@@ -115,7 +115,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (l
 				query, args = pageOfSubject, []any{a.num, opt.Subject, after, limit}
 			}
 			if err := c.query(each, query, args...); err != nil {
-				return refusalOf(err)
+				return err
 			}
 			if n < limit {
 				return nil

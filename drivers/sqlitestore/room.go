@@ -7,10 +7,12 @@ type room struct {
 	dir  string
 	max  int64 // bytes of the file
 	left int64 // bytes until max, as of the last measure
-	disk bool  // the file system has its reserve
+	disk int64 // bytes that the file system has beyond its reserve for logins
+	ends int64 // and beyond the part of it that is for what ends sessions
 }
 
-// Of a file system's free bytes so many are kept for logins, and for what ends sessions: it takes room to end one.
+// Of a file system's free bytes so many are kept for logins, and a quarter of them for what ends sessions and for
+// bringing the log into the file: that takes room too.
 const diskReserve = 64 << 20
 
 // measure is called at the beginning of a transaction.
@@ -25,7 +27,8 @@ func (r *room) measure(c *conn) error {
 	}
 	r.left = r.max - (pages-free)*pageSize
 	size, available := diskSpace(r.dir)
-	r.disk = available > min(diskReserve, size/10)
+	reserve := min(diskReserve, size/10)
+	r.disk, r.ends = available-reserve, available-reserve/4
 	return nil
 }
 
@@ -34,9 +37,9 @@ const pageSize = 4096
 // has reports whether there is room for a new session.
 func (r *room) has(anonymous bool) bool {
 	if anonymous {
-		return r.disk && r.left > r.max/10
+		return r.disk > 0 && r.left > r.max/10
 	}
-	return r.left > 0
+	return r.ends > 0 && r.left > 0
 }
 
 // unknown is the space of a file system that doesn't tell.

@@ -49,8 +49,8 @@ const DefaultMaxBytes = 32 << 30
 // Options are the settings of Open. The zero Options are good.
 type Options struct {
 	// MaxBytes is the size, in bytes, up to which the file takes new sessions: anonymous ones up to nine tenths
-	// of it. Beyond that, and likewise when the file system has less than 64 MiB free (or a tenth of its size, if that is less),
-	// they are refused with store.ErrFull. 0 is DefaultMaxBytes.
+	// of it. Beyond that, and likewise when the file system has less than 64 MiB free (or a tenth of its size, if that is less;
+	// logins a quarter of that), they are refused with store.ErrFull. 0 is DefaultMaxBytes.
 	MaxBytes int64
 }
 

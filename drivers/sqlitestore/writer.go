@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -81,7 +82,7 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	}
 	select {
 	case <-w.done:
-		return w.err
+		return s.explain(w.err)
 	case <-ctx.Done():
 	}
 	if w.state.CompareAndSwap(waiting, abandoned) {
@@ -89,7 +90,7 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	}
 	select {
 	case <-w.done:
-		return w.err
+		return s.explain(w.err)
 	default:
 		return fmt.Errorf("%w: %w", store.ErrUncertain, ctx.Err())
 	}
@@ -261,10 +262,16 @@ func refusalOf(err error) error {
 	switch {
 	case isFull(err):
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	case isDamaged(err):
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case isBusy(err):
 		return fmt.Errorf("sqlitestore: another program has been writing to the file for %v: %w", busyTimeout, err)
+	}
+	return err
+}
+
+// explain says what to do about a damaged file.
+func (s *Store) explain(err error) error {
+	if isDamaged(err) && !errors.Is(err, ErrCorrupt) {
+		return describe(s.path, err)
 	}
 	return err
 }

@@ -1,0 +1,357 @@
+//go:build linux
+
+package sqlitestore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// mount makes a file system of its own at a new directory: a small one in memory.
+func mount(t *testing.T, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size="+strconv.Itoa(size)); err != nil {
+		needsRoot(t, err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir
+}
+
+func needsRoot(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("SOJOURN_REQUIRE_ALL") == "1" || os.Getuid() == 0 && !errors.Is(err, syscall.EPERM) {
+		t.Fatalf("mount: %v", err)
+	}
+	t.Skipf("needs root: to mount a file system of its own: %v", err)
+}
+
+// A fullDisk is a store on a disk of 256 MB, of which a ballast takes most.
+type fullDisk struct {
+	*testing.T
+	dir  string
+	s    *Store
+	mu   sync.Mutex
+	acks []*store.Record
+	n    int
+}
+
+func newFullDisk(t *testing.T) *fullDisk {
+	d := &fullDisk{T: t, dir: mount(t, 256<<20)}
+	if err := os.WriteFile(d.ballast(), make([]byte, 200<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.open()
+	return d
+}
+
+func (d *fullDisk) ballast() string { return filepath.Join(d.dir, "ballast") }
+func (d *fullDisk) path() string    { return filepath.Join(d.dir, "sessions.db") }
+
+func (d *fullDisk) open() {
+	d.Helper()
+	s, err := Open(d.Context(), d.path(), Options{})
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.s = s
+}
+
+// create makes a session of 50 KB.
+func (d *fullDisk) create(subject string) error {
+	d.mu.Lock()
+	d.n++
+	rec := session(d.n, subject, present)
+	d.mu.Unlock()
+	rec.Values = rec.Values.AppendSet(nil, "pad", []byte(strconv.Quote(strings.Repeat("x", 50_000))))
+	_, err := d.s.Create(d.Context(), "shop", rec, store.CreateOptions{Arrived: present, Now: present})
+	if err == nil {
+		d.mu.Lock()
+		d.acks = append(d.acks, rec)
+		d.mu.Unlock()
+	}
+	return err
+}
+
+// fill creates sessions, several at a time, until none has room, and checks the errors.
+func (d *fullDisk) fill(subject string) {
+	d.Helper()
+	before := len(d.acks)
+	var writers sync.WaitGroup
+	for range 8 {
+		writers.Go(func() {
+			for {
+				if err := d.create(subject); err != nil {
+					if !errors.Is(err, store.ErrFull) {
+						d.Errorf("the disk is full, and Create says: %v", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	if err := d.create(subject); !errors.Is(err, store.ErrFull) {
+		d.Errorf("on a full disk: %v", err)
+	}
+	d.Logf("%d sessions of %q", len(d.acks)-before, subject)
+	if len(d.acks) == before {
+		d.Errorf("none had room")
+	}
+}
+
+// wantAll checks that every acknowledged session is there, but for the first so many, which have ended.
+func (d *fullDisk) wantAll(ended int) {
+	d.Helper()
+	for i, rec := range d.acks {
+		err := stateOf(d.s, withRevision(rec))
+		if i < ended && !errors.Is(err, store.ErrEnded) || i >= ended && err != nil {
+			d.Fatalf("session %d of %d, of which %d have ended: %v", i, len(d.acks), ended, err)
+		}
+	}
+}
+
+func (d *fullDisk) end(i int) error {
+	_, err := d.s.End(d.Context(), "shop", d.acks[i].ID, store.ReasonLogout, present)
+	return err
+}
+
+// TestI6FullDisk fills a small disk. What was acknowledged stays, the errors say what it is, logins find room
+// when visitors don't any more; and when there is room again the same store goes on.
+func TestI6FullDisk(t *testing.T) {
+	d := newFullDisk(t)
+	d.fill("")
+	d.fill("ada")
+	d.wantAll(0)
+	ended := 0
+	for ; ended < 20; ended++ {
+		if err := d.end(ended); err != nil {
+			if !errors.Is(err, store.ErrFull) {
+				t.Errorf("End: %v", err)
+			}
+			break
+		}
+	}
+	if ended < 20 {
+		t.Errorf("only %d sessions could be ended: nothing was kept for that", ended)
+	}
+	d.wantAll(ended)
+	if _, _, err := d.s.Sweep(t.Context(), present, 100); err != nil && !errors.Is(err, store.ErrFull) {
+		t.Errorf("Sweep: %v", err)
+	}
+
+	if err := os.Remove(d.ballast()); err != nil {
+		t.Fatal(err)
+	}
+	for ; ended < 30; ended++ {
+		if err := d.end(ended); err != nil {
+			t.Fatalf("End when there is room again: %v", err)
+		}
+	}
+	if err := d.create("ada"); err != nil {
+		t.Fatalf("Create when there is room again: %v", err)
+	}
+	d.wantAll(ended)
+	closeStore(t, d.s)
+	d.open()
+	d.wantAll(ended)
+	closeStore(t, d.s)
+	if err := Check(t.Context(), d.path(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// flood has others take all that is left of the disk.
+func (d *fullDisk) flood() { flood(d.T, filepath.Join(d.dir, "flood")) }
+
+func flood(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+func (d *fullDisk) ebb() {
+	d.Helper()
+	if err := os.Remove(filepath.Join(d.dir, "flood")); err != nil {
+		d.Fatal(err)
+	}
+}
+
+// TestI6NoBlockLeft: others have filled the disk, so that not even a log can be begun. Every write is refused as
+// such, reads go on, and the same store goes on when there is room.
+func TestI6NoBlockLeft(t *testing.T) {
+	d := newFullDisk(t)
+	for range 20 {
+		if err := d.create("ada"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, d.s) // and removes its log
+	d.open()
+	d.flood()
+	ctx := t.Context()
+	rec := *d.acks[0]
+	writes := map[string]func() error{
+		"Create": func() error { return d.create("ada") },
+		"Update": func() error {
+			rec := *withRevision(&rec)
+			rec.Level = 3
+			_, err := d.s.Update(ctx, "shop", &rec, store.UpdateOptions{Arrived: present, Now: present})
+			return err
+		},
+		"Touch": func() error { return d.s.Touch(ctx, "shop", rec.ID, present+1, present+1, store.Client{}) },
+		"Confirm": func() error {
+			return d.s.Confirm(ctx, "shop", rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: present})
+		},
+		"End": func() error { return d.end(0) },
+		"EndSubject": func() error {
+			_, err := d.s.EndSubject(ctx, "shop", "ada", store.ID{}, store.ReasonRevoked, present)
+			return err
+		},
+		"EndAll": func() error { return d.s.EndAll(ctx, "shop", present) },
+		"Sweep": func() error {
+			_, _, err := d.s.Sweep(ctx, present+1_000_000_000, 100)
+			return err
+		},
+	}
+	for name, write := range writes {
+		if err := write(); !errors.Is(err, store.ErrFull) {
+			t.Errorf("%s on a disk without a free block: %v", name, err)
+		}
+	}
+	d.wantAll(0)
+	d.ebb()
+	if err := d.create("ada"); err != nil {
+		t.Fatalf("when there is room again: %v", err)
+	}
+	d.wantAll(0)
+	for _, name := range []string{"Update", "Touch", "End", "EndSubject", "EndAll", "Sweep"} {
+		rec.Revision = 1
+		if err := writes[name](); err != nil {
+			t.Errorf("%s when there is room again: %v", name, err)
+		}
+	}
+	closeStore(t, d.s)
+}
+
+// TestI6OpenOnAFullDisk closes and opens the store while the disk is full, which may fail, but loses nothing.
+func TestI6OpenOnAFullDisk(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprintf("crash=%t", crash), func(t *testing.T) {
+			d := newFullDisk(t)
+			for range 100 {
+				if err := d.create("ada"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if crash { // the log has what the file hasn't
+				left := t.TempDir()
+				for _, name := range []string{"sessions.db-wal", "sessions.db"} {
+					copyFile(t, filepath.Join(left, name), filepath.Join(d.dir, name))
+				}
+				closeStore(t, d.s)
+				for _, name := range []string{"sessions.db-wal", "sessions.db"} {
+					copyFile(t, filepath.Join(d.dir, name), filepath.Join(left, name))
+				}
+			} else {
+				closeStore(t, d.s)
+			}
+			d.flood()
+			s, err := Open(t.Context(), d.path(), Options{})
+			t.Logf("Open on a full disk: %v", err)
+			if err == nil {
+				d.s = s
+				d.wantAll(0)
+				closeStore(t, s)
+			} else if !strings.Contains(err.Error(), "full") && !strings.Contains(err.Error(), "no space left") {
+				t.Errorf("Open doesn't say that the disk is full: %v", err)
+			}
+			d.ebb()
+			d.open()
+			d.wantAll(0)
+			if err := d.create("ada"); err != nil {
+				t.Error(err)
+			}
+			closeStore(t, d.s)
+			if err := Check(t.Context(), d.path(), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func copyFile(t *testing.T, to, from string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNewStoreOnAFullDisk: what is left of a store that could not be made is no obstacle later.
+func TestNewStoreOnAFullDisk(t *testing.T) {
+	for _, room := range []int{0, 1, 4, 10, 20, 40} {
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			dir := mount(t, 1<<20)
+			ballast := filepath.Join(dir, "ballast")
+			flood(t, ballast)
+			if err := os.Truncate(ballast, 1<<20-pageSize*int64(room+1)); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "sessions.db")
+			s, err := Open(t.Context(), path, Options{})
+			t.Logf("Open: %v", err)
+			if err == nil {
+				closeStore(t, s)
+			} else if !strings.Contains(err.Error(), "full") && !strings.Contains(err.Error(), "no space left") {
+				t.Errorf("Open doesn't say that the disk is full: %v", err)
+			}
+			if err := os.Remove(ballast); err != nil {
+				t.Fatal(err)
+			}
+			s = openAt(t, path)
+			create(t, s, session(1, "ada", present))
+			closeStore(t, s)
+		})
+	}
+}
+
+// TestReadOnlyDirectory: the log lies beside the file, so that a file in such a directory can't be opened. The error says so.
+func TestReadOnlyDirectory(t *testing.T) {
+	dir := mount(t, 8<<20)
+	path := filepath.Join(dir, "sessions.db")
+	filled(t, path, 3)
+	before := contents(t, dir)
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		needsRoot(t, err)
+	}
+	wantRefusal(t, path, syscall.EROFS, "right to write")
+	wantRefusal(t, filepath.Join(dir, "new.db"), syscall.EROFS, "right to write")
+	wantRefusal(t, filepath.Join(dir, "new", "new.db"), syscall.EROFS, "right to write")
+	sameContents(t, dir, before)
+}
