@@ -117,7 +117,7 @@ func openStore(ctx context.Context, url string) (st store.Store, path string, er
 	}
 	file, err := sqlitestore.Open(ctx, path, sqlitestore.Options{})
 	if errors.Is(err, sqlitestore.ErrInUse) {
-		return nil, "", fmt.Errorf("%w: %s", err, exampleStores)
+		return nil, "", fmt.Errorf("%w, or choose another store: %s", err, exampleStores)
 	} else if err != nil {
 		return nil, "", fmt.Errorf("%w (to choose another: %s)", err, exampleStores)
 	}
