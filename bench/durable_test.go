@@ -269,3 +269,12 @@ func TestStoreFile(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+func TestTable(t *testing.T) {
+	var text strings.Builder
+	table{head: []string{"aim", ""}, rows: [][]string{{"p99 in µs", "no"}}}.write(&text)
+	const want = "\n| aim       |     |\n| --------- | --- |\n| p99 in µs | no  |\n"
+	if text.String() != want {
+		t.Errorf("got %s", text.String())
+	}
+}

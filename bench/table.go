@@ -15,6 +15,9 @@ type table struct {
 
 func (t table) write(w io.Writer) {
 	widths := make([]int, len(t.head))
+	for i := range widths {
+		widths[i] = 3 // of the rule beneath the head
+	}
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
@@ -30,7 +33,7 @@ func (t table) write(w io.Writer) {
 	line(t.head)
 	rule := make([]string, len(widths))
 	for i, n := range widths {
-		rule[i] = strings.Repeat("-", max(3, n))
+		rule[i] = strings.Repeat("-", n)
 	}
 	line(rule)
 	for _, row := range t.rows {
