@@ -21,18 +21,21 @@ var contenders = []contender{
 }
 
 // version returns the contender's version as the program was built with it.
-func (c contender) version() string {
+func (c contender) version() string { return moduleVersion(c.module) }
+
+// moduleVersion returns the version of a module as the program was built with it; nothing for no module.
+func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || c.module == "" {
+	if !ok || path == "" {
 		return ""
 	}
-	for _, m := range info.Deps {
-		if m.Path == c.module {
-			if m.Replace != nil && m.Replace.Version == "" || m.Version == "(devel)" {
-				return "of this checkout"
-			}
-			return m.Version
-		}
+	m, ok := first(info.Deps, func(m *debug.Module) bool { return m.Path == path })
+	switch {
+	case !ok:
+		return "unknown"
+	case m.Replace != nil && m.Replace.Version == "" || m.Version == "(devel)":
+		return "of this checkout"
+	default:
+		return m.Version
 	}
-	return "unknown"
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +28,14 @@ func newHeader() header {
 		CPU: cpuModel(), Cores: runtime.NumCPU(), Memory: memorySize(),
 		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Date: time.Now(), Command: command(),
 	}
-	seen := map[string]bool{}
+	var modules []string
 	for _, c := range contenders {
-		if c.module != "" && !seen[c.module] {
-			seen[c.module] = true
-			h.Versions = append(h.Versions, strings.TrimPrefix(c.module, "github.com/")+" "+c.version())
+		modules = append(modules, c.module)
+	}
+	modules = append(modules, "github.com/alexedwards/scs/sqlite3store", "modernc.org/sqlite")
+	for i, m := range modules {
+		if m != "" && !slices.Contains(modules[:i], m) {
+			h.Versions = append(h.Versions, strings.TrimPrefix(m, "github.com/")+" "+moduleVersion(m))
 		}
 	}
 	return h
