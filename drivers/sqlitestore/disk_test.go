@@ -132,6 +132,7 @@ func (d *fullDisk) end(i int) error {
 // TestI6FullDisk fills a small disk. What was acknowledged stays, the errors say what it is, logins find room
 // when visitors don't any more; and when there is room again the same store goes on.
 func TestI6FullDisk(t *testing.T) {
+	t.Parallel()
 	d := newFullDisk(t)
 	d.fill("")
 	d.fill("ada")

@@ -47,6 +47,7 @@ func syncChild(args []string) error {
 // was written to the log must have been synced. It must see that it isn't under synchronous=OFF, and neither
 // under NORMAL, which syncs at checkpoints only.
 func TestI6SyncBeforeAcknowledgement(t *testing.T) {
+	t.Parallel()
 	needs(t, "strace")
 	for _, c := range []struct {
 		name    string

@@ -477,6 +477,7 @@ func (c *faultChild) verify(outcome map[string]error) error {
 // closed. The error must reach a caller, nothing acknowledged may be lost, nothing refused be there, and the
 // next call must succeed.
 func TestI6Faults(t *testing.T) {
+	t.Parallel()
 	needs(t, "strace")
 	template := t.TempDir()
 	dir := t.TempDir()
@@ -538,7 +539,7 @@ func tryFaults(t *testing.T, mode, template, call, errno string, first, stride, 
 		strace = append(strace, "-P", filepath.Join(dir, name))
 	}
 	began := time.Now()
-	cmd := child(t.Context(), strace, "faults", dir, template, call, mode, errno, strconv.Itoa(first), strconv.Itoa(stride))
+	cmd := plainChild(t, strace, "faults", dir, template, call, mode, errno, strconv.Itoa(first), strconv.Itoa(stride))
 	cmd.Stdout = out
 	failed := cmd.Run()
 	report, err := os.ReadFile(out.Name())

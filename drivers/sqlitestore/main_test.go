@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,12 +19,44 @@ var children = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		os.RemoveAll(plainDir)
+		os.Exit(code)
 	}
 	if err := children[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// plain builds this program without the race detector, under which SQLite takes ten times as long, for the tests
+// that run a child hundreds of times.
+var plain = sync.OnceValues(func() (name string, err error) {
+	if plainDir, err = os.MkdirTemp("", "sqlitestore-"); err != nil {
+		return "", err
+	}
+	name = filepath.Join(plainDir, "plain.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", name, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go test -c: %w: %s", err, out)
+	}
+	return name, nil
+})
+
+var plainDir string
+
+// plainChild is like child, without the race detector.
+func plainChild(t testing.TB, prefix []string, args ...string) *exec.Cmd {
+	t.Helper()
+	name, err := plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := child(t.Context(), prefix, args...)
+	cmd.Args[len(prefix)] = name
+	if len(prefix) == 0 {
+		cmd.Path = name
+	}
+	return cmd
 }
 
 // child returns the command of a child, under the command that prefix names.

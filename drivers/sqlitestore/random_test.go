@@ -10,12 +10,14 @@ import (
 )
 
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	storetest.RunDurable(t, func(t testing.TB, dir string) store.Store { return openIn(t, dir) })
 }
 
 // TestDurableCached is about the pair that serves by default: what memory knows must be right from the first call
 // after a crash on.
 func TestDurableCached(t *testing.T) {
+	t.Parallel()
 	storetest.RunDurable(t, func(t testing.TB, dir string) store.Store {
 		return nearcache.New(openIn(t, dir), nearcache.Options{})
 	})
