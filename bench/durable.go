@@ -188,7 +188,7 @@ func (d *durableRun) expiry(ctx context.Context) error {
 }
 
 func (d *durableRun) steady(ctx context.Context) error {
-	result, n, err := measureSteady(ctx, d.file, d.n, d.s.steady, d.say)
+	result, n, err := measureSteady(ctx, d.dir, d.file, d.n, d.s.steady, d.say)
 	d.r.Steady, d.n = &result, n
 	return err
 }

@@ -1,7 +1,7 @@
 // Bench compares Sojourn with the session libraries that people use, side by side in one process, and prints a table.
 //
-//	make bench                       everything, about 15 minutes
-//	make bench ARGS=-quick           a smoke run, about a minute
+//	make bench                       everything, about a quarter of an hour
+//	make bench ARGS=-quick           a smoke run, half a minute
 //	make bench ARGS="-cases subject -skip-memory"
 //	make bench ARGS="-durable writes|steady"
 //	make bench ARGS="-durable writes -cases create -profile cpu.prof"

@@ -79,8 +79,13 @@ func (d *durableResults) writeSpread(w io.Writer) {
 func (d *durableResults) writeSteady(w io.Writer) {
 	if s := d.Steady; s != nil {
 		fmt.Fprintf(w, "\nDurable creations at a steady rate into a file of %s sessions, checkpoints included; each latency counts from when the creation was due:\n", count(s.Sessions))
-		t := table{head: append([]string{"a second", "writers", "for", "creations"}, latencyHead...)}
-		t.rows = append(t.rows, append([]string{fmt.Sprint(s.Rate), fmt.Sprint(s.Writers), s.Latencies.Window.String(), millions(s.Latencies.Requests)}, s.Latencies.row()...))
+		t := table{head: append([]string{"", "a second", "writers", "for", "creations"}, latencyHead...)}
+		for _, k := range []struct {
+			name string
+			latencies
+		}{{sojournKeeper, s.Latencies}, {bareLog + ", before and after", s.Limit}} {
+			t.rows = append(t.rows, append([]string{k.name, fmt.Sprint(s.Rate), fmt.Sprint(s.Writers), k.Window.String(), millions(k.Requests)}, k.row()...))
+		}
 		t.write(w)
 	}
 }
