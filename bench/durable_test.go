@@ -18,7 +18,7 @@ import (
 )
 
 var tinyDurable = durableScale{
-	sessions: 20_000, large: 20_100, disk: 100e6,
+	sessions: 400, large: 600, disk: 100e6,
 	writes: writesScale{keeperOps, []int{1, 3, 128}, 1, time.Millisecond},
 	steady: steadyScale{500, 8, 50 * time.Millisecond},
 	expiry: expiryScale{rate: 200, writers: 4, hot: 200, control: 20 * time.Millisecond},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -158,7 +159,7 @@ func measureWrites(ctx context.Context, dir string, kinds []keeperKind, n int, s
 	}()
 	for _, kind := range kinds {
 		say("durable writes, opening " + kind.name)
-		k := &keeperRun{kind: kind, kept: n / kind.share}
+		k := &keeperRun{kind: kind, kept: max(n/kind.share, min(n, slices.Max(s.writers)))} // one for each writer at least
 		if k.keeper, err = kind.open(ctx, dir, k.kept); err != nil {
 			return nil, fmt.Errorf("bench: open %s: %w", kind.name, err)
 		}
