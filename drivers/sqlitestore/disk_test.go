@@ -132,6 +132,9 @@ func (d *fullDisk) end(i int) error {
 // TestI6FullDisk fills a small disk. What was acknowledged stays, the errors say what it is, logins find room
 // when visitors don't any more; and when there is room again the same store goes on.
 func TestI6FullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
 	t.Parallel()
 	d := newFullDisk(t)
 	d.fill("")
@@ -259,6 +262,9 @@ func TestI6NoBlockLeft(t *testing.T) {
 
 // TestI6OpenOnAFullDisk closes and opens the store while the disk is full, which may fail, but loses nothing.
 func TestI6OpenOnAFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash=%t", crash), func(t *testing.T) {
 			d := newFullDisk(t)

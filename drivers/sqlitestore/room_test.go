@@ -101,6 +101,9 @@ func fileSize(t *testing.T, s *Store) int64 {
 // A day's turnover, compressed: ten times as many sessions go through as live at any time. The file stays about as large
 // as it was when it was full first, and gives its space back when the sessions are gone.
 func TestTurnover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
 	s := open(t)
 	defer s.Close()
 	const live, through = 1000, 10_000

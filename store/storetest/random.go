@@ -18,18 +18,18 @@ import (
 var randomCases = []testCase{
 	{"Random/AgainstTheModel", func(f *fixture) {
 		w := newWalk(f, seedOf(f.T), walkApps...)
-		w.steps(6000)
+		w.steps(f.many(6000))
 		w.compareAll()
 	}},
 	{"Random/KnownSeeds", func(f *fixture) {
 		w := newWalk(f, 1, walkApps...)
-		w.steps(2000)
+		w.steps(f.many(2000))
 		w.compareAll()
 	}},
 	{"Random/SideBySide", func(f *fixture) {
 		c := newCrowd(f, seedOf(f.T))
 		for range 6 {
-			c.steps(100)
+			c.steps(f.many(100))
 		}
 		c.compareAll()
 	}},

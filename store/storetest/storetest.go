@@ -25,12 +25,13 @@ import (
 )
 
 // Run runs the whole suite. open returns an empty store that no other case sees; it is
-// called once for each case, which closes the store at its end. What else open
+// called once for each case, in parallel with others, and the case closes the store at its end. What else open
 // needs to clean up it registers with t.
 func Run(t *testing.T, open func(t testing.TB) store.Store) {
 	for _, c := range slices.Concat(createCases, getCases, updateCases, touchCases, endCases, listCases,
 		sweepCases, watchCases, scopeCases, hostileCases, raceCases, randomCases) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := open(t)
 			t.Cleanup(func() {
 				if err := s.Close(); err != nil {
@@ -66,6 +67,14 @@ type fixture struct {
 	*testing.T
 	s   store.Store
 	ctx context.Context
+}
+
+// many is a number of random calls, or a fifth of it under -short.
+func (f *fixture) many(n int) int {
+	if testing.Short() {
+		return n / 5
+	}
+	return n
 }
 
 // newID returns a UUIDv7 of a time.
