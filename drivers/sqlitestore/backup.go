@@ -36,19 +36,24 @@ const pagesAtOnce = 256
 // called from any process, while another has the store open and writes to it; the log grows meanwhile. The copy
 // appears under its name when it is complete and on the disk.
 func Backup(ctx context.Context, path, dst string, progress Progress) error {
+	l, err := acquire(dst) // two at a time would take each other's parts
+	if err != nil {
+		return describe(dst, err)
+	}
+	defer func() { _ = l.withdraw() }()
 	if _, err := os.Lstat(dst); err == nil {
 		return fmt.Errorf("sqlitestore: %s exists: choose another name for the backup", dst)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("sqlitestore: the backup: %w", err)
 	}
 	part := dst + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a backup that was interrupted
+	if err := removeStore(part); err != nil { // of a backup that was interrupted
 		return fmt.Errorf("sqlitestore: the backup: %w", err)
 	}
 	if err := createFile(part); err != nil {
 		return describe(part, err)
 	}
-	err := withInspector(ctx, path, func(c *conn) error { return c.copyTo(ctx, part, progress) })
+	err = withInspector(ctx, path, func(c *conn) error { return c.copyTo(ctx, part, progress) })
 	if err == nil {
 		err = withoutLog(ctx, part)
 	}
@@ -147,6 +152,9 @@ func withInspector(ctx context.Context, path string, fn func(*conn) error) error
 	return nil
 }
 
+// maxFaults is how many faults of one kind Check tells.
+const maxFaults = 10
+
 // Check reads the whole file, which another process may have open, and every session in it. It returns an error
 // that is ErrCorrupt if anything is damaged.
 func Check(ctx context.Context, path string, progress Progress) error {
@@ -164,12 +172,13 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	}
 	total *= 2 // SQLite's own check comes after ours, takes about as long, and doesn't tell how far it is
 	var done int64
+	var faults []error
 	err = c.query(func(v []driver.Value) error {
 		var r row
 		var rec store.Record
 		r.scan(v)
-		if err := r.decode(&rec); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		if err := r.decode(&rec); err != nil && len(faults) < maxFaults {
+			faults = append(faults, err)
 		}
 		if done++; done%1000 == 0 {
 			progress.tell(done, total)
@@ -180,13 +189,12 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	var faults []error
 	err = c.query(func(v []driver.Value) error {
 		if line := toString(v[0]); line != "ok" {
 			faults = append(faults, errors.New(line))
 		}
 		return ctx.Err()
-	}, "PRAGMA integrity_check(10)")
+	}, fmt.Sprintf("PRAGMA integrity_check(%d)", maxFaults))
 	if err == nil && len(faults) > 0 {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, errors.Join(faults...))
 	}
@@ -236,7 +244,12 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 	if kept, err = setAside(path, opt.Now); err != nil {
 		return "", describe(path, err)
 	}
-	return kept, publishFile(fresh, path)
+	if err = publishFile(fresh, path); err != nil && kept != "" {
+		if _, left := os.Lstat(fresh); left == nil { // path is still the old file: a second name for it is a trap
+			err = errors.Join(err, os.Remove(kept))
+		}
+	}
+	return kept, err
 }
 
 // renew brings a copy to this version's schema, and ends its sessions.
@@ -258,18 +271,27 @@ func renew(ctx context.Context, path string, opt RestoreOptions) error {
 	return withoutLog(ctx, path)
 }
 
-// endRestored ends all of an application, even what a clock ahead of this one has created.
+// endRestored ends all of an application; one by one what a clock ahead of this one has created, for the watermark bars logins.
 func (s *Store) endRestored(ctx context.Context, name string, now store.Time) error {
-	err := s.read(ctx, func(c *conn) error {
-		a, _ := s.app(name)
-		latest, err := c.integer("SELECT max(created_at) FROM sessions WHERE app = ?", a.num)
-		now = max(now, store.Time(latest))
-		return err
-	})
-	if err != nil {
+	if err := s.EndAll(ctx, name, now); err != nil {
 		return err
 	}
-	return s.EndAll(ctx, name, now)
+	var ahead []store.ID
+	err := s.read(ctx, func(c *conn) error {
+		a, _ := s.app(name)
+		return c.query(func(v []driver.Value) error {
+			var id store.ID
+			fill(id[:], v[0])
+			ahead = append(ahead, id)
+			return nil
+		}, "SELECT id FROM sessions WHERE app = ? AND created_at > ? AND end_reason IS NULL", a.num, int64(now))
+	})
+	for _, id := range ahead {
+		if err == nil {
+			_, err = s.End(ctx, name, id, store.ReasonRevoked, now)
+		}
+	}
+	return err
 }
 
 // setAside gives the file of a store a second name, so that the first is free to be replaced in one step. No log may stay
@@ -323,5 +345,8 @@ func duplicate(from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close())
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return errors.Join(err, os.Remove(to))
+	}
+	return nil
 }

@@ -25,6 +25,16 @@ func session(n int, subject string, at store.Time) *store.Record {
 	return rec
 }
 
+// many creates sessions in parallel.
+func many(t testing.TB, s store.Store, n int, subject string) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { create(t, s, session(i, subject, present)) })
+	}
+	all.Wait()
+}
+
 func create(t testing.TB, s store.Store, rec *store.Record) {
 	t.Helper()
 	if _, err := s.Create(context.Background(), "shop", rec, store.CreateOptions{Now: rec.CreatedAt, Arrived: rec.CreatedAt}); err != nil {
@@ -281,3 +291,45 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 }
 
 func second(_ string, err error) error { return err }
+
+// Two backups to one name: one is made, the other refused.
+func TestBackupsToOneName(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, filepath.Join(dir, "a.db"))
+	many(t, s, 500, "ada")
+	for i := range 10 {
+		dst := filepath.Join(dir, fmt.Sprintf("backup-%d.db", i))
+		results := make(chan error)
+		for range 2 {
+			go func() { results <- Backup(context.Background(), s.Path(), dst, nil) }()
+		}
+		first, second := <-results, <-results
+		if (first == nil) == (second == nil) {
+			t.Errorf("%v and %v", first, second)
+		}
+		if err := Check(t.Context(), dst, nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A session that a wrong clock has dated ahead ends too, and doesn't bar anybody.
+func TestRestoreOfASessionAhead(t *testing.T) {
+	dir := t.TempDir()
+	path, backup := filepath.Join(dir, "a.db"), "/"+filepath.Join(dir, "backup.db") // two slashes
+	s := openAt(t, path)
+	ahead := session(1, "ada", present+365*86_400_000)
+	create(t, s, ahead)
+	if err := Backup(t.Context(), path, backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	if _, err := Restore(t.Context(), backup, path, RestoreOptions{Now: present.Time()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, path)
+	if err := stateOf(s, ahead); !errors.Is(err, store.ErrEnded) {
+		t.Error(err)
+	}
+	create(t, s, session(2, "ada", present+1))
+}

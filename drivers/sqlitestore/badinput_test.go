@@ -333,7 +333,7 @@ func TestDamagedPage(t *testing.T) {
 	if err := c.close(); err != nil {
 		t.Fatal(err)
 	}
-	damage(t, path, (page-1)*pageSize, 100)
+	damage(t, path, (page-1)*pageBytes, 100)
 
 	if err := Check(t.Context(), path, nil); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "sojournd restore") || !strings.Contains(err.Error(), path) {
 		t.Errorf("Check: %v", err)
@@ -364,7 +364,7 @@ func TestDamagedPage(t *testing.T) {
 }
 
 func TestTruncatedFile(t *testing.T) {
-	for _, cut := range []int64{1, pageSize, 20 * pageSize} {
+	for _, cut := range []int64{1, pageBytes, 20 * pageBytes} {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "sessions.db")
 			filled(t, path, 500)
@@ -380,7 +380,7 @@ func TestTruncatedFile(t *testing.T) {
 			}
 			before := contents(t, filepath.Dir(path))
 			s, err := Open(t.Context(), path, Options{})
-			if err == nil && cut < pageSize {
+			if err == nil && cut < pageBytes {
 				closeStore(t, s) // SQLite fills up the last page
 				return
 			}

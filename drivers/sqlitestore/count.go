@@ -73,23 +73,32 @@ func (c *counts) set(num int64, counted store.Count, noted tally) {
 }
 
 // Count implements store.Store.
-func (s *Store) Count(ctx context.Context, name string) (n store.Count, err error) {
-	err = s.read(ctx, func(c *conn) error {
-		for {
-			a, ok := s.app(name)
-			if !ok {
-				return nil
-			}
-			if t, known := s.writer.counts.get(a.num); known {
-				n = plus(t.base, t.sum)
-				return nil
-			}
-			if err := s.recount(ctx, c, a.num); err != nil {
-				return err
-			}
+func (s *Store) Count(ctx context.Context, name string) (store.Count, error) {
+	for {
+		if err := s.check(ctx); err != nil {
+			return store.Count{}, err
 		}
-	})
-	return n, err
+		a, ok := s.app(name)
+		if !ok {
+			return store.Count{}, nil
+		}
+		if t, known := s.writer.counts.get(a.num); known {
+			return plus(t.base, t.sum), nil
+		}
+		if err := s.recountOnce(ctx, a.num); err != nil {
+			return store.Count{}, err
+		}
+	}
+}
+
+// recountOnce counts unless another call has just done so.
+func (s *Store) recountOnce(ctx context.Context, num int64) error {
+	s.counting.Lock()
+	defer s.counting.Unlock()
+	if _, known := s.writer.counts.get(num); known {
+		return nil
+	}
+	return s.read(ctx, func(c *conn) error { return s.recount(ctx, c, num) })
 }
 
 // recount counts a whole application. It begins to read from within the writer's goroutine, between two commits,

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -52,8 +53,8 @@ func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store
 	if a.mark >= opt.Arrived || a.mark >= r.CreatedAt {
 		return nil, repeated, store.ErrBarrier
 	}
-	if !t.w.room.has(r.Subject == "") {
-		return nil, repeated, store.ErrFull
+	if ok, err := t.w.hasRoom(r.Subject == ""); err != nil || !ok {
+		return nil, repeated, cmp.Or(err, store.ErrFull)
 	}
 	var p plan
 	if r.Subject != "" {
@@ -76,6 +77,7 @@ func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store
 			return nil, repeated, err
 		}
 	}
+	t.w.room.take(int64(textLength(r.data)))
 	t.count(a.num, 1, flag(r.Subject != ""))
 	t.changed(name, r.ID, 1)
 	list, err = t.carryOut(name, &p)

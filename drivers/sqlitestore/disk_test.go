@@ -327,7 +327,7 @@ func TestNewStoreOnAFullDisk(t *testing.T) {
 			dir := mount(t, 1<<20)
 			ballast := filepath.Join(dir, "ballast")
 			flood(t, ballast)
-			if err := os.Truncate(ballast, 1<<20-pageSize*int64(room+1)); err != nil {
+			if err := os.Truncate(ballast, 1<<20-pageBytes*int64(room+1)); err != nil {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "sessions.db")

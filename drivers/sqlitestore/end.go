@@ -68,12 +68,14 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 			return err
 		}
 		last, err = t.w.conn.integer("SELECT max(joined) FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ?", a.num, subject)
+		t.w.joined = max(t.w.joined, last)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	// What joins the subject from here on has passed the barrier.
+	// What joins the subject from here on has passed the barrier. Cancelled this would leave a part, and a chunk takes milliseconds.
+	ctx = context.WithoutCancel(ctx)
 	var all []store.Ended
 	for after < last {
 		var list []store.Ended
@@ -83,7 +85,7 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return all, err // what has ended must be told
 		}
 		all, after = append(all, list...), next
 	}

@@ -34,7 +34,7 @@ func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arri
 	if a.mark >= arrived || v[1] != nil && toTime(v[1]) >= arrived {
 		return p, store.ErrBarrier
 	}
-	p.joined = toInt(v[0]) + 1
+	p.joined = max(toInt(v[0]), t.w.joined) + 1
 	if limit.Max <= 0 || toInt(v[2]) < int64(limit.Max) {
 		return p, nil
 	}

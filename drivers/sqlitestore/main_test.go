@@ -97,3 +97,5 @@ func wantIntact(t testing.TB, path string) {
 		t.Fatalf("integrity_check of %s: %s", path, got)
 	}
 }
+
+const pageBytes = 4096

@@ -6,6 +6,7 @@ import "math"
 type room struct {
 	dir  string
 	max  int64 // bytes of the file
+	page int64 // bytes of one of its pages
 	left int64 // bytes until max, as of the last measure
 	disk int64 // bytes that the file system has beyond its reserve for logins
 	ends int64 // and beyond the part of it that is for what ends sessions
@@ -25,14 +26,25 @@ func (r *room) measure(c *conn) error {
 	if err != nil {
 		return err
 	}
-	r.left = r.max - (pages-free)*pageSize
+	if r.page == 0 {
+		if r.page, err = c.integer("PRAGMA page_size"); err != nil {
+			return err
+		}
+	}
+	r.left = r.max - (pages-free)*r.page
 	size, available := diskSpace(r.dir)
 	reserve := min(diskReserve, size/10)
 	r.disk, r.ends = available-reserve, available-reserve/4
 	return nil
 }
 
-const pageSize = 4096
+// take notes that the transaction writes n bytes more: the log takes them now, the file later.
+func (r *room) take(n int64) {
+	r.left -= n
+	if r.disk != unknown {
+		r.disk, r.ends = r.disk-2*n, r.ends-2*n
+	}
+}
 
 // has reports whether there is room for a new session.
 func (r *room) has(anonymous bool) bool {

@@ -1,11 +1,13 @@
 package sqlitestore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -193,5 +195,121 @@ func TestEndAllGivesItsSpaceBack(t *testing.T) {
 	later.Revision = 1
 	if err := stateOf(s, later); err != nil {
 		t.Error(err)
+	}
+}
+
+// A tombstone is there for its hour, whatever EndAll says of the time before.
+func TestEndAllSparesTombstones(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	rec := session(1, "", present)
+	rec.Idle *= 1000
+	create(t, s, rec)
+	const now = present + 10*3_600_000
+	if _, err := s.End(t.Context(), "shop", rec.ID, store.ReasonLogout, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.EndAll(t.Context(), "shop", present); err != nil {
+		t.Fatal(err)
+	}
+	sweep(t, s, now+1)
+	if err := stateOf(s, rec); !errors.Is(err, store.ErrEnded) {
+		t.Errorf("its tombstone: %v", err)
+	}
+}
+
+// A round of the sweep ends in a file too that can't give pages back.
+func TestSweepWithoutAutoVacuum(t *testing.T) {
+	s := open(t)
+	many(t, s, 1000, "ada")
+	closeStore(t, s)
+	statements(t, s.Path(), "PRAGMA journal_mode=DELETE", "PRAGMA auto_vacuum=0", "VACUUM")
+	s = openAt(t, s.Path())
+	if err := s.EndAll(t.Context(), "shop", present+1); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, done, err := s.Sweep(t.Context(), present+4_000_000, 1000); err != nil {
+			t.Fatal(err)
+		} else if done {
+			return
+		}
+	}
+	t.Error("the round doesn't end")
+}
+
+// The limit holds for what one transaction takes together.
+func TestI11GroupIsLimited(t *testing.T) {
+	const limit, size = 8 << 20, 256 << 10
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), Options{MaxBytes: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	release := hold(t, s)
+	var calls []<-chan error
+	for i := range 100 {
+		rec := session(i, "ada", present)
+		rec.Values = pack("text", `"`+strings.Repeat("x", size)+`"`)
+		calls = append(calls, begun(s, func() error {
+			_, err := s.Create(t.Context(), "shop", rec, store.CreateOptions{Now: present, Arrived: present})
+			return err
+		}))
+	}
+	release()
+	taken := 0
+	for _, call := range calls {
+		if err := <-call; err == nil {
+			taken += size
+		} else if !errors.Is(err, store.ErrFull) {
+			t.Error(err)
+		}
+	}
+	if taken > limit+size {
+		t.Errorf("took %d bytes", taken)
+	}
+}
+
+// Reads that overlap one another don't keep the log from beginning anew.
+func TestLogIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	s := open(t)
+	defer s.Close()
+	create(t, s, session(0, "", present))
+	stop := make(chan struct{})
+	var reading, writing sync.WaitGroup
+	for range 2 * readers {
+		reading.Go(func() {
+			var rec store.Record
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if err := s.Get(context.Background(), "shop", session(0, "", present).ID, true, &rec); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	const writers, each = 16, 500 // about 100 MB of pages
+	for w := range writers {
+		writing.Go(func() {
+			for i := range each {
+				rec := session(1+w*each+i, "", present)
+				rec.Values = pack("text", `"`+strings.Repeat("x", 8000)+`"`)
+				create(t, s, rec)
+			}
+		})
+	}
+	writing.Wait()
+	close(stop)
+	reading.Wait()
+	if info, err := os.Stat(s.Path() + "-wal"); err != nil || info.Size() > 3*longLog*4096/2 {
+		t.Errorf("the log has %d bytes, %v", info.Size(), err)
 	}
 }

@@ -62,9 +62,12 @@ type Store struct {
 	readers chan *conn // lends one out; closed when all are
 	lent    int        // how many connections readers lends
 
-	closing sync.RWMutex // held for reading while a write enters the queue
-	closed  atomic.Bool
-	stopped chan struct{} // the writer has ended
+	closing  sync.RWMutex // held for reading while a write enters the queue
+	closed   atomic.Bool
+	stopped  chan struct{} // the writer has ended
+	released chan struct{} // Close is over
+
+	counting sync.Mutex // one reads the whole table at a time
 
 	sweeping sync.Mutex
 	stage    int // of the sweep
@@ -96,7 +99,7 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	if err != nil {
 		return nil, describe(path, err)
 	}
-	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{})}
+	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{}), released: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			if errors.Is(err, ErrNotDatabase) {
@@ -117,6 +120,8 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 		open:  func(ctx context.Context) (*conn, error) { return connect(ctx, dsn(path, pragmas...)) },
 		queue: make(chan *write, queueLength),
 		room:  room{dir: filepath.Dir(path), max: opt.MaxBytes},
+
+		unmeasured: fewWrites,
 	}
 	if s.writer.conn, err = s.writer.open(ctx); err != nil {
 		return nil, err
@@ -181,11 +186,12 @@ func (s *Store) Close() error {
 	s.closing.Lock()
 	if s.closed.Swap(true) {
 		s.closing.Unlock()
-		<-s.stopped
+		<-s.released
 		return nil
 	}
 	close(s.writer.queue)
 	s.closing.Unlock()
+	defer close(s.released)
 	<-s.stopped
 	s.writer.feed.Close()
 	if err := s.release(); err != nil {

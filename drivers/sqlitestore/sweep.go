@@ -115,7 +115,8 @@ func sweepEndedAll(t *tx, now store.Time, n int) (_ []store.Ended, examined int,
 	examined = int(toInt(v[0]))
 	last := v[1] // NULL at the end
 	if examined > 0 {
-		_, err = t.w.conn.exec("DELETE FROM sessions WHERE app = ? AND id > ? AND id <= ? AND created_at <= ?", num, after, last, mark)
+		_, err = t.w.conn.exec("DELETE FROM sessions WHERE app = ? AND id > ? AND id <= ? AND created_at <= ? AND (end_reason IS NULL OR sweep_at <= ?)",
+			num, after, last, mark, int64(now))
 		if err != nil {
 			return nil, 0, false, err
 		}
@@ -157,5 +158,6 @@ func giveBack(t *tx, _ store.Time, n int) (_ []store.Ended, examined int, over b
 	if _, err = t.w.conn.exec("PRAGMA incremental_vacuum(16)"); err != nil {
 		return nil, 0, false, err
 	}
-	return nil, min(n, 16), excess <= 16, nil
+	left, err := t.w.conn.integer("PRAGMA freelist_count")
+	return nil, min(n, 16), excess <= 16 || left == free, err // a file that others have rebuilt may have no auto_vacuum
 }

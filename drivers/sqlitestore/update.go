@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -34,8 +35,10 @@ func (t *tx) update(name string, r *row, opt *store.UpdateOptions) ([]store.Ende
 		return nil, err
 	case old.Revision != r.Revision:
 		return nil, store.ErrConflict
-	case !t.w.room.has(r.Subject == "") && textLength(r.data) > textLength(old.data):
-		return nil, store.ErrFull
+	case textLength(r.data) > textLength(old.data):
+		if ok, err := t.w.hasRoom(r.Subject == ""); err != nil || !ok {
+			return nil, cmp.Or(err, store.ErrFull)
+		}
 	}
 	var p plan
 	if r.Subject != "" && (opt.Login || r.Subject != old.Subject) {
@@ -58,6 +61,7 @@ func (t *tx) update(name string, r *row, opt *store.UpdateOptions) ([]store.Ende
 	if err := t.save(r, moved || r.sweepAt != old.sweepAt); err != nil {
 		return nil, err
 	}
+	t.w.room.take(int64(textLength(r.data) - textLength(old.data)))
 	t.changed(name, r.ID, r.Revision)
 	return t.carryOut(name, &p)
 }

@@ -57,6 +57,8 @@ func decodeValues(dst store.Values, column any) (store.Values, error) {
 		if dst, ok = appendObject(dst, text); !ok {
 			return nil, errBadData
 		}
+	default:
+		return nil, errBadData
 	}
 	if dst.Check() != nil {
 		return nil, errBadData

@@ -25,11 +25,14 @@ type writer struct {
 	conn  *conn
 	queue chan *write
 	room  room
-	feed  store.Feed
+
+	unmeasured, unchecked int // writes since the room was measured, and since the length of the log was looked at
+	feed                  store.Feed
 
 	apps      map[string]app // as of the open transaction
 	published atomic.Pointer[map[string]app]
 	counts    counts
+	joined    int64 // who joins a subject gets a higher place: those below it may be ending (EndSubject)
 }
 
 // An app is an application as the file knows it.
@@ -110,24 +113,48 @@ func (w *writer) run() {
 		for _, one := range group {
 			close(one.done)
 		}
+		w.unmeasured += len(group)
+		w.unchecked += len(group)
 		clear(group)
 		w.checkpoint()
 	}
 }
 
-// logPages is the length of the log from which on it is brought into the file: a longer one makes that rarer, and the writes that
-// meet it wait longer.
-const logPages = 1000
+// fewWrites are too few to look after each what it has done to the file: they take some hundred pages at most.
+const fewWrites = 32
+
+const (
+	// logPages is the length of the log from which on it is brought into the file: a longer one makes that rarer, and the
+	// writes that meet it wait longer.
+	logPages = 1000
+
+	// longLog is the length from which on the writer waits for readers, so that the log can begin anew: readers that overlap one another
+	// would have it grow for ever.
+	longLog = 8 * logPages
+
+	patience = "PRAGMA busy_timeout = 50" // milliseconds
+)
+
+var usualPatience = fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds())
 
 // checkpoint brings the log into the file if it is long enough, between two transactions: the writes of the last one are
 // acknowledged already. If it fails nothing is lost, and the next one tries again.
 func (w *writer) checkpoint() {
-	if w.conn == nil {
+	if w.conn == nil || w.unchecked < fewWrites {
 		return
 	}
-	if v, err := w.conn.first("PRAGMA wal_checkpoint(NOOP)"); err == nil && toInt(v[1])-toInt(v[2]) >= logPages {
-		_, _ = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
+	w.unchecked = 0
+	v, err := w.conn.first("PRAGMA wal_checkpoint(NOOP)")
+	if err != nil || toInt(v[1])-toInt(v[2]) < logPages {
+		return
 	}
+	v, err = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
+	if err != nil || toInt(v[1]) < longLog || toInt(v[1])-toInt(v[2]) >= logPages {
+		return // or a reader that takes long, such as a backup, holds the log
+	}
+	_, _ = w.conn.first(patience)
+	_, _ = w.conn.first("PRAGMA wal_checkpoint(RESTART)")
+	_, _ = w.conn.first(usualPatience)
 }
 
 // transact carries out writes in one transaction, and sets their errors. If it may gather more it goes on while there
@@ -196,7 +223,25 @@ func (w *writer) begin(t *tx) (err error) {
 	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
+	if w.unmeasured < fewWrites {
+		return nil
+	}
+	return w.measure()
+}
+
+func (w *writer) measure() error {
+	w.unmeasured = 0
 	return w.room.measure(w.conn)
+}
+
+// hasRoom reports whether there is room for a new session.
+func (w *writer) hasRoom(anonymous bool) (bool, error) {
+	if !w.room.has(anonymous) && w.unmeasured > 0 { // there may be by now
+		if err := w.measure(); err != nil {
+			return false, err
+		}
+	}
+	return w.room.has(anonymous), nil
 }
 
 // rollback forgets the transaction. A connection that can't is given up.

@@ -226,3 +226,18 @@ func TestCloseUnderReads(t *testing.T) {
 		t.Errorf("the log is still there, so somebody has the file open: %v", err)
 	}
 }
+
+// Every Close returns when the store is closed: then another may open it.
+func TestSecondClose(t *testing.T) {
+	s := open(t)
+	many(t, s, 500, "ada")
+	first := make(chan error)
+	go func() { first <- s.Close() }()
+	for !s.closed.Load() {
+	}
+	closeStore(t, s)
+	openAt(t, s.Path())
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
