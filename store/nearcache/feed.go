@@ -27,7 +27,9 @@ type feed struct {
 	stopped sync.WaitGroup
 	opened  chan struct{} // the feed was opened: a heartbeat is due at once
 
-	until atomic.Int64 // a time.Duration on the cache's clock: so long it is recent
+	// So long the feed is recent: a time.Duration on the cache's clock, and nanoseconds on the wall's, for the first
+	// stands still while the machine sleeps.
+	until, untilWall atomic.Int64
 
 	mu   sync.Mutex
 	last uint64       // the number of the last heartbeat
@@ -38,6 +40,7 @@ type feed struct {
 type heartbeat struct {
 	n     uint64
 	until time.Duration
+	wall  int64
 }
 
 func newFeed(s store.Feeder) *feed {
@@ -46,7 +49,10 @@ func newFeed(s store.Feeder) *feed {
 	return f
 }
 
-func (f *feed) liveUntil() time.Duration { return time.Duration(f.until.Load()) }
+func (f *feed) isRecent(c *Cache) bool {
+	now := time.Now()
+	return int64(now.Sub(c.began)) < f.until.Load() && now.UnixNano() < f.untilWall.Load()
+}
 
 // start has the feed read and the heartbeats sent, each by a goroutine of its own: a heartbeat may hang.
 func (f *feed) start(c *Cache) {
@@ -71,7 +77,7 @@ func (f *feed) beat(c *Cache) {
 	f.mu.Lock()
 	f.last++
 	n := f.last
-	f.sent[n%uint64(len(f.sent))] = heartbeat{n, c.now() + beatLife}
+	f.sent[n%uint64(len(f.sent))] = heartbeat{n, c.now() + beatLife, time.Now().Add(beatLife).UnixNano()}
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(f.ctx, beatLife)
 	defer cancel()
@@ -82,8 +88,9 @@ func (f *feed) beat(c *Cache) {
 func (f *feed) came(n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := f.sent[n%uint64(len(f.sent))]; s.n == n {
-		f.until.Store(max(f.until.Load(), int64(s.until)))
+	if s := f.sent[n%uint64(len(f.sent))]; s.n == n && int64(s.until) > f.until.Load() {
+		f.untilWall.Store(s.wall)
+		f.until.Store(int64(s.until))
 	}
 }
 

@@ -2,7 +2,7 @@
 //
 // A store that this process alone writes to, such as sqlitestore:
 //
-//	s, err := sqlitestore.Open("sessions.db", sqlitestore.Options{})
+//	s, err := sqlitestore.Open(ctx, "/var/lib/shop/sojourn.db", sqlitestore.Options{})
 //	...
 //	sessions, err := sojourn.New(nearcache.New(s, nearcache.Options{}), sojourn.Options{})
 //
@@ -144,7 +144,7 @@ func (c *Cache) dropAll() { c.generation.Add(1) }
 
 // live reports whether memory may be used. It must be asked before memory is read.
 func (c *Cache) live() bool {
-	return !c.off.Load() && c.doubt.Load() == 0 && (c.feed == nil || c.now() < c.feed.liveUntil())
+	return !c.off.Load() && c.doubt.Load() == 0 && (c.feed == nil || c.feed.isRecent(c))
 }
 
 // now is the time since the cache was made, on a clock that never goes back.
