@@ -36,15 +36,16 @@ const pagesAtOnce = 256
 // called from any process, while another has the store open and writes to it; the log grows meanwhile. The copy
 // appears under its name when it is complete and on the disk.
 func Backup(ctx context.Context, path, dst string, progress Progress) error {
+	if err := free(dst); err != nil {
+		return err
+	}
 	l, err := acquire(dst) // two at a time would take each other's parts
 	if err != nil {
 		return describe(dst, err)
 	}
 	defer func() { _ = l.withdraw() }()
-	if _, err := os.Lstat(dst); err == nil {
-		return fmt.Errorf("sqlitestore: %s exists: choose another name for the backup", dst)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("sqlitestore: the backup: %w", err)
+	if err := free(dst); err != nil {
+		return err
 	}
 	part := dst + ".part"
 	if err := removeStore(part); err != nil { // of a backup that was interrupted
@@ -77,6 +78,17 @@ func withoutLog(ctx context.Context, path string) error {
 		return describe(path, err)
 	}
 	return nil
+}
+
+func free(dst string) error {
+	_, err := os.Lstat(dst)
+	switch {
+	case err == nil:
+		return fmt.Errorf("sqlitestore: %s exists: choose another name for the backup", dst)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return fmt.Errorf("sqlitestore: the backup: %w", err)
 }
 
 // copyTo copies the database to a file as it is at this moment, whatever is written to it meanwhile.

@@ -273,7 +273,7 @@ func (c *faultChild) onThread(fn func() error) error {
 func (c *faultChild) disarm() error {
 	for range 2 * c.every {
 		if c.call.make(filepath.Dir(c.path), c.fd) != nil {
-			return nil
+			return nil //nolint:nilerr // the fault was wanted
 		}
 	}
 	return errors.New("no call fails")
@@ -455,7 +455,7 @@ func (c *faultChild) verify(outcome map[string]error) error {
 		done, half := st.done(ctx, s)
 		switch {
 		case half != nil:
-			return fmt.Errorf("%s, which returned %v: %w", st.name, err, half)
+			return fmt.Errorf("%s, which returned \"%v\": %w", st.name, err, half) //nolint:errorlint // what it returned may be nil
 		case err == nil && !done:
 			return fmt.Errorf("%s was acknowledged, and is lost", st.name)
 		case err != nil && done && !st.many && !errors.Is(err, store.ErrUncertain):
