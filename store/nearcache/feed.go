@@ -51,7 +51,11 @@ func newFeed(s store.Feeder) *feed {
 
 func (f *feed) isRecent(c *Cache) bool {
 	now := time.Now()
-	return int64(now.Sub(c.began)) < f.until.Load() && now.UnixNano() < f.untilWall.Load()
+	return f.recentAt(now.Sub(c.began), now.UnixNano())
+}
+
+func (f *feed) recentAt(now time.Duration, wall int64) bool {
+	return int64(now) < f.until.Load() && wall < f.untilWall.Load()
 }
 
 // start has the feed read and the heartbeats sent, each by a goroutine of its own: a heartbeat may hang.
