@@ -120,7 +120,7 @@ func (w *writer) run() {
 	}
 }
 
-// fewWrites are too few to look after each what it has done to the file: they take some hundred pages at most.
+// fewWrites are too few to look after each what it has done to the file: with sessions of the usual size they take some hundred pages.
 const fewWrites = 32
 
 const (
