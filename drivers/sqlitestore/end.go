@@ -25,18 +25,9 @@ func (s *Store) End(ctx context.Context, name string, id store.ID, reason store.
 	err := s.write(ctx, func(t *tx) error {
 		list = nil
 		var r row
-		a, ok := t.app(name)
-		if !ok {
-			return store.ErrNotFound
-		}
-		found, err := t.find(a, id, &r)
-		switch {
-		case err != nil:
+		a, err := t.find(name, id, &r)
+		if err != nil || a.ended(&r) {
 			return err
-		case !found:
-			return store.ErrNotFound
-		case a.ended(&r):
-			return nil
 		}
 		e, err := t.end(name, &r, reason, at)
 		list = []store.Ended{e}

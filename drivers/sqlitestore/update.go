@@ -68,20 +68,11 @@ func (t *tx) update(name string, r *row, opt *store.UpdateOptions) ([]store.Ende
 
 // findLive reads a session that is live at now.
 func (t *tx) findLive(name string, id store.ID, now store.Time, r *row) (app, error) {
-	a, ok := t.app(name)
-	if !ok {
-		return a, store.ErrNotFound
+	a, err := t.find(name, id, r)
+	if err == nil && !a.live(r, now) {
+		err = store.ErrEnded
 	}
-	found, err := t.find(a, id, r)
-	switch {
-	case err != nil:
-		return a, err
-	case !found:
-		return a, store.ErrNotFound
-	case !a.live(r, now):
-		return a, store.ErrEnded
-	}
-	return a, nil
+	return a, err
 }
 
 func textLength(v any) int {
@@ -116,16 +107,10 @@ func (s *Store) Touch(ctx context.Context, name string, id store.ID, at, now sto
 func (s *Store) Confirm(ctx context.Context, name string, id store.ID, secret store.Hash, c store.Confirmation) error {
 	return s.write(ctx, func(t *tx) error {
 		var r row
-		a, ok := t.app(name)
-		if !ok {
-			return store.ErrNotFound
-		}
-		found, err := t.find(a, id, &r)
+		a, err := t.find(name, id, &r)
 		switch {
 		case err != nil:
 			return err
-		case !found:
-			return store.ErrNotFound
 		case a.ended(&r):
 			return store.ErrEnded
 		case r.Secret.Hash != secret:

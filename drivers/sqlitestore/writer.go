@@ -371,14 +371,21 @@ func (t *tx) changed(app string, id store.ID, revision uint64) {
 	t.changes = append(t.changes, store.Change{Kind: store.Changed, App: app, ID: id, Revision: revision})
 }
 
-// find reads a session into r; false if there is none.
-func (t *tx) find(a app, id store.ID, r *row) (bool, error) {
+// find reads a session into r, or returns ErrNotFound.
+func (t *tx) find(name string, id store.ID, r *row) (app, error) {
+	a, ok := t.app(name)
+	if !ok {
+		return a, store.ErrNotFound
+	}
 	v, err := t.w.conn.first(selectRow, a.num, id[:])
-	if err != nil || v == nil {
-		return false, err
+	switch {
+	case err != nil:
+		return a, err
+	case v == nil:
+		return a, store.ErrNotFound
 	}
 	r.scan(v)
-	return true, nil
+	return a, nil
 }
 
 // save writes a row over the one of its ID.
