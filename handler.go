@@ -19,6 +19,17 @@ func (e *Engine) Handler(next http.Handler) http.Handler {
 	return &handler{e, next}
 }
 
+// Strict has the routes of next read sessions strictly, see Session.Strict: for what must not rely on the second that an end may take to
+// reach every node, such as payments and administration. It goes inside Handler:
+//
+//	mux.Handle("/admin/", sojourn.Strict(admin))
+func Strict(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		From(r.Context()).Strict()
+		next.ServeHTTP(w, r)
+	})
+}
+
 type handler struct {
 	engine *Engine
 	next   http.Handler

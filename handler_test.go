@@ -21,6 +21,8 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
 // A handler that doesn't ask for the session causes no store access, whatever the client sends.
@@ -40,6 +42,35 @@ func TestHandlerIsLazy(t *testing.T) {
 	}
 	w.flush()
 	equal(t, "store access", w.calls.made(), nil)
+}
+
+// What memory says doesn't count on strict routes, even if somebody has asked it before.
+func TestI10StrictRoutesReadTheStore(t *testing.T) {
+	beneath := memstore.New() // ended behind the cache's back, as by another node whose feed is slow
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		route := http.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			io.WriteString(rw, sojourn.From(r.Context()).Subject())
+		}))
+		switch r.URL.Path {
+		case "/asked-before":
+			io.WriteString(rw, s.Subject()+" ")
+			fallthrough
+		case "/strict":
+			route = sojourn.Strict(route)
+		}
+		route.ServeHTTP(rw, r)
+	}, onStore(func(store.Store) store.Store { return nearcache.New(beneath, nearcache.Options{}) }))
+	for path, want := range map[string]string{"/strict": "", "/asked-before": "alice "} {
+		b := w.surfer().login("alice")
+		b.get("/")
+		w.want("while it lives", b.get(path).body, want+"alice")
+		if _, err := beneath.EndSubject(t.Context(), "default", "alice", sojourn.ID{}, sojourn.ReasonRevoked, store.TimeOf(w.time())); err != nil {
+			t.Fatal(err)
+		}
+		w.want("from memory", b.get("/").body, "alice")
+		w.want(path, b.get(path).body, want)
+		w.pass(time.Second) // past the barrier
+	}
 }
 
 // A visitor who stores nothing gets no cookie, and no store access as long as there is no token to look up.

@@ -243,7 +243,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 	}
 	e, now := s.e, s.e.now()
 	rec := &s.recMemory
-	err := e.store.Get(ctx, e.opt.App, id, false, rec)
+	err := e.store.Get(ctx, e.opt.App, id, s.strict, rec)
 	v := judge(rec, &sec, s.arrived)
 	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {
 		err = e.store.Get(ctx, e.opt.App, id, true, rec)

@@ -37,6 +37,7 @@ type Session struct {
 	finished  bool // the request is over
 	hijacked  bool // its connection lives on
 	passive   bool
+	strict    bool
 	noRotate  bool // the response can't carry a new cookie
 
 	*view               // from load on, until the request is over
@@ -137,6 +138,18 @@ func (s *Session) Passive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passive = true
+}
+
+// Strict has this request's session read from the store itself, never from a cache in front of it: an end that was acknowledged
+// anywhere before the request came is seen. See the function Strict, for routes. If the session was already read from a cache it is
+// read again, unless the request has changed something: then the commit finds out.
+func (s *Session) Strict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strict = true
+	if s.loaded && !s.finished && s.rec != nil && s.rec.Cached && s.work == nil && !s.logout {
+		s.found, s.loaded = found{}, false
+	}
 }
 
 // A LoginOption says more about a login.
