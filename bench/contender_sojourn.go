@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -16,19 +18,16 @@ var (
 	cartKey    = sojourn.NewKey[[]string]("cart")
 )
 
-func openSojourn() (site, error) {
-	store := memstore.New()
-	e, err := sojourn.New(store, sojourn.Options{})
+func openSojourn() (site, error) { return sojournSite(memstore.New()) }
+
+// sojournSite is the application on a store, which it closes with itself.
+func sojournSite(st store.Store) (site, error) {
+	e, err := sojourn.New(st, sojourn.Options{})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, st.Close())
 	}
 	s := newHTTPSite()
-	s.close = func() error {
-		if err := e.Close(context.Background()); err != nil {
-			return err
-		}
-		return store.Close()
-	}
+	s.close = func() error { return errors.Join(e.Close(context.Background()), st.Close()) }
 	on := func(o op, h http.HandlerFunc) { s.handlers[o] = e.Handler(h) }
 	write := func(o op, do func(*http.Request, *sojourn.Session) error) {
 		on(o, func(w http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,7 @@ import (
 // A timing is what a contender needed for a case: medians over the rounds.
 type timing struct {
 	Contender string
-	Ns        float64 // wall time for one operation; with several CPUs, of all of them together
+	Ns        float64 // wall time for one operation; with several visitors at once, of all of them together
 	Low, High float64 // quartiles of Ns
 	Allocs    float64
 	Bytes     float64
@@ -22,9 +22,10 @@ type timing struct {
 
 // A caseResult compares the contenders in a case.
 type caseResult struct {
-	Case    string
-	CPUs    int
-	Timings []timing
+	Case     string
+	CPUs     int
+	Visitors int // at once
+	Timings  []timing
 }
 
 func (r caseResult) of(name string) (timing, bool) {
@@ -44,9 +45,9 @@ func first[T any](list []T, right func(T) bool) (found T, ok bool) {
 type runner struct {
 	contender contender
 	c         benchCase
-	cpus      int
+	visitors  int
 	site      site
-	calls     []func() int // one for each CPU, each with a visitor of its own
+	calls     []func() int // one for each visitor
 	n         int          // calls of each in a slice
 	slices    []slice
 }
@@ -63,7 +64,7 @@ func (r *runner) open() error {
 	if !r.c.suits(s) {
 		return nil
 	}
-	for range r.cpus {
+	for range r.visitors {
 		v, err := r.c.visitor(s)
 		if err != nil {
 			return fmt.Errorf("bench: %s, %s: %w", r.contender.name, r.c.name, err)
@@ -100,7 +101,7 @@ func (r *runner) measure() error {
 	return err
 }
 
-// run makes n calls on each CPU.
+// run makes n calls for each visitor.
 func (r *runner) run(n int) (slice, time.Duration, error) {
 	var bad atomic.Int64
 	loop := func(call func() int) {
@@ -155,9 +156,17 @@ func (r *runner) result() timing {
 	}
 }
 
-// compare measures a case on the given number of CPUs; the contenders take turns.
+// compare measures a case on the given number of CPUs, each of which serves one visitor; the contenders take turns.
 func compare(ctx context.Context, contenders []contender, c benchCase, cpus, rounds int, d time.Duration, progress func(string)) (caseResult, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cpus))
+	say := func(s string) { progress(c.name + ", " + cpuWord(cpus) + s) }
+	result, err := compareVisitors(ctx, contenders, c, cpus, rounds, d, say)
+	result.CPUs = cpus
+	return result, err
+}
+
+// compareVisitors measures a case with so many visitors at once.
+func compareVisitors(ctx context.Context, contenders []contender, c benchCase, visitors, rounds int, d time.Duration, progress func(string)) (caseResult, error) {
 	var runners []*runner
 	defer func() {
 		for _, r := range runners {
@@ -165,7 +174,7 @@ func compare(ctx context.Context, contenders []contender, c benchCase, cpus, rou
 		}
 	}()
 	for _, who := range contenders {
-		r := &runner{contender: who, c: c, cpus: cpus}
+		r := &runner{contender: who, c: c, visitors: visitors}
 		if err := r.open(); err != nil {
 			return caseResult{}, err
 		}
@@ -178,13 +187,11 @@ func compare(ctx context.Context, contenders []contender, c benchCase, cpus, rou
 			return caseResult{}, err
 		}
 	}
-	say := func(round int) {
-		progress(fmt.Sprintf("%s, %s: round %d of %d", c.name, cpuWord(cpus), round, rounds))
-	}
+	say := func(round int) { progress(fmt.Sprintf(": round %d of %d", round, rounds)) }
 	if err := takeTurns(ctx, rounds, len(runners), say, func(i int) error { return runners[i].measure() }); err != nil {
 		return caseResult{}, err
 	}
-	result := caseResult{Case: c.name, CPUs: cpus}
+	result := caseResult{Case: c.name, Visitors: visitors}
 	for _, r := range runners {
 		result.Timings = append(result.Timings, r.result())
 	}
