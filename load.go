@@ -11,7 +11,7 @@ import (
 
 // view is what a Session knows of the stored session, and what the request wants to change. Session.mu guards it.
 //
-// Handler's views are lent: they are given back when the request is over, under the mutex, and from then on the session has no values any more. So
+// Views are lent: they are given back when the request is over (of Begin: if Finish says so), under the mutex, and from then on the session has no values any more. So
 // no goroutine that outlives its request sees another's.
 type view struct {
 	request Request
@@ -48,6 +48,13 @@ type scratch struct {
 	workMemory store.Record
 	spare      store.Values // the next values of work are built here
 	opsMemory  [2]op
+}
+
+func (e *Engine) lendView() *view {
+	if v, _ := e.views.Get().(*view); v != nil {
+		return v
+	}
+	return new(view)
 }
 
 const keepValues = 16 << 10 // larger buffers are left to the collector
@@ -135,9 +142,7 @@ func (s *Session) load(ctx context.Context) error {
 	}
 	s.loaded = true
 	if s.view == nil {
-		if s.view, _ = s.e.views.Get().(*view); s.view == nil {
-			s.view = new(view)
-		}
+		s.view = s.e.lendView()
 	}
 	s.changes.ops = s.opsMemory[:0]
 	s.loadErr = s.find(ctx)

@@ -60,14 +60,22 @@ type Request struct {
 
 // Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
 // commit goes on when it is cancelled. Call Commit at the end, and before the answer is sent.
+//
+// Call Finish when the request is over, if there are many.
 func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 	r.Client.UserAgent = cleanUserAgent(r.Client.UserAgent)
 	arrived := store.TimeOf(r.Arrived)
 	if arrived == 0 {
 		arrived = e.now()
 	}
-	return &Session{e: e, ctx: ctx, arrived: arrived, view: &view{request: r}}
+	s := &Session{e: e, ctx: ctx, arrived: arrived, view: e.lendView()}
+	s.request = r
+	return s
 }
+
+// Finish says that the request of a Session from Begin is over, so that its memory can be used again. Nothing is committed by it. Afterwards, of a
+// session that was read, ID and Subject still answer; Token and SetCookies are empty.
+func (s *Session) Finish() { s.finish() }
 
 // Load reads the session from the store, if that wasn't done yet.
 func (s *Session) Load(ctx context.Context) error {
@@ -150,6 +158,14 @@ func (s *Session) Strict() {
 	if s.loaded && !s.finished && s.rec != nil && s.rec.Cached && s.work == nil && !s.logout {
 		s.found, s.loaded = found{}, false
 	}
+}
+
+// KeepSecret keeps the commit from rotating the secret by itself, for an answer that can't carry a new cookie. Login, Elevate and Rotate are
+// not affected. Call it before the commit.
+func (s *Session) KeepSecret() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noRotate = true
 }
 
 // A LoginOption says more about a login.
