@@ -39,26 +39,33 @@ func noise(b []byte, i int, use uint64) {
 	}
 }
 
-func sampleCreated(i int) store.Time { return sampleStart + store.Time(i/samplesPerMilli) }
-
 // sampleID is a UUID of version 7 with the time of the session's creation, and random bits.
-func sampleID(i int) store.ID {
+func sampleID(i int) store.ID { return samples{sampleStart}.id(i) }
+
+// sampleRecord makes rec session i as at its creation, and reuses rec's memory.
+func sampleRecord(rec *store.Record, i int) { samples{sampleStart}.record(rec, i) }
+
+// samples are the sample sessions with another time for session 0, for stores on servers with a clock of their own.
+type samples struct{ start store.Time }
+
+func (s samples) created(i int) store.Time { return s.start + store.Time(i/samplesPerMilli) }
+
+func (s samples) id(i int) store.ID {
 	var id store.ID
 	noise(id[:], i, 1)
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(sampleCreated(i)))
+	binary.BigEndian.PutUint64(ms[:], uint64(s.created(i)))
 	copy(id[:6], ms[2:])
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
 	return id
 }
 
-// sampleRecord makes rec session i as at its creation, and reuses rec's memory.
-func sampleRecord(rec *store.Record, i int) {
-	now := sampleCreated(i)
+func (s samples) record(rec *store.Record, i int) {
+	now := s.created(i)
 	client := clientOf(i)
 	*rec = store.Record{
-		ID: sampleID(i), Subject: userID(i), Epoch: 1,
+		ID: s.id(i), Subject: userID(i), Epoch: 1,
 		Secret:    store.Secret{IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now, Login: true},
 		CreatedAt: now, AuthenticatedAt: now, LastSeenAt: now, Idle: longIdle, ExpiresAt: now.Add(30 * 24 * time.Hour),
 		AMR: "pwd", Level: 1, Client: client, LastClient: client,
