@@ -1,0 +1,219 @@
+// Package config reads the server's configuration: a YAML file, over which environment variables go, over which flags
+// go. It reports every mistake at once, with its place and what to write instead.
+//
+//	c, err := config.Read("sojourn.yaml", text, config.Environment(os.Environ()), config.Flags{"log.level": "debug"})
+//
+// A Config that Read returned is whole: defaults are filled in, and what depends on each other fits together.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// A Config is all that the server can be told. Keys in the file are those of the yaml tags.
+type Config struct {
+	// Store is the URL of where sessions live. Default "sqlite:".
+	Store string `yaml:"store"`
+
+	Log Log `yaml:"log"`
+
+	// API serves /v1 and /openapi.json. Default 127.0.0.1:7081. It is not opened while no application has a key.
+	API Front `yaml:"api"`
+
+	// Internal serves /check, for proxies, and /metrics, /healthz and /readyz. Default 127.0.0.1:7082.
+	Internal Front `yaml:"internal"`
+
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded headers are believed. Default none.
+	TrustedProxies []Prefix `yaml:"trusted_proxies"`
+
+	Limits       Limits        `yaml:"limits"`
+	Events       Events        `yaml:"events"`
+	Applications []Application `yaml:"applications"`
+}
+
+// Log says what is logged, on standard error.
+type Log struct {
+	Level  Level  `yaml:"level"`  // default info
+	Format string `yaml:"format"` // "text", the default, or "json"
+}
+
+// A Front is a set of listeners that serve the same.
+type Front struct {
+	Listen []Address `yaml:"listen"`
+
+	// TLS is for the TCP listeners among them. Without it they serve plain HTTP/1.1 and HTTP/2.
+	TLS TLS `yaml:"tls"`
+
+	// PlainHTTP permits plain HTTP on addresses that other machines reach.
+	PlainHTTP bool `yaml:"plain_http"`
+
+	// SocketMode is for the Unix sockets among them. Default 0660.
+	SocketMode FileMode `yaml:"socket_mode"`
+}
+
+// TLS names the files of a certificate chain and its key, in PEM. They are read again on SIGHUP.
+type TLS struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// Limits bound what a client can make the server do.
+type Limits struct {
+	Body              Size     `yaml:"body"`                // of a request; default 1 MiB
+	Header            Size     `yaml:"header"`              // of a request; default 64 KiB
+	ReadHeaderTimeout Duration `yaml:"read_header_timeout"` // default 10 s
+	ReadTimeout       Duration `yaml:"read_timeout"`        // of a whole request; default 30 s
+	IdleTimeout       Duration `yaml:"idle_timeout"`        // between two requests of a connection; default 2 min
+	ShutdownTimeout   Duration `yaml:"shutdown_timeout"`    // for requests in flight when the server stops; default 10 s
+}
+
+// Events says where events go besides /v1/events.
+type Events struct {
+	Audit    Audit     `yaml:"audit"`
+	Webhooks []Webhook `yaml:"webhooks"`
+}
+
+// Audit is a log of every event, as JSON lines.
+type Audit struct {
+	File    string   `yaml:"file"`     // an absolute path; empty: no log
+	MaxSize Size     `yaml:"max_size"` // of a file, before the next begins; default 100 MiB
+	MaxAge  Duration `yaml:"max_age"`  // of former files, in whole days; default 90 days
+	Keep    int      `yaml:"keep"`     // number of former files; default 0: as many as MaxAge allows
+}
+
+// A Webhook receives events as the Standard Webhooks specification says.
+type Webhook struct {
+	URL          string   `yaml:"url"`
+	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes
+	Events       []string `yaml:"events"`       // the kinds of event; default all
+	Applications []string `yaml:"applications"` // default all
+}
+
+// An Application is one site or product, whose sessions no other sees.
+type Application struct {
+	Name string `yaml:"name"` // 1 to 64 letters, digits, '.', '_' and '-'
+
+	// Keys open the API to this application. Default none: it is for forward-auth alone.
+	Keys []Key `yaml:"keys"`
+
+	Cookie Cookie `yaml:"cookie"`
+	Policy Policy `yaml:"policy"`
+
+	// MaxSessions is the number of sessions that a subject may have, default 100; "unlimited" is -1. OverLimit is
+	// "end_oldest", the default, or "refuse".
+	MaxSessions Count  `yaml:"max_sessions"`
+	OverLimit   string `yaml:"over_limit"`
+
+	MaxValue   Size `yaml:"max_value"`   // of a value's JSON; default 64 KiB
+	MaxSession Size `yaml:"max_session"` // of all keys and values; default 256 KiB
+
+	// MaxBadTokens a minute from one address, after which further ones get 429. Default 100; "unlimited" is -1.
+	MaxBadTokens Count `yaml:"max_bad_tokens"`
+
+	// LoginURL is where mode redirect of forward-auth sends page views: a path of the application's host, or an https
+	// URL. Default "/login".
+	LoginURL string `yaml:"login_url"`
+
+	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
+	ReturnOrigins []string `yaml:"return_origins"`
+
+	// RelaysCookies tells that the proxy passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
+	RelaysCookies bool `yaml:"relays_cookies"`
+
+	// ClearSiteData is asked of the browser at logout. Default nothing.
+	ClearSiteData []string `yaml:"clear_site_data"`
+}
+
+// A Key is an API key, of which the file has the hash only.
+type Key struct {
+	Name string  `yaml:"name"` // for logs
+	Hash KeyHash `yaml:"hash"`
+}
+
+// Cookie shapes the application's two cookies. Names default to __Host-NAME-session and __Host-NAME-visitor, or
+// __Secure- with Domain.
+type Cookie struct {
+	Name        string `yaml:"name"`
+	Visitor     string `yaml:"visitor"`
+	Domain      string `yaml:"domain"`
+	SameSite    string `yaml:"same_site"` // "lax", the default, "strict" or "none"
+	Partitioned bool   `yaml:"partitioned"`
+}
+
+// Policy sets how long sessions live. What isn't set is as in Preset: "default", "aal1", "aal2" or "aal3" (NIST SP 800-63B-4).
+type Policy struct {
+	Preset      string   `yaml:"preset"`
+	Anonymous   Lifetime `yaml:"anonymous"`
+	Login       Lifetime `yaml:"login"`
+	Remembered  Lifetime `yaml:"remembered"`
+	RotateEvery Duration `yaml:"rotate_every"` // "never" is -1
+	Grace       Duration `yaml:"grace"`
+}
+
+// A Lifetime limits a session.
+type Lifetime struct {
+	Idle     Duration `yaml:"idle"`
+	Absolute Duration `yaml:"absolute"`
+}
+
+// defaults returns what holds where neither the file nor anything else says otherwise.
+func defaults() *Config {
+	return &Config{
+		Store:    "sqlite:",
+		Log:      Log{Level: Level(slog.LevelInfo), Format: "text"},
+		API:      Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7081"}}, SocketMode: 0o660},
+		Internal: Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7082"}}, SocketMode: 0o660},
+		Limits: Limits{
+			Body: 1 << 20, Header: 64 << 10,
+			ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(30 * time.Second),
+			IdleTimeout: Duration(2 * time.Minute), ShutdownTimeout: Duration(10 * time.Second),
+		},
+		Events: Events{Audit: Audit{MaxSize: 100 << 20, MaxAge: Duration(90 * day)}},
+	}
+}
+
+// complete fills in the defaults that depend on other settings.
+func (a *Application) complete() {
+	prefix := "__Host-"
+	if a.Cookie.Domain != "" {
+		prefix = "__Secure-"
+	}
+	set(&a.Cookie.Name, prefix+a.Name+"-session")
+	set(&a.Cookie.Visitor, prefix+a.Name+"-visitor")
+	set(&a.Cookie.SameSite, "lax")
+	set(&a.Policy.Preset, "default")
+	set(&a.MaxSessions, 100)
+	set(&a.OverLimit, "end_oldest")
+	set(&a.MaxValue, 64<<10)
+	set(&a.MaxSession, 256<<10)
+	set(&a.MaxBadTokens, 100)
+	set(&a.LoginURL, "/login")
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Proxies returns TrustedProxies as net/netip has them.
+func (c *Config) Proxies() []netip.Prefix {
+	list := make([]netip.Prefix, len(c.TrustedProxies))
+	for i, p := range c.TrustedProxies {
+		list[i] = netip.Prefix(p)
+	}
+	return list
+}
+
+// HasKeys reports whether any application has an API key.
+func (c *Config) HasKeys() bool {
+	for i := range c.Applications {
+		if len(c.Applications[i].Keys) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,216 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// The types below are texts in the file. Their errors say what to write instead, and are put after the text.
+
+const day = 24 * time.Hour
+
+// A Duration is a positive time span: "90s", "15m", "24h", "14d" or several in a row. "never" is -1, where it is allowed.
+type Duration time.Duration
+
+// Duration returns d as package time has it.
+func (d Duration) Duration() time.Duration { return time.Duration(d) }
+
+// UnmarshalText reads a duration.
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	if s == "never" {
+		*d = -1
+		return nil
+	}
+	var days time.Duration
+	if n, rest, ok := strings.Cut(s, "d"); ok {
+		count, err := strconv.ParseUint(n, 10, 16)
+		if err != nil {
+			return errDuration
+		}
+		days, s = time.Duration(count)*day, rest
+	}
+	if s != "" || days == 0 {
+		rest, err := time.ParseDuration(s)
+		if err != nil || rest < 0 || rest > 1<<62 {
+			return errDuration
+		}
+		days += rest
+	}
+	if days <= 0 {
+		return errDuration
+	}
+	*d = Duration(days)
+	return nil
+}
+
+var errDuration = errors.New("is no duration: write one like 90s, 15m, 24h or 14d")
+
+// A Size is a number of bytes: "262144", "256KiB", "1MiB".
+type Size int64
+
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n == 0 || n > 1<<40 {
+		return errors.New("is no size: write bytes, or a number with a unit, like 64KiB or 1MiB")
+	}
+	*s = Size(n)
+	return nil
+}
+
+// A Count is a positive number; "unlimited" is -1.
+type Count int
+
+// UnmarshalText reads a count.
+func (c *Count) UnmarshalText(text []byte) error {
+	if string(text) == "unlimited" {
+		*c = -1
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil || n == 0 {
+		return errors.New("is no count: write a number from 1 on, or unlimited")
+	}
+	*c = Count(n)
+	return nil
+}
+
+// A Level is a level of log/slog.
+type Level slog.Level
+
+// UnmarshalText reads a level.
+func (l *Level) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "debug":
+		*l = Level(slog.LevelDebug)
+	case "info":
+		*l = Level(slog.LevelInfo)
+	case "warn":
+		*l = Level(slog.LevelWarn)
+	case "error":
+		*l = Level(slog.LevelError)
+	default:
+		return errors.New("is no level: write debug, info, warn or error")
+	}
+	return nil
+}
+
+// A FileMode is that of a Unix socket.
+type FileMode fs.FileMode
+
+// UnmarshalText reads a mode, in octal.
+func (m *FileMode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 16)
+	if err != nil || n&^0o777 != 0 || n&0o600 != 0o600 {
+		return errors.New(`is no mode of a socket: write it in quotes, in octal, like "0660"`)
+	}
+	if n&0o006 != 0 {
+		return errors.New(`lets every user of the machine connect: write "0660", and put the callers into the socket's group`)
+	}
+	*m = FileMode(n)
+	return nil
+}
+
+// A Prefix is a range of IP addresses, or one.
+type Prefix netip.Prefix
+
+// UnmarshalText reads a prefix.
+func (p *Prefix) UnmarshalText(text []byte) error {
+	if ip, err := netip.ParseAddr(string(text)); err == nil && ip.Zone() == "" {
+		*p = Prefix(netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()))
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return errors.New("is no address or range of addresses: write one like 127.0.0.1, 10.0.0.0/8 or fd00::/8")
+	}
+	if prefix.Masked() != prefix {
+		return fmt.Errorf("has bits beyond its length: write %v", prefix.Masked())
+	}
+	if prefix.Bits() == 0 {
+		return errors.New("is every address there is: name those of the proxies, or anybody could forge where requests come from")
+	}
+	*p = Prefix(prefix)
+	return nil
+}
+
+// String returns the prefix as it is written.
+func (p Prefix) String() string { return netip.Prefix(p).String() }
+
+// An Address is where to listen: "127.0.0.1:7081", or "unix:/run/sojournd/api.sock".
+type Address struct {
+	Network string // "tcp" or "unix"
+	Address string
+}
+
+// UnmarshalText reads an address.
+func (a *Address) UnmarshalText(text []byte) error {
+	if path, ok := strings.CutPrefix(string(text), "unix:"); ok {
+		switch {
+		case !filepath.IsAbs(path):
+			return errors.New("is no absolute path after unix: : write one like unix:/run/sojournd/api.sock")
+		case len(path) > 100:
+			return errors.New("is too long a path for a socket: choose one of at most 100 bytes")
+		}
+		*a = Address{"unix", filepath.Clean(path)}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(string(text))
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("is no address: write host:port, like 127.0.0.1:7081 (port 0 is any free one), or unix:/run/sojournd/api.sock")
+	}
+	if host != "localhost" && host != "" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return errors.New("names a host: write the IP address to listen on, so that it is the same whatever the resolver says")
+		}
+	}
+	*a = Address{"tcp", string(text)}
+	return nil
+}
+
+// String returns the address as it is written.
+func (a Address) String() string {
+	if a.Network == "unix" {
+		return "unix:" + a.Address
+	}
+	return a.Address
+}
+
+// Loopback reports whether only this machine reaches the address.
+func (a Address) Loopback() bool {
+	if a.Network == "unix" {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(a.Address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// A KeyHash is the SHA-256 of an API key: "sha256:" and 64 hexadecimal digits. Keys are 32 random bytes, so a fast hash
+// gives nothing away.
+type KeyHash [32]byte
+
+// UnmarshalText reads a hash.
+func (h *KeyHash) UnmarshalText(text []byte) error {
+	digits, ok := strings.CutPrefix(string(text), "sha256:")
+	if b, err := hex.DecodeString(digits); ok && err == nil && len(b) == len(h) {
+		copy(h[:], b)
+		return nil
+	}
+	return errors.New("is no hash of a key: write what sojournd keys new prints, sha256: and 64 digits")
+}
