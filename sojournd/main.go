@@ -24,7 +24,25 @@ type commands struct {
 }
 
 type storeFlag struct {
-	Store string `default:"sqlite:" placeholder:"URL" help:"Where the sessions live: sqlite:/path/to/file, sqlite: alone for ${place}, or memory: for no longer than the process. Default ${default}"`
+	Store             string `default:"sqlite:" env:"${store_variable}" placeholder:"URL" help:"Where the sessions live: sqlite:/path/to/file, sqlite: alone for ${place}, memory: for no longer than the process; for many nodes redis://user@host:6379/0, redis-cluster://host:6379,host:6379 or postgres://user@host/database, with TLS rediss:// and rediss-cluster://, and for PostgreSQL ?sslmode=verify-full. Default ${default}"`
+	StorePasswordFile string `placeholder:"FILE" type:"path" help:"A file with the database's password and nothing else. It may also be in the environment: ${password_variable}."`
+	StoreFeed         string `placeholder:"URL" help:"PostgreSQL itself, where --store leads to PgBouncer: changes are listened to there."`
+}
+
+// Validate is called by the parser.
+func (f *storeFlag) Validate() error {
+	for flag, url := range map[string]string{"--store": f.Store, "--store-feed": f.StoreFeed} {
+		if url != os.Getenv(app.StoreVariable) {
+			if err := app.CheckVisible(flag, url); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *storeFlag) options() app.StoreOptions {
+	return app.StoreOptions{URL: f.Store, PasswordFile: f.StorePasswordFile, Feed: f.StoreFeed}
 }
 
 type fileFlag struct {
@@ -39,7 +57,7 @@ type demo struct {
 
 func (d *demo) Run(ctx context.Context, out output) error {
 	return app.RunDemo(ctx, app.Options{
-		Listen: d.Listen, Store: d.Store, Events: d.Events,
+		Listen: d.Listen, Store: d.options(), Events: d.Events,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
 }
@@ -47,7 +65,7 @@ func (d *demo) Run(ctx context.Context, out output) error {
 type serve struct{ storeFlag }
 
 func (s *serve) Run(ctx context.Context, out output) error {
-	return app.RunServe(ctx, app.Options{Store: s.Store, Out: out.stdout})
+	return app.RunServe(ctx, app.Options{Store: s.options(), Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil))})
 }
 
 type backup struct {
@@ -105,7 +123,7 @@ func run(ctx context.Context, args []string, out output) (code int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out),
-		kong.Vars{"place": place},
+		kong.Vars{"place": place, "store_variable": app.StoreVariable, "password_variable": app.StorePasswordVariable},
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -21,7 +23,7 @@ import (
 // Options are what the command line says.
 type Options struct {
 	Listen string       // host:port; port 0 is any free one
-	Store  string       // where sessions live: "sqlite:/path", "sqlite:" for the default place, "memory:"
+	Store  StoreOptions // where sessions live
 	Out    io.Writer    // for people
 	Log    *slog.Logger // of the running server; nil: what goes wrong is lost
 	Events bool         // log the sessions' events too
@@ -41,13 +43,13 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	st, path, err := openStore(ctx, o.Store)
+	st, err := openStore(ctx, o.Store, o.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 
-	users, err := openUsers(ctx, path)
+	users, usersPath, err := openUsers(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if o.Events {
 		options.Observer = sojourn.LogEvents(o.Log)
 	}
-	sessions, err := sojourn.New(st, options)
+	sessions, err := sojourn.New(st.Store, options)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	greet(o.Out, listener.Addr(), accounts, path)
+	greet(o.Out, listener.Addr(), accounts, st, usersPath)
 	return serve(ctx, listener, handler, o.Log)
 }
 
@@ -90,34 +92,48 @@ type closableUsers interface {
 	io.Closer
 }
 
-// openUsers opens the shop's accounts: beside the store's file, or in memory if it has none.
-func openUsers(ctx context.Context, storePath string) (closableUsers, error) {
-	if storePath == "" {
+// openUsers opens the shop's accounts, and returns their file: beside the store's, in the state directory if a server keeps the
+// sessions, and none, but memory, if memory keeps them.
+func openUsers(ctx context.Context, st *openedStore) (_ closableUsers, path string, err error) {
+	switch {
+	case !st.keeps:
 		return struct {
 			shop.Users
 			io.Closer
-		}{shop.NewMemoryUsers(), io.NopCloser(nil)}, nil
+		}{shop.NewMemoryUsers(), io.NopCloser(nil)}, "", nil
+	case st.path != "":
+		path = shopPath(st.path)
+		users, err := shop.OpenUsers(ctx, path)
+		return users, path, err
 	}
-	return shop.OpenUsers(ctx, shopPath(storePath))
+	file, err := DefaultStore()
+	if err != nil {
+		return nil, "", err
+	}
+	path = shopPath(file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, "", fmt.Errorf("the shop's accounts: %w", err)
+	}
+	users, err := shop.OpenSharedUsers(ctx, path) // the demo may run several times on this machine, as the nodes of one shop
+	return users, path, err
 }
 
 // RunServe runs the store until the context ends; then it returns nil.
 func RunServe(ctx context.Context, o Options) (err error) {
-	st, path, err := openStore(ctx, o.Store)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	st, err := openStore(ctx, o.Store, o.Log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	sessions, err := sojourn.New(st, sojourn.Options{}) // ends what has expired, of every application
+	sessions, err := sojourn.New(st.Store, sojourn.Options{}) // ends what has expired, of every application
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
-	where := "in memory, and gone when this ends"
-	if path != "" {
-		where = "in " + path
-	}
-	_, _ = fmt.Fprintf(o.Out, "\n  Sessions are kept %s.\n  This version has no API for applications yet: it ends what has expired, and nothing else.\n  Ctrl-C stops it.\n\n", where)
+	_, _ = fmt.Fprintf(o.Out, "\n  Sessions are kept %s.\n  This version has no API for applications yet: it ends what has expired, and nothing else.\n  Ctrl-C stops it.\n\n", st.where)
 	<-ctx.Done()
 	return nil
 }
@@ -157,19 +173,22 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // greet says where the demo is and how to get in.
-func greet(w io.Writer, address net.Addr, accounts []shop.Account, storePath string) {
+func greet(w io.Writer, address net.Addr, accounts []shop.Account, st *openedStore, usersPath string) {
 	url, note := siteURL(address)
 	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
 	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
 	}
-	if storePath == "" {
+	switch {
+	case !st.keeps:
 		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
-	} else {
-		shopPath := shopPath(storePath)
+	case st.path != "":
 		note += fmt.Sprintf("  Sessions are kept in   %s\n  and accounts in        %s\n"+
 			"  Both are there again after a restart. To forget them, stop this and delete the two files;\n"+
-			"  --store memory: keeps nothing.\n\n", storePath, shopPath)
+			"  --store memory: keeps nothing.\n\n", st.path, usersPath)
+	default:
+		note += fmt.Sprintf("  Sessions are kept %s\n  and accounts in   %s\n"+
+			"  Run it again with another --listen, and both serve the same visitors.\n\n", st.where, usersPath)
 	}
 	note += "  Use Chrome, Edge or Firefox: Safari keeps no Secure cookie over http://localhost (WebKit bug 281149).\n"
 	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)

@@ -36,7 +36,9 @@ func TestRunDemo(t *testing.T) {
 	defer cancel()
 	var out buffer
 	ended := make(chan error, 1)
-	go func() { ended <- RunDemo(ctx, Options{Listen: "127.0.0.1:0", Store: "memory:", Out: &out}) }()
+	go func() {
+		ended <- RunDemo(ctx, Options{Listen: "127.0.0.1:0", Store: StoreOptions{URL: "memory:"}, Out: &out})
+	}()
 
 	deadline := time.After(20 * time.Second)
 	for !strings.Contains(out.String(), "Ctrl-C") {
@@ -59,7 +61,7 @@ func TestRunDemo(t *testing.T) {
 	}
 
 	// The port is taken now.
-	err = RunDemo(t.Context(), Options{Listen: strings.TrimPrefix(strings.Replace(url, "localhost", "127.0.0.1", 1), "http://"), Store: "memory:", Out: io.Discard})
+	err = RunDemo(t.Context(), Options{Listen: strings.TrimPrefix(strings.Replace(url, "localhost", "127.0.0.1", 1), "http://"), Store: StoreOptions{URL: "memory:"}, Out: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "another program listens there") || !strings.Contains(err.Error(), "--listen 127.0.0.1:0") {
 		t.Errorf("a taken port: %v", err)
 	}
@@ -77,7 +79,7 @@ func TestRunDemo(t *testing.T) {
 
 func TestWrongOptions(t *testing.T) {
 	for _, c := range []struct{ listen, store, want string }{
-		{"127.0.0.1:0", "redis://localhost", `no store of the kind "redis"`},
+		{"127.0.0.1:0", "mysql://localhost", `no store of the kind "mysql"`},
 		{"", "memory:", "host:port"},
 		{"127.0.0.1", "memory:", "host:port"},
 		{"127.0.0.1:x", "memory:", "from 0 to 65535"},
@@ -85,7 +87,7 @@ func TestWrongOptions(t *testing.T) {
 		{"192.0.2.1:0", "memory:", "no address of this machine"},
 		{"no such host:0", "memory:", "no address of this machine"},
 	} {
-		err := RunDemo(t.Context(), Options{Listen: c.listen, Store: c.store, Out: io.Discard})
+		err := RunDemo(t.Context(), Options{Listen: c.listen, Store: StoreOptions{URL: c.store}, Out: io.Discard})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("--listen %q --store %q: %v, want %q", c.listen, c.store, err, c.want)
 		}

@@ -1,19 +1,12 @@
 package app
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
-
-	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
-	"github.com/sojourn-go/sojourn/store"
-	"github.com/sojourn-go/sojourn/store/memstore"
-	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
 // DefaultStore returns the file that --store sqlite: means: sojourn/sojourn.db in the user's state directory.
@@ -46,7 +39,7 @@ func stateDir() (string, error) {
 
 const (
 	exampleStore  = "--store sqlite:/path/to/sojourn.db"
-	exampleStores = exampleStore + ", or --store memory:"
+	exampleStores = exampleStore + ", --store redis://host:6379/0, --store postgres://user@host/database, or --store memory:"
 )
 
 // storePath returns the file of a store's URL, empty for the store in memory.
@@ -68,7 +61,7 @@ func storePath(url string) (string, error) {
 		return wrong("this is no store's URL: use %s", exampleStores)
 	}
 	// Without the rest, which may hold a password.
-	return "", fmt.Errorf("--store %q: this version has no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
+	return "", fmt.Errorf("--store %q: there is no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
 }
 
 // parameters are what URLs of other programs end with. A question mark alone may be part of a name.
@@ -105,23 +98,6 @@ func sqlitePath(path string, wrong func(format string, args ...any) (string, err
 	default:
 		return clean, nil
 	}
-}
-
-// openStore opens the store of a URL. The path is that of its file, empty if it has none.
-func openStore(ctx context.Context, url string) (st store.Store, path string, err error) {
-	if path, err = storePath(url); err != nil {
-		return nil, "", err
-	}
-	if path == "" {
-		return memstore.New(), "", nil
-	}
-	file, err := sqlitestore.Open(ctx, path, sqlitestore.Options{})
-	if errors.Is(err, sqlitestore.ErrInUse) {
-		return nil, "", fmt.Errorf("%w, or choose another store: %s", err, exampleStores)
-	} else if err != nil {
-		return nil, "", fmt.Errorf("%w (to choose another: %s)", err, exampleStores)
-	}
-	return nearcache.New(file, nearcache.Options{}), file.Path(), nil
 }
 
 // shopPath is the file of the shop's accounts, beside that of its sessions.

@@ -29,7 +29,7 @@ func TestStorePath(t *testing.T) {
 		}
 	}
 	for url, want := range map[string]string{
-		"":                        "use --store sqlite:/path/to/sojourn.db, or --store memory:",
+		"":                        "use --store sqlite:/path/to/sojourn.db, --store redis://host:6379/0, --store postgres://user@host/database, or --store memory:",
 		":":                       "--store memory:",
 		"memory":                  "--store memory:",
 		"sqlite":                  "--store sqlite:/path/to/sojourn.db",
@@ -49,10 +49,8 @@ func TestStorePath(t *testing.T) {
 		"sqlite:/nowhere/":        "use --store sqlite:/nowhere/sojourn.db",
 		"sqlite:/":                "use --store sqlite:/sojourn.db",
 		"sqlite:/dev/null":        "no regular file",
-		"redis:":                  `no store of the kind "redis": use --store sqlite:/path/to/sojourn.db`,
-		"redis://:pass@host:1":    `no store of the kind "redis"`,
+		"mysql://u:pass@host:1":   `no store of the kind "mysql": use --store sqlite:/path/to/sojourn.db`,
 		"SQLITE:" + file:          `no store of the kind "SQLITE"`,
-		"postgres://u:pass@h/db":  `no store of the kind "postgres"`,
 		"file:" + file:            `no store of the kind "file"`,
 	} {
 		path, err := storePath(url)

@@ -35,15 +35,31 @@ const userFileID = 0x53484f50
 //
 // One process at a time may have the file open.
 func OpenUsers(ctx context.Context, path string) (*UserFile, error) {
+	u, err := OpenSharedUsers(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.forgetCarts(ctx); err != nil {
+		return nil, describe(path, errors.Join(err, u.Close()))
+	}
+	return u, nil
+}
+
+// OpenSharedUsers is OpenUsers for several processes that serve the same sessions: the file may be open in all of them.
+func OpenSharedUsers(ctx context.Context, path string) (*UserFile, error) {
 	u, err := openUsers(ctx, path)
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	return u, nil
+}
+
+func describe(path string, err error) error {
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_NOTADB {
 		err = errNotUsers
 	}
-	if err != nil {
-		return nil, fmt.Errorf("shop: the accounts in %s: %w", path, err)
-	}
-	return u, nil
+	return fmt.Errorf("shop: the accounts in %s: %w", path, err)
 }
 
 var errNotUsers = errors.New("this is no file of the shop's: move it away, and a new one is made")
@@ -72,11 +88,14 @@ func openUsers(ctx context.Context, path string) (_ *UserFile, err error) {
 	if err := migrate(ctx, db); err != nil {
 		return nil, err
 	}
-	// No request of an earlier process can still be late, and a session that was restored from a backup counts anew.
-	if _, err := db.ExecContext(ctx, "UPDATE users SET cart_session = '', cart_revision = 0 WHERE cart_session <> ''"); err != nil {
-		return nil, err
-	}
 	return &UserFile{db, maxUsers}, nil
+}
+
+// forgetCarts has the next cart of each user be the newest: no request of an earlier process can still be late, and a session that was
+// restored from a backup counts anew.
+func (f *UserFile) forgetCarts(ctx context.Context) error {
+	_, err := f.db.ExecContext(ctx, "UPDATE users SET cart_session = '', cart_revision = 0 WHERE cart_session <> ''")
+	return err
 }
 
 func openDatabase(path string, pragmas ...string) (*sql.DB, error) {

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+)
+
+// The environment of every command that opens a store.
+const (
+	StoreVariable         = "SOJOURN_STORE"          // the URL, with or without a password
+	StorePasswordVariable = "SOJOURN_STORE_PASSWORD" // the database's
+)
+
+// StoreOptions say where the sessions live.
+type StoreOptions struct {
+	URL          string // sqlite:/path, sqlite: for the default place, memory:, or a database server's
+	PasswordFile string // holds the database's password; empty: it is StorePasswordVariable's, or the URL's
+	Feed         string // PostgreSQL's URL for the change feed, where URL leads to a pooler; empty: URL
+}
+
+// An openedStore is a store, and what there is to say of it.
+type openedStore struct {
+	store.Store        // with a cache in front, but for memory:
+	path        string // of its file; empty if it has none
+	where       string // for people
+	keeps       bool   // the sessions outlast the process
+
+	cache       *nearcache.Cache     // nil for memory:
+	clockOffset func() time.Duration // the server's clock less this machine's; nil without a server
+}
+
+// openStore opens the store of a URL. The log gets what is worth a warning while it is open.
+func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
+	path, err := storePath(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o.PasswordFile != "":
+		return nil, errors.New("--store-password-file: this store has no password: leave the flag out")
+	case o.Feed != "":
+		return nil, errors.New("--store-feed is for postgres:// only: leave it out")
+	case path == "":
+		return &openedStore{Store: memstore.New(), where: "in memory, and gone when this ends"}, nil
+	}
+	file, err := sqlitestore.Open(ctx, path, sqlitestore.Options{})
+	if errors.Is(err, sqlitestore.ErrInUse) {
+		return nil, fmt.Errorf("%w, or choose another store: %s", err, exampleStores)
+	} else if err != nil {
+		return nil, fmt.Errorf("%w (to choose another: %s)", err, exampleStores)
+	}
+	cache := nearcache.New(file, nearcache.Options{})
+	return &openedStore{Store: cache, path: file.Path(), where: "in " + file.Path(), keeps: true, cache: cache}, nil
+}
+
+// password returns what the file or the environment says; empty: the URL's counts.
+func (o StoreOptions) password() (string, error) {
+	if o.PasswordFile == "" {
+		return os.Getenv(StorePasswordVariable), nil
+	}
+	b, err := os.ReadFile(o.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("--store-password-file: %w", err)
+	}
+	password := strings.TrimRight(string(b), "\r\n")
+	switch {
+	case password == "":
+		return "", fmt.Errorf("--store-password-file: %s is empty: write the password into its first line", o.PasswordFile)
+	case strings.ContainsAny(password, "\r\n"):
+		return "", fmt.Errorf("--store-password-file: %s has several lines: it holds the password and nothing else", o.PasswordFile)
+	}
+	return password, nil
+}
+
+// CheckVisible refuses a store's URL on a command line that tells a password, for everybody on the machine reads that with ps.
+func CheckVisible(flag, url string) error {
+	_, rest, server := strings.Cut(url, "://")
+	address, query, _ := strings.Cut(rest, "?")
+	at := strings.LastIndex(address, "@")
+	beforeHost := at >= 0 && strings.Contains(address[:at], ":")
+	if !server || !beforeHost && !strings.Contains(strings.ToLower(query), "password=") {
+		return nil
+	}
+	return fmt.Errorf("%s: a password on the command line shows in ps: leave it out of the URL, and put it into a file that --store-password-file names, or into $%s; or give the whole URL in $%s",
+		flag, StorePasswordVariable, StoreVariable)
+}
+
+// hostOf returns the part of a server's URL that names it: not who signs in there, nor with what.
+func hostOf(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest[strings.LastIndexByte(rest, '@')+1:]
+}
