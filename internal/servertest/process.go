@@ -1,0 +1,236 @@
+package servertest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Server is one server process, which may be stopped and started again, with its directory and its port.
+type Server struct {
+	name string
+	dir  string // all its files
+	port int
+	user *user // whom it runs as; nil: this process's
+
+	command func() *exec.Cmd // as it is started
+	answers func() error     // nil when it does
+	quit    syscall.Signal   // ends it in good order
+	orphan  syscall.Signal   // what it gets when this process dies
+
+	running *process
+	paused  *pause
+}
+
+// A process is one that runs, or has run.
+type process struct {
+	*exec.Cmd
+	exited chan struct{}
+	err    error // of Wait; valid when exited is closed
+}
+
+// Port is the port on 127.0.0.1.
+func (s *Server) Port() int { return s.port }
+
+// Addr is the host and port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// Dir is the directory of the server's files. Close removes it.
+func (s *Server) Dir() string { return s.dir }
+
+// PID is the process ID; 0 if the server doesn't run.
+func (s *Server) PID() int {
+	if s.running == nil {
+		return 0
+	}
+	return s.running.Process.Pid
+}
+
+// newServer makes the directory of a server, in parent or where temporary files are.
+func newServer(name, parent string, user *user) (*Server, error) {
+	dir, err := os.MkdirTemp(parent, "sojourn-"+name+"-")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{name: name, dir: dir, user: user, quit: syscall.SIGTERM, orphan: syscall.SIGKILL}
+	if user != nil {
+		if err := os.Chown(dir, user.uid, user.gid); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// errPortTaken is what makes launch try another port.
+var errPortTaken = errors.New("the port is taken")
+
+// launch starts a server for the first time: on a port that is free now and, if it is taken in the meantime, on another.
+func (s *Server) launch(configure func() error) error {
+	for try := 0; ; try++ {
+		var err error
+		if s.port, err = freePort(); err != nil {
+			return err
+		}
+		if err = configure(); err == nil {
+			err = s.Start()
+		}
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errPortTaken) || try == 5 {
+			s.Close()
+			return err
+		}
+	}
+}
+
+// Start starts a server that was stopped or killed, on its port and with its files, and waits until it answers.
+func (s *Server) Start() error {
+	if s.running != nil {
+		return fmt.Errorf("%s runs already", s.name)
+	}
+	log, err := os.OpenFile(s.logName(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	seen, err := log.Seek(0, 2)
+	if err != nil {
+		return err
+	}
+	cmd := s.command()
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
+	p, err := spawn(cmd, s.user, s.orphan)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", s.name, err)
+	}
+	s.running = p
+	err = eventually(s.name+" answers", func() error {
+		select {
+		case <-p.exited:
+			return nil
+		default:
+			return s.answers()
+		}
+	})
+	select {
+	case <-p.exited:
+		err = fmt.Errorf("%s ended at its start: %v", s.name, p.err)
+		if b, _ := os.ReadFile(s.logName()); strings.Contains(string(b[min(int(seen), len(b)):]), "ddress already in use") {
+			err = fmt.Errorf("%w: %w", err, errPortTaken)
+		}
+		s.running = nil
+	default:
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, s.LogTail())
+		_ = s.Kill() // it may not have started
+	}
+	return err
+}
+
+// Stop ends the server in good order.
+func (s *Server) Stop() error { return s.end(s.quit) }
+
+// Kill ends the server with SIGKILL.
+func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
+
+// Restart stops the server in good order and starts it.
+func (s *Server) Restart() error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	return s.Start()
+}
+
+func (s *Server) end(signal syscall.Signal) error {
+	if s.running == nil {
+		return fmt.Errorf("%s doesn't run", s.name)
+	}
+	p := s.running
+	if err := p.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	if s.paused != nil { // signals but SIGKILL wait till then
+		if err := s.Continue(); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		_ = p.Process.Kill()
+		<-p.exited
+		return fmt.Errorf("%s didn't end on %v within %v, and was killed", s.name, signal, patience)
+	}
+	s.running = nil
+	return nil
+}
+
+// Close kills the server and removes its files. A second Close does nothing.
+func (s *Server) Close() {
+	if s.running != nil {
+		_ = s.Kill() // nothing is left to do where that fails
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *Server) logName() string { return filepath.Join(s.dir, "log") }
+
+// LogTail returns the last lines of the server's log.
+func (s *Server) LogTail() string {
+	b, _ := os.ReadFile(s.logName())
+	lines := strings.SplitAfter(string(b), "\n")
+	return "log of " + s.name + ":\n" + strings.Join(lines[max(0, len(lines)-40):], "")
+}
+
+// spawn starts a process, from a thread that lives as long as this process: what Linux calls the death of the
+// parent is the death of the thread.
+func spawn(cmd *exec.Cmd, u *user, orphan syscall.Signal) (*process, error) {
+	setAttributes(cmd, u, orphan)
+	started := make(chan error)
+	spawner <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	p := &process{Cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		defer close(p.exited)
+		p.err = cmd.Wait()
+	}()
+	return p, nil
+}
+
+var spawner = func() chan<- func() {
+	calls := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range calls {
+			f()
+		}
+	}()
+	return calls
+}()
+
+// freePort returns a port that nobody listens on. It lies below those that the system gives to outgoing
+// connections: there a client that calls a server while it is down may get the server's port, and even connect to itself.
+func freePort() (int, error) {
+	for range 100 {
+		port := 10_000 + rand.IntN(22_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, errors.New("found no free port on 127.0.0.1")
+}
