@@ -9,6 +9,9 @@ git | git | git, which make mutants applies patches with
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
 strace | strace | strace, which shows the order of writes and syncs of the embedded store and makes them fail
 sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from outside
+redis-server | redis-server | redis-server, for the tests of redisstore
+postgres | postgresql | PostgreSQL, for the tests of pgstore
+pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
@@ -16,6 +19,8 @@ have() { # have NAME: is there such a command, and does it work?
 	local chrome="/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 	case $1 in
 	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
+	postgres) command -v "$1" >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
+	pgbouncer) command -v "$1" >/dev/null || [ -x /usr/sbin/pgbouncer ] ;;
 	google-chrome) command -v "$1" >/dev/null || [ -x "$chrome" ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
