@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	sweepEvery = time.Minute
-	sweepStep  = 1024 // sessions for each call of Store.Sweep
-	sweepPause = time.Millisecond
-	touchEvery = time.Minute
-	queueSize  = 4096
+	sweepEvery  = time.Minute
+	sweepStep   = 1024 // sessions for each call of Store.Sweep
+	sweepPause  = time.Millisecond
+	touchEvery  = time.Minute
+	queueSize   = 4096
+	noteWriters = 16 // notes that are written at a time: a store across a network takes its time for each
 )
 
 // start runs what goes on beside requests until ctx is done.
@@ -123,21 +124,30 @@ func wait(ctx, over context.Context, done <-chan struct{}) error {
 }
 
 func (e *Engine) writeNotes(ctx context.Context) {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	turns := make(chan struct{}, noteWriters)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case n := <-e.behind.notes:
-			e.write(ctx, n)
+			if n.flushed != nil {
+				writing.Wait()
+				close(n.flushed)
+				continue
+			}
+			turns <- struct{}{}
+			writing.Go(func() {
+				e.write(ctx, n)
+				<-turns
+			})
 		}
 	}
 }
 
+// write writes a note. Those of one session may come in any order.
 func (e *Engine) write(ctx context.Context, n *note) {
-	if n.flushed != nil {
-		close(n.flushed)
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	var err error

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -274,4 +276,34 @@ func TestBadCursor(t *testing.T) {
 			t.Errorf("%v: %v", page, err)
 		}
 	}
+}
+
+// The activity of one session doesn't wait for that of another to be written, and Flush waits for all.
+func TestActivityIsWrittenSideBySide(t *testing.T) {
+	var m meeting
+	w := newWorld(t, onStore(func(st store.Store) store.Store {
+		m.Store = st
+		m.both.Add(2)
+		return &m
+	}))
+	ann, ben := w.loggedIn("ann"), w.loggedIn("ben")
+	w.pass(2 * time.Minute) // no rotation is due
+	w.look(ann)
+	w.look(ben)
+	w.flush()
+	w.want("touches written", m.touched.Load(), int32(2))
+}
+
+// A meeting is a store whose first Touch waits for the second.
+type meeting struct {
+	store.Store
+	both    sync.WaitGroup
+	touched atomic.Int32
+}
+
+func (m *meeting) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
+	m.both.Done()
+	m.both.Wait()
+	defer m.touched.Add(1)
+	return m.Store.Touch(ctx, app, id, at, now, client)
 }
