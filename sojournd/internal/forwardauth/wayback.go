@@ -1,0 +1,197 @@
+package forwardauth
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// A page is where visitors are sent to sign in.
+type page struct {
+	target string // up to and with "return_to="; a way back follows
+	bare   string // for when there is none
+	origin string // empty: the application's own
+	path   string
+}
+
+// newPage returns nil for an empty address.
+func newPage(address, param string) (*page, error) {
+	if address == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no URL: use a path like /login, or https://login.example.com/", address)
+	}
+	p := &page{bare: address, path: u.EscapedPath()}
+	switch {
+	case !printable(address) || u.Fragment != "" || u.User != nil || u.Opaque != "":
+		return nil, fmt.Errorf("%q holds what no page's address needs: use a path like /login, or https://login.example.com/", address)
+	case u.Scheme == "":
+		if !localPath(address) {
+			return nil, fmt.Errorf("%q is no path: use one slash, as in /login, or https://login.example.com/", address)
+		}
+	default:
+		if p.origin, err = parseOrigin(u.Scheme + "://" + u.Host); err != nil {
+			return nil, err
+		}
+		if p.path == "" {
+			p.path = "/"
+		}
+	}
+	separator := "?"
+	if strings.Contains(address, "?") {
+		separator = "&"
+	}
+	p.target = address + separator + url.QueryEscape(param) + "="
+	return p, nil
+}
+
+// parseOrigin returns an origin as browsers write it.
+func parseOrigin(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || text != u.Scheme+"://"+u.Host || strings.ContainsAny(text, "*\\") || !printable(text) {
+		return "", fmt.Errorf("%q is no origin: use scheme and host, and nothing behind, as in https://shop.example.com", text)
+	}
+	return strings.ToLower(text), nil
+}
+
+var errNoWayBack = errors.New("no way back")
+
+// redirect returns where to send a page view; empty if the request isn't one, or there is no page to send it to.
+func (h *Handler) redirect(r *http.Request, a *app, to *page) string {
+	if to == nil || !pageView(r.Header) {
+		return ""
+	}
+	back, err := h.wayBack(r, a, to)
+	switch {
+	case errors.Is(err, errIsPage):
+		return ""
+	case err != nil:
+		return to.bare
+	}
+	return to.target + url.QueryEscape(back)
+}
+
+// errIsPage: the sign-in page itself is behind a check that it can't pass. A redirect would go round for ever.
+var errIsPage = errors.New("the request is for the page itself")
+
+// wayBack returns where the visitor wanted to go: a path of the application's own site, or behind a listed origin. No redirect built
+// from it leads anywhere else, whatever the visitor sent.
+func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
+	if !h.trusted(r) {
+		return "", errNoWayBack
+	}
+	uri := only(r.Header["X-Forwarded-Uri"])
+	if !localPath(uri) {
+		return "", errNoWayBack
+	}
+	path, _, _ := strings.Cut(uri, "?")
+	origin := ""
+	if to.origin != "" {
+		origin = strings.ToLower(only(r.Header["X-Forwarded-Proto"]) + "://" + only(r.Header["X-Forwarded-Host"]))
+	}
+	switch method := h.method(r); {
+	case origin == to.origin && path == to.path:
+		return "", errIsPage
+	case method != http.MethodGet && method != http.MethodHead:
+		return "", errNoWayBack // what was sent is lost, and a GET in its place might be nothing
+	case to.origin == "":
+		return uri, nil
+	case a.origins[origin]:
+		return origin + uri, nil
+	}
+	return "", errNoWayBack
+}
+
+const maxWayBack = 2048 // bytes; longer ones make headers that proxies refuse
+
+// localPath reports whether a URI is a path, with or without a query, that browsers take for one of the same site, however often it is
+// resolved: no second slash makes a host of what follows, neither at once nor when dots before it are gone, and no backslash, tab or newline
+// stands for one (WHATWG URL).
+func localPath(uri string) bool {
+	path, _, _ := strings.Cut(uri, "?")
+	return strings.HasPrefix(uri, "/") && len(uri) <= maxWayBack && printable(uri) && !strings.Contains(path, "//") && !strings.Contains(path, "\\")
+}
+
+// printable reports whether s is of visible ASCII only.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// pageView reports whether a person waits for a page: a navigation, and not a script's request or a WebSocket, which have no use for a redirect.
+func pageView(h http.Header) bool {
+	if fetch := h["Sec-Fetch-Mode"]; len(fetch) > 0 && only(fetch) != "navigate" {
+		return false
+	}
+	return len(h["X-Requested-With"]) == 0 && acceptsHTML(h["Accept"])
+}
+
+// acceptsHTML reports whether Accept names HTML. That anything is accepted ("*/*") is what scripts and tools say.
+func acceptsHTML(lines []string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			kind, parameters, _ := strings.Cut(item, ";")
+			kind = strings.TrimSpace(kind)
+			if (strings.EqualFold(kind, "text/html") || strings.EqualFold(kind, "application/xhtml+xml")) && !refused(parameters) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refused reports whether the parameters of a media type say q=0.
+func refused(parameters string) bool {
+	for p := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if strings.EqualFold(name, "q") {
+			return strings.Trim(value, "0.") == ""
+		}
+	}
+	return false
+}
+
+// method is that of the visitor's request. nginx, Caddy and Traefik ask by GET, whatever it was.
+func (h *Handler) method(r *http.Request) string {
+	if m := only(r.Header["X-Forwarded-Method"]); m != "" && h.trusted(r) {
+		return m
+	}
+	return r.Method
+}
+
+// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed.
+func (h *Handler) trusted(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	ip = ip.Unmap().WithZone("")
+	for _, prefix := range h.proxies {
+		if prefix.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// only returns a header's value if it was sent once: a second one is somebody else's.
+func only(values []string) string {
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
+}
