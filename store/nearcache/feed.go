@@ -166,14 +166,29 @@ func (c *Cache) apply(change store.Change) {
 	}
 }
 
-// withoutBeats passes changes on.
-func (f *feed) withoutBeats(ctx context.Context, changes <-chan store.Change) <-chan store.Change {
+// withoutBeats passes changes on, and a Gap every second while the feed isn't recent: who relies on it must ask the store.
+func (f *feed) withoutBeats(ctx context.Context, c *Cache, changes <-chan store.Change) <-chan store.Change {
 	out := make(chan store.Change)
 	go func() {
 		defer close(out)
-		for change := range changes {
-			if change.Kind == store.Beat {
-				continue
+		look := time.NewTicker(beatLife)
+		defer look.Stop()
+		for {
+			var change store.Change
+			var ok bool
+			select {
+			case change, ok = <-changes:
+				if !ok {
+					return
+				}
+				if change.Kind == store.Beat {
+					continue
+				}
+			case <-look.C:
+				if f.isRecent(c) {
+					continue
+				}
+				change.Kind = store.Gap
 			}
 			select {
 			case out <- change:

@@ -378,6 +378,39 @@ func TestWatchPassesOn(t *testing.T) {
 	})
 }
 
+// TestI10SilentFeedIsReported: a feed that is open but says nothing is no news that all is well.
+func TestI10SilentFeedIsReported(t *testing.T) {
+	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
+		watching, cancel := context.WithCancel(ctx)
+		changes, err := f.Watch(watching)
+		f.must(nil, err)
+		time.Sleep(10 * time.Second)
+		f.node.set(func(n *node) { n.pump = func(store.Change) []store.Change { return nil } })
+		f.must(other.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)) // nobody hears
+		for range 3 {
+			began := time.Now()
+			if c := <-changes; c.Kind != store.Gap || time.Since(began) > 3*time.Second {
+				t.Fatalf("change %+v after %v", c, time.Since(began))
+			}
+		}
+		f.node.set(func(n *node) { n.pump = nil })
+		time.Sleep(3 * time.Second)
+		for len(changes) > 0 {
+			<-changes
+		}
+		rec := session("alice")
+		f.must(other.Create(ctx, app, rec, store.CreateOptions{Arrived: t0 + 1, Now: t0 + 1}))
+		for c := range changes {
+			if c.Kind == store.Changed {
+				break
+			}
+		}
+		cancel()
+		for range changes {
+		}
+	})
+}
+
 // TestI10UnclearWrites: where the feed tells what lands later, an unclear write costs what it may have changed.
 func TestI10UnclearWrites(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {

@@ -199,11 +199,11 @@ func (c *Cache) Count(ctx context.Context, app string) (store.Count, error) {
 	return c.store.Count(ctx, app)
 }
 
-// Watch implements store.Watcher: it is the store's own.
+// Watch implements store.Watcher: it is the store's own, with a Gap every second while heartbeats don't come back.
 func (c *Cache) Watch(ctx context.Context) (<-chan store.Change, error) {
 	changes, err := c.store.Watch(ctx)
 	if err != nil || c.feed == nil {
 		return changes, err
 	}
-	return c.feed.withoutBeats(ctx, changes), nil
+	return c.feed.withoutBeats(ctx, c, changes), nil
 }
