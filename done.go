@@ -14,6 +14,9 @@ import (
 // pollEvery is how often sessions with an open Done are read where the store has no change feed, or can't answer.
 const pollEvery = time.Second
 
+// recheckers is how many of them are read at a time.
+const recheckers = 16
+
 // A watcher closes the channels of Session.Done.
 type watcher struct {
 	mu      sync.Mutex
@@ -138,9 +141,16 @@ func (e *Engine) recheck(w *watched) {
 }
 
 func (e *Engine) recheckAll() {
+	var reading sync.WaitGroup
+	turns := make(chan struct{}, recheckers)
 	for _, w := range e.watch.all() {
-		e.recheck(w)
+		turns <- struct{}{}
+		reading.Go(func() {
+			e.recheck(w)
+			<-turns
+		})
 	}
+	reading.Wait()
 }
 
 func gone(err error) bool {
