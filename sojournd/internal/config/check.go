@@ -1,0 +1,304 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A reporter notes what is wrong with the setting at a path.
+type reporter func(path, format string, args ...any)
+
+// check looks for what each setting alone doesn't show.
+func check(c *Config, wrong reporter) {
+	if c.Store == "" {
+		wrong("store", "is empty: write where sessions live, like sqlite:/var/lib/sojournd/sojourn.db")
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		wrong("log.format", "%q is no format: write text or json", c.Log.Format)
+	}
+	checkFront("api", &c.API, wrong)
+	checkFront("internal", &c.Internal, wrong)
+	for i, a := range c.API.Listen {
+		if slices.Contains(c.Internal.Listen, a) && !strings.HasSuffix(a.Address, ":0") {
+			wrong(fmt.Sprintf("api.listen[%d]", i), "is internal's too: /check and /metrics take a listener of their own")
+		}
+	}
+	checkLimits(&c.Limits, wrong)
+	if c.Events.Audit.File != "" && !filepath.IsAbs(c.Events.Audit.File) {
+		wrong("events.audit.file", "%q is no absolute path: write one like /var/log/sojournd/audit.jsonl", c.Events.Audit.File)
+	}
+	names := checkApplications(c.Applications, wrong)
+	for i := range c.Events.Webhooks {
+		checkWebhook(fmt.Sprintf("events.webhooks[%d]", i), &c.Events.Webhooks[i], names, wrong)
+	}
+}
+
+func checkFront(path string, f *Front, wrong reporter) {
+	hasTLS := f.TLS.Certificate != "" || f.TLS.Key != ""
+	switch {
+	case hasTLS && f.TLS.Key == "":
+		wrong(path+".tls.key", "is missing: write the path of the certificate's key")
+	case hasTLS && f.TLS.Certificate == "":
+		wrong(path+".tls.certificate", "is missing: write the path of the key's certificate")
+	case hasTLS && f.PlainHTTP:
+		wrong(path+".plain_http", "is no use with tls: take one out")
+	}
+	for i, a := range f.Listen {
+		at := fmt.Sprintf("%s.listen[%d]", path, i)
+		if slices.Contains(f.Listen[:i], a) && !strings.HasSuffix(a.Address, ":0") {
+			wrong(at, "is listed twice: take one out")
+		}
+		if !a.Loopback() && !hasTLS && !f.PlainHTTP {
+			wrong(at, "other machines reach %q, and without TLS anybody on the way reads keys and tokens: set %s.tls, listen on 127.0.0.1 or a Unix socket, or, if the network is your own, set %s.plain_http: true", a, path, path)
+		}
+	}
+}
+
+func checkLimits(l *Limits, wrong reporter) {
+	if l.Body < 1<<10 || l.Body > 64<<20 {
+		wrong("limits.body", "use 1KiB to 64MiB")
+	}
+	if l.Header < 4<<10 || l.Header > 1<<20 {
+		wrong("limits.header", "use 4KiB to 1MiB")
+	}
+	for _, d := range []struct {
+		path  string
+		value Duration
+	}{
+		{"limits.read_header_timeout", l.ReadHeaderTimeout}, {"limits.read_timeout", l.ReadTimeout},
+		{"limits.idle_timeout", l.IdleTimeout}, {"limits.shutdown_timeout", l.ShutdownTimeout},
+	} {
+		if d.value < Duration(100*time.Millisecond) || d.value > Duration(time.Hour) {
+			wrong(d.path, "use 100ms to 1h")
+		}
+	}
+}
+
+func checkApplications(list []Application, wrong reporter) (names []string) {
+	if len(list) == 0 {
+		wrong("applications", "there are none: list at least one, with its name and keys, as sojournd config example does")
+	}
+	cookies, keys := map[string]string{}, map[KeyHash]string{}
+	for i := range list {
+		a, at := &list[i], fmt.Sprintf("applications[%d]", i)
+		repeated := slices.Contains(names, a.Name) // so the default cookies' names are, too
+		switch {
+		case a.Name == "":
+			wrong(at+".name", "is missing: write 1 to 64 letters, digits, '.', '_' and '-'")
+		case !nameOK(a.Name):
+			wrong(at+".name", "%q is no name: write 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit", a.Name)
+		case repeated:
+			wrong(at+".name", "%q is another application's name: choose another", a.Name)
+		}
+		names = append(names, a.Name)
+		if nameOK(a.Name) { // the default names are made of it
+			checkCookie(at+".cookie", &a.Cookie, wrong)
+		}
+		for _, cookie := range []struct{ path, name string }{{at + ".cookie.name", a.Cookie.Name}, {at + ".cookie.visitor", a.Cookie.Visitor}} {
+			if other, ok := cookies[cookie.name]; ok && !repeated {
+				wrong(cookie.path, "%q is the name of %s too: each cookie has its own", cookie.name, other)
+			}
+			cookies[cookie.name] = cookie.path
+		}
+		checkKeys(at, a, keys, wrong)
+		checkPolicy(at+".policy", &a.Policy, wrong)
+		checkApplication(at, a, wrong)
+	}
+	return names
+}
+
+func nameOK(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && (i == 0 || c != '.' && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 64
+}
+
+func checkCookie(path string, c *Cookie, wrong reporter) {
+	if c.SameSite != "lax" && c.SameSite != "strict" && c.SameSite != "none" {
+		wrong(path+".same_site", "%q is none of lax, strict and none: write lax, unless other sites' pages embed yours", c.SameSite)
+	}
+	if c.Partitioned && c.SameSite != "none" {
+		wrong(path+".partitioned", "needs same_site: none, without which the cookie isn't sent to embedded pages at all")
+	}
+	if c.Domain != "" && !domainOK(c.Domain) {
+		wrong(path+".domain", "%q is no domain: write one like example.com", c.Domain)
+	}
+	for _, one := range []struct{ path, name string }{{path + ".name", c.Name}, {path + ".visitor", c.Visitor}} {
+		lower := strings.ToLower(one.name)
+		switch {
+		case !cookieNameOK(one.name):
+			wrong(one.path, "%q is no cookie's name: write letters, digits, '-' and '_'", one.name)
+		case c.Domain != "" && strings.HasPrefix(lower, "__host-"):
+			wrong(one.path, "browsers refuse %q with a domain: write a name that begins with __Secure-", one.name)
+		case !strings.HasPrefix(one.name, "__Host-") && !strings.HasPrefix(one.name, "__Secure-"):
+			wrong(one.path, "%q can be planted over plain HTTP: write a name that begins with __Host-, or with a domain __Secure-", one.name)
+		}
+	}
+}
+
+func cookieNameOK(name string) bool {
+	const symbols = "!#$%&'*+-.^_`|~" // RFC 6265, section 4.1.1, and RFC 9110, section 5.6.2
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(symbols, rune(c)) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 255
+}
+
+func domainOK(domain string) bool {
+	u, err := url.Parse("https://" + domain)
+	if err != nil || u.Host != domain || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") || !strings.Contains(domain, ".") {
+		return false
+	}
+	_, err = netip.ParseAddr(domain)
+	return err != nil && u.Port() == "" && !strings.ContainsAny(domain, "*_")
+}
+
+func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong reporter) {
+	for i, k := range a.Keys {
+		path := fmt.Sprintf("%s.keys[%d]", at, i)
+		if k.Name == "" || len(k.Name) > 64 || !cookieNameOK(k.Name) {
+			wrong(path+".name", "%q is no name: write one without blanks, by which you know the key in logs", k.Name)
+		}
+		if slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.Name == k.Name }) {
+			wrong(path+".name", "%q is another key's name: choose another", k.Name)
+		}
+		if k.Hash == (KeyHash{}) {
+			wrong(path+".hash", "is missing: sojournd keys new prints a key and its hash")
+			continue
+		}
+		if other, ok := keys[k.Hash]; ok {
+			wrong(path+".hash", "is that of %s too: each key is for one application, once", other)
+		}
+		keys[k.Hash] = path
+	}
+}
+
+func checkPolicy(path string, p *Policy, wrong reporter) {
+	base, ok := presets[p.Preset]
+	if !ok {
+		wrong(path+".preset", "%q is none of default, aal1, aal2 and aal3", p.Preset)
+		return
+	}
+	limits := base()
+	for _, l := range []struct {
+		name string
+		set  *Lifetime
+		base sojourn.Lifetime
+	}{{"anonymous", &p.Anonymous, limits.Anonymous}, {"login", &p.Login, limits.Login}, {"remembered", &p.Remembered, limits.Remembered}} {
+		at := path + "." + l.name
+		for _, d := range []struct {
+			path  string
+			value Duration
+		}{{at + ".idle", l.set.Idle}, {at + ".absolute", l.set.Absolute}} {
+			if d.value < 0 {
+				wrong(d.path, "every session ends some day: write a duration like 24h or 90d")
+			} else if d.value > 0 && d.value < Duration(time.Second) {
+				wrong(d.path, "use a second or more")
+			}
+		}
+		whole := l.set.over(l.base)
+		if whole.Absolute < whole.Idle {
+			wrong(at+".absolute", "is %v, and idle is %v: the absolute limit is the longer one", whole.Absolute, whole.Idle)
+		}
+		if p.Preset != "default" && l.name != "anonymous" && (whole.Absolute > l.base.Absolute || whole.Idle > l.base.Idle) {
+			wrong(at, "is longer than %s allows (idle %v, absolute %v): shorten it, or take another preset", p.Preset, l.base.Idle, l.base.Absolute)
+		}
+	}
+	if p.RotateEvery > 0 && p.RotateEvery < Duration(5*time.Minute) {
+		wrong(path+".rotate_every", "use 5m or more, or never")
+	}
+	if p.Grace < 0 || p.Grace > 0 && (p.Grace < Duration(time.Minute) || p.Grace > Duration(30*time.Minute)) {
+		wrong(path+".grace", "use 1m to 30m: 2m behind a proxy that doesn't buffer uploads, else 10m")
+	}
+}
+
+func checkApplication(at string, a *Application, wrong reporter) {
+	if a.OverLimit != "end_oldest" && a.OverLimit != "refuse" {
+		wrong(at+".over_limit", "%q is neither end_oldest nor refuse", a.OverLimit)
+	}
+	if a.MaxSession > maxSession {
+		wrong(at+".max_session", "use at most %d", maxSession)
+	}
+	if a.MaxValue > a.MaxSession {
+		wrong(at+".max_value", "is more than max_session, which is %d", a.MaxSession)
+	}
+	if problem := loginURL(a.LoginURL); problem != "" {
+		wrong(at+".login_url", "%q %s: write a path like /login, or a URL like https://example.com/login", a.LoginURL, problem)
+	}
+	for i, origin := range a.ReturnOrigins {
+		if !originOK(origin) {
+			wrong(fmt.Sprintf("%s.return_origins[%d]", at, i), "%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", origin)
+		}
+	}
+	for i, data := range a.ClearSiteData {
+		if !slices.Contains([]string{"cache", "cookies", "storage", "executionContexts", "*"}, data) {
+			wrong(fmt.Sprintf("%s.clear_site_data[%d]", at, i), "%q is none of cache, cookies, storage, executionContexts and *", data)
+		}
+	}
+}
+
+const maxSession = store.MaxRecord - 1024 // as sojourn.Options has it
+
+// loginURL says what is wrong with one; empty if nothing is. Browsers take a backslash for a slash, and // for another host.
+func loginURL(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || strings.ContainsAny(text, "\\\x00\r\n\t "):
+		return "is no URL"
+	case u.Fragment != "" || strings.Contains(text, "#"):
+		return "has a fragment"
+	case u.Scheme == "" && (!strings.HasPrefix(text, "/") || strings.HasPrefix(text, "//")):
+		return "is neither a path nor a URL"
+	case u.Scheme == "":
+		return ""
+	case u.User != nil:
+		return "has a user in it"
+	case u.Host == "":
+		return "has no host"
+	case u.Scheme != "https" && (u.Scheme != "http" || !localHost(u.Hostname())):
+		return "isn't https"
+	}
+	return ""
+}
+
+func originOK(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && text == u.Scheme+"://"+u.Host && text == strings.ToLower(text) && u.User == nil &&
+		!strings.ContainsAny(text, "*\\") && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && localHost(u.Hostname()) && u.Port() != "80")
+}
+
+func localHost(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
+}
+
+func checkWebhook(path string, w *Webhook, applications []string, wrong reporter) {
+	u, err := url.Parse(w.URL)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !localHost(u.Hostname())) {
+		wrong(path+".url", "is no https URL: write one like https://hooks.example.com/sojourn")
+	}
+	if !filepath.IsAbs(w.SecretFile) {
+		wrong(path+".secret_file", "%q is no absolute path: write that of a file with the signing secret, whsec_ and base64", w.SecretFile)
+	}
+	for i, app := range w.Applications {
+		if !slices.Contains(applications, app) {
+			wrong(fmt.Sprintf("%s.applications[%d]", path, i), "there is no application %q", app)
+		}
+	}
+}

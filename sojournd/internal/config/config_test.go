@@ -1,0 +1,304 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+const minimal = "applications:\n  - name: shop\n"
+
+func read(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := Read("sojourn.yaml", []byte(text), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The example says what holds without it, and names every setting.
+func TestExample(t *testing.T) {
+	if got, want := read(t, Example), read(t, minimal); !reflect.DeepEqual(nonNil(got), nonNil(want)) {
+		t.Errorf("the example changes a default:\n%+v\n%+v", got, want)
+	}
+	var named func(reflect.Type)
+	named = func(typ reflect.Type) {
+		if typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if isText(typ) || typ.Kind() != reflect.Struct {
+			return
+		}
+		for i := range typ.NumField() {
+			key := typ.Field(i).Tag.Get("yaml")
+			if key == "" || !strings.Contains(Example, key+":") {
+				t.Errorf("%v.%s: the example lacks %q", typ, typ.Field(i).Name, key)
+			}
+			named(typ.Field(i).Type)
+		}
+	}
+	named(reflect.TypeFor[Config]())
+}
+
+// What is commented out in the example is right, too.
+func TestExampleUncommented(t *testing.T) {
+	var lines []string
+	for line := range strings.SplitSeq(Example, "\n") {
+		indent, comment, ok := strings.Cut(line, "# ")
+		if ok && strings.TrimSpace(indent) == "" && strings.Contains(comment, ": ") || ok && strings.TrimSpace(indent) == "" && strings.HasSuffix(comment, ":") {
+			if word, _, _ := strings.Cut(strings.TrimLeft(comment, " -"), ":"); !strings.Contains(word, " ") && word == strings.ToLower(word) && word != "" {
+				line = indent + comment
+			}
+		}
+		lines = append(lines, line)
+	}
+	text := strings.Join(lines, "\n")
+	text = strings.NewReplacer("webhooks: []", "", "keys: []", "", "plain_http: true", "plain_http: false",
+		"__Host-", "__Secure-", ":00000000", ":01234567").Replace(text)
+	c := read(t, text)
+	if c.API.TLS.Key == "" || c.Internal.TLS.Key == "" || len(c.Events.Webhooks) != 1 || !c.HasKeys() || c.Events.Audit.File == "" {
+		t.Errorf("not everything was uncommented: %+v", c)
+	}
+}
+
+// nonNil makes empty lists of missing ones.
+func nonNil(c *Config) *Config {
+	fill := func(v reflect.Value) {}
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Field(i).CanSet() {
+					fill(v.Field(i))
+				}
+			}
+		case reflect.Slice:
+			if v.IsNil() {
+				v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+			}
+			for i := range v.Len() {
+				fill(v.Index(i))
+			}
+		}
+	}
+	for i := range c.Applications { // a policy that is as the preset has it
+		c.Applications[i].Policy = Policy{Preset: c.Applications[i].Policy.Preset}
+	}
+	fill(reflect.ValueOf(c).Elem())
+	return c
+}
+
+// Every mistake is reported at once, at its place, with what to write instead.
+func TestEveryMistake(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []string // "line:column: path: words"
+	}{
+		{"", []string{"1:1: applications: list at least one"}},
+		{"# nothing\n", []string{"1:1: applications: list at least one"}},
+		{"applications: []\n", []string{"1:15: applications: list at least one"}},
+		{"- a\n", []string{"1:1: key: value"}},
+		{"store: [\n", []string{"1:"}},
+		{"store: a\nstore: b\n", []string{"2:1: already"}},
+		{minimal + "store: memory:\n", []string{"3:14: in quotes"}},
+		{minimal + "log: &x {level: info}\nlimits: *x\n", []string{"4:9: limits: aliases"}},
+		{minimal + "---\n" + minimal, []string{"3:1: second document"}},
+		{minimal + "stroe: x\n", []string{"3:1: stroe: write store"}},
+		{minimal + "nonsense: 1\n", []string{"3:1: nonsense: there are api,"}},
+		{minimal + "log:\n  level: loud\n  format: xml\n", []string{"4:10: log.level: write debug, info, warn or error", "5:11: log.format: write text or json"}},
+		{minimal + "log: loud\n", []string{"3:6: log: as key: value"}},
+		{minimal + "log: {level: [debug]}\n", []string{"log.level: a single value"}},
+		{minimal + "store: 12\n", []string{"3:8: store: in quotes"}},
+		{minimal + "store: \"\"\n", []string{"3:8: store: sqlite:/var/lib"}},
+		{minimal + "api: {listen: [0.0.0.0:80]}\n", []string{"3:16: api.listen[0]: api.plain_http: true"}},
+		{minimal + "api:\n  listen: [':80', '[::]:81', 192.0.2.1:80]\n", []string{"4:12: api.listen[0]: without TLS", "api.listen[1]: without TLS", "api.listen[2]: without TLS"}},
+		{minimal + "api: {listen: [127.0.0.1, example.com:1, unix:api.sock, 127.0.0.1:1, 127.0.0.1:1]}\n", []string{"api.listen[0]: host:port", "api.listen[1]: the IP address", "api.listen[2]: unix:/run", "api.listen[4]: twice"}},
+		{minimal + "api: {listen: [127.0.0.1:7082], socket_mode: 0666}\n", []string{"api.listen[0]: of their own", "api.socket_mode: \"0660\""}},
+		{minimal + "internal:\n  tls: {certificate: /a}\n", []string{"4:8: internal.tls.key: the certificate's key"}},
+		{minimal + "internal:\n  tls: {key: /a}\n  plain_http: yes please\n", []string{"internal.tls.certificate: the key's", "5:15: internal.plain_http: true or false"}},
+		{minimal + "internal: {tls: {key: /a, certificate: /b}, plain_http: true}\n", []string{"internal.plain_http: no use"}},
+		{minimal + "trusted_proxies: [0.0.0.0/0, 10.0.0.1/8, x, 10.0.0.0/8, ::1]\n", []string{"[0]: could forge", "[1]: write 10.0.0.0/8", "[2]: 10.0.0.0/8"}},
+		{minimal + "limits: {body: 1, header: big, read_timeout: 1h30m, idle_timeout: -1s, shutdown_timeout: never, read_header_timeout: 1ms}\n",
+			[]string{"limits.body: 1KiB", "limits.header: 64KiB", "limits.read_timeout: to 1h", "limits.idle_timeout: 14d", "limits.shutdown_timeout: to 1h", "limits.read_header_timeout: 100ms"}},
+		{minimal + "events:\n  audit: {file: audit.log, keep: -1}\n  webhooks:\n    - url: http://example.com\n      applications: [shop, shpo]\n",
+			[]string{"4:17: events.audit.file: /var/log", "events.audit.keep: from 0 on", "6:12: events.webhooks[0].url: https", "6:7: events.webhooks[0].secret_file: whsec_", "events.webhooks[0].applications[1]: \"shpo\""}},
+		{"applications:\n  - keys: []\n  - name: a/b\n  - name: ..\n  - name: 7\n  - name: shop\n  - name: shop\n",
+			[]string{"2:5: applications[0].name: is missing", "3:11: applications[1].name: letters, digits", "4:11: applications[2].name: beginning", "5:11: applications[3].name: in quotes", "7:11: applications[5].name: choose another"}},
+		{minimal + "    cookie:\n      name: session\n      domain: localhost\n      same_site: Lax\n      partitioned: true\n",
+			[]string{"4:13: applications[0].cookie.name: planted", "5:15: applications[0].cookie.domain: example.com", "6:18: applications[0].cookie.same_site: lax", "7:20: applications[0].cookie.partitioned: same_site: none"}},
+		{minimal + "    cookie: {name: __Host-a, visitor: __Host-a}\n", []string{"applications[0].cookie.visitor: has its own"}},
+		{minimal + "    cookie: {domain: example.com, name: __host-a, visitor: 'a b'}\n", []string{"applications[0].cookie.name: __Secure-", "applications[0].cookie.visitor: letters"}},
+		{minimal + "  - name: other\n    cookie: {name: __Host-shop-session}\n", []string{"applications[1].cookie.name: __Host-shop-session"}},
+		{minimal + "    keys: [{name: a, hash: sojourn_secret}, {name: a, hash: 'sha256:00'}, {name: 'b c'}]\n",
+			[]string{"applications[0].keys[0].hash: keys new", "applications[0].keys[1].name: another key", "applications[0].keys[1].hash: 64 digits", "applications[0].keys[2].name: blanks", "applications[0].keys[2].hash: missing"}},
+		{minimal + "    keys: [{name: a, hash: " + hash('a') + "}]\n  - name: other\n    keys: [{name: a, hash: " + hash('a') + "}]\n", []string{"applications[1].keys[0].hash: for one application"}},
+		{minimal + "    policy: {preset: aal4}\n", []string{"applications[0].policy.preset: aal1, aal2 and aal3"}},
+		{minimal + "    policy: {preset: aal2, login: {absolute: 25h}}\n", []string{"applications[0].policy.login: longer than aal2"}},
+		{minimal + "    policy: {login: {idle: 2h, absolute: 1h}, anonymous: {idle: never}, remembered: {idle: 10ms}, rotate_every: 1m, grace: 1h}\n",
+			[]string{"policy.login.absolute: longer one", "policy.anonymous.idle: some day", "policy.remembered.idle: a second", "policy.rotate_every: 5m", "policy.grace: 1m to 30m"}},
+		{minimal + "    policy: {login: {idle: 5 parsecs}, rotate_every: 0s, grace: 10}\n", []string{"policy.login.idle: \"5 parsecs\"", "rotate_every: 14d", "grace: \"10\" is no duration"}},
+		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_bad_tokens: -3\n",
+			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_bad_tokens: or unlimited"}},
+		{minimal + "    login_url: //evil.example\n    return_origins: [https://a.example/, 'https://u@a.example', https://A.example, http://a.example, https://a.example:443, https://a.example]\n    clear_site_data: [everything]\n",
+			[]string{"3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "clear_site_data[0]: storage"}},
+		{"applications: shop\n", []string{"1:15: applications: a list"}},
+		{"applications:\n  - shop\n", []string{"2:5: applications[0]: key: value", "2:5: applications[0].name: missing"}},
+	} {
+		_, err := Read("sojourn.yaml", []byte(c.text), nil, nil)
+		var problems *Problems
+		if !errors.As(err, &problems) {
+			t.Errorf("%q: %v", c.text, err)
+			continue
+		}
+		if len(problems.List) != len(c.want) {
+			t.Errorf("%q: %d mistakes, want %d:\n%v", c.text, len(problems.List), len(c.want), err)
+		}
+		if strings.Contains(err.Error(), "sojourn_secret") {
+			t.Errorf("a key was printed: %v", err)
+		}
+		for _, want := range c.want {
+			parts := strings.SplitN(want, ": ", 3)
+			found := false
+			for _, p := range problems.List {
+				all := true
+				for _, part := range parts {
+					all = all && strings.Contains(p.String(), part)
+				}
+				found = found || all && p.Line > 0 && p.Column > 0
+			}
+			if !found {
+				t.Errorf("%q: no mistake %q in\n%v", c.text, want, err)
+			}
+		}
+	}
+}
+
+func hash(c byte) string { return "sha256:" + strings.Repeat(fmt.Sprintf("%02x", c), 32) }
+
+func TestLoginURL(t *testing.T) {
+	for _, good := range []string{"/login", "/a/b?c=d", "https://example.com/login", "https://example.com:8443/", "http://localhost:3000/login", "http://127.0.0.1/x"} {
+		if problem := loginURL(good); problem != "" {
+			t.Errorf("%q %s", good, problem)
+		}
+	}
+	for _, bad := range []string{"", "login", "//h/x", "/\\h", "\\/h", "javascript:alert(1)", "https:example.com", "https://u:p@h/", "http://example.com/", "/a#b", "/a b", "https:///x", "/a\nb"} {
+		if loginURL(bad) == "" {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+// Flags win over the environment, which wins over the file. Mistakes name the place where they were made.
+func TestOverrides(t *testing.T) {
+	text := minimal + "store: 'memory:'\nlog: {level: warn, format: json}\napi: {listen: [127.0.0.1:1]}\nlimits: {body: 2MiB}\n"
+	env := Environment{"SOJOURN_LOG_LEVEL=error", "SOJOURN_API_LISTEN=127.0.0.1:2, unix:/run/a.sock", "SOJOURN_API_PLAIN_HTTP=true",
+		"SOJOURN_TRUSTED_PROXIES=10.0.0.1", "SOJOURN_STORE=", "SOJOURN_LIMITS_READ_TIMEOUT=5s", "SOJOURN_STROE=x", "SOJOURN_KEY=known", "PATH=/bin"}
+	c, err := Read("sojourn.yaml", []byte(text), env, Flags{"log.level": "debug", "api.tls.certificate": "", "internal.listen": "127.0.0.1:3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store != "memory:" || c.Log.Level != Level(slog.LevelDebug) || c.Log.Format != "json" || !c.API.PlainHTTP || c.Limits.Body != 2<<20 ||
+		c.Limits.ReadTimeout != Duration(5*time.Second) || fmt.Sprint(c.API.Listen) != "[127.0.0.1:2 unix:/run/a.sock]" ||
+		fmt.Sprint(c.TrustedProxies) != "[10.0.0.1/32]" || fmt.Sprint(c.Internal.Listen) != "[127.0.0.1:3]" {
+		t.Errorf("%+v", c)
+	}
+	if got := fmt.Sprint(env.Unknown("SOJOURN_KEY")); got != "[SOJOURN_STROE]" {
+		t.Errorf("unknown variables: %s", got)
+	}
+
+	_, err = Read("sojourn.yaml", []byte(minimal), Environment{"SOJOURN_LOG_LEVEL=loud", "SOJOURN_LIMITS_BODY=none"}, Flags{"log.format": "xml"})
+	for _, want := range []string{"$SOJOURN_LOG_LEVEL: log.level:", "$SOJOURN_LIMITS_BODY: limits.body:", "the command line: log.format:", "3 mistakes"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v lacks %q", err, want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "sojourn.yaml")
+	if _, err := Load(name, nil, nil); err == nil || !strings.Contains(err.Error(), "sojournd config example") {
+		t.Errorf("no file: %v", err)
+	}
+	if err := os.WriteFile(name, []byte(minimal+"stroe: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(name, nil, nil); err == nil || !strings.Contains(err.Error(), name+":3:1: stroe:") {
+		t.Errorf("a mistake: %v", err)
+	}
+}
+
+// Whatever Read accepts makes an engine.
+func TestOptions(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for text, want := range map[string]func(o *sojourn.Options){
+		"": func(*sojourn.Options) {},
+		"    policy: {preset: aal3, login: {idle: 10m}, rotate_every: never, grace: 2m}\n": func(o *sojourn.Options) {
+			o.Policy = sojourn.AAL3()
+			o.Policy.Login.Idle, o.Policy.RotateEvery, o.Policy.Grace = 10*time.Minute, -1, 2*time.Minute
+		},
+		"    policy: {login: {absolute: 1h}}\n": func(o *sojourn.Options) {
+			o.Policy.Login = sojourn.Lifetime{Idle: time.Hour, Absolute: time.Hour}
+		},
+		"    max_sessions: unlimited\n    over_limit: refuse\n    max_bad_tokens: 5\n    max_value: 1KiB\n    max_session: 2KiB\n    clear_site_data: [storage]\n": func(o *sojourn.Options) {
+			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.ClearSiteData = -1, true, 5, 1024, 2048, []string{"storage"}
+		},
+		"    cookie: {domain: example.com, same_site: none, partitioned: true}\n": func(o *sojourn.Options) {
+			o.Cookie = sojourn.Cookie{Name: "__Secure-shop-session", Visitor: "__Secure-shop-visitor", Domain: "example.com", SameSite: http.SameSiteNoneMode, Partitioned: true}
+		},
+	} {
+		c := read(t, minimal+text)
+		got := c.Applications[0].Options(proxies)
+		expected := sojourn.Options{
+			App: "shop", Policy: sojourn.DefaultPolicy(), MaxSessions: 100, MaxValue: 64 << 10, MaxSession: 256 << 10, MaxBadTokens: 100, TrustedProxies: proxies,
+			Cookie: sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor", SameSite: http.SameSiteLaxMode},
+		}
+		want(&expected)
+		if !reflect.DeepEqual(got, expected) {
+			t.Errorf("%q:\n%+v\nwant\n%+v", text, got, expected)
+		}
+		e, err := sojourn.New(memstore.New(), got)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(minimal)
+	f.Add(minimal + "    policy: {preset: aal2, login: {idle: 1m, absolute: 1d}, rotate_every: never}\n")
+	f.Add("applications: [{name: a, cookie: {domain: a.b, same_site: none}, max_value: 1KiB}]")
+	f.Add("a: &x [*x]")
+	f.Add("applications: [{name: a, <<: {}}]")
+	f.Add("applications: [{name: a, cookie: {name: __Host-a}}]")
+	st := memstore.New()
+	f.Cleanup(func() { _ = st.Close() })
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Read("f", []byte(text), nil, nil)
+		if err != nil {
+			return
+		}
+		for i := range c.Applications {
+			e, err := sojourn.New(st, c.Applications[i].Options(c.Proxies()))
+			if err != nil {
+				t.Fatalf("accepted, and no engine's: %v", err)
+			}
+			_ = e.Close(t.Context())
+		}
+	})
+}

@@ -1,0 +1,51 @@
+package config
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+var presets = map[string]func() sojourn.Policy{
+	"default": sojourn.DefaultPolicy, "aal1": sojourn.AAL1, "aal2": sojourn.AAL2, "aal3": sojourn.AAL3,
+}
+
+// Options returns the application's options for its engine.
+func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
+	p := presets[a.Policy.Preset]()
+	p.Anonymous = a.Policy.Anonymous.over(p.Anonymous)
+	p.Login = a.Policy.Login.over(p.Login)
+	p.Remembered = a.Policy.Remembered.over(p.Remembered)
+	p.RotateEvery = a.Policy.RotateEvery.over(p.RotateEvery)
+	p.Grace = a.Policy.Grace.over(p.Grace)
+	return sojourn.Options{
+		App:    a.Name,
+		Policy: p,
+		Cookie: sojourn.Cookie{
+			Name: a.Cookie.Name, Visitor: a.Cookie.Visitor, Domain: a.Cookie.Domain,
+			SameSite: sameSites[a.Cookie.SameSite], Partitioned: a.Cookie.Partitioned,
+		},
+		MaxSessions: int(a.MaxSessions), RefuseOverLimit: a.OverLimit == "refuse",
+		MaxValue: int(a.MaxValue), MaxSession: int(a.MaxSession),
+		MaxBadTokens:   int(a.MaxBadTokens),
+		TrustedProxies: proxies,
+		ClearSiteData:  a.ClearSiteData,
+	}
+}
+
+var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}
+
+// over returns base with what is set in l. An idle limit that isn't set never exceeds the absolute one.
+func (l Lifetime) over(base sojourn.Lifetime) sojourn.Lifetime {
+	absolute := l.Absolute.over(base.Absolute)
+	return sojourn.Lifetime{Idle: l.Idle.over(min(base.Idle, absolute)), Absolute: absolute}
+}
+
+func (d Duration) over(base time.Duration) time.Duration {
+	if d == 0 {
+		return base
+	}
+	return time.Duration(d)
+}
