@@ -223,19 +223,20 @@ func TestTakeTurns(t *testing.T) {
 func TestPlan(t *testing.T) {
 	for _, c := range []struct {
 		o    options
-		want [4]bool
+		want plan
 	}{
-		{options{}, [4]bool{true, true, true, true}},
-		{options{skipDurable: true}, [4]bool{true, true, true, false}},
-		{options{skipMemory: true}, [4]bool{true, true, false, true}},
-		{options{cases: "x"}, [4]bool{true, false, true, false}},
-		{options{durable: "writes"}, [4]bool{false, false, false, true}},
-		{options{durable: "writes", profile: "p"}, [4]bool{false, false, false, true}},
-		{options{profile: "p"}, [4]bool{true, false, false, false}},
+		{options{}, plan{true, true, true, true, true}},
+		{options{skipDurable: true}, plan{true, true, true, false, true}},
+		{options{skipShared: true}, plan{true, true, true, true, false}},
+		{options{skipMemory: true}, plan{true, true, false, true, true}},
+		{options{cases: "x"}, plan{cases: true, memory: true}},
+		{options{durable: "writes"}, plan{durable: true}},
+		{options{shared: "ends"}, plan{shared: true}},
+		{options{durable: "writes", shared: "ends"}, plan{durable: true, shared: true}},
+		{options{durable: "writes", profile: "p"}, plan{durable: true}},
+		{options{profile: "p"}, plan{cases: true}},
 	} {
-		var got [4]bool
-		got[0], got[1], got[2], got[3] = c.o.plan()
-		if got != c.want {
+		if got := c.o.plan(); got != c.want {
 			t.Errorf("%+v: %v, want %v", c.o, got, c.want)
 		}
 	}

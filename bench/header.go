@@ -32,7 +32,8 @@ func newHeader() header {
 	for _, c := range contenders {
 		modules = append(modules, c.module)
 	}
-	modules = append(modules, "github.com/alexedwards/scs/sqlite3store", "modernc.org/sqlite")
+	modules = append(modules, "github.com/alexedwards/scs/sqlite3store", "modernc.org/sqlite",
+		"github.com/redis/rueidis", "github.com/jackc/pgx/v5", "github.com/alexedwards/scs/goredisstore", "github.com/alexedwards/scs/pgxstore", "github.com/boj/redistore", "github.com/redis/go-redis/v9")
 	for i, m := range modules {
 		if m != "" && !slices.Contains(modules[:i], m) {
 			h.Versions = append(h.Versions, strings.TrimPrefix(m, "github.com/")+" "+moduleVersion(m))

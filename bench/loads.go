@@ -16,6 +16,8 @@ type load struct {
 	batch int // operations of one call: many where a look at the clock after each would count; 0: one
 	hand  func(w int) func() error
 
+	ready func(ctx context.Context, goroutines int) error // is called before the first turn
+
 	// Some can't be repeated without a preparation that isn't measured: stock makes ready for n calls, and a slice makes no more than that.
 	stock func(ctx context.Context, n int) error
 }
@@ -56,12 +58,30 @@ type loadRun struct {
 	total histogram
 }
 
+// compareAllLoads measures the loads by each number of goroutines.
+func compareAllLoads(ctx context.Context, work string, loads []load, s loadScale, say func(string)) (all []loadResult, err error) {
+	for _, n := range s.goroutines {
+		result, err := compareLoads(ctx, work, loads, n, s, say)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, result)
+	}
+	return all, nil
+}
+
 // compareLoads measures the loads in turns.
 func compareLoads(ctx context.Context, work string, loads []load, goroutines int, s loadScale, say func(string)) (loadResult, error) {
 	runs := make([]*loadRun, len(loads))
 	for i, l := range loads {
 		l.batch = max(1, l.batch)
 		runs[i] = &loadRun{load: l}
+		if l.ready == nil {
+			continue
+		}
+		if err := l.ready(ctx, goroutines); err != nil {
+			return loadResult{}, fmt.Errorf("bench: %s, %s: %w", work, l.name, err)
+		}
 	}
 	saying := func(round int) {
 		say(fmt.Sprintf("%s, %s: round %d of %d", work, goroutinesWord(goroutines), round, s.rounds))

@@ -1,10 +1,11 @@
 // Bench compares Sojourn with the session libraries that people use, side by side in one process, and prints a table.
 //
-//	make bench                       everything, about a quarter of an hour
-//	make bench ARGS=-quick           a smoke run, half a minute
+//	make bench                       everything, about half an hour
+//	make bench ARGS=-quick           a smoke run, a minute
 //	make bench ARGS="-cases subject -skip-memory"
 //	make bench ARGS="-durable writes|steady"
 //	make bench ARGS="-durable writes -cases create -profile cpu.prof"
+//	make bench ARGS="-shared 'ends|limit'"
 package main
 
 import (
@@ -30,7 +31,9 @@ func main() {
 	flag.BoolVar(&o.skipMemory, "skip-memory", false, "leave out memory and pauses of stores in memory")
 	flag.BoolVar(&o.skipDurable, "skip-durable", false, "leave out the embedded store")
 	flag.StringVar(&o.durable, "durable", "", "measure only the embedded store, and of it the `parts` whose name matches this regular expression: "+strings.Join(durableParts, ", "))
-	flag.StringVar(&o.dir, "dir", "", "put the files of the embedded store into this `directory`, on a disk (default that for temporary files)")
+	flag.BoolVar(&o.skipShared, "skip-shared", false, "leave out the stores for many nodes")
+	flag.StringVar(&o.shared, "shared", "", "measure only the stores for many nodes, and of them the `parts` whose name matches this regular expression: "+strings.Join(sharedParts, ", "))
+	flag.StringVar(&o.dir, "dir", "", "put the files of the embedded store and of the servers into this `directory`, on a disk (default that for temporary files)")
 	steady := flag.Duration("steady", 0, "how long sessions are created at a steady rate (default 5m, with -quick 2s)")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables for README to this `file`")
 	flag.StringVar(&o.results, "results", "results", "write what a whole run found to a file in this `directory`; empty: don't")

@@ -18,6 +18,7 @@ type report struct {
 	Memory      []memoryResult
 	Pauses      []pauseResult
 	Durable     *durableResults
+	Shared      *sharedResults
 }
 
 // write writes the report; with details, the spread and the bytes of each figure, and the goals.
@@ -39,9 +40,11 @@ func (r *report) write(w io.Writer, details bool) {
 	r.writeMemory(w)
 	r.writePauses(w)
 	r.Durable.write(w, details)
+	r.Shared.write(w, details)
 	if details {
 		r.goals(w)
 		r.Durable.goals(w)
+		r.Shared.goals(w)
 		r.spread(w)
 		fmt.Fprintf(w, "\nThe contenders:\n\n")
 		for _, c := range contenders {

@@ -20,7 +20,9 @@ type options struct {
 	scale       scale
 	skipMemory  bool
 	skipDurable bool
+	skipShared  bool
 	durable     string // parts of the embedded store to measure, and nothing else; empty: all of everything
+	shared      string // the same for the stores for many nodes
 	dir         string // for its files
 	markdown    string
 	results     string
@@ -35,6 +37,7 @@ type scale struct {
 	races        int // of sojourn
 	peerRaces    int
 	durable      durableScale
+	shared       sharedScale
 }
 
 var (
@@ -45,13 +48,13 @@ var (
 		},
 		pause:        []job{pause("sojourn", 1_000_000), pause("scs", 1_000_000)},
 		updateRounds: 20, races: 100, peerRaces: 20,
-		durable: fullDurable,
+		durable: fullDurable, shared: fullShared,
 	}
 	smoke = scale{
 		memory:       []job{memory("sojourn", 10_000, 8), memory("scs", 10_000, 0), memory("fiber", 10_000, 0)},
 		pause:        []job{pause("sojourn", 20_000)},
 		updateRounds: 2, races: 3, peerRaces: 3,
-		durable: smokeDurable,
+		durable: smokeDurable, shared: smokeShared,
 	}
 )
 
@@ -64,33 +67,32 @@ func pause(contender string, sessions int) job {
 }
 
 // whole reports whether everything is measured.
-func (o *options) whole() bool {
-	cases, races, memory, durable := o.plan()
-	return cases && races && memory && durable
-}
+func (o *options) whole() bool { return o.plan() == plan{true, true, true, true, true} }
 
-// plan says which parts of a run are wanted.
-func (o *options) plan() (cases, races, memory, durable bool) {
+// A plan says which parts of a run are wanted.
+type plan struct{ cases, races, memory, durable, shared bool }
+
+func (o *options) plan() plan {
 	switch {
-	case o.durable != "":
-		return false, false, false, true
+	case o.durable != "" || o.shared != "":
+		return plan{durable: o.durable != "", shared: o.shared != ""}
 	case o.profile != "":
-		return true, false, false, false
+		return plan{cases: true}
 	default:
 		all := o.cases == ""
-		return true, all, !o.skipMemory, all && !o.skipDurable
+		return plan{true, all, !o.skipMemory, all && !o.skipDurable, all && !o.skipShared}
 	}
 }
 
 // run measures, and writes the report.
 func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 	defer p.done()
-	wantCases, wantRaces, wantMemory, wantDurable := o.plan()
+	want := o.plan()
 	cases, err := selectCases(o.cases)
 	if err != nil {
 		return err
 	}
-	if len(cases) == 0 && wantCases {
+	if len(cases) == 0 && want.cases {
 		return fmt.Errorf("bench: no case matches %q", o.cases)
 	}
 	r := report{Header: newHeader(), Rounds: o.rounds, Slice: o.slice}
@@ -103,17 +105,17 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 		}
 		defer stop()
 	}
-	if wantCases {
+	if want.cases {
 		if r.Cases, err = compareAll(ctx, who, cases, o.rounds, o.slice, p.say); err != nil {
 			return err
 		}
 	}
-	if wantRaces {
+	if want.races {
 		if r.Correctness, err = allCorrectness(ctx, o.scale, p.say); err != nil {
 			return err
 		}
 	}
-	if wantMemory {
+	if want.memory {
 		if r.Memory, err = runJobs[memoryResult](ctx, o.scale.memory, p.say); err != nil {
 			return err
 		}
@@ -121,8 +123,13 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 			return err
 		}
 	}
-	if wantDurable {
+	if want.durable {
 		if r.Durable, err = measureDurable(ctx, o, p.say); err != nil {
+			return err
+		}
+	}
+	if want.shared {
+		if r.Shared, err = measureShared(ctx, o, p.say); err != nil {
 			return err
 		}
 	}
