@@ -26,6 +26,7 @@ type commands struct {
 type storeFlag struct {
 	Store             string `default:"sqlite:" env:"${store_variable}" placeholder:"URL" help:"Where the sessions live: sqlite:/path/to/file, sqlite: alone for ${place}, memory: for no longer than the process; for many nodes redis://user@host:6379/0, redis-cluster://host:6379,host:6379 or postgres://user@host/database, with TLS rediss:// and rediss-cluster://, and for PostgreSQL ?sslmode=verify-full. Default ${default}"`
 	StorePasswordFile string `placeholder:"FILE" type:"path" help:"A file with the database's password and nothing else. It may also be in the environment: ${password_variable}."`
+	StoreCA           string `name:"store-ca" placeholder:"FILE" type:"path" help:"Certificates (PEM) that vouch for the database's, instead of the system's."`
 	StoreFeed         string `placeholder:"URL" help:"PostgreSQL itself, where --store leads to PgBouncer: changes are listened to there."`
 }
 
@@ -42,7 +43,7 @@ func (f *storeFlag) Validate() error {
 }
 
 func (f *storeFlag) options() app.StoreOptions {
-	return app.StoreOptions{URL: f.Store, PasswordFile: f.StorePasswordFile, Feed: f.StoreFeed}
+	return app.StoreOptions{URL: f.Store, PasswordFile: f.StorePasswordFile, CAFile: f.StoreCA, Feed: f.StoreFeed}
 }
 
 type fileFlag struct {

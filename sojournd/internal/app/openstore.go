@@ -25,6 +25,7 @@ const (
 type StoreOptions struct {
 	URL          string // sqlite:/path, sqlite: for the default place, memory:, or a database server's
 	PasswordFile string // holds the database's password; empty: it is StorePasswordVariable's, or the URL's
+	CAFile       string // certificates that vouch for the database's, in PEM; empty: the system's
 	Feed         string // PostgreSQL's URL for the change feed, where URL leads to a pooler; empty: URL
 }
 
@@ -48,6 +49,8 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	switch {
 	case o.PasswordFile != "":
 		return nil, errors.New("--store-password-file: this store has no password: leave the flag out")
+	case o.CAFile != "":
+		return nil, errors.New("--store-ca: this store is no server: leave the flag out")
 	case o.Feed != "":
 		return nil, errors.New("--store-feed is for postgres:// only: leave it out")
 	case path == "":
