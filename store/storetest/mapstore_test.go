@@ -16,12 +16,17 @@ import (
 type mapStore struct {
 	broken string
 
-	mu     sync.Mutex
+	mu     *sync.Mutex
 	m      *model
 	closed bool
+	leave  func() // tells watchers what a call has changed, if there can be any, and unlocks
 }
 
-func newMapStore(broken string) *mapStore { return &mapStore{broken: broken, m: newModel()} }
+func newMapStore(broken string) *mapStore {
+	s := &mapStore{broken: broken, mu: new(sync.Mutex), m: newModel()}
+	s.leave = s.mu.Unlock
+	return s
+}
 
 func (s *mapStore) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -64,7 +69,7 @@ func (s *mapStore) Create(ctx context.Context, app string, rec *store.Record, op
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	app = s.app(app)
 	fresh := clone(rec)
 	fresh.Subject, fresh.End, fresh.EndAt, fresh.Cached = s.subject(rec.Subject), "", 0, false
@@ -106,7 +111,7 @@ func (s *mapStore) Get(ctx context.Context, app string, id store.ID, strict bool
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	got, err := s.m.get(s.app(app), id)
 	if got != nil {
 		rec.CopyFrom(got)
@@ -119,7 +124,7 @@ func (s *mapStore) Update(ctx context.Context, app string, rec *store.Record, op
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	app = s.app(app)
 	next := clone(rec)
 	next.Subject, next.End, next.EndAt, next.Cached = s.subject(rec.Subject), "", 0, false
@@ -161,7 +166,7 @@ func (s *mapStore) Touch(ctx context.Context, app string, id store.ID, at, now s
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	app = s.app(app)
 	if known := s.m.sessions[scoped{app, id}]; s.broken == "touch resurrects" && known != nil && known.End != "" {
 		known.End, known.EndAt = "", 0
@@ -178,7 +183,7 @@ func (s *mapStore) Confirm(ctx context.Context, app string, id store.ID, secret 
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	app = s.app(app)
 	if known := s.m.sessions[scoped{app, id}]; s.broken == "confirms whatever secret" && known != nil {
 		secret = known.Secret.Hash
@@ -190,7 +195,7 @@ func (s *mapStore) End(ctx context.Context, app string, id store.ID, reason stor
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	app = s.app(app)
 	ended, err := s.m.end(app, id, reason, at)
 	if s.broken == "no tombstones" {
@@ -203,7 +208,7 @@ func (s *mapStore) EndSubject(ctx context.Context, app, subject string, except s
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	if subject == "" {
 		return nil, errors.New("no subject")
 	}
@@ -218,7 +223,7 @@ func (s *mapStore) EndAll(ctx context.Context, app string, at store.Time) error 
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	s.m.endAll(s.app(app), at)
 	if s.broken == "the watermark goes back" {
 		s.m.marks[s.app(app)] = at
@@ -230,7 +235,7 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 	if err := s.enter(ctx); err != nil {
 		return nil, "", err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	if opt.Limit < 1 || opt.Limit > 1000 {
 		return nil, "", store.ErrCursor
 	}
@@ -263,7 +268,7 @@ func (s *mapStore) Count(ctx context.Context, app string) (store.Count, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Count{}, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	return s.m.count(s.app(app)), nil
 }
 
@@ -272,7 +277,7 @@ func (s *mapStore) Sweep(ctx context.Context, now store.Time, max int) ([]store.
 	if err := s.enter(ctx); err != nil {
 		return nil, false, err
 	}
-	defer s.mu.Unlock()
+	defer s.leave()
 	if s.broken == "sweeps early" {
 		now++
 	}

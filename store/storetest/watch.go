@@ -152,6 +152,9 @@ var watchCases = []testCase{
 type feed struct {
 	f  *fixture
 	ch <-chan store.Change
+
+	seen map[store.Change]bool // by untilBeat, and a gap
+	gap  bool
 }
 
 func (f *fixture) watch(ctx context.Context) *feed {
@@ -162,7 +165,7 @@ func (f *fixture) watch(ctx context.Context) *feed {
 	}
 	ch, err := w.Watch(ctx)
 	f.must(err)
-	return &feed{f, ch}
+	return &feed{f: f, ch: ch}
 }
 
 // patience is the time after which a feed counts as dead; nothing waits for so long when all is well.
