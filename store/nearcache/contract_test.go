@@ -2,6 +2,8 @@ package nearcache_test
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +50,36 @@ func TestStore(t *testing.T) {
 			return nearcache.NewShared(n, nearcache.Options{})
 		})
 	})
+}
+
+// TestSharedStore: the contract of many nodes holds through their caches.
+func TestSharedStore(t *testing.T) {
+	storetest.RunShared(t, func(testing.TB) (nodes []store.Store) {
+		shared, open := memstore.New(), new(atomic.Int32)
+		for range 3 {
+			open.Add(1)
+			nodes = append(nodes, nearcache.NewShared(&lodger{node: &node{Store: shared}, open: open}, nearcache.Options{}))
+		}
+		return nodes
+	})
+}
+
+// A lodger is a node whose memstore closes with the last of them.
+type lodger struct {
+	*node
+	open *atomic.Int32
+	once sync.Once
+}
+
+func (l *lodger) Close() (err error) {
+	l.once.Do(func() {
+		l.set(func(n *node) { n.instead = func(string) error { return store.ErrClosed } })
+		l.breakFeeds()
+		if l.open.Add(-1) == 0 {
+			err = l.Store.Close()
+		}
+	})
+	return err
 }
 
 // fromMemory answers from memory even where it must not.
