@@ -27,7 +27,8 @@ type changes struct {
 type opKind uint8
 
 const (
-	opSet opKind = iota
+	opSet   opKind = iota
+	opStart        // there is to be a session, whatever is in it
 	opDelete
 	opUpdate
 	opLogin
@@ -259,6 +260,7 @@ func (s *Session) apply(o *op) error {
 			return err
 		}
 		rotate(w, &s.next, s.presented.hash(), s.e.now())
+	case opStart:
 	case opStale:
 		w.Stale = true
 	}

@@ -45,6 +45,9 @@ func (s *Session) write(ctx context.Context) error {
 	if s.refused != nil && len(s.ops) > 0 && s.loginSubject() == "" {
 		return s.refused
 	}
+	if s.ifRevision != 0 && len(s.ops) > 0 && (s.rec == nil || s.rec.Revision != s.ifRevision) {
+		return ErrRevision
+	}
 	if s.loginSubject() != "" && s.e.now().Sub(s.arrived) > store.BarrierLife {
 		return fmt.Errorf("%w: the login took longer than %v, so nobody can say whether the user's sessions were ended meanwhile", ErrEnded, store.BarrierLife)
 	}
@@ -91,7 +94,7 @@ func (s *Session) store(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, store.ErrConflict):
+		case errors.Is(err, store.ErrConflict) && s.rec != nil:
 			err = s.reread(ctx)
 		case s.overtaken(err):
 			err = s.rebase(nil)
@@ -112,7 +115,11 @@ func (s *Session) try(ctx context.Context) error {
 	var ended []store.Ended
 	var err error
 	if s.create {
-		ended, err = e.store.Create(ctx, e.opt.App, w, store.CreateOptions{Limit: limit, Arrived: s.arrived, Now: now})
+		opt := store.CreateOptions{Limit: limit, Arrived: s.arrived, Now: now}
+		if s.rec == nil {
+			opt.Key, opt.KeyBody = s.request.Idempotency.Key, s.request.Idempotency.Body
+		}
+		ended, err = e.store.Create(ctx, e.opt.App, w, opt)
 	} else {
 		s.noteNow(w)
 		ended, err = e.store.Update(ctx, e.opt.App, w, store.UpdateOptions{
@@ -120,7 +127,35 @@ func (s *Session) try(ctx context.Context) error {
 		})
 	}
 	e.ended(s.request.Client, ended)
+	if errors.Is(err, store.ErrRepeated) {
+		return s.repeat(ctx, w.ID)
+	}
 	return err
+}
+
+// repeat gives the session that an earlier request of the same idempotency key has created a fresh secret. The answer to that request may have
+// arrived all the same, so its secret stays good until the fresh one is confirmed.
+func (s *Session) repeat(ctx context.Context, id ID) error {
+	for range maxConflicts {
+		rec, err := s.e.live(ctx, id)
+		if err != nil {
+			return err
+		}
+		w, now := s.work, s.e.now()
+		w.CopyFrom(rec)
+		if err := s.renew(false); err != nil {
+			return err
+		}
+		rotate(w, &s.next, store.Hash{}, now)
+		_, err = s.e.store.Update(ctx, s.e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: now})
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		s.create = false
+		s.ops = append(s.ops[:0], op{kind: opRotate, done: true})
+		return err
+	}
+	return store.ErrConflict
 }
 
 // reread takes the newest record after a conflict, if the request may still write into it, and applies the operations to it.
@@ -131,6 +166,9 @@ func (s *Session) reread(ctx context.Context) error {
 	}
 	if err != nil {
 		return wrap("commit", err)
+	}
+	if s.ifRevision != 0 {
+		return ErrRevision
 	}
 	if rec.Epoch != s.epoch {
 		// The request was authorised before a login or elevation (I13), and goes on only if it is itself a login.

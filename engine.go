@@ -206,6 +206,8 @@ func wrap(doing string, err error) error {
 		to = ErrUncertain
 	case errors.Is(err, store.ErrCursor):
 		to = ErrCursor
+	case errors.Is(err, store.ErrKeyReused):
+		to = ErrKeyReused
 	default:
 		to = ErrUnavailable
 	}

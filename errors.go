@@ -59,6 +59,12 @@ var (
 	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or above 1000.
 	ErrCursor = errors.New("sojourn: bad cursor or limit of a list")
 
+	// ErrRevision: see Session.IfRevision.
+	ErrRevision = errors.New("sojourn: the session is at another revision")
+
+	// ErrKeyReused: see Idempotency.
+	ErrKeyReused = errors.New("sojourn: the idempotency key was used for something else")
+
 	// ErrFinished: the request that the session belongs to is over.
 	ErrFinished = errors.New("sojourn: the session was used after its request was over")
 

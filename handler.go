@@ -155,6 +155,8 @@ var statuses = []struct {
 	{ErrEnded, http.StatusConflict, "your session has ended; nothing was changed"},
 	{ErrSuperseded, http.StatusConflict, "you have signed in again since; nothing was changed"},
 	{ErrConflict, http.StatusConflict, "somebody changed the same thing; nothing was changed"},
+	{ErrRevision, http.StatusPreconditionFailed, "somebody changed the session; nothing was changed"},
+	{ErrKeyReused, http.StatusUnprocessableEntity, "the idempotency key was used for something else"},
 	{ErrCommitted, http.StatusInternalServerError, ""},
 	{ErrFinished, http.StatusInternalServerError, ""},
 	{ErrLimit, http.StatusConflict, "you are signed in in too many places; sign out in one of them"},

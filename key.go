@@ -15,10 +15,17 @@ type Key[T any] struct{ name string }
 // NewKey returns the key of the given name: 1 to 255 bytes of UTF-8 without control characters. It panics if name isn't
 // that, since a key is a constant of the program.
 func NewKey[T any](name string) Key[T] {
-	if name == "" || len(name) > 255 || !utf8.ValidString(name) || hasControl(name) {
-		panic(fmt.Sprintf("sojourn: NewKey(%q): a key is 1 to 255 bytes of UTF-8 without control characters", name))
+	if err := checkKey(name); err != nil {
+		panic("sojourn: NewKey: " + err.Error())
 	}
 	return Key[T]{name}
+}
+
+func checkKey(name string) error {
+	if name == "" || len(name) > 255 || !utf8.ValidString(name) || hasControl(name) {
+		return fmt.Errorf("%w: key %q: a key is 1 to 255 bytes of UTF-8 without control characters", ErrValue, name)
+	}
+	return nil
 }
 
 // Name returns the key's name.

@@ -29,6 +29,7 @@ type found struct {
 	verdict     verdict       // of presented
 	endedBy     Reason        // why the presented session is over
 	endedAt     store.Time    // and since when
+	refusal     Refusal       // of the presented token
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
 	sessionSent bool          // a session cookie was presented
@@ -61,7 +62,8 @@ const keepValues = 16 << 10 // larger buffers are left to the collector
 
 // reset empties v but for memory that the next request can use. The records are written over by the next reader.
 func (v *view) reset() {
-	v.request.Session, v.request.Visitor, v.request.Bearer = nil, nil, ""
+	v.request.Session, v.request.Visitor, v.request.Bearer, v.request.Token = nil, nil, "", ""
+	v.request.Idempotency = Idempotency{}
 	v.found = found{}
 	if v.work != nil {
 		v.changes, v.outcome = changes{}, outcome{}
@@ -86,12 +88,15 @@ const (
 	sessionCookie transport = iota
 	visitorCookie
 	bearerHeader
+	anyTransport // Request.Token: its caller knows
 )
 
 func (t transport) fits(r *store.Record) bool {
 	switch t {
 	case bearerHeader:
 		return r.Bearer
+	case anyTransport:
+		return true
 	case sessionCookie:
 		return !r.Bearer && r.Subject != ""
 	default:
@@ -155,6 +160,12 @@ func (s *Session) load(ctx context.Context) error {
 func (s *Session) find(ctx context.Context) error {
 	if s.source != nil {
 		s.source.read(&s.request)
+	}
+	if s.request.Token != "" {
+		err := s.present(ctx, s.request.Token, anyTransport)
+		s.sessionSent = s.rec == nil || s.rec.Subject != ""
+		s.visitorSent = s.rec == nil || s.rec.Subject == ""
+		return err
 	}
 	if s.request.Bearer != "" && s.e.opt.Bearer {
 		return s.present(ctx, s.request.Bearer, bearerHeader)
@@ -290,7 +301,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 		if s.arrived <= max(rec.CreatedAt, rec.AuthenticatedAt).Add(e.policy.Grace) || v == stale {
 			s.refused = ErrSuperseded
 		}
-		if v == former && rec.Bearer == (by == bearerHeader) {
+		if v == former && (rec.Bearer == (by == bearerHeader) || by == anyTransport) {
 			s.reentry = id
 		}
 		return s.refuse(RefusedFormer, id, rec.Subject)
@@ -360,6 +371,7 @@ func (s *Session) meetClient(ctx context.Context) error {
 // refuse reports a token that was refused. The request goes on as anonymous, unless its address guesses too much.
 func (s *Session) refuse(why Refusal, id ID, subject string) error {
 	e, now := s.e, s.e.now()
+	s.refusal = why
 	tooMany, first := false, false
 	if why == RefusedMalformed || why == RefusedUnknown || why == RefusedAmbiguous {
 		tooMany, first = e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)

@@ -40,6 +40,8 @@ type Session struct {
 	strict    bool
 	noRotate  bool // the response can't carry a new cookie
 
+	ifRevision uint64 // 0: any
+
 	*view               // from load on, until the request is over
 	ended chan struct{} // of Done
 
@@ -56,6 +58,20 @@ type Request struct {
 	Bearer  string    // token of an Authorization header; with it, cookies are not looked at
 	Arrived time.Time // zero: now
 	Client  Client
+
+	// Token is a token from the caller, who knows where it came from: it may be of any kind, and nothing else is looked at.
+	Token string
+
+	// Idempotency makes this request one that may come again, since its answer may get lost.
+	Idempotency Idempotency
+}
+
+// An Idempotency names a request that presents no token and creates a session. If one of the same key and body has done so within 24 hours, the
+// commit creates nothing: the session becomes that one, as it is now, with a fresh secret beside those that were issued before.
+// ErrKeyReused: the key came with another body.
+type Idempotency struct {
+	Key  string   // at most 255 bytes; empty: none
+	Body [32]byte // hash of what is asked for
 }
 
 // Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
@@ -138,6 +154,34 @@ func (s *Session) Ended() Reason {
 		}
 		return s.endedBy
 	})
+}
+
+// Refused returns why the token that the request presented is not accepted, empty if it is, or if there is none.
+func (s *Session) Refused() Refusal {
+	return ask(s, func(*store.Record) Refusal {
+		if s.view == nil || s.rec != nil {
+			return ""
+		}
+		return s.refusal
+	})
+}
+
+// Start makes a session for a visitor who has none, even if nothing will be stored in it.
+func (s *Session) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil || s.rec != nil || s.work != nil {
+		return err
+	}
+	return s.change(op{kind: opStart})
+}
+
+// IfRevision has the commit of a change fail with ErrRevision unless the session is at this revision (Info.Revision), so that nothing is written over
+// what the caller hasn't seen. Call it before the session is read.
+func (s *Session) IfRevision(revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ifRevision, s.strict = revision, true
 }
 
 // Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from

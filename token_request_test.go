@@ -1,0 +1,272 @@
+package sojourn_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// present is a request with a token whose kind only its sender knows.
+func (w *world) present(token string) *sojourn.Session {
+	return w.Begin(context.Background(), sojourn.Request{Token: token, Client: home})
+}
+
+// answered commits, and returns the token that was issued.
+func (w *world) answered(s *sojourn.Session) string {
+	w.Helper()
+	if err := s.Commit(context.Background()); err != nil {
+		w.Fatalf("commit: %v", err)
+	}
+	return s.Token()
+}
+
+// A token alone is enough, whatever cookie it is of, and without a word of events.
+func TestRequestToken(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
+	visitor, user := &jar{}, w.loggedIn("ann")
+	w.visit(visitor, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	bearer := w.present("")
+	if err := bearer.Login("bot", sojourn.AsBearer()); err != nil {
+		t.Fatal(err)
+	}
+	bearerToken := w.answered(bearer)
+	for token, subject := range map[string]string{visitor.visitor: "", user.session: "ann", bearerToken: "bot"} {
+		s := w.present(token)
+		if s.Subject() != subject || s.ID() == (sojourn.ID{}) || s.Refused() != "" {
+			t.Errorf("subject %q, want %q; refused %q", s.Subject(), subject, s.Refused())
+		}
+	}
+	w.want("refusals", len(w.happened(sojourn.EventRefused)), 0)
+
+	// Login clears the visitor's cookie, and only that.
+	s := w.present(visitor.visitor)
+	if err := s.Login("ben"); err != nil {
+		t.Fatal(err)
+	}
+	w.answered(s)
+	if c := strings.Join(s.SetCookies(), "\n"); len(s.SetCookies()) != 2 || !strings.Contains(c, "__Host-visitor=; Max-Age=0") || !strings.Contains(c, "__Host-session="+s.Token()) {
+		t.Errorf("login's cookies: %s", c)
+	}
+	s = w.present(user.session)
+	if err := s.Logout(); err != nil {
+		t.Fatal(err)
+	}
+	w.answered(s)
+	if c := s.SetCookies(); len(c) != 1 || !strings.HasPrefix(c[0], "__Host-session=; Max-Age=0") {
+		t.Errorf("logout's cookies: %s", c)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	former := *j
+	w.pass(time.Hour)
+	w.login(j, "ann")
+	ended := w.loggedIn("ben")
+	w.visit(&jar{session: ended.session}, func(s *sojourn.Session) error { return s.Logout() })
+	for token, want := range map[string]sojourn.Refusal{
+		j.session: "", "": "", "x": sojourn.RefusedMalformed, strings.Repeat("A", 64): sojourn.RefusedUnknown,
+		former.session: sojourn.RefusedFormer, ended.session: sojourn.RefusedEnded,
+	} {
+		s := w.present(token)
+		if got := s.Refused(); got != want {
+			t.Errorf("refused as %q, want %q", got, want)
+		}
+		if (s.Ended() == sojourn.ReasonLogout) != (want == sojourn.RefusedEnded) {
+			t.Errorf("%q: ended by %q", want, s.Ended())
+		}
+	}
+}
+
+func TestStart(t *testing.T) {
+	w := newWorld(t)
+	s := w.present("")
+	if err := errors.Join(s.Start(), s.Start()); err != nil {
+		t.Fatal(err)
+	}
+	token := w.answered(s)
+	again := w.present(token)
+	if err := again.Start(); err != nil || again.ID() != s.ID() || s.ID() == (sojourn.ID{}) {
+		t.Errorf("%v, %v, %v", again.ID(), s.ID(), err)
+	}
+	if w.answered(again) != "" || again.Info().Revision != s.Info().Revision {
+		t.Error("Start changes a session that is there")
+	}
+	w.want("created", len(w.happened(sojourn.EventCreated)), 1)
+}
+
+// A repeated creation finds the first one's session, and both answers' tokens are good.
+func TestIdempotency(t *testing.T) {
+	w := newWorld(t)
+	create := func(key string, body byte, subject string) (*sojourn.Session, error) {
+		s := w.Begin(t.Context(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: key, Body: [32]byte{body}}})
+		if err := errors.Join(s.Login(subject), color.Set(s, "red")); err != nil {
+			t.Fatal(err)
+		}
+		return s, s.Commit(t.Context())
+	}
+	first, err := create("k", 1, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.visit(&jar{session: first.Token()}, func(s *sojourn.Session) error { return color.Set(s, "blue") })
+	again, err := create("k", 1, "ann")
+	if err != nil || again.ID() != first.ID() || again.Token() == first.Token() || again.Token() == "" || len(again.SetCookies()) != 1 {
+		t.Fatalf("the repeat: %v, session %v, want %v", err, again.ID(), first.ID())
+	}
+	if c, _ := color.Get(again); c != "blue" {
+		t.Errorf("the repeat shows %q: the session as it was asked for, not as it is", c)
+	}
+	for range 2 { // the first answer may have arrived, or the second
+		for name, token := range map[string]string{"first": first.Token(), "second": again.Token()} {
+			w.want("the "+name+" token's subject", w.look(&jar{session: token}), "ann")
+		}
+	}
+	w.want("sessions", len(w.happened(sojourn.EventCreated)), 1)
+	w.want("logins", len(w.happened(sojourn.EventAuthenticated)), 1)
+	w.want("rotations", len(w.happened(sojourn.EventRotated)), 1)
+
+	if _, err := create("k", 2, "ben"); !errors.Is(err, sojourn.ErrKeyReused) || sojourn.StatusCode(err) != 422 {
+		t.Errorf("another body: %v", err)
+	}
+	if other, err := create("l", 1, "ann"); err != nil || other.ID() == first.ID() {
+		t.Errorf("another key: %v", err)
+	}
+	if err := w.End(t.Context(), first.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := create("k", 1, "ann"); !errors.Is(err, sojourn.ErrEnded) {
+		t.Errorf("the session has ended: %v", err)
+	}
+	w.pass(25 * time.Hour)
+	for done := false; !done; {
+		_, done, err = w.store.Sweep(t.Context(), store.TimeOf(w.time()), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := create("k", 1, "ann"); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+}
+
+// Many repeats at once: one session, and each answer's token is good.
+func TestIdempotencyInParallel(t *testing.T) {
+	w := newWorld(t)
+	const requests = 4 // as many unconfirmed secrets are kept
+	tokens := make(chan string, requests)
+	for range requests {
+		go func() {
+			s := w.Begin(context.Background(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+			err := errors.Join(s.Login("ann"), s.Commit(context.Background()))
+			if err != nil {
+				t.Error(err)
+			}
+			tokens <- s.Token()
+		}()
+	}
+	ids := map[sojourn.ID]bool{}
+	for range requests {
+		s := w.present(<-tokens)
+		w.want("subject", s.Subject(), "ann")
+		ids[s.ID()] = true
+	}
+	w.want("sessions", len(ids), 1)
+}
+
+func TestIfRevision(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	seen := w.present(j.session).Info().Revision
+	set := func(revision uint64, before func()) error {
+		s := w.present(j.session)
+		s.IfRevision(revision)
+		if err := color.Set(s, "red"); err != nil {
+			t.Fatal(err)
+		}
+		before()
+		return s.Commit(t.Context())
+	}
+	between := func() { w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "blue") }) }
+	if err := set(seen+1, func() {}); !errors.Is(err, sojourn.ErrRevision) || sojourn.StatusCode(err) != 412 {
+		t.Errorf("another revision: %v", err)
+	}
+	if err := set(seen, between); !errors.Is(err, sojourn.ErrRevision) {
+		t.Errorf("changed in between: %v", err)
+	}
+	if err := set(seen+1, func() {}); err != nil {
+		t.Errorf("the revision: %v", err)
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.visit(j, func(s *sojourn.Session) error {
+		return errors.Join(s.SetValue(`say "\`, json.RawMessage(` {"b": [1, 2]} `)), s.SetValue("a", json.RawMessage("null")), s.SetValue("gone", json.RawMessage("1")), s.DeleteValue("gone"))
+	})
+	snap := w.present(j.session).Snapshot()
+	w.want("values", string(snap.Values), `{"a":null,"say \"\\":{"b":[1,2]}}`)
+	if snap.Subject != "ann" || !json.Valid(snap.Values) {
+		t.Errorf("%+v", snap)
+	}
+	if nobody := w.present("").Snapshot(); string(nobody.Values) != "{}" || nobody.ID != (sojourn.ID{}) {
+		t.Errorf("nobody's: %+v", nobody)
+	}
+	for key, value := range map[string]string{"": "1", "a\x00": "1", "a\xff": "1", strings.Repeat("k", 256): "1", "a": "{", "b": "\"\xff\"", "c": `"\u0000"`, "d": ""} {
+		if err := w.present(j.session).SetValue(key, json.RawMessage(value)); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("%q = %q: %v", key, value, err)
+		}
+	}
+}
+
+// An operator reads and changes a session by its ID, which is no activity and renews no secret.
+func TestByID(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.confirm(j)
+	w.pass(20 * time.Minute) // a rotation is due
+	id := w.present(j.session).ID()
+	before, err := w.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	red := map[string]json.RawMessage{"color": json.RawMessage(`"red"`), "none": nil}
+	if _, err := w.SetValues(t.Context(), id, before.Revision+1, red); !errors.Is(err, sojourn.ErrRevision) {
+		t.Errorf("another revision: %v", err)
+	}
+	after, err := w.SetValues(t.Context(), id, before.Revision, red)
+	if err != nil || string(after.Values) != `{"color":"red"}` || after.Revision != before.Revision+1 {
+		t.Fatalf("%s, %v", after.Values, err)
+	}
+	if !after.LastSeenAt.Equal(before.LastSeenAt) || after.LastSeen != before.LastSeen || after.Subject != "ann" {
+		t.Errorf("the operator counts as activity: %+v, was %+v", after, before)
+	}
+	if got, err := w.Get(t.Context(), id); err != nil || string(got.Values) != string(after.Values) || got.Revision != after.Revision {
+		t.Errorf("read again: %+v, %v", got, err)
+	}
+	w.want("rotations", len(w.happened(sojourn.EventRotated)), 0)
+	w.want("subject", w.look(j), "ann")
+	if _, err := w.SetValues(t.Context(), id, after.Revision, map[string]json.RawMessage{"": red["color"]}); !errors.Is(err, sojourn.ErrValue) {
+		t.Errorf("a bad key: %v", err)
+	}
+
+	if err := w.End(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []sojourn.ID{id, {}, {1}} {
+		if _, err := w.Get(t.Context(), id); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("get %v: %v", id, err)
+		}
+		if _, err := w.SetValues(t.Context(), id, 1, red); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("set %v: %v", id, err)
+		}
+	}
+}
