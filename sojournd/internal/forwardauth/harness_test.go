@@ -39,7 +39,7 @@ type world struct {
 func newWorld(t testing.TB, change func(*forwardauth.App, *sojourn.Options)) *world {
 	t.Helper()
 	w := &world{TB: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), store: &brittle{Store: memstore.New()}}
-	proxies := []netip.Prefix{netip.MustParsePrefix(proxyIP + "/32")}
+	proxies := []netip.Prefix{netip.MustParsePrefix(proxyIP + "/32"), netip.MustParsePrefix("127.0.0.1/32")}
 	opt := sojourn.Options{App: "shop", Now: w.time, TrustedProxies: proxies}
 	app := forwardauth.App{Name: "shop", LoginURL: "/login"}
 	if change != nil {

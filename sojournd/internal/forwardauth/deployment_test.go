@@ -1,0 +1,371 @@
+package forwardauth_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
+)
+
+// A deployment is a real proxy with the shipped configuration, in front of a small application, with a handler for its checks.
+type deployment struct {
+	*world
+	site   string // host:port of the proxy
+	checks *httptest.Server
+	app    *application
+}
+
+// A proxy is how to start one: the directory under examples/proxies, the files to copy from there, and the command line.
+type proxy struct {
+	name, program string
+	files         []string
+	command       func(dir string) []string
+}
+
+var proxies = []proxy{
+	{"nginx", "nginx", []string{"nginx.conf", "shop.conf"}, func(dir string) []string {
+		return []string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off;"}
+	}},
+	{"caddy", "caddy", []string{"Caddyfile"}, func(dir string) []string {
+		return []string{"run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}
+	}},
+}
+
+// eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as nobody.
+func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
+	for _, p := range proxies {
+		users := []string{""}
+		if os.Getuid() == 0 {
+			users = append(users, "nobody")
+		}
+		for _, name := range users {
+			t.Run(p.name+strings.TrimRight(" "+name, " "), func(t *testing.T) {
+				t.Parallel()
+				test(t, deploy(t, p, name))
+			})
+		}
+	}
+}
+
+func deploy(t *testing.T, p proxy, as string) *deployment {
+	t.Helper()
+	program, err := exec.LookPath(p.program)
+	if err != nil {
+		program, err = exec.LookPath("/usr/sbin/" + p.program)
+	}
+	if err != nil && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
+		t.Skipf("needs %s: on Debian, apt-get install %s", p.program, p.program)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	d := &deployment{app: &application{}}
+	d.world = newWorld(t, func(a *forwardauth.App, o *sojourn.Options) {
+		a.RelaysCookies = true
+		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
+	})
+	d.checks = httptest.NewServer(d.world)
+	t.Cleanup(d.checks.Close)
+	d.app.engine = d.engine
+	app := httptest.NewServer(d.app)
+	t.Cleanup(app.Close)
+	d.site = "127.0.0.1:" + freePort(t)
+	d.start(t, p, program, as, map[string]string{
+		"127.0.0.1:7082": d.checks.Listener.Addr().String(),
+		"127.0.0.1:8000": app.Listener.Addr().String(),
+		"127.0.0.1:8080": d.site,
+		"localhost:8080": strings.Replace(d.site, "127.0.0.1", "localhost", 1),
+		"localhost:2019": "localhost:" + freePort(t),
+	})
+	return d
+}
+
+// start runs the proxy in a directory of its own, with the shipped files in which nothing but ports was changed.
+func (d *deployment) start(t *testing.T, p proxy, program, as string, ports map[string]string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sojourn-"+p.name+"-") // unlike t.TempDir, open to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // a temporary directory
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range p.files {
+		text, err := os.ReadFile(filepath.Join("../../../examples/proxies", p.name, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for from, to := range ports {
+			text = bytes.ReplaceAll(text, []byte(from), []byte(to))
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(program, p.command(dir)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+	cmd.Dir = dir
+	if as != "" {
+		runAs(t, cmd, as, dir)
+	}
+	var out safeBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		if t.Failed() {
+			for line := range strings.Lines(out.String()) {
+				if !strings.Contains(line, `"level":"info"`) {
+					t.Logf("%s said: %s", p.name, line)
+				}
+			}
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		conn, err := net.Dial("tcp", d.site)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s ended: %v\n%s", p.name, err, out.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s doesn't listen: %v\n%s", p.name, err, out.String())
+		}
+	}
+}
+
+// runAs has a command run as another user, who owns the directory.
+func runAs(t *testing.T, cmd *exec.Cmd, name, dir string) {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	if err := os.Chown(dir, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freePort returns a port that nobody has now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// An application behind the proxy. It notes what reaches it.
+type application struct {
+	engine *sojourn.Engine
+	mu     sync.Mutex
+	seen   []*http.Request
+	bodies []string
+}
+
+func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	a.mu.Lock()
+	a.seen, a.bodies = append(a.seen, r), append(a.bodies, fmt.Sprint(string(body), err))
+	a.mu.Unlock()
+	switch r.URL.Path {
+	case "/login":
+		s := a.engine.Begin(r.Context(), sojourn.Request{})
+		if err := errors.Join(s.Login(r.FormValue("user")), s.Commit(r.Context())); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Add("Set-Cookie", "theme=dark; Path=/")
+		for _, line := range s.SetCookies() {
+			w.Header().Add("Set-Cookie", line)
+		}
+	case "/cookies":
+		w.Header().Add("Set-Cookie", "theme=dark; Path=/")
+		w.Header().Add("Set-Cookie", "cart=1; Path=/")
+	case "/fails":
+		w.WriteHeader(http.StatusInternalServerError)
+	case "/denies":
+		w.WriteHeader(http.StatusUnauthorized)
+	case "/socket":
+		if r.Header.Get("Upgrade") != "echo" {
+			w.WriteHeader(http.StatusUpgradeRequired)
+			return
+		}
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, _ := buffered.ReadString('\n')
+		_, _ = io.WriteString(conn, "you said "+line)
+		return
+	}
+	_, _ = io.WriteString(w, "the application")
+}
+
+// took returns the requests that have reached the application since the last call.
+func (a *application) took() (list []*http.Request, bodies []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list, bodies = a.seen, a.bodies
+	a.seen, a.bodies = nil, nil
+	return list, bodies
+}
+
+// A visit is the answer to a request, and what of it reached the application: nil if nothing did.
+type visit struct {
+	*http.Response
+	text    string
+	reached *http.Request
+	body    string
+}
+
+// visit sends a request through the proxy. The target goes out as it is, and so do headers: name, value, ....
+func (d *deployment) visit(method, target string, headers ...string) visit {
+	d.Helper()
+	return d.visitWithBody(method, target, "", headers...)
+}
+
+func (d *deployment) visitWithBody(method, target, body string, headers ...string) visit {
+	d.Helper()
+	conn, err := net.Dial("tcp", d.site)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		d.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(d.site)
+	head := method + " " + target + " HTTP/1.1\r\nHost: localhost:" + port + "\r\nConnection: close\r\n"
+	for i := 0; i < len(headers); i += 2 {
+		head += headers[i] + ": " + headers[i+1] + "\r\n"
+	}
+	if body != "" && !slices.Contains(headers, "Transfer-Encoding") {
+		head += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
+	}
+	d.app.took()
+	if _, err := io.WriteString(conn, head+"\r\n"+body); err != nil {
+		d.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		d.Fatalf("%s %s: %v", method, target, err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil {
+		d.Fatalf("%s %s: %v", method, target, err)
+	}
+	v := visit{Response: answer, text: string(text)}
+	seen, bodies := d.app.took()
+	if len(seen) > 1 {
+		d.Errorf("%s %s reached the application %d times", method, target, len(seen))
+	}
+	if len(seen) > 0 {
+		v.reached, v.body = seen[0], bodies[0]
+	}
+	return v
+}
+
+// signIn logs somebody in and returns the cookie.
+func (d *deployment) signIn(subject string, o ...sojourn.LoginOption) string {
+	d.Helper()
+	return strings.Replace(d.login(subject, o...), "__Host-session=", "__Host-shop-session=", 1)
+}
+
+// passed checks that a request reached the application as the subject's, empty for nobody's.
+func (d *deployment) passed(what string, v visit, subject string) {
+	d.Helper()
+	if v.reached == nil {
+		d.Errorf("%s: it didn't reach the application: %s", what, v.Status)
+		return
+	}
+	// As the applications of many servers see it (CGI, WSGI): Sojourn_Subject and Sojourn-Subject are one.
+	got := map[string][]string{}
+	for name, values := range v.reached.Header {
+		name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+		if strings.HasPrefix(name, "SOJOURN") {
+			got[name] = append(got[name], values...)
+		}
+	}
+	for name, values := range got {
+		if len(values) > 1 || name != "SOJOURN_SUBJECT" && name != "SOJOURN_SESSION" && name != "SOJOURN_LEVEL" {
+			d.Errorf("%s: the application got %s: %q", what, name, values)
+		}
+	}
+	one := func(name string) string { return strings.Join(got[name], ",") }
+	if who, err := url.PathUnescape(one("SOJOURN_SUBJECT")); who != subject || err != nil {
+		d.Errorf("%s: the application takes it for %q's, %v; want %q", what, who, err, subject)
+	}
+	if (one("SOJOURN_SESSION") == "") != (subject == "") || (one("SOJOURN_LEVEL") == "") != (subject == "") {
+		d.Errorf("%s: the application got %v", what, got)
+	}
+}
+
+// stopped checks that a request didn't reach the application.
+func (d *deployment) stopped(what string, v visit, status int) {
+	d.Helper()
+	if v.StatusCode != status || v.reached != nil || strings.Contains(v.text, "the application") {
+		d.Errorf("%s: %s, want %d; it reached the application: %v", what, v.Status, status, v.reached != nil)
+	}
+}
