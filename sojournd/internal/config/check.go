@@ -241,6 +241,12 @@ func checkApplication(at string, a *Application, wrong reporter) {
 	if problem := loginURL(a.LoginURL); problem != "" {
 		wrong(at+".login_url", "%q %s: write a path like /login, or a URL like https://example.com/login", a.LoginURL, problem)
 	}
+	if problem := loginURL(a.StepUpURL); a.StepUpURL != "" && problem != "" {
+		wrong(at+".step_up_url", "%q %s: write a path like /confirm, or a URL like https://example.com/confirm", a.StepUpURL, problem)
+	}
+	if !nameOK(a.ReturnParam) {
+		wrong(at+".return_param", "%q is no name: write letters, digits, '.', '_' and '-'", a.ReturnParam)
+	}
 	for i, origin := range a.ReturnOrigins {
 		if !originOK(origin) {
 			wrong(fmt.Sprintf("%s.return_origins[%d]", at, i), "%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", origin)

@@ -116,6 +116,12 @@ type Application struct {
 	// URL. Default "/login".
 	LoginURL string `yaml:"login_url"`
 
+	// ReturnParam is the query parameter of LoginURL that says the way back. Default "return_to".
+	ReturnParam string `yaml:"return_param"`
+
+	// StepUpURL is where page views go whose login isn't fresh enough, or of too low a level. Default: they get 403.
+	StepUpURL string `yaml:"step_up_url"`
+
 	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
 	ReturnOrigins []string `yaml:"return_origins"`
 
@@ -190,6 +196,7 @@ func (a *Application) complete() {
 	set(&a.MaxSession, 256<<10)
 	set(&a.MaxBadTokens, 100)
 	set(&a.LoginURL, "/login")
+	set(&a.ReturnParam, "return_to")
 }
 
 func set[T comparable](field *T, value T) {

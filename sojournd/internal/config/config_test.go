@@ -151,8 +151,8 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    policy: {login: {idle: 5 parsecs}, rotate_every: 0s, grace: 10}\n", []string{"policy.login.idle: \"5 parsecs\"", "rotate_every: 14d", "grace: \"10\" is no duration"}},
 		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_bad_tokens: -3\n",
 			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_bad_tokens: or unlimited"}},
-		{minimal + "    login_url: //evil.example\n    return_origins: [https://a.example/, 'https://u@a.example', https://A.example, http://a.example, https://a.example:443, https://a.example]\n    clear_site_data: [everything]\n",
-			[]string{"3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "clear_site_data[0]: storage"}},
+		{minimal + "    login_url: //evil.example\n    return_origins: [https://a.example/, 'https://u@a.example', https://A.example, http://a.example, https://a.example:443, https://a.example]\n    clear_site_data: [everything]\n    step_up_url: '/a#b'\n    return_param: 'a&b'\n",
+			[]string{"step_up_url: has a fragment", "return_param: letters", "3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "clear_site_data[0]: storage"}},
 		{"applications: shop\n", []string{"1:15: applications: a list"}},
 		{"applications:\n  - shop\n", []string{"2:5: applications[0]: key: value", "2:5: applications[0].name: missing"}},
 	} {
