@@ -12,6 +12,9 @@ sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from 
 redis-server | redis-server | redis-server, for the tests of redisstore
 postgres | postgresql | PostgreSQL, for the tests of pgstore
 pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
+nginx | nginx | nginx, for the tests of forward-auth
+caddy | caddy | Caddy, for the tests of forward-auth
+node | nodejs | Node.js, for the example in another language
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
@@ -20,7 +23,7 @@ have() { # have NAME: is there such a command, and does it work?
 	case $1 in
 	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
 	postgres) command -v "$1" >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
-	pgbouncer) command -v "$1" >/dev/null || [ -x /usr/sbin/pgbouncer ] ;;
+	pgbouncer | nginx) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
 	google-chrome) command -v "$1" >/dev/null || [ -x "$chrome" ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
