@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
 var asPage = []string{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8", "Sec-Fetch-Mode", "navigate"}
@@ -45,6 +46,30 @@ func TestDeployedAnonymous(t *testing.T) {
 			if got := v.Header.Get("Location"); got != "/login" {
 				t.Errorf("form %s: sent to %q", path, got)
 			}
+		}
+	})
+}
+
+// A sign-in page on another host is told the whole way back, and only to a site that is listed.
+func TestDeployedLoginElsewhere(t *testing.T) {
+	const login = "https://login.example.com/?lang=en"
+	listed := func(a *forwardauth.App, site string) {
+		a.LoginURL, a.ReturnOrigins = login, []string{"http://" + site}
+	}
+	eachProxyOf(t, listed, func(t *testing.T, d *deployment) {
+		_, port, _ := net.SplitHostPort(d.site)
+		v := d.visit("GET", "/account?a=b&c=d", with(asPage, "X-Forwarded-Host", "elsewhere.example", "X-Forwarded-Proto", "ftp")...)
+		d.stopped("page", v, http.StatusFound)
+		want := login + "&return_to=" + url.QueryEscape("http://localhost:"+port+"/account?a=b&c=d")
+		if got := v.Header.Get("Location"); got != want {
+			t.Errorf("sent to %q, want %q", got, want)
+		}
+	})
+	eachProxyOf(t, func(a *forwardauth.App, _ string) { a.LoginURL = login }, func(t *testing.T, d *deployment) {
+		v := d.visit("GET", "/account", asPage...)
+		d.stopped("page of a site that isn't listed", v, http.StatusFound)
+		if got := v.Header.Get("Location"); got != login {
+			t.Errorf("sent to %q", got)
 		}
 	})
 }
@@ -185,8 +210,9 @@ func TestDeployedHostileVisitor(t *testing.T) {
 		}
 		// The checks are the proxy's, not the visitor's.
 		for _, path := range []string{"/_sojourn/any", "/_sojourn/login", "/check/shop/status/any"} {
-			if v := d.visit("GET", path); v.Header.Get("Sojourn-Subject") != "" || v.Header.Get("Sojourn-Login") != "" {
-				t.Errorf("%s: %v", path, v.Header)
+			v := d.visit("GET", path, "Cookie", d.signIn("ann"))
+			if v.reached == nil && v.StatusCode != http.StatusNotFound || v.Header.Get("Sojourn-Subject") != "" {
+				t.Errorf("%s: %s %v", path, v.Status, v.Header)
 			}
 		}
 		for _, cookie := range []string{"__Host-shop-session=x", "__Host-shop-session=" + strings.Repeat("A", 64), "=;;=\"", strings.Repeat("a=b; ", 1000), "__Host-shop-session=\xff"} {

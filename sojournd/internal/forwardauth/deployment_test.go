@@ -52,6 +52,12 @@ var proxies = []proxy{
 
 // eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as nobody.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
+	t.Helper()
+	eachProxyOf(t, func(*forwardauth.App, string) {}, test)
+}
+
+// eachProxyOf also changes the application's options. The function gets the site's host and port.
+func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
 	for _, p := range proxies {
 		users := []string{""}
 		if os.Getuid() == 0 {
@@ -60,13 +66,13 @@ func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 		for _, name := range users {
 			t.Run(p.name+strings.TrimRight(" "+name, " "), func(t *testing.T) {
 				t.Parallel()
-				test(t, deploy(t, p, name))
+				test(t, deploy(t, p, name, change))
 			})
 		}
 	}
 }
 
-func deploy(t *testing.T, p proxy, as string) *deployment {
+func deploy(t *testing.T, p proxy, as string, change func(*forwardauth.App, string)) *deployment {
 	t.Helper()
 	program, err := exec.LookPath(p.program)
 	if err != nil {
@@ -77,9 +83,11 @@ func deploy(t *testing.T, p proxy, as string) *deployment {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	d := &deployment{app: &application{}}
+	port := freePort(t)
+	d := &deployment{app: &application{}, site: "127.0.0.1:" + port}
 	d.world = newWorld(t, func(a *forwardauth.App, o *sojourn.Options) {
 		a.RelaysCookies = true
+		change(a, "localhost:"+port)
 		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
 	})
 	d.checks = httptest.NewServer(d.world)
@@ -87,12 +95,11 @@ func deploy(t *testing.T, p proxy, as string) *deployment {
 	d.app.engine = d.engine
 	app := httptest.NewServer(d.app)
 	t.Cleanup(app.Close)
-	d.site = "127.0.0.1:" + freePort(t)
 	d.start(t, p, program, as, map[string]string{
 		"127.0.0.1:7082": d.checks.Listener.Addr().String(),
 		"127.0.0.1:8000": app.Listener.Addr().String(),
 		"127.0.0.1:8080": d.site,
-		"localhost:8080": strings.Replace(d.site, "127.0.0.1", "localhost", 1),
+		"localhost:8080": "localhost:" + port,
 		"localhost:2019": "localhost:" + freePort(t),
 	})
 	return d
