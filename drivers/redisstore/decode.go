@@ -1,0 +1,359 @@
+package redisstore
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+var errDamaged = errors.New("is no record of a session")
+
+// decode fills rec from the texts of a record and of a touch, which may be empty. Strings share memory with the texts.
+// The error is ErrNewer or errDamaged, and rec is then of no use.
+func decode(id store.ID, text, seen string, rec *store.Record) error {
+	d := decoder{text: text}
+	d.want(`{"v":`)
+	switch version := d.integer(); {
+	case d.bad:
+		return errDamaged
+	case version > 1:
+		return ErrNewer
+	}
+	*rec = store.Record{ID: id, Good: rec.Good[:0], Spent: rec.Spent[:0], Epochs: rec.Epochs[:0], Values: rec.Values[:0]}
+	var reason string
+	var endAt store.Time
+	if d.has(`,"end":"`) {
+		reason = d.rest()
+		endAt = d.time(`,"end_at":`)
+	}
+	d.want(`,"revision":`)
+	rec.Revision = d.unsigned()
+	rec.CreatedAt = d.time(`,"created_at":`)
+	rec.ExpiresAt = d.time(`,"expires_at":`)
+	rec.Idle = time.Duration(d.time(`,"idle_ms":`)) * time.Millisecond
+	rec.LastSeenAt = d.time(`,"last_seen_at":`)
+	d.want(`,"ticket":"`)
+	d.rest()
+	rec.Epoch = uint32(d.time(`,"epoch":`)) //nolint:gosec // as it was encoded
+	d.want(`,"secret":`)
+	d.secret(&rec.Secret)
+	d.want(`,"good":[`)
+	for d.more(len(rec.Good)) {
+		rec.Good = append(rec.Good, store.Secret{})
+		d.secret(&rec.Good[len(rec.Good)-1])
+	}
+	d.want(`,"spent":[`)
+	for d.more(len(rec.Spent)) {
+		var s store.Spent
+		d.want(`{"print":`)
+		d.hash(s.Print[:])
+		s.Until = d.time(`,"until":`)
+		d.want(`}`)
+		rec.Spent = append(rec.Spent, s)
+	}
+	rec.SpentTill = d.time(`,"spent_till":`)
+	d.want(`,"epoch_hash":`)
+	d.hash(rec.EpochHash[:])
+	d.want(`,"epochs":[`)
+	for d.more(len(rec.Epochs)) {
+		var print store.Fingerprint
+		d.hash(print[:])
+		rec.Epochs = append(rec.Epochs, print)
+	}
+	if reason == "" {
+		rec.Subject = d.string(`,"subject`)
+		rec.AuthenticatedAt = d.time(`,"authenticated_at":`)
+		rec.AMR = d.string(`,"amr`)
+		rec.Level = uint8(d.time(`,"level":`)) //nolint:gosec // as it was encoded
+		rec.Remembered = d.boolean(`,"remembered":`)
+		rec.Stale = d.boolean(`,"stale":`)
+		rec.Bearer = d.boolean(`,"bearer":`)
+		rec.Client = d.client(`,"client":`)
+		rec.LastClient = d.client(`,"last_client":`)
+		rec.Values = d.values(rec.Values)
+	}
+	d.want(`}`)
+	if d.bad || d.text != "" {
+		return errDamaged
+	}
+	if reason != "" {
+		rec.Bury(store.Reason(reason), endAt)
+		return nil
+	}
+	if seen == "" {
+		return nil
+	}
+	d = decoder{text: seen}
+	d.want(`{`)
+	at := d.time(`"last_seen_at":`)
+	client := d.client(`,"last_client":`)
+	d.want(`}`)
+	if d.bad || d.text != "" {
+		return errDamaged
+	}
+	if at > rec.LastSeenAt {
+		rec.LastSeenAt, rec.LastClient = at, client
+	}
+	return nil
+}
+
+// A decoder reads a text from its beginning. After the first mistake it is bad and reads nothing more.
+type decoder struct {
+	text string
+	bad  bool
+}
+
+func (d *decoder) fail() { d.bad, d.text = true, "" }
+
+func (d *decoder) has(literal string) bool {
+	rest, ok := strings.CutPrefix(d.text, literal)
+	if ok {
+		d.text = rest
+	}
+	return ok
+}
+
+func (d *decoder) want(literal string) {
+	if !d.has(literal) {
+		d.fail()
+	}
+}
+
+// more is the condition of a loop over an array, when n of its elements have been read.
+func (d *decoder) more(n int) bool {
+	if d.bad || d.has(`]`) {
+		return false
+	}
+	if n > 0 {
+		d.want(`,`)
+	}
+	return !d.bad
+}
+
+// digits cuts a number off.
+func (d *decoder) digits() string {
+	n := 0
+	for n < len(d.text) && (d.text[n] >= '0' && d.text[n] <= '9' || n == 0 && d.text[n] == '-') {
+		n++
+	}
+	number := d.text[:n]
+	d.text = d.text[n:]
+	return number
+}
+
+func (d *decoder) integer() int64 {
+	n, err := strconv.ParseInt(d.digits(), 10, 64)
+	if err != nil {
+		d.fail()
+	}
+	return n
+}
+
+func (d *decoder) unsigned() uint64 {
+	n, err := strconv.ParseUint(d.digits(), 10, 64)
+	if err != nil {
+		d.fail()
+	}
+	return n
+}
+
+func (d *decoder) time(name string) store.Time {
+	if d.want(name); d.bad {
+		return 0
+	}
+	return store.Time(d.integer())
+}
+
+func (d *decoder) boolean(name string) bool {
+	d.want(name)
+	if d.has("true") {
+		return true
+	}
+	d.want("false")
+	return false
+}
+
+func (d *decoder) hash(dst []byte) {
+	n := 2 * len(dst)
+	if len(d.text) < n+2 || d.text[0] != '"' || d.text[n+1] != '"' {
+		d.fail()
+		return
+	}
+	for i := range dst {
+		high, low := fromHex(d.text[1+2*i]), fromHex(d.text[2+2*i])
+		if high|low > 15 {
+			d.fail()
+			return
+		}
+		dst[i] = high<<4 | low
+	}
+	d.text = d.text[n+2:]
+}
+
+func fromHex(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
+func (d *decoder) secret(s *store.Secret) {
+	d.want(`{"hash":`)
+	d.hash(s.Hash[:])
+	s.IssuedAt = d.time(`,"issued_at":`)
+	s.FirstSeenAt = d.time(`,"first_seen_at":`)
+	s.ConfirmedAt = d.time(`,"confirmed_at":`)
+	s.Until = d.time(`,"until":`)
+	s.Login = d.boolean(`,"login":`)
+	d.want(`}`)
+}
+
+func (d *decoder) client(name string) (c store.Client) {
+	d.want(name)
+	d.want(`{"ip":"`)
+	if ip := d.rest(); ip != "" {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			d.fail()
+		}
+		c.IP = addr
+	}
+	c.UserAgent = d.string(`,"user_agent`)
+	d.want(`}`)
+	return c
+}
+
+// string reads a field that appendText wrote.
+func (d *decoder) string(name string) string {
+	d.want(name)
+	if d.has(`":"`) {
+		return d.rest()
+	}
+	d.want(`_base64":"`)
+	text, err := base64.StdEncoding.DecodeString(d.rest())
+	if err != nil {
+		d.fail()
+	}
+	return string(text)
+}
+
+// rest reads a JSON string behind its opening quote.
+func (d *decoder) rest() string {
+	end := strings.IndexByte(d.text, '"')
+	if end < 0 {
+		d.fail()
+		return ""
+	}
+	text := d.text[:end]
+	if strings.IndexByte(text, '\\') < 0 {
+		d.text = d.text[end+1:]
+		return text
+	}
+	if end = stringEnd(d.text, 0); end < 0 {
+		d.fail()
+		return ""
+	}
+	var plain string
+	if err := json.Unmarshal([]byte(`"`+d.text[:end]), &plain); err != nil {
+		d.fail()
+		return ""
+	}
+	d.text = d.text[end:]
+	return plain
+}
+
+// values reads what appendValues wrote, and appends it to dst.
+func (d *decoder) values(dst store.Values) store.Values {
+	if d.has(`,"values_base64":"`) {
+		packed, err := base64.StdEncoding.AppendDecode(dst, []byte(d.rest()))
+		if err != nil || store.Values(packed).Check() != nil {
+			d.fail()
+			return dst
+		}
+		return packed
+	}
+	d.want(`,"values":{`)
+	if d.has(`}`) {
+		return dst
+	}
+	for !d.bad {
+		d.want(`"`)
+		key := d.rest()
+		d.want(`:`)
+		n := valueEnd(d.text)
+		if n <= 0 {
+			d.fail()
+			break
+		}
+		dst = appendField(appendField(dst, key), d.text[:n])
+		d.text = d.text[n:]
+		if d.has(`}`) {
+			break
+		}
+		d.want(`,`)
+	}
+	if !d.bad && dst.Check() != nil {
+		d.fail()
+	}
+	return dst
+}
+
+// stringEnd returns the end of a JSON string, behind its closing quote, whose inside begins at from; -1 if there is none.
+func stringEnd(text string, from int) int {
+	for i := from; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// valueEnd returns the length of the JSON value at the beginning of text: up to a comma or a bracket outside of it.
+func valueEnd(text string) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			end := stringEnd(text, i+1)
+			if end < 0 {
+				return -1
+			}
+			i = end - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// decodeSubject reads the field of the subject alone.
+func decodeSubject(field string) (string, error) {
+	d := decoder{text: field}
+	subject := d.string(`,"subject`)
+	if d.bad || d.text != "" {
+		return "", errDamaged
+	}
+	return subject, nil
+}
+

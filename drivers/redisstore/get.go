@@ -1,0 +1,80 @@
+package redisstore
+
+import (
+	"context"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// Get implements store.Store, in one round trip; an unknown ID takes two. Every Get is strict.
+func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *store.Record) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	p := s.placeOf(app, id)
+	key := p.session(id)
+	texts, err := s.texts(ctx, key, p.seen(id), p.mark())
+	if err != nil {
+		return s.read(ctx, err)
+	}
+	if texts[0].IsNil() {
+		return s.absent(ctx, key)
+	}
+	return decodeAs(key, id, texts, rec)
+}
+
+// texts reads the keys of a session: its record, its last touch and the mark of its application.
+func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidis.RedisMessage, error) {
+	result := s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+	if broken(result) {
+		result = s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+	}
+	return result.ToArray()
+}
+
+// broken reports whether a read should be sent again: a connection that Redis or a proxy has closed meanwhile fails once.
+func broken(result rueidis.RedisResult) bool {
+	err := result.NonRedisError()
+	return err != nil && !isContext(err)
+}
+
+// absent is the error where there is no text of a session: what is there, of another type, must not pass for nothing.
+func (s *Store) absent(ctx context.Context, key string) error {
+	kind, err := s.client.Do(ctx, s.client.B().Type().Key(key).Build()).ToString()
+	switch {
+	case err != nil:
+		return s.read(ctx, err)
+	case kind == "none", kind == "string": // it was created just now
+		return store.ErrNotFound
+	}
+	return s.foreign(ctx, []string{key})
+}
+
+// decodeAs fills rec, and tells by its error whether the session has ended.
+func decodeAs(key string, id store.ID, texts []rueidis.RedisMessage, rec *store.Record) error {
+	text, err := texts[0].ToString()
+	if err != nil {
+		return err
+	}
+	seen, _ := texts[1].ToString()
+	if err := decode(id, text, seen, rec); err != nil {
+		return keyError(key, err)
+	}
+	if rec.End != "" {
+		return store.ErrEnded
+	}
+	if texts[2].IsNil() {
+		return nil
+	}
+	mark, err := texts[2].AsInt64()
+	if err != nil {
+		return err
+	}
+	if rec.CreatedAt <= store.Time(mark) {
+		rec.Bury(store.ReasonRevoked, store.Time(mark))
+		return store.ErrEnded
+	}
+	return nil
+}

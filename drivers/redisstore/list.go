@@ -1,0 +1,238 @@
+package redisstore
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const maxPage = 1000
+
+var (
+	errCursor = fmt.Errorf("redisstore: %w", store.ErrCursor)
+	errPage   = fmt.Errorf("redisstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
+)
+
+// List implements store.Store. All of an application come by bucket, and in it by creation. A cursor says where its page ended.
+func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, "", err
+	}
+	if opt.Limit < 1 || opt.Limit > maxPage {
+		return nil, "", errPage
+	}
+	if opt.Subject != "" {
+		return s.listSubject(ctx, app, &opt)
+	}
+	return s.listAll(ctx, app, &opt)
+}
+
+func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
+	var after store.ID
+	if opt.Cursor != "" {
+		b, err := hex.DecodeString(opt.Cursor[1:])
+		if opt.Cursor[0] != 's' || err != nil || len(b) != len(after) {
+			return nil, "", errCursor
+		}
+		after = store.ID(b)
+	}
+	staying, leaving, err := s.members(ctx, app, opt.Subject, func(id store.ID) bool { return opt.Cursor == "" || id.Compare(after) > 0 })
+	if err != nil {
+		return nil, "", err
+	}
+	its := func(rec *store.Record) bool { return rec.Subject == opt.Subject }
+	for len(staying) > 0 && len(list) <= opt.Limit {
+		n := min(len(staying), opt.Limit+1-len(list)+8, chunk) // a few that have ended are no reason to ask again
+		if list, err = s.appendLive(ctx, list, app, staying[:n], opt.Now, its); err != nil {
+			return nil, "", err
+		}
+		staying = staying[n:]
+	}
+	if len(leaving) > 0 {
+		// After the others: if one for which these leave has been seen, they have ended by now.
+		if list, err = s.appendLive(ctx, list, app, leaving, opt.Now, its); err != nil {
+			return nil, "", err
+		}
+		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
+		list = slices.CompactFunc(list, func(a, b store.Record) bool { return a.ID == b.ID })
+	}
+	if len(list) > opt.Limit {
+		list = list[:opt.Limit]
+		id := list[opt.Limit-1].ID
+		cursor = "s" + hex.EncodeToString(id[:])
+	}
+	return list, cursor, nil
+}
+
+// members returns the IDs in a subject's index, in order: those that have a place, and those that must leave.
+func (s *Store) members(ctx context.Context, app, subject string, which func(store.ID) bool) (staying, leaving []store.ID, err error) {
+	key := s.subjectPlace(app, subject).members()
+	scores, err := s.client.Do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
+	if isWrongType(err) {
+		return nil, nil, s.foreign(ctx, []string{key})
+	}
+	if err != nil {
+		return nil, nil, s.read(ctx, err)
+	}
+	for _, z := range scores {
+		m, ok := parseMember(z.Member)
+		switch {
+		case !ok || !which(m.id):
+		case z.Score < 0:
+			leaving = append(leaving, m.id)
+		default:
+			staying = append(staying, m.id)
+		}
+	}
+	slices.SortFunc(staying, store.ID.Compare)
+	return slices.Compact(staying), leaving, nil
+}
+
+// appendLive reads sessions, and appends those that are live.
+func (s *Store) appendLive(ctx context.Context, list []store.Record, app string, ids []store.ID, now store.Time, which func(*store.Record) bool) ([]store.Record, error) {
+	commands := make(rueidis.Commands, len(ids))
+	for i, id := range ids {
+		p := s.placeOf(app, id)
+		commands[i] = s.client.B().Mget().Key(p.session(id), p.seen(id), p.mark()).Build()
+	}
+	for i, result := range s.client.DoMulti(ctx, commands...) {
+		texts, err := result.ToArray()
+		if err != nil {
+			return nil, s.read(ctx, err)
+		}
+		if texts[0].IsNil() {
+			continue
+		}
+		var rec store.Record
+		switch err := decodeAs(s.placeOf(app, ids[i]).session(ids[i]), ids[i], texts, &rec); {
+		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
+		case err != nil:
+			return nil, err
+		default:
+			if reason, _ := rec.ExpiredAt(now); reason == "" && which(&rec) {
+				list = append(list, rec)
+			}
+		}
+	}
+	return list, nil
+}
+
+// A spot is where a page of all sessions ended: behind a session of a bucket, or at the bucket's beginning.
+type spot struct {
+	bucket  int
+	created string
+	id      string
+}
+
+func (c spot) String() string {
+	return "a" + strconv.Itoa(c.bucket) + ":" + c.created + ":" + c.id
+}
+
+func parseSpot(cursor string) (c spot, ok bool) {
+	if cursor == "" {
+		return c, true
+	}
+	rest, ok := strings.CutPrefix(cursor, "a")
+	parts := strings.Split(rest, ":")
+	if !ok || len(parts) != 3 {
+		return c, false
+	}
+	bucket, err := strconv.Atoi(parts[0])
+	if err != nil || bucket < 0 || bucket >= buckets {
+		return c, false
+	}
+	c = spot{bucket, parts[1], parts[2]}
+	if c.created == "" && c.id == "" {
+		return c, true
+	}
+	_, err1 := strconv.ParseInt(c.created, 10, 64)
+	_, err2 := store.ParseID(c.id)
+	return c, err1 == nil && err2 == nil
+}
+
+// listAll asks one bucket, then two at once, then four: a small application must not take 256 round trips, nor a page of a large one hold
+// more than it needs.
+func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
+	at, ok := parseSpot(opt.Cursor)
+	if !ok {
+		return nil, "", errCursor
+	}
+	for width := 1; at.bucket < buckets; width = min(2*width, 64) {
+		width = min(width, buckets-at.bucket)
+		number := opt.Limit - len(list)
+		calls := make([]call, width)
+		for i := range calls {
+			p := s.place(app, at.bucket+i)
+			created, id := "", ""
+			if i == 0 {
+				created, id = at.created, at.id
+			}
+			calls[i] = call{pageScript, []string{p.mark(), p.in(), p.anon()}, []string{created, id, strconv.Itoa(number)}}
+		}
+		var ids []store.ID
+		var spots []spot
+		whole := true // all that these buckets have is in ids
+		for i, o := range s.runAll(ctx, calls) {
+			if o.err != nil {
+				return nil, "", s.read(ctx, o.err)
+			}
+			found := o.answer.texts(0)
+			for j := 0; j+1 < len(found) && len(ids) < number; j += 2 {
+				id, err := store.ParseID(found[j])
+				if err != nil {
+					return nil, "", keyError(calls[i].keys[1], errDamaged)
+				}
+				ids = append(ids, id)
+				spots = append(spots, spot{at.bucket + i, found[j+1], found[j]})
+			}
+			if len(ids) == number {
+				whole = false
+				break
+			}
+		}
+		for from := 0; from < len(ids); from += chunk {
+			if list, err = s.appendLive(ctx, list, app, ids[from:min(from+chunk, len(ids))], opt.Now, func(*store.Record) bool { return true }); err != nil {
+				return nil, "", err
+			}
+		}
+		if whole {
+			at = spot{bucket: at.bucket + width}
+		} else {
+			at = spots[len(spots)-1]
+		}
+		if len(list) == opt.Limit {
+			break
+		}
+	}
+	if at.bucket == buckets {
+		return list, "", nil
+	}
+	return list, at.String(), nil
+}
+
+// Count implements store.Store: each bucket counts its own.
+func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error) {
+	if err := s.check(ctx); err != nil {
+		return n, err
+	}
+	calls := make([]call, buckets)
+	for i := range calls {
+		p := s.place(app, i)
+		calls[i] = call{countScript, []string{p.mark(), p.in(), p.anon()}, nil}
+	}
+	for _, o := range s.runAll(ctx, calls) {
+		if o.err != nil {
+			return store.Count{}, s.read(ctx, o.err)
+		}
+		n.LoggedIn += o.answer.number(0)
+		n.Sessions += o.answer.number(0) + o.answer.number(1)
+	}
+	return n, nil
+}

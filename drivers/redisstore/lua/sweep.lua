@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- Looks at the sessions of a bucket whose time has come: expired ones end, old tombstones go.
+-- KEYS: mark, in, anon, due. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed.
+-- Returns how many it looked at, how many of them could not be read, and for each session that ended or went: id, field of its subject, ticket, reason, time
+-- (without a reason: it had ended before).
+local now = tonumber(ARGV[1])
+local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[2]))
+local answer = {#ids, 0}
+local function tells(id, s, reason, since)
+  local n = #answer
+  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4], answer[n + 5] = id, subject_of(s.text), s.ticket, reason, since
+end
+for _, id in ipairs(ids) do
+  local keys = {session = ARGV[3] .. id, seen = ARGV[4] .. id, gone = ARGV[5] .. id .. ':gone', ['in'] = KEYS[2], anon = KEYS[3], due = KEYS[4]}
+  local s = look(keys.session, keys.seen, KEYS[1])
+  local reason, since
+  if s.state == 'live' then reason, since = expired(s, now) end
+  if s.state == 'newer' or s.state == 'damaged' then
+    answer[2] = answer[2] + 1
+    redis.call('ZADD', keys.due, text_of(now + TOMBSTONE_LIFE), id) -- for a newer program, or a person, to look at
+  elseif s.state == 'revoked' and now <= s.mark + TOMBSTONE_LIFE then
+    redis.call('ZADD', keys.due, text_of(s.mark + TOMBSTONE_LIFE + 1), id)
+    keep(keys.due, text_of(TOMBSTONE_LIFE + SLACK))
+  elseif reason then
+    tells(id, s, reason, text_of(since))
+    bury(keys, id, s.text, reason, since)
+  elseif s.state == 'live' then
+    redis.call('ZADD', keys.due, text_of(deadline(s)), id)
+  else
+    if s.state == 'revoked' then tells(id, s, '', '') end
+    redis.call('DEL', keys.session, keys.seen)
+    redis.call('ZREM', keys['in'], id)
+    redis.call('ZREM', keys.anon, id)
+    redis.call('ZREM', keys.due, id)
+  end
+end
+return answer

@@ -1,0 +1,167 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats are measurements of a Store.
+type Stats struct {
+	// ClockOffset is Redis' clock minus this node's, of the shard where they differ most, measured once a second. Deadlines are judged by the nodes' clocks, which
+	// therefore should agree; Redis' own is a witness.
+	ClockOffset time.Duration
+
+	// UsedMemory and MaxMemory are of the shard that is the fullest; MaxMemory is 0 where there is no limit.
+	UsedMemory, MaxMemory int64
+
+	// Gaps counts the times that the feed lost changes, Beats the heartbeats that came back.
+	Gaps, Beats uint64
+}
+
+// Stats returns the latest measurements.
+func (s *Store) Stats() Stats {
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	return Stats{
+		ClockOffset: s.watch.offset, UsedMemory: s.watch.used, MaxMemory: s.watch.max,
+		Gaps: s.feed.gaps.Load(), Beats: s.feed.beats.Load(),
+	}
+}
+
+const (
+	monitorEvery = time.Second
+	clockApart   = 2 * time.Second // beyond this a warning is due
+	minMajor     = 7
+)
+
+// A monitor knows what was measured last.
+type monitor struct {
+	mu      sync.Mutex
+	offset  time.Duration
+	used    int64
+	max     int64
+	warned  bool
+	visited atomic.Int64 // bytes of anonymous sessions since the last measurement
+}
+
+// hasRoomForVisitors reports whether anonymous sessions may be created: up to nine tenths of the memory.
+func (m *monitor) hasRoomForVisitors(size int) bool {
+	const overhead = 2048 // of a session with its indexes, generously
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.max <= 0 {
+		return true
+	}
+	return m.used+m.visited.Add(int64(size+overhead)) < m.max/10*9
+}
+
+// A shard is what Redis says of itself.
+type shard struct {
+	addr, version, policy string
+	used, max             int64
+	offset                time.Duration
+}
+
+// shards asks every node.
+func (s *Store) shards(ctx context.Context) ([]shard, error) {
+	var list []shard
+	for addr, node := range s.client.Nodes() {
+		before := time.Now()
+		results := node.DoMulti(ctx, node.B().Time().Build(), node.B().Info().Section("server", "memory").Build())
+		took := time.Since(before)
+		clock, err := results[0].AsIntSlice()
+		if err == nil && len(clock) != 2 {
+			err = errAnswer
+		}
+		if err != nil {
+			return nil, err
+		}
+		info, err := results[1].ToString()
+		if err != nil {
+			return nil, err
+		}
+		d := shard{addr: addr, offset: time.Unix(clock[0], clock[1]*1000).Sub(before.Add(took / 2))}
+		for line := range strings.Lines(info) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+			switch name {
+			case "redis_version":
+				d.version = value
+			case "used_memory":
+				d.used, _ = strconv.ParseInt(value, 10, 64)
+			case "maxmemory":
+				d.max, _ = strconv.ParseInt(value, 10, 64)
+			case "maxmemory_policy":
+				d.policy = value
+			}
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// examine refuses a Redis that can't hold sessions.
+func (s *Store) examine(ctx context.Context) error {
+	list, err := s.shards(ctx)
+	if err != nil {
+		return s.read(ctx, err)
+	}
+	for _, d := range list {
+		major, _, _ := strings.Cut(d.version, ".")
+		if n, err := strconv.Atoi(major); err != nil || n < minMajor {
+			return fmt.Errorf("redisstore: %s is Redis %s: 7.0 or newer is needed", d.addr, d.version)
+		}
+		if d.max > 0 && d.policy != "noeviction" {
+			return fmt.Errorf("redisstore: %s has the maxmemory-policy %s, by which it drops sessions when memory gets short: set maxmemory-policy noeviction", d.addr, d.policy)
+		}
+	}
+	s.note(list)
+	return nil
+}
+
+// note keeps what was measured, and warns once.
+func (s *Store) note(list []shard) {
+	m := &s.watch
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.offset, m.used, m.max = 0, 0, 0
+	m.visited.Store(0)
+	for _, d := range list {
+		if d.offset.Abs() > m.offset.Abs() {
+			m.offset = d.offset
+		}
+		if d.max > 0 && (m.max == 0 || float64(d.used)/float64(d.max) > float64(m.used)/float64(m.max)) {
+			m.used, m.max = d.used, d.max
+		}
+		if d.max == 0 && m.max == 0 {
+			m.used = max(m.used, d.used)
+		}
+	}
+	apart := m.offset.Abs() > clockApart
+	if apart && !m.warned {
+		s.log.Warn("redisstore: the clocks of Redis and of this machine differ: nodes whose clocks differ disagree about what has expired", "offset", m.offset)
+	}
+	m.warned = apart
+}
+
+// monitor measures while the store is open.
+func (s *Store) monitor() {
+	every := time.NewTicker(monitorEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-s.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, monitorEvery)
+		if list, err := s.shards(ctx); err == nil && len(list) > 0 {
+			s.note(list)
+		}
+		cancel()
+	}
+}

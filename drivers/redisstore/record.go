@@ -1,0 +1,183 @@
+package redisstore
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A record is one JSON text, to be read with redis-cli, with its fields in a fixed order: scripts and decode rely on
+// it. What JSON can't hold, text that isn't UTF-8, is kept as base64 in a field of another name.
+//
+// An encoding is the text in parts, since the scripts put in what only Redis knows when it writes: the time of creation
+// and the ticket.
+type encoding struct {
+	times   string // ,"expires_at":...,"idle_ms":...,"last_seen_at":...
+	subject string // ,"subject":"..."
+	rest    string // ,"epoch":... to the end, the subject's field included
+}
+
+// encode copies all that it takes from rec.
+func encode(rec *store.Record) encoding {
+	b := make([]byte, 0, 1024+2*len(rec.Values))
+	b = appendInt(b, `,"expires_at":`, int64(rec.ExpiresAt))
+	b = appendInt(b, `,"idle_ms":`, int64(rec.Idle/time.Millisecond))
+	b = appendInt(b, `,"last_seen_at":`, int64(rec.LastSeenAt))
+	times := len(b)
+
+	b = appendInt(b, `,"epoch":`, int64(rec.Epoch))
+	b = append(b, `,"secret":`...)
+	b = appendSecret(b, &rec.Secret)
+	b = append(b, `,"good":[`...)
+	for i := range rec.Good {
+		b = appendSecret(appendComma(b, i), &rec.Good[i])
+	}
+	b = append(b, `],"spent":[`...)
+	for i, s := range rec.Spent {
+		b = append(appendComma(b, i), `{"print":"`...)
+		b = hex.AppendEncode(b, s.Print[:])
+		b = append(appendInt(b, `","until":`, int64(s.Until)), '}')
+	}
+	b = appendInt(b, `],"spent_till":`, int64(rec.SpentTill))
+	b = append(b, `,"epoch_hash":"`...)
+	b = hex.AppendEncode(b, rec.EpochHash[:])
+	b = append(b, `","epochs":[`...)
+	for i, print := range rec.Epochs {
+		b = append(appendComma(b, i), '"')
+		b = append(hex.AppendEncode(b, print[:]), '"')
+	}
+	b = append(b, ']')
+
+	from := len(b)
+	b = appendText(b, `,"subject`, rec.Subject)
+	to := len(b)
+	b = appendInt(b, `,"authenticated_at":`, int64(rec.AuthenticatedAt))
+	b = appendText(b, `,"amr`, rec.AMR)
+	b = appendInt(b, `,"level":`, int64(rec.Level))
+	b = strconv.AppendBool(append(b, `,"remembered":`...), rec.Remembered)
+	b = strconv.AppendBool(append(b, `,"stale":`...), rec.Stale)
+	b = strconv.AppendBool(append(b, `,"bearer":`...), rec.Bearer)
+	b = appendClient(append(b, `,"client":`...), rec.Client)
+	b = appendClient(append(b, `,"last_client":`...), rec.LastClient)
+	b = append(appendValues(b, rec.Values), '}')
+
+	text := string(b)
+	return encoding{text[:times], text[from:to], text[times:]}
+}
+
+// full returns the text of a new record.
+func (e *encoding) full(createdAt store.Time, ticket string) string {
+	return `{"v":1,"revision":1,"created_at":` + itoa(createdAt) + e.times + `,"ticket":"` + ticket + `"` + e.rest
+}
+
+// encodeSeen returns what is kept of a touch.
+func encodeSeen(at store.Time, client store.Client) string {
+	b := appendInt(make([]byte, 0, 128), `{"last_seen_at":`, int64(at))
+	b = appendClient(append(b, `,"last_client":`...), client)
+	return string(append(b, '}'))
+}
+
+func itoa(t store.Time) string { return strconv.FormatInt(int64(t), 10) }
+
+func appendInt(b []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(b, name...), n, 10)
+}
+
+func appendComma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+func appendSecret(b []byte, s *store.Secret) []byte {
+	b = append(b, `{"hash":"`...)
+	b = hex.AppendEncode(b, s.Hash[:])
+	b = appendInt(b, `","issued_at":`, int64(s.IssuedAt))
+	b = appendInt(b, `,"first_seen_at":`, int64(s.FirstSeenAt))
+	b = appendInt(b, `,"confirmed_at":`, int64(s.ConfirmedAt))
+	b = appendInt(b, `,"until":`, int64(s.Until))
+	b = strconv.AppendBool(append(b, `,"login":`...), s.Login)
+	return append(b, '}')
+}
+
+func appendClient(b []byte, c store.Client) []byte {
+	b = append(b, `{"ip":"`...)
+	if c.IP.IsValid() {
+		b = appendAddr(b, c)
+	}
+	b = append(b, '"')
+	return append(appendText(b, `,"user_agent`, c.UserAgent), '}')
+}
+
+// appendAddr escapes the zone of an address, which may be any text.
+func appendAddr(b []byte, c store.Client) []byte {
+	if c.IP.Zone() == "" {
+		return c.IP.AppendTo(b)
+	}
+	return appendEscaped(b, c.IP.String())
+}
+
+// appendText appends a field. name is the beginning of its name, without the closing quote.
+func appendText(b []byte, name, text string) []byte {
+	b = append(b, name...)
+	if utf8.ValidString(text) {
+		b = append(b, `":"`...)
+		b = appendEscaped(b, text)
+	} else {
+		b = append(b, `_base64":"`...)
+		b = base64.StdEncoding.AppendEncode(b, []byte(text))
+	}
+	return append(b, '"')
+}
+
+// appendEscaped appends the inside of a JSON string: of valid UTF-8 only what JSON demands is escaped.
+func appendEscaped(b []byte, text string) []byte {
+	from := 0
+	for i := range len(text) {
+		c := text[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, text[from:i]...)
+		from = i + 1
+		if c >= ' ' {
+			b = append(b, '\\', c)
+		} else {
+			b = append(b, '\\', 'u', '0', '0', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return append(b, text[from:]...)
+}
+
+// appendValues appends the values as a JSON object, which shows each value's text as it is. What JSON can't hold, and the
+// engine never writes, is kept packed, as base64.
+func appendValues(b []byte, v store.Values) []byte {
+	from := len(b)
+	b = append(b, `,"values":{`...)
+	first := true
+	for key, value := range v.All() {
+		if !utf8.ValidString(key) || !json.Valid(value) {
+			b = append(b[:from], `,"values_base64":"`...)
+			return append(base64.StdEncoding.AppendEncode(b, v), '"')
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(appendEscaped(append(b, '"'), key), `":`...)
+		b = append(b, value...)
+	}
+	return append(b, '}')
+}
+
+// appendField packs as the comment of store.Values says.
+func appendField(dst store.Values, field string) store.Values {
+	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
+}

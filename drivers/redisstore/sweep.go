@@ -1,0 +1,132 @@
+package redisstore
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const (
+	sweepWidth = 64  // buckets at once
+	sweepStep  = 128 // sessions of a bucket in one script, for which Redis does nothing else
+)
+
+// A round is where a sweep of all applications' buckets stands.
+type round struct {
+	apps    []string
+	bucket  int
+	started bool
+}
+
+// Sweep implements store.Store. Each script looks at up to 128 sessions of a bucket. Several nodes may sweep at a time: each session is
+// ended by one of them. What has a time to live of its own, barriers and idempotency keys, goes by itself.
+func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []store.Ended, done bool, err error) {
+	if err := s.check(ctx); err != nil {
+		return nil, false, err
+	}
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	if !s.round.started {
+		if s.round.apps, err = s.allApps(ctx); err != nil {
+			return nil, false, s.read(ctx, err)
+		}
+		s.round.bucket, s.round.started = 0, true
+	}
+	r := &s.round
+	for max > 0 && len(r.apps) > 0 {
+		number := min(1+(max-1)/sweepWidth, sweepStep)
+		list, examined, full, err := s.sweepBuckets(ctx, r.apps[0], r.bucket, now, number)
+		ended = append(ended, list...)
+		if err != nil {
+			return ended, false, s.write(err)
+		}
+		max -= examined + 1
+		if full {
+			continue
+		}
+		if r.bucket += sweepWidth; r.bucket == buckets {
+			r.apps, r.bucket = r.apps[1:], 0
+		}
+		if ctx.Err() != nil {
+			return ended, false, nil // what has ended must be told
+		}
+	}
+	if len(r.apps) > 0 {
+		return ended, false, nil
+	}
+	r.started = false
+	return ended, true, nil
+}
+
+// allApps returns the names of the applications, those too that a Redis which began anew has forgotten.
+func (s *Store) allApps(ctx context.Context) ([]string, error) {
+	var known []string
+	s.known.Range(func(name, _ any) bool {
+		known = append(known, name.(string))
+		return true
+	})
+	if len(known) > 0 {
+		if err := s.client.Do(ctx, s.client.B().Sadd().Key(s.apps()).Member(known...).Build()).Error(); err != nil && !isFull(err) {
+			return nil, err
+		}
+	}
+	apps, err := s.client.Do(ctx, s.client.B().Smembers().Key(s.apps()).Build()).AsStrSlice()
+	slices.Sort(apps)
+	return apps, err
+}
+
+// sweepBuckets looks at some sessions of each of some buckets, and tells whether one of these may have more.
+func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now store.Time, number int) (ended []store.Ended, examined int, full bool, err error) {
+	calls := make([]call, sweepWidth)
+	for i := range calls {
+		p := s.place(app, from+i)
+		calls[i] = call{sweepScript, []string{p.mark(), p.in(), p.anon(), p.due()},
+			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":"}}
+	}
+	leaving := map[string][]string{} // members, by subject
+	for _, o := range s.runAll(ctx, calls) {
+		if o.err != nil {
+			err = o.err
+			continue
+		}
+		seen := int(o.answer.number(0))
+		examined += seen
+		full = full || seen == number
+		if n := o.answer.number(1); n > 0 {
+			s.log.Warn("redisstore: a sweep met sessions that it can't read: they were written by a newer version, or are damaged", "app", app, "sessions", n)
+		}
+		for i := 2; i+4 < o.answer.len(); i += 5 {
+			id, wrong := store.ParseID(o.answer.text(i))
+			subject, wrong2 := decodeSubject(o.answer.text(i + 1))
+			if wrong != nil || wrong2 != nil {
+				continue
+			}
+			if ticket := o.answer.text(i + 2); ticket != "" {
+				leaving[subject] = append(leaving[subject], memberOf(id, ticket))
+			}
+			if reason := o.answer.text(i + 3); reason != "" {
+				ended = append(ended, store.Ended{App: app, ID: id, Subject: subject, Reason: unquoteReason(reason), At: store.Time(o.answer.number(i + 4))})
+			}
+		}
+	}
+	s.leaveAll(ctx, app, leaving)
+	return ended, examined, full, err
+}
+
+// leaveAll takes members out of the indexes of many subjects in one round trip.
+func (s *Store) leaveAll(ctx context.Context, app string, leaving map[string][]string) {
+	if len(leaving) == 0 || s.step("leave") != nil {
+		return
+	}
+	ctx, cancel := s.after(ctx)
+	defer cancel()
+	commands := make(rueidis.Commands, 0, len(leaving))
+	for subject, members := range leaving {
+		commands = append(commands, s.client.B().Zrem().Key(s.subjectPlace(app, subject).members()).Member(members...).Build())
+	}
+	s.client.DoMulti(ctx, commands...)
+}
