@@ -1,0 +1,197 @@
+// Package events hands on what happens to sessions: to subscribers as server-sent events, to webhooks, and to the audit log.
+//
+//	hub := events.New(events.Options{Audit: audit, Log: log})
+//	err := hub.Configure(apps)                                    // at the start, and again at each reload
+//	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Observer: hub.Observer("shop")})
+//	err = hub.Stream(w, r, "shop", r.Header.Get("Last-Event-ID"), 0, true)
+//	…
+//	hub.EndStreams()                                              // then http.Server.Shutdown, then Engine.Close, then
+//	err = hub.Close(ctx)
+//
+// Each process hands on the events of its own engines. Where several share a store, whoever wants all events asks all of them.
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// Options configure a Hub. The zero value hands events to subscribers only.
+type Options struct {
+	// Audit gets one line of JSON for each event, in one Write. Default none. See OpenAudit.
+	Audit io.Writer
+
+	// Log is told of webhooks and audit lines that fail. Default: nobody is.
+	Log *slog.Logger
+
+	// Transport sends the webhooks. Default: a copy of http.DefaultTransport.
+	Transport http.RoundTripper
+}
+
+// An App is what is done with an application's events.
+type App struct {
+	Name     string
+	Webhooks []Webhook
+}
+
+// A Hub hands on the events of all applications. Its methods may be called concurrently.
+type Hub struct {
+	audit  io.Writer
+	log    *slog.Logger
+	client *http.Client
+
+	auditErrors atomic.Int64
+	auditBroken atomic.Bool // told so, and not written since
+
+	mu     sync.RWMutex
+	apps   map[string]*app
+	closed bool
+}
+
+type app struct {
+	ring  *ring
+	hooks *hooks
+}
+
+var (
+	ErrNoApp          = errors.New("events: no such application")
+	ErrTooManyStreams = errors.New("events: the application has as many subscribers as it may")
+	ErrClosed         = errors.New("events: the server is shutting down")
+)
+
+// New returns a hub without applications.
+func New(o Options) *Hub {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport.(*http.Transport).Clone()
+	}
+	return &Hub{audit: o.Audit, log: o.Log, client: webhookClient(o.Transport), apps: map[string]*app{}}
+}
+
+// Configure sets the applications, and reports every mistake at once; then nothing changes. Those that were there before keep their
+// events, their subscribers, and what their webhooks have not delivered yet, as long as the webhook's URL is the same. The subscribers
+// of those that aren't there any more are cut off.
+func (h *Hub) Configure(apps []App) error {
+	var errs []error
+	checked := make(map[string][]target, len(apps))
+	for _, a := range apps {
+		if _, twice := checked[a.Name]; twice {
+			errs = append(errs, fmt.Errorf("events: application %q is there twice", a.Name))
+		}
+		targets, err := targets(a.Webhooks)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("events: application %q: %w", a.Name, err))
+		}
+		checked[a.Name] = targets
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	for name, a := range h.apps {
+		if _, still := checked[name]; !still {
+			a.ring.close()
+			a.hooks.configure(nil)
+			delete(h.apps, name)
+		}
+	}
+	for name, targets := range checked {
+		a := h.apps[name]
+		if a == nil {
+			a = &app{newRing(name), newHooks(name, h.client, h.log)}
+			h.apps[name] = a
+		}
+		a.hooks.configure(targets)
+	}
+	return nil
+}
+
+// Observer returns the observer for the engine of an application. Its sweep reports ends in other applications too; each event goes
+// to the application that it names.
+func (h *Hub) Observer(name string) sojourn.Observer {
+	return sojourn.ObserverFunc(func(e sojourn.Event) {
+		if e.Lost > 0 { // of which application, nobody knows: most likely the engine's own
+			gap := Event{Kind: KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"}
+			h.publish(gap)
+			if e.App != name {
+				gap.App = e.App
+				h.publish(gap)
+			}
+		}
+		h.publish(eventOf(e))
+	})
+}
+
+// publish gives the event its ID, and hands it to all.
+func (h *Hub) publish(e Event) {
+	h.mu.RLock()
+	a := h.apps[e.App]
+	h.mu.RUnlock()
+	if a == nil { // another server's on the same store: this one's sweep ended a session of it
+		h.writeAudit(e.encode())
+		return
+	}
+	encoded := a.ring.add(&e)
+	a.hooks.add(&e, encoded)
+	h.writeAudit(encoded)
+}
+
+func (h *Hub) app(name string) (*app, error) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.closed {
+		return nil, ErrClosed
+	}
+	if a := h.apps[name]; a != nil {
+		return a, nil
+	}
+	return nil, ErrNoApp
+}
+
+// EndStreams ends the streams of all subscribers, who would otherwise outlast any patience of a shutdown, and refuses new ones with ErrClosed.
+// Events are still observed.
+func (h *Hub) EndStreams() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for _, a := range h.apps {
+		a.ring.close()
+	}
+}
+
+// Close ends the streams, sends what webhooks haven't been sent yet, and gives up on what is left when ctx is done, or has failed before.
+// The engines must be closed: later events are not handed on. The audit log stays open: whoever opened it closes it.
+func (h *Hub) Close(ctx context.Context) error {
+	h.EndStreams()
+	h.mu.Lock()
+	apps := h.apps
+	h.apps = nil
+	h.mu.Unlock()
+
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	for _, a := range apps {
+		wg.Go(func() { left.Add(a.hooks.close(ctx)) })
+	}
+	wg.Wait()
+	h.client.CloseIdleConnections()
+	if n := left.Load(); n > 0 {
+		return fmt.Errorf("events: %d webhook messages were not delivered", n)
+	}
+	return nil
+}

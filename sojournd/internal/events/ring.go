@@ -1,0 +1,123 @@
+package events
+
+import (
+	"crypto/rand"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Keep is how many events of an application subscribers can look back at.
+const Keep = 10_000
+
+// A ring keeps the last events of one application. Subscribers read it at their own pace: there is no queue for any of them, so that one who
+// is slow costs nothing, and misses what the ring has forgotten.
+type ring struct {
+	app string
+	run string // tells the IDs of this ring from those of other applications, processes and times
+
+	mu      sync.Mutex
+	frames  [][]byte      // number n is at (n-1) % Keep
+	next    uint64        // the next event's number; the first one's is 1
+	changed chan struct{} // closed when there is something new to read, or the ring closes; nil while nobody waits
+	closed  bool
+	streams int
+	gaps    int64
+}
+
+func newRing(app string) *ring {
+	return &ring{app: app, run: strings.ToLower(rand.Text()[:10]), next: 1}
+}
+
+// add gives the event its ID, keeps it, and returns its JSON.
+func (r *ring) add(e *Event) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.ID = r.id(r.next)
+	encoded := e.encode()
+	if frame := frame(e, encoded); len(r.frames) < Keep {
+		r.frames = append(r.frames, frame)
+	} else {
+		r.frames[(r.next-1)%Keep] = frame
+	}
+	r.next++
+	r.wake()
+	return encoded
+}
+
+func (r *ring) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.wake()
+}
+
+func (r *ring) wake() {
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+func (r *ring) id(n uint64) string { return r.run + "-" + strconv.FormatUint(n, 10) }
+
+// oldest returns the number of the oldest event kept; where there is none, of the next one.
+func (r *ring) oldest() uint64 { return r.next - uint64(len(r.frames)) }
+
+// after returns the number of the event after the one of this ID: 0, which is before everything and no event's, if the ring never
+// issued the ID.
+func (r *ring) after(id string) uint64 {
+	run, number, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseUint(number, 10, 64)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil || run != r.run || n == 0 || n >= r.next {
+		return 0
+	}
+	return n + 1
+}
+
+// last returns the number of the event at which the last n begin.
+func (r *ring) last(n int) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next - uint64(min(max(n, 0), len(r.frames)))
+}
+
+// read fills the batch with frames from number at on, and returns how many, and the number to go on at. The first of them is a gap if
+// events are missing there. With none, changed tells when to read again; it is nil if the ring is closed.
+func (r *ring) read(at uint64, batch [][]byte) (n int, next uint64, changed <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if oldest := r.oldest(); at < oldest {
+		batch[0] = r.gap(at, oldest)
+		r.gaps++
+		n, at = 1, oldest
+	}
+	for ; n < len(batch) && at < r.next; n, at = n+1, at+1 {
+		batch[n] = r.frames[(at-1)%Keep]
+	}
+	if n > 0 {
+		return n, at, nil
+	}
+	if r.closed {
+		return 0, at, nil
+	}
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return 0, at, r.changed
+}
+
+// gap returns the frame that stands for the events from number at on, before oldest. It has the ID of the last of them, so that who resumes after it
+// meets no second one.
+func (r *ring) gap(at, oldest uint64) []byte {
+	e := Event{ID: r.id(oldest - 1), Kind: KindGap, Time: time.Now().UTC(), App: r.app, Detail: "older events are no longer kept"}
+	if at == 0 {
+		e.Detail = "events were lost, or that ID is not of this server's run: it keeps these"
+	} else {
+		e.Lost = int(oldest - at)
+	}
+	return frame(&e, e.encode())
+}

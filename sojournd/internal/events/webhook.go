@@ -1,0 +1,160 @@
+package events
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A Webhook is where events are sent to, as the Standard Webhooks specification says (standardwebhooks.com).
+type Webhook struct {
+	// URL is https://…; http://… only on this machine's loopback, or with PlainHTTP.
+	URL       string
+	PlainHTTP bool
+
+	// Secrets sign the messages: "whsec_" and the base64 of 24 to 64 bytes. While a secret is replaced there are two; a message carries a
+	// signature by each.
+	Secrets []string
+
+	// Events are the kinds to send. Default: all but refused, rotated, throttled and write_failed, which strangers can cause by the thousand, or
+	// which happen all day.
+	Events []string
+}
+
+// Kinds are the kinds of events there are.
+func Kinds() []string {
+	kinds := []string{KindGap}
+	for _, k := range []sojourn.EventKind{
+		sojourn.EventCreated, sojourn.EventAuthenticated, sojourn.EventElevated, sojourn.EventRotated, sojourn.EventEnded, sojourn.EventEndedAll,
+		sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed,
+	} {
+		kinds = append(kinds, string(k))
+	}
+	return kinds
+}
+
+// quietKinds are those that a webhook gets only when it asks for them.
+var quietKinds = []string{
+	string(sojourn.EventRefused), string(sojourn.EventRotated), string(sojourn.EventThrottled), string(sojourn.EventWriteFailed),
+}
+
+// Check returns every mistake in the webhook, with what to write instead. The errors don't show the secrets.
+func (w Webhook) Check() error {
+	var errs []error
+	if err := checkURL(w.URL, w.PlainHTTP); err != nil {
+		errs = append(errs, err)
+	}
+	if len(w.Secrets) == 0 {
+		errs = append(errs, errors.New(`a webhook needs a secret: "whsec_" and the base64 of 24 to 64 random bytes`))
+	}
+	for i, s := range w.Secrets {
+		if _, err := decodeSecret(s); err != nil {
+			errs = append(errs, fmt.Errorf("secret %d: %w", i+1, err))
+		}
+	}
+	for _, kind := range w.Events {
+		if !slices.Contains(Kinds(), kind) {
+			errs = append(errs, fmt.Errorf("%q is no kind of event: use %s", kind, strings.Join(Kinds(), ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkURL(text string, plain bool) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.Hostname() == "", u.Fragment != "":
+		return errors.New("a webhook's URL reads https://host/path") // the text may hold a password
+	case u.Scheme == "http" && !plain && !isLoopback(u.Hostname()):
+		return fmt.Errorf("a webhook to http://%s would send users' data in the clear: use https://, or allow plain HTTP", u.Host)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// decodeSecret takes both alphabets of base64, padded or not.
+func decodeSecret(s string) ([]byte, error) {
+	text, ok := strings.CutPrefix(s, "whsec_")
+	if !ok {
+		return nil, errors.New(`a webhook's secret begins with "whsec_"`)
+	}
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	key, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New(`what follows "whsec_" is not base64`) // the error would show a part
+	}
+	if len(key) < 24 || len(key) > 64 {
+		return nil, fmt.Errorf("a webhook's secret has 24 to 64 bytes; this one has %d", len(key))
+	}
+	return key, nil
+}
+
+// A target is a checked Webhook.
+type target struct {
+	url   string
+	name  string // for logs: the URL without what may be secret
+	keys  [][]byte
+	kinds map[string]bool
+}
+
+func targets(hooks []Webhook) ([]target, error) {
+	var errs []error
+	var list []target
+	for _, w := range hooks {
+		t := target{url: w.URL, name: "webhook", kinds: map[string]bool{}}
+		if u, err := url.Parse(w.URL); err == nil {
+			t.name = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+		}
+		if err := w.Check(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if slices.ContainsFunc(list, func(o target) bool { return o.url == t.url }) {
+			errs = append(errs, fmt.Errorf("the webhook %s is there twice", t.name))
+		}
+		for _, s := range w.Secrets {
+			key, _ := decodeSecret(s) // Check has
+			t.keys = append(t.keys, key)
+		}
+		for _, kind := range Kinds() {
+			t.kinds[kind] = slices.Contains(w.Events, kind) || len(w.Events) == 0 && !slices.Contains(quietKinds, kind)
+		}
+		list = append(list, t)
+	}
+	return list, errors.Join(errs...)
+}
+
+// sign returns the header webhook-signature.
+func sign(keys [][]byte, id string, at time.Time, body []byte) string {
+	signatures := make([]string, len(keys))
+	for i, key := range keys {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(id + "." + strconv.FormatInt(at.Unix(), 10) + "."))
+		mac.Write(body)
+		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	}
+	return strings.Join(signatures, " ")
+}
+
+// payload is the body of a message: type, timestamp and data.
+func payload(e *Event, encoded []byte) []byte {
+	b := make([]byte, 0, len(encoded)+100)
+	b = append(append(b, `{"type":"session.`...), e.Kind...)
+	b = e.Time.AppendFormat(append(b, `","timestamp":"`...), time.RFC3339Nano)
+	b = append(append(b, `","data":`...), encoded...)
+	return append(b, '}')
+}
