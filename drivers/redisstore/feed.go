@@ -80,7 +80,7 @@ func newFeed(s *Store, cluster bool, option rueidis.ClientOption) *feed {
 	o.OnInvalidations = f.receive
 	o.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
 		f.broke()
-		return dial(ctx, addr, d, config)
+		return s.opt.dial(ctx, addr, d, config)
 	}
 	return f
 }
@@ -240,7 +240,7 @@ func (f *feed) beat(ctx context.Context, n uint64, silent bool) (*heartbeat, err
 // pulse sends one master's share of a heartbeat.
 func (f *feed) pulse(ctx context.Context, node *feedNode, key string) error {
 	c := node.client
-	commands := rueidis.Commands{c.B().Set().Key(key).Value("").Px(time.Minute).Build(), c.B().Del().Key(key).Build()}
+	commands := rueidis.Commands{c.B().Eval().Script(pulseScript.text).Numkeys(1).Key(key).Build()}
 	if f.cluster {
 		commands = append(commands, c.B().ClusterInfo().Build())
 		for _, b := range node.buckets {
@@ -256,7 +256,7 @@ func (f *feed) pulse(ctx context.Context, node *feedNode, key string) error {
 	if !f.cluster {
 		return nil
 	}
-	info, err := results[2].ToString()
+	info, err := results[1].ToString()
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,10 @@ type Options struct {
 	// Timeout limits how long a connection may take to answer, and with it how long a dead one goes unnoticed; default 3 s, or the URL's.
 	// DialTimeout is for making one; default 3 s.
 	Timeout, DialTimeout time.Duration
+
+	// Dial makes the connections, beneath TLS, where a tunnel leads to Redis or the addresses that a cluster names aren't
+	// this host's names for them. The context bounds it. nil: as net.Dialer does.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Logger gets warnings: a clock that differs, a memory without limit. Default slog.Default().
 	Logger *slog.Logger

@@ -155,7 +155,7 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 		DisableRetry:      true,
 		DisableCache:      true,
 		ConnWriteTimeout:  firstOf(opt.Timeout, t.timeout, defaultTimeout),
-		DialCtxFn:         dial,
+		DialCtxFn:         opt.dial,
 
 		ReadBufferEachConn:  connBuffer,
 		WriteBufferEachConn: connBuffer,
@@ -196,14 +196,40 @@ type dialError struct{ cause error }
 func (e *dialError) Error() string { return "no connection: " + e.cause.Error() }
 func (e *dialError) Unwrap() error { return e.cause }
 
-func dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (conn net.Conn, err error) {
-	if config != nil {
+func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (conn net.Conn, err error) {
+	switch {
+	case opt.Dial != nil:
+		ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+		if conn, err = opt.Dial(ctx, "tcp", addr); err == nil && config != nil {
+			conn, err = withTLS(ctx, conn, addr, config)
+		}
+	case config != nil:
 		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", addr)
-	} else {
+	default:
 		conn, err = d.DialContext(ctx, "tcp", addr)
 	}
 	if err != nil {
 		return nil, &dialError{err}
 	}
 	return conn, nil
+}
+
+// withTLS does what tls.Dialer does, on a connection that is there.
+func withTLS(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
 }
