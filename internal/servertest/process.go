@@ -78,7 +78,7 @@ var errPortTaken = errors.New("the port is taken")
 func (s *Server) launch(configure func() error) error {
 	for try := 0; ; try++ {
 		var err error
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = FreePort(); err != nil {
 			return err
 		}
 		if err = configure(); err == nil {
@@ -222,9 +222,9 @@ var spawner = func() chan<- func() {
 	return calls
 }()
 
-// freePort returns a port that nobody listens on. It lies below those that the system gives to outgoing
+// FreePort returns a port that nobody listens on. It lies below those that the system gives to outgoing
 // connections: there a client that calls a server while it is down may get the server's port, and even connect to itself.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	for range 100 {
 		port := 10_000 + rand.IntN(22_000)
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))

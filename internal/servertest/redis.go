@@ -69,7 +69,7 @@ func startRedis(opt RedisOptions, cluster bool) (*RedisServer, error) {
 	}
 	return r, r.launch(func() (err error) {
 		if cluster {
-			if r.bus, err = freePort(); err != nil {
+			if r.bus, err = FreePort(); err != nil {
 				return err
 			}
 		}
