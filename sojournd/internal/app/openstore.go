@@ -2,13 +2,17 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	neturl "net/url"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/sojourn-go/sojourn/drivers/redisstore"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -42,6 +46,10 @@ type openedStore struct {
 
 // openStore opens the store of a URL. The log gets what is worth a warning while it is open.
 func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
+	switch scheme, _, _ := strings.Cut(o.URL, ":"); scheme {
+	case "redis", "rediss", "redis-cluster", "rediss-cluster":
+		return openRedis(ctx, o, log)
+	}
 	path, err := storePath(o.URL)
 	if err != nil {
 		return nil, err
@@ -66,6 +74,29 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	return &openedStore{Store: cache, path: file.Path(), where: "in " + file.Path(), keeps: true, cache: cache}, nil
 }
 
+func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
+	if o.Feed != "" {
+		return nil, errors.New("--store-feed is for postgres:// only: Redis needs none, leave it out")
+	}
+	password, err := o.password()
+	if err != nil {
+		return nil, err
+	}
+	trust, err := o.trust()
+	if err != nil {
+		return nil, err
+	}
+	server, err := redisstore.Open(ctx, o.URL, redisstore.Options{Password: password, TLSConfig: trust, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	cache := nearcache.NewShared(server, nearcache.Options{})
+	return &openedStore{
+		Store: cache, where: "in Redis at " + hostOf(o.URL), keeps: true, cache: cache,
+		clockOffset: func() time.Duration { return server.Stats().ClockOffset },
+	}, nil
+}
+
 // password returns what the file or the environment says; empty: the URL's counts.
 func (o StoreOptions) password() (string, error) {
 	if o.PasswordFile == "" {
@@ -83,6 +114,40 @@ func (o StoreOptions) password() (string, error) {
 		return "", fmt.Errorf("--store-password-file: %s has several lines: it holds the password and nothing else", o.PasswordFile)
 	}
 	return password, nil
+}
+
+// trust returns what says whose certificates the database may have; nil: the system's.
+func (o StoreOptions) trust() (*tls.Config, error) {
+	if o.CAFile == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("--store-ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("--store-ca: %s holds no certificate in PEM", o.CAFile)
+	}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+}
+
+// withTrust has PostgreSQL's URL ask for a certificate that the file vouches for, unless it says itself what it asks for.
+func withTrust(url, file string) string {
+	if url == "" {
+		return ""
+	}
+	_, query, found := strings.Cut(url, "?")
+	switch {
+	case !found:
+		url += "?"
+	case query != "":
+		url += "&"
+	}
+	if !strings.Contains(query, "sslmode=") {
+		url += "sslmode=verify-full&"
+	}
+	return url + "sslrootcert=" + neturl.QueryEscape(file)
 }
 
 // CheckVisible refuses a store's URL on a command line that tells a password, for everybody on the machine reads that with ps.

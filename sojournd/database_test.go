@@ -1,0 +1,161 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/sojournd/internal/app"
+)
+
+// canary is the password of every database: whatever holds it tells a secret.
+const canary = "canary-in-the-mine"
+
+// A database is a server that sessions can be kept in.
+type database struct {
+	url  string   // with the password
+	ca   string   // vouches for its certificate; empty: it has none
+	more []string // flags
+}
+
+// args are the flags of a command line without the password.
+func (d database) args(t *testing.T) []string {
+	t.Helper()
+	u, err := url.Parse(d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(u.User.Username())
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(canary+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"--store", u.String(), "--store-password-file", file}, d.more...)
+	if d.ca != "" {
+		args = append(args, "--store-ca", d.ca)
+	}
+	return args
+}
+
+var databases = map[string]func(t *testing.T) database{
+	"redis": func(t *testing.T) database {
+		return database{url: servertest.Redis(t, servertest.RedisOptions{Password: canary}).URL()}
+	},
+	"rediss": func(t *testing.T) database {
+		r := servertest.Redis(t, servertest.RedisOptions{User: "sojourn", Password: canary, TLS: true})
+		return database{url: r.URL(), ca: r.Certificates.CAFile}
+	},
+	"redis-cluster": func(t *testing.T) database {
+		return database{url: servertest.Cluster(t, servertest.RedisOptions{Password: canary}).URL()}
+	},
+}
+
+// Two nodes of the shop on each database: a sign-in at one holds at the other, a sign-out too, and neither a restart nor
+// anybody who looks on gets hold of what is secret.
+func TestNodesOfOneShop(t *testing.T) {
+	for name, start := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args := start(t).args(t)
+			a, b := startDemo(t, args...), startDemo(t, args...)
+			token := a.signIn()
+			b.wantSignedIn(token, true)
+			a.kill()
+			a = startDemo(t, args...)
+			a.wantSignedIn(token, true)
+			b.wantSignedIn(token, true) // from b's memory
+			if res := fetch(t, "POST", a.url+"/logout", "x=y", token); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("sign-out: %s", res.Status)
+			}
+			acknowledged := time.Now()
+			for b.signedIn(token) {
+				if time.Since(acknowledged) > time.Second {
+					t.Fatal("b serves the session a second after its end was acknowledged")
+				}
+			}
+			b.wantSignedIn(token, false)
+			for _, s := range []*server{a, b} {
+				if seen := s.command.Path + strings.Join(s.processArgs(), " ") + s.stdout.String() + s.stderr.String(); strings.Contains(seen, canary) {
+					t.Errorf("the password shows in\n%s", seen)
+				}
+				s.stop()
+			}
+		})
+	}
+}
+
+// processArgs are the arguments as ps shows them.
+func (s *server) processArgs() []string {
+	s.t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(s.command.Process.Pid) + "/cmdline")
+	if err != nil {
+		return s.command.Args // there is no /proc
+	}
+	return strings.Split(string(b), "\x00")
+}
+
+func (s *server) signedIn(token *http.Cookie) bool {
+	s.t.Helper()
+	res := fetch(s.t, "GET", s.url+"/account", "", token)
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusSeeOther {
+		s.t.Fatalf("/account: %s", res.Status)
+	}
+	return res.StatusCode == http.StatusOK
+}
+
+func (s *server) wantSignedIn(token *http.Cookie, want bool) {
+	s.t.Helper()
+	if got := s.signedIn(token); got != want {
+		s.t.Errorf("signed in: %v, want %v", got, want)
+	}
+}
+
+// The whole URL may be in the environment, and the password too.
+func TestDatabaseInTheEnvironment(t *testing.T) {
+	d := servertest.Redis(t, servertest.RedisOptions{Password: canary})
+	t.Setenv(app.StoreVariable, d.URL())
+	if code, stdout, stderr := callServer(t, "serve"); code != 0 || !strings.Contains(stdout, "in Redis at "+d.Addr()) || strings.Contains(stdout+stderr, canary) {
+		t.Errorf("exit code %d, printed %q and %q", code, stdout, stderr)
+	}
+	t.Setenv(app.StoreVariable, "redis://"+d.Addr())
+	t.Setenv(app.StorePasswordVariable, canary)
+	if code, stdout, stderr := callServer(t, "serve"); code != 0 || strings.Contains(stdout+stderr, canary) {
+		t.Errorf("exit code %d, printed %q and %q", code, stdout, stderr)
+	}
+}
+
+func TestDatabaseRefused(t *testing.T) {
+	redis := servertest.Redis(t, servertest.RedisOptions{Password: canary})
+	wrong := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(wrong, []byte("a wrong one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--store redis://" + redis.Addr(), 1, "password"},
+		{"--store redis://" + redis.Addr() + " --store-password-file " + wrong, 1, "password"},
+		{"--store redis://" + redis.Addr() + " --store-password-file " + none, 1, none},
+		{"--store redis://:" + canary + "@" + redis.Addr(), 2, "shows in ps"},
+		{"--store redis://127.0.0.1:1", 1, "127.0.0.1:1"},
+		{"--store redis://" + redis.Addr() + " --store-feed postgres://h/d", 1, "--store-feed"},
+		{"--store redis-cluster://" + redis.Addr() + " --store-password-file " + wrong, 1, ""},
+		{"--store redis://", 1, "host"},
+		{"--store redis://h:port", 1, "port"},
+	} {
+		code, stdout, stderr := callServer(t, append([]string{"serve"}, strings.Fields(c.args)...)...)
+		if code != c.code || !strings.Contains(stderr, c.want) || strings.Contains(stdout+stderr, canary) || strings.Contains(stderr, "a wrong one") || strings.Count(stderr, "\n") > 2 {
+			t.Errorf("%s: exit code %d, want %d; printed %q and %q, want %q", c.args, code, c.code, stdout, stderr, c.want)
+		}
+	}
+}
