@@ -118,6 +118,7 @@ func (hs *hooks) close(ctx context.Context) (left int64) {
 		case <-e.idle:
 		case <-ctx.Done():
 			e.stop()
+			e.signal()
 			<-e.idle
 		}
 		e.stop()
@@ -207,10 +208,13 @@ func (e *endpoint) bury(m *message, reason string, cause error) {
 }
 
 // next returns the message to send now, or how long to wait for one. over: there will be none any more.
-func (e *endpoint) next() (m *message, wait time.Duration, over bool) {
+func (e *endpoint) next(ctx context.Context) (m *message, wait time.Duration, over bool) {
 	e.hooks.mu.Lock()
 	defer e.hooks.mu.Unlock()
-	if e.hooks.closed || e.removed {
+	if ctx.Err() != nil { // removed, or out of time
+		e.giveUp(deadShutdown)
+	}
+	if e.hooks.closed {
 		// What failed before is not worth waiting for.
 		for len(e.waiting) > 0 && e.waiting[0].tries > 0 {
 			e.bury(heap.Pop(&e.waiting).(*message), deadShutdown, nil)
@@ -235,7 +239,7 @@ func (e *endpoint) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		m, wait, over := e.next()
+		m, wait, over := e.next(ctx)
 		switch {
 		case over:
 			return

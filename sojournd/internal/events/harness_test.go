@@ -189,4 +189,3 @@ func (s *subscriber) wantEnd() {
 		s.t.Fatalf("the stream broke: %v", err)
 	}
 }
-
