@@ -194,13 +194,10 @@ func (s *Server) LogTail() string {
 	return "log of " + s.name + ":\n" + strings.Join(lines[max(0, len(lines)-40):], "")
 }
 
-// spawn starts a process, from a thread that lives as long as this process: what Linux calls the death of the
-// parent is the death of the thread.
+// spawn starts a server's process.
 func spawn(cmd *exec.Cmd, u *user, orphan syscall.Signal) (*process, error) {
 	setAttributes(cmd, u, orphan)
-	started := make(chan error)
-	spawner <- func() { started <- cmd.Start() }
-	if err := <-started; err != nil {
+	if err := startInSpawner(cmd); err != nil {
 		return nil, err
 	}
 	p := &process{Cmd: cmd, exited: make(chan struct{})}
@@ -209,6 +206,20 @@ func spawn(cmd *exec.Cmd, u *user, orphan syscall.Signal) (*process, error) {
 		p.err = cmd.Wait()
 	}()
 	return p, nil
+}
+
+// Spawn starts a command, as cmd.Start does, that is killed when this process dies (on Linux). It sets SysProcAttr.
+func Spawn(cmd *exec.Cmd) error {
+	setAttributes(cmd, nil, syscall.SIGKILL)
+	return startInSpawner(cmd)
+}
+
+// startInSpawner starts a command from a thread that lives as long as this process: what Linux calls the death of the
+// parent is the death of the thread.
+func startInSpawner(cmd *exec.Cmd) error {
+	started := make(chan error)
+	spawner <- func() { started <- cmd.Start() }
+	return <-started
 }
 
 var spawner = func() chan<- func() {
