@@ -25,7 +25,6 @@ const (
 var (
 	errLongKey  = errors.New("redisstore: an idempotency key has at most 255 bytes")
 	errTooLate  = errors.New("redisstore: the login took longer than its reservation lasts, again and again")
-	fenceMillis = strconv.FormatInt(fence.Milliseconds(), 10)
 )
 
 // errAgain: what was reserved has lapsed or was taken back, and nothing was written.
@@ -131,17 +130,17 @@ func (c *creation) precheck(look answer) error {
 }
 
 func (c *creation) write(ctx context.Context, nonce, ticket, issued string) error {
-	id, p := c.rec.ID, c.s.placeOf(c.app, c.rec.ID)
+	s, id, p := c.s, c.rec.ID, c.s.placeOf(c.app, c.rec.ID)
 	index, other := p.in(), p.anon()
 	if c.rec.Subject == "" {
 		index, other = other, index
 	}
-	a, err := c.s.run(ctx, call{createScript,
+	a, err := s.run(ctx, call{createScript,
 		[]string{p.session(id), p.seen(id), p.mark(), index, other, p.due(), p.block(id, nonce), p.changed(id, 1), p.gone(id)},
 		[]string{id.String(), c.e.full(c.rec.CreatedAt, ticket), itoa(c.rec.CreatedAt), itoa(c.opt.Arrived), itoa(c.opt.Now),
-			itoa(deadline(c.rec)), itoa(c.rec.ExpiresAt), issued, fenceMillis}})
+			itoa(deadline(c.rec)), itoa(c.rec.ExpiresAt), issued, s.fenceMillis()}})
 	if err != nil {
-		return c.s.write(err)
+		return s.write(err)
 	}
 	switch a.text(0) {
 	case "ok":
@@ -160,6 +159,8 @@ func (c *creation) write(ctx context.Context, nonce, ticket, issued string) erro
 }
 
 var errAnswer = errors.New("redisstore: a script gave an answer that it doesn't know")
+
+func (s *Store) fenceMillis() string { return strconv.FormatInt(s.fence.Milliseconds(), 10) }
 
 // deadline is the earlier of the two.
 func deadline(rec *store.Record) store.Time {

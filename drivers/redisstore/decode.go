@@ -356,4 +356,3 @@ func decodeSubject(field string) (string, error) {
 	}
 	return subject, nil
 }
-

@@ -149,26 +149,26 @@ func (s *Store) runLasting(ctx context.Context, calls []call) []outcome {
 	return outcomes
 }
 
-func (s *Store) runAndWait(ctx context.Context, c *call) (a answer, err error) {
-	_ = s.client.Dedicated(func(client rueidis.DedicatedClient) error {
-		wait := func() rueidis.Completed {
-			return client.B().Wait().Numreplicas(int64(s.opt.WaitReplicas)).Timeout(s.opt.WaitTimeout.Milliseconds()).Build()
-		}
-		results := client.DoMulti(ctx, s.command(c), wait())
-		if noScript(results[0].Error()) {
-			results = client.DoMulti(ctx, s.whole(c), wait())
-		}
-		if a, err = s.answerOf(ctx, c, results[0]); err != nil {
-			return nil
-		}
-		n, waited := results[1].AsInt64()
-		switch {
-		case waited != nil:
-			err = fmt.Errorf("%w: %w", errReplicas, waited)
-		case n < int64(s.opt.WaitReplicas):
-			err = errReplicas
-		}
-		return nil
-	})
-	return a, err
+func (s *Store) runAndWait(ctx context.Context, c *call) (answer, error) {
+	client, release := s.client.Dedicate()
+	defer release()
+	wait := func() rueidis.Completed {
+		return client.B().Wait().Numreplicas(int64(s.opt.WaitReplicas)).Timeout(s.opt.WaitTimeout.Milliseconds()).Build()
+	}
+	results := client.DoMulti(ctx, s.command(c), wait())
+	if noScript(results[0].Error()) {
+		results = client.DoMulti(ctx, s.whole(c), wait())
+	}
+	a, err := s.answerOf(ctx, c, results[0])
+	if err != nil {
+		return nil, err
+	}
+	n, err := results[1].AsInt64()
+	switch {
+	case err != nil:
+		return a, fmt.Errorf("%w: %w", errReplicas, err)
+	case n < int64(s.opt.WaitReplicas):
+		return a, errReplicas
+	}
+	return a, nil
 }

@@ -34,6 +34,13 @@ func (s *Store) run(ctx context.Context, c call) (answer, error) {
 	if noScript(result.Error()) {
 		result = s.client.Do(ctx, s.whole(&c))
 	}
+	for range 10 { // while a cluster moves the bucket to another node: nothing has run
+		if !hasCode(result.Error(), "TRYAGAIN") || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		result = s.client.Do(ctx, s.whole(&c))
+	}
 	return s.answerOf(ctx, &c, result)
 }
 
@@ -187,6 +194,9 @@ func (s *Store) write(err error) error {
 }
 
 func certain(err error) bool {
+	if errors.Is(err, errReplicas) {
+		return false
+	}
 	if _, ok := rueidis.IsRedisErr(err); ok {
 		return true
 	}

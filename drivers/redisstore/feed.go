@@ -240,7 +240,7 @@ func (f *feed) beat(ctx context.Context, n uint64, silent bool) (*heartbeat, err
 // pulse sends one master's share of a heartbeat.
 func (f *feed) pulse(ctx context.Context, node *feedNode, key string) error {
 	c := node.client
-	commands := rueidis.Commands{c.B().Eval().Script(pulseScript.text).Numkeys(1).Key(key).Build()}
+	commands := rueidis.Commands{c.B().Eval().Script(pulse).Numkeys(1).Key(key).Build()}
 	if f.cluster {
 		commands = append(commands, c.B().ClusterInfo().Build())
 		for _, b := range node.buckets {

@@ -2,12 +2,15 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
 // Stats are measurements of a Store.
@@ -67,41 +70,63 @@ type shard struct {
 	offset                time.Duration
 }
 
-// shards asks every node.
+// shards asks every node. One that doesn't answer is left out, unless none does.
 func (s *Store) shards(ctx context.Context) ([]shard, error) {
+	var mu sync.Mutex
 	var list []shard
+	var errs []error
+	var wg sync.WaitGroup
 	for addr, node := range s.client.Nodes() {
-		before := time.Now()
-		results := node.DoMulti(ctx, node.B().Time().Build(), node.B().Info().Section("server", "memory").Build())
-		took := time.Since(before)
-		clock, err := results[0].AsIntSlice()
-		if err == nil && len(clock) != 2 {
-			err = errAnswer
-		}
-		if err != nil {
-			return nil, err
-		}
-		info, err := results[1].ToString()
-		if err != nil {
-			return nil, err
-		}
-		d := shard{addr: addr, offset: time.Unix(clock[0], clock[1]*1000).Sub(before.Add(took / 2))}
-		for line := range strings.Lines(info) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-			switch name {
-			case "redis_version":
-				d.version = value
-			case "used_memory":
-				d.used, _ = strconv.ParseInt(value, 10, 64)
-			case "maxmemory":
-				d.max, _ = strconv.ParseInt(value, 10, 64)
-			case "maxmemory_policy":
-				d.policy = value
+		wg.Go(func() {
+			d, err := ask(ctx, addr, node)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, err)
+				return
 			}
-		}
-		list = append(list, d)
+			list = append(list, d)
+		})
+	}
+	wg.Wait()
+	if len(list) == 0 {
+		return nil, errors.Join(errs...)
 	}
 	return list, nil
+}
+
+func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err error) {
+	before := time.Now()
+	results := node.DoMulti(ctx, node.B().Time().Build(), node.B().Info().Section("server", "memory").Build())
+	took := time.Since(before)
+	clock, err := results[0].AsStrSlice()
+	if err != nil {
+		return d, err
+	}
+	if len(clock) != 2 {
+		return d, errAnswer
+	}
+	seconds, err1 := strconv.ParseInt(clock[0], 10, 64)
+	micros, err2 := strconv.ParseInt(clock[1], 10, 64)
+	info, err := results[1].ToString()
+	if err := errors.Join(err1, err2, err); err != nil {
+		return d, err
+	}
+	d = shard{addr: addr, offset: time.Unix(seconds, micros*1000).Sub(before.Add(took / 2))}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch name {
+		case "redis_version":
+			d.version = value
+		case "used_memory":
+			d.used, _ = strconv.ParseInt(value, 10, 64)
+		case "maxmemory":
+			d.max, _ = strconv.ParseInt(value, 10, 64)
+		case "maxmemory_policy":
+			d.policy = value
+		}
+	}
+	return d, nil
 }
 
 // examine refuses a Redis that can't hold sessions.

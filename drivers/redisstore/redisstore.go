@@ -121,7 +121,8 @@ type Store struct {
 	sweeping sync.Mutex
 	round    round
 
-	hook func(step string) error // for tests: called before each step of a call that takes several
+	fence, lapse time.Duration           // for tests: see subject.go
+	hook         func(step string) error // for tests: called before each step of a call that takes several
 }
 
 var (
@@ -156,7 +157,7 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 	}
 	opt.WaitTimeout = firstOf(opt.WaitTimeout, time.Second)
 	option := t.clientOption(&opt)
-	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger}
+	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence}
 	if s.client, err = rueidis.NewClient(option); err != nil {
 		if s.client != nil {
 			s.client.Close()

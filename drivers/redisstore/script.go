@@ -32,6 +32,8 @@ var (
 	claimScript   = load("claim")
 	claimedScript = load("claimed")
 	blockScript   = load("block")
+
+	pulse = read("pulse") // short, and sent as it is
 )
 
 func load(name string) *script {

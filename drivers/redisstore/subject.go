@@ -139,7 +139,7 @@ func (j *joining) makeRoom(ctx context.Context, leaving []string) error {
 func (j *joining) examine(ctx context.Context, full answer) (gone []string, err error) {
 	now := full.number(1)
 	return j.settle(ctx, full.texts(2), func(ticket string) string {
-		if lapsed(ticket, now) {
+		if j.s.lapsed(ticket, now) {
 			return "lapse"
 		}
 		return "expire"
@@ -147,10 +147,10 @@ func (j *joining) examine(ctx context.Context, full answer) (gone []string, err 
 }
 
 // lapsed reports whether a ticket's reservation, if it is one, may be taken back.
-func lapsed(ticket string, now int64) bool {
+func (s *Store) lapsed(ticket string, now int64) bool {
 	issued, _, _ := strings.Cut(ticket, "-")
 	at, err := strconv.ParseInt(issued, 10, 64)
-	return err != nil || at+fence.Milliseconds() < now
+	return err != nil || at+s.lapse.Milliseconds() < now
 }
 
 // settle does with each member what how says for its ticket, and returns those that the index needs no more.

@@ -146,7 +146,7 @@ func (u *update) write(ctx context.Context, t ticket) (answer, error) {
 		[]string{p.session(id), p.seen(id), p.mark(), p.in(), p.anon(), p.due(), p.block(id, t.nonce), p.changed(id, u.rec.Revision+1), p.gone(id)},
 		[]string{id.String(), strconv.FormatUint(u.rec.Revision, 10), strconv.FormatUint(u.rec.Revision+1, 10), now, arrived,
 			u.e.times, itoa(u.rec.ExpiresAt), strconv.FormatInt(u.rec.Idle.Milliseconds(), 10), itoa(u.rec.LastSeenAt), u.e.subject, u.e.rest,
-			t.ticket, t.issued, fenceMillis, "", extended}}
+			t.ticket, t.issued, u.s.fenceMillis(), "", extended}}
 	if u.opt == nil {
 		c.script = updateAtLimit // a confirmation takes a few bytes
 	}
