@@ -355,4 +355,3 @@ func TestClaimOfACrashedCreate(t *testing.T) {
 		t.Errorf("Count = %+v, %v", n, err)
 	}
 }
-

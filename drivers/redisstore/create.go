@@ -23,8 +23,8 @@ const (
 )
 
 var (
-	errLongKey  = errors.New("redisstore: an idempotency key has at most 255 bytes")
-	errTooLate  = errors.New("redisstore: the login took longer than its reservation lasts, again and again")
+	errLongKey = errors.New("redisstore: an idempotency key has at most 255 bytes")
+	errTooLate = errors.New("redisstore: the login took longer than its reservation lasts, again and again")
 )
 
 // errAgain: what was reserved has lapsed or was taken back, and nothing was written.

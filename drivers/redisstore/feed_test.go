@@ -1,0 +1,288 @@
+package redisstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+const patience = 20 * time.Second
+
+func watch(t testing.TB, s *Store) <-chan store.Change {
+	t.Helper()
+	changes, err := s.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changes
+}
+
+func next(t testing.TB, changes <-chan store.Change) store.Change {
+	t.Helper()
+	select {
+	case c, ok := <-changes:
+		if !ok {
+			t.Fatal("the feed is closed")
+		}
+		return c
+	case <-time.After(patience):
+		t.Fatal("the feed reports nothing")
+	}
+	return store.Change{}
+}
+
+// beatUntil sends heartbeats until one comes back, and returns what came before it.
+func beatUntil(t testing.TB, s *Store, changes <-chan store.Change, n uint64) (before []store.Change) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for ; time.Now().Before(deadline); n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := s.Beat(ctx, n)
+		cancel()
+		if err != nil {
+			time.Sleep(20 * time.Millisecond) // a server that is coming back
+			continue
+		}
+		wait := time.After(time.Second)
+	drain:
+		for {
+			select {
+			case c := <-changes:
+				if c.Kind == store.Beat {
+					return before
+				}
+				before = append(before, c)
+			case <-wait:
+				break drain
+			}
+		}
+	}
+	t.Fatal("no heartbeat comes back")
+	return nil
+}
+
+// A heartbeat comes behind all that other nodes have changed before.
+func TestI10BeatComesLast(t *testing.T) {
+	t.Parallel()
+	for name, url := range urls(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodes := openSeveral(t, url)
+			changes := watch(t, nodes[0])
+			rec := create(t, nodes[1], session("ada"))
+			if got := next(t, changes); got.ID != rec.ID || got.Kind != store.Changed {
+				t.Fatalf("change %+v", got)
+			}
+			for n := range uint64(200) {
+				other := create(t, nodes[1], session(""))
+				if err := nodes[0].Beat(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+				if got, want := next(t, changes), (store.Change{Kind: store.Changed, App: app, ID: other.ID, Revision: 1}); got != want {
+					t.Fatalf("change %+v, want %+v", got, want)
+				}
+				if got, want := next(t, changes), (store.Change{Kind: store.Beat, Revision: n}); got != want {
+					t.Fatalf("change %+v, want %+v", got, want)
+				}
+			}
+			if stats := nodes[0].Stats(); stats.Beats != 200 || stats.Gaps > 2 {
+				t.Errorf("Stats = %+v", stats)
+			}
+		})
+	}
+}
+
+// killFeeds closes the connections that follow the feed of a store's prefix, as a network would.
+func killFeeds(t testing.TB, r *servertest.RedisServer) {
+	t.Helper()
+	list, err := r.Do("CLIENT", "LIST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for line := range strings.Lines(list.(string)) {
+		var id string
+		tracking := false
+		for _, field := range strings.Fields(line) {
+			name, value, _ := strings.Cut(field, "=")
+			switch name {
+			case "id":
+				id = value
+			case "flags":
+				tracking = strings.Contains(value, "t") || strings.Contains(value, "B")
+			}
+		}
+		if tracking {
+			if _, err := r.Do("CLIENT", "KILL", "ID", id); err != nil {
+				t.Fatal(err)
+			}
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Fatal("no connection follows the feed")
+	}
+}
+
+// A connection that was lost is a gap, reported before the next heartbeat, even if the first report of it went by before
+// the connection was made anew.
+func TestI10LostConnectionIsAGap(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	nodes := several{openAt(t, r.URL(), Options{Prefix: "p"}), openAt(t, r.URL(), Options{Prefix: "p"})}
+	changes := watch(t, nodes[0])
+	beatUntil(t, nodes[0], changes, 1)
+	for n := range uint64(20) {
+		killFeeds(t, r)
+		create(t, nodes[1], session("")) // may be missed
+		before := beatUntil(t, nodes[0], changes, 100*(n+1))
+		if !slices.ContainsFunc(before, func(c store.Change) bool { return c.Kind == store.Gap }) {
+			t.Fatalf("the connection was lost, and the heartbeat came after %+v", before)
+		}
+	}
+}
+
+// Without heartbeats too the feed says by itself that it has lost something.
+func TestI10GapWithoutBeats(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	nodes := several{openAt(t, r.URL(), Options{Prefix: "p"}), openAt(t, r.URL(), Options{Prefix: "p"})}
+	changes := watch(t, nodes[0])
+	killFeeds(t, r)
+	for gaps := 0; gaps < 2; { // when it is lost, and when it is back
+		if next(t, changes).Kind == store.Gap {
+			gaps++
+		}
+	}
+	rec := create(t, nodes[1], session(""))
+	for c := next(t, changes); c.ID != rec.ID; c = next(t, changes) {
+	}
+}
+
+// Everything deleted is a gap.
+func TestI10FlushIsAGap(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	s := openAt(t, r.URL(), Options{})
+	changes := watch(t, s)
+	if _, err := r.Do("FLUSHALL"); err != nil {
+		t.Fatal(err)
+	}
+	for next(t, changes).Kind != store.Gap {
+	}
+	create(t, s, session("ada")) // scripts are sent again, and the sweep finds its application
+	if list, _, err := s.Sweep(t.Context(), t0+hour, 1000); err != nil || len(list) != 1 {
+		t.Errorf("Sweep ended %+v: %v", list, err)
+	}
+}
+
+// Redis killed and started empty: a gap, and service resumes.
+func TestI10RestartedEmpty(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	s := openAt(t, r.URL(), Options{})
+	changes := watch(t, s)
+	beatUntil(t, s, changes, 1)
+	rec := create(t, s, session("ada"))
+	if err := r.RestartEmpty(); err != nil {
+		t.Fatal(err)
+	}
+	before := beatUntil(t, s, changes, 100)
+	if !slices.ContainsFunc(before, func(c store.Change) bool { return c.Kind == store.Gap }) {
+		t.Errorf("Redis lost everything, and the heartbeat came after %+v", before)
+	}
+	if err := getSoon(t, s, rec.ID); err == nil {
+		t.Error("the session is there") // what Redis has forgotten is unknown
+	}
+	create(t, s, session("ada"))
+}
+
+// getSoon reads when the connections that broke have been noticed.
+func getSoon(t testing.TB, s *Store, id store.ID) (err error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err = s.Count(t.Context(), app); err == nil {
+			return s.Get(t.Context(), app, id, true, new(store.Record))
+		}
+	}
+	t.Fatalf("service doesn't resume: %v", err)
+	return err
+}
+
+// A replica that takes over is a gap: what the master had acknowledged lately may be lost, and what it had sent to the feed too.
+func TestI10Failover(t *testing.T) {
+	t.Parallel()
+	c := servertest.Cluster(t, servertest.RedisOptions{})
+	s := openAt(t, c.URL(), Options{})
+	changes := watch(t, s)
+	beatUntil(t, s, changes, 1)
+	if err := c.Failover(c.Masters()[0]); err != nil {
+		t.Fatal(err)
+	}
+	before := beatUntil(t, s, changes, 100)
+	if !slices.ContainsFunc(before, func(c store.Change) bool { return c.Kind == store.Gap }) {
+		t.Errorf("a master was replaced, and the heartbeat came after %+v", before)
+	}
+	for range 20 { // in all parts of the cluster
+		deadline := time.Now().Add(patience)
+		for {
+			rec := session("ada")
+			if _, err := s.Create(t.Context(), app, rec, created(rec)); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("service doesn't resume: %v", err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// Buckets that move from one living master to another, without any connection breaking, are a gap.
+func TestI10MovedBucketsAreAGap(t *testing.T) {
+	t.Parallel()
+	c := servertest.Cluster(t, servertest.RedisOptions{})
+	s := openAt(t, c.URL(), Options{})
+	changes := watch(t, s)
+	beatUntil(t, s, changes, 1)
+	masters := c.Masters()
+	owner, err := masters[0].Do("CLUSTER", "SLOTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The slot of some bucket, which is empty, goes from one to another.
+	first := owner.([]any)[0].([]any)
+	from, to := first[0].(int64), first[1].(int64)
+	ports := first[2].([]any)[1].(int64)
+	var bucket string
+	for _, tag := range tags {
+		if slot := int64(slotOf(tag)); from <= slot && slot <= to {
+			bucket = itoa(store.Time(slot))
+			break
+		}
+	}
+	var target *servertest.RedisServer
+	for _, m := range masters {
+		if int64(m.Port()) != ports {
+			target = m
+			break
+		}
+	}
+	id, err := target.Do("CLUSTER", "MYID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range append([]*servertest.RedisServer{target}, masters...) {
+		if _, err := m.Do("CLUSTER", "SETSLOT", bucket, "NODE", id.(string)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := beatUntil(t, s, changes, 100)
+	if !slices.ContainsFunc(before, func(c store.Change) bool { return c.Kind == store.Gap }) {
+		t.Errorf("a bucket has moved, and the heartbeat came after %+v", before)
+	}
+}
