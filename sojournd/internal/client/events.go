@@ -1,0 +1,209 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Events chooses what PrintEvents prints.
+type Events struct {
+	Last   int // begin with so many that have happened already
+	Follow bool
+}
+
+const (
+	reconnectFirst = time.Second
+	reconnectMost  = 30 * time.Second
+
+	// silence is how long a stream may send nothing: the server pings four times as often.
+	silence = time.Minute
+)
+
+// PrintEvents prints what happens to the application's sessions: until ctx is done if it follows, which is no error. When the connection breaks, it
+// goes on where it was.
+func (c *Client) PrintEvents(ctx context.Context, e Events) error {
+	query := url.Values{"last": {strconv.Itoa(e.Last)}, "follow": {strconv.FormatBool(e.Follow)}}
+	lastID, failures := "", 0
+	for {
+		err := c.stream(ctx, query, lastID, func(f frame) error {
+			lastID, failures = f.id, 0
+			return c.printEvent(f)
+		})
+		var broken *brokenError
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && (!e.Follow || !errors.As(err, &broken)):
+			return err
+		case !e.Follow:
+			return nil
+		}
+		if failures == 0 {
+			c.note("The connection to the server broke: trying again.")
+		}
+		failures++
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reconnectAfter(failures)):
+		}
+	}
+}
+
+func reconnectAfter(failures int) time.Duration {
+	d := min(reconnectFirst<<min(failures-1, 10), reconnectMost)
+	return d/2 + rand.N(d/2)
+}
+
+// A brokenError may be over soon.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
+// stream reads one connection until it ends.
+func (c *Client) stream(ctx context.Context, query url.Values, lastID string, each func(frame) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quiet := time.AfterFunc(silence, cancel)
+	defer quiet.Stop()
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if lastID != "" {
+		header.Set("Last-Event-ID", lastID)
+	}
+	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header)
+	if err != nil {
+		if p := new(Problem); errors.As(err, &p) && p.Status < 500 {
+			return err
+		}
+		if lastID == "" { // it never worked
+			return err
+		}
+		return &brokenError{err}
+	}
+	defer res.Body.Close() //nolint:errcheck // read only
+	var printed error
+	err = readFrames(res.Body, func() { quiet.Reset(silence) }, func(f frame) error {
+		printed = each(f)
+		return printed
+	})
+	switch {
+	case printed != nil:
+		return printed
+	case err == nil && query.Get("follow") == "false":
+		return nil
+	case err == nil:
+		err = io.ErrUnexpectedEOF
+	}
+	return &brokenError{c.explain(err)}
+}
+
+// A frame is one server-sent event.
+type frame struct {
+	id, kind string
+	data     []byte
+}
+
+const maxLine = 1 << 20
+
+// readFrames reads an event stream as the EventSource standard says, but for its rarer line ends. A frame that the stream's end cuts off is no frame.
+func readFrames(r io.Reader, alive func(), each func(frame) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	var f frame
+	var data [][]byte
+	for lines.Scan() {
+		alive()
+		line := lines.Bytes()
+		if len(line) == 0 {
+			if len(data) > 0 {
+				f.data = bytes.Join(data, []byte("\n"))
+				if err := each(f); err != nil {
+					return err
+				}
+			}
+			f, data = frame{id: f.id}, nil
+			continue
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(name) {
+		case "id":
+			if bytes.IndexByte(value, 0) < 0 {
+				f.id = string(value)
+			}
+		case "event":
+			f.kind = string(value)
+		case "data":
+			data = append(data, bytes.Clone(value))
+		}
+	}
+	return lines.Err()
+}
+
+// An event is what a line for people shows of one.
+type event struct {
+	Kind    string    `json:"kind"`
+	Time    time.Time `json:"time"`
+	Session string    `json:"session"`
+	Subject string    `json:"subject"`
+	Client  browser   `json:"client"`
+	Was     browser   `json:"was"`
+	Reason  string    `json:"reason"`
+	Refusal string    `json:"refusal"`
+	AMR     []string  `json:"amr"`
+	Level   *int      `json:"level"`
+	Detail  string    `json:"detail"`
+	Lost    int       `json:"lost"`
+}
+
+func (c *Client) printEvent(f frame) error {
+	if c.opt.JSON {
+		if !json.Valid(f.data) {
+			return fmt.Errorf("the server sent an event that is not JSON, after %s", clean(f.id))
+		}
+		return c.printJSON(json.RawMessage(f.data))
+	}
+	var e event
+	if err := json.Unmarshal(f.data, &e); err != nil {
+		return fmt.Errorf("read an event, after %s: %w", clean(f.id), err)
+	}
+	var words []string
+	word := func(name, value string) {
+		if value != "" {
+			words = append(words, strings.TrimSpace(name+" "+clean(value)))
+		}
+	}
+	word("", e.Subject)
+	word("reason", e.Reason)
+	word("refused as", e.Refusal)
+	word("by", strings.Join(e.AMR, "+"))
+	if e.Level != nil {
+		word("level", strconv.Itoa(*e.Level))
+	}
+	word("from", e.Client.IP)
+	if e.Was.IP != e.Client.IP {
+		word("before", e.Was.IP)
+	}
+	if e.Lost > 0 {
+		word("lost", strconv.Itoa(e.Lost))
+	}
+	word("", e.Detail)
+	id := clean(e.Session)
+	if id == "" {
+		id = "-"
+	}
+	// Columns of fixed width, since nobody knows what comes.
+	line := fmt.Sprintf("%s  %-14s  %-36s  %s", e.Time.Local().Format("2006-01-02 15:04:05"), clean(e.Kind), id, strings.Join(words, ", "))
+	return c.printf("%s\n", strings.TrimRight(line, " "))
+}

@@ -1,0 +1,369 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A session is what the tables show of one.
+type session struct {
+	ID              string          `json:"id"`
+	Subject         string          `json:"subject"`
+	CreatedAt       time.Time       `json:"created_at"`
+	AuthenticatedAt time.Time       `json:"authenticated_at"`
+	LastSeenAt      time.Time       `json:"last_seen_at"`
+	IdleExpiresAt   time.Time       `json:"idle_expires_at"`
+	ExpiresAt       time.Time       `json:"expires_at"`
+	AMR             []string        `json:"amr"`
+	Level           int             `json:"level"`
+	Remembered      bool            `json:"remembered"`
+	Client          browser         `json:"client"`
+	Revision        uint64          `json:"revision"`
+	Values          json.RawMessage `json:"values"`
+}
+
+type browser struct {
+	IP        string `json:"ip"`
+	UserAgent string `json:"user_agent"`
+	Name      string `json:"name"`
+}
+
+// expires is the earlier of the two deadlines.
+func (s *session) expires() time.Time {
+	if s.IdleExpiresAt.Before(s.ExpiresAt) {
+		return s.IdleExpiresAt
+	}
+	return s.ExpiresAt
+}
+
+func (s *session) who() string {
+	if s.Subject == "" {
+		return "(nobody)"
+	}
+	return clean(s.Subject)
+}
+
+// List chooses what ListSessions prints.
+type List struct {
+	Subject string // empty: of all users, and of nobody
+	Limit   int    // 0: all
+}
+
+const pageSize = 1000
+
+// ListSessions prints live sessions.
+func (c *Client) ListSessions(ctx context.Context, l List) error {
+	var rows []session
+	printed, more := 0, false
+	err := c.opt.Progress("Listing", func(report func(done, total int64)) error {
+		total := c.expected(ctx, l)
+		for cursor := ""; ; {
+			page, next, err := c.page(ctx, l, cursor, printed)
+			if err != nil {
+				return err
+			}
+			for _, raw := range page {
+				if l.Limit > 0 && printed == l.Limit {
+					more = true
+					break
+				}
+				printed++
+				if c.opt.JSON {
+					if err := c.printJSON(raw); err != nil {
+						return err
+					}
+					continue
+				}
+				var s session
+				if err := json.Unmarshal(raw, &s); err != nil {
+					return fmt.Errorf("read a session that the server listed: %w", err)
+				}
+				rows = append(rows, s)
+			}
+			report(int64(printed), max(total, int64(printed)))
+			if more = more || next != ""; next == "" || l.Limit > 0 && printed >= l.Limit {
+				return nil
+			}
+			cursor = next
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if !c.opt.JSON {
+		if err := c.printSessions(rows); err != nil {
+			return err
+		}
+	}
+	if more {
+		c.note("There are more: --limit says how many are listed, and --limit 0 lists all.")
+	}
+	return nil
+}
+
+// expected guesses how many sessions will come; 0 if nobody knows.
+func (c *Client) expected(ctx context.Context, l List) int64 {
+	if l.Subject != "" || l.Limit > 0 && l.Limit <= pageSize {
+		return int64(l.Limit)
+	}
+	var s stats
+	if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &s); err != nil {
+		return 0 // the list itself will tell
+	}
+	if l.Limit > 0 {
+		return min(s.Sessions, int64(l.Limit))
+	}
+	return s.Sessions
+}
+
+func (c *Client) page(ctx context.Context, l List, cursor string, have int) (sessions []json.RawMessage, next string, err error) {
+	size := pageSize
+	if l.Limit > 0 {
+		size = min(size, l.Limit-have)
+	}
+	query := url.Values{"limit": {strconv.Itoa(size)}}
+	if l.Subject != "" {
+		query.Set("subject", l.Subject)
+	}
+	if cursor != "" {
+		query.Set("cursor", cursor)
+	}
+	var page struct {
+		Sessions   []json.RawMessage `json:"sessions"`
+		NextCursor string            `json:"next_cursor"`
+	}
+	err = c.call(ctx, http.MethodGet, "/v1/sessions", query, &page)
+	return page.Sessions, page.NextCursor, err
+}
+
+func (c *Client) printSessions(rows []session) error {
+	if len(rows) == 0 {
+		c.note("There are no such sessions.")
+		return nil
+	}
+	t := newTable("SESSION", "USER", "LEVEL", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT")
+	for i := range rows {
+		s := &rows[i]
+		name := s.Client.Name
+		if name == "" {
+			name = s.Client.UserAgent
+		}
+		level := ""
+		if s.Subject != "" {
+			level = strconv.Itoa(s.Level)
+		}
+		t.AppendRow(table.Row{
+			clean(s.ID), short(s.who(), 40), level, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(s.expires()),
+			clean(s.Client.IP), short(clean(name), 40),
+		})
+	}
+	return c.printf("%s\n", t.Render())
+}
+
+// ShowSession prints one session.
+func (c *Client) ShowSession(ctx context.Context, id string) error {
+	path, err := sessionPath(id)
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodGet, path, nil, &raw); err != nil {
+		return c.missing(id, err)
+	}
+	if c.opt.JSON {
+		return c.printJSON(raw)
+	}
+	var s session
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("read the session: %w", err)
+	}
+	t := newTable()
+	row := func(name, value string) {
+		if value != "" {
+			t.AppendRow(table.Row{name, value})
+		}
+	}
+	row("Session", clean(s.ID))
+	row("User", s.who())
+	row("Created", c.when(s.CreatedAt))
+	row("Signed in", c.when(s.AuthenticatedAt))
+	if s.Subject != "" {
+		row("How", clean(strings.Join(s.AMR, ", ")))
+		row("Level", strconv.Itoa(s.Level))
+		row("Remembered", map[bool]string{true: "yes", false: "no"}[s.Remembered])
+	}
+	row("Last seen", c.when(s.LastSeenAt))
+	row("Expires, if idle", c.when(s.IdleExpiresAt))
+	row("Expires at last", c.when(s.ExpiresAt))
+	row("IP", clean(s.Client.IP))
+	row("Client", clean(s.Client.Name))
+	row("User agent", clean(s.Client.UserAgent))
+	row("Revision", strconv.FormatUint(s.Revision, 10))
+	if err := c.printf("%s\n", t.Render()); err != nil {
+		return err
+	}
+	var values bytes.Buffer
+	if len(s.Values) == 0 || string(s.Values) == "{}" || json.Indent(&values, s.Values, "", "  ") != nil {
+		return c.printf("\nIt has no values.\n")
+	}
+	return c.printf("\n%s\n", cleanLines(values.String()))
+}
+
+// cleanLines is clean for a text of several lines.
+func cleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func sessionPath(id string) (string, error) {
+	parsed, err := sojourn.ParseID(id)
+	if err != nil {
+		return "", fmt.Errorf("%q is no session's ID: sojournd sessions list shows them", id)
+	}
+	return "/v1/sessions/" + parsed.String(), nil
+}
+
+// missing puts into words that a session isn't there.
+func (c *Client) missing(id string, err error) error {
+	if p := new(Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
+		return fmt.Errorf("there is no live session %s in this key's application", id)
+	}
+	return err
+}
+
+// EndSessions ends sessions by their IDs; "-" stands for those that in lists, one a line. It goes on when one isn't there, and says so at the end.
+func (c *Client) EndSessions(ctx context.Context, ids []string, in io.Reader) error {
+	var all []string
+	for _, id := range ids {
+		if id != "-" {
+			all = append(all, id)
+			continue
+		}
+		lines := bufio.NewScanner(in)
+		for lines.Scan() {
+			if line := strings.TrimSpace(lines.Text()); line != "" {
+				all = append(all, line)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return fmt.Errorf("read IDs: %w", err)
+		}
+	}
+	paths := make([]string, len(all))
+	for i, id := range all { // before the first one ends
+		var err error
+		if paths[i], err = sessionPath(id); err != nil {
+			return err
+		}
+	}
+	ended, missing := 0, []string{}
+	err := c.opt.Progress("Ending", func(report func(done, total int64)) error {
+		for i, path := range paths {
+			err := c.call(ctx, http.MethodDelete, path, nil, nil)
+			if p := new(Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
+				missing = append(missing, all[i])
+			} else if err != nil {
+				return err
+			} else {
+				ended++
+			}
+			report(int64(i+1), int64(len(paths)))
+		}
+		return nil
+	})
+	var printed error
+	if c.opt.JSON {
+		printed = c.printJSON(map[string]any{"ended": ended, "missing": missing})
+	} else if ended > 0 || len(missing) == 0 {
+		printed = c.printf("Ended %s.\n", english.Plural(ended, "session", ""))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("after %d of %d: %w", ended+len(missing), len(paths), err), printed)
+	}
+	if n := len(missing); n > 0 {
+		const most = 5
+		list := strings.Join(missing[:min(n, most)], " ")
+		if n > most {
+			list += " …"
+		}
+		return errors.Join(fmt.Errorf("no live session in this key's application: %s: %s", english.Plural(n, "ID", ""), list), printed)
+	}
+	return printed
+}
+
+// EndAll ends every session of the application.
+func (c *Client) EndAll(ctx context.Context) error {
+	if err := c.call(ctx, http.MethodDelete, "/v1/sessions", url.Values{"all": {"true"}}, nil); err != nil {
+		return err
+	}
+	if c.opt.JSON {
+		return c.printJSON(map[string]any{"ended_all": true})
+	}
+	return c.printf("Ended all sessions of the application.\n")
+}
+
+// EndSubject ends a user's sessions, except one unless that is empty.
+func (c *Client) EndSubject(ctx context.Context, subject, except string) error {
+	query := url.Values{"subject": {subject}}
+	if except != "" {
+		if _, err := sessionPath(except); err != nil {
+			return err
+		}
+		query.Set("except", except)
+	}
+	var answer struct {
+		Ended int `json:"ended"`
+	}
+	if err := c.call(ctx, http.MethodDelete, "/v1/sessions", query, &answer); err != nil {
+		return err
+	}
+	if c.opt.JSON {
+		return c.printJSON(answer)
+	}
+	return c.printf("Ended %s of %s.\n", english.Plural(answer.Ended, "session", ""), clean(subject))
+}
+
+type stats struct {
+	Sessions  int64 `json:"sessions"`
+	LoggedIn  int64 `json:"logged_in"`
+	Anonymous int64 `json:"anonymous"`
+}
+
+// Stats prints how many sessions there are.
+func (c *Client) Stats(ctx context.Context) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &raw); err != nil {
+		return err
+	}
+	if c.opt.JSON {
+		return c.printJSON(raw)
+	}
+	var s stats
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("read the counts: %w", err)
+	}
+	t := newTable()
+	t.AppendRow(table.Row{"Live sessions", humanize.Comma(s.Sessions)})
+	t.AppendRow(table.Row{"  signed in", humanize.Comma(s.LoggedIn)})
+	t.AppendRow(table.Row{"  anonymous", humanize.Comma(s.Anonymous)})
+	return c.printf("%s\n", t.Render())
+}
