@@ -42,7 +42,9 @@ func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []
 			return nil, err
 		}
 		if err := users.Add(ctx, User{ID: id, Email: a.Email, PasswordHash: hash}); err != nil {
-			return nil, err
+			if _, there := users.ByID(ctx, id); there != nil { // else another node was faster
+				return nil, err
+			}
 		}
 	}
 	return accounts, nil

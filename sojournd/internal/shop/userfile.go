@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -35,26 +37,27 @@ const userFileID = 0x53484f50
 //
 // One process at a time may have the file open.
 func OpenUsers(ctx context.Context, path string) (*UserFile, error) {
-	u, err := OpenSharedUsers(ctx, path)
-	if err != nil {
-		return nil, err
+	u, err := openUsers(ctx, path)
+	if err == nil {
+		err = u.forgetCarts(ctx)
 	}
-	if err := u.forgetCarts(ctx); err != nil {
-		return nil, describe(path, errors.Join(err, u.Close()))
-	}
-	return u, nil
+	return u, describe(path, err)
 }
 
 // OpenSharedUsers is OpenUsers for several processes that serve the same sessions: the file may be open in all of them.
 func OpenSharedUsers(ctx context.Context, path string) (*UserFile, error) {
-	u, err := openUsers(ctx, path)
-	if err != nil {
+	lock := flock.New(path+"-lock", flock.SetPermissions(0o600)) // they may all be the first
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
 		return nil, describe(path, err)
 	}
-	return u, nil
+	u, err := openUsers(ctx, path)
+	return u, describe(path, errors.Join(err, lock.Close()))
 }
 
 func describe(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *sqlite.Error
 	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_NOTADB {
 		err = errNotUsers
@@ -94,8 +97,10 @@ func openUsers(ctx context.Context, path string) (_ *UserFile, err error) {
 // forgetCarts has the next cart of each user be the newest: no request of an earlier process can still be late, and a session that was
 // restored from a backup counts anew.
 func (f *UserFile) forgetCarts(ctx context.Context) error {
-	_, err := f.db.ExecContext(ctx, "UPDATE users SET cart_session = '', cart_revision = 0 WHERE cart_session <> ''")
-	return err
+	if _, err := f.db.ExecContext(ctx, "UPDATE users SET cart_session = '', cart_revision = 0 WHERE cart_session <> ''"); err != nil {
+		return errors.Join(err, f.db.Close())
+	}
+	return nil
 }
 
 func openDatabase(path string, pragmas ...string) (*sql.DB, error) {

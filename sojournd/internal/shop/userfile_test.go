@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sojourn-go/sojourn"
@@ -186,4 +187,28 @@ func TestAddDemoAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// The nodes of a shop may all start at once, on a machine that has no accounts yet.
+func TestSharedUsersAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shop.db")
+	var wg sync.WaitGroup
+	passwords, err := NewPasswords(PasswordCost{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		wg.Go(func() {
+			users, err := OpenSharedUsers(t.Context(), path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer users.Close()
+			if _, err := AddDemo(t.Context(), users, passwords, []Account{{Email: "ada@example.com", Password: "difference-engine"}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
