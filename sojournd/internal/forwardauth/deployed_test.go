@@ -387,3 +387,39 @@ func TestDeployedTransparent(t *testing.T) {
 		}
 	})
 }
+
+// The set-ups of the server's page are run as they are written there.
+func TestDocumented(t *testing.T) {
+	for _, p := range []proxy{nginx, caddy} {
+		p.documented = map[string]string{"nginx": "nginx", "caddy": "caddyfile"}[p.name]
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, "", func(a *forwardauth.App, _ string) { a.RelaysCookies = false })
+			forged := []string{"Sojourn-Subject", "root", "Sojourn_Subject", "root", "sojourn-session", "x", "SOJOURN_LEVEL", "3", "Sojourn-Login", "/x"}
+			ann := d.signIn("Ann Ü")
+			for _, path := range []string{"/", "/accoun", "/x?y=z"} {
+				d.passed("stranger "+path, d.visit("GET", path, forged...), "")
+				d.passed("ann "+path, d.visit("GET", path, with(forged, "Cookie", ann)...), "Ann Ü")
+			}
+			for _, path := range []string{"/account", "/account/orders?id=7", "/Account", "/account?require=any", "/account/any", "//account"} {
+				d.passed("ann "+path, d.visit("GET", path, with(forged, "Cookie", ann)...), "Ann Ü")
+				d.passed("ann's form "+path, d.visitWithBody("POST", path, "a=b", with(forged, "Cookie", ann)...), "Ann Ü")
+				d.stopped("script "+path, d.visit("GET", path, forged...), http.StatusUnauthorized)
+				d.stopped("page "+path, d.visit("GET", path, with(asPage, forged...)...), http.StatusFound)
+			}
+			v := d.visit("GET", "/account/a?b=c&d=e", asPage...)
+			if got := v.Header.Get("Location"); got != "/login?return_to=%2Faccount%2Fa%3Fb%3Dc%26d%3De" {
+				t.Errorf("sent to %q", got)
+			}
+			for _, path := range []string{"/account/../x", "/x/%2e%2e/account", "/account/..%2fx"} {
+				d.stopped(path, d.visit("GET", path, "Cookie", ann), http.StatusBadRequest)
+			}
+			d.store.fail(errors.New("disk on fire"))
+			for _, path := range []string{"/", "/account"} {
+				if v := d.visit("GET", path, "Cookie", ann); v.StatusCode < 500 || v.reached != nil {
+					t.Errorf("%s without a store: %s", path, v.Status)
+				}
+			}
+		})
+	}
+}

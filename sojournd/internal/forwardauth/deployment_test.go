@@ -39,16 +39,19 @@ type proxy struct {
 	name, program string
 	files         []string
 	command       func(dir string) []string
+
+	// documented is the language of a block in docs/server.md that stands for the last of the files; empty: none does.
+	documented string
 }
 
-var proxies = []proxy{
-	{"nginx", "nginx", []string{"nginx.conf", "shop.conf"}, func(dir string) []string {
+var (
+	nginx = proxy{name: "nginx", program: "nginx", files: []string{"nginx.conf", "shop.conf"}, command: func(dir string) []string {
 		return []string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off;"}
-	}},
-	{"caddy", "caddy", []string{"Caddyfile"}, func(dir string) []string {
+	}}
+	caddy = proxy{name: "caddy", program: "caddy", files: []string{"Caddyfile"}, command: func(dir string) []string {
 		return []string{"run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}
-	}},
-}
+	}}
+)
 
 // eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as nobody.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
@@ -58,7 +61,7 @@ func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 
 // eachProxyOf also changes the application's options. The function gets the site's host and port.
 func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
-	for _, p := range proxies {
+	for _, p := range []proxy{nginx, caddy} {
 		users := []string{""}
 		if os.Getuid() == 0 {
 			users = append(users, "nobody")
@@ -116,8 +119,11 @@ func (d *deployment) start(t *testing.T, p proxy, program, as string, ports map[
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range p.files {
+	for i, name := range p.files {
 		text, err := os.ReadFile(filepath.Join("../../../examples/proxies", p.name, name))
+		if p.documented != "" && i == len(p.files)-1 {
+			text, err = documented(p.documented)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,6 +179,20 @@ func (d *deployment) start(t *testing.T, p proxy, program, as string, ports map[
 			t.Fatalf("%s doesn't listen: %v\n%s", p.name, err, out.String())
 		}
 	}
+}
+
+// documented returns the block of a language in docs/server.md.
+func documented(language string) ([]byte, error) {
+	page, err := os.ReadFile("../../../docs/server.md")
+	if err != nil {
+		return nil, err
+	}
+	_, rest, found := strings.Cut(string(page), "\n```"+language+"\n")
+	block, _, closed := strings.Cut(rest, "\n```\n")
+	if !found || !closed || strings.Contains(rest, "\n```"+language+"\n") {
+		return nil, fmt.Errorf("docs/server.md doesn't have one block of %s", language)
+	}
+	return []byte(block + "\n"), nil
 }
 
 // runAs has a command run as another user, who owns the directory.
