@@ -40,7 +40,7 @@ type Options struct {
 	TrustedOrigins []string
 
 	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For is believed. Default none:
-	// the client is whoever opened the connection.
+	// the client is whoever opened the connection. With any, a peer on a Unix socket, which has no address, is believed too.
 	TrustedProxies []netip.Prefix
 
 	// Bearer accepts tokens of sessions made with the AsBearer login option in the header "Authorization: Bearer",

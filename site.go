@@ -64,9 +64,6 @@ func (s *site) client(r *http.Request) Client {
 // what stands left of it could have been written by anybody.
 func (s *site) clientIP(r *http.Request) netip.Addr {
 	ip := peerIP(r)
-	if !ip.IsValid() {
-		return ip
-	}
 	if !s.trusted(ip) {
 		return ip
 	}
@@ -120,7 +117,11 @@ func parseForwarded(text string) (netip.Addr, error) {
 	return withPort.Addr().Unmap().WithZone(""), err
 }
 
+// trusted reports whether a peer is a reverse proxy. One without an address came over a Unix socket, which its permissions guard.
 func (s *site) trusted(ip netip.Addr) bool {
+	if !ip.IsValid() {
+		return len(s.proxies) > 0
+	}
 	for _, prefix := range s.proxies {
 		if prefix.Contains(ip) {
 			return true

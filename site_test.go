@@ -65,7 +65,9 @@ func TestSiteClientIP(t *testing.T) {
 		{"beside the prefix", "11.0.0.1:1", []string{"203.0.113.7"}, "11.0.0.1"},
 		{"a prefix of one", "192.0.2.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
 		{"beside it", "192.0.2.2:1", []string{"203.0.113.7"}, "192.0.2.2"},
-		{"no address", "@", []string{"203.0.113.7"}, "invalid IP"},
+		{"a Unix socket", "@", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		{"a Unix socket, no header", "", nil, "invalid IP"},
+		{"a Unix socket, garbage", "@", []string{"unknown"}, "invalid IP"},
 		{"a thousand proxies", "10.0.0.1:1", []string{"203.0.113.7" + strings.Repeat(", 10.0.0.2", 1000)}, "10.0.0.2"},
 		{"a thousand headers", "10.0.0.1:1", append([]string{"203.0.113.7"}, strings.Split(strings.Repeat("10.0.0.2 ", 1000), " ")[:1000]...), "10.0.0.2"},
 	} {
@@ -89,6 +91,9 @@ func TestSiteTrustsNobody(t *testing.T) {
 		if want := netip.MustParseAddrPort(peer).Addr(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+	if got := clientOf(t, w, "@", http.Header{"X-Forwarded-For": {"203.0.113.7"}}).IP; got.IsValid() {
+		t.Errorf("over a Unix socket: %s", got)
 	}
 }
 
