@@ -36,7 +36,7 @@ type Options struct {
 	Apps []App
 
 	// TrustedProxies are the peers whose X-Forwarded-Method, -Proto, -Host and -Uri are believed. They tell the way back after a login, and the
-	// original method; without them a check is answered all the same.
+	// original method; without them a check is answered all the same. With any, peers on a Unix socket, which have no address, are believed too.
 	TrustedProxies []netip.Prefix
 
 	// Observe is told of each check, for metrics. App is empty if none was found. It may be called concurrently, and must not block. Default: nobody.

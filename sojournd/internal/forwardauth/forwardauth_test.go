@@ -138,7 +138,7 @@ func TestCheckKeepsAlive(t *testing.T) {
 }
 
 // I9: a store that can't answer lets nobody pass, visitors without a login included.
-func TestStoreFails(t *testing.T) {
+func TestI9CheckFailsClosed(t *testing.T) {
 	w := newWorld(t, nil)
 	cookie := w.login("ann")
 	for _, err := range []error{errors.New("disk on fire"), context.DeadlineExceeded, store.ErrClosed} {

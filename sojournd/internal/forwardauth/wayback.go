@@ -3,7 +3,6 @@ package forwardauth
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -169,13 +168,14 @@ func (h *Handler) method(r *http.Request) string {
 	return r.Method
 }
 
-// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed.
+// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed. As for the engine, a peer without an
+// address came over a Unix socket, which its permissions guard.
 func (h *Handler) trusted(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
+	colon := strings.LastIndexByte(r.RemoteAddr, ':')
+	if colon < 0 {
+		return len(h.proxies) > 0
 	}
-	ip, err := netip.ParseAddr(host)
+	ip, err := netip.ParseAddr(strings.Trim(r.RemoteAddr[:colon], "[]"))
 	if err != nil {
 		return false
 	}
