@@ -54,13 +54,13 @@ type monitor struct {
 
 // hasRoomForVisitors reports whether anonymous sessions may be created: up to nine tenths of the memory.
 func (m *monitor) hasRoomForVisitors(size int) bool {
-	const overhead = 2048 // of a session with its indexes, generously
+	const overhead = 1024 // of a session and its indexes: generously, as twice the values is
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.max <= 0 {
 		return true
 	}
-	return m.used+m.visited.Add(int64(size+overhead)) < m.max/10*9
+	return m.used+m.visited.Add(int64(2*size+overhead)) < m.max/10*9
 }
 
 // A shard is what Redis says of itself.

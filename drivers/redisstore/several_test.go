@@ -1,8 +1,6 @@
 package redisstore
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -10,10 +8,9 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
-	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
-// several are stores on the same Redis, like the nodes of an application: each call goes to one of them, at random.
+// several are stores on the same Redis, like the nodes of an application.
 type several []*Store
 
 func openSeveral(t testing.TB, url string) several {
@@ -24,67 +21,6 @@ func openSeveral(t testing.TB, url string) several {
 		list = append(list, openAt(t, url, Options{Prefix: prefix}))
 	}
 	return list
-}
-
-func (l several) any() *Store { return l[rand.IntN(len(l))] }
-
-func (l several) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	return l.any().Create(ctx, app, rec, opt)
-}
-
-func (l several) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	return l.any().Get(ctx, app, id, strict, rec)
-}
-
-func (l several) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	return l.any().Update(ctx, app, rec, opt)
-}
-
-func (l several) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	return l.any().Touch(ctx, app, id, at, now, client)
-}
-
-func (l several) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	return l.any().Confirm(ctx, app, id, secret, c)
-}
-
-func (l several) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return l.any().End(ctx, app, id, reason, at)
-}
-
-func (l several) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return l.any().EndSubject(ctx, app, subject, except, reason, at)
-}
-
-func (l several) EndAll(ctx context.Context, app string, at store.Time) error {
-	return l.any().EndAll(ctx, app, at)
-}
-
-func (l several) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	return l.any().List(ctx, app, opt)
-}
-
-func (l several) Count(ctx context.Context, app string) (store.Count, error) {
-	return l.any().Count(ctx, app)
-}
-
-// Sweep goes to one of them always: a round is each one's own.
-func (l several) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
-	return l[0].Sweep(ctx, now, max)
-}
-
-func (l several) Watch(ctx context.Context) (<-chan store.Change, error) { return l.any().Watch(ctx) }
-
-func (l several) Close() error {
-	var err error
-	for _, s := range l {
-		err = errors.Join(err, s.Close())
-	}
-	return err
-}
-
-func TestStoreFromSeveralNodes(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) store.Store { return openSeveral(t, shared(t, single).URL()) })
 }
 
 const (
