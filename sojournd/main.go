@@ -21,6 +21,11 @@ type commands struct {
 	Backup  backup  `cmd:"" help:"Copy the store to a file, while a server uses it or not."`
 	Restore restore `cmd:"" help:"Put a backup in the store's place, and end all its sessions. The server must be stopped."`
 	Check   check   `cmd:"" help:"Look for damage in the store, while a server uses it or not."`
+
+	Sessions sessionsCommand `cmd:""`
+	Subjects subjectsCommand `cmd:""`
+	Stats    statsCommand    `cmd:"" help:"Count a running server's live sessions."`
+	Events   eventsCommand   `cmd:"" help:"Tell what happens to a running server's sessions."`
 }
 
 type storeFlag struct {

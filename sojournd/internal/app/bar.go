@@ -17,9 +17,17 @@ const barAfter = 500 * time.Millisecond
 
 // during shows how far the work is, where somebody is looking.
 func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
-	f, ok := o.Progress.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+	if terminal(o.Progress) == nil {
 		return work(nil)
+	}
+	return During(o.Progress, what, func(report func(done, total int64)) error { return work(report) })
+}
+
+// During does work that reports how far it is, and shows that if w is a terminal and the work takes long enough for somebody to wonder.
+func During(w io.Writer, what string, work func(report func(done, total int64)) error) error {
+	f := terminal(w)
+	if f == nil {
+		return work(func(int64, int64) {})
 	}
 	b := &bar{w: f, what: what, began: time.Now(), after: barAfter}
 	defer b.clear()
@@ -35,6 +43,15 @@ func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) 
 			b.redraw()
 		}
 	}
+}
+
+// terminal returns w if it is a terminal that can draw, else nil.
+func terminal(w io.Writer) *os.File {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	return f
 }
 
 // A bar is drawn on a terminal. Its methods may be called concurrently.

@@ -79,10 +79,6 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 				return err
 			}
 			for _, raw := range page {
-				if l.Limit > 0 && printed == l.Limit {
-					more = true
-					break
-				}
 				printed++
 				if c.opt.JSON {
 					if err := c.printJSON(raw); err != nil {
@@ -97,10 +93,10 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 				rows = append(rows, s)
 			}
 			report(int64(printed), max(total, int64(printed)))
-			if more = more || next != ""; next == "" || l.Limit > 0 && printed >= l.Limit {
+			if cursor = next; cursor == "" || l.Limit > 0 && printed >= l.Limit {
+				more = cursor != ""
 				return nil
 			}
-			cursor = next
 		}
 	})
 	if err != nil {
