@@ -1,0 +1,36 @@
+//go:build unix
+
+package pgstore
+
+import (
+	"errors"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sys/unix"
+)
+
+// mustTry reports whether a connection must be tried before it is used: the server has sent something though nothing was
+// asked, such as the end of the connection. A write that is sent to a closed connection would be uncertain.
+func mustTry(p pgxpool.ShouldPingParams) bool {
+	conn := p.Conn.PgConn().Conn()
+	if inner, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		conn = inner.NetConn()
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) { // not Read, which waits for a read that pgx may have under way
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = errors.Is(err, unix.EAGAIN)
+	})
+	return err != nil || !quiet
+}

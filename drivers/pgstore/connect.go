@@ -1,0 +1,123 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// minServer is the first major version of PostgreSQL with the type xid8 and its snapshots, which the feed reads.
+const minServer = 13
+
+// How soon a connection whose other end is gone without a word is noticed: when nothing is under way, and when something
+// was sent.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+const unacknowledged = 10 * time.Second
+
+// parse reads a URL. Its errors never hold a password: the URL is not in them, and neither are those that hold it.
+func parse(text string, opt *Options) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		return nil, fmt.Errorf("%w: it begins with postgres://, as in postgres://user@host:5432/database", ErrURL)
+	}
+	config, err := pgxpool.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrURL, reason(text, err))
+	}
+	if opt.Password != "" {
+		config.ConnConfig.Password = opt.Password
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = opt.Timeout
+	}
+	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}).DialContext
+	if config.ConnConfig.ValidateConnect == nil { // of several servers the primary; never reads from a standby, which lag
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "sojourn"
+	}
+	return config, nil
+}
+
+var invalidParts = regexp.MustCompile("`[^`]*`|\"[^\"]*\"")
+
+// reason returns what an error says about a URL, without what it quotes of it.
+func reason(text string, err error) string {
+	for {
+		var parse *pgconn.ParseConfigError
+		var bad *url.Error
+		if errors.As(err, &bad) && bad.Err != nil {
+			err = bad.Err
+		} else if errors.As(err, &parse) && parse.Unwrap() != nil {
+			err = parse.Unwrap()
+		} else {
+			break
+		}
+	}
+	said := err.Error()
+	if strings.Contains(said, text) {
+		said = "it can't be read"
+	}
+	return invalidParts.ReplaceAllString(said, "...")
+}
+
+// A server is what a first connection finds out.
+type server struct {
+	version string
+	pooled  bool // a pooler is in between, which may hand out another session for each transaction
+}
+
+// examine looks whether a server will do. It changes nothing.
+func examine(ctx context.Context, conn *pgx.Conn) (server, error) {
+	s := server{version: conn.PgConn().ParameterStatus("server_version")}
+	if major, err := strconv.Atoi(strings.TrimRight(leading(s.version), ".")); err == nil && major < minServer {
+		return s, fmt.Errorf("%w: it is PostgreSQL %s: %d or newer is needed", ErrOldServer, s.version, minServer)
+	}
+	var pid uint32
+	var encoding, isolation string
+	err := conn.QueryRow(ctx, "SELECT pg_backend_pid(), current_setting('server_encoding'), current_setting('default_transaction_isolation')",
+		pgx.QueryExecModeExec).Scan(&pid, &encoding, &isolation)
+	switch {
+	case err != nil:
+		return s, err
+	case encoding != "UTF8":
+		return s, fmt.Errorf("%w: the database's encoding is %s: create it with ENCODING 'UTF8'", ErrUnsuitable, encoding)
+	case isolation != "read committed":
+		return s, fmt.Errorf("%w: default_transaction_isolation is %q: set it to 'read committed' for the user", ErrUnsuitable, isolation)
+	}
+	s.pooled = pid != conn.PgConn().PID() // a pooler makes up a number of its own
+	return s, nil
+}
+
+// leading returns the digits that a text begins with.
+func leading(s string) string {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// suit chooses how statements are sent.
+func suit(config *pgx.ConnConfig, pooled bool) {
+	if !pooled {
+		// A plan that was made when a table was small must not read all of it when it is large.
+		config.RuntimeParams["enable_seqscan"] = "off"
+		return
+	}
+	if config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // statements without a name, which belong to no session
+	}
+}

@@ -1,0 +1,513 @@
+-- What the schema holds. The name sojourn is replaced by the schema's own; nothing here relies on a search path.
+
+-- The numbers that stand for applications in the other tables. A session that was created
+-- at or before ended_all_at has ended.
+CREATE TABLE sojourn.apps (
+  num          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name         text COLLATE "C" NOT NULL UNIQUE,
+  ended_all_at bigint,
+  purge_after  uuid -- sessions up to this ID were looked at for what ended_all_at has ended; NULL: all were
+);
+
+-- One row for each session and each tombstone. Times are milliseconds since 1970, NULL is never, or none. In texts a
+-- backslash is written \\, and what PostgreSQL's text can't hold, NUL and bytes that aren't UTF-8, as \x00. The view
+-- session_list is for people. The order of the columns saves padding.
+CREATE TABLE sojourn.sessions (
+  id                   uuid NOT NULL,
+  created_at           bigint NOT NULL,
+  revision             bigint NOT NULL,
+  epoch                bigint NOT NULL,
+  last_seen_at         bigint NOT NULL,
+  idle                 bigint NOT NULL, -- milliseconds after last_seen_at
+  expires_at           bigint NOT NULL,
+  sweep_at             bigint NOT NULL, -- when the sweep looks at it again; never after its deadline
+  joined               bigint,          -- the order in which sessions became the subject's
+  authenticated_at     bigint,
+  ended_at             bigint,
+  secret_issued_at     bigint,
+  secret_first_seen_at bigint,
+  secret_confirmed_at  bigint,
+  secret_until         bigint,
+  app                  integer NOT NULL,
+  level                smallint NOT NULL,
+  secret_login         boolean NOT NULL,
+  remembered           boolean NOT NULL,
+  stale                boolean NOT NULL,
+  bearer               boolean NOT NULL,
+  secret               bytea, -- SHA-256 of the current secret
+  epoch_hash           bytea,
+  subject              text COLLATE "C", -- NULL: anonymous
+  amr                  text,
+  ip                   text,
+  user_agent           text,
+  last_ip              text, -- NULL: as at creation
+  last_user_agent      text,
+  end_reason           text, -- NULL while the session lives
+  former_secrets       json, -- hashes of secrets before the current one
+  data                 jsonb, -- the values
+  data_packed          bytea, -- the values, where jsonb can't hold them: see store.Values
+  PRIMARY KEY (app, id)
+) WITH (fillfactor = 85);
+
+-- By a hash, since a subject may be longer than an index takes.
+CREATE INDEX sessions_by_subject ON sojourn.sessions (app, hashtextextended(subject, 0), id) WHERE subject IS NOT NULL;
+CREATE INDEX sessions_by_sweep ON sojourn.sessions (sweep_at);
+
+CREATE SEQUENCE sojourn.joins;
+
+-- A login of the subject whose request arrived at or before raised_at fails.
+CREATE TABLE sojourn.barriers (
+  app       integer NOT NULL,
+  raised_at bigint NOT NULL,
+  subject   text COLLATE "C" NOT NULL
+);
+CREATE INDEX barriers_by_subject ON sojourn.barriers (app, hashtextextended(subject, 0));
+CREATE INDEX barriers_by_time ON sojourn.barriers (raised_at);
+
+CREATE TABLE sojourn.idempotency_keys (
+  app        integer NOT NULL,
+  key        text COLLATE "C" NOT NULL,
+  created_at bigint NOT NULL,
+  session    uuid NOT NULL,
+  body       bytea NOT NULL,
+  PRIMARY KEY (app, key)
+);
+CREATE INDEX idempotency_keys_by_time ON sojourn.idempotency_keys (created_at);
+
+-- The change feed: each transaction notes here what it changes, and every node reads what has become visible since it
+-- read last. It is not worth a log: a crash empties it, and ends every reader's connection.
+CREATE UNLOGGED TABLE sojourn.changes (
+  xid      xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  seq      bigint GENERATED ALWAYS AS IDENTITY, -- orders the changes of one session: its row is locked when it is drawn
+  revision bigint, -- for a change
+  session  uuid,   -- NULL: all of the application's until now
+  app      integer NOT NULL,
+  kind     smallint NOT NULL -- store.ChangeKind
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1);
+CREATE INDEX changes_by_xid ON sojourn.changes (xid);
+
+CREATE FUNCTION sojourn.time_of(ms bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN ms BETWEEN 1 AND 253402300799999 THEN to_timestamp(ms / 1000.0) END
+$$;
+
+CREATE VIEW sojourn.session_list AS
+SELECT
+  a.name AS app,
+  s.id,
+  s.subject,
+  CASE WHEN s.end_reason IS NOT NULL THEN s.end_reason WHEN s.created_at <= a.ended_all_at THEN 'revoked' ELSE 'live' END AS state,
+  sojourn.time_of(s.created_at) AS created_at,
+  sojourn.time_of(s.authenticated_at) AS authenticated_at,
+  sojourn.time_of(s.last_seen_at) AS last_seen_at,
+  sojourn.time_of(least(s.last_seen_at + s.idle, s.expires_at)) AS expires_at,
+  sojourn.time_of(s.ended_at) AS ended_at,
+  s.amr, s.level, s.remembered,
+  coalesce(s.last_ip, s.ip) AS ip,
+  coalesce(s.last_user_agent, s.user_agent) AS user_agent,
+  s.revision,
+  s.data AS "values"
+FROM sojourn.sessions s JOIN sojourn.apps a ON a.num = s.app;
+
+-- The functions. Each call of the store that writes is one statement that calls one of them, and so one transaction: no lock
+-- is held while a client thinks, or sleeps. They rely on the isolation level "read committed", in which every statement of a
+-- function sees what was committed before it began.
+--
+-- Locks are taken in this order: the application's (advisory), an idempotency key's (advisory), a subject's (advisory), rows of
+-- sessions by ascending ID.
+
+-- seed keeps the advisory locks of this schema and application apart from others'.
+CREATE FUNCTION sojourn.seed(app_num integer) RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT ('sojourn.apps'::regclass::oid::bigint << 32) | app_num
+$$;
+
+-- need_app returns the application, made if need be.
+CREATE FUNCTION sojourn.need_app(app_name text) RETURNS sojourn.apps LANGUAGE plpgsql AS $$
+DECLARE
+  a sojourn.apps;
+BEGIN
+  SELECT * INTO a FROM sojourn.apps WHERE name = app_name;
+  IF NOT FOUND THEN
+    INSERT INTO sojourn.apps (name) VALUES (app_name) ON CONFLICT (name) DO NOTHING;
+    SELECT * INTO a FROM sojourn.apps WHERE name = app_name;
+  END IF;
+  RETURN a;
+END $$;
+
+-- enter_app returns the application, made if need be, with a watermark that nobody raises before the transaction is over.
+CREATE FUNCTION sojourn.enter_app(app_name text) RETURNS sojourn.apps LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended(app_name, sojourn.seed(0)));
+  RETURN sojourn.need_app(app_name);
+END $$;
+
+CREATE FUNCTION sojourn.lock_subject(app_num integer, who text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'Sojourn needs the isolation level "read committed"' USING
+      HINT = 'Set default_transaction_isolation of the role and the database back.';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended(who, sojourn.seed(app_num)));
+END $$;
+
+-- bury makes tombstones: they keep what recognises their tokens. The store turns the secrets into fingerprints as it reads them. Without a
+-- reason, a session ends as it expired. The caller has locked the rows.
+CREATE FUNCTION sojourn.bury(app_num integer, victims uuid[], why text, at bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF cardinality(victims) > 0 THEN
+    WITH gone AS (
+      UPDATE sojourn.sessions s SET
+        end_reason = coalesce(why, CASE WHEN s.last_seen_at + s.idle < s.expires_at THEN 'idle' ELSE 'absolute' END),
+        ended_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)),
+        sweep_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)) + 3600001,
+        subject = NULL, joined = NULL, authenticated_at = NULL, amr = NULL, ip = NULL, user_agent = NULL,
+        last_ip = NULL, last_user_agent = NULL, data = NULL, data_packed = NULL
+      WHERE s.app = app_num AND s.id = ANY (victims) AND s.end_reason IS NULL
+      RETURNING s.id
+    )
+    INSERT INTO sojourn.changes (app, session, kind) SELECT app_num, id, 2 FROM gone;
+  END IF;
+END $$;
+
+-- admit checks the barrier and the limit of a subject, whose lock the caller holds. It changes nothing, but the rows of
+-- those that must end, and the caller's own, are locked then. self is not looked at.
+CREATE FUNCTION sojourn.admit(a sojourn.apps, who text, self uuid, arrived bigint, now bigint, max_live integer, refuse boolean,
+  OUT refused text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql AS $$
+DECLARE
+  others uuid[];
+  live   uuid[];
+  excess integer;
+BEGIN
+  PERFORM FROM sojourn.barriers b
+    WHERE b.app = a.num AND hashtextextended(b.subject, 0) = hashtextextended(who, 0) AND b.subject = who AND b.raised_at >= arrived;
+  IF FOUND OR a.ended_all_at >= arrived THEN
+    refused := 'barrier';
+    RETURN;
+  END IF;
+  IF max_live <= 0 THEN
+    RETURN;
+  END IF;
+  others := ARRAY(SELECT s.id FROM sojourn.sessions s
+    WHERE s.app = a.num AND hashtextextended(s.subject, 0) = hashtextextended(who, 0) AND s.subject = who AND s.id <> self);
+  IF cardinality(others) < max_live THEN
+    RETURN;
+  END IF;
+  -- Some may have expired, and a touch may be moving a deadline: none can while its row is locked.
+  PERFORM FROM sojourn.sessions s WHERE s.app = a.num AND s.id = ANY (others || self) ORDER BY s.id FOR NO KEY UPDATE;
+  SELECT
+    array_agg(s.id ORDER BY s.joined, s.id) FILTER (WHERE now < least(s.last_seen_at + s.idle, s.expires_at)),
+    array_agg(s.id ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at)),
+    array_agg(CASE WHEN s.last_seen_at + s.idle < s.expires_at THEN 'idle' ELSE 'absolute' END ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at)),
+    array_agg(least(s.last_seen_at + s.idle, s.expires_at) ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at))
+    INTO live, expired, expired_why, expired_at
+    FROM sojourn.sessions s
+    WHERE s.app = a.num AND s.id = ANY (others) AND s.subject = who AND (s.created_at <= a.ended_all_at) IS NOT TRUE;
+  excess := coalesce(cardinality(live), 0) + 1 - max_live;
+  IF excess > 0 AND refuse THEN
+    refused := 'limit';
+  ELSIF excess > 0 THEN
+    evicted := live[1:excess];
+  END IF;
+END $$;
+
+CREATE FUNCTION sojourn.create_session(app_name text, s sojourn.sessions, arrived bigint, now bigint, max_live integer, refuse boolean,
+  idem_key text, idem_body bytea, is_full boolean,
+  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[], OUT existing uuid) LANGUAGE plpgsql AS $$
+DECLARE
+  a sojourn.apps := sojourn.enter_app(app_name);
+BEGIN
+  IF idem_key IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended(idem_key, ~sojourn.seed(a.num)));
+    SELECT CASE WHEN k.body = idem_body THEN 'repeated' ELSE 'key reused' END, k.session INTO outcome, existing
+      FROM sojourn.idempotency_keys k WHERE k.app = a.num AND k.key = idem_key AND k.created_at >= now - 86400000;
+    IF FOUND THEN
+      RETURN;
+    END IF;
+  END IF;
+  IF a.ended_all_at >= least(arrived, s.created_at) THEN
+    outcome := 'barrier';
+    RETURN;
+  END IF;
+  IF is_full THEN
+    outcome := 'full';
+    RETURN;
+  END IF;
+  IF s.subject IS NOT NULL THEN
+    PERFORM sojourn.lock_subject(a.num, s.subject);
+    SELECT * INTO outcome, evicted, expired, expired_why, expired_at
+      FROM sojourn.admit(a, s.subject, s.id, arrived, now, max_live, refuse);
+    IF outcome IS NOT NULL THEN
+      RETURN;
+    END IF;
+    s.joined := nextval('sojourn.joins');
+  END IF;
+  s.app := a.num;
+  INSERT INTO sojourn.sessions SELECT s.* ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    outcome := 'exists';
+    RETURN;
+  END IF;
+  INSERT INTO sojourn.changes (app, session, revision, kind) VALUES (a.num, s.id, s.revision, 1);
+  IF idem_key IS NOT NULL THEN
+    INSERT INTO sojourn.idempotency_keys (app, key, created_at, session, body) VALUES (a.num, idem_key, now, s.id, idem_body)
+      ON CONFLICT (app, key) DO UPDATE SET created_at = excluded.created_at, session = excluded.session, body = excluded.body;
+  END IF;
+  PERFORM sojourn.bury(a.num, evicted, 'evicted', now);
+  PERFORM sojourn.bury(a.num, expired, NULL, NULL);
+  outcome := 'done';
+END $$;
+
+-- replace writes the new record over a live one of its revision, of whatever subject or the same.
+CREATE FUNCTION sojourn.replace(a sojourn.apps, s sojourn.sessions, now bigint, whatever_subject boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE sojourn.sessions t SET
+    revision = t.revision + 1, epoch = s.epoch,
+    last_seen_at = greatest(t.last_seen_at, s.last_seen_at), idle = s.idle, expires_at = s.expires_at,
+    sweep_at = least(t.sweep_at, greatest(t.last_seen_at, s.last_seen_at) + s.idle, s.expires_at),
+    joined = CASE WHEN s.subject IS DISTINCT FROM t.subject THEN s.joined ELSE t.joined END,
+    authenticated_at = s.authenticated_at, secret_issued_at = s.secret_issued_at, secret_first_seen_at = s.secret_first_seen_at,
+    secret_confirmed_at = s.secret_confirmed_at, secret_until = s.secret_until, level = s.level, secret_login = s.secret_login,
+    remembered = s.remembered, stale = s.stale, bearer = s.bearer, secret = s.secret, epoch_hash = s.epoch_hash,
+    subject = s.subject, amr = s.amr, ip = s.ip, user_agent = s.user_agent,
+    last_ip = CASE WHEN t.last_seen_at <= s.last_seen_at THEN s.last_ip
+      WHEN (t.ip, t.user_agent) = (s.ip, s.user_agent) THEN t.last_ip ELSE coalesce(t.last_ip, t.ip) END,
+    last_user_agent = CASE WHEN t.last_seen_at <= s.last_seen_at THEN s.last_user_agent
+      WHEN (t.ip, t.user_agent) = (s.ip, s.user_agent) THEN t.last_user_agent ELSE coalesce(t.last_user_agent, t.user_agent) END,
+    former_secrets = s.former_secrets, data = s.data, data_packed = s.data_packed
+  WHERE t.app = a.num AND t.id = s.id AND t.revision = s.revision AND t.end_reason IS NULL
+    AND (t.created_at <= a.ended_all_at) IS NOT TRUE AND now < least(t.last_seen_at + t.idle, t.expires_at)
+    AND (whatever_subject OR t.subject IS NOT DISTINCT FROM s.subject);
+  IF FOUND THEN
+    INSERT INTO sojourn.changes (app, session, revision, kind) VALUES (a.num, s.id, s.revision + 1, 1);
+    RETURN true;
+  END IF;
+  RETURN false;
+END $$;
+
+CREATE FUNCTION sojourn.update_session(app_name text, s sojourn.sessions, is_login boolean, arrived bigint, now bigint, max_live integer, refuse boolean,
+  is_full boolean,
+  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql AS $$
+DECLARE
+  a     sojourn.apps;
+  t     record;
+BEGIN
+  SELECT * INTO a FROM sojourn.apps WHERE name = app_name;
+  IF NOT is_login AND NOT is_full AND sojourn.replace(a, s, now, false) THEN
+    outcome := 'done';
+    RETURN;
+  END IF;
+  LOOP -- until nobody else has changed the session between two statements
+    SELECT x.subject, x.revision, octet_length(x.data::text) AS size,
+      x.end_reason IS NOT NULL OR (x.created_at <= a.ended_all_at) IS TRUE OR now >= least(x.last_seen_at + x.idle, x.expires_at) AS ended
+      INTO t FROM sojourn.sessions x WHERE x.app = a.num AND x.id = s.id;
+    IF NOT FOUND THEN
+      outcome := 'not found';
+    ELSIF t.ended THEN
+      outcome := 'ended';
+    ELSIF t.revision <> s.revision THEN
+      outcome := 'conflict';
+    ELSIF is_full AND coalesce(octet_length(s.data::text), 0) > coalesce(t.size, 0) THEN
+      outcome := 'full';
+    END IF;
+    IF outcome IS NOT NULL THEN
+      RETURN;
+    END IF;
+    IF s.subject IS NOT NULL AND (is_login OR s.subject IS DISTINCT FROM t.subject) THEN
+      a := sojourn.enter_app(app_name);
+      PERFORM sojourn.lock_subject(a.num, s.subject);
+      SELECT * INTO outcome, evicted, expired, expired_why, expired_at
+        FROM sojourn.admit(a, s.subject, s.id, arrived, now, max_live, refuse);
+      IF outcome IS NOT NULL THEN
+        RETURN;
+      END IF;
+      s.joined := nextval('sojourn.joins');
+    END IF;
+    EXIT WHEN sojourn.replace(a, s, now, true);
+  END LOOP;
+  PERFORM sojourn.bury(a.num, evicted, 'evicted', now);
+  PERFORM sojourn.bury(a.num, expired, NULL, NULL);
+  outcome := 'done';
+END $$;
+
+CREATE FUNCTION sojourn.touch_session(app_name text, session uuid, seen_at bigint, now bigint, seen_ip text, seen_agent text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  t record;
+BEGIN
+  LOOP -- until nobody else has changed the session between two statements
+    UPDATE sojourn.sessions s SET
+      last_seen_at = seen_at,
+      last_ip = CASE WHEN (s.ip, s.user_agent) <> (seen_ip, seen_agent) THEN seen_ip END,
+      last_user_agent = CASE WHEN (s.ip, s.user_agent) <> (seen_ip, seen_agent) THEN seen_agent END
+    FROM sojourn.apps a
+    WHERE a.name = app_name AND s.app = a.num AND s.id = session AND s.last_seen_at < seen_at AND s.end_reason IS NULL
+      AND (s.created_at <= a.ended_all_at) IS NOT TRUE AND now < least(s.last_seen_at + s.idle, s.expires_at);
+    IF FOUND THEN
+      RETURN 'done';
+    END IF;
+    SELECT s.last_seen_at,
+      s.end_reason IS NOT NULL OR (s.created_at <= a.ended_all_at) IS TRUE OR now >= least(s.last_seen_at + s.idle, s.expires_at) AS ended
+      INTO t FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = app_name AND s.id = session;
+    IF NOT FOUND THEN
+      RETURN 'not found';
+    ELSIF t.ended THEN
+      RETURN 'ended';
+    ELSIF t.last_seen_at >= seen_at THEN
+      RETURN 'done';
+    END IF;
+  END LOOP;
+END $$;
+
+-- confirm_session writes what the store has worked out for the record at a revision, or says that it has another by now.
+CREATE FUNCTION sojourn.confirm_session(app_name text, session uuid, at_revision bigint, first_seen_at bigint, confirmed_at bigint, former json) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  WITH changed AS (
+    UPDATE sojourn.sessions s SET
+      revision = s.revision + 1, secret_first_seen_at = first_seen_at, secret_confirmed_at = confirmed_at, former_secrets = former
+    FROM sojourn.apps a
+    WHERE a.name = app_name AND s.app = a.num AND s.id = session AND s.revision = at_revision AND s.end_reason IS NULL
+      AND (s.created_at <= a.ended_all_at) IS NOT TRUE
+    RETURNING s.app, s.id, s.revision
+  )
+  INSERT INTO sojourn.changes (app, session, revision, kind) SELECT c.app, c.id, c.revision, 1 FROM changed c;
+  RETURN CASE WHEN FOUND THEN 'done' ELSE 'conflict' END;
+END $$;
+
+CREATE FUNCTION sojourn.end_session(app_name text, session uuid, why text, at bigint, OUT outcome text, OUT whose text) LANGUAGE plpgsql AS $$
+DECLARE
+  t record;
+BEGIN
+  SELECT s.app, s.subject, s.end_reason IS NOT NULL OR (s.created_at <= a.ended_all_at) IS TRUE AS ended INTO t
+    FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = app_name AND s.id = session FOR NO KEY UPDATE OF s;
+  IF NOT FOUND THEN
+    outcome := 'not found';
+  ELSIF t.ended THEN
+    outcome := 'ended before';
+  ELSE
+    PERFORM sojourn.bury(t.app, ARRAY[session], why, at);
+    outcome := 'done';
+    whose := t.subject;
+  END IF;
+END $$;
+
+-- end_subject ends all sessions of a subject but one, and returns their IDs.
+CREATE FUNCTION sojourn.end_subject(app_name text, who text, spared uuid, why text, at bigint) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+  a       sojourn.apps := sojourn.need_app(app_name);
+  victims uuid[];
+BEGIN
+  PERFORM sojourn.lock_subject(a.num, who);
+  UPDATE sojourn.barriers b SET raised_at = greatest(b.raised_at, at)
+    WHERE b.app = a.num AND hashtextextended(b.subject, 0) = hashtextextended(who, 0) AND b.subject = who;
+  IF NOT FOUND THEN
+    INSERT INTO sojourn.barriers (app, subject, raised_at) VALUES (a.num, who, at);
+  END IF;
+  victims := ARRAY(SELECT s.id FROM sojourn.sessions s
+    WHERE s.app = a.num AND hashtextextended(s.subject, 0) = hashtextextended(who, 0) AND s.subject = who AND s.id <> spared
+      AND (s.created_at <= a.ended_all_at) IS NOT TRUE
+    ORDER BY s.id FOR NO KEY UPDATE);
+  PERFORM sojourn.bury(a.num, victims, why, at);
+  RETURN victims;
+END $$;
+
+CREATE FUNCTION sojourn.end_all(app_name text, at bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  a sojourn.apps;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended(app_name, sojourn.seed(0)));
+  a := sojourn.need_app(app_name);
+  UPDATE sojourn.apps SET ended_all_at = at, purge_after = '00000000-0000-0000-0000-000000000000'
+    WHERE num = a.num AND (ended_all_at >= at) IS NOT TRUE;
+  IF FOUND THEN
+    INSERT INTO sojourn.changes (app, kind) VALUES (a.num, 3);
+  END IF;
+END $$;
+
+-- The sweep, in four stages. Each call examines up to max_rows rows that no other sweep is looking at, and says how many it
+-- found: fewer than max_rows when the stage is over.
+
+-- sweep_due looks at sessions whose time has come: it ends the expired, has those that were active since wait for their new deadline, and removes
+-- old tombstones.
+CREATE FUNCTION sojourn.sweep_due(now bigint, max_rows integer,
+  OUT examined integer, OUT app_names text[], OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql AS $$
+DECLARE
+  r record;
+BEGIN
+  examined := 0;
+  FOR r IN
+    SELECT s.app, s.id, s.subject, s.end_reason, s.last_seen_at + s.idle AS idle_at, s.expires_at, a.name,
+      CASE WHEN s.created_at <= a.ended_all_at THEN a.ended_all_at END AS mark
+    FROM sojourn.sessions s JOIN sojourn.apps a ON a.num = s.app
+    WHERE s.sweep_at <= now ORDER BY s.sweep_at LIMIT max_rows FOR UPDATE OF s SKIP LOCKED
+  LOOP
+    examined := examined + 1;
+    IF r.end_reason IS NOT NULL OR r.mark + 3600000 < now THEN
+      DELETE FROM sojourn.sessions s WHERE s.app = r.app AND s.id = r.id;
+    ELSIF r.mark IS NOT NULL THEN
+      UPDATE sojourn.sessions s SET sweep_at = r.mark + 3600001 WHERE s.app = r.app AND s.id = r.id;
+    ELSIF now < least(r.idle_at, r.expires_at) THEN
+      UPDATE sojourn.sessions s SET sweep_at = least(r.idle_at, r.expires_at) WHERE s.app = r.app AND s.id = r.id;
+    ELSE
+      PERFORM sojourn.bury(r.app, ARRAY[r.id], NULL, NULL);
+      app_names := app_names || r.name;
+      ids := ids || r.id;
+      subjects := subjects || coalesce(r.subject, '');
+      reasons := reasons || CASE WHEN r.idle_at < r.expires_at THEN 'idle' ELSE 'absolute' END;
+      ats := ats || least(r.idle_at, r.expires_at);
+    END IF;
+  END LOOP;
+END $$;
+
+-- sweep_ended_all removes what end_all has ended, an hour later, without waiting for each one's deadline.
+CREATE FUNCTION sojourn.sweep_ended_all(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  a   sojourn.apps;
+  ids uuid[];
+BEGIN
+  SELECT * INTO a FROM sojourn.apps WHERE purge_after IS NOT NULL AND ended_all_at + 3600000 < now LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
+  ids := ARRAY(SELECT s.id FROM sojourn.sessions s WHERE s.app = a.num AND s.id > a.purge_after ORDER BY s.id LIMIT max_rows);
+  DELETE FROM sojourn.sessions s
+    WHERE s.app = a.num AND s.id = ANY (ids) AND s.created_at <= a.ended_all_at AND (s.end_reason IS NULL OR s.sweep_at <= now);
+  UPDATE sojourn.apps SET purge_after = ids[cardinality(ids)] WHERE num = a.num; -- NULL after the last
+  RETURN max_rows;
+END $$;
+
+CREATE FUNCTION sojourn.sweep_barriers(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  n integer;
+BEGIN
+  DELETE FROM sojourn.barriers WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM sojourn.barriers WHERE raised_at < now - 3600000 ORDER BY raised_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END $$;
+
+CREATE FUNCTION sojourn.sweep_keys(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  n integer;
+BEGIN
+  DELETE FROM sojourn.idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM sojourn.idempotency_keys WHERE created_at < now - 86400000 ORDER BY created_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END $$;
+
+-- count_sessions reads all rows of the application.
+CREATE FUNCTION sojourn.count_sessions(app_name text, OUT sessions bigint, OUT logged_in bigint) LANGUAGE plpgsql STABLE SET enable_seqscan = on AS $$
+BEGIN
+  SELECT count(*), count(s.subject) INTO sessions, logged_in
+    FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num
+    WHERE a.name = app_name AND s.end_reason IS NULL AND (s.created_at <= a.ended_all_at) IS NOT TRUE;
+END $$;
+
+-- estimated_bytes is the number of rows that the server's statistics know, times the size of some.
+CREATE FUNCTION sojourn.estimated_bytes() RETURNS bigint LANGUAGE plpgsql STABLE SET enable_seqscan = on AS $$
+DECLARE
+  pages  bigint := greatest(1, pg_relation_size('sojourn.sessions') / current_setting('block_size')::bigint);
+  sample double precision;
+BEGIN
+  SELECT avg(pg_column_size(s.*)) + 150 INTO sample -- for headers and the indexes
+    FROM sojourn.sessions s TABLESAMPLE SYSTEM (least(100, 100.0 * 50 / pages));
+  RETURN coalesce(sample * pg_stat_get_live_tuples('sojourn.sessions'::regclass), 0);
+END $$;

@@ -1,0 +1,153 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// reads is how often a read is sent, while it is answered by nothing but a lost connection.
+const reads = 3
+
+// read lends fn a connection, and another one if that is lost.
+func (s *Store) read(ctx context.Context, fn func(*pgxpool.Conn) error) error {
+	for try := 1; ; try++ {
+		err := s.readOnce(ctx, fn)
+		var said *pgconn.PgError
+		switch {
+		case err == nil, errors.Is(err, pgx.ErrNoRows):
+			return err
+		case s.closed.Load():
+			return store.ErrClosed
+		case try == reads, ctx.Err() != nil, errors.As(err, &said) && said.SeverityUnlocalized == "ERROR" && !isAborted(err):
+			return explain(err)
+		}
+	}
+}
+
+func (s *Store) readOnce(ctx context.Context, fn func(*pgxpool.Conn) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return fn(conn)
+}
+
+// Get implements store.Store. Every Get is strict.
+func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	r := borrow(rec)
+	defer r.giveBack()
+	err := s.read(ctx, func(conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, s.sql.get, escape(app), uuid(id)).Scan(r.dest...)
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return store.ErrNotFound
+	case err != nil:
+		return err
+	}
+	ended, err := r.finish()
+	if err == nil && ended {
+		err = store.ErrEnded
+	}
+	return err
+}
+
+const maxPage = 1000
+
+var (
+	errCursor = fmt.Errorf("pgstore: %w", store.ErrCursor)
+	errPage   = fmt.Errorf("pgstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
+)
+
+// List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
+func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
+	if opt.Limit < 1 || opt.Limit > maxPage {
+		return nil, "", errPage
+	}
+	kind := "a"
+	if opt.Subject != "" {
+		kind = "s"
+	}
+	after, err := parseCursor(kind, opt.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := s.check(ctx); err != nil {
+		return nil, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	// One more than asked for tells whether there is another page.
+	query, args := s.sql.list, []any{escape(app), int64(opt.Now), uuid(after), opt.Limit + 1}
+	if opt.Subject != "" {
+		query, args = s.sql.listSubject, append(args, escape(opt.Subject))
+	}
+	err = s.read(ctx, func(conn *pgxpool.Conn) error {
+		list = nil
+		found, err := conn.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer found.Close()
+		for found.Next() {
+			list = append(list, store.Record{})
+			r := borrow(&list[len(list)-1])
+			err := found.Scan(r.dest...)
+			if err == nil {
+				_, err = r.finish()
+			}
+			r.giveBack()
+			if err != nil {
+				return err
+			}
+		}
+		return found.Err()
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(list) > opt.Limit {
+		list = list[:opt.Limit]
+		cursor = kind + hex.EncodeToString(list[opt.Limit-1].ID[:])
+	}
+	return list, cursor, nil
+}
+
+func parseCursor(kind, cursor string) (id store.ID, err error) {
+	if cursor == "" {
+		return id, nil
+	}
+	b, err := hex.DecodeString(cursor[1:])
+	if cursor[:1] != kind || err != nil || len(b) != len(id) {
+		return id, errCursor
+	}
+	return store.ID(b), nil
+}
+
+// Count implements store.Store. It reads all sessions of the application, which takes a second for some millions.
+func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error) {
+	if err := s.check(ctx); err != nil {
+		return n, err
+	}
+	err = s.read(ctx, func(conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, s.sql.count, escape(app)).Scan(&n.Sessions, &n.LoggedIn)
+	})
+	return n, err
+}
+
+var _ pgtype.BytesScanner = (*valuesScanner)(nil)

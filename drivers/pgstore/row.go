@@ -1,0 +1,279 @@
+package pgstore
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgtype/zeronull"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// columns are those of the table sessions, in its order.
+var columns = []struct{ name, kind string }{
+	{"id", "uuid"}, {"created_at", "bigint"}, {"revision", "bigint"}, {"epoch", "bigint"}, {"last_seen_at", "bigint"}, {"idle", "bigint"},
+	{"expires_at", "bigint"}, {"sweep_at", "bigint"}, {"joined", "bigint"}, {"authenticated_at", "bigint"}, {"ended_at", "bigint"},
+	{"secret_issued_at", "bigint"}, {"secret_first_seen_at", "bigint"}, {"secret_confirmed_at", "bigint"}, {"secret_until", "bigint"},
+	{"app", "integer"}, {"level", "smallint"}, {"secret_login", "boolean"}, {"remembered", "boolean"}, {"stale", "boolean"}, {"bearer", "boolean"},
+	{"secret", "bytea"}, {"epoch_hash", "bytea"}, {"subject", "text"}, {"amr", "text"}, {"ip", "text"}, {"user_agent", "text"},
+	{"last_ip", "text"}, {"last_user_agent", "text"}, {"end_reason", "text"}, {"former_secrets", "json"}, {"data", "jsonb"}, {"data_packed", "bytea"},
+}
+
+// readColumns is what a row scans: a session's columns, and the watermark of its application.
+var readColumns = func() string {
+	var names []string
+	for _, c := range columns {
+		names = append(names, "s."+c.name)
+	}
+	return strings.Join(names, ", ") + ", a.ended_all_at"
+}()
+
+// rowValue is the text of a value of the type sessions, made of the parameters from $first on.
+func rowValue(first int) string {
+	var params []string
+	for i, c := range columns {
+		params = append(params, "$"+strconv.Itoa(first+i)+"::"+c.kind)
+	}
+	return "ROW(" + strings.Join(params, ", ") + ")::sojourn.sessions"
+}
+
+// appendRow adds the parameters of rowValue for a record. What only the server knows is NULL.
+func appendRow(args []any, rec *store.Record) ([]any, error) {
+	former, err := encodeFormer(rec)
+	if err != nil {
+		return nil, err
+	}
+	data, packed := encodeValues(rec.Values)
+	lastIP, lastAgent := any(nil), any(nil)
+	if rec.LastClient != rec.Client {
+		lastIP, lastAgent = ipText(rec.LastClient.IP), escape(rec.LastClient.UserAgent)
+	}
+	return append(args,
+		uuid(rec.ID), int64(rec.CreatedAt), int64(rec.Revision), int64(rec.Epoch), int64(rec.LastSeenAt), rec.Idle.Milliseconds(),
+		int64(rec.ExpiresAt), int64(min(rec.LastSeenAt.Add(rec.Idle), rec.ExpiresAt)), nil, timeOrNull(rec.AuthenticatedAt), nil,
+		timeOrNull(rec.Secret.IssuedAt), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), timeOrNull(rec.Secret.Until),
+		nil, int16(rec.Level), rec.Secret.Login, rec.Remembered, rec.Stale, rec.Bearer,
+		hashOrNull(&rec.Secret.Hash), hashOrNull(&rec.EpochHash), textOrNull(rec.Subject), textOrNull(rec.AMR), ipText(rec.Client.IP), escape(rec.Client.UserAgent),
+		lastIP, lastAgent, nil, former, data, packed,
+	), nil
+}
+
+// A row is a session as the server sends it. Its slices are lent by the connection while the row is scanned.
+type row struct {
+	id                                                     pgtype.UUID
+	created, revision, epoch, lastSeen, idle, expires      int64
+	authenticated, ended                                   zeronull.Int8
+	issued, firstSeen, confirmed, until                    zeronull.Int8
+	level                                                  int16
+	login, remembered, stale, bearer                       bool
+	subject, amr, ip, userAgent, lastAgent, reason, formed zeronull.Text
+	lastIP                                                 pgtype.Text
+	secret, epochHash                                      hashScanner
+	mark                                                   pgtype.Int8
+
+	rec  *store.Record // gets the values while the row is scanned
+	data valuesScanner
+	fill packedScanner
+
+	dest []any
+}
+
+// rows lends rows, for making the list of pointers takes longer than reading them.
+var rows = sync.Pool{New: func() any {
+	r := new(row)
+	r.data.row, r.fill.row = r, r
+	r.dest = []any{
+		&r.id, &r.created, &r.revision, &r.epoch, &r.lastSeen, &r.idle,
+		&r.expires, nil, nil, &r.authenticated, &r.ended,
+		&r.issued, &r.firstSeen, &r.confirmed, &r.until,
+		nil, &r.level, &r.login, &r.remembered, &r.stale, &r.bearer,
+		&r.secret, &r.epochHash, &r.subject, &r.amr, &r.ip, &r.userAgent,
+		&r.lastIP, &r.lastAgent, &r.reason, &r.formed, &r.data, &r.fill,
+		&r.mark,
+	}
+	return r
+}}
+
+// borrow returns a row whose scan fills rec, whose slices it reuses. finish makes the rest of rec.
+func borrow(rec *store.Record) *row {
+	r := rows.Get().(*row)
+	r.rec = rec
+	return r
+}
+
+func (r *row) giveBack() {
+	r.rec = nil
+	rows.Put(r)
+}
+
+// finish fills the record from the row that was scanned, and reports whether it is that of an ended session: its tombstone.
+func (r *row) finish() (ended bool, err error) {
+	rec := r.rec
+	good, spent, epochs, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Values
+	*rec = store.Record{
+		ID: r.id.Bytes, Revision: uint64(r.revision), Epoch: uint32(r.epoch), Subject: unescape(string(r.subject)),
+		Secret: store.Secret{Hash: store.Hash(r.secret), IssuedAt: store.Time(r.issued), FirstSeenAt: store.Time(r.firstSeen),
+			ConfirmedAt: store.Time(r.confirmed), Until: store.Time(r.until), Login: r.login},
+		Good: good, Spent: spent, Epochs: epochs, EpochHash: store.Hash(r.epochHash),
+		CreatedAt: store.Time(r.created), AuthenticatedAt: store.Time(r.authenticated), LastSeenAt: store.Time(r.lastSeen),
+		Idle: time.Duration(r.idle) * time.Millisecond, ExpiresAt: store.Time(r.expires),
+		AMR: unescape(string(r.amr)), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer,
+		Client: store.Client{IP: toIP(string(r.ip)), UserAgent: unescape(string(r.userAgent))},
+		Values: values,
+	}
+	rec.LastClient = rec.Client
+	if r.lastIP.Valid {
+		rec.LastClient = store.Client{IP: toIP(r.lastIP.String), UserAgent: unescape(string(r.lastAgent))}
+	}
+	if r.formed != "" {
+		if err := decodeFormer(rec, []byte(r.formed)); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case r.reason != "":
+		rec.Bury(store.Reason(unescape(string(r.reason))), store.Time(r.ended))
+		return true, nil
+	case r.mark.Valid && r.created <= r.mark.Int64:
+		rec.Bury(store.ReasonRevoked, store.Time(r.mark.Int64))
+		return true, nil
+	}
+	return false, nil
+}
+
+// A valuesScanner reads the column data into the record's values. It comes before data_packed.
+type valuesScanner struct{ row *row }
+
+func (s *valuesScanner) ScanBytes(text []byte) (err error) {
+	rec := s.row.rec
+	values := rec.Values[:0]
+	if text != nil {
+		if values, err = appendObject(values, text); err != nil {
+			return err
+		}
+	}
+	rec.Values = values
+	return nil
+}
+
+type packedScanner struct{ row *row }
+
+func (s *packedScanner) ScanBytes(packed []byte) error {
+	s.row.rec.Values = append(s.row.rec.Values, packed...)
+	return nil
+}
+
+// A hashScanner is a hash whose column may be NULL.
+type hashScanner store.Hash
+
+func (h *hashScanner) ScanBytes(b []byte) error {
+	*h = hashScanner{}
+	copy(h[:], b)
+	return nil
+}
+
+// formerSecrets are what a session remembers of the secrets before its current one.
+type formerSecrets struct {
+	Good      []goodSecret  `json:"good,omitempty"`
+	Spent     []spentSecret `json:"spent,omitempty"`
+	SpentTill store.Time    `json:"spent_till,omitempty"`
+	Epochs    [][]byte      `json:"epochs,omitempty"`
+}
+
+type goodSecret struct {
+	Hash        []byte     `json:"hash"`
+	IssuedAt    store.Time `json:"issued_at,omitempty"`
+	FirstSeenAt store.Time `json:"first_seen_at,omitempty"`
+	ConfirmedAt store.Time `json:"confirmed_at,omitempty"`
+	Until       store.Time `json:"until,omitempty"`
+	Login       bool       `json:"login,omitempty"`
+}
+
+type spentSecret struct {
+	Print []byte     `json:"print"`
+	Until store.Time `json:"until,omitempty"`
+}
+
+func encodeFormer(rec *store.Record) (any, error) {
+	if len(rec.Good) == 0 && len(rec.Spent) == 0 && len(rec.Epochs) == 0 && rec.SpentTill == 0 {
+		return nil, nil
+	}
+	f := formerSecrets{SpentTill: rec.SpentTill}
+	for _, s := range rec.Good {
+		f.Good = append(f.Good, goodSecret{s.Hash[:], s.IssuedAt, s.FirstSeenAt, s.ConfirmedAt, s.Until, s.Login})
+	}
+	for _, s := range rec.Spent {
+		f.Spent = append(f.Spent, spentSecret{s.Print[:], s.Until})
+	}
+	for _, e := range rec.Epochs {
+		f.Epochs = append(f.Epochs, e[:])
+	}
+	text, err := json.Marshal(&f)
+	return string(text), err
+}
+
+func decodeFormer(rec *store.Record, text []byte) error {
+	var f formerSecrets
+	if err := json.Unmarshal(text, &f); err != nil {
+		return fmt.Errorf("pgstore: the former secrets of session %v: %w", rec.ID, err)
+	}
+	rec.SpentTill = f.SpentTill
+	for _, s := range f.Good {
+		g := store.Secret{IssuedAt: s.IssuedAt, FirstSeenAt: s.FirstSeenAt, ConfirmedAt: s.ConfirmedAt, Until: s.Until, Login: s.Login}
+		copy(g.Hash[:], s.Hash)
+		rec.Good = append(rec.Good, g)
+	}
+	for _, s := range f.Spent {
+		t := store.Spent{Until: s.Until}
+		copy(t.Print[:], s.Print)
+		rec.Spent = append(rec.Spent, t)
+	}
+	for _, e := range f.Epochs {
+		var p store.Fingerprint
+		copy(p[:], e)
+		rec.Epochs = append(rec.Epochs, p)
+	}
+	return nil
+}
+
+func uuid(id store.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }
+
+func timeOrNull(t store.Time) any {
+	if t == 0 {
+		return nil
+	}
+	return int64(t)
+}
+
+func hashOrNull(h *store.Hash) any {
+	if *h == (store.Hash{}) {
+		return nil
+	}
+	return h[:]
+}
+
+func textOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return escape(s)
+}
+
+// ipText is empty, not NULL, for no address: NULL in last_ip means the one at creation.
+func ipText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return escape(ip.String())
+}
+
+func toIP(text string) netip.Addr {
+	ip, _ := netip.ParseAddr(unescape(text))
+	return ip
+}

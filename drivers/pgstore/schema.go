@@ -1,0 +1,131 @@
+package pgstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// schemaName is a name that needs no care in SQL, and is no system schema's.
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// in returns a text of SQL with the schema's name in place of sojourn.
+func in(schema, text string) string { return strings.ReplaceAll(text, "sojourn.", `"`+schema+`".`) }
+
+// prepare sees to it that the schema is one of this version. Many nodes may do so at once.
+func prepare(ctx context.Context, config *pgx.ConnConfig, conn *pgx.Conn, schema string) error {
+	if version, err := schemaVersion(ctx, conn, schema); err != nil || version == newestVersion() {
+		return err
+	}
+	// The lock is a transaction's, not a session's, which a pooler in transaction mode would hand on to somebody else.
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has only locked
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('sojourn migrations', 0))"); err != nil {
+		return err
+	}
+	if version, err := schemaVersion(ctx, conn, schema); err != nil || version == newestVersion() {
+		return err
+	}
+	return migrate(ctx, config, schema)
+}
+
+// migrate brings the schema up to date, on a connection of its own.
+func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
+	config = config.Copy()
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing here is sent twice, and a pooler may be in between
+	db := stdlib.OpenDB(*config)
+	defer db.Close() //nolint:errcheck // what was written is committed
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS "`+schema+`"`); err != nil {
+		return err
+	}
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	var list []*goose.Migration
+	for _, f := range files {
+		text, err := migrations.ReadFile("migrations/" + f.Name())
+		if err != nil {
+			return err
+		}
+		version, err := goose.NumericComponent(f.Name())
+		if err != nil {
+			return err
+		}
+		list = append(list, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, in(schema, string(text)))
+			return err
+		}}, nil))
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, nil,
+		goose.WithGoMigrations(list...), goose.WithDisableGlobalRegistry(true), goose.WithTableName(schema+"."+versionTable))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+const versionTable = "goose_db_version"
+
+// schemaVersion returns the version of a schema, 0 if there is none or an empty one; an error if it is another program's, or
+// newer. It changes nothing.
+func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, error) {
+	var exists, versioned, complete, usable bool
+	err := conn.QueryRow(ctx, `SELECT
+		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1),
+		to_regclass($2) IS NOT NULL,
+		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL,
+		coalesce(has_schema_privilege((SELECT oid FROM pg_namespace WHERE nspname = $1), 'USAGE'), true)`,
+		pgx.QueryExecModeExec, schema, schema+"."+versionTable, schema+".apps", schema+".sessions", schema+".changes").
+		Scan(&exists, &versioned, &complete, &usable)
+	switch {
+	case err != nil:
+		return 0, err
+	case !usable:
+		return 0, fmt.Errorf("%w: the user may not use the schema %s: grant it, or let the user own it", ErrDenied, schema)
+	case !exists:
+		return 0, nil
+	case !versioned, !complete:
+		return 0, fmt.Errorf("%w: %s holds tables of another program: choose another Options.Schema", ErrNotOurs, schema)
+	}
+	var version int64
+	err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM "`+schema+`".`+versionTable+` WHERE is_applied`, pgx.QueryExecModeExec).Scan(&version)
+	if err != nil {
+		return 0, err
+	}
+	if newest := newestVersion(); version > newest {
+		return 0, fmt.Errorf("%w: the schema %s has version %d, this program knows up to %d: use a newer program", ErrNewer, schema, version, newest)
+	}
+	return version, nil
+}
+
+// newestVersion is the number at the beginning of the last migration's name.
+func newestVersion() int64 {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	version, err := goose.NumericComponent(files[len(files)-1].Name())
+	if err != nil {
+		panic(err)
+	}
+	return version
+}
+
+var errSchemaName = errors.New("pgstore: Options.Schema is of small letters, digits and underscores, and begins with none of the digits")

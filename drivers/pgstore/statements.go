@@ -1,0 +1,64 @@
+package pgstore
+
+import "strconv"
+
+// statements are what the store sends, with its schema's name.
+type statements struct {
+	get, list, listSubject, count                                          string
+	create, update, touch, confirm, end, endSubject, endAll                string
+	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                      string
+	notify, heartbeat, poll, listen, keepUp, prune, pruneForeign, estimate string
+}
+
+func statementsIn(schema string) statements {
+	const (
+		live   = "s.end_reason IS NULL AND (s.created_at <= a.ended_all_at) IS NOT TRUE"
+		active = "$2 < least(s.last_seen_at + s.idle, s.expires_at)"
+		ended  = "evicted, expired, expired_why, expired_at"
+	)
+	// The parameters of a record's row begin with the second.
+	after := func(n int) string { return "$" + strconv.Itoa(1+len(columns)+n) }
+	st := statements{
+		get: "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
+		list: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
+			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4",
+		listSubject: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
+			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active +
+			" AND hashtextextended(s.subject, 0) = hashtextextended($5::text, 0) AND s.subject = $5 ORDER BY s.id LIMIT $4",
+		count: "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
+
+		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +
+			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
+		update: "SELECT outcome, " + ended + " FROM sojourn.update_session($1, " + rowValue(2) + ", " +
+			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ")",
+		touch:      "SELECT sojourn.touch_session($1, $2, $3, $4, $5, $6)",
+		confirm:    "SELECT sojourn.confirm_session($1, $2, $3, $4, $5, $6)",
+		end:        "SELECT outcome, coalesce(whose, '') FROM sojourn.end_session($1, $2, $3, $4)",
+		endSubject: "SELECT sojourn.end_subject($1, $2, $3, $4, $5)",
+		endAll:     "SELECT 'done' FROM sojourn.end_all($1, $2)",
+
+		sweepDue:      "SELECT examined, app_names, ids, subjects, reasons, ats FROM sojourn.sweep_due($1, $2)",
+		sweepEndedAll: "SELECT sojourn.sweep_ended_all($1, $2)",
+		sweepBarriers: "SELECT sojourn.sweep_barriers($1, $2)",
+		sweepKeys:     "SELECT sojourn.sweep_keys($1, $2)",
+
+		listen: `LISTEN "` + schema + `"`,
+		// Nobody misses a notification that a crash undoes, and a commit with one holds a lock of the whole cluster: it isn't to wait for
+		// the disk meanwhile.
+		notify:    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('" + schema + "', $1::text)",
+		heartbeat: "SELECT " + microseconds("pg_postmaster_start_time()") + ", " + microseconds("clock_timestamp()"),
+		poll:      poll,
+
+		keepUp:       "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, " + microseconds("clock_timestamp()"),
+		prune:        "DELETE FROM sojourn.changes WHERE ctid = ANY (ARRAY(SELECT ctid FROM sojourn.changes WHERE xid < $1::text::xid8 ORDER BY xid LIMIT $2 FOR UPDATE SKIP LOCKED))",
+		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
+		estimate:     "SELECT sojourn.estimated_bytes()",
+	}
+	for _, text := range []*string{&st.get, &st.list, &st.listSubject, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.prune, &st.pruneForeign, &st.estimate} {
+		*text = in(schema, *text)
+	}
+	return st
+}
+
+func microseconds(of string) string { return "(extract(epoch FROM " + of + ") * 1000000)::bigint" }

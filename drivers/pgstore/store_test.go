@@ -1,0 +1,40 @@
+package pgstore
+
+import (
+	"testing"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) store.Store { return openNew(t) })
+}
+
+func TestShared(t *testing.T) {
+	storetest.RunShared(t, func(t testing.TB) []store.Store {
+		url := shared(t).URL()
+		schema := schemaOf(t, url)
+		var nodes []store.Store
+		for range 3 {
+			nodes = append(nodes, mustOpen(t, url, Options{Schema: schema, MaxConns: 8}))
+		}
+		return nodes
+	})
+}
+
+// TestThroughPgBouncer is about a pooler in transaction mode, with the feed on a connection of its own.
+func TestThroughPgBouncer(t *testing.T) {
+	url := shared(t).URL()
+	b, err := bouncer()
+	servertest.Check(t, err)
+	storetest.RunShared(t, func(t testing.TB) []store.Store {
+		schema := schemaOf(t, url)
+		var nodes []store.Store
+		for range 2 {
+			nodes = append(nodes, mustOpen(t, b.URL(), Options{Schema: schema, FeedURL: url, MaxConns: 8}))
+		}
+		return nodes
+	})
+}

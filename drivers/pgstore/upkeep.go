@@ -1,0 +1,155 @@
+package pgstore
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	upkeepEvery = 10 * time.Second
+	pruneChunk  = 1000
+	pruneMost   = 1000 // chunks at a time
+)
+
+// keepUp removes changes that every node has read, measures the server's clock, and how much there is.
+func (s *Store) keepUp(ctx context.Context) {
+	var seen []horizon
+	for {
+		if err := s.measure(ctx); err == nil {
+			seen, _ = s.prune(ctx, seen)
+		}
+		select {
+		case <-time.After(upkeepEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A horizon is a transaction before which all were over at a time of the server's.
+type horizon struct {
+	xmin string
+	at   int64 // microseconds
+}
+
+// prune removes changes of transactions that were over before the retention began: whoever's last snapshot is younger has read
+// them, and all others have a gap. It returns the horizons that it needs next time.
+func (s *Store) prune(ctx context.Context, seen []horizon) ([]horizon, error) {
+	ctx, cancel := context.WithTimeout(ctx, upkeepEvery)
+	defer cancel()
+	var present horizon
+	var old string
+	err := s.readOnce(ctx, func(conn *pgxpool.Conn) error {
+		if err := conn.QueryRow(ctx, s.sql.keepUp).Scan(&present.xmin, &present.at); err != nil {
+			return err
+		}
+		for len(seen) > 0 && present.at-seen[0].at >= retention.Microseconds() {
+			old, seen = seen[0].xmin, seen[1:]
+		}
+		if _, err := conn.Exec(ctx, s.sql.pruneForeign); err != nil || old == "" {
+			return err
+		}
+		for range pruneMost {
+			done, err := conn.Exec(ctx, s.sql.prune, old, pruneChunk)
+			if err != nil || done.RowsAffected() < pruneChunk {
+				return err
+			}
+		}
+		return nil
+	})
+	if present.at > 0 {
+		seen = append(seen, present)
+	}
+	return seen, err
+}
+
+// measure asks for what is to be known of the server, now and then.
+func (s *Store) measure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	if _, err := s.askServer(ctx); err != nil {
+		return err
+	}
+	if s.opt.MaxBytes <= 0 {
+		return nil
+	}
+	var bytes int64
+	err := s.readOnce(ctx, func(conn *pgxpool.Conn) error { return conn.QueryRow(ctx, s.sql.estimate).Scan(&bytes) })
+	if err != nil {
+		return err
+	}
+	switch {
+	case bytes >= s.opt.MaxBytes:
+		s.room.Store(noRoom)
+	case bytes >= s.opt.MaxBytes/10*9:
+		s.room.Store(roomForLogins)
+	default:
+		s.room.Store(roomForAll)
+	}
+	return nil
+}
+
+const (
+	roomForAll = iota
+	roomForLogins
+	noRoom
+)
+
+// isFull reports whether there is no room for another session.
+func (s *Store) isFull(anonymous bool) bool {
+	full := s.room.Load()
+	return full == noRoom || full == roomForLogins && anonymous
+}
+
+// askServer returns when the server was started, which tells it from others, and notes what its clock says.
+func (s *Store) askServer(ctx context.Context) (started int64, err error) {
+	var serverTime int64
+	began := time.Now()
+	err = s.readOnce(ctx, func(conn *pgxpool.Conn) error {
+		began = time.Now()
+		return conn.QueryRow(ctx, s.sql.heartbeat).Scan(&started, &serverTime)
+	})
+	if err != nil {
+		return 0, explain(err)
+	}
+	half := time.Since(began) / 2
+	s.clock.note(time.UnixMicro(serverTime).Sub(began.Add(half)), half, s.opt.Logger)
+	return started, nil
+}
+
+// maxOffset is the difference between the server's clock and this machine's that is worth a warning. Each node judges
+// deadlines by its own clock: nodes apart by so much disagree about what has expired.
+const maxOffset = 2 * time.Second
+
+// A clock knows how far the server's is ahead of this machine's.
+type clock struct {
+	mu     sync.Mutex
+	ahead  time.Duration
+	warned bool
+}
+
+// note takes an offset that was measured to within an uncertainty.
+func (c *clock) note(offset, uncertainty time.Duration, log *slog.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = offset
+	apart := offset.Abs() - uncertainty
+	switch {
+	case apart > maxOffset && !c.warned:
+		c.warned = true
+		log.Warn("pgstore: the clocks of this machine and of the server are apart: check their time service", "server_ahead", offset)
+	case apart < maxOffset/2 && c.warned:
+		c.warned = false
+		log.Info("pgstore: the clocks of this machine and of the server agree again", "server_ahead", offset)
+	}
+}
+
+func (c *clock) offset() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ahead
+}

@@ -1,0 +1,228 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// writes is how often a write is sent that the server has rolled back, for a deadlock or the like, or that didn't get out.
+const writes = 6
+
+// write sends a statement that is a transaction of its own, and scans its one row.
+func (s *Store) write(ctx context.Context, statement string, args []any, dest ...any) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		sent, err := s.send(ctx, statement, args, dest)
+		switch {
+		case err == nil:
+			return nil
+		case sent && !isCertain(err):
+			s.kick() // it may have happened
+			return fmt.Errorf("pgstore: %w: %w", store.ErrUncertain, err)
+		case sent && try < writes && ctx.Err() == nil && (isAborted(err) || pgconn.SafeToRetry(err)):
+			continue
+		case s.closed.Load():
+			return store.ErrClosed
+		}
+		return explain(err)
+	}
+}
+
+func (s *Store) send(ctx context.Context, statement string, args, dest []any) (sent bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, statement, args...).Scan(dest...)
+	if code(err) == readOnlyTransaction { // the server has become a standby: the next connection may find the primary
+		_ = conn.Conn().Close(ctx)
+	}
+	return true, err
+}
+
+// outcomes are what the functions of the schema return.
+var outcomes = map[string]error{
+	"done": nil, "ended before": nil, "not found": store.ErrNotFound, "ended": store.ErrEnded, "exists": store.ErrExists, "conflict": store.ErrConflict,
+	"barrier": store.ErrBarrier, "limit": store.ErrLimit, "full": store.ErrFull, "repeated": store.ErrRepeated, "key reused": store.ErrKeyReused,
+}
+
+// conclude returns the error of an outcome, and has the other nodes look if something has changed.
+func (s *Store) conclude(outcome string) error {
+	err, known := outcomes[outcome]
+	switch {
+	case !known:
+		return fmt.Errorf("pgstore: the schema's functions returned %q: they are not this version's", outcome)
+	case err == nil:
+		s.kick()
+	}
+	return err
+}
+
+// A casualty list is what Create and Update end besides what they do.
+type casualties struct {
+	evicted, expired []pgtype.UUID
+	why              []string
+	at               []int64
+}
+
+func (c *casualties) list(app, subject string, now store.Time) (list []store.Ended) {
+	for i, id := range c.expired {
+		list = append(list, store.Ended{App: app, ID: id.Bytes, Subject: subject, Reason: store.Reason(c.why[i]), At: store.Time(c.at[i])})
+	}
+	for _, id := range c.evicted {
+		list = append(list, store.Ended{App: app, ID: id.Bytes, Subject: subject, Reason: store.ReasonEvicted, At: now})
+	}
+	return list
+}
+
+const maxKey = 255
+
+var errLongKey = errors.New("pgstore: an idempotency key has at most 255 bytes")
+
+// Create implements store.Store.
+func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
+	if len(opt.Key) > maxKey {
+		return nil, errLongKey
+	}
+	fresh := *rec
+	fresh.Revision = 1
+	args, err := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), &fresh)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, textOrNull(opt.Key), opt.KeyBody[:],
+		s.isFull(rec.Subject == ""))
+	var outcome string
+	var c casualties
+	var existing pgtype.UUID
+	if err := s.write(ctx, s.sql.create, args, &outcome, &c.evicted, &c.expired, &c.why, &c.at, &existing); err != nil {
+		return nil, err
+	}
+	if err := s.conclude(outcome); err != nil {
+		if err == store.ErrRepeated { //nolint:errorlint // it is as the map has it
+			rec.ID = existing.Bytes
+		}
+		return nil, err
+	}
+	rec.Revision = 1
+	return c.list(app, rec.Subject, opt.Now), nil
+}
+
+// limitOf returns the limit, 0 for none.
+func limitOf(l store.Limit) int32 { return int32(max(0, min(l.Max, math.MaxInt32))) }
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+	args, err := appendRow(append(make([]any, 0, len(columns)+7), escape(app)), rec)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, s.isFull(rec.Subject == ""))
+	var outcome string
+	var c casualties
+	if err := s.write(ctx, s.sql.update, args, &outcome, &c.evicted, &c.expired, &c.why, &c.at); err != nil {
+		return nil, err
+	}
+	if err := s.conclude(outcome); err != nil {
+		return nil, err
+	}
+	rec.Revision++
+	return c.list(app, rec.Subject, opt.Now), nil
+}
+
+// Touch implements store.Store.
+func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
+	var outcome string
+	args := []any{escape(app), uuid(id), int64(at), int64(now), ipText(client.IP), escape(client.UserAgent)}
+	if err := s.write(ctx, s.sql.touch, args, &outcome); err != nil {
+		return err
+	}
+	return outcomes[outcome] // nobody is told
+}
+
+// Confirm implements store.Store. It is a read, and a write that compares the revision, repeated as long as others
+// write in between.
+func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
+	var rec store.Record
+	for {
+		if err := s.Get(ctx, app, id, true, &rec); err != nil {
+			return err
+		}
+		if rec.Secret.Hash != secret || !rec.Confirm(c) {
+			return nil
+		}
+		former, err := encodeFormer(&rec)
+		if err != nil {
+			return err
+		}
+		var outcome string
+		args := []any{escape(app), uuid(id), int64(rec.Revision), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), former}
+		if err := s.write(ctx, s.sql.confirm, args, &outcome); err != nil {
+			return err
+		}
+		if err := s.conclude(outcome); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+}
+
+var (
+	errNoReason  = errors.New("pgstore: a session ends for a reason")
+	errNoSubject = errors.New("pgstore: EndSubject needs a subject")
+)
+
+// End implements store.Store.
+func (s *Store) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	if reason == "" {
+		return nil, errNoReason
+	}
+	var outcome, subject string
+	if err := s.write(ctx, s.sql.end, []any{escape(app), uuid(id), escape(string(reason)), int64(at)}, &outcome, &subject); err != nil {
+		return nil, err
+	}
+	if err := s.conclude(outcome); err != nil || outcome == "ended before" {
+		return nil, err
+	}
+	return []store.Ended{{App: app, ID: id, Subject: unescape(subject), Reason: reason, At: at}}, nil
+}
+
+// EndSubject implements store.Store. It is one transaction, however many sessions there are.
+func (s *Store) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	switch {
+	case subject == "":
+		return nil, errNoSubject
+	case reason == "":
+		return nil, errNoReason
+	}
+	var ids []pgtype.UUID
+	if err := s.write(ctx, s.sql.endSubject, []any{escape(app), escape(subject), uuid(except), escape(string(reason)), int64(at)}, &ids); err != nil {
+		return nil, err
+	}
+	s.kick()
+	var list []store.Ended
+	for _, id := range ids {
+		list = append(list, store.Ended{App: app, ID: id.Bytes, Subject: subject, Reason: reason, At: at})
+	}
+	return list, nil
+}
+
+// EndAll implements store.Store.
+func (s *Store) EndAll(ctx context.Context, app string, at store.Time) error {
+	var outcome string
+	if err := s.write(ctx, s.sql.endAll, []any{escape(app), int64(at)}, &outcome); err != nil {
+		return err
+	}
+	return s.conclude(outcome)
+}
