@@ -42,6 +42,8 @@ require (
 	github.com/pressly/goose/v3 v3.29.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
+	github.com/sojourn-go/sojourn/drivers/pgstore v0.0.0
+	github.com/sojourn-go/sojourn/drivers/redisstore v0.0.0
 	github.com/tinylib/msgp v1.6.3 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
@@ -58,3 +60,7 @@ require (
 replace github.com/sojourn-go/sojourn => ../
 
 replace github.com/sojourn-go/sojourn/drivers/sqlitestore => ../drivers/sqlitestore
+
+replace github.com/sojourn-go/sojourn/drivers/redisstore => ../drivers/redisstore
+
+replace github.com/sojourn-go/sojourn/drivers/pgstore => ../drivers/pgstore

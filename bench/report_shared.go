@@ -221,6 +221,10 @@ func (r *sharedResults) writeSpread(w io.Writer) {
 			}
 		}
 		t.write(w)
+		fmt.Fprintf(w, "\nThose compared by requests:\n\n")
+		for _, n := range r.Notes {
+			fmt.Fprintf(w, "- %s\n", n)
+		}
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 // A sharedScale says how much of the stores for many nodes is measured.
 type sharedScale struct {
 	disk     int64
-	hot      int // sessions that are read and changed over and over
+	bound    time.Duration // of a part: for much less it is made
+	hot      int           // sessions that are read and changed over and over
 	reads    loadScale
 	requests loadScale
 	writes   loadScale
@@ -28,7 +29,7 @@ type sharedScale struct {
 
 var (
 	fullShared = sharedScale{
-		disk: 12e9, hot: 10_000,
+		disk: 12e9, bound: 10 * time.Minute, hot: 10_000,
 		reads:    loadScale{goroutines: []int{1, 16}, rounds: 15, slice: 40 * time.Millisecond},
 		requests: loadScale{goroutines: []int{1, 16}, rounds: 9, slice: 40 * time.Millisecond},
 		writes:   loadScale{goroutines: []int{1, 16, 128}, rounds: 7, slice: 150 * time.Millisecond},
@@ -37,11 +38,11 @@ var (
 		logins:   loginScale{loadScale{goroutines: []int{1, 16, 128}, rounds: 3, slice: 250 * time.Millisecond, stock: 40}, 1000},
 		subject:  subjectScale{sessions: 1000, rounds: 5},
 		costs:    costScale{ops: 5000, idle: 3 * time.Second},
-		many: manyScale{few: 10_000, sessions: 1_000_000, fill: 130 * time.Second, sweep: 45 * time.Second, pages: 20,
+		many: manyScale{few: 10_000, sessions: 1_000_000, fill: 120 * time.Second, sweep: 30 * time.Second, pages: 20,
 			loads: loadScale{goroutines: []int{16}, rounds: 5, slice: 200 * time.Millisecond}},
 	}
 	smokeShared = sharedScale{
-		disk: 2e9, hot: 500,
+		disk: 2e9, bound: 2 * time.Minute, hot: 500,
 		reads:    loadScale{goroutines: []int{1, 16}, rounds: 3, slice: 4 * time.Millisecond},
 		requests: loadScale{goroutines: []int{1, 16}, rounds: 3, slice: 4 * time.Millisecond},
 		writes:   loadScale{goroutines: []int{1, 16}, rounds: 3, slice: 10 * time.Millisecond},
@@ -60,6 +61,7 @@ type sharedResults struct {
 	Setup    []string // the servers, and how they are set up
 	Reads    []loadResult
 	Requests []caseResult
+	Notes    []string // of those compared by requests
 	Writes   []loadResult
 	Ends     []endsResult
 	Limits   []limitResult
@@ -119,12 +121,24 @@ func measureShared(ctx context.Context, o options, say func(string)) (r *sharedR
 func (s *sharedRun) run(ctx context.Context, only *regexp.Regexp) error {
 	for _, name := range sharedParts {
 		if only.MatchString(name) {
-			if err := s.parts()[name](ctx); err != nil {
-				return err
+			if err := bounded(ctx, s.s.bound, s.parts()[name]); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// bounded returns after d at the latest, for a driver may hang. What was begun is left alone then: the program ends.
+func bounded(ctx context.Context, d time.Duration, part func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- part(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(d):
+		return fmt.Errorf("bench: not done after %v", d)
+	}
 }
 
 func (s *sharedRun) parts() map[string]func(context.Context) error {

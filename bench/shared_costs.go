@@ -30,6 +30,8 @@ const (
 	costHeard  = "update, 3 nodes listen"
 	costTouch  = "touch"
 	costLogin  = "log in"
+	costRotate = "rotate"
+	costNotice = "confirm"
 	costEnd    = "end"
 	costIdle   = "a node's second without requests"
 )
@@ -61,7 +63,7 @@ func (s *sharedRun) costsOf(ctx context.Context, b *backend) (all []cost, err er
 	for _, o := range []struct {
 		name string
 		do   func(i int) error
-	}{{costVisit, life.visit}, {costRead, life.read}, {costUpdate, life.update}, {costTouch, life.touch}, {costLogin, life.login}} {
+	}{{costVisit, life.visit}, {costRead, life.read}, {costUpdate, life.update}, {costTouch, life.touch}, {costLogin, life.login}, {costRotate, life.rotate}, {costNotice, life.confirm}} {
 		c, err := s.count(ctx, b, o.name, o.do)
 		if err != nil {
 			return nil, err
@@ -164,6 +166,24 @@ func (l *life) login(i int) error {
 	noise(rec.EpochHash[:], i, 6)
 	_, err := l.st.Update(context.Background(), sampleApp, rec, store.UpdateOptions{Login: true, Limit: store.Limit{Max: 100}, Arrived: l.now, Now: l.now})
 	return err
+}
+
+func (l *life) rotate(i int) error {
+	rec := &l.recs[i]
+	rec.Good = append(rec.Good, rec.Secret)
+	rec.Secret = store.Secret{IssuedAt: l.now}
+	noise(rec.Secret.Hash[:], i, 7)
+	_, err := l.st.Update(context.Background(), sampleApp, rec, store.UpdateOptions{Arrived: l.now, Now: l.now})
+	return err
+}
+
+func (l *life) confirm(i int) error {
+	rec := &l.recs[i]
+	c := store.Confirmation{FirstSeenAt: l.now, ConfirmedAt: l.now, Until: l.now.Add(10 * time.Minute)}
+	if rec.Confirm(c) {
+		rec.Revision++
+	}
+	return l.st.Confirm(context.Background(), sampleApp, rec.ID, rec.Secret.Hash, c)
 }
 
 func (l *life) end(i int) error {

@@ -50,7 +50,7 @@ func (s *sharedRun) limits(ctx context.Context) (err error) {
 }
 
 func (s *sharedRun) limitOf(ctx context.Context, b *backend) (r limitResult, err error) {
-	engines, closeEngines, err := b.openEngines(ctx, "limit", sojourn.Options{MaxSessions: lowLimit})
+	engines, closeEngines, err := b.openEngines(ctx, "races", sojourn.Options{MaxSessions: lowLimit})
 	if err != nil {
 		return r, err
 	}
@@ -134,7 +134,7 @@ func (s *sharedRun) logins(ctx context.Context) error {
 func (s *sharedRun) loginsAt(ctx context.Context, atLimit bool) (err error) {
 	opt, space, where := sojourn.Options{}, "logins", "limit not reached"
 	if atLimit {
-		opt.MaxSessions, space, where = lowLimit, "full", "at the limit"
+		opt.MaxSessions, space, where = lowLimit, "crowded", "at the limit"
 	}
 	var closers closeList
 	defer func() { err = closers.close(err) }()

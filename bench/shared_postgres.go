@@ -80,11 +80,15 @@ func (s *servers) pgKept(ctx context.Context, space string) (bytes int64, err er
 
 // pgReads read the rows that the driver has written for the sessions, whole, by a prepared statement.
 func (s *servers) pgReads(ctx context.Context, space string, smp samples, n int) ([]load, error) {
-	query := "SELECT * FROM " + pgx.Identifier{space, "sessions"}.Sanitize() + " WHERE id = $1"
+	var app int
+	if err := s.pool.QueryRow(ctx, "SELECT num FROM "+pgx.Identifier{space, "apps"}.Sanitize()+" WHERE name = $1", sampleApp).Scan(&app); err != nil {
+		return nil, err
+	}
+	query := "SELECT * FROM " + pgx.Identifier{space, "sessions"}.Sanitize() + " WHERE app = $1 AND id = $2"
 	return []load{{name: rawSelect, hand: func(w int) func() error {
 		random := rand.New(rand.NewPCG(uint64(w), 17))
 		return func() error {
-			rows, err := s.pool.Query(ctx, query, [16]byte(smp.id(random.IntN(n))))
+			rows, err := s.pool.Query(ctx, query, app, [16]byte(smp.id(random.IntN(n))))
 			if err != nil {
 				return err
 			}

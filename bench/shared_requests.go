@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/pgxstore"
@@ -32,6 +33,9 @@ func (s *sharedRun) requests(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeIdle()) }()
+	for _, c := range who {
+		s.r.Notes = append(s.r.Notes, strings.TrimSpace(c.name+" "+c.version())+": "+c.note)
+	}
 	for _, n := range s.s.requests.goroutines {
 		for _, c := range sharedCases {
 			say := func(text string) { s.say("requests, " + c.name + ", " + visitorsWord(n) + text) }

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
@@ -14,7 +18,7 @@ import (
 )
 
 var tinyShared = sharedScale{
-	disk: 100e6, hot: 256,
+	disk: 100e6, bound: time.Minute, hot: 256,
 	reads:    loadScale{goroutines: []int{1, 2}, rounds: 1, slice: time.Millisecond},
 	requests: loadScale{goroutines: []int{1, 2}, rounds: 1, slice: time.Millisecond},
 	writes:   loadScale{goroutines: []int{1, 2}, rounds: 1, slice: time.Millisecond},
@@ -124,8 +128,8 @@ func TestSharedPartsOnFakes(t *testing.T) {
 			t.Errorf("many: %+v", m)
 		}
 	}
-	if n := len(s.r.Costs); n != 2*8 {
-		t.Errorf("%d costs, want 16", n)
+	if n := len(s.r.Costs); n != 2*10 {
+		t.Errorf("%d costs, want 20", n)
 	}
 	var text strings.Builder
 	(&report{Header: newHeader(), Shared: &s.r}).write(&text, true)
@@ -182,6 +186,37 @@ func (n *brokenNode) End(ctx context.Context, app string, id store.ID, reason st
 	return ended, errors.Join(n.end, err)
 }
 
+// Every part runs on the real servers with the real drivers; nothing is left behind.
+func TestSharedParts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
+	dir := t.TempDir()
+	if err := checkDisk(dir, 0); errors.Is(err, errInMemory) {
+		t.Skip("needs a disk: the directory for temporary files is in memory")
+	}
+	for _, up := range []string{dir, filepath.Dir(dir)} { // PostgreSQL's user enters them
+		if err := os.Chmod(up, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := measureShared(t.Context(), options{scale: scale{shared: tinyShared}, dir: dir}, quiet)
+	servertest.Check(t, err)
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	for _, c := range r.Costs {
+		if c.Op != costRead && c.Op != costIdle && c.log <= 0 {
+			t.Errorf("a write that logs nothing: %+v", c)
+		}
+	}
+	for _, m := range r.Many {
+		if m.Bytes < 300 {
+			t.Errorf("%s: %v bytes for a session that holds more", m.Store, m.Bytes)
+		}
+	}
+}
+
 // The peers on the servers do what they are measured for.
 func TestSharedPeers(t *testing.T) {
 	sv, err := startServers(t.Context(), "")
@@ -220,4 +255,18 @@ func TestLoads(t *testing.T) {
 	if !ok || stocked != 15 || calls != 15 || x.Latencies.Requests != 15 || x.Ns <= 0 {
 		t.Errorf("stocked %d, called %d times: %+v", stocked, calls, all)
 	}
+}
+
+func TestBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		err := bounded(t.Context(), time.Minute, func(context.Context) error { <-hang; return nil })
+		if err == nil || !strings.Contains(err.Error(), "1m0s") {
+			t.Errorf("error %v", err)
+		}
+		close(hang)
+		if err := bounded(t.Context(), time.Minute, func(context.Context) error { return io.EOF }); err != io.EOF {
+			t.Errorf("error %v", err)
+		}
+	})
 }
