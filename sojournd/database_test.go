@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,6 +54,25 @@ var databases = map[string]func(t *testing.T) database{
 	},
 	"redis-cluster": func(t *testing.T) database {
 		return database{url: servertest.Cluster(t, servertest.RedisOptions{Password: canary}).URL()}
+	},
+	"postgres": func(t *testing.T) database {
+		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary, TLS: true})
+		u, err := url.Parse(p.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.RawQuery = "sslmode=verify-full"
+		return database{url: u.String(), ca: p.Certificates.CAFile}
+	},
+	"pgbouncer": func(t *testing.T) database {
+		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary})
+		b := servertest.PgBouncer(t, p, servertest.PgBouncerOptions{})
+		direct, err := url.Parse(p.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		direct.User = url.User(direct.User.Username())
+		return database{url: b.URL(), more: []string{"--store-feed", direct.String()}}
 	},
 }
 
@@ -133,11 +153,13 @@ func TestDatabaseInTheEnvironment(t *testing.T) {
 
 func TestDatabaseRefused(t *testing.T) {
 	redis := servertest.Redis(t, servertest.RedisOptions{Password: canary})
+	postgres := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary})
 	wrong := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(wrong, []byte("a wrong one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	none := filepath.Join(t.TempDir(), "none")
+	bare := regexp.MustCompile(`//[^@]*@`).ReplaceAllString(postgres.URL(), "//sojourn@")
 	for _, c := range []struct {
 		args string
 		code int
@@ -147,11 +169,14 @@ func TestDatabaseRefused(t *testing.T) {
 		{"--store redis://" + redis.Addr() + " --store-password-file " + wrong, 1, "password"},
 		{"--store redis://" + redis.Addr() + " --store-password-file " + none, 1, none},
 		{"--store redis://:" + canary + "@" + redis.Addr(), 2, "shows in ps"},
+		{"--store postgres://sojourn:" + canary + "@" + postgres.Addr() + "/sojourn", 2, "shows in ps"},
+		{"--store " + bare + " --store-password-file " + wrong, 1, "password"},
 		{"--store redis://127.0.0.1:1", 1, "127.0.0.1:1"},
 		{"--store redis://" + redis.Addr() + " --store-feed postgres://h/d", 1, "--store-feed"},
 		{"--store redis-cluster://" + redis.Addr() + " --store-password-file " + wrong, 1, ""},
 		{"--store redis://", 1, "host"},
 		{"--store redis://h:port", 1, "port"},
+		{"--store postgres://h:port", 1, "not a URL of PostgreSQL"},
 	} {
 		code, stdout, stderr := callServer(t, append([]string{"serve"}, strings.Fields(c.args)...)...)
 		if code != c.code || !strings.Contains(stderr, c.want) || strings.Contains(stdout+stderr, canary) || strings.Contains(stderr, "a wrong one") || strings.Count(stderr, "\n") > 2 {

@@ -30,6 +30,10 @@ require (
 	github.com/buger/jsonparser v1.6.1 // indirect
 	github.com/clipperhouse/uax29/v2 v2.7.0 // indirect
 	github.com/go-openapi/jsonpointer v1.0.2 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/pgx/v5 v5.12.0 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/mattn/go-runewidth v0.0.20 // indirect
 	github.com/pb33f/go-yaml v0.1.1 // indirect
 	github.com/pb33f/jsonpath v0.8.5 // indirect
@@ -63,6 +67,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
+	github.com/sojourn-go/sojourn/drivers/pgstore v0.0.0
 	github.com/sojourn-go/sojourn/drivers/redisstore v0.0.0
 	go.uber.org/multierr v1.11.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0
@@ -80,3 +85,5 @@ replace github.com/sojourn-go/sojourn => ../
 replace github.com/sojourn-go/sojourn/drivers/sqlitestore => ../drivers/sqlitestore
 
 replace github.com/sojourn-go/sojourn/drivers/redisstore => ../drivers/redisstore
+
+replace github.com/sojourn-go/sojourn/drivers/pgstore => ../drivers/pgstore

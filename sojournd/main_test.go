@@ -82,7 +82,7 @@ func TestCommandLine(t *testing.T) {
 		{"restore", 2, "", "<file>"},
 		{"backup --keep-sessions x", 2, "", "--keep-sessions"},
 		{"check file", 2, "", "file"},
-		{"demo --store redis://localhost", 1, "", "use --store sqlite:/"},
+		{"demo --store mysql://localhost", 1, "", "use --store sqlite:/"},
 		{"serve --store sqlite:x.db", 1, "", "must be absolute"},
 		{"backup x --store memory:", 1, "", "nothing to back up"},
 		{"restore x --store memory:", 1, "", "nothing to restore"},

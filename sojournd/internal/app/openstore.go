@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sojourn-go/sojourn/drivers/pgstore"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/store"
@@ -49,6 +50,8 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	switch scheme, _, _ := strings.Cut(o.URL, ":"); scheme {
 	case "redis", "rediss", "redis-cluster", "rediss-cluster":
 		return openRedis(ctx, o, log)
+	case "postgres", "postgresql":
+		return openPostgreSQL(ctx, o, log)
 	}
 	path, err := storePath(o.URL)
 	if err != nil {
@@ -93,6 +96,33 @@ func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	cache := nearcache.NewShared(server, nearcache.Options{})
 	return &openedStore{
 		Store: cache, where: "in Redis at " + hostOf(o.URL), keeps: true, cache: cache,
+		clockOffset: func() time.Duration { return server.Stats().ClockOffset },
+	}, nil
+}
+
+func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
+	password, err := o.password()
+	if err != nil {
+		return nil, err
+	}
+	url, feed := o.URL, o.Feed
+	if o.CAFile != "" {
+		if _, err := o.trust(); err != nil {
+			return nil, err
+		}
+		url, feed = withTrust(url, o.CAFile), withTrust(feed, o.CAFile)
+	}
+	server, err := pgstore.Open(ctx, url, pgstore.Options{Password: password, FeedURL: feed, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	where := "in PostgreSQL on this machine"
+	if host := hostOf(o.URL); host != "" {
+		where = "in PostgreSQL at " + host
+	}
+	cache := nearcache.NewShared(server, nearcache.Options{})
+	return &openedStore{
+		Store: cache, where: where, keeps: true, cache: cache,
 		clockOffset: func() time.Duration { return server.Stats().ClockOffset },
 	}, nil
 }
