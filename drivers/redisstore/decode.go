@@ -285,24 +285,23 @@ func (d *decoder) values(dst store.Values) store.Values {
 	if d.has(`}`) {
 		return dst
 	}
+	last, first := "", true
 	for !d.bad {
 		d.want(`"`)
 		key := d.rest()
 		d.want(`:`)
 		n := valueEnd(d.text)
-		if n <= 0 {
+		if n <= 0 || !first && key <= last { // in order, as store.Values demands
 			d.fail()
 			break
 		}
+		last, first = key, false
 		dst = appendField(appendField(dst, key), d.text[:n])
 		d.text = d.text[n:]
 		if d.has(`}`) {
 			break
 		}
 		d.want(`,`)
-	}
-	if !d.bad && dst.Check() != nil {
-		d.fail()
 	}
 	return dst
 }
