@@ -22,6 +22,7 @@ func (r *sharedResults) write(w io.Writer, details bool) {
 	r.writeCosts(w)
 	r.writeMany(w)
 	if details {
+		r.writePlan(w, bigSite)
 		r.writeSpread(w)
 	}
 }

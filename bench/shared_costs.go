@@ -60,22 +60,31 @@ func (s *sharedRun) costsOf(ctx context.Context, b *backend) (all []cost, err er
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	life := newLife(st, s.samples, s.s.costs.ops)
-	for _, o := range []struct {
-		name string
-		do   func(i int) error
-	}{{costVisit, life.visit}, {costRead, life.read}, {costUpdate, life.update}, {costTouch, life.touch}, {costLogin, life.login}, {costRotate, life.rotate}, {costNotice, life.confirm}} {
-		c, err := s.count(ctx, b, o.name, o.do)
-		if err != nil {
+	count := func(op string, do func(i int) error) error {
+		c, err := s.count(ctx, b, op, do)
+		all = append(all, c)
+		return err
+	}
+	for _, step := range []func() error{
+		func() error { return count(costVisit, life.visit) },
+		func() error { return count(costRead, life.read) },
+		func() error { return count(costUpdate, life.update) },
+		func() error {
+			listening, err := s.costsOfListening(ctx, b, life)
+			all = append(all, listening...)
+			return err
+		},
+		func() error { return count(costTouch, life.touch) },
+		func() error { return count(costLogin, life.login) },
+		func() error { return count(costRotate, life.rotate) },
+		func() error { return count(costNotice, life.confirm) },
+		func() error { return count(costEnd, life.end) },
+	} {
+		if err := step(); err != nil {
 			return nil, err
 		}
-		all = append(all, c)
 	}
-	listening, err := s.costsOfListening(ctx, b, life)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.count(ctx, b, costEnd, life.end)
-	return append(append(all, listening...), c), err
+	return all, nil
 }
 
 // costsOfListening counts what nodes cost that listen to the feed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,7 +135,7 @@ func TestSharedPartsOnFakes(t *testing.T) {
 	var text strings.Builder
 	(&report{Header: newHeader(), Shared: &s.r}).write(&text, true)
 	for _, want := range []string{"at most 2 times memstore", "at most 1.3 times raw GET", "at most 1.3 times raw SELECT", "at most 1.5 times raw EVALSHA",
-		"p99 under 10ms", "p99 under 20ms", "leave exactly 3", "log in as a visitor with a session, at the limit", "page of a subject"} {
+		"p99 under 10ms", "p99 under 20ms", "leave exactly 3", "log in as a visitor with a session, at the limit", "page of a subject", "A plan for 100 M sessions"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the report lacks %q", want)
 		}
@@ -269,4 +270,36 @@ func TestBounded(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// The plan's arithmetic, on costs that are easy to follow.
+func TestScalePlan(t *testing.T) {
+	p := scalePlan{sessions: 1e6, checks: 9000, gap: 10, writes: 0.1, logins: 5, perNode: 4000, busy: 0.5, shard: 1e9}
+	rates := p.rates() // 90,000 browsers in use: 1,500 touches and 100 rotations a second
+	for op, want := range map[string]float64{costTouch: 1500, costRotate: 100, costNotice: 200, costRead: 1500 + 900, costUpdate: 900, costLogin: 5} {
+		if rates[op] != want {
+			t.Errorf("%s: %v a second, want %v", op, rates[op], want)
+		}
+	}
+	if p.nodes() != 3 || p.changes() != 900+100+200+3*5 {
+		t.Errorf("%v nodes, %v changes", p.nodes(), p.changes())
+	}
+	costs := map[string]spent{
+		costRead: {cpu: time.Microsecond, in: 1, out: 10}, costTouch: {cpu: time.Microsecond}, costUpdate: {cpu: 10 * time.Microsecond, out: 5, log: 7},
+		costHeard: {cpu: 40 * time.Microsecond, out: 35, log: 9},
+	}
+	rows := p.rows(costs)
+	read, told, all := rows[0], rows[len(rows)-3], rows[len(rows)-1]
+	if read.out != 24_000 || read.cores != 0.0024 {
+		t.Errorf("reads: %+v", read)
+	}
+	if told.rate != 3*1215 || told.each != 10*time.Microsecond || told.out != 3*1215*10 {
+		t.Errorf("the feed: %+v", told)
+	}
+	if want := 0.0024 + 0.0015 + 0.009 + 0.03645; math.Abs(all.cores-want) > 1e-9 || all.log != 6300 {
+		t.Errorf("all: %+v, want %v cores", all, want)
+	}
+	if note := p.note(manyResult{Store: redisDriver, Bytes: 2500}, 0.5); !strings.Contains(note, "2.50 GB") || !strings.Contains(note, "sessions: 3,") {
+		t.Error(note)
+	}
 }
