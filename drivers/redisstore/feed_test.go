@@ -203,11 +203,16 @@ func TestI10RestartedEmpty(t *testing.T) {
 }
 
 // getSoon reads when the connections that broke have been noticed.
-func getSoon(t testing.TB, s *Store, id store.ID) (err error) {
+func getSoon(t testing.TB, s *Store, id store.ID) error {
+	t.Helper()
+	return getSoonInto(t, s, id, new(store.Record))
+}
+
+func getSoonInto(t testing.TB, s *Store, id store.ID, rec *store.Record) (err error) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if _, err = s.Count(t.Context(), app); err == nil {
-			return s.Get(t.Context(), app, id, true, new(store.Record))
+			return s.Get(t.Context(), app, id, true, rec)
 		}
 	}
 	t.Fatalf("service doesn't resume: %v", err)
