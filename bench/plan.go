@@ -86,7 +86,7 @@ func (p scalePlan) rows(costs map[string]spent) (rows []planRow) {
 		add(op, rates[op], costs[op])
 	}
 	told := costs[costHeard].since(costs[costUpdate])
-	add("tell a node of a change", p.changes()*p.nodes(), spent{cpu: max(0, told.cpu) / nodeCount, out: max(0, told.out) / nodeCount})
+	add("tell a node of a change", p.changes()*p.nodes(), spent{cpu: max(0, told.cpu) / listeners, out: max(0, told.out) / listeners})
 	add("a node's heartbeats", p.nodes(), costs[costIdle])
 	return append(rows, total)
 }
@@ -107,12 +107,9 @@ func (r *sharedResults) writePlan(w io.Writer, p scalePlan) {
 		}
 		rows := p.rows(costs)
 		for _, x := range rows {
-			row := []string{m.Store, x.op, "", "", fmt.Sprintf("%.2f", x.cores), size(x.in), size(x.out), size(x.log)}
+			row := []string{m.Store, x.op, "", "", fmt.Sprintf("%.2f", x.cores), sizeOf(x.in), sizeOf(x.out), sizeOf(x.log)}
 			if x.rate > 0 {
 				row[2], row[3] = rate(x.rate), duration(float64(x.each))
-			}
-			if x.in+x.out == 0 {
-				row[5], row[6] = "–", "–"
 			}
 			t.rows = append(t.rows, row)
 		}
@@ -136,6 +133,13 @@ func (p scalePlan) note(m manyResult, cores float64) string {
 		text += fmt.Sprintf("; in shards of one core and at most %s of sessions: %.0f, and a replica of each", size(p.shard), math.Ceil(max(cores/p.busy, bytes/p.shard)))
 	}
 	return text + "."
+}
+
+func sizeOf(bytes float64) string {
+	if bytes == 0 {
+		return "–"
+	}
+	return size(bytes)
 }
 
 // rate writes operations a second.

@@ -162,12 +162,12 @@ func (r *sharedResults) writeCosts(w io.Writer) {
 	t := table{head: []string{"", "operation", "CPU", "received", "sent", "logged"}}
 	for _, c := range r.Costs {
 		bytes := func(n int64) string {
-			if c.in == 0 && c.out == 0 {
+			if n == 0 {
 				return "–"
 			}
 			return fmt.Sprintf("%d B", n)
 		}
-		t.rows = append(t.rows, []string{c.Store, c.Op, duration(float64(c.cpu)), bytes(c.in), bytes(c.out), fmt.Sprintf("%d B", c.log)})
+		t.rows = append(t.rows, []string{c.Store, c.Op, duration(float64(c.cpu)), bytes(c.in), bytes(c.out), bytes(c.log)})
 	}
 	t.write(w)
 }

@@ -57,15 +57,23 @@ func processCPU(pid int) (own, ended time.Duration, err error) {
 	if len(f) < 15 {
 		return 0, 0, fmt.Errorf("bench: /proc/%d/stat: %q", pid, text)
 	}
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
-	sum := func(fields ...string) (d time.Duration) {
-		for _, x := range fields {
-			n, _ := strconv.Atoi(x)
-			d += time.Duration(n) * tick
+	own, ended = ticks(f[11], f[12]), ticks(f[13], f[14])
+	precise, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid)) // in nanoseconds; not every kernel has it
+	if ns, _, ok := strings.Cut(string(precise), " "); ok && err == nil {
+		if n, err := strconv.ParseInt(ns, 10, 64); err == nil {
+			own = time.Duration(n)
 		}
-		return d
 	}
-	return sum(f[11], f[12]), sum(f[13], f[14]), nil
+	return own, ended, nil
+}
+
+func ticks(fields ...string) (d time.Duration) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+	for _, x := range fields {
+		n, _ := strconv.Atoi(x)
+		d += time.Duration(n) * tick
+	}
+	return d
 }
 
 // pgKept is what the tables and indexes of a space take after a VACUUM.

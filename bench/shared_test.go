@@ -286,7 +286,7 @@ func TestScalePlan(t *testing.T) {
 	}
 	costs := map[string]spent{
 		costRead: {cpu: time.Microsecond, in: 1, out: 10}, costTouch: {cpu: time.Microsecond}, costUpdate: {cpu: 10 * time.Microsecond, out: 5, log: 7},
-		costHeard: {cpu: 40 * time.Microsecond, out: 35, log: 9},
+		costHeard: {cpu: 130 * time.Microsecond, out: 125, log: 9},
 	}
 	rows := p.rows(costs)
 	read, told, all := rows[0], rows[len(rows)-3], rows[len(rows)-1]
