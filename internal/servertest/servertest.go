@@ -1,5 +1,5 @@
-// Package servertest starts real servers for tests and benchmarks: Redis, a Redis Cluster, PostgreSQL and
-// PgBouncer, from the machine's packages. Each listens on a free port of 127.0.0.1, keeps its files in a temporary
+// Package servertest starts real servers for tests and benchmarks: Redis, a Redis Cluster, PostgreSQL,
+// PgBouncer, nginx and Caddy, from the machine's packages. Each listens on a free port of 127.0.0.1, keeps its files in a temporary
 // directory, and is gone when its test or its process is.
 //
 // A test says
@@ -43,6 +43,7 @@ const patience = time.Minute
 var where = map[string][]string{
 	"postgres":  {"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin"},
 	"pgbouncer": {"/usr/sbin"},
+	"nginx":     {"/usr/sbin"},
 }
 
 // find returns the path of a program.
