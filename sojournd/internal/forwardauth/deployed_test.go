@@ -394,7 +394,7 @@ func TestDocumented(t *testing.T) {
 		p.documented = map[string]string{"nginx": "nginx", "caddy": "caddyfile"}[p.name]
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			d := deploy(t, p, "", func(a *forwardauth.App, _ string) { a.RelaysCookies = false })
+			d := deploy(t, p, false, func(a *forwardauth.App, _ string) { a.RelaysCookies = false })
 			forged := []string{"Sojourn-Subject", "root", "Sojourn_Subject", "root", "sojourn-session", "x", "SOJOURN_LEVEL", "3", "Sojourn-Login", "/x"}
 			ann := d.signIn("Ann Ü")
 			for _, path := range []string{"/", "/accoun", "/x?y=z"} {

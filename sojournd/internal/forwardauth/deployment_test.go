@@ -11,18 +11,16 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/servertest"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
@@ -34,26 +32,22 @@ type deployment struct {
 	app    *application
 }
 
-// A proxy is how to start one: the directory under examples/proxies, the files to copy from there, and the command line.
+// A proxy is one of those that are started.
 type proxy struct {
-	name, program string
-	files         []string
-	command       func(dir string) []string
+	name  string
+	start func(servertest.TB, servertest.ProxyOptions) *servertest.ProxyServer
+	files []string // under examples/proxies
 
 	// documented is the language of a block in docs/server.md that stands for the last of the files; empty: none does.
 	documented string
 }
 
 var (
-	nginx = proxy{name: "nginx", program: "nginx", files: []string{"nginx.conf", "shop.conf"}, command: func(dir string) []string {
-		return []string{"-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off;"}
-	}}
-	caddy = proxy{name: "caddy", program: "caddy", files: []string{"Caddyfile"}, command: func(dir string) []string {
-		return []string{"run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile"}
-	}}
+	nginx = proxy{name: "nginx", start: servertest.Nginx, files: []string{"nginx.conf", "shop.conf"}}
+	caddy = proxy{name: "caddy", start: servertest.Caddy, files: []string{"Caddyfile"}}
 )
 
-// eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as nobody.
+// eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as another.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 	t.Helper()
 	eachProxyOf(t, func(*forwardauth.App, string) {}, test)
@@ -62,123 +56,63 @@ func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 // eachProxyOf also changes the application's options. The function gets the site's host and port.
 func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
 	for _, p := range []proxy{nginx, caddy} {
-		users := []string{""}
-		if os.Getuid() == 0 {
-			users = append(users, "nobody")
-		}
-		for _, name := range users {
-			t.Run(p.name+strings.TrimRight(" "+name, " "), func(t *testing.T) {
+		for _, unprivileged := range []bool{false, true} {
+			if unprivileged && os.Getuid() != 0 {
+				continue
+			}
+			t.Run(p.name+map[bool]string{true: " unprivileged"}[unprivileged], func(t *testing.T) {
 				t.Parallel()
-				test(t, deploy(t, p, name, change))
+				test(t, deploy(t, p, unprivileged, change))
 			})
 		}
 	}
 }
 
-func deploy(t *testing.T, p proxy, as string, change func(*forwardauth.App, string)) *deployment {
+func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.App, string)) *deployment {
 	t.Helper()
-	program, err := exec.LookPath(p.program)
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/" + p.program)
-	}
-	if err != nil && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
-		t.Skipf("needs %s: on Debian, apt-get install %s", p.program, p.program)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	port := freePort(t)
-	d := &deployment{app: &application{}, site: "127.0.0.1:" + port}
-	d.world = newWorld(t, func(a *forwardauth.App, o *sojourn.Options) {
-		a.RelaysCookies = true
-		change(a, "localhost:"+port)
-		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
-	})
-	d.checks = httptest.NewServer(d.world)
-	t.Cleanup(d.checks.Close)
-	d.app.engine = d.engine
+	d := &deployment{app: &application{}}
+	checks := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.world.ServeHTTP(w, r) }))
 	app := httptest.NewServer(d.app)
 	t.Cleanup(app.Close)
-	d.start(t, p, program, as, map[string]string{
-		"127.0.0.1:7082": d.checks.Listener.Addr().String(),
-		"127.0.0.1:8000": app.Listener.Addr().String(),
-		"127.0.0.1:8080": d.site,
-		"localhost:8080": "localhost:" + port,
-		"localhost:2019": "localhost:" + freePort(t),
+	running := p.start(t, servertest.ProxyOptions{Unprivileged: unprivileged, Files: func(port int) (map[string]string, error) {
+		admin, err := servertest.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		return p.configuration(strings.NewReplacer(
+			"127.0.0.1:7082", checks.Listener.Addr().String(),
+			"127.0.0.1:8000", app.Listener.Addr().String(),
+			":8080", fmt.Sprintf(":%d", port),
+			":2019", fmt.Sprintf(":%d", admin),
+		))
+	}})
+	d.site = running.Addr()
+	d.world = newWorld(t, func(a *forwardauth.App, o *sojourn.Options) {
+		a.RelaysCookies = true
+		change(a, fmt.Sprintf("localhost:%d", running.Port()))
+		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
 	})
+	d.app.engine = d.engine
+	checks.Start()
+	t.Cleanup(checks.Close)
+	d.checks = checks
 	return d
 }
 
-// start runs the proxy in a directory of its own, with the shipped files in which nothing but ports was changed.
-func (d *deployment) start(t *testing.T, p proxy, program, as string, ports map[string]string) {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "sojourn-"+p.name+"-") // unlike t.TempDir, open to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // a temporary directory
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+// configuration returns the shipped files, in which nothing but ports is changed.
+func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error) {
+	files := map[string]string{}
 	for i, name := range p.files {
 		text, err := os.ReadFile(filepath.Join("../../../examples/proxies", p.name, name))
 		if p.documented != "" && i == len(p.files)-1 {
 			text, err = documented(p.documented)
 		}
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		for from, to := range ports {
-			text = bytes.ReplaceAll(text, []byte(from), []byte(to))
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		files[name] = ports.Replace(string(text))
 	}
-	cmd := exec.Command(program, p.command(dir)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
-	cmd.Dir = dir
-	if as != "" {
-		runAs(t, cmd, as, dir)
-	}
-	var out safeBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			for line := range strings.Lines(out.String()) {
-				if !strings.Contains(line, `"level":"info"`) {
-					t.Logf("%s said: %s", p.name, line)
-				}
-			}
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", d.site)
-		if err == nil {
-			conn.Close()
-			return
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ended: %v\n%s", p.name, err, out.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s doesn't listen: %v\n%s", p.name, err, out.String())
-		}
-	}
+	return files, nil
 }
 
 // documented returns the block of a language in docs/server.md.
@@ -193,50 +127,6 @@ func documented(language string) ([]byte, error) {
 		return nil, fmt.Errorf("docs/server.md doesn't have one block of %s", language)
 	}
 	return []byte(block + "\n"), nil
-}
-
-// runAs has a command run as another user, who owns the directory.
-func runAs(t *testing.T, cmd *exec.Cmd, name, dir string) {
-	t.Helper()
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	if err := os.Chown(dir, uid, gid); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// freePort returns a port that nobody has now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // An application behind the proxy. It notes what reaches it.
