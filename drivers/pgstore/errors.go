@@ -26,22 +26,22 @@ var (
 
 // SQLSTATEs, by their names in PostgreSQL's documentation (appendix A).
 const (
-	serializationFailure    = "40001"
-	deadlockDetected        = "40P01"
-	diskFull                = "53100"
-	tooManyConnections      = "53300"
-	readOnlyTransaction     = "25006"
-	featureNotSupported     = "0A000" // a cached plan is out of date
-	invalidStatementName    = "26000"
-	duplicateStatement      = "42P05"
-	insufficientPrivilege   = "42501"
-	invalidPassword         = "28P01"
-	invalidAuthorization    = "28000"
-	invalidCatalogName      = "3D000"
-	undefinedTable          = "42P01"
-	undefinedFunction       = "42883"
-	invalidSchemaName       = "3F000"
-	connectionExceptionPart = "08"
+	serializationFailure  = "40001"
+	deadlockDetected      = "40P01"
+	diskFull              = "53100"
+	tooManyConnections    = "53300"
+	readOnlyTransaction   = "25006"
+	featureNotSupported   = "0A000" // a cached plan is out of date
+	invalidStatementName  = "26000"
+	duplicateStatement    = "42P05"
+	insufficientPrivilege = "42501"
+	invalidPassword       = "28P01"
+	invalidAuthorization  = "28000"
+	invalidCatalogName    = "3D000"
+	undefinedTable        = "42P01"
+	undefinedFunction     = "42883"
+	invalidSchemaName     = "3F000"
+	connectionException   = "08" // a class
 )
 
 // isAborted reports whether the server has rolled back a statement that may succeed if it is sent again.
@@ -58,7 +58,7 @@ func isAborted(err error) bool {
 func isCertain(err error) bool {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
-		return e.SeverityUnlocalized == "ERROR" && !strings.HasPrefix(e.Code, connectionExceptionPart)
+		return e.SeverityUnlocalized == "ERROR" && !strings.HasPrefix(e.Code, connectionException)
 	}
 	return pgconn.SafeToRetry(err)
 }

@@ -144,6 +144,7 @@ func (f *feed) wait(ctx context.Context, d time.Duration, fn func(context.Contex
 // followFeed keeps a connection and polls it, as long as the store is open.
 func (s *Store) followFeed(ctx context.Context) {
 	f := &s.feed
+	opened := false
 	for wait, failed := firstWait, false; ctx.Err() == nil; wait = min(2*wait, lastWait) {
 		p, err := s.openPoller(ctx)
 		if err == nil {
@@ -152,7 +153,10 @@ func (s *Store) followFeed(ctx context.Context) {
 			}
 			wait, failed = firstWait, false
 			f.live.Store(true)
-			f.gap() // whoever watched before has missed something
+			if opened {
+				f.gap()
+			}
+			opened = true
 			err = f.follow(ctx, p)
 			f.live.Store(false)
 			_ = p.conn.Close(context.WithoutCancel(ctx))
@@ -188,6 +192,11 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 		began := time.Now()
 		beats, watches := f.take()
 		complete, err := p.poll(ctx, func(c store.Change) { f.out.Publish(c) })
+		for _, b := range beats {
+			if err == nil && b.server != p.started {
+				err = errOtherServer
+			}
+		}
 		if err != nil {
 			f.mu.Lock()
 			f.watches = append(watches, f.watches...)
@@ -198,9 +207,6 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 			f.gap()
 		}
 		for _, b := range beats {
-			if b.server != p.started {
-				return errOtherServer
-			}
 			f.out.Publish(store.Change{Kind: store.Beat, Revision: b.n})
 		}
 		for _, w := range watches {
@@ -230,16 +236,16 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 // A poller reads the changes that have become visible since it read last.
 type poller struct {
 	conn     *pgx.Conn
+	mode     pgx.QueryExecMode
 	sql      string
 	timeout  time.Duration
 	notified bool   // since the last poll began
 	payload  string // of the last notification
 
-	xmax     string   // what began later is not in the last snapshot
-	running  []string // nor are these
-	asOf     time.Time
-	started  int64 // when the server was started, which names it
-	received int   // changes of the last poll
+	xmax    string   // of the last snapshot: what began later is not in it
+	running []string // nor are these transactions
+	asOf    time.Time
+	started int64 // when the server was started, which names it
 }
 
 // poll is the statement. What is visible now and wasn't in an earlier snapshot are the rows of transactions that were running then, or
@@ -278,8 +284,10 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if found.pooled {
-		p.conn.Config().DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	if p.mode = config.DefaultQueryExecMode; found.pooled {
+		p.mode = pgx.QueryExecModeCacheDescribe
+	} else if _, err := p.conn.Exec(ctx, "SET enable_seqscan = off"); err != nil { // as suit says
+		return nil, err
 	}
 	if _, err := p.conn.Exec(ctx, s.sql.listen); err != nil {
 		return nil, err
@@ -324,9 +332,9 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	defer cancel()
 	p.notified = false
 	first := p.xmax == ""
-	args := []any{p.xmax, p.running, maxPolled + 1}
+	args := []any{p.mode, p.xmax, p.running, maxPolled + 1}
 	if first {
-		args = []any{"18446744073709551615", []string{}, 1} // nothing is as late
+		args = []any{p.mode, "18446744073709551615", []string{}, 1} // nothing is as late
 	}
 	found, err := p.conn.Query(ctx, p.sql, args...)
 	if err != nil {

@@ -122,7 +122,8 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-func open(ctx context.Context, url string, opt Options) (*Store, error) {
+// open has tests look into the pool's connections.
+func open(ctx context.Context, url string, opt Options, observe ...func(*pgx.ConnConfig)) (*Store, error) {
 	if opt.Schema == "" {
 		opt.Schema = DefaultSchema
 	}
@@ -156,6 +157,9 @@ func open(ctx context.Context, url string, opt Options) (*Store, error) {
 		return nil, explainConnect(err)
 	}
 	suit(config.ConnConfig, s.server.pooled)
+	for _, fn := range observe {
+		fn(config.ConnConfig)
+	}
 	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return mustTry(p) }
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
 		return nil, err

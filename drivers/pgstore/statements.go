@@ -22,9 +22,9 @@ func statementsIn(schema string) statements {
 		get: "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
 		list: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
 			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4",
-		listSubject: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
-			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active +
-			" AND hashtextextended(s.subject, 0) = hashtextextended($5::text, 0) AND s.subject = $5 ORDER BY s.id LIMIT $4",
+		listSubject: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app + 0" +
+			" AND hashtextextended(s.subject, s.app) = hashtextextended($5::text, (SELECT num FROM sojourn.apps WHERE name = $1)) AND s.subject = $5" +
+			" AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4",
 		count: "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
 
 		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +

@@ -58,19 +58,24 @@ var outcomes = map[string]error{
 	"barrier": store.ErrBarrier, "limit": store.ErrLimit, "full": store.ErrFull, "repeated": store.ErrRepeated, "key reused": store.ErrKeyReused,
 }
 
+func errorOf(outcome string) error {
+	err, known := outcomes[outcome]
+	if !known {
+		return fmt.Errorf("pgstore: the schema's functions returned %q: they are not this version's", outcome)
+	}
+	return err
+}
+
 // conclude returns the error of an outcome, and has the other nodes look if something has changed.
 func (s *Store) conclude(outcome string) error {
-	err, known := outcomes[outcome]
-	switch {
-	case !known:
-		return fmt.Errorf("pgstore: the schema's functions returned %q: they are not this version's", outcome)
-	case err == nil:
+	err := errorOf(outcome)
+	if err == nil {
 		s.kick()
 	}
 	return err
 }
 
-// A casualty list is what Create and Update end besides what they do.
+// casualties are what Create and Update end besides what they do.
 type casualties struct {
 	evicted, expired []pgtype.UUID
 	why              []string
@@ -149,7 +154,7 @@ func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now stor
 	if err := s.write(ctx, s.sql.touch, args, &outcome); err != nil {
 		return err
 	}
-	return outcomes[outcome] // nobody is told
+	return errorOf(outcome) // nobody is told
 }
 
 // Confirm implements store.Store. It is a read, and a write that compares the revision, repeated as long as others

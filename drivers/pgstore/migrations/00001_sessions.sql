@@ -49,8 +49,9 @@ CREATE TABLE sojourn.sessions (
   PRIMARY KEY (app, id)
 ) WITH (fillfactor = 85);
 
--- By a hash, since a subject may be longer than an index takes.
-CREATE INDEX sessions_by_subject ON sojourn.sessions (app, hashtextextended(subject, 0), id) WHERE subject IS NOT NULL;
+-- By a hash, since a subject may be longer than an index takes. What looks for a subject says "app + 0", so that no plan that was made
+-- while the table was empty goes through the whole application by the primary key instead.
+CREATE INDEX sessions_by_subject ON sojourn.sessions (hashtextextended(subject, app), id) WHERE subject IS NOT NULL;
 CREATE INDEX sessions_by_sweep ON sojourn.sessions (sweep_at);
 
 CREATE SEQUENCE sojourn.joins;
@@ -61,7 +62,7 @@ CREATE TABLE sojourn.barriers (
   raised_at bigint NOT NULL,
   subject   text COLLATE "C" NOT NULL
 );
-CREATE INDEX barriers_by_subject ON sojourn.barriers (app, hashtextextended(subject, 0));
+CREATE INDEX barriers_by_subject ON sojourn.barriers (hashtextextended(subject, app));
 CREATE INDEX barriers_by_time ON sojourn.barriers (raised_at);
 
 CREATE TABLE sojourn.idempotency_keys (
@@ -112,6 +113,8 @@ FROM sojourn.sessions s JOIN sojourn.apps a ON a.num = s.app;
 -- is held while a client thinks, or sleeps. They rely on the isolation level "read committed", in which every statement of a
 -- function sees what was committed before it began.
 --
+-- Without sequential scans, for a plan that was made while a table was small is used when it is large.
+--
 -- Locks are taken in this order: the application's (advisory), an idempotency key's (advisory), a subject's (advisory), rows of
 -- sessions by ascending ID.
 
@@ -149,23 +152,22 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended(who, sojourn.seed(app_num)));
 END $$;
 
--- bury makes tombstones: they keep what recognises their tokens. The store turns the secrets into fingerprints as it reads them. Without a
--- reason, a session ends as it expired. The caller has locked the rows.
+-- bury makes tombstones of sessions that have not ended and whose rows the caller has locked. They keep what recognises their tokens: the store turns
+-- the secrets into fingerprints as it reads them. Without a reason, a session ends as it expired.
 CREATE FUNCTION sojourn.bury(app_num integer, victims uuid[], why text, at bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  victim uuid;
 BEGIN
-  IF cardinality(victims) > 0 THEN
-    WITH gone AS (
-      UPDATE sojourn.sessions s SET
-        end_reason = coalesce(why, CASE WHEN s.last_seen_at + s.idle < s.expires_at THEN 'idle' ELSE 'absolute' END),
-        ended_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)),
-        sweep_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)) + 3600001,
-        subject = NULL, joined = NULL, authenticated_at = NULL, amr = NULL, ip = NULL, user_agent = NULL,
-        last_ip = NULL, last_user_agent = NULL, data = NULL, data_packed = NULL
-      WHERE s.app = app_num AND s.id = ANY (victims) AND s.end_reason IS NULL
-      RETURNING s.id
-    )
-    INSERT INTO sojourn.changes (app, session, kind) SELECT app_num, id, 2 FROM gone;
-  END IF;
+  FOREACH victim IN ARRAY coalesce(victims, '{}') LOOP
+    UPDATE sojourn.sessions s SET
+      end_reason = coalesce(why, CASE WHEN s.last_seen_at + s.idle < s.expires_at THEN 'idle' ELSE 'absolute' END),
+      ended_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)),
+      sweep_at = coalesce(at, least(s.last_seen_at + s.idle, s.expires_at)) + 3600001,
+      subject = NULL, joined = NULL, authenticated_at = NULL, amr = NULL, ip = NULL, user_agent = NULL,
+      last_ip = NULL, last_user_agent = NULL, data = NULL, data_packed = NULL
+    WHERE s.app = app_num AND s.id = victim;
+    INSERT INTO sojourn.changes (app, session, kind) VALUES (app_num, victim, 2);
+  END LOOP;
 END $$;
 
 -- admit checks the barrier and the limit of a subject, whose lock the caller holds. It changes nothing, but the rows of
@@ -174,11 +176,14 @@ CREATE FUNCTION sojourn.admit(a sojourn.apps, who text, self uuid, arrived bigin
   OUT refused text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
   others uuid[];
+  other  uuid;
+  t      record;
   live   uuid[];
+  joined bigint[];
   excess integer;
 BEGIN
   PERFORM FROM sojourn.barriers b
-    WHERE b.app = a.num AND hashtextextended(b.subject, 0) = hashtextextended(who, 0) AND b.subject = who AND b.raised_at >= arrived;
+    WHERE hashtextextended(b.subject, b.app) = hashtextextended(who, a.num) AND b.app = a.num AND b.subject = who AND b.raised_at >= arrived;
   IF FOUND OR a.ended_all_at >= arrived THEN
     refused := 'barrier';
     RETURN;
@@ -187,31 +192,36 @@ BEGIN
     RETURN;
   END IF;
   others := ARRAY(SELECT s.id FROM sojourn.sessions s
-    WHERE s.app = a.num AND hashtextextended(s.subject, 0) = hashtextextended(who, 0) AND s.subject = who AND s.id <> self);
+    WHERE hashtextextended(s.subject, s.app) = hashtextextended(who, a.num) AND s.app + 0 = a.num AND s.subject = who AND s.id <> self);
   IF cardinality(others) < max_live THEN
     RETURN;
   END IF;
   -- Some may have expired, and a touch may be moving a deadline: none can while its row is locked.
-  PERFORM FROM sojourn.sessions s WHERE s.app = a.num AND s.id = ANY (others || self) ORDER BY s.id FOR NO KEY UPDATE;
-  SELECT
-    array_agg(s.id ORDER BY s.joined, s.id) FILTER (WHERE now < least(s.last_seen_at + s.idle, s.expires_at)),
-    array_agg(s.id ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at)),
-    array_agg(CASE WHEN s.last_seen_at + s.idle < s.expires_at THEN 'idle' ELSE 'absolute' END ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at)),
-    array_agg(least(s.last_seen_at + s.idle, s.expires_at) ORDER BY s.id) FILTER (WHERE now >= least(s.last_seen_at + s.idle, s.expires_at))
-    INTO live, expired, expired_why, expired_at
-    FROM sojourn.sessions s
-    WHERE s.app = a.num AND s.id = ANY (others) AND s.subject = who AND (s.created_at <= a.ended_all_at) IS NOT TRUE;
+  FOREACH other IN ARRAY ARRAY(SELECT unnest(others || self) ORDER BY 1) LOOP
+    SELECT s.subject, s.joined, s.created_at <= a.ended_all_at AS marked, s.last_seen_at + s.idle AS idle_at, s.expires_at
+      INTO t FROM sojourn.sessions s WHERE s.app = a.num AND s.id = other FOR NO KEY UPDATE;
+    IF other = self OR t.subject IS DISTINCT FROM who OR t.marked THEN
+      CONTINUE; -- it has left meanwhile, or does not count
+    ELSIF now < least(t.idle_at, t.expires_at) THEN
+      live := live || other;
+      joined := joined || t.joined;
+    ELSE
+      expired := expired || other;
+      expired_why := expired_why || CASE WHEN t.idle_at < t.expires_at THEN 'idle' ELSE 'absolute' END;
+      expired_at := expired_at || least(t.idle_at, t.expires_at);
+    END IF;
+  END LOOP;
   excess := coalesce(cardinality(live), 0) + 1 - max_live;
   IF excess > 0 AND refuse THEN
     refused := 'limit';
   ELSIF excess > 0 THEN
-    evicted := live[1:excess];
+    evicted := ARRAY(SELECT l.id FROM unnest(live, joined) AS l (id, place) ORDER BY l.place, l.id LIMIT excess);
   END IF;
 END $$;
 
 CREATE FUNCTION sojourn.create_session(app_name text, s sojourn.sessions, arrived bigint, now bigint, max_live integer, refuse boolean,
   idem_key text, idem_body bytea, is_full boolean,
-  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[], OUT existing uuid) LANGUAGE plpgsql AS $$
+  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[], OUT existing uuid) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a sojourn.apps := sojourn.enter_app(app_name);
 BEGIN
@@ -285,7 +295,7 @@ END $$;
 
 CREATE FUNCTION sojourn.update_session(app_name text, s sojourn.sessions, is_login boolean, arrived bigint, now bigint, max_live integer, refuse boolean,
   is_full boolean,
-  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql AS $$
+  OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a     sojourn.apps;
   t     record;
@@ -328,7 +338,7 @@ BEGIN
   outcome := 'done';
 END $$;
 
-CREATE FUNCTION sojourn.touch_session(app_name text, session uuid, seen_at bigint, now bigint, seen_ip text, seen_agent text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.touch_session(app_name text, session uuid, seen_at bigint, now bigint, seen_ip text, seen_agent text) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   t record;
 BEGIN
@@ -357,7 +367,7 @@ BEGIN
 END $$;
 
 -- confirm_session writes what the store has worked out for the record at a revision, or says that it has another by now.
-CREATE FUNCTION sojourn.confirm_session(app_name text, session uuid, at_revision bigint, first_seen_at bigint, confirmed_at bigint, former json) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.confirm_session(app_name text, session uuid, at_revision bigint, first_seen_at bigint, confirmed_at bigint, former json) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   WITH changed AS (
     UPDATE sojourn.sessions s SET
@@ -371,7 +381,7 @@ BEGIN
   RETURN CASE WHEN FOUND THEN 'done' ELSE 'conflict' END;
 END $$;
 
-CREATE FUNCTION sojourn.end_session(app_name text, session uuid, why text, at bigint, OUT outcome text, OUT whose text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.end_session(app_name text, session uuid, why text, at bigint, OUT outcome text, OUT whose text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   t record;
 BEGIN
@@ -389,26 +399,26 @@ BEGIN
 END $$;
 
 -- end_subject ends all sessions of a subject but one, and returns their IDs.
-CREATE FUNCTION sojourn.end_subject(app_name text, who text, spared uuid, why text, at bigint) RETURNS uuid[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.end_subject(app_name text, who text, spared uuid, why text, at bigint) RETURNS uuid[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a       sojourn.apps := sojourn.need_app(app_name);
   victims uuid[];
 BEGIN
   PERFORM sojourn.lock_subject(a.num, who);
   UPDATE sojourn.barriers b SET raised_at = greatest(b.raised_at, at)
-    WHERE b.app = a.num AND hashtextextended(b.subject, 0) = hashtextextended(who, 0) AND b.subject = who;
+    WHERE hashtextextended(b.subject, b.app) = hashtextextended(who, a.num) AND b.app = a.num AND b.subject = who;
   IF NOT FOUND THEN
     INSERT INTO sojourn.barriers (app, subject, raised_at) VALUES (a.num, who, at);
   END IF;
   victims := ARRAY(SELECT s.id FROM sojourn.sessions s
-    WHERE s.app = a.num AND hashtextextended(s.subject, 0) = hashtextextended(who, 0) AND s.subject = who AND s.id <> spared
+    WHERE hashtextextended(s.subject, s.app) = hashtextextended(who, a.num) AND s.app + 0 = a.num AND s.subject = who AND s.id <> spared
       AND (s.created_at <= a.ended_all_at) IS NOT TRUE
     ORDER BY s.id FOR NO KEY UPDATE);
   PERFORM sojourn.bury(a.num, victims, why, at);
   RETURN victims;
 END $$;
 
-CREATE FUNCTION sojourn.end_all(app_name text, at bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.end_all(app_name text, at bigint) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a sojourn.apps;
 BEGIN
@@ -427,7 +437,7 @@ END $$;
 -- sweep_due looks at sessions whose time has come: it ends the expired, has those that were active since wait for their new deadline, and removes
 -- old tombstones.
 CREATE FUNCTION sojourn.sweep_due(now bigint, max_rows integer,
-  OUT examined integer, OUT app_names text[], OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql AS $$
+  OUT examined integer, OUT app_names text[], OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   r record;
 BEGIN
@@ -457,23 +467,24 @@ BEGIN
 END $$;
 
 -- sweep_ended_all removes what end_all has ended, an hour later, without waiting for each one's deadline.
-CREATE FUNCTION sojourn.sweep_ended_all(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.sweep_ended_all(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-  a   sojourn.apps;
-  ids uuid[];
+  a    sojourn.apps;
+  last uuid;
 BEGIN
   SELECT * INTO a FROM sojourn.apps WHERE purge_after IS NOT NULL AND ended_all_at + 3600000 < now LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
-  ids := ARRAY(SELECT s.id FROM sojourn.sessions s WHERE s.app = a.num AND s.id > a.purge_after ORDER BY s.id LIMIT max_rows);
+  SELECT s.id INTO last FROM sojourn.sessions s WHERE s.app = a.num AND s.id > a.purge_after ORDER BY s.id OFFSET max_rows - 1 LIMIT 1;
   DELETE FROM sojourn.sessions s
-    WHERE s.app = a.num AND s.id = ANY (ids) AND s.created_at <= a.ended_all_at AND (s.end_reason IS NULL OR s.sweep_at <= now);
-  UPDATE sojourn.apps SET purge_after = ids[cardinality(ids)] WHERE num = a.num; -- NULL after the last
+    WHERE s.app = a.num AND s.id > a.purge_after AND s.id <= coalesce(last, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+      AND s.created_at <= a.ended_all_at AND (s.end_reason IS NULL OR s.sweep_at <= now);
+  UPDATE sojourn.apps SET purge_after = last WHERE num = a.num; -- NULL after the last
   RETURN max_rows;
 END $$;
 
-CREATE FUNCTION sojourn.sweep_barriers(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.sweep_barriers(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   n integer;
 BEGIN
@@ -483,7 +494,7 @@ BEGIN
   RETURN n;
 END $$;
 
-CREATE FUNCTION sojourn.sweep_keys(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.sweep_keys(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   n integer;
 BEGIN
