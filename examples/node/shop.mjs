@@ -1,0 +1,147 @@
+// A small shop in JavaScript whose sessions sojournd keeps: a cart that survives the login, a login, a page for the signed in, and a logout.
+// It stands behind Caddy (Caddyfile), which asks sojournd whose each request is. README.md says how to run all three.
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { Problem, Sojourn } from './sojourn.mjs';
+import { Visit } from './visit.mjs';
+
+const key = process.env.SOJOURN_KEY_FILE ? readFileSync(process.env.SOJOURN_KEY_FILE, 'utf8').trim() : process.env.SOJOURN_KEY;
+if (!key) {
+  console.error('Set SOJOURN_KEY, or SOJOURN_KEY_FILE, to the API key that "sojournd keys new" has printed.');
+  process.exit(1);
+}
+const sojourn = new Sojourn(process.env.SOJOURN_URL ?? 'http://127.0.0.1:7081', key);
+const cookieNames = ['__Host-shop-session', '__Host-shop-visitor'];
+
+// Accounts to try. A real shop keeps hashes made by scrypt or Argon2.
+const accounts = new Map([['ada', 'difference-engine'], ['ben', 'kite-and-lightning']]);
+const wares = new Map([['tent', 'A tent'], ['lamp', 'A lantern'], ['mug', 'A camp mug']]);
+
+const pages = {
+  'GET /': front,
+  'POST /cart': addToCart,
+  'GET /login': loginPage,
+  'POST /login': login,
+  'GET /account': account,
+  'POST /logout': logout,
+};
+
+async function front(visit) {
+  const session = await visit.session();
+  const cart = session?.values.cart ?? {};
+  const who = session?.subject ? `You are ${escape(session.subject)}. ${button('/logout', 'Sign out')}` : '<a href="/login">Sign in</a>';
+  const shelf = [...wares].map(([sku, name]) => `<li>${name} ${button('/cart', 'Add', { sku })}</li>`).join('');
+  const lines = Object.entries(cart).map(([sku, n]) => `<li>${n} × ${escape(wares.get(sku) ?? sku)}</li>`).join('');
+  return page('The shop', `<p>${who} <a href="/account">Your account</a></p><ul>${shelf}</ul><h2>Your cart</h2><ul id="cart">${lines || '<li>nothing yet</li>'}</ul>`);
+}
+
+async function addToCart(visit, request) {
+  const sku = request.form.get('sku');
+  if (!wares.has(sku)) return refusal(404, 'There is no such thing here.');
+  await visit.change('cart', (cart = {}) => ({ ...cart, [sku]: (cart[sku] ?? 0) + 1 }));
+  return redirect('/');
+}
+
+async function loginPage(visit, request, mistake = '') {
+  const back = localPath(request.url.searchParams.get('return_to') ?? request.form?.get('return_to'));
+  return page('Sign in', `<p>${mistake}</p><form method="post" action="/login"><input type="hidden" name="return_to" value="${escape(back)}">
+    <label>Name <input name="user" autocomplete="username" required></label>
+    <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
+    <button>Sign in</button></form>`, mistake ? 422 : 200);
+}
+
+async function login(visit, request) {
+  const user = request.form.get('user') ?? '';
+  if (!accounts.has(user) || !same(accounts.get(user), request.form.get('password') ?? '')) {
+    return loginPage(visit, request, 'No such name, or another password.');
+  }
+  await visit.login(user);
+  return redirect(localPath(request.form.get('return_to')));
+}
+
+// account is let through by Caddy for the signed in only, and asks all the same.
+async function account(visit, request) {
+  const subject = decodeURIComponent(request.headers['sojourn-subject'] ?? '');
+  if (!subject) return refusal(401, 'Sign in first.');
+  return page('Your account', `<p>This is the account of <b>${escape(subject)}</b>, in session ${escape(request.headers['sojourn-session'])}.</p><p><a href="/">The shop</a></p>`);
+}
+
+async function logout(visit) {
+  await visit.logout();
+  return redirect('/');
+}
+
+const server = createServer(async (message, response) => {
+  const answer = await handle(message).catch(sorry);
+  response.writeHead(answer.status, { 'Content-Type': 'text/html; charset=utf-8', 'Cache-Control': 'no-store', ...answer.headers });
+  response.end(message.method === 'HEAD' ? undefined : answer.body);
+});
+
+async function handle(message) {
+  if (!message.url.startsWith('/')) return refusal(400, 'That is no address.');
+  const request = { headers: message.headers, url: new URL('http://shop.invalid' + message.url) };
+  const method = message.method === 'HEAD' ? 'GET' : message.method;
+  const show = pages[`${method} ${request.url.pathname}`];
+  if (!show) return refusal(404, 'There is no such page.');
+  if (method === 'POST') {
+    // Another site's page may not send this site's forms.
+    if (!['same-origin', 'none', undefined].includes(message.headers['sec-fetch-site'])) return refusal(403, 'This form is not ours.');
+    request.form = new URLSearchParams(await read(message));
+  }
+  const visit = new Visit(sojourn, cookieNames, message);
+  const answer = await show(visit, request);
+  if (visit.setCookie.length > 0) answer.headers = { ...answer.headers, 'Set-Cookie': visit.setCookie };
+  return answer;
+}
+
+// sorry answers in place of a page that failed. What the visitor can do something about is told them.
+function sorry(error) {
+  const told = { not_live: 409, ended: 409, superseded: 409, conflict: 409, too_many_sessions: 409, throttled: 429, too_large: 413 }[error.code];
+  if (told) return refusal(told, escape(error.message));
+  console.error(error instanceof Problem ? `${error.code}: ${error.message}` : error);
+  return refusal(503, 'Try again in a moment.');
+}
+
+async function read(message) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of message) {
+    if ((size += chunk.length) > 10_000) throw new Problem(413, { code: 'too_large', detail: 'That form is too long.' });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+// localPath returns a path of this site: a sign-in page that redirects anywhere would help who sends people to false sites.
+function localPath(path) {
+  const site = 'http://shop.invalid';
+  try {
+    const url = new URL(path ?? '/', site);
+    if (url.origin === site && !url.pathname.startsWith('//')) return url.pathname + url.search;
+  } catch { /* no URL at all */ }
+  return '/';
+}
+
+function same(a, b) {
+  const digest = (text) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
+
+function page(title, body, status = 200) {
+  return { status, body: `<!doctype html><html lang="en"><meta charset="utf-8"><title>${title}</title><h1>${title}</h1>${body}` };
+}
+
+function refusal(status, text) { return page(text, '<p><a href="/">The shop</a></p>', status); }
+
+function redirect(to) { return { status: 303, headers: { Location: to }, body: '' }; }
+
+function button(action, text, fields = {}) {
+  const hidden = Object.entries(fields).map(([name, value]) => `<input type="hidden" name="${name}" value="${escape(value)}">`).join('');
+  return `<form method="post" action="${action}">${hidden}<button>${text}</button></form>`;
+}
+
+function escape(text) { return String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`); }
+
+server.listen(Number(process.env.PORT ?? 8000), '127.0.0.1', () => console.log(`The shop listens on port ${server.address().port}, for Caddy.`));
+process.on('SIGTERM', () => server.close(() => process.exit(0)));
