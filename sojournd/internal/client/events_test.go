@@ -34,13 +34,14 @@ func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &http.Response{StatusCode: w.status, Status: fmt.Sprint(w.status), Header: w.header, Body: &body{w.Reader(), w.hang, r.Context()}, Request: r}, nil
+	return &http.Response{StatusCode: w.status, Status: fmt.Sprint(w.status), Header: w.header, Body: &body{w.Reader(), w.pings, w.hang, r.Context()}, Request: r}, nil
 }
 
 type answer struct {
 	bytes.Buffer
 	header http.Header
 	status int
+	pings  int  // every 15 s, before the body
 	hang   bool // the body never ends
 	err    error
 }
@@ -51,11 +52,21 @@ func (a *answer) Reader() *bytes.Reader  { return bytes.NewReader(a.Bytes()) }
 
 type body struct {
 	*bytes.Reader
-	hang bool
-	ctx  context.Context
+	pings int
+	hang  bool
+	ctx   context.Context
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.pings > 0 {
+		b.pings--
+		select {
+		case <-time.After(15 * time.Second):
+			return copy(p, ": ping\n\n"), nil
+		case <-b.ctx.Done():
+			return 0, b.ctx.Err()
+		}
+	}
 	if b.Len() == 0 && b.hang {
 		<-b.ctx.Done()
 		return 0, b.ctx.Err()
@@ -165,6 +176,26 @@ func TestEventsReconnect(t *testing.T) {
 		}
 		if took := time.Since(began); took < silence || took > silence+20*time.Second {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// A stream that is quiet but alive goes on; one that is dead, from the start too, does not keep it waiting.
+func TestEventsSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quiet := func(w http.ResponseWriter, r *http.Request) {
+			send(frameOf(2))(w, r)
+			w.(*answer).pings = 100
+		}
+		dead := func(w http.ResponseWriter, _ *http.Request) { w.(*answer).hang = true }
+		began := time.Now()
+		p, out, _, err := follow(t, Events{Follow: true}, send(frameOf(1)), quiet, dead, send(frameOf(3)))
+		check(t, err, "")
+		if got := fmt.Sprint(subjects(t, out)); got != "[1 2 3]" || len(p.asked) != 5 {
+			t.Errorf("%s after %d requests", got, len(p.asked))
+		}
+		if took, want := time.Since(began), 100*15*time.Second+silence; took < want || took > want+10*time.Second {
+			t.Errorf("it took %v, want %v", took, want)
 		}
 	})
 }

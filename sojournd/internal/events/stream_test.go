@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -84,7 +85,7 @@ func TestStreamGap(t *testing.T) {
 
 	observe(h, "blog", 0, 3)
 	other := subscribe(t, server, "/blog?last=1", "").want(2, 3)
-	run := strings.TrimSuffix(first.id, "-1")
+	run := strings.TrimSuffix(other.id, "-3")
 	for _, id := range []string{other.id, "x", "-", run, run + "-", run + "-0", run + "--1", run + "-99999999", run + "-1x", "abcdefghij-5", strings.Repeat("9", 5000), "\xff-1"} {
 		s := subscribe(t, server, "/blog?follow=false", id)
 		if id == other.id {
@@ -120,13 +121,15 @@ func TestStreamsEnd(t *testing.T) {
 	server := serveHub(t, h)
 	shop, blog := subscribe(t, server, "/shop", ""), subscribe(t, server, "/blog", "")
 	observe(h, "blog", 0, 1)
+	blog.want(0, 1)
+	waitUntil(t, h, "blog", func(r *ring) bool { return r.changed != nil })
 	if err := h.Configure([]App{{Name: "shop"}}); err != nil {
 		t.Fatal(err)
 	}
-	blog.want(0, 1)
 	blog.wantEnd() // its application is gone
 	observe(h, "shop", 0, 1)
 	shop.want(0, 1) // and this one is as it was
+	waitUntil(t, h, "shop", func(r *ring) bool { return r.changed != nil })
 	try := func(name string) error {
 		w := httptest.NewRecorder()
 		err := h.Stream(w, httptest.NewRequest("GET", "/", nil), name, "", 0, false)
@@ -143,6 +146,64 @@ func TestStreamsEnd(t *testing.T) {
 	if err := try("shop"); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// A lockedRecorder can be looked at while it is written to.
+type lockedRecorder struct {
+	*httptest.ResponseRecorder
+	mu sync.Mutex
+}
+
+func (l *lockedRecorder) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ResponseRecorder.Write(b)
+}
+
+func (l *lockedRecorder) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Body.String()
+}
+
+// At once: not with the next ping. And what happens is told at once too, unless much does.
+func TestStreamsLoseNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{})
+		if err := h.Configure([]App{{Name: "shop"}}); err != nil {
+			t.Fatal(err)
+		}
+		w := &lockedRecorder{ResponseRecorder: httptest.NewRecorder()}
+		var err error
+		over := false
+		go func() {
+			err = h.Stream(w, httptest.NewRequest(http.MethodGet, "/", nil), "shop", "", 0, true)
+			over = true
+		}()
+		synctest.Wait()
+		began := time.Now()
+		events := func() int { return strings.Count(w.text(), "event: created") }
+		observe(h, "shop", 0, 1)
+		if synctest.Wait(); events() != 1 {
+			t.Error("the first event is not there")
+		}
+		observe(h, "shop", 1, 1000) // all in one go, a little later
+		time.Sleep(pace)
+		if synctest.Wait(); events() != 1000 {
+			t.Errorf("%d events are there", events())
+		}
+		time.Sleep(time.Minute)
+		if n := strings.Count(w.text(), ": ping\n\n"); n != 4 {
+			t.Errorf("%d pings a minute", n)
+		}
+		h.EndStreams()
+		if synctest.Wait(); !over || err != nil {
+			t.Errorf("the stream goes on, %v", err)
+		}
+		if took := time.Since(began); took != time.Minute+pace {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 func TestStreamsAreLimited(t *testing.T) {
@@ -240,25 +301,29 @@ func TestStreamRaces(t *testing.T) {
 func TestStreamEndsWithItsRequest(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
-	a, err := h.app("shop")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := subscribe(t, server, "/shop", "")
 	observe(h, "shop", 0, 1)
 	s.want(0, 1)
 	s.stop()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	waitUntil(t, h, "shop", func(r *ring) bool { return r.streams == 0 })
+}
+
+// waitUntil waits for what other goroutines do with a ring.
+func waitUntil(t *testing.T, h *Hub, app string, done func(*ring) bool) {
+	t.Helper()
+	a, err := h.app(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		a.ring.mu.Lock()
-		n := a.ring.streams
+		is := done(a.ring)
 		a.ring.mu.Unlock()
-		if n == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the subscriber is gone, and its stream isn't")
+		if is {
+			return
 		}
 	}
+	t.Fatal("it doesn't come to pass")
 }
 
 // Handlers of servers without deadlines, such as a recorder, are served too, and what a client sent cannot forge a frame.
