@@ -18,6 +18,7 @@
 package forwardauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -234,7 +235,7 @@ func (h *Handler) fail(w http.ResponseWriter, a *app, mode mode, err error) int 
 		}
 		return refuse(w, status, "too many bad session tokens from your network; delete this site's cookies, or wait a minute")
 	}
-	if now := time.Now().Unix(); h.logged.Swap(now) != now {
+	if now := time.Now().Unix(); !errors.Is(err, context.Canceled) && h.logged.Swap(now) != now { // else the proxy has gone
 		h.log.Warn("a check got 503: the session can't be told", "app", a.name, "error", err)
 	}
 	header.Set("Retry-After", "5")
