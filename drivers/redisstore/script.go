@@ -1,7 +1,7 @@
 package redisstore
 
 import (
-	"crypto/sha1" //nolint:gosec // Redis names scripts so
+	"crypto/sha1" //nolint:gosec // by which Redis names scripts
 	"embed"
 	"encoding/hex"
 	"strings"
@@ -16,6 +16,7 @@ type script struct{ text, sha string }
 var (
 	lookScript    = load("look")
 	createScript  = load("create")
+	usualScript   = alone("usual")
 	updateScript  = newScript("#!lua\n", read("update"))
 	updateAtLimit = newScript("#!lua flags=allow-oom\n", read("update")) // when memory is full, for what needs no more of it
 	touchScript   = load("touch")
@@ -41,11 +42,17 @@ func load(name string) *script {
 	return newScript(first+"\n", rest)
 }
 
+// alone is for scripts that don't share anything.
+func alone(name string) *script { return hashed(read(name)) }
+
+func hashed(text string) *script {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // Redis names scripts so
+	return &script{text, hex.EncodeToString(sum[:])}
+}
+
 // newScript puts what all scripts share between the first line, which holds Redis' flags, and the rest.
 func newScript(first, rest string) *script {
-	text := first + read("common") + rest
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // see above
-	return &script{text, hex.EncodeToString(sum[:])}
+	return hashed(first + read("common") + rest)
 }
 
 func read(name string) string {

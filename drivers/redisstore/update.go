@@ -8,7 +8,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Update implements store.Store: one round trip, and three for a login.
+// Update implements store.Store: one round trip for the usual one, three for a login. One that gives up the subject, or moves a
+// deadline in an unusual way, takes one more than the usual.
 func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
@@ -42,6 +43,9 @@ type update struct {
 func (u *update) attempt(ctx context.Context) error {
 	u.ended = nil
 	if !u.opt.Login || u.rec.Subject == "" {
+		if done, err := u.usual(ctx); done || err != nil {
+			return err
+		}
 		a, err := u.write(ctx, ticket{})
 		switch {
 		case err != nil:
@@ -72,6 +76,20 @@ func (u *update) attempt(ctx context.Context) error {
 		return store.ErrBarrier
 	}
 	return u.join(ctx, a.text(4), a.text(3))
+}
+
+// usual writes the record if nothing is unusual about it, see usual.lua, and reports whether it did.
+func (u *update) usual(ctx context.Context) (bool, error) {
+	id, p := u.rec.ID, u.s.placeOf(u.app, u.rec.ID)
+	a, err := u.s.run(ctx, call{usualScript,
+		[]string{p.session(id), p.seen(id), p.mark(), p.changed(id, u.rec.Revision+1)},
+		[]string{strconv.FormatUint(u.rec.Revision, 10), strconv.FormatUint(u.rec.Revision+1, 10), itoa(u.opt.Now),
+			u.e.times, itoa(u.rec.ExpiresAt), strconv.FormatInt(u.rec.Idle.Milliseconds(), 10), itoa(u.rec.LastSeenAt),
+			u.e.subject + `,"authenticated_at":`, u.e.rest}})
+	if isFull(err) {
+		return false, nil // the other script knows what may be written all the same
+	}
+	return err == nil && a.text(0) == "ok", u.s.write(err)
 }
 
 // join has the session join its new subject, or its present one once more, and then writes it. former is the field of the
