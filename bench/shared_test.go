@@ -266,7 +266,7 @@ func TestBounded(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		close(hang)
-		if err := bounded(t.Context(), time.Minute, func(context.Context) error { return io.EOF }); err != io.EOF {
+		if err := bounded(t.Context(), time.Minute, func(context.Context) error { return io.EOF }); !errors.Is(err, io.EOF) {
 			t.Errorf("error %v", err)
 		}
 	})
