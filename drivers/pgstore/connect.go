@@ -32,7 +32,7 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrURL, reason(text, err))
+		return nil, fmt.Errorf("%w: %s", ErrURL, reason(err))
 	}
 	if opt.Password != "" {
 		config.ConnConfig.Password = opt.Password
@@ -50,26 +50,18 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-var invalidParts = regexp.MustCompile("`[^`]*`|\"[^\"]*\"")
+var quoted = regexp.MustCompile("`.*`|\"[^\"]*\"")
 
 // reason returns what an error says about a URL, without what it quotes of it.
-func reason(text string, err error) string {
-	for {
-		var parse *pgconn.ParseConfigError
-		var bad *url.Error
-		if errors.As(err, &bad) && bad.Err != nil {
-			err = bad.Err
-		} else if errors.As(err, &parse) && parse.Unwrap() != nil {
-			err = parse.Unwrap()
-		} else {
-			break
-		}
-	}
+func reason(err error) string {
 	said := err.Error()
-	if strings.Contains(said, text) {
-		said = "it can't be read"
+	var bad *url.Error
+	if errors.As(err, &bad) {
+		said = bad.Err.Error()
+	} else if i := strings.LastIndex(said, "`: "); i >= 0 { // before it is the URL
+		said = said[i+len("`: "):]
 	}
-	return invalidParts.ReplaceAllString(said, "...")
+	return quoted.ReplaceAllString(said, "...")
 }
 
 // A server is what a first connection finds out.

@@ -86,19 +86,16 @@ const versionTable = "goose_db_version"
 // schemaVersion returns the version of a schema, 0 if there is none or an empty one; an error if it is another program's, or
 // newer. It changes nothing.
 func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, error) {
-	var exists, versioned, complete, usable bool
+	var exists, versioned, complete bool
 	err := conn.QueryRow(ctx, `SELECT
 		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1),
 		to_regclass($2) IS NOT NULL,
-		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL,
-		coalesce(has_schema_privilege((SELECT oid FROM pg_namespace WHERE nspname = $1), 'USAGE'), true)`,
+		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL`,
 		pgx.QueryExecModeExec, schema, schema+"."+versionTable, schema+".apps", schema+".sessions", schema+".changes").
-		Scan(&exists, &versioned, &complete, &usable)
+		Scan(&exists, &versioned, &complete)
 	switch {
 	case err != nil:
 		return 0, err
-	case !usable:
-		return 0, fmt.Errorf("%w: the user may not use the schema %s: grant it, or let the user own it", ErrDenied, schema)
 	case !exists:
 		return 0, nil
 	case !versioned, !complete:
