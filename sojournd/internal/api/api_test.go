@@ -1,0 +1,820 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A browser's way through a site: a cart as a stranger, a login that keeps it, a second factor, a logout.
+func TestBrowser(t *testing.T) {
+	w := newWorld(t)
+	visitor := w.visitor(j{"cart": j{"tent": 1}})
+	visitor.is("", "session", "subject").is(float64(1), "session", "revision").is(j{"tent": float64(1)}, "session", "values", "cart")
+	if got := visitor.header.Get("Location"); got != "/v1/sessions/"+visitor.id() {
+		t.Errorf("Location: %s", got)
+	}
+	if c := visitor.at("set_cookie").([]any); len(c) != 1 || !strings.HasPrefix(c[0].(string), "__Host-shop-visitor="+visitor.token()+"; Max-Age=") {
+		t.Errorf("cookies: %v", c)
+	}
+	w.alive(visitor.token(), "")
+
+	w.pass(time.Minute)
+	login := w.call("POST", "/v1/sessions/login", j{"token": visitor.token(), "subject": "ann", "amr": []string{"pwd"}, "remember": true,
+		"client": j{"ip": "203.0.113.7", "user_agent": exampleAgent}}).want(200, "")
+	login.is(visitor.id(), "session", "id").is("ann", "session", "subject").is(j{"tent": float64(1)}, "session", "values", "cart").
+		is(true, "session", "remembered").is([]any{"pwd"}, "session", "amr").is(float64(1), "session", "level").
+		is("203.0.113.7", "session", "client", "ip").is("Firefox on Linux", "session", "client", "name").is("2026-11-24T12:01:00Z", "session", "authenticated_at")
+	if c := fmt.Sprint(login.at("set_cookie")); !strings.Contains(c, "__Host-shop-session="+login.token()) || !strings.Contains(c, "__Host-shop-visitor=; Max-Age=0") {
+		t.Errorf("cookies: %s", c)
+	}
+	w.over(visitor.token(), "superseded")
+	w.alive(login.token(), "ann")
+
+	update := w.call("POST", "/v1/sessions/update", j{"token": login.token(), "set": j{"theme": "dark", "nothing": nil}, "delete": []string{"cart"}}).want(200, "")
+	if v := update.at("session", "values"); !reflect.DeepEqual(v, j{"theme": "dark", "nothing": nil}) {
+		t.Errorf("values: %v", v)
+	}
+
+	up := w.call("POST", "/v1/sessions/elevate", j{"token": login.token(), "level": 2, "amr": []string{"otp"}}).want(200, "")
+	up.is(float64(2), "session", "level").is([]any{"pwd", "otp"}, "session", "amr").is(visitor.id(), "session", "id")
+	w.over(login.token(), "superseded")
+
+	w.pass(time.Hour)
+	rotated := w.call("POST", "/v1/sessions/rotate", j{"token": up.token()}).want(200, "")
+	if rotated.token() == up.token() {
+		t.Error("rotate issued no token")
+	}
+	w.alive(up.token(), "ann")
+	w.alive(rotated.token(), "ann")
+	again := w.call("POST", "/v1/sessions/rotate", j{"token": up.token()}).want(200, "")
+	if again.token() != up.token() || len(again.at("set_cookie").([]any)) != 0 {
+		t.Error("a rotation is under way, and another token was issued")
+	}
+
+	out := w.call("POST", "/v1/sessions/logout", j{"token": rotated.token()}).want(200, "")
+	if c := fmt.Sprint(out.at("set_cookie")); c != "[__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax]" {
+		t.Errorf("cookies: %s", c)
+	}
+	w.over(rotated.token(), "logout")
+	w.over(up.token(), "logout")
+	w.call("POST", "/v1/sessions/logout", j{"token": rotated.token()}).want(200, "")
+}
+
+// A token that is renewed on the way comes with its cookie, and with nothing else.
+func TestResolveRotates(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	if first := w.resolve(user.token()); first.body["set_cookie"] != nil {
+		t.Errorf("nothing is due: %s", first.text)
+	}
+	w.pass(20 * time.Minute)
+	c := w.resolve(user.token()).at("set_cookie").([]any)
+	fresh := strings.TrimPrefix(strings.Split(c[0].(string), ";")[0], "__Host-shop-session=")
+	if len(c) != 1 || len(fresh) != 64 || fresh == user.token() {
+		t.Fatalf("cookies: %v", c)
+	}
+	w.secrets = append(w.secrets, fresh)
+	w.alive(fresh, "ann")
+	w.alive(user.token(), "ann")
+}
+
+// Every reason that a session can have to be over.
+func TestWhy(t *testing.T) {
+	w := newWorld(t)
+	w.over(strings.Repeat("A", 64), "unknown")
+	w.over("x", "unknown")
+	w.over(strings.Repeat("\u00fc", 32), "unknown")
+
+	revoked := w.user("rob")
+	w.call("DELETE", "/v1/sessions/"+revoked.id(), nil).want(204, "")
+	w.over(revoked.token(), "revoked")
+	w.over(revoked.token()[:40]+strings.Repeat("A", 24), "unknown") // never good: it learns nothing
+
+	var users []*answer
+	for range 6 {
+		users = append(users, w.user("eve"))
+		w.pass(time.Second)
+	}
+	w.over(users[0].token(), "evicted")
+
+	thief := w.user("ted")
+	w.pass(20 * time.Minute)
+	fresh := strings.TrimPrefix(strings.Split(w.resolve(thief.token()).at("set_cookie").([]any)[0].(string), ";")[0], "__Host-shop-session=")
+	w.alive(fresh, "ted")
+	w.pass(2 * time.Minute)
+	w.alive(fresh, "ted") // confirms
+	w.pass(20 * time.Minute)
+	w.over(thief.token(), "theft")
+	w.over(fresh, "theft")
+
+	idle := w.user("ida")
+	w.pass(25 * time.Hour)
+	w.over(idle.token(), "idle")
+	old := w.user("abe")
+	for range 31 {
+		w.pass(23*time.Hour + 59*time.Minute)
+		if w.resolve(old.token()).at("session") == nil {
+			break
+		}
+	}
+	w.over(old.token(), "absolute")
+}
+
+// What needs a live session says that there is none, and why.
+func TestNotLive(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	w.call("POST", "/v1/sessions/logout", j{"token": user.token()}).want(200, "")
+	for path, more := range map[string]j{"update": {"set": j{"a": 1}}, "elevate": {"level": 2}, "rotate": {}} {
+		more["token"] = user.token()
+		w.call("POST", "/v1/sessions/"+path, more).want(409, "not_live").is("logout", "why")
+		more["token"] = strings.Repeat("A", 64)
+		w.call("POST", "/v1/sessions/"+path, more).want(409, "not_live").is("unknown", "why")
+	}
+	login := w.call("POST", "/v1/sessions/login", j{"token": user.token(), "subject": "ann"}).want(200, "")
+	if login.id() == user.id() {
+		t.Error("a session that was ended came back")
+	}
+	visitor := w.visitor(nil)
+	w.call("POST", "/v1/sessions/elevate", j{"token": visitor.token(), "level": 2}).want(409, "anonymous")
+	w.call("POST", "/v1/sessions/rotate", j{"token": visitor.token()}).want(409, "anonymous")
+}
+
+func TestIfRevision(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	set := func(revision any) *answer {
+		return w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"a": revision}, "if_revision": revision})
+	}
+	set(1).want(200, "").is(float64(2), "session", "revision")
+	set(1).want(412, "revision_mismatch")
+	set(0).want(412, "revision_mismatch")
+	set(2).want(200, "")
+	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "if_revision": 9}).want(412, "revision_mismatch")
+}
+
+// Another request changes the session between the look and the commit.
+func TestRevisionRaces(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	const writers = 16
+	results := make(chan int, writers)
+	for i := range writers {
+		go func() {
+			r := httptest.NewRecorder()
+			q := request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "set": j{fmt.Sprint(i): i}, "if_revision": 1})
+			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+			w.ServeHTTP(r, q)
+			results <- r.Code
+		}()
+	}
+	count := map[int]int{}
+	for range writers {
+		count[<-results]++
+	}
+	if count[200] != 1 || count[412] != writers-1 {
+		t.Errorf("statuses %v, want one 200 and the rest 412", count)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	w := newWorld(t)
+	create := func(app, key string, body any) *answer {
+		return w.as(app, "POST", "/v1/sessions", body, "Idempotency-Key", key)
+	}
+	first := create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(201, "")
+	again := create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(201, "").is(first.id(), "session", "id")
+	if again.token() == first.token() || len(again.at("set_cookie").([]any)) != 1 {
+		t.Error("the repeat has no token of its own")
+	}
+	w.alive(first.token(), "ann")
+	w.alive(again.token(), "ann")
+	create("shop", "k", j{"subject": "ann", "values": j{"a": 2}}).want(422, "idempotency_key_reused")
+	if other := create("shop", "l", j{"subject": "ann", "values": j{"a": 1}}).want(201, ""); other.id() == first.id() {
+		t.Error("another key, and the same session")
+	}
+	if other := create("blog", "k", j{"subject": "ann", "values": j{"a": 1}}).want(201, ""); other.id() == first.id() {
+		t.Error("another application, and the same session")
+	}
+	create("shop", strings.Repeat("k", 256), j{}).want(422, "invalid_request")
+	w.as("shop", "POST", "/v1/sessions", j{}, "Idempotency-Key", "a", "Idempotency-Key", "b").want(422, "invalid_request")
+	w.call("DELETE", "/v1/sessions/"+first.id(), nil).want(204, "")
+	create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(409, "ended")
+}
+
+func TestOperator(t *testing.T) {
+	type operated struct{ app, key, action, target, result, ip string }
+	var audit []operated
+	w := newWorld(t, func(o *Options) {
+		o.Audit = func(app, key, action, target, result, ip string) {
+			audit = append(audit, operated{app, key, action, target, result, ip})
+		}
+	})
+	ann, ann2, ben := w.user("ann"), w.user("ann"), w.user("ben")
+	w.visitor(nil)
+
+	got := w.call("GET", "/v1/sessions/"+ann.id(), nil).want(200, "").is("ann", "subject").is(j{}, "values")
+	if tag := got.header.Get("ETag"); tag != `"1"` {
+		t.Errorf("ETag: %s", tag)
+	}
+	path := "/v1/sessions/" + ann.id() + "/values"
+	w.call("PATCH", path, j{"a": j{"b": 1, "c": []int{1}}, "d": 1.50}, "If-Match", `"1"`).want(200, "").is(float64(2), "revision")
+	patched := w.call("PATCH", path, `{"a":{"b":null,"e":{"f":null}},"d":null,"g":"x","big":12345678901234567890}`, "If-Match", `2`, "Content-Type", "application/merge-patch+json")
+	patched.want(200, "")
+	if !strings.Contains(patched.text, `"values":{"a":{"c":[1],"e":{}},"big":12345678901234567890,"g":"x"}`) {
+		t.Errorf("patched: %s", patched.text)
+	}
+	w.call("PATCH", path, j{"a": 1}).want(428, "revision_required")
+	for _, tag := range []string{`"2"`, "x", `"x"`, `W/"3"`, "*", "0", `"`} {
+		w.call("PATCH", path, j{"a": 1}, "If-Match", tag).want(412, "revision_mismatch")
+	}
+	w.call("PATCH", path, j{"": 1}, "If-Match", `"3"`).want(422, "invalid_value")
+	w.call("PATCH", path, j{"a": strings.Repeat("x", 70_000)}, "If-Match", `"3"`).want(413, "too_large")
+	w.call("PATCH", path, `{"a":`+strings.Repeat(`{"a":`, 100)+"1"+strings.Repeat("}", 100)+"}", "If-Match", `"3"`).want(422, "invalid_request")
+
+	list := w.call("GET", "/v1/sessions?limit=3", nil).want(200, "")
+	cursor := list.at("next_cursor").(string)
+	rest := w.call("GET", "/v1/sessions?limit=3&cursor="+cursor, nil).want(200, "")
+	if len(list.at("sessions").([]any)) != 3 || len(rest.at("sessions").([]any)) != 1 || rest.body["next_cursor"] != nil || strings.Contains(list.text, `"values"`) {
+		t.Errorf("pages:\n%s\n%s", list.text, rest.text)
+	}
+	if of := w.call("GET", "/v1/sessions?subject=ann", nil).want(200, ""); len(of.at("sessions").([]any)) != 2 {
+		t.Errorf("of ann: %s", of.text)
+	}
+	w.call("GET", "/v1/sessions?subject=nobody", nil).want(200, "").is([]any{}, "sessions")
+	w.call("GET", "/v1/sessions?cursor=nonsense", nil).want(400, "invalid_cursor")
+	w.call("GET", "/v1/stats", nil).want(200, "").is(float64(4), "sessions").is(float64(3), "logged_in").is(float64(1), "anonymous")
+
+	w.call("DELETE", "/v1/sessions/"+ben.id(), nil).want(204, "")
+	w.call("DELETE", "/v1/sessions/"+ben.id(), nil).want(404, "session_not_found")
+	w.call("GET", "/v1/sessions/"+ben.id(), nil).want(404, "session_not_found")
+	w.call("PATCH", "/v1/sessions/"+ben.id()+"/values", j{}, "If-Match", `"1"`).want(404, "session_not_found")
+	w.over(ben.token(), "revoked")
+	w.call("DELETE", "/v1/sessions?subject=ann&except="+ann2.id(), nil).want(200, "").is(float64(1), "ended")
+	w.over(ann.token(), "revoked")
+	w.alive(ann2.token(), "ann")
+	w.call("DELETE", "/v1/sessions?subject=nobody", nil).want(200, "").is(float64(0), "ended")
+	w.pass(time.Second)
+	if all := w.call("DELETE", "/v1/sessions?all=true", nil).want(200, ""); all.text != "{}" {
+		t.Errorf("all: %s", all.text)
+	}
+	w.over(ann2.token(), "revoked")
+
+	var log []string
+	for _, o := range audit {
+		if o.app != "shop" || o.key != "test" || o.ip != "192.0.2.1" {
+			t.Errorf("audit: %+v", o)
+		}
+		log = append(log, o.action+" "+o.result)
+	}
+	want := "set_values ok, set_values ok, set_values invalid_value, set_values too_large, end ok, end session_not_found, end_subject ok, end_subject ok, end_all ok"
+	if got := strings.Join(log, ", "); got != want {
+		t.Errorf("audit: %s\nwant %s", got, want)
+	}
+}
+
+func TestQueries(t *testing.T) {
+	w := newWorld(t)
+	id := w.user("ann").id()
+	for query, code := range map[string]string{
+		"GET /v1/sessions?limit=0": "invalid_request", "GET /v1/sessions?limit=1001": "invalid_request", "GET /v1/sessions?limit=x": "invalid_request",
+		"GET /v1/sessions?subjekt=a": "invalid_request", "GET /v1/sessions?subject=a&subject=b": "invalid_request", "GET /v1/sessions?subject=%ff": "invalid_request",
+		"GET /v1/sessions?subject=%zz": "invalid_request", "GET /v1/stats?x": "invalid_request", "GET /v1/sessions/" + id + "?x=1": "invalid_request",
+		"DELETE /v1/sessions": "invalid_request", "DELETE /v1/sessions?all=yes": "invalid_request", "DELETE /v1/sessions?all=true&subject=a": "invalid_request",
+		"DELETE /v1/sessions?all=true&except=" + id: "invalid_request", "DELETE /v1/sessions?subject=a&except=b": "invalid_request",
+		"DELETE /v1/sessions?subject=a%00b": "invalid_subject", "DELETE /v1/sessions?subject=" + strings.Repeat("x", 10<<10): "invalid_subject",
+		"GET /v1/events?last=-1": "invalid_request", "GET /v1/events?follow=yes": "invalid_request",
+	} {
+		method, path, _ := strings.Cut(query, " ")
+		a := w.call(method, path, nil)
+		if a.code() != code || a.status >= 500 {
+			t.Errorf("%.80s: %s", query, a.text)
+		}
+	}
+	w.alive(w.user("ann").token(), "ann")
+	if a := w.call("GET", "/v1/sessions?subject="+"a%2Fb%20%C3%BC", nil).want(200, ""); len(a.at("sessions").([]any)) != 0 {
+		t.Error(a.text)
+	}
+}
+
+// Each route with the shop's key and the blog's sessions: as if they weren't there, and nothing happens to them.
+func TestApplicationsAreApart(t *testing.T) {
+	w := newWorld(t)
+	blog := w.as("blog", "POST", "/v1/sessions", j{"subject": "ann", "values": j{"a": 1}}).want(201, "")
+	token, id := blog.token(), blog.id()
+	tried := map[string]bool{}
+	try := func(pattern, path string, body any, headers ...string) *answer {
+		t.Helper()
+		tried[pattern] = true
+		method, _, _ := strings.Cut(pattern, " ")
+		a := w.call(method, path, body, headers...)
+		if a.status >= 500 {
+			t.Errorf("%s: %s", pattern, a.text)
+		}
+		if strings.Contains(a.text, id) {
+			t.Errorf("%s shows another application's session: %s", pattern, a.text)
+		}
+		return a
+	}
+	const sessions = "/v1/sessions"
+	try("POST /v1/sessions", sessions, j{"subject": "ann"}).want(201, "")
+	try("POST /v1/sessions/resolve", sessions+"/resolve", j{"token": token}).want(200, "").is("unknown", "why")
+	try("POST /v1/sessions/update", sessions+"/update", j{"token": token, "set": j{"a": 2}}).want(409, "not_live")
+	try("POST /v1/sessions/login", sessions+"/login", j{"token": token, "subject": "ann"}).want(200, "").is(j{}, "session", "values")
+	try("POST /v1/sessions/elevate", sessions+"/elevate", j{"token": token, "level": 3}).want(409, "not_live")
+	try("POST /v1/sessions/rotate", sessions+"/rotate", j{"token": token}).want(409, "not_live")
+	try("POST /v1/sessions/logout", sessions+"/logout", j{"token": token}).want(200, "")
+	try("GET /v1/sessions", sessions+"?subject=ann", nil).want(200, "")
+	try("GET /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
+	try("DELETE /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
+	try("PATCH /v1/sessions/{id}/values", sessions+"/"+id+"/values", j{"a": 2}, "If-Match", `"1"`).want(404, "session_not_found")
+	try("GET /v1/events", "/v1/events?follow=false", nil)
+	w.pass(time.Second)
+	try("DELETE /v1/sessions", sessions+"?subject=ann", nil).want(200, "").is(float64(2), "ended")
+	try("DELETE /v1/sessions", sessions+"?all=true", nil).want(200, "")
+	try("GET /v1/stats", "/v1/stats", nil).want(200, "").is(float64(0), "logged_in")
+
+	for path, methods := range w.methods {
+		for _, method := range methods {
+			if pattern := method + " " + path; !tried[pattern] && path != "/openapi.json" {
+				t.Errorf("%s was not tried", pattern)
+			}
+		}
+	}
+	w.as("blog", "GET", sessions+"/"+id, nil).want(200, "").is("ann", "subject").is(j{"a": float64(1)}, "values").is(float64(1), "revision")
+	w.as("blog", "POST", sessions+"/resolve", j{"token": token}).want(200, "").is(id, "session", "id")
+	w.as("blog", "GET", "/v1/stats", nil).want(200, "").is(float64(1), "sessions")
+}
+
+func TestKeys(t *testing.T) {
+	w := newWorld(t)
+	good := w.keys["shop"]
+	for _, key := range []string{"", "x", good + "x", good[:len(good)-1], strings.ToUpper(good), "sojourn_", strings.Repeat("k", 20_000)} {
+		a := w.request(key, "POST", "/v1/sessions", j{}).want(401, "unauthorized")
+		if a.header.Get("WWW-Authenticate") == "" {
+			t.Error("no WWW-Authenticate")
+		}
+	}
+	for _, headers := range [][]string{
+		{"Authorization", good}, {"Authorization", "Basic " + good}, {"Authorization", "Bearer"}, {"Authorization", "Bearer "},
+		{"Authorization", "Bearer " + good, "Authorization", "Bearer " + good}, {"X-Api-Key", good}, {"Cookie", "key=" + good},
+	} {
+		w.request("", "GET", "/v1/stats", nil, headers...).want(401, "unauthorized")
+	}
+	w.request("", "GET", "/v1/stats?key="+good, nil).want(401, "unauthorized")
+	w.request("", "GET", "/v1/stats", nil, "Authorization", "bearer  "+good).want(200, "")
+	key, hash := NewKey()
+	other, _ := NewKey()
+	if !strings.HasPrefix(key, "sojourn_") || len(key) < 51 || key == other || hash != fmt.Sprintf("sha256:%x", HashKey(key)) {
+		t.Errorf("NewKey: %q, %q", key, hash)
+	}
+}
+
+// A key that is taken out is dead at once, and so are the streams that it opened; the others go on.
+func TestRevokedKey(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewServer(w)
+	t.Cleanup(server.Close) // by then the streams' context is done
+	stream := func(app string) <-chan error {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/v1/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+w.keys[app])
+		res, err := http.DefaultClient.Do(r)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%v, %v", res, err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			defer res.Body.Close()
+			var err error
+			for b := make([]byte, 1024); err == nil; {
+				_, err = res.Body.Read(b)
+			}
+			ended <- err
+		}()
+		return ended
+	}
+	shop, blog := stream("shop"), stream("blog")
+	user := w.user("ann")
+
+	next, _ := NewKey()
+	w.Set([]App{
+		{Name: "shop", Sessions: w.engines["shop"], Keys: []Key{{"next", HashKey(next)}}},
+		{Name: "blog", Sessions: w.engines["blog"], Keys: []Key{{"test", HashKey(w.keys["blog"])}}},
+	})
+	w.call("GET", "/v1/stats", nil).want(401, "unauthorized")
+	w.request(next, "GET", "/v1/sessions/"+user.id(), nil).want(200, "")
+	select {
+	case <-shop:
+	case <-time.After(10 * time.Second):
+		t.Error("the stream of a revoked key goes on")
+	}
+	select {
+	case err := <-blog:
+		t.Errorf("the stream of another key ended: %v", err)
+	default:
+	}
+	// The same key for another application is another key.
+	w.Set([]App{{Name: "shop", Sessions: w.engines["shop"], Keys: []Key{{"test", HashKey(w.keys["blog"])}}}})
+	select {
+	case <-blog:
+	case <-time.After(10 * time.Second):
+		t.Error("the stream of a key that changed hands goes on")
+	}
+}
+
+func TestPathsAndMethods(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/v1//sessions", "/v1/./sessions", "/v1/../v1/stats", "/v1/sessions/a/b", "/v1/sessions/..%2f..", "/check/shop/status/any", "/metrics"} {
+		w.call("GET", path, nil).want(404, "not_found")
+	}
+	for path, allow := range map[string]string{"/v1/stats": "GET", "/v1/sessions/resolve": "POST", "/v1/sessions": "POST, GET, DELETE", "/openapi.json": "GET"} {
+		a := w.call("PUT", path, j{}).want(405, "method_not_allowed")
+		if a.header.Get("Allow") != allow {
+			t.Errorf("%s: Allow: %s", path, a.header.Get("Allow"))
+		}
+	}
+	for _, id := range []string{"x", "%00", "%ff", strings.Repeat("a", 10<<10), "00000000-0000-0000-0000-000000000000"} {
+		w.call("GET", "/v1/sessions/"+id, nil).want(404, "session_not_found")
+		w.call("DELETE", "/v1/sessions/"+id, nil).want(404, "session_not_found")
+	}
+}
+
+func TestBadBodies(t *testing.T) {
+	w := newWorld(t)
+	token := w.user("ann").token()
+	for _, c := range []struct {
+		path   string
+		body   any
+		status int
+		code   string
+		words  string
+	}{
+		{"resolve", "", 400, "malformed_json", "empty"},
+		{"resolve", "  \n", 400, "malformed_json", "empty"},
+		{"resolve", "{", 400, "malformed_json", "byte 1"},
+		{"resolve", "{}x", 400, "malformed_json", "byte 2"},
+		{"resolve", `{"token":"` + token + `","token":"x"}`, 400, "malformed_json", "/token is there twice"},
+		{"resolve", "{\"token\":\"\xff\"}", 400, "malformed_json", "UTF-8"},
+		{"resolve", `{"token":"\ud800"}`, 400, "malformed_json", ""},
+		{"resolve", `[]`, 422, "invalid_request", "an object is wanted"},
+		{"resolve", `"x"`, 422, "invalid_request", "an object is wanted"},
+		{"resolve", `{}`, 422, "invalid_request", "/token is missing"},
+		{"resolve", `{"token":7}`, 422, "invalid_request", "/token has the wrong type: a string is wanted"},
+		{"resolve", `{"token":"x","passive":"yes"}`, 422, "invalid_request", "/passive has the wrong type: true or false"},
+		{"resolve", `{"Token":"x"}`, 422, "invalid_request", "/Token is not known here"},
+		{"resolve", `{"token":"x","tokne":1}`, 422, "invalid_request", "/tokne is not known here"},
+		{"resolve", j{"token": "x", "client": j{"ip": "localhost"}}, 422, "invalid_request", "/client/ip is no IP address"},
+		{"resolve", j{"token": "x", "client": j{"ip": "192.0.2.1", "name": "x"}}, 422, "invalid_request", "/client/name is not known here"},
+		{"login", j{}, 422, "invalid_request", "/subject is missing"},
+		{"login", j{"subject": "a\u0000b"}, 422, "invalid_subject", ""},
+		{"login", j{"subject": strings.Repeat("x", 10<<10)}, 422, "invalid_subject", ""},
+		{"login", j{"subject": "a\nb"}, 422, "invalid_subject", ""},
+		{"login", j{"subject": "a", "level": 4}, 422, "invalid_value", "level 4"},
+		{"login", j{"subject": "a", "level": -1}, 422, "invalid_value", ""},
+		{"login", j{"subject": "a", "level": 1.5}, 422, "invalid_request", "/level has the wrong type: a whole number"},
+		{"login", `{"subject":"a","level":1e99}`, 422, "invalid_request", "/level"},
+		{"login", j{"subject": "a", "amr": "pwd"}, 422, "invalid_request", "/amr has the wrong type: an array"},
+		{"login", j{"subject": "a", "amr": []string{"pwd otp"}}, 422, "invalid_request", "/amr/0"},
+		{"login", j{"subject": "a", "amr": []string{strings.Repeat("x", 300)}}, 422, "invalid_value", "amr"},
+		{"", j{"remember": true}, 422, "invalid_request", "/remember"},
+		{"", j{"values": []int{1}}, 422, "invalid_request", "/values has the wrong type: an object"},
+		{"", j{"values": j{"": 1}}, 422, "invalid_value", ""},
+		{"", j{"values": j{"a": "x\u0000"}}, 422, "invalid_value", "U+0000"},
+		{"", j{"values": j{"a": strings.Repeat("x", 65<<10)}}, 413, "too_large", "65536"},
+		{"", `{"values":{"a":{"b":1,"b":2}}}`, 400, "malformed_json", "/values/a/b is there twice"},
+		{"", strings.Repeat("[", 20_000), 422, "invalid_request", ""},
+		{"", `{"values":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, 400, "malformed_json", ""},
+		{"", `{"values":{"a":"` + strings.Repeat("x", 10<<20) + `"}}`, 413, "body_too_large", ""},
+		{"update", j{"token": token, "set": j{"a": 1}, "delete": []string{"a"}}, 422, "invalid_request", "/delete"},
+		{"update", j{"token": token, "if_revision": -1}, 422, "invalid_request", "/if_revision"},
+		{"update", j{"token": token, "set": j{strings.Repeat("k", 256): 1}}, 422, "invalid_value", ""},
+		{"update", j{"set": j{}}, 422, "invalid_request", "/token is missing"},
+		{"elevate", j{"token": token, "level": 9}, 422, "invalid_value", ""},
+		{"elevate", j{"level": 2}, 422, "invalid_request", "/token is missing"},
+		{"rotate", j{}, 422, "invalid_request", "/token is missing"},
+		{"logout", j{}, 422, "invalid_request", "/token is missing"},
+	} {
+		path := strings.TrimSuffix("/v1/sessions/"+c.path, "/")
+		a := w.call("POST", path, c.body)
+		if a.status != c.status || a.code() != c.code || !strings.Contains(a.text, strings.ReplaceAll(c.words, `"`, `\"`)) {
+			t.Errorf("%s %.60v: %s\nwant %d %s %s", path, c.body, a.text, c.status, c.code, c.words)
+		}
+		if strings.Contains(a.text, token) {
+			t.Errorf("%s: the token comes back: %s", path, a.text)
+		}
+	}
+	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/merge-patch+json", "nonsense/", ";"} {
+		w.call("POST", "/v1/sessions", "{}", "Content-Type", media) // two of them
+		r := request(t, "POST", "/v1/sessions", "{}")
+		r.Header.Set("Content-Type", media)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		recorder := httptest.NewRecorder()
+		w.ServeHTTP(recorder, r)
+		w.check(r, recorder.Result()).want(415, "unsupported_media_type")
+	}
+	for _, media := range []string{"", "application/json; charset=utf-8", "Application/JSON"} {
+		r := request(t, "POST", "/v1/sessions", "{}")
+		r.Header.Set("Content-Type", media)
+		if media == "" {
+			r.Header.Del("Content-Type")
+		}
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		recorder := httptest.NewRecorder()
+		w.ServeHTTP(recorder, r)
+		if recorder.Code != 201 {
+			t.Errorf("Content-Type %q: %d", media, recorder.Code)
+		}
+	}
+}
+
+// Subjects are taken as they are, whatever they look like.
+func TestSubjects(t *testing.T) {
+	w := newWorld(t)
+	for _, subject := range []string{"a/b", "a?b#c", "../x", "ü", "a b", "Ann", "ann", "'; DROP", "<b>", strings.Repeat("x", 255), "\u202e"} {
+		user := w.user(subject)
+		user.is(subject, "session", "subject")
+		r := request(t, "GET", "/v1/sessions", nil)
+		q := r.URL.Query()
+		q.Set("subject", subject)
+		if a := w.call("GET", "/v1/sessions?"+q.Encode(), nil).want(200, ""); len(a.at("sessions").([]any)) != 1 {
+			t.Errorf("%q: %s", subject, a.text)
+		}
+		w.call("DELETE", "/v1/sessions?"+q.Encode(), nil).want(200, "").is(float64(1), "ended")
+	}
+}
+
+// A store that can't answer is a 503, whatever is asked, and never an answer.
+func TestStoreFails(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	for err, code := range map[error]string{errors.New("the store broke"): "unavailable", store.ErrFull: "store_full", store.ErrUncertain: "outcome_unknown", context.DeadlineExceeded: "unavailable"} {
+		w.store.fail(err)
+		a := w.call("POST", "/v1/sessions", j{"subject": "ben"})
+		if a.status != 503 || a.code() != code || a.header.Get("Retry-After") == "" || strings.Contains(a.text, "broke") {
+			t.Errorf("create: %v: %s", err, a.text)
+		}
+		for _, c := range []struct {
+			method, path string
+			body         any
+			header       string
+		}{
+			{"POST", "/resolve", j{"token": user.token()}, ""}, {"POST", "/update", j{"token": user.token()}, ""}, {"POST", "/login", j{"token": user.token(), "subject": "ann"}, ""},
+			{"POST", "/elevate", j{"token": user.token(), "level": 1}, ""}, {"POST", "/rotate", j{"token": user.token()}, ""}, {"POST", "/logout", j{"token": user.token()}, ""},
+			{"GET", "", nil, ""}, {"GET", "/" + user.id(), nil, ""}, {"DELETE", "/" + user.id(), nil, ""}, {"DELETE", "?all=true", nil, ""}, {"DELETE", "?subject=ann", nil, ""},
+			{"PATCH", "/" + user.id() + "/values", j{}, `"1"`},
+		} {
+			if code == "store_full" || code == "outcome_unknown" {
+				break // of writes alone
+			}
+			var headers []string
+			if c.header != "" {
+				headers = []string{"If-Match", c.header}
+			}
+			w.call(c.method, "/v1/sessions"+c.path, c.body, headers...).want(503, code)
+		}
+	}
+	w.store.fail(errors.New("the store broke"))
+	w.call("GET", "/v1/stats", nil).want(503, "unavailable")
+	if !strings.Contains(w.log.String(), "the store broke") {
+		t.Error("the log doesn't say why")
+	}
+	w.store.fail(nil)
+	w.alive(user.token(), "ann")
+}
+
+// Guessing is noticed where the application says who the client is.
+func TestThrottled(t *testing.T) {
+	w := newWorld(t)
+	guess := func(ip string) *answer {
+		return w.call("POST", "/v1/sessions/resolve", j{"token": strings.Repeat("A", 64), "client": j{"ip": ip}})
+	}
+	for range 100 {
+		guess("192.0.2.1").want(200, "")
+	}
+	if a := guess("192.0.2.1").want(429, "throttled"); a.header.Get("Retry-After") != "60" {
+		t.Error("no Retry-After")
+	}
+	guess("192.0.2.2").want(200, "")
+}
+
+// The description is valid, has an example for each body, and each is as described.
+func TestDescription(t *testing.T) {
+	w := newWorld(t)
+	res := w.request("", "GET", "/openapi.json", nil).want(200, "")
+	doc, err := libopenapi.NewDocument([]byte(res.text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, errs := spec(t, []byte(res.text)).ValidateDocument(); !ok {
+		for _, e := range errs {
+			t.Error(e.Message, e.Reason, e.SchemaValidationErrors)
+		}
+	}
+	model, err := doc.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for path, item := range model.Model.Paths.PathItems.FromOldest() {
+		for method, op := range item.GetOperations().FromOldest() {
+			method = strings.ToUpper(method)
+			described[method+" "+path] = true
+			url := strings.ReplaceAll(path, "{id}", "019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21")
+			if op.RequestBody != nil {
+				for media, content := range op.RequestBody.Content.FromOldest() {
+					var example any
+					if err := content.Example.Decode(&example); err != nil {
+						t.Fatal(err)
+					}
+					text, err := json.Marshal(example)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := request(t, method, url, string(text))
+					r.Header.Set("Content-Type", media)
+					r.Header.Set("Authorization", "Bearer x")
+					r.Header.Set("If-Match", `"1"`)
+					if ok, errs := w.spec.ValidateHttpRequest(r); !ok {
+						for _, e := range errs {
+							t.Errorf("%s %s: the example is not as described: %s %v", method, path, e.Message, e.SchemaValidationErrors)
+						}
+					}
+					// And the server takes it.
+					if a := w.call(method, url, string(text), "If-Match", `"1"`); a.code() == "invalid_request" || a.code() == "malformed_json" {
+						t.Errorf("%s %s: the example is refused: %s", method, path, a.text)
+					}
+				}
+			}
+			for status, response := range op.Responses.Codes.FromOldest() {
+				if response.Content == nil {
+					continue
+				}
+				for media, content := range response.Content.FromOldest() {
+					if media == "text/event-stream" {
+						continue
+					}
+					var example any
+					if content.Example == nil {
+						t.Errorf("%s %s %s: no example", method, path, status)
+						continue
+					}
+					if err := content.Example.Decode(&example); err != nil {
+						t.Fatal(err)
+					}
+					text, _ := json.Marshal(example)
+					recorder := httptest.NewRecorder()
+					recorder.Header().Set("Content-Type", media)
+					var code int
+					_, _ = fmt.Sscan(status, &code)
+					recorder.WriteHeader(code)
+					_, _ = recorder.Write(text)
+					if ok, errs := w.spec.ValidateHttpResponse(httptest.NewRequest(method, url, nil), recorder.Result()); !ok {
+						for _, e := range errs {
+							t.Errorf("%s %s %s: the example is not as described: %s %v", method, path, status, e.Message, e.SchemaValidationErrors)
+						}
+					}
+				}
+			}
+		}
+	}
+	for path, methods := range w.methods {
+		for _, method := range methods {
+			if path != "/openapi.json" && !described[method+" "+path] {
+				t.Errorf("%s %s is not described", method, path)
+			}
+		}
+	}
+	if strings.Contains(res.text, "FakeEvent") == (w.opt.EventType == nil) {
+		t.Error("the events' type is not described")
+	}
+}
+
+// A description that says less than the server answers would go unnoticed if validation couldn't fail.
+func TestValidationFails(t *testing.T) {
+	w := newWorld(t)
+	recorder := httptest.NewRecorder()
+	recorder.Header().Set("Content-Type", "application/json")
+	_, _ = recorder.WriteString(`{"session":{"id":7}}`)
+	if ok, _ := w.spec.ValidateHttpResponse(httptest.NewRequest("POST", "/v1/sessions/resolve", nil), recorder.Result()); ok {
+		t.Error("a wrong answer passes")
+	}
+}
+
+// Nothing that was logged, at debug level, holds a secret: neither one that was issued nor one that was sent.
+func TestCanary(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	canary := "CANARY" + strings.Repeat("c", 58)
+	w.call("POST", "/v1/sessions/resolve", j{"token": canary})
+	w.call("POST", "/v1/sessions/resolve", `{"token":"`+canary+`",}`)
+	w.call("POST", "/v1/sessions/resolve", `{"`+canary+`":1}`)
+	w.call("GET", "/v1/sessions/"+canary, nil)
+	w.call("GET", "/v1/"+canary, nil)
+	w.call("GET", "/v1/stats?"+canary+"="+canary, nil)
+	w.request(canary, "GET", "/v1/stats", nil)
+	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"a": 1}})
+	w.call("POST", "/v1/sessions/login", j{"token": user.token(), "subject": "ann"})
+	w.store.fail(errors.New("broken"))
+	w.call("POST", "/v1/sessions/resolve", j{"token": user.token()})
+	log := w.log.String()
+	if !strings.Contains(log, "api request") || !strings.Contains(log, "resolve") {
+		t.Fatalf("nothing was logged:\n%s", log)
+	}
+	for _, secret := range append(slices.Clone(w.secrets), canary) {
+		if strings.Contains(log, secret) || strings.Contains(log, secret[len(secret)-32:]) {
+			t.Errorf("a secret was logged:\n%s", log)
+		}
+	}
+}
+
+func TestObserve(t *testing.T) {
+	var routes []string
+	w := newWorld(t, func(o *Options) {
+		o.Observe = func(route string, status int, took time.Duration) {
+			routes = append(routes, fmt.Sprint(route, " ", status, " ", took > 0))
+		}
+	})
+	w.call("GET", "/v1/stats", nil)
+	w.call("GET", "/v1/sessions/x", nil)
+	w.call("GET", "/nowhere", nil)
+	if got, want := fmt.Sprint(routes), "[GET /v1/stats 200 true GET /v1/sessions/{id} 404 true  404 true]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// A body that never ends is cut off by the server's deadline, with a code of its own.
+func TestSlowBody(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewUnstartedServer(w)
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	body := make(slowBody)
+	r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/v1/sessions", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = 100
+	r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check(httptest.NewRequest("POST", "/v1/sessions", nil), res).want(408, "request_timeout")
+	close(body)
+}
+
+type slowBody chan struct{}
+
+func (b slowBody) Read(p []byte) (int, error) { <-b; return 0, http.ErrBodyReadAfterClose }
+func (b slowBody) Close() error               { return nil }
+
+func TestEvents(t *testing.T) {
+	w := newWorld(t)
+	a := w.call("GET", "/v1/events?last=7&follow=false", nil)
+	if a.status != 200 || a.text != "id: shop-1\ndata: {\"last\":7}\n\n" {
+		t.Errorf("%d %q", a.status, a.text)
+	}
+	w.call("GET", "/v1/events", nil, "Last-Event-ID", "refuse").want(503, "stream_refused")
+	without := newWorld(t, func(o *Options) { o.Events = nil })
+	without.call("GET", "/v1/events", nil).want(404, "not_found")
+}
+
+// Whatever arrives, the answer is a success or a problem of the client's, and as described.
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{`{"token":"x"}`, `{"subject":"ann","values":{"a":[1,{"b":null}]}}`, `{"token":"x","set":{"a":1},"delete":["b"],"if_revision":1}`,
+		`{"subject":"a","amr":["pwd"],"level":2,"client":{"ip":"::1","user_agent":"x"}}`, `{"a":{"b":null}}`, "{\"\xff\":1}", `{"level":1e3}`, `{"token":"TOKEN","subject":"b"}`} {
+		f.Add(seed)
+	}
+	one := newWorld(f)
+	user := one.user("fuzz")
+	token, id := user.token(), user.id()
+	f.Fuzz(func(t *testing.T, body string) {
+		w := &world{TB: t, API: one.API, spec: one.spec, keys: one.keys, seen: map[string]bool{}}
+		body = strings.ReplaceAll(body, "TOKEN", token)
+		for _, target := range []string{"/v1/sessions", "/v1/sessions/resolve", "/v1/sessions/update", "/v1/sessions/login", "/v1/sessions/elevate", "/v1/sessions/rotate", "/v1/sessions/logout"} {
+			if a := w.call("POST", target, body); a.status >= 500 {
+				t.Errorf("%s: %s", target, a.text)
+			}
+		}
+		if a := w.call("PATCH", "/v1/sessions/"+id+"/values", body, "If-Match", `"1"`); a.status >= 500 {
+			t.Error(a.text)
+		}
+	})
+}

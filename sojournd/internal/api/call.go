@@ -1,0 +1,284 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A call is a request on its way. It is the ResponseWriter that handlers see.
+type call struct {
+	api     *API
+	w       http.ResponseWriter
+	r       *http.Request
+	began   time.Time // for measuring
+	arrived time.Time // for the engine
+	route   string
+	key     *opened
+	body    []byte // of the request, until the handler returns
+	status  int
+}
+
+func (c *call) Header() http.Header         { return c.w.Header() }
+func (c *call) Unwrap() http.ResponseWriter { return c.w }
+
+func (c *call) Write(b []byte) (int, error) {
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	return c.w.Write(b)
+}
+
+func (c *call) WriteHeader(status int) {
+	if c.status == 0 && status >= 200 {
+		c.status = status
+	}
+	c.w.WriteHeader(status)
+}
+
+// done runs when the request is answered.
+func (c *call) done() {
+	took := time.Since(c.began)
+	if c.api.opt.Observe != nil {
+		c.api.opt.Observe(c.route, c.status, took)
+	}
+	if ctx := c.r.Context(); c.api.log.Enabled(ctx, slog.LevelDebug) {
+		attrs := []slog.Attr{slog.String("method", c.r.Method), slog.String("route", c.route), slog.Int("status", c.status), slog.Duration("took", took)}
+		if c.key != nil {
+			attrs = append(attrs, slog.String("app", c.key.app.Name), slog.String("key", c.key.name))
+		}
+		c.api.log.LogAttrs(ctx, slog.LevelDebug, "api request", attrs...) // without path and query, which hold what the client likes
+	}
+}
+
+// buffers hold bodies. Large ones are left to the collector.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func giveBack(b *bytes.Buffer) {
+	if b.Cap() <= 64<<10 {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
+// storeTimeout bounds what a request waits for the store.
+const storeTimeout = 10 * time.Second
+
+// serve answers a request of a route with what f returns.
+func serve[In, Out any](op *operation, c *call, f func(context.Context, *call, *In) (*Out, error)) {
+	c.route = op.pattern
+	if c.key = c.api.open(c.r); c.key == nil {
+		c.w.Header().Set("WWW-Authenticate", `Bearer realm="sojourn"`)
+		c.problem(problemOf(codeKey))
+		return
+	}
+	buf := buffers.Get().(*bytes.Buffer)
+	defer giveBack(buf)
+	var in In
+	if err := c.read(op, buf, &in); err != nil {
+		c.fail(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), storeTimeout)
+	defer cancel()
+	out, err := f(ctx, c, &in)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if out != nil {
+		c.answer(op.status, out)
+	}
+}
+
+// read checks the query, and reads the body into in.
+func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
+	if c.r.URL.RawQuery != "" {
+		if err := checkQuery(op, c.r.URL.RawQuery); err != nil {
+			return err
+		}
+	}
+	if op.body == nil {
+		return nil
+	}
+	if header := c.r.Header["Content-Type"]; len(header) > 0 && header[0] != "application/json" {
+		media, _, err := mime.ParseMediaType(header[0])
+		if err != nil || media != "application/json" && (media != op.media || media == "") {
+			return problemOf(codeMedia)
+		}
+	}
+	max := c.api.opt.MaxBody
+	if c.r.ContentLength > max {
+		return problemOf(codeBody)
+	}
+	_, err := buf.ReadFrom(http.MaxBytesReader(c.w, c.r.Body, max))
+	var tooLarge *http.MaxBytesError
+	var network net.Error
+	switch {
+	case errors.As(err, &tooLarge):
+		return problemOf(codeBody)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		c.w.Header().Set("Connection", "close")
+		return problemOf(codeTimeout)
+	case err != nil:
+		p := problemOf(codeJSON)
+		p.Detail = "The body broke off."
+		return p
+	}
+	c.body = buf.Bytes()
+	return decode(c.body, in)
+}
+
+// decode reads a body strictly: what isn't known, or is there twice, is a mistake.
+func decode(body []byte, in any) error {
+	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
+	if err == nil {
+		return nil
+	}
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		where := string(semantic.JSONPointer)
+		if where == "" {
+			where = "the body"
+		}
+		if errors.Is(err, json.ErrUnknownName) {
+			return invalid(where, "is not known here")
+		}
+		return invalid(where, "has the wrong type: "+wants(semantic))
+	}
+	p := problemOf(codeJSON)
+	var syntactic *jsontext.SyntacticError
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+		p.Detail = "The body is empty: send a JSON object."
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+		p.Detail = string(syntactic.JSONPointer) + " is there twice."
+	case errors.As(err, &syntactic):
+		p.Detail = "The body is not JSON, or not in UTF-8, at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + "." // without what stands there
+	}
+	return p
+}
+
+// wants says what would be right, without what was sent, which may be a secret.
+func wants(e *json.SemanticError) string {
+	t := e.GoType
+	if t == nil {
+		return "see /openapi.json"
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string is wanted"
+	case reflect.Bool:
+		return "true or false is wanted"
+	case reflect.Int, reflect.Uint64:
+		return "a whole number in range is wanted"
+	case reflect.Slice:
+		return "an array is wanted"
+	}
+	return "an object is wanted"
+}
+
+func checkQuery(op *operation, raw string) error {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return invalid("the query", "is malformed")
+	}
+	for name, values := range query {
+		known := false
+		for _, p := range op.params {
+			known = known || p.In == "query" && p.Name == name
+		}
+		switch {
+		case !known:
+			return invalid("the query", "has a parameter that is not known here: "+strconv.QuoteToASCII(name))
+		case len(values) > 1:
+			return invalid(name, "is there twice")
+		case !utf8.ValidString(values[0]):
+			return invalid(name, "is not UTF-8")
+		}
+	}
+	return nil
+}
+
+func (c *call) query(name string) string {
+	if c.r.URL.RawQuery == "" {
+		return ""
+	}
+	return c.r.URL.Query().Get(name)
+}
+
+// answer sends JSON.
+func (c *call) answer(status int, body any) {
+	buf := buffers.Get().(*bytes.Buffer)
+	defer giveBack(buf)
+	if err := json.MarshalWrite(buf, body, json.Deterministic(true)); err != nil {
+		c.api.log.Error("api: encode an answer", "route", c.route, "err", err)
+		buf.Reset()
+		p := problemOf(codeInternal)
+		status = p.Status
+		_ = json.MarshalWrite(buf, p)
+	}
+	h := c.w.Header()
+	h["Cache-Control"] = noStore
+	if status >= 400 {
+		h["Content-Type"] = problemJSON
+	} else {
+		h["Content-Type"] = plainJSON
+	}
+	h["Content-Length"] = []string{strconv.Itoa(buf.Len())}
+	c.WriteHeader(status)
+	_, _ = c.w.Write(buf.Bytes())
+}
+
+var (
+	noStore     = []string{"no-store"}
+	plainJSON   = []string{"application/json"}
+	problemJSON = []string{"application/problem+json"}
+)
+
+func (c *call) problem(p *Problem) { c.answer(p.Status, p) }
+
+// fail answers with an error.
+func (c *call) fail(err error) {
+	p := toProblem(err)
+	if p.Status >= 500 && c.r.Context().Err() == nil {
+		c.api.log.Error("api: "+p.Code, "route", c.route, "app", c.key.app.Name, "err", err)
+	}
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		c.w.Header().Set("Retry-After", retryAfter[strings.HasPrefix(p.Code, "throttled")])
+	}
+	c.problem(p)
+}
+
+var retryAfter = map[bool]string{true: "60", false: "5"}
+
+// audit tells of a change that isn't a browser's own.
+func (c *call) audit(action, target string, err error) {
+	if c.api.opt.Audit == nil {
+		return
+	}
+	result := "ok"
+	if err != nil {
+		result = toProblem(err).Code
+	}
+	ip, _, _ := net.SplitHostPort(c.r.RemoteAddr) // none on a Unix socket
+	c.api.opt.Audit(c.key.app.Name, c.key.name, action, target, result, ip)
+}

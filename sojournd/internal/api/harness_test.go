@@ -1,0 +1,383 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// A world is an API with two applications, shop and blog, on a fresh store, with a clock that is the test's. Every answer is checked
+// against the description.
+type world struct {
+	testing.TB
+	*API
+	store   *brittle
+	spec    validator.Validator
+	keys    map[string]string // by application
+	engines map[string]*sojourn.Engine
+	log     *logbook
+
+	mu      sync.Mutex
+	now     time.Time
+	secrets []string // that were issued
+	seen    map[string]bool
+}
+
+func newWorld(t testing.TB, change ...func(*Options)) *world {
+	t.Helper()
+	w := &world{
+		TB: t, store: &brittle{Store: memstore.New()}, keys: map[string]string{}, engines: map[string]*sojourn.Engine{}, log: new(logbook),
+		now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), seen: map[string]bool{},
+	}
+	opt := Options{
+		Events: fakeEvents{}, EventType: reflect.TypeFor[fakeEvent](),
+		Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	opt.Now = w.time
+	for _, f := range change {
+		f(&opt)
+	}
+	var err error
+	if w.API, err = New(opt); err != nil {
+		t.Fatal(err)
+	}
+	var apps []App
+	for _, name := range []string{"shop", "blog"} {
+		e, err := sojourn.New(w.store, sojourn.Options{App: name, Now: w.time, MaxSessions: 5,
+			Cookie: sojourn.Cookie{Name: "__Host-" + name + "-session", Visitor: "__Host-" + name + "-visitor"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close(context.Background()) })
+		key, _ := NewKey()
+		w.keys[name], w.engines[name] = key, e
+		w.secrets = append(w.secrets, key)
+		apps = append(apps, App{Name: name, Sessions: e, Keys: []Key{{"test", HashKey(key)}}})
+	}
+	t.Cleanup(func() { _ = w.store.Close() })
+	w.Set(apps)
+	w.spec = spec(t, w.openapi)
+	return w
+}
+
+// spec returns what validates against a description.
+func spec(t testing.TB, text []byte) validator.Validator {
+	t.Helper()
+	doc, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(doc)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return v
+}
+
+func (w *world) time() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	w.Helper()
+	for _, e := range w.engines {
+		if err := e.Flush(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// A answer is what came back.
+type answer struct {
+	*world
+	status int
+	header http.Header
+	text   string
+	body   map[string]any
+}
+
+// call is a request with the shop's key. The body is a string, or encoded as JSON; nil is none.
+func (w *world) call(method, path string, body any, headers ...string) *answer {
+	w.Helper()
+	return w.as("shop", method, path, body, headers...)
+}
+
+func (w *world) as(app, method, path string, body any, headers ...string) *answer {
+	w.Helper()
+	return w.request(w.keys[app], method, path, body, headers...)
+}
+
+func (w *world) request(key, method, path string, body any, headers ...string) *answer {
+	w.Helper()
+	r := request(w, method, path, body)
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	w.ServeHTTP(recorder, r)
+	return w.check(r, recorder.Result())
+}
+
+func request(t testing.TB, method, path string, body any) *http.Request {
+	t.Helper()
+	var reader io.Reader
+	switch body := body.(type) {
+	case nil:
+	case string:
+		reader = strings.NewReader(body)
+	default:
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader = bytes.NewReader(text)
+	}
+	r := httptest.NewRequest(method, path, reader)
+	if reader != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return r
+}
+
+// check holds an answer against the description, and against the rules for all of them.
+func (w *world) check(r *http.Request, res *http.Response) *answer {
+	w.Helper()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	a := &answer{world: w, status: res.StatusCode, header: res.Header, text: string(text)}
+	what := r.Method + " " + r.URL.Path
+	if res.Header.Get("Content-Type") != "text/event-stream" && len(text) > 0 {
+		if err := json.Unmarshal(text, &a.body); err != nil {
+			w.Fatalf("%s: %d, not a JSON object: %q", what, res.StatusCode, text)
+		}
+	}
+	if res.StatusCode >= 400 {
+		if a.code() == "" || res.Header.Get("Content-Type") != "application/problem+json" || a.body["status"] != float64(res.StatusCode) {
+			w.Errorf("%s: %d, no problem: %s", what, res.StatusCode, text)
+		}
+		w.mu.Lock()
+		w.seen[a.code()] = true
+		w.mu.Unlock()
+	}
+	if token, ok := a.body["token"].(string); ok {
+		w.mu.Lock()
+		w.secrets = append(w.secrets, token)
+		w.mu.Unlock()
+	}
+	if cache := res.Header.Get("Cache-Control"); cache != "no-store" && r.URL.Path != "/openapi.json" {
+		w.Errorf("%s: Cache-Control %q", what, cache)
+	}
+	if a.code() != "not_found" && a.code() != "method_not_allowed" && r.URL.Path != "/openapi.json" && r.Method != "HEAD" {
+		res.Body = io.NopCloser(bytes.NewReader(text))
+		if ok, errs := w.spec.ValidateHttpResponse(r, res); !ok {
+			for _, e := range errs {
+				w.Errorf("%s: %d is not as described: %v %v\n%s", what, res.StatusCode, e.Message, e.SchemaValidationErrors, text)
+			}
+		}
+	}
+	return a
+}
+
+func (a *answer) code() string {
+	code, _ := a.body["code"].(string)
+	return code
+}
+
+// want checks the status, and of a problem the code.
+func (a *answer) want(status int, code string) *answer {
+	a.Helper()
+	if a.status != status || a.code() != code {
+		a.Fatalf("%d %q, want %d %q: %s", a.status, a.code(), status, code, a.text)
+	}
+	return a
+}
+
+func (a *answer) token() string { a.Helper(); return a.at("token").(string) }
+func (a *answer) id() string    { a.Helper(); return a.at("session", "id").(string) }
+
+// at returns what is at a path of the body.
+func (a *answer) at(path ...string) any {
+	a.Helper()
+	var v any = a.body
+	for _, name := range path {
+		m, ok := v.(map[string]any)
+		if !ok || m[name] == nil && name != "session" {
+			a.Fatalf("no %s in %s", strings.Join(path, "."), a.text)
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// is checks what is at a path of the body.
+func (a *answer) is(want any, path ...string) *answer {
+	a.Helper()
+	if got := a.at(path...); !reflect.DeepEqual(got, want) {
+		a.Fatalf("%s is %#v, want %#v", strings.Join(path, "."), got, want)
+	}
+	return a
+}
+
+type j = map[string]any
+
+// visitor and user create sessions.
+func (w *world) visitor(values j) *answer {
+	w.Helper()
+	return w.call("POST", "/v1/sessions", j{"values": values}).want(201, "")
+}
+
+func (w *world) user(subject string) *answer {
+	w.Helper()
+	return w.call("POST", "/v1/sessions", j{"subject": subject}).want(201, "")
+}
+
+func (w *world) resolve(token string) *answer {
+	w.Helper()
+	return w.call("POST", "/v1/sessions/resolve", j{"token": token}).want(200, "")
+}
+
+// alive and over look at a token.
+func (w *world) alive(token, subject string) {
+	w.Helper()
+	w.resolve(token).is(subject, "session", "subject")
+}
+
+func (w *world) over(token, why string) {
+	w.Helper()
+	w.resolve(token).is(nil, "session").is(why, "why")
+}
+
+// A logbook is what was logged.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// brittle is a store that fails when told to.
+type brittle struct {
+	store.Store
+	mu  sync.Mutex
+	err error
+}
+
+func (b *brittle) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+func (b *brittle) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
+	if err := b.failure(); err != nil {
+		return err
+	}
+	return b.Store.Get(ctx, app, id, strict, rec)
+}
+
+func (b *brittle) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
+	if err := b.failure(); err != nil {
+		return nil, err
+	}
+	return b.Store.Create(ctx, app, rec, opt)
+}
+
+func (b *brittle) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
+	if err := b.failure(); err != nil {
+		return nil, "", err
+	}
+	return b.Store.List(ctx, app, opt)
+}
+
+func (b *brittle) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	if err := b.failure(); err != nil {
+		return nil, err
+	}
+	return b.Store.End(ctx, app, id, reason, at)
+}
+
+func (b *brittle) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+	if err := b.failure(); err != nil {
+		return nil, err
+	}
+	return b.Store.EndSubject(ctx, app, subject, except, reason, at)
+}
+
+func (b *brittle) EndAll(ctx context.Context, app string, at store.Time) error {
+	if err := b.failure(); err != nil {
+		return err
+	}
+	return b.Store.EndAll(ctx, app, at)
+}
+
+func (b *brittle) Count(ctx context.Context, app string) (store.Count, error) {
+	if err := b.failure(); err != nil {
+		return store.Count{}, err
+	}
+	return b.Store.Count(ctx, app)
+}
+
+// fakeEvents streams one event, and then waits.
+type fakeEvents struct{}
+
+type fakeEvent struct {
+	ID string `json:"id"`
+}
+
+func (fakeEvents) Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error {
+	if lastID == "refuse" {
+		return io.ErrClosedPipe
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = fmt.Fprintf(w, "id: %s-1\ndata: {\"last\":%d}\n\n", app, last)
+	_ = http.NewResponseController(w).Flush()
+	if follow {
+		<-r.Context().Done()
+	}
+	return nil
+}

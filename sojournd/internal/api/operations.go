@@ -1,0 +1,338 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	v2 "github.com/go-json-experiment/json"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// An operation is a route: what it takes, answers and is described as.
+type operation struct {
+	pattern string // as of http.ServeMux
+	id      string
+	summary string
+	text    string
+	params  []*huma.Param
+	body    any    // an example of what it takes; nil: nothing
+	media   string // of the body, besides application/json
+	status  int    // of a success; default 200
+	answer  any    // an example of what it answers; nil: nothing
+	stream  bool   // the answer is one of events
+	tagged  bool   // the answer has an ETag
+	codes   []code // besides those that every operation has
+}
+
+// routes says what there is.
+func (a *API) routes() {
+	example := Issued{Session: exampleSession(), Token: exampleToken, SetCookie: []string{"__Host-shop-session=" + exampleToken + "; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax"}}
+	alone := *exampleSession()
+	alone.Values = nil
+	client := &Client{IP: "203.0.113.7", UserAgent: exampleAgent}
+	level, revision, three := 1, uint64(3), 3
+	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
+	browsers := with(body, codeThrottled)
+	changes := with(browsers, codeNotLive, codeEnded, codeSuperseded, codeConflict, codeUncertain)
+	id := path("id", "The session's ID.")
+
+	route(a, operation{
+		pattern: "POST /v1/sessions", id: "create-session", summary: "Create a session",
+		text:   "For a browser that has none: anonymous, or with a subject logged in. A login of a browser that has one is POST /v1/sessions/login.",
+		params: []*huma.Param{header("Idempotency-Key", "Lets the request be repeated, if its answer got lost, within 24 hours: 1 to 255 bytes, new for each session. A repeat, with the same body to the byte, returns the same session with a fresh token; the one that was issued before stays good for as long as the fresh one isn't used.")},
+		body:   Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
+		status: http.StatusCreated, answer: example,
+		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
+	}, create)
+	route(a, operation{
+		pattern: "POST /v1/sessions/resolve", id: "resolve-session", summary: "Ask whose a token is",
+		text:   "For each request of a browser. It counts as activity.",
+		body:   Resolve{Token: exampleToken, Client: client},
+		answer: Resolved{Session: exampleSession()}, codes: browsers,
+	}, resolve)
+	route(a, operation{
+		pattern: "POST /v1/sessions/update", id: "update-session", summary: "Change values of a browser's session",
+		text:   "Parallel updates of different keys all land; of one key, the last wins, unless if_revision is given.",
+		body:   Update{Token: exampleToken, Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
+		answer: Updated{Session: exampleSession()},
+		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
+	}, update)
+	route(a, operation{
+		pattern: "POST /v1/sessions/login", id: "log-in", summary: "Log a user in",
+		text:   "After the application has authenticated them. The token is renewed and the old one dead at once; the session's values stay, unless another user was logged in to it. Without a live token there is a new session.",
+		body:   Login{Token: exampleToken, Subject: "u-1815", AMR: []string{"pwd"}, Level: &level, Client: client},
+		answer: example,
+		codes:  with(browsers, codeSubject, codeValue, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
+	}, login)
+	route(a, operation{
+		pattern: "POST /v1/sessions/elevate", id: "elevate-session", summary: "Record a further factor",
+		text:   "Also, with the level as it is, when the user's rights or password change: the token is renewed and the old one dead at once.",
+		body:   Elevate{Token: exampleToken, Level: 2, AMR: []string{"otp"}, Client: client},
+		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
+	}, elevate)
+	route(a, operation{
+		pattern: "POST /v1/sessions/rotate", id: "rotate-session", summary: "Renew a token",
+		text:   "Resolve does so by itself every now and then. The old token stays good for requests in flight. While a renewal is under way nothing happens, and the token that was sent is returned.",
+		body:   Presented{Token: exampleToken, Client: client},
+		answer: example, codes: with(changes, codeAnonymous, codeFull),
+	}, rotate)
+	route(a, operation{
+		pattern: "POST /v1/sessions/logout", id: "log-out", summary: "End a browser's session",
+		text:   "It never comes back. Without a live token the cookies are cleared all the same.",
+		body:   Presented{Token: exampleToken, Client: client},
+		answer: LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax"}},
+		codes:  with(browsers, codeUncertain),
+	}, logout)
+
+	route(a, operation{
+		pattern: "GET /v1/sessions", id: "list-sessions", summary: "List live sessions",
+		text: "Of a subject in the order of their creation; of the whole application in an order of the store's own.",
+		params: []*huma.Param{
+			query("subject", "Only this user's.", &huma.Schema{Type: "string"}),
+			query("limit", "Length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
+			query("cursor", "As next_cursor of the page before.", &huma.Schema{Type: "string"}),
+		},
+		answer: Sessions{Sessions: []*Session{&alone}}, codes: []code{codeInvalid, codeCursor},
+	}, list)
+	route(a, operation{
+		pattern: "DELETE /v1/sessions", id: "end-sessions", summary: "End a user's sessions, or all",
+		text: "A login that was under way meanwhile fails.",
+		params: []*huma.Param{
+			query("subject", "The user whose sessions end.", &huma.Schema{Type: "string"}),
+			query("except", "ID of one session that goes on: log out everywhere else.", &huma.Schema{Type: "string", Format: "uuid"}),
+			query("all", "true ends every session of the application, anonymous ones too.", &huma.Schema{Type: "boolean", Enum: []any{true}}),
+		},
+		answer: Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
+	}, endMany)
+	route(a, operation{
+		pattern: "GET /v1/sessions/{id}", id: "get-session", summary: "Look at a session",
+		params: []*huma.Param{id}, answer: *exampleSession(), tagged: true, codes: []code{codeNoSession, codeInvalid},
+	}, get)
+	route(a, operation{
+		pattern: "DELETE /v1/sessions/{id}", id: "end-session", summary: "End a session",
+		params: []*huma.Param{id}, status: http.StatusNoContent, codes: []code{codeNoSession, codeInvalid, codeUncertain},
+	}, end)
+	route(a, operation{
+		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", summary: "Change a session's values",
+		text:   "A JSON Merge Patch (RFC 7396): null removes, objects are merged, all else replaces. It is no activity of the session.",
+		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision. Required.`)},
+		body:   Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
+		answer: *exampleSession(), tagged: true,
+		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeValue, codeTooLarge, codeFull, codeUncertain),
+	}, patch)
+	if a.opt.Events != nil {
+		route(a, operation{
+			pattern: "GET /v1/events", id: "stream-events", summary: "Follow what happens",
+			text: "Server-sent events: each has the ID of the event and its JSON as data. The last 10,000 of the application are kept; where some are missing, an event of the kind gap says so. Each process of the server tells of what it did itself.",
+			params: []*huma.Param{
+				header("Last-Event-ID", "Go on after this event."),
+				query("last", "Begin with so many events that have happened already. Default 0.", &huma.Schema{Type: "integer", Minimum: number(0), Maximum: number(10_000)}),
+				query("follow", "false ends the stream when it has caught up.", &huma.Schema{Type: "boolean"}),
+			},
+			stream: true, codes: []code{codeInvalid, codeStream},
+		}, events)
+	}
+	route(a, operation{
+		pattern: "GET /v1/stats", id: "get-stats", summary: "Count live sessions",
+		answer: Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid},
+	}, stats)
+}
+
+const (
+	exampleToken = "AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"
+	exampleAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+)
+
+func exampleSession() *Session {
+	at := time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC)
+	id, _ := sojourn.ParseID("019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21")
+	return &Session{
+		ID: id.String(), Subject: "u-1815", CreatedAt: at, AuthenticatedAt: at.Add(time.Minute), LastSeenAt: at.Add(10 * time.Minute),
+		IdleExpiresAt: at.Add(24*time.Hour + 10*time.Minute), ExpiresAt: at.Add(30 * 24 * time.Hour), AMR: []string{"pwd"}, Level: 1,
+		Client: Browser{IP: "203.0.113.7", UserAgent: exampleAgent, Name: "Firefox on Linux"}, Revision: 3,
+		Values: object(`{"cart":{"items":[{"sku":"tent","quantity":1}]}}`),
+	}
+}
+
+func path(name, doc string) *huma.Param {
+	return &huma.Param{Name: name, In: "path", Required: true, Description: doc, Schema: &huma.Schema{Type: "string"}}
+}
+
+func query(name, doc string, s *huma.Schema) *huma.Param {
+	return &huma.Param{Name: name, In: "query", Description: doc, Schema: s}
+}
+
+func header(name, doc string) *huma.Param {
+	return &huma.Param{Name: name, In: "header", Description: doc, Schema: &huma.Schema{Type: "string"}}
+}
+
+func with(base []code, more ...code) []code { return slices.Concat(base, more) }
+
+func number(n float64) *float64 { return &n }
+
+// route adds an operation.
+func route[In, Out any](a *API, op operation, f func(context.Context, *call, *In) (*Out, error)) {
+	if op.status == 0 {
+		op.status = http.StatusOK
+	}
+	a.document(&op)
+	a.handle(op.pattern, func(c *call) { serve(&op, c, f) })
+}
+
+// handle has f answer for a method of a path.
+func (a *API) handle(pattern string, f func(*call)) {
+	method, path, _ := strings.Cut(pattern, " ")
+	if a.paths[path] == nil {
+		a.paths[path] = map[string]func(*call){}
+		a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			c := w.(*call)
+			c.r = r // with the path's values
+			a.dispatch(c, path)
+		})
+	}
+	a.methods[path] = append(a.methods[path], method)
+	a.paths[path][method] = f
+}
+
+// dispatch chooses by the method.
+func (a *API) dispatch(c *call, path string) {
+	method := c.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	if f := a.paths[path][method]; f != nil {
+		f(c)
+		return
+	}
+	allow := strings.Join(a.methods[path], ", ")
+	c.w.Header().Set("Allow", allow)
+	p := problemOf(codeMethod)
+	p.Detail = "This path takes " + allow + "."
+	c.problem(p)
+}
+
+// describe begins the description.
+func (a *API) describe() {
+	a.doc = &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title: "Sojourn", Version: a.opt.Version,
+			Description: "Web sessions for applications in any language. Each request shows an API key, and sees the sessions of that key's application alone. " +
+				"What isn't a success is a problem (RFC 9457), with a code that stays the same. Fields may be added to answers; fields that a request must not have are refused.",
+			License: &huma.License{Name: "MIT", Identifier: "MIT"},
+		},
+		Components: &huma.Components{
+			Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the application: sojournd keys new makes one."}},
+		},
+		Security: []map[string][]string{{"key": {}}},
+	}
+}
+
+// document describes an operation, from the types that it reads and writes.
+func (a *API) document(op *operation) {
+	schemas := a.doc.Components.Schemas
+	method, path, _ := strings.Cut(op.pattern, " ")
+	d := &huma.Operation{
+		Method: method, Path: path, OperationID: op.id, Summary: op.summary, Description: op.text,
+		Parameters: op.params, Responses: map[string]*huma.Response{},
+	}
+	if op.body != nil {
+		media := &huma.MediaType{Schema: schemas.Schema(reflect.TypeOf(op.body), true, ""), Example: plain(op.body)}
+		d.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": media}}
+		if op.media != "" {
+			d.RequestBody.Content[op.media] = media
+		}
+	}
+	success := &huma.Response{Description: http.StatusText(op.status)}
+	switch {
+	case op.stream:
+		success.Description = "Events, as they happen"
+		success.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: "string", Description: "Each event's data is JSON: see " + a.event()}}}
+	case op.answer != nil:
+		success.Content = map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeOf(op.answer), true, ""), Example: plain(op.answer)}}
+	}
+	if op.tagged {
+		success.Headers = map[string]*huma.Param{"ETag": {Description: "The revision, for If-Match.", Schema: &huma.Schema{Type: "string"}}}
+	}
+	d.Responses[strconv.Itoa(op.status)] = success
+
+	byStatus := map[int][]code{}
+	for _, c := range slices.Concat(op.codes, everywhere) {
+		byStatus[c.status] = append(byStatus[c.status], c)
+	}
+	for status, list := range byStatus {
+		var text []string
+		for _, c := range list {
+			text = append(text, fmt.Sprintf("%s: %s", c.name, c.detail))
+		}
+		d.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: strings.Join(text, "\n\n"),
+			Content: map[string]*huma.MediaType{"application/problem+json": {
+				Schema: schemas.Schema(reflect.TypeFor[Problem](), true, ""), Example: plain(exampleProblem(list[0])),
+			}},
+		}
+	}
+	a.doc.AddOperation(d)
+}
+
+func exampleProblem(c code) *Problem {
+	p := problemOf(c)
+	switch c {
+	case codeNotLive:
+		p.Why = "logout"
+	case codeInvalid:
+		p = invalid("/token", "is missing")
+	}
+	return p
+}
+
+// event adds the type of events to the description, and returns where it is.
+func (a *API) event() string {
+	if a.opt.EventType == nil {
+		return "the documentation"
+	}
+	return a.doc.Components.Schemas.Schema(a.opt.EventType, true, "").Ref
+}
+
+// plain returns a value as encoding/json reads it, which writes the description.
+func plain(value any) (v any) {
+	text, err := v2.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err != nil {
+		panic(err) // the examples above are wrong
+	}
+	return v
+}
+
+// finish adds what answers for all other paths, and the description.
+func (a *API) finish() error {
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.(*call).problem(problemOf(codeNotFound)) })
+	text, err := json.Marshal(a.doc)
+	if err != nil {
+		return fmt.Errorf("api: describe the API: %w", err)
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, text, "", "  "); err != nil {
+		return fmt.Errorf("api: describe the API: %w", err)
+	}
+	a.openapi = b.Bytes()
+	a.handle("GET /openapi.json", func(c *call) {
+		c.route = "GET /openapi.json"
+		c.Header()["Content-Type"] = plainJSON
+		_, _ = c.Write(a.openapi)
+	})
+	return nil
+}

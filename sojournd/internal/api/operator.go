@@ -1,0 +1,206 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// What an operator, or the application by itself, does.
+
+type none struct{} // no body
+
+// Sessions is a page of a list.
+type Sessions struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Sessions   []*Session `json:"sessions" nullable:"false" doc:"Without their values."`
+	NextCursor string     `json:"next_cursor,omitzero" doc:"Of the next page; absent after the last."`
+}
+
+// Ended says how many sessions were ended.
+type Ended struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Ended *int `json:"ended,omitempty" doc:"How many; absent with all=true, which takes the same time however many there are." example:"3"`
+}
+
+// Stats are live counts.
+type Stats struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Sessions  int64 `json:"sessions" doc:"Those that have expired may count for up to a minute." example:"1204"`
+	LoggedIn  int64 `json:"logged_in" example:"310"`
+	Anonymous int64 `json:"anonymous" example:"894"`
+}
+
+// Patch is a JSON Merge Patch (RFC 7396) of a session's values.
+type Patch map[string]json.RawMessage
+
+// id returns the session that the path names.
+func (c *call) id() (sojourn.ID, error) {
+	id, err := sojourn.ParseID(c.r.PathValue("id"))
+	if err != nil {
+		return id, problemOf(codeNoSession)
+	}
+	return id, nil
+}
+
+// found is the answer with a session, whose revision is its entity tag.
+func (c *call) found(snap *sojourn.Snapshot) *Session {
+	c.w.Header().Set("ETag", `"`+strconv.FormatUint(snap.Revision, 10)+`"`)
+	return sessionOf(snap)
+}
+
+func get(ctx context.Context, c *call, _ *none) (*Session, error) {
+	id, err := c.id()
+	if err != nil {
+		return nil, err
+	}
+	snap, err := c.key.app.Sessions.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.found(&snap), nil
+}
+
+func end(ctx context.Context, c *call, _ *none) (*none, error) {
+	id, err := c.id()
+	if err != nil {
+		return nil, err
+	}
+	err = c.key.app.Sessions.End(ctx, id)
+	c.audit("end", id.String(), err)
+	if err != nil {
+		return nil, err
+	}
+	c.w.Header().Set("Cache-Control", "no-store")
+	c.WriteHeader(http.StatusNoContent)
+	return nil, nil
+}
+
+func patch(ctx context.Context, c *call, in *Patch) (*Session, error) {
+	id, err := c.id()
+	if err != nil {
+		return nil, err
+	}
+	revision, err := c.ifMatch()
+	if err != nil {
+		return nil, err
+	}
+	snap, err := c.key.app.Sessions.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if snap.Revision != revision {
+		return nil, problemOf(codeRevision)
+	}
+	changes, err := mergeValues(snap.Values, *in)
+	if err != nil {
+		return nil, err
+	}
+	snap, err = c.key.app.Sessions.SetValues(ctx, id, revision, changes)
+	c.audit("set_values", id.String(), err)
+	if err != nil {
+		return nil, err
+	}
+	return c.found(&snap), nil
+}
+
+// ifMatch returns the revision that the caller has seen.
+func (c *call) ifMatch() (uint64, error) {
+	h := c.r.Header["If-Match"]
+	if len(h) == 0 {
+		return 0, problemOf(codeNoRevision)
+	}
+	tag := h[0]
+	if len(tag) > 2 && tag[0] == '"' && tag[len(tag)-1] == '"' {
+		tag = tag[1 : len(tag)-1]
+	}
+	revision, err := strconv.ParseUint(tag, 10, 64)
+	if err != nil || len(h) > 1 || revision == 0 {
+		return 0, problemOf(codeRevision) // another tag than any that was sent
+	}
+	return revision, nil
+}
+
+func list(ctx context.Context, c *call, _ *none) (*Sessions, error) {
+	limit := 100
+	if text := c.query("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 1000 {
+			return nil, invalid("limit", "must be 1 to 1000")
+		}
+		limit = n
+	}
+	infos, next, err := c.key.app.Sessions.List(ctx, c.query("subject"), c.query("cursor"), limit)
+	if err != nil {
+		return nil, err
+	}
+	page := &Sessions{Sessions: make([]*Session, len(infos)), NextCursor: next}
+	for i := range infos {
+		page.Sessions[i] = infoOf(&infos[i])
+	}
+	return page, nil
+}
+
+func endMany(ctx context.Context, c *call, _ *none) (*Ended, error) {
+	subject, all, except := c.query("subject"), c.query("all"), c.query("except")
+	switch {
+	case subject != "" && all != "":
+		return nil, invalid("all", "and subject exclude each other")
+	case subject == "" && all == "":
+		return nil, invalid("subject", "is missing: name a subject, or say all=true")
+	case all != "" && all != "true":
+		return nil, invalid("all", "can only be true")
+	case all != "" && except != "":
+		return nil, invalid("except", "needs a subject")
+	case all != "":
+		err := c.key.app.Sessions.EndAll(ctx)
+		c.audit("end_all", "", err)
+		return &Ended{}, err
+	}
+	var options []sojourn.EndOption
+	if except != "" {
+		id, err := sojourn.ParseID(except)
+		if err != nil {
+			return nil, invalid("except", "is no session's ID")
+		}
+		options = append(options, sojourn.Except(id))
+	}
+	n, err := c.key.app.Sessions.EndSubject(ctx, subject, options...)
+	c.audit("end_subject", subject, err)
+	return &Ended{Ended: &n}, err
+}
+
+func stats(ctx context.Context, c *call, _ *none) (*Stats, error) {
+	sessions, loggedIn, err := c.key.app.Sessions.Count(ctx)
+	return &Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
+}
+
+// events streams until the client is gone, or the key.
+func events(_ context.Context, c *call, _ *none) (*none, error) {
+	last := 0
+	if text := c.query("last"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > 10_000 {
+			return nil, invalid("last", "must be 0 to 10000")
+		}
+		last = n
+	}
+	follow := c.query("follow")
+	if follow != "" && follow != "true" && follow != "false" {
+		return nil, invalid("follow", "must be true or false")
+	}
+	ctx, cancel := context.WithCancelCause(c.r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(c.key.revoked, func() { cancel(errRevoked) })()
+	err := c.api.opt.Events.Stream(c, c.r.WithContext(ctx), c.key.app.Name, c.r.Header.Get("Last-Event-ID"), last, follow != "false")
+	if err != nil {
+		return nil, problemOf(codeStream)
+	}
+	return nil, nil
+}
