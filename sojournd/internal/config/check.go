@@ -294,6 +294,11 @@ func localHost(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
+var eventKinds = []sojourn.EventKind{
+	sojourn.EventCreated, sojourn.EventAuthenticated, sojourn.EventElevated, sojourn.EventRotated, sojourn.EventEnded, sojourn.EventEndedAll,
+	sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed, "gap",
+}
+
 func checkWebhook(path string, w *Webhook, applications []string, wrong reporter) {
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !localHost(u.Hostname())) {
@@ -301,6 +306,11 @@ func checkWebhook(path string, w *Webhook, applications []string, wrong reporter
 	}
 	if !filepath.IsAbs(w.SecretFile) {
 		wrong(path+".secret_file", "%q is no absolute path: write that of a file with the signing secret, whsec_ and base64", w.SecretFile)
+	}
+	for i, kind := range w.Events {
+		if !slices.Contains(eventKinds, sojourn.EventKind(kind)) {
+			wrong(fmt.Sprintf("%s.events[%d]", path, i), "%q is no kind of event: write one of %s", kind, strings.Trim(fmt.Sprint(eventKinds), "[]"))
+		}
 	}
 	for i, app := range w.Applications {
 		if !slices.Contains(applications, app) {

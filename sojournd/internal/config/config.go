@@ -86,8 +86,8 @@ type Audit struct {
 // A Webhook receives events as the Standard Webhooks specification says.
 type Webhook struct {
 	URL          string   `yaml:"url"`
-	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes
-	Events       []string `yaml:"events"`       // the kinds of event; default all
+	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes; while it is replaced, two of them on a line each
+	Events       []string `yaml:"events"`       // the kinds of event; default all but refused, rotated, throttled and write_failed
 	Applications []string `yaml:"applications"` // default all
 }
 
