@@ -83,7 +83,7 @@ func checkURL(text string, plain bool) error {
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
 // decodeSecret takes both alphabets of base64, padded or not.
