@@ -202,7 +202,7 @@ func TestClockApart(t *testing.T) {
 	if got := s.Stats().ClockOffset; got > -4*time.Second || got < -7*time.Second {
 		t.Errorf("ClockOffset = %v, want about -5 s", got)
 	}
-	for deadline := time.Now().Add(patience); asked.Load() < 3 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(atMost); asked.Load() < 3 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
@@ -399,7 +399,7 @@ func TestI6Uncertain(t *testing.T) {
 	p.l.Close()
 	p.cutAll()
 	rec := create(t, direct, session(""))
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(atMost)
 	for {
 		_, err := s.Update(t.Context(), app, rec, store.UpdateOptions{Arrived: t0, Now: t0})
 		if err != nil && !errors.Is(err, store.ErrUncertain) {
@@ -592,7 +592,7 @@ func TestI9HalfOpen(t *testing.T) {
 	s := openAt(t, "redis://"+p.addr+"?timeout=300ms", Options{})
 	rec := create(t, s, session(""))
 	p.swallowed.Store(true)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	defer cancel()
 	if err := s.Get(ctx, app, rec.ID, true, new(store.Record)); err == nil || errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
 		t.Errorf("Get: %v", err)

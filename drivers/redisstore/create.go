@@ -39,9 +39,6 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 	if len(opt.Key) > maxKey {
 		return nil, errLongKey
 	}
-	if rec.Subject == "" && !s.watch.hasRoomForVisitors(len(rec.Values)) {
-		return nil, store.ErrFull
-	}
 	if err := s.register(ctx, app); err != nil {
 		return nil, err
 	}
@@ -97,6 +94,9 @@ func (c *creation) attempt(ctx context.Context) (err error) {
 			return err
 		}
 		defer func() { c.settleClaim(ctx, nonce, err) }()
+	}
+	if c.rec.Subject == "" && !c.s.watch.hasRoomForVisitors(len(c.rec.Values)) {
+		return store.ErrFull
 	}
 	ticket := ""
 	if c.rec.Subject != "" {

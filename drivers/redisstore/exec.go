@@ -34,11 +34,10 @@ func (s *Store) run(ctx context.Context, c call) (answer, error) {
 	if noScript(result.Error()) {
 		result = s.client.Do(ctx, s.whole(&c))
 	}
-	for range 10 { // while a cluster moves the bucket to another node: nothing has run
-		if !hasCode(result.Error(), "TRYAGAIN") || ctx.Err() != nil {
+	for range patience {
+		if !isMoving(ctx, result) {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 		result = s.client.Do(ctx, s.whole(&c))
 	}
 	return s.answerOf(ctx, &c, result)
@@ -75,6 +74,26 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 		outcomes[i].answer, outcomes[i].err = s.answerOf(ctx, &calls[i], results[i])
 	}
 	return outcomes
+}
+
+// While a cluster moves a bucket from one node to another, both refuse what needs several of its keys: nothing has
+// run, and a moment later it may.
+const (
+	patience = 10
+	pause    = 20 * time.Millisecond
+)
+
+// isMoving reports whether a command should be sent again for that reason, after a pause.
+func isMoving(ctx context.Context, result rueidis.RedisResult) bool {
+	if !hasCode(result.Error(), "TRYAGAIN") {
+		return false
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func hasCode(err error, code string) bool {

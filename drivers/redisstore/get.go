@@ -27,9 +27,18 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *s
 
 // texts reads the keys of a session: its record, its last touch and the mark of its application.
 func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidis.RedisMessage, error) {
-	result := s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+	get := func() rueidis.RedisResult {
+		return s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+	}
+	result := get()
 	if broken(result) {
-		result = s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+		result = get()
+	}
+	for range patience {
+		if !isMoving(ctx, result) {
+			break
+		}
+		result = get()
 	}
 	return result.ToArray()
 }

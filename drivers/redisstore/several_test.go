@@ -170,3 +170,45 @@ func TestSweepOnThreeNodes(t *testing.T) {
 		t.Errorf("%d members are left", n)
 	}
 }
+
+// What EndAll has ended is removed an hour later, however far its deadline; what came after stays.
+func TestSweepRemovesWhatEndAllEnded(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	for i := range 600 {
+		rec := session([]string{"", "ada"}[i%2])
+		rec.Idle, rec.ExpiresAt = 1000*time.Hour, t0+1000*hour
+		create(t, s, rec)
+	}
+	if err := s.EndAll(t.Context(), app, t0); err != nil {
+		t.Fatal(err)
+	}
+	later := sessionAt("ada", t0+1)
+	later.Idle = 100 * time.Hour
+	create(t, s, later)
+	keys := func() int { return len(redis(t, s, "KEYS", s.prefix+":s:*").([]any)) }
+	sweepAll(t, s, t0+hour-1)
+	if n := keys(); n != 601 {
+		t.Errorf("%d sessions are kept, want 601", n)
+	}
+	sweepAll(t, s, t0+hour+1)
+	if n := keys(); n != 1 {
+		t.Errorf("%d sessions are kept, want 1", n)
+	}
+	if n := members(t, s, "ada"); n != 1 {
+		t.Errorf("%d members are left, want 1", n)
+	}
+	if err := s.Get(t.Context(), app, later.ID, true, new(store.Record)); err != nil {
+		t.Errorf("Get: %v", err)
+	}
+}
+
+func sweepAll(t testing.TB, s *Store, now store.Time) {
+	t.Helper()
+	for done := false; !done; {
+		var err error
+		if _, done, err = s.Sweep(t.Context(), now, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

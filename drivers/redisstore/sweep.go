@@ -22,7 +22,7 @@ type round struct {
 	started bool
 }
 
-// Sweep implements store.Store. Each script looks at up to 128 sessions of a bucket. Several nodes may sweep at a time: each session is
+// Sweep implements store.Store. Each script looks at up to 128 sessions of a bucket whose time has come, and at as many that EndAll has ended. Several nodes may sweep at a time: each session is
 // ended by one of them. What has a time to live of its own, barriers and idempotency keys, goes by itself.
 func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
@@ -93,13 +93,12 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 			err = o.err
 			continue
 		}
-		seen := int(o.answer.number(0))
-		examined += seen
-		full = full || seen == number
+		examined += int(o.answer.number(0))
+		full = full || o.answer.number(2) == 1
 		if n := o.answer.number(1); n > 0 {
 			s.log.Warn("redisstore: a sweep met sessions that it can't read: they were written by a newer version, or are damaged", "app", app, "sessions", n)
 		}
-		for i := 2; i+4 < o.answer.len(); i += 5 {
+		for i := 3; i+4 < o.answer.len(); i += 5 {
 			id, wrong := store.ParseID(o.answer.text(i))
 			subject, wrong2 := decodeSubject(o.answer.text(i + 1))
 			if wrong != nil || wrong2 != nil {

@@ -1,5 +1,5 @@
-#!lua
--- Claims an idempotency key.
+#!lua flags=allow-oom
+-- Claims an idempotency key; also when memory is full, for the answer to a repeat. The claim of a session that finds no room is given back.
 -- KEYS: claim. ARGV: id, body, now, life, nonce, nonce of the claim that may be taken over ('': none).
 -- Returns 'mine' and the time, or 'other': id, body, '1' if its session was made, nonce, age in milliseconds.
 local t = redis.call('TIME')

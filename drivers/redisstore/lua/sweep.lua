@@ -1,17 +1,27 @@
 #!lua flags=allow-oom
 -- Looks at the sessions of a bucket whose time has come: expired ones end, old tombstones go.
 -- KEYS: mark, in, anon, due. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed.
--- Returns how many it looked at, how many of them could not be read, and for each session that ended or went: id, field of its subject, ticket, reason, time
--- (without a reason: it had ended before).
-local now = tonumber(ARGV[1])
-local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[2]))
-local answer = {#ids, 0}
+-- Returns how many it looked at, how many of them could not be read, 1 if there may be more, and for each session that ended or went: id,
+-- field of its subject, ticket, reason, time (without a reason: it had ended before).
+local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
+local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
+local answer = {#ids, 0, #ids == number and 1 or 0}
 local function tells(id, s, reason, since)
   local n = #answer
   answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4], answer[n + 5] = id, subject_of(s.text), s.ticket, reason, since
 end
+local function keys_of(id)
+  return {session = ARGV[3] .. id, seen = ARGV[4] .. id, gone = ARGV[5] .. id .. ':gone', ['in'] = KEYS[2], anon = KEYS[3], due = KEYS[4]}
+end
+local function remove(id, keys, s)
+  if s.state == 'revoked' then tells(id, s, '', '') end
+  redis.call('DEL', keys.session, keys.seen)
+  redis.call('ZREM', keys['in'], id)
+  redis.call('ZREM', keys.anon, id)
+  redis.call('ZREM', keys.due, id)
+end
 for _, id in ipairs(ids) do
-  local keys = {session = ARGV[3] .. id, seen = ARGV[4] .. id, gone = ARGV[5] .. id .. ':gone', ['in'] = KEYS[2], anon = KEYS[3], due = KEYS[4]}
+  local keys = keys_of(id)
   local s = look(keys.session, keys.seen, KEYS[1])
   local reason, since
   if s.state == 'live' then reason, since = expired(s, now) end
@@ -27,11 +37,22 @@ for _, id in ipairs(ids) do
   elseif s.state == 'live' then
     redis.call('ZADD', keys.due, text_of(deadline(s)), id)
   else
-    if s.state == 'revoked' then tells(id, s, '', '') end
-    redis.call('DEL', keys.session, keys.seen)
-    redis.call('ZREM', keys['in'], id)
-    redis.call('ZREM', keys.anon, id)
-    redis.call('ZREM', keys.due, id)
+    remove(id, keys, s)
+  end
+end
+
+-- What EndAll has ended goes an hour later, not only at its deadline.
+local mark = tonumber(redis.call('GET', KEYS[1]))
+if mark and now > mark + TOMBSTONE_LIFE then
+  for k = 2, 3 do
+    local revoked = redis.call('ZRANGE', KEYS[k], '-inf', text_of(mark), 'BYSCORE', 'LIMIT', 0, number)
+    answer[1] = answer[1] + #revoked
+    if #revoked == number then answer[3] = 1 end
+    for _, id in ipairs(revoked) do
+      local keys = keys_of(id)
+      local s = look(keys.session, keys.seen, KEYS[1])
+      if s.state == 'revoked' then remove(id, keys, s) else redis.call('ZREM', KEYS[k], id) end
+    end
   end
 end
 return answer
