@@ -1,0 +1,72 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+)
+
+// openAudit opens the audit log that the configuration names; nil if it names none.
+func openAudit(c config.Audit) (io.WriteCloser, error) {
+	if c.File == "" {
+		return nil, nil
+	}
+	return events.OpenAudit(events.AuditFile{
+		Path: c.File, MaxBytes: int64(c.MaxSize), MaxAge: time.Duration(c.MaxAge), MaxFiles: c.Keep, Compress: true,
+	})
+}
+
+// eventApps returns what the configuration wants done with each application's events. It reads the webhooks' secrets.
+func eventApps(c *config.Config) ([]events.App, error) {
+	apps := make([]events.App, len(c.Applications))
+	for i := range c.Applications {
+		apps[i].Name = c.Applications[i].Name
+	}
+	var errs []error
+	for _, w := range c.Events.Webhooks {
+		secrets, err := readSecrets(w.SecretFile)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the webhook's secret_file: %w", err))
+			continue
+		}
+		hook := events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events}
+		if err := hook.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("the webhook of %s: %w", w.SecretFile, err))
+			continue
+		}
+		for i := range apps {
+			if len(w.Applications) == 0 || slices.Contains(w.Applications, apps[i].Name) {
+				apps[i].Webhooks = append(apps[i].Webhooks, hook)
+			}
+		}
+	}
+	return apps, errors.Join(errs...)
+}
+
+// readSecrets returns the words of a file: one, or two while one replaces the other.
+func readSecrets(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("anybody on this machine can read %s: chmod 600 %[1]s", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(b)), nil
+}
