@@ -120,7 +120,7 @@ func (m *manyRun) fill(ctx context.Context, to int) error {
 	start := time.Now()
 	for from := int(m.n.Load()); from < to && err == nil && m.r.Fill+time.Since(start) < m.s.many.fill; from = int(m.n.Load()) {
 		m.say(fmt.Sprintf("filling %s: %s of %s sessions", m.b.name, count(from), count(to)))
-		next := min(from+chunk, to)
+		next := min(from/chunk*chunk+chunk, to)
 		err = m.samples.fill(ctx, st, from, next)
 		m.n.Store(int64(next))
 	}
