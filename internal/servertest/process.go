@@ -55,6 +55,20 @@ func (s *Server) PID() int {
 	return s.running.Process.Pid
 }
 
+// Running reports whether the server runs. One that ended by itself is as one that was stopped.
+func (s *Server) Running() bool {
+	if s.running == nil {
+		return false
+	}
+	select {
+	case <-s.running.exited:
+		s.running = nil
+		return false
+	default:
+		return true
+	}
+}
+
 // newServer makes the directory of a server, in parent or where temporary files are.
 func newServer(name, parent string, user *user) (*Server, error) {
 	dir, err := os.MkdirTemp(parent, "sojourn-"+name+"-")
