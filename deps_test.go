@@ -40,6 +40,7 @@ var importRules = []struct {
 	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/..."}, true, "the server's parts stand on the library's public API, and reach each other only through an interface that the user of it declares; app hands it in"},
 	{"bench/...", []string{".", "store/...", "drivers/...", "internal/servertest"}, true, "measures what an application can call"},
 	{"examples/...", []string{".", "store/...", "devices", "drivers/..."}, true, "shows what an application can call"},
+	{"faults", nil, false, "tests only"},
 	{"mutants", nil, false, "must run before anything else builds"},
 	{"scripts/...", nil, false, "must run before anything else builds"},
 }

@@ -1,0 +1,325 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+)
+
+// leastOps is how many requests must be sent during a fault for its case to mean anything.
+const leastOps = 100
+
+// A fault is what happens to a site.
+type fault struct {
+	nodes    []int  // whose requests meet it; empty: those of all
+	hit      func() // begins it, and returns when it should last from now on
+	heal     func() // ends it
+	length   time.Duration
+	forever  time.Duration // length in the full form, if it is another
+	wipes    bool          // the store is empty afterwards
+	failover bool          // what a replica had not heard of yet may be gone
+}
+
+// suffer lets a fault happen while clients are at work, and checks all that must hold.
+func (s *site) suffer(f fault) {
+	s.Helper()
+	s.serve()
+	time.Sleep(time.Second)
+	if s.resumes(); s.Failed() {
+		s.FailNow()
+	}
+	length := f.length
+	if soak() {
+		length = max(3*length, f.forever)
+	}
+
+	from := s.h.now()
+	f.hit()
+	time.Sleep(length)
+	for n := 0; n < leastOps && s.h.now() < from+length+10*time.Second; n, _ = within(s.h.all(), from, s.h.now()) {
+		time.Sleep(100 * time.Millisecond)
+	}
+	f.heal()
+	to := s.h.now()
+
+	resumed := s.resumes()
+	close(s.stop)
+	s.running.Wait()
+	least := crowdLimit
+	if f.failover {
+		least = 1 // a crash may leave fewer for 30 s
+	}
+	s.limitsHold(least)
+
+	history := s.h.all()
+	if f.wipes {
+		history = wiped(history, from, to)
+	}
+	v := judge(history, nil)
+	all, there := within(history, from, to, f.nodes...)
+	s.Logf("the fault took %v, with %d requests, %d of them to its nodes; service was back %v after it; %s",
+		(to - from).Round(time.Millisecond), all, there, resumed.Round(time.Millisecond), outcomes(history, from, to))
+	if all < leastOps {
+		s.Errorf("%d requests were sent during the fault, which says little: want %d", all, leastOps)
+	}
+	problems := append(v.problems(), v.unsure...)
+	if f.failover {
+		problems = append(s.excused(v, history, from, to), v.unsure...)
+	}
+	s.report(problems)
+}
+
+// report fails the case for each problem.
+func (s *site) report(problems []string) {
+	s.Helper()
+	problems = append(problems, s.h.broken...)
+	for i, p := range problems {
+		if i == 5 {
+			s.Errorf("and %d more", len(problems)-i)
+			break
+		}
+		s.Error(p)
+	}
+}
+
+// wiped adds to each session that was there what the store's loss did to it.
+func wiped(history []*op, from, to time.Duration) []*op {
+	for session, part := range sessions(history) {
+		if session == "" || part[0].sent > to {
+			continue
+		}
+		w := &op{client: int(clients.Add(1)), kind: wipe, session: session, out: done, sent: from, got: to}
+		if part[0].got > from {
+			w.out = unknown // made before, or after
+		}
+		history = append(history, w)
+	}
+	return history
+}
+
+// excused returns the problems that a failover doesn't explain. An end that waited for a replica holds; other writes may
+// be gone that were acknowledged in the second before a master died: their sessions are counted.
+func (s *site) excused(v *verdict, history []*op, from, to time.Duration) (problems []string) {
+	problems = v.late
+	lost := 0
+	parts := sessions(history)
+	for session := range v.sessions {
+		excuse := false
+		for _, o := range parts[session] {
+			excuse = excuse || o.out == done && o.kind != check && o.kind != strict && o.got > from-time.Second && o.got < to
+		}
+		if excuse {
+			lost++
+			continue
+		}
+		problems = append(problems, v.sessions[session]...)
+	}
+	s.Logf("the failover took something from %d sessions of %d", lost, v.checked)
+	return problems
+}
+
+// outcomes counts what the requests of a time were answered.
+func outcomes(history []*op, from, to time.Duration) string {
+	count := map[string]int{}
+	for _, o := range history {
+		if o.sent >= from && o.sent <= to {
+			count[o.out.String()]++
+		}
+	}
+	return strings.TrimPrefix(fmt.Sprint(count), "map")
+}
+
+// A lab is a store that sites are built on.
+type lab struct {
+	name string
+	on   func(t *testing.T) *site
+}
+
+var labs = []lab{
+	{"Redis", func(t *testing.T) *site { s, _ := onRedis(t, servertest.RedisOptions{}); return s }},
+	{"Cluster", func(t *testing.T) *site { s, _ := onCluster(t, 0); return s }},
+	{"PostgreSQL", func(t *testing.T) *site { s, _ := onPostgreSQL(t, servertest.PostgreSQLOptions{}); return s }},
+}
+
+// everywhere runs a case on every store.
+func everywhere(t *testing.T, run func(s *site)) {
+	for _, l := range labs {
+		t.Run(l.name, func(t *testing.T) {
+			slot(t)
+			run(l.on(t))
+		})
+	}
+}
+
+// slots bounds how many cases run at once: each is a store, three nodes and their clients.
+var slots = make(chan struct{}, 6)
+
+func slot(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds for each fault: make test has them")
+	}
+	t.Parallel()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
+}
+
+// proxied is a fault of some nodes' connections.
+func proxied(list proxies, toxics []toxic, length time.Duration) fault {
+	return fault{hit: func() { list.add(toxics...) }, heal: list.heal, length: length}
+}
+
+func TestLatency(t *testing.T) {
+	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), slow, 2*time.Second)) })
+}
+
+// Half-open connections: one node's go silent, both ways, and so do those that it makes.
+func TestHalfOpen(t *testing.T) {
+	everywhere(t, func(s *site) {
+		f := proxied(s.all(1), halfOpen, 3*time.Second)
+		f.nodes = []int{1}
+		s.suffer(f)
+	})
+}
+
+func TestResets(t *testing.T) {
+	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), resets, 2*time.Second)) })
+}
+
+// TestFeedCut: a node writes and reads as before, but hears nothing from the others.
+func TestFeedCut(t *testing.T) {
+	everywhere(t, func(s *site) {
+		f := fault{
+			nodes: []int{1}, length: 2500 * time.Millisecond,
+			hit:  func() { s.feeds[1].each((*proxy).cut) },
+			heal: func() { s.feeds[1].each((*proxy).restore) },
+		}
+		s.suffer(f)
+	})
+}
+
+// TestFeedSilent: the same, and nobody tells the node.
+func TestFeedSilent(t *testing.T) {
+	everywhere(t, func(s *site) {
+		f := proxied(s.feeds[1], halfOpen, 3*time.Second)
+		f.nodes = []int{1}
+		s.suffer(f)
+	})
+}
+
+// TestNodePaused: a node stands still, as a virtual machine that is moved does, and goes on with what it had in memory.
+func TestNodePaused(t *testing.T) {
+	everywhere(t, func(s *site) {
+		s.suffer(fault{
+			nodes: []int{1}, length: 3 * time.Second, forever: time.Minute,
+			hit:  func() { s.processes[1].signal(s, syscall.SIGSTOP) },
+			heal: func() { s.processes[1].signal(s, syscall.SIGCONT) },
+		})
+	})
+}
+
+// TestRedisRestartedEmpty: all sessions are over, and none comes back.
+func TestRedisRestartedEmpty(t *testing.T) {
+	slot(t)
+	s, r := onRedis(t, servertest.RedisOptions{})
+	s.suffer(fault{
+		length: 1500 * time.Millisecond, wipes: true,
+		hit:  func() { s.must(r.Kill()) },
+		heal: func() { s.must(r.RestartEmpty()) },
+	})
+}
+
+// TestRedisRestarted: with appendfsync always nothing that was acknowledged is lost.
+func TestRedisRestarted(t *testing.T) {
+	slot(t)
+	s, r := onRedis(t, servertest.RedisOptions{AppendOnly: true})
+	s.suffer(fault{
+		length: 1500 * time.Millisecond,
+		hit:    func() { s.must(r.Kill()) },
+		heal:   func() { s.must(r.Start()) },
+	})
+}
+
+// TestClusterFailover: a master dies and its replica takes over, which has all ends that waited for it.
+func TestClusterFailover(t *testing.T) {
+	slot(t)
+	s, c := onCluster(t, 1)
+	master := c.Masters()[0]
+	s.suffer(fault{
+		length: 500 * time.Millisecond, failover: true,
+		hit:  func() { s.must(c.Failover(master)) },
+		heal: func() { s.must(master.Start()); s.must(c.WaitHealthy()) },
+	})
+}
+
+// TestPostgreSQLKilled: nothing that was acknowledged is lost.
+func TestPostgreSQLKilled(t *testing.T) {
+	slot(t)
+	s, p := onPostgreSQL(t, servertest.PostgreSQLOptions{})
+	s.suffer(fault{
+		length: 1500 * time.Millisecond,
+		hit:    func() { s.must(p.Kill()) },
+		heal:   func() { s.must(p.Start()) },
+	})
+}
+
+// TestPostgreSQLDiskFull: the server's disk has no room left, for the data and for its log. PostgreSQL gives up when it can't
+// write its log; what starts servers on the machine starts it again when there is room.
+func TestPostgreSQLDiskFull(t *testing.T) {
+	slot(t)
+	disk := servertest.SmallDisk(t, 96<<20)
+	s, p := onPostgreSQL(t, servertest.PostgreSQLOptions{
+		Dir: disk, InitArgs: []string{"--wal-segsize=1"}, Config: []string{"min_wal_size = 2MB", "max_wal_size = 4MB"},
+	})
+	ballast := filepath.Join(disk, "ballast")
+	s.suffer(fault{
+		length: 3 * time.Second,
+		hit: func() {
+			f, err := os.Create(ballast)
+			s.must(err)
+			defer f.Close()
+			for block := make([]byte, 64<<10); err == nil; {
+				_, err = f.Write(block)
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				s.Fatal(err)
+			}
+		},
+		heal: func() {
+			out, err := p.Query("postgres", "CREATE TABLE full_disk AS SELECT repeat('x', 100) FROM generate_series(1, 100000)")
+			if err == nil {
+				s.Errorf("the disk wasn't full: %s", out)
+			}
+			s.Logf("with the disk full PostgreSQL says: %v", err)
+			if n := countOf(s.h.all(), failed); n == 0 {
+				s.Error("no request failed, so the case says nothing")
+			}
+			s.must(os.Remove(ballast))
+			if !p.Running() {
+				s.must(p.Start())
+			}
+		},
+	})
+}
+
+func countOf(history []*op, out outcome) (n int) {
+	for _, o := range history {
+		if o.out == out {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}

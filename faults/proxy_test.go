@@ -1,0 +1,114 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+)
+
+// A proxy stands between one node and one server of its store.
+type proxy struct {
+	*toxiproxy.Proxy
+	t testing.TB
+}
+
+var toxiServer = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+
+func newProxy(t testing.TB, upstream string) *proxy {
+	t.Helper()
+	for try := 0; ; try++ {
+		port, err := servertest.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &proxy{toxiproxy.NewProxy(toxiServer, "p", fmt.Sprint("127.0.0.1:", port), upstream), t}
+		if err := p.Start(); err == nil {
+			t.Cleanup(p.Stop)
+			return p
+		} else if try == 5 {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A toxic is what a proxy does to what passes.
+type toxic struct {
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Stream     string         `json:"stream"` // upstream: to the server
+	Toxicity   float32        `json:"toxicity"`
+	Attributes map[string]int `json:"attributes"`
+}
+
+func (p *proxy) add(list ...toxic) {
+	p.t.Helper()
+	for _, x := range list {
+		if x.Toxicity == 0 {
+			x.Toxicity = 1
+		}
+		x.Name = x.Type + x.Stream
+		b, err := json.Marshal(x)
+		if err == nil {
+			_, err = p.Toxics.AddToxicJson(strings.NewReader(string(b)))
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func (p *proxy) heal() { p.Toxics.ResetToxics(context.Background()) }
+
+// cut closes all connections, and refuses others until restore.
+func (p *proxy) cut() { p.Stop() }
+
+func (p *proxy) restore() {
+	p.t.Helper()
+	if err := p.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+type proxies []*proxy
+
+// each does something to all proxies at once.
+func (list proxies) each(f func(*proxy)) {
+	var wg sync.WaitGroup
+	for _, p := range list {
+		wg.Go(func() { f(p) })
+	}
+	wg.Wait()
+}
+
+func (list proxies) add(toxics ...toxic) { list.each(func(p *proxy) { p.add(toxics...) }) }
+func (list proxies) heal()               { list.each((*proxy).heal) }
+
+// The faults of a connection.
+var (
+	slow = []toxic{
+		{Type: "latency", Stream: "upstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
+		{Type: "latency", Stream: "downstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
+	}
+	// Nothing arrives, and nobody is told: each side believes the connection to be good.
+	halfOpen = []toxic{
+		{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}},
+		{Type: "timeout", Stream: "downstream", Attributes: map[string]int{"timeout": 0}},
+	}
+	// What is sent arrives, and no answer does; or the other way round.
+	noAnswers  = halfOpen[1:]
+	noRequests = halfOpen[:1]
+	// Connections break in the middle of an answer or a command, soon after they are made.
+	resets = []toxic{
+		{Type: "limit_data", Stream: "upstream", Toxicity: 0.6, Attributes: map[string]int{"bytes": 9000}},
+		{Type: "limit_data", Stream: "downstream", Toxicity: 0.6, Attributes: map[string]int{"bytes": 7000}},
+		{Type: "reset_peer", Stream: "downstream", Toxicity: 0.2, Attributes: map[string]int{"timeout": 20}},
+	}
+)
