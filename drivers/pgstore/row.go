@@ -66,16 +66,16 @@ func appendRow(args []any, rec *store.Record) ([]any, error) {
 
 // A row is a session as the server sends it. Its slices are lent by the connection while the row is scanned.
 type row struct {
-	id                                                     pgtype.UUID
-	created, revision, epoch, lastSeen, idle, expires      int64
-	authenticated, ended                                   zeronull.Int8
-	issued, firstSeen, confirmed, until                    zeronull.Int8
-	level                                                  int16
-	login, remembered, stale, bearer                       bool
-	subject, amr, ip, userAgent, lastAgent, reason, formed zeronull.Text
-	lastIP                                                 pgtype.Text
-	secret, epochHash                                      hashScanner
-	mark                                                   pgtype.Int8
+	id                                                pgtype.UUID
+	created, revision, epoch, lastSeen, idle, expires int64
+	authenticated, ended                              zeronull.Int8
+	issued, firstSeen, confirmed, until               zeronull.Int8
+	level                                             int16
+	login, remembered, stale, bearer                  bool
+	subject, amr, ip, userAgent, lastIP, lastAgent    text
+	reason, former                                    text
+	secret, epochHash                                 hashScanner
+	mark                                              pgtype.Int8
 
 	rec  *store.Record // gets the values while the row is scanned
 	data valuesScanner
@@ -94,7 +94,7 @@ var rows = sync.Pool{New: func() any {
 		&r.issued, &r.firstSeen, &r.confirmed, &r.until,
 		nil, &r.level, &r.login, &r.remembered, &r.stale, &r.bearer,
 		&r.secret, &r.epochHash, &r.subject, &r.amr, &r.ip, &r.userAgent,
-		&r.lastIP, &r.lastAgent, &r.reason, &r.formed, &r.data, &r.fill,
+		&r.lastIP, &r.lastAgent, &r.reason, &r.former, &r.data, &r.fill,
 		&r.mark,
 	}
 	return r
@@ -117,28 +117,28 @@ func (r *row) finish() (ended bool, err error) {
 	rec := r.rec
 	good, spent, epochs, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Values
 	*rec = store.Record{
-		ID: r.id.Bytes, Revision: uint64(r.revision), Epoch: uint32(r.epoch), Subject: unescape(string(r.subject)),
+		ID: r.id.Bytes, Revision: uint64(r.revision), Epoch: uint32(r.epoch), Subject: r.subject.String(),
 		Secret: store.Secret{Hash: store.Hash(r.secret), IssuedAt: store.Time(r.issued), FirstSeenAt: store.Time(r.firstSeen),
 			ConfirmedAt: store.Time(r.confirmed), Until: store.Time(r.until), Login: r.login},
 		Good: good, Spent: spent, Epochs: epochs, EpochHash: store.Hash(r.epochHash),
 		CreatedAt: store.Time(r.created), AuthenticatedAt: store.Time(r.authenticated), LastSeenAt: store.Time(r.lastSeen),
 		Idle: time.Duration(r.idle) * time.Millisecond, ExpiresAt: store.Time(r.expires),
-		AMR: unescape(string(r.amr)), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer,
-		Client: store.Client{IP: toIP(string(r.ip)), UserAgent: unescape(string(r.userAgent))},
+		AMR: r.amr.String(), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer,
+		Client: store.Client{IP: toIP(r.ip.String()), UserAgent: r.userAgent.String()},
 		Values: values,
 	}
 	rec.LastClient = rec.Client
-	if r.lastIP.Valid {
-		rec.LastClient = store.Client{IP: toIP(r.lastIP.String), UserAgent: unescape(string(r.lastAgent))}
+	if !r.lastIP.null {
+		rec.LastClient = store.Client{IP: toIP(r.lastIP.String()), UserAgent: r.lastAgent.String()}
 	}
-	if r.formed != "" {
-		if err := decodeFormer(rec, []byte(r.formed)); err != nil {
+	if !r.former.null {
+		if err := decodeFormer(rec, r.former.b); err != nil {
 			return false, err
 		}
 	}
 	switch {
-	case r.reason != "":
-		rec.Bury(store.Reason(unescape(string(r.reason))), store.Time(r.ended))
+	case !r.reason.null:
+		rec.Bury(store.Reason(r.reason.String()), store.Time(r.ended))
 		return true, nil
 	case r.mark.Valid && r.created <= r.mark.Int64:
 		rec.Bury(store.ReasonRevoked, store.Time(r.mark.Int64))
@@ -146,6 +146,20 @@ func (r *row) finish() (ended bool, err error) {
 	}
 	return false, nil
 }
+
+// A text is a column that is scanned into memory of the row's own.
+type text struct {
+	b    []byte
+	null bool
+}
+
+func (t *text) ScanBytes(b []byte) error {
+	t.b, t.null = append(t.b[:0], b...), b == nil
+	return nil
+}
+
+// String returns what escape was given; empty for NULL.
+func (t *text) String() string { return unescape(string(t.b)) }
 
 // A valuesScanner reads the column data into the record's values. It comes before data_packed.
 type valuesScanner struct{ row *row }
@@ -274,6 +288,6 @@ func ipText(ip netip.Addr) string {
 }
 
 func toIP(text string) netip.Addr {
-	ip, _ := netip.ParseAddr(unescape(text))
+	ip, _ := netip.ParseAddr(text)
 	return ip
 }
