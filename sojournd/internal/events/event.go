@@ -13,6 +13,8 @@ const KindGap = "gap"
 
 // An Event is what subscribers, webhooks and the audit log get to know. It holds no secret.
 type Event struct {
+	_ struct{} `additionalProperties:"true"` // for the API's description: members may be added
+
 	ID      string    `json:"id,omitempty" doc:"Names the event. Resume with it as Last-Event-ID." example:"k3pw9x2mvq-118"`
 	Kind    string    `json:"kind" doc:"created, authenticated, elevated, rotated, ended, ended_all, refused, throttled, client_changed, write_failed; or gap, in place of events that were lost." example:"ended"`
 	Time    time.Time `json:"time" doc:"UTC" example:"2026-11-24T09:30:00.123Z"`
@@ -31,6 +33,8 @@ type Event struct {
 
 // A Client is where a request came from.
 type Client struct {
+	_ struct{} `additionalProperties:"true"`
+
 	IP        string `json:"ip,omitempty" example:"203.0.113.7"`
 	UserAgent string `json:"user_agent,omitempty" example:"Mozilla/5.0"`
 }
