@@ -3,7 +3,6 @@
 package pgstore
 
 import (
-	"errors"
 	"net"
 	"syscall"
 
@@ -28,9 +27,8 @@ func mustTry(p pgxpool.ShouldPingParams) bool {
 	}
 	quiet := false
 	err = raw.Control(func(fd uintptr) { // not Read, which waits for a read that pgx may have under way
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = errors.Is(err, unix.EAGAIN)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		quiet = n == 0 && err == nil
 	})
 	return err != nil || !quiet
 }

@@ -264,17 +264,24 @@ func appendCompact(dst store.Values, text []byte) store.Values {
 
 // order sorts packed pairs by their keys, in place.
 func order(v store.Values) {
-	type pair struct {
-		key  string
-		json []byte
+	type pair struct{ key, packed []byte }
+	var few [8]pair
+	pairs := few[:0]
+	for rest := bytes.Clone(v); len(rest) > 0; {
+		key, afterKey := cutField(rest)
+		_, next := cutField(afterKey)
+		pairs = append(pairs, pair{key, rest[:len(rest)-len(next)]})
+		rest = next
 	}
-	var pairs []pair
-	for key, value := range v.All() {
-		pairs = append(pairs, pair{key, bytes.Clone(value)})
-	}
-	slices.SortFunc(pairs, func(a, b pair) int { return strings.Compare(a.key, b.key) })
+	slices.SortFunc(pairs, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
 	v = v[:0]
 	for _, p := range pairs {
-		v = appendField(appendField(v, []byte(p.key)), p.json)
+		v = append(v, p.packed...)
 	}
+}
+
+// cutField reads what appendField has written.
+func cutField(packed []byte) (field, rest []byte) {
+	n, w := binary.Uvarint(packed)
+	return packed[w : w+int(n)], packed[w+int(n):]
 }
