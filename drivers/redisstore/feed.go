@@ -108,20 +108,16 @@ func (s *Store) Beat(ctx context.Context, n uint64) error {
 	return s.read(ctx, err)
 }
 
-// listen returns when the feed hears of all changes from now on.
+// listen returns when the feed hears of all changes from now on, and has heard of those before.
 func (f *feed) listen(ctx context.Context) error {
 	f.mu.Lock()
-	fine := f.started && !f.lost
 	if !f.started && !f.closed {
 		f.started = true
 		f.s.stopped.Go(f.look)
 	}
 	f.mu.Unlock()
 	var err error
-	for range 3 { // the first makes the connections, and does not count
-		if fine {
-			return nil
-		}
+	for range 3 { // the first may make the connections, and not count then
 		var h *heartbeat
 		if h, err = f.beat(ctx, 0, true); err != nil {
 			continue
@@ -129,17 +125,17 @@ func (f *feed) listen(ctx context.Context) error {
 		select {
 		case <-h.done:
 		case <-time.After(f.option.ConnWriteTimeout):
+			err = errFeed
+			continue
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		f.mu.Lock()
-		fine = !f.lost
+		lost := f.lost
 		f.mu.Unlock()
-	}
-	if fine {
-		return nil
-	}
-	if err == nil {
+		if !lost {
+			return nil
+		}
 		err = errFeed
 	}
 	return err
