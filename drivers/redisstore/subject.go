@@ -130,7 +130,7 @@ func (j *joining) makeRoom(ctx context.Context, leaving []string) error {
 			return nil
 		}
 	}
-	j.conclude(ctx, err)
+	j.giveBack(ctx, err) // nothing was written under it, even if it isn't known whether others have ended
 	return err
 }
 
@@ -158,8 +158,7 @@ func (j *joining) settle(ctx context.Context, members []string, how func(ticket 
 	list, outcomes := j.s.settle(ctx, j.app, members, how, j.now, store.ReasonEvicted, j.s.runAll)
 	for i, o := range outcomes {
 		if o.err != nil {
-			// What is left over will be settled by the next one. Nothing of the caller's own is written yet.
-			err = errors.Join(err, j.s.before(ctx, o.err))
+			err = errors.Join(err, j.s.write(o.err)) // what is left over will be settled by the next one
 			continue
 		}
 		switch o.answer.text(0) {
@@ -222,10 +221,15 @@ func nonceOf(ticket string) string {
 
 // conclude gives the place back if it is certain that nothing was written under it.
 func (j *joining) conclude(ctx context.Context, err error) {
-	if err == nil || j.kept != "" || errors.Is(err, store.ErrUncertain) || errors.Is(err, errCrash) {
-		return
+	if err != nil && !errors.Is(err, store.ErrUncertain) {
+		j.giveBack(ctx, err)
 	}
-	j.s.leave(ctx, j.app, j.subject, memberOf(j.id, j.ticket))
+}
+
+func (j *joining) giveBack(ctx context.Context, err error) {
+	if j.kept == "" && !errors.Is(err, errCrash) {
+		j.s.leave(ctx, j.app, j.subject, memberOf(j.id, j.ticket))
+	}
 }
 
 // leave takes members out of a subject's index, whose sessions have ended, or are another's. What fails here leaves entries that
