@@ -37,7 +37,7 @@ func main() {
 	steady := flag.Duration("steady", 0, "how long sessions are created at a steady rate (default 5m, with -quick 2s)")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables for README to this `file`")
 	flag.StringVar(&o.results, "results", "results", "write what a whole run found to a file in this `directory`; empty: don't")
-	flag.StringVar(&o.profile, "profile", "", "run only sojourn's cases, or what -durable names of it, and write a CPU profile to this `file`")
+	flag.StringVar(&o.profile, "profile", "", "run only sojourn's cases, or what -durable names of it, or -shared names, and write a CPU profile to this `file`")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: unknown argument %q\n", flag.Arg(0))
