@@ -16,6 +16,7 @@ import (
 
 // TestSuiteFinds: clients and checks see what stores do that are wrong on purpose, and nothing in a right one.
 func TestSuiteFinds(t *testing.T) {
+	t.Parallel()
 	for name, wrong := range map[string]func(*lodger){
 		"nothing wrong": func(*lodger) {},
 		// I10: a node misses changes, and doesn't notice.
@@ -29,7 +30,7 @@ func TestSuiteFinds(t *testing.T) {
 		"failed":  func(l *lodger) { l.instead = func() error { return errors.New("no connection") } },
 	} {
 		t.Run(name, func(t *testing.T) {
-			slot(t)
+			long(t)
 			s := newSite(t)
 			shared := memstore.New()
 			t.Cleanup(func() { shared.Close() })

@@ -150,24 +150,21 @@ var labs = []lab{
 
 // everywhere runs a case on every store.
 func everywhere(t *testing.T, run func(s *site)) {
+	t.Parallel()
 	for _, l := range labs {
 		t.Run(l.name, func(t *testing.T) {
-			slot(t)
+			long(t)
 			run(l.on(t))
 		})
 	}
 }
 
-// slots bounds how many cases run at once: each is a store, three nodes and their clients.
-var slots = make(chan struct{}, 6)
-
-func slot(t *testing.T) {
+// long is a test of seconds.
+func long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("seconds for each fault: make test has them")
 	}
 	t.Parallel()
-	slots <- struct{}{}
-	t.Cleanup(func() { <-slots })
 }
 
 // proxied is a fault of some nodes' connections.
@@ -226,7 +223,7 @@ func TestNodePaused(t *testing.T) {
 
 // TestRedisRestartedEmpty: all sessions are over, and none comes back.
 func TestRedisRestartedEmpty(t *testing.T) {
-	slot(t)
+	long(t)
 	s, r := onRedis(t, servertest.RedisOptions{})
 	s.suffer(fault{
 		length: 1500 * time.Millisecond, wipes: true,
@@ -237,7 +234,7 @@ func TestRedisRestartedEmpty(t *testing.T) {
 
 // TestRedisRestarted: with appendfsync always nothing that was acknowledged is lost.
 func TestRedisRestarted(t *testing.T) {
-	slot(t)
+	long(t)
 	s, r := onRedis(t, servertest.RedisOptions{AppendOnly: true})
 	s.suffer(fault{
 		length: 1500 * time.Millisecond,
@@ -248,7 +245,7 @@ func TestRedisRestarted(t *testing.T) {
 
 // TestClusterFailover: a master dies and its replica takes over, which has all ends that waited for it.
 func TestClusterFailover(t *testing.T) {
-	slot(t)
+	long(t)
 	s, c := onCluster(t, 1)
 	master := c.Masters()[0]
 	s.suffer(fault{
@@ -260,7 +257,7 @@ func TestClusterFailover(t *testing.T) {
 
 // TestPostgreSQLKilled: nothing that was acknowledged is lost.
 func TestPostgreSQLKilled(t *testing.T) {
-	slot(t)
+	long(t)
 	s, p := onPostgreSQL(t, servertest.PostgreSQLOptions{})
 	s.suffer(fault{
 		length: 1500 * time.Millisecond,
@@ -272,7 +269,7 @@ func TestPostgreSQLKilled(t *testing.T) {
 // TestPostgreSQLDiskFull: the server's disk has no room left, for the data and for its log. PostgreSQL gives up when it can't
 // write its log; what starts servers on the machine starts it again when there is room.
 func TestPostgreSQLDiskFull(t *testing.T) {
-	slot(t)
+	long(t)
 	disk := servertest.SmallDisk(t, 96<<20)
 	s, p := onPostgreSQL(t, servertest.PostgreSQLOptions{
 		Dir: disk, InitArgs: []string{"--wal-segsize=1"}, Config: []string{"min_wal_size = 2MB", "max_wal_size = 4MB"},

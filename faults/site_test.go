@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -28,6 +29,10 @@ const nodeCount = 3
 func TestMain(m *testing.M) {
 	text := os.Getenv(nodeEnv)
 	if text == "" {
+		// Cases mostly wait: more of them at once than there are processors, unless somebody says otherwise.
+		if flag.Parse(); flag.Lookup("test.parallel").Value.String() == flag.Lookup("test.parallel").DefValue {
+			_ = flag.Set("test.parallel", "6")
+		}
 		os.Exit(m.Run())
 	}
 	var config nodeConfig
