@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		err = os.Setenv("XDG_STATE_HOME", filepath.Join(state, "state"))
 	}
+	if err == nil { // for tests of serve that say nothing else
+		config := filepath.Join(state, "sojourn.yaml")
+		err = errors.Join(os.Setenv("SOJOURN_CONFIG", config), os.WriteFile(config, []byte("internal: {listen: ['127.0.0.1:0']}\napplications: [{name: shop}]\n"), 0o600))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

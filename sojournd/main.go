@@ -16,11 +16,13 @@ import (
 )
 
 type commands struct {
-	Demo    demo    `cmd:"" help:"Run a small web shop on this machine, to see what sessions are for."`
-	Serve   serve   `cmd:"" help:"Run the session server. So far it only runs the store: the API for applications comes in a later version."`
-	Backup  backup  `cmd:"" help:"Copy the store to a file, while a server uses it or not."`
-	Restore restore `cmd:"" help:"Put a backup in the store's place, and end all its sessions. The server must be stopped."`
-	Check   check   `cmd:"" help:"Look for damage in the store, while a server uses it or not."`
+	Demo    demo          `cmd:"" help:"Run a small web shop on this machine, to see what sessions are for."`
+	Serve   serve         `cmd:"" help:"Run the session server, for applications in any language and behind any proxy."`
+	Config  configCommand `cmd:"" help:"Check a configuration of the server, or print one to start from."`
+	Keys    keysCommand   `cmd:"" help:"Make API keys for applications."`
+	Backup  backup        `cmd:"" help:"Copy the store to a file, while a server uses it or not."`
+	Restore restore       `cmd:"" help:"Put a backup in the store's place, and end all its sessions. The server must be stopped."`
+	Check   check         `cmd:"" help:"Look for damage in the store, while a server uses it or not."`
 
 	Sessions sessionsCommand `cmd:""`
 	Subjects subjectsCommand `cmd:""`
@@ -66,12 +68,6 @@ func (d *demo) Run(ctx context.Context, out output) error {
 		Listen: d.Listen, Store: d.options(), Events: d.Events,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
-}
-
-type serve struct{ storeFlag }
-
-func (s *serve) Run(ctx context.Context, out output) error {
-	return app.RunServe(ctx, app.Options{Store: s.options(), Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil))})
 }
 
 type backup struct {

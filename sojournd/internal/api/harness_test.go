@@ -19,6 +19,7 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -47,7 +48,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 		now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), seen: map[string]bool{},
 	}
 	opt := Options{
-		Events: fakeEvents{}, EventType: reflect.TypeFor[fakeEvent](),
+		Events: fakeEvents{}, EventType: reflect.TypeFor[events.Event](),
 		Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	opt.Now = w.time
@@ -363,10 +364,6 @@ func (b *brittle) Count(ctx context.Context, app string) (store.Count, error) {
 
 // fakeEvents streams one event, and then waits.
 type fakeEvents struct{}
-
-type fakeEvent struct {
-	ID string `json:"id"`
-}
 
 func (fakeEvents) Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error {
 	if lastID == "refuse" {

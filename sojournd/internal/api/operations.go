@@ -140,7 +140,7 @@ func (a *API) routes() {
 				query("follow", "false ends the stream when it has caught up.", &huma.Schema{Type: "boolean"}),
 			},
 			stream: true, codes: []code{codeInvalid, codeStream},
-		}, events)
+		}, stream)
 	}
 	route(a, operation{
 		pattern: "GET /v1/stats", id: "get-stats", summary: "Count live sessions",
@@ -232,11 +232,23 @@ func (a *API) describe() {
 			License: &huma.License{Name: "MIT", Identifier: "MIT"},
 		},
 		Components: &huma.Components{
-			Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
 			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the application: sojournd keys new makes one."}},
 		},
 		Security: []map[string][]string{{"key": {}}},
 	}
+}
+
+// schemaName keeps the types of another package apart from those of this one: a Client of events is an EventClient.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.PkgPath() != "" && t.PkgPath() != reflect.TypeFor[Session]().PkgPath() && !strings.HasPrefix(name, "Event") {
+		return "Event" + name
+	}
+	return name
 }
 
 // document describes an operation, from the types that it reads and writes.

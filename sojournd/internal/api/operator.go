@@ -181,8 +181,8 @@ func stats(ctx context.Context, c *call, _ *none) (*Stats, error) {
 	return &Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
 }
 
-// events streams until the client is gone, or the key.
-func events(_ context.Context, c *call, _ *none) (*none, error) {
+// stream sends events until the client is gone, or the key.
+func stream(_ context.Context, c *call, _ *none) (*none, error) {
 	last := 0
 	if text := c.query("last"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -118,26 +118,6 @@ func openUsers(ctx context.Context, st *openedStore) (_ closableUsers, path stri
 	return users, path, err
 }
 
-// RunServe runs the store until the context ends; then it returns nil.
-func RunServe(ctx context.Context, o Options) (err error) {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	st, err := openStore(ctx, o.Store, o.Log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	sessions, err := sojourn.New(st.Store, sojourn.Options{}) // ends what has expired, of every application
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
-	_, _ = fmt.Fprintf(o.Out, "\n  Sessions are kept %s.\n  This version has no API for applications yet: it ends what has expired, and nothing else.\n  Ctrl-C stops it.\n\n", st.where)
-	<-ctx.Done()
-	return nil
-}
-
 // closeSessions has a bounded time after the context has ended.
 func closeSessions(ctx context.Context, sessions *sojourn.Engine) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -21,6 +21,11 @@ func check(c *Config, wrong reporter) {
 	if c.Store == "" {
 		wrong("store", "is empty: write where sessions live, like sqlite:/var/lib/sojournd/sojourn.db")
 	}
+	for _, f := range []struct{ path, file string }{{"store_password_file", c.StorePasswordFile}, {"store_ca", c.StoreCA}} {
+		if f.file != "" && !filepath.IsAbs(f.file) {
+			wrong(f.path, "is no absolute path: write one like /etc/sojournd/%s", f.path)
+		}
+	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		wrong("log.format", "%q is no format: write text or json", c.Log.Format)
 	}

@@ -17,6 +17,12 @@ type Config struct {
 	// Store is the URL of where sessions live. Default "sqlite:".
 	Store string `yaml:"store"`
 
+	// StorePasswordFile holds the password of a database server, StoreCA certificates that vouch for it instead of the system's. StoreFeed is
+	// PostgreSQL itself, where Store leads to PgBouncer.
+	StorePasswordFile string `yaml:"store_password_file"`
+	StoreCA           string `yaml:"store_ca"`
+	StoreFeed         string `yaml:"store_feed"`
+
 	Log Log `yaml:"log"`
 
 	// API serves /v1 and /openapi.json. Default 127.0.0.1:7081. It is not opened while no application has a key.

@@ -120,6 +120,7 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "log:\n  level: loud\n  format: xml\n", []string{"4:10: log.level: write debug, info, warn or error", "5:11: log.format: write text or json"}},
 		{minimal + "log: loud\n", []string{"3:6: log: as key: value"}},
 		{minimal + "log: {level: [debug]}\n", []string{"log.level: a single value"}},
+		{minimal + "store_ca: ca.pem\nstore_password_file: ../x\n", []string{"3:11: store_ca: /etc/sojournd", "store_password_file: absolute"}},
 		{minimal + "store: 12\n", []string{"3:8: store: in quotes"}},
 		{minimal + "store: \"\"\n", []string{"3:8: store: sqlite:/var/lib"}},
 		{minimal + "api: {listen: [0.0.0.0:80]}\n", []string{"3:16: api.listen[0]: api.plain_http: true"}},
@@ -205,7 +206,7 @@ func TestOverrides(t *testing.T) {
 	text := minimal + "store: 'memory:'\nlog: {level: warn, format: json}\napi: {listen: [127.0.0.1:1]}\nlimits: {body: 2MiB}\n"
 	env := Environment{"SOJOURN_LOG_LEVEL=error", "SOJOURN_API_LISTEN=127.0.0.1:2, unix:/run/a.sock", "SOJOURN_API_PLAIN_HTTP=true",
 		"SOJOURN_TRUSTED_PROXIES=10.0.0.1", "SOJOURN_STORE=", "SOJOURN_LIMITS_READ_TIMEOUT=5s", "SOJOURN_STROE=x", "SOJOURN_KEY=known", "PATH=/bin"}
-	c, err := Read("sojourn.yaml", []byte(text), env, Flags{"log.level": "debug", "api.tls.certificate": "", "internal.listen": "127.0.0.1:3"})
+	c, err := Read("sojourn.yaml", []byte(text), env, Flags{"log.level": "debug", "internal.listen": "127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,8 +219,8 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("unknown variables: %s", got)
 	}
 
-	_, err = Read("sojourn.yaml", []byte(minimal), Environment{"SOJOURN_LOG_LEVEL=loud", "SOJOURN_LIMITS_BODY=none"}, Flags{"log.format": "xml"})
-	for _, want := range []string{"$SOJOURN_LOG_LEVEL: log.level:", "$SOJOURN_LIMITS_BODY: limits.body:", "the command line: log.format:", "3 mistakes"} {
+	_, err = Read("sojourn.yaml", []byte(minimal), Environment{"SOJOURN_LOG_LEVEL=loud", "SOJOURN_LIMITS_BODY=none"}, Flags{"log.format": "xml", "log.fromat": "x"})
+	for _, want := range []string{"$SOJOURN_LOG_LEVEL: log.level:", "$SOJOURN_LIMITS_BODY: limits.body:", "the command line: log.format:", "the command line: log.fromat:", "4 mistakes"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}

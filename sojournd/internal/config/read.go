@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -46,6 +47,11 @@ func Read(name string, text []byte, env Environment, flags Flags) (*Config, erro
 	}
 	c := defaults()
 	d := decoder{src: src}
+	for _, path := range slices.Sorted(maps.Keys(flags)) {
+		if _, known := src.fromFlag[path]; !known {
+			d.problems = append(d.problems, Problem{File: "the command line", Path: path, Text: "there is no such setting that can be given here"})
+		}
+	}
 	d.decode(reflect.ValueOf(c).Elem(), merged.Raw(), "")
 	for i := range c.Applications {
 		c.Applications[i].complete()

@@ -1,0 +1,24 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+)
+
+// NewKey prints a new API key and its hash.
+func NewKey(out io.Writer, asJSON bool) error {
+	key, hash := api.NewKey()
+	if asJSON {
+		return json.NewEncoder(out).Encode(map[string]string{"key": key, "hash": hash})
+	}
+	_, err := fmt.Fprintf(out, "key    %s\nhash   %s\n\nThe key is a secret of the application, and is shown this once. Its hash goes into the configuration:\n\n"+
+		"    keys:\n      - name: backend\n        hash: %s\n\nthen systemctl reload sojournd, or SIGHUP.\n", key, hash, hash)
+	return err
+}
+
+// ExampleConfig returns a configuration with every setting.
+func ExampleConfig() string { return config.Example }

@@ -1,0 +1,315 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+)
+
+// ServeOptions are what the command line says.
+type ServeOptions struct {
+	Config  string            // the file
+	Environ []string          // as os.Environ has it
+	Flags   map[string]string // settings of the command line, by their path in the file
+	Reload  <-chan os.Signal  // each has the file read again; nil: never
+	Out     io.Writer         // for people
+	Log     io.Writer         // for the log
+	Version string
+}
+
+// A server is what RunServe runs.
+type server struct {
+	opt     ServeOptions
+	level   slog.LevelVar
+	log     *slog.Logger
+	store   *openedStore
+	metrics *metrics
+	hub     *events.Hub
+	api     *api.API
+	fronts  []*front // api's and internal's
+
+	reloading sync.Mutex
+	config    *config.Config // as last applied
+	current   atomic.Pointer[generation]
+	closed    chan struct{} // of the last generation that was replaced
+	stopping  atomic.Bool
+}
+
+// RunServe runs the session server until the context ends; then it returns nil, after the requests in flight.
+func RunServe(ctx context.Context, o ServeOptions) (err error) {
+	c, err := load(o)
+	if err != nil {
+		return err
+	}
+	s := &server{opt: o, closed: make(chan struct{})}
+	close(s.closed)
+	s.level.Set(slog.Level(c.Log.Level))
+	s.log = newLog(o.Log, c.Log.Format, &s.level)
+	for _, name := range config.Environment(o.Environ).Unknown(knownVariables...) {
+		s.log.Warn("this environment variable is no setting", "variable", name)
+	}
+
+	if s.store, err = openStore(ctx, StoreOptions{URL: c.Store, PasswordFile: c.StorePasswordFile, CAFile: c.StoreCA, Feed: c.StoreFeed}, s.log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.store.Close()) }()
+	s.metrics = newMetrics(s.store, s.engines)
+
+	audit, err := openAudit(c.Events.Audit)
+	if err != nil {
+		return err
+	}
+	if audit != nil {
+		defer func() { err = errors.Join(err, audit.Close()) }()
+	}
+	hubOptions := events.Options{Log: s.log}
+	if audit != nil {
+		hubOptions.Audit = audit
+	}
+	s.hub = events.New(hubOptions)
+	s.metrics.registry.MustRegister(s.hub)
+	s.api, err = api.New(api.Options{
+		MaxBody: int64(c.Limits.Body), Events: s.hub, EventType: reflect.TypeFor[events.Event](), Audit: s.hub.Operated,
+		Observe: s.metrics.request, Log: s.log, Version: o.Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.apply(c); err != nil {
+		return errors.Join(err, s.closeAll(ctx))
+	}
+	defer func() { err = errors.Join(err, s.closeAll(ctx)) }()
+
+	s.fronts = []*front{
+		newFront("api", &c.API, &c.Limits, http.HandlerFunc(s.serveAPI), s.log),
+		newFront("internal", &c.Internal, &c.Limits, http.HandlerFunc(s.serveInternal), s.log),
+	}
+	failed := make(chan error, 1)
+	defer func() { err = errors.Join(err, s.shutdown(ctx)) }()
+	if err := s.open(ctx, c, failed); err != nil {
+		return err
+	}
+	s.greet(c)
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-o.Reload:
+			s.reload(ctx, failed)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// knownVariables begin with SOJOURN_, too, and are read elsewhere.
+var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE", "SOJOURN_SERVER", StoreVariable, StorePasswordVariable}
+
+func load(o ServeOptions) (*config.Config, error) {
+	if o.Config == "" {
+		return nil, errors.New("serve needs a configuration: sojournd config example > sojourn.yaml prints one to start from; then sojournd serve --config sojourn.yaml")
+	}
+	return config.Load(o.Config, o.Environ, o.Flags)
+}
+
+// CheckConfig reports every mistake in the configuration, those in the files that it names too, and says so if there is none.
+func CheckConfig(o ServeOptions) error {
+	c, err := load(o)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range []*config.Front{&c.API, &c.Internal} {
+		if f.TLS.Certificate != "" {
+			_, err := loadCertificate(f.TLS)
+			errs = append(errs, err)
+		}
+	}
+	_, err = eventApps(c)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
+	}
+	note := ""
+	if !c.HasKeys() {
+		note = " No application has a key, so there is no API: sojournd keys new makes one."
+	}
+	_, err = fmt.Fprintf(o.Out, "%s is right: %s.%s\n", o.Config, applications(c), note)
+	return err
+}
+
+func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// open opens the listeners. The API's wait for a key.
+func (s *server) open(ctx context.Context, c *config.Config, failed chan<- error) error {
+	for _, f := range s.fronts {
+		if f.name == "api" && !c.HasKeys() {
+			continue
+		}
+		if err := f.open(ctx, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reload applies the file as it is now. If anything is wrong with it, nothing changes.
+func (s *server) reload(ctx context.Context, failed chan<- error) {
+	c, err := load(s.opt)
+	if err == nil {
+		err = s.apply(c)
+	}
+	if err != nil {
+		s.log.Error("the configuration was not reloaded; all stays as it was", "err", err)
+		return
+	}
+	for _, f := range s.fronts {
+		if err := f.reload(); err != nil {
+			s.log.Error("the certificate was not reloaded; the old one stays", "listener", f.name, "err", err)
+		}
+	}
+	if err := s.open(ctx, c, failed); err != nil {
+		s.log.Error("the listener was not opened", "err", err)
+	}
+	s.log.Info("the configuration was reloaded", "file", s.opt.Config, "applications", len(c.Applications))
+}
+
+// serveAPI answers what comes to the API's listeners.
+func (s *server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/v1/events" { // stays for as long as the subscriber likes, and asks no engine
+		s.api.ServeHTTP(w, r)
+		return
+	}
+	g := s.acquire()
+	defer g.release()
+	s.api.ServeHTTP(w, r)
+}
+
+// serveInternal answers what comes to the internal listeners. Not by an http.ServeMux, which would redirect the checks of unclean paths.
+func (s *server) serveInternal(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/check/"):
+		g := s.acquire()
+		defer g.release()
+		g.check.ServeHTTP(w, r)
+	case path == "/healthz":
+		plain(w, http.StatusOK, "ok")
+	case path == "/readyz":
+		s.ready(w, r)
+	case path == "/metrics":
+		s.metrics.handler.ServeHTTP(w, r)
+	default:
+		plain(w, http.StatusNotFound, "not found: here are /check, /metrics, /healthz and /readyz")
+	}
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n")
+}
+
+// readyTimeout is less than what probes usually wait.
+const readyTimeout = 900 * time.Millisecond
+
+// ready says whether requests can be answered: the store must be able to.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.stopping.Load() {
+		plain(w, http.StatusServiceUnavailable, "shutting down")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.metrics.ping(ctx); err != nil {
+		s.log.Warn("not ready: the store can't answer", "err", err)
+		plain(w, http.StatusServiceUnavailable, "the store can't answer")
+		return
+	}
+	plain(w, http.StatusOK, "ready")
+}
+
+// shutdown finishes the requests in flight and refuses new ones.
+func (s *server) shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	s.hub.EndStreams() // they would outlast any patience
+	patience := s.limits().ShutdownTimeout.Duration()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	errs := make([]error, len(s.fronts))
+	var wg sync.WaitGroup
+	for i, f := range s.fronts {
+		wg.Go(func() { errs[i] = f.shutdown(ctx, patience) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *server) limits() *config.Limits {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return &s.config.Limits
+}
+
+// closeAll closes the engines, and then the hub, which has what they told it.
+func (s *server) closeAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	s.replace(nil)
+	var errs []error
+	select {
+	case <-s.closed:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("the engines did not close within %v", shutdownTimeout))
+	}
+	return errors.Join(append(errs, s.hub.Close(ctx))...)
+}
+
+// greet says what is served where.
+func (s *server) greet(c *config.Config) {
+	lines := map[string]string{"api": "", "internal": ""}
+	for _, f := range s.fronts {
+		lines[f.name] = strings.Join(f.urls(), ", ")
+	}
+	if !c.HasKeys() {
+		lines["api"] = "none, for no application has a key: sojournd keys new makes one"
+	}
+	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /metrics, /healthz, /readyz)\n\n"+
+		"  Sessions are kept %s.\n  Ctrl-C stops it; SIGHUP has it read %s again.\n\n",
+		applications(c), cmp.Or(lines["api"], "none"), cmp.Or(lines["internal"], "none"), s.store.where, s.opt.Config)
+}
+
+// applications names the first few.
+func applications(c *config.Config) string {
+	var names []string
+	for i := range c.Applications {
+		if i == 5 {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, c.Applications[i].Name)
+	}
+	word := "the applications"
+	if len(c.Applications) == 1 {
+		word = "the application"
+	}
+	return word + " " + strings.Join(names, ", ")
+}

@@ -1,0 +1,177 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
+)
+
+// A generation is what one reading of the configuration made: an engine for each application, and who checks for proxies. It is closed when
+// another has taken its place and its last request is over.
+type generation struct {
+	engines map[string]*engine
+	check   *forwardauth.Handler
+
+	users   atomic.Int64 // requests
+	retired atomic.Bool
+	drained chan struct{}
+	once    sync.Once
+}
+
+// An engine is one generation's or several's: it goes on as long as its options stay the same.
+type engine struct {
+	*sojourn.Engine
+	options sojourn.Options
+}
+
+// acquire returns the generation for a request, which releases it at its end.
+func (s *server) acquire() *generation {
+	for {
+		g := s.current.Load()
+		g.users.Add(1)
+		if s.current.Load() == g {
+			return g
+		}
+		g.release() // it was replaced meanwhile, and may be closed
+	}
+}
+
+func (g *generation) release() {
+	if g.users.Add(-1) == 0 && g.retired.Load() {
+		g.once.Do(func() { close(g.drained) })
+	}
+}
+
+// apply has the configuration take effect, or changes nothing. What needs a restart is left as it is, and said.
+func (s *server) apply(c *config.Config) (err error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	hubApps, err := eventApps(c)
+	if err != nil {
+		return err
+	}
+	old := s.current.Load()
+	next := &generation{engines: map[string]*engine{}, drained: make(chan struct{})}
+	var made []*engine
+	defer func() {
+		if err != nil {
+			for _, e := range made {
+				err = errors.Join(err, closeSessions(context.Background(), e.Engine))
+			}
+		}
+	}()
+	var apps []api.App
+	checks := forwardauth.Options{TrustedProxies: c.Proxies(), Observe: s.metrics.check, Log: s.log}
+	for i := range c.Applications {
+		a := &c.Applications[i]
+		options := a.Options(c.Proxies())
+		var e *engine
+		if old != nil && old.engines[a.Name] != nil && reflect.DeepEqual(old.engines[a.Name].options, options) {
+			e = old.engines[a.Name]
+		} else {
+			observed := options
+			observed.Observer = sojourn.Observers(s.hub.Observer(a.Name), s.metrics)
+			sessions, err := sojourn.New(s.metrics.store(), observed)
+			if err != nil {
+				return fmt.Errorf("application %s: %w", a.Name, err)
+			}
+			e = &engine{sessions, options}
+			made = append(made, e)
+		}
+		next.engines[a.Name] = e
+		app := api.App{Name: a.Name, Sessions: e.Engine}
+		for _, k := range a.Keys {
+			app.Keys = append(app.Keys, api.Key{Name: k.Name, Hash: k.Hash})
+		}
+		apps = append(apps, app)
+		checks.Apps = append(checks.Apps, forwardauth.App{
+			Name: a.Name, Sessions: e.Engine, LoginURL: a.LoginURL, ReturnParam: a.ReturnParam, StepUpURL: a.StepUpURL,
+			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies,
+		})
+	}
+	if next.check, err = forwardauth.New(checks); err != nil {
+		return err
+	}
+	if err := s.hub.Configure(hubApps); err != nil {
+		return err
+	}
+	s.level.Set(levelOf(c))
+	s.replace(next)
+	s.api.Set(apps)
+	s.sayRestart(c)
+	s.config = c
+	return nil
+}
+
+// replace makes next the current generation, and has the one before closed when its requests are over: after the ones before that, which may have lent
+// it an engine.
+func (s *server) replace(next *generation) {
+	old := s.current.Load()
+	if next != nil {
+		s.current.Store(next)
+	}
+	if old == nil {
+		return
+	}
+	before, closed := s.closed, make(chan struct{})
+	s.closed = closed
+	old.retired.Store(true)
+	if old.users.Load() == 0 {
+		old.once.Do(func() { close(old.drained) })
+	}
+	go func() {
+		defer close(closed)
+		<-before
+		<-old.drained
+		for name, e := range old.engines {
+			if next != nil && next.engines[name] == e {
+				continue
+			}
+			if err := closeSessions(context.Background(), e.Engine); err != nil {
+				s.log.Error("close the engine of an application", "app", name, "err", err)
+			}
+		}
+	}()
+}
+
+// engines returns those of the current generation, for metrics.
+func (s *server) engines() map[string]*sojourn.Engine {
+	g := s.current.Load()
+	if g == nil {
+		return nil
+	}
+	list := make(map[string]*sojourn.Engine, len(g.engines))
+	for name, e := range g.engines {
+		list[name] = e.Engine
+	}
+	return list
+}
+
+// sayRestart names the settings that have changed without effect.
+func (s *server) sayRestart(c *config.Config) {
+	if s.config == nil {
+		return
+	}
+	was := s.config
+	for _, one := range []struct {
+		name    string
+		was, is any
+	}{
+		{"store", []string{was.Store, was.StorePasswordFile, was.StoreCA, was.StoreFeed}, []string{c.Store, c.StorePasswordFile, c.StoreCA, c.StoreFeed}},
+		{"log.format", was.Log.Format, c.Log.Format},
+		{"api", was.API, c.API}, {"internal", was.Internal, c.Internal},
+		{"limits", was.Limits, c.Limits}, {"events.audit", was.Events.Audit, c.Events.Audit},
+	} {
+		if !reflect.DeepEqual(one.was, one.is) {
+			s.log.Warn("this setting has changed, and takes effect after a restart", "setting", one.name)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+)
+
+// A front is the listeners that serve the same.
+type front struct {
+	name        string // of its settings
+	config      *config.Front
+	server      *http.Server
+	certificate atomic.Pointer[tls.Certificate]
+
+	mu        sync.Mutex
+	listeners []net.Listener
+}
+
+func newFront(name string, c *config.Front, limits *config.Limits, handler http.Handler, log *slog.Logger) *front {
+	f := &front{name: name, config: c}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	f.server = &http.Server{
+		Handler:           handler,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: limits.ReadHeaderTimeout.Duration(),
+		ReadTimeout:       limits.ReadTimeout.Duration(),
+		IdleTimeout:       limits.IdleTimeout.Duration(),
+		MaxHeaderBytes:    int(limits.Header),
+		ErrorLog:          slog.NewLogLogger(log.With("listener", name).Handler(), slog.LevelWarn),
+	}
+	return f
+}
+
+// open opens the listeners, unless they are open, and serves.
+func (f *front) open(ctx context.Context, failed chan<- error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.listeners) > 0 {
+		return nil
+	}
+	if err := f.reload(); err != nil {
+		return err
+	}
+	for i, a := range f.config.Listen {
+		l, err := f.listen(ctx, a)
+		if err != nil {
+			for _, l := range f.listeners {
+				_ = l.Close()
+			}
+			f.listeners = nil
+			return fmt.Errorf("%s.listen[%d]: %w", f.name, i, err)
+		}
+		f.listeners = append(f.listeners, l)
+	}
+	for _, l := range f.listeners {
+		go func() {
+			if err := f.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				select {
+				case failed <- fmt.Errorf("%s: serve: %w", f.name, err):
+				default: // another one did before
+				}
+			}
+		}()
+	}
+	return nil
+}
+
+// listen opens one listener, with errors that say what to do.
+func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, error) {
+	if a.Network == "unix" {
+		return f.listenUnix(ctx, a.Address)
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.Address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: another program listens there: stop it, or take another port", a)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s: not allowed; ports below 1024 are for root: take a higher one", a)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%s is no address of this machine", a)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", a, err)
+	}
+	if f.config.TLS.Certificate == "" {
+		return l, nil
+	}
+	return tls.NewListener(l, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return f.certificate.Load(), nil
+		},
+	}), nil
+}
+
+// listenUnix takes the place of a socket that a server left behind, not of one that lives.
+func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s is there and is no socket: take another path", path)
+		}
+		dialer := net.Dialer{Timeout: time.Second}
+		if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("%s: another program listens there: stop it, or take another path", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the socket that was left behind: %w", err)
+		}
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: its directory must be there, and the server's user must be allowed to write to it", path, err)
+	}
+	if err := os.Chmod(path, fs.FileMode(f.config.SocketMode)); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), l.Close())
+	}
+	return l, nil
+}
+
+// reload reads the certificate again.
+func (f *front) reload() error {
+	if f.config.TLS.Certificate == "" {
+		return nil
+	}
+	cert, err := loadCertificate(f.config.TLS)
+	if err != nil {
+		return fmt.Errorf("%s.tls: %w", f.name, err)
+	}
+	f.certificate.Store(cert)
+	return nil
+}
+
+func loadCertificate(t config.TLS) (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate %s with the key %s: %w", t.Certificate, t.Key, err)
+	}
+	return &cert, nil
+}
+
+// shutdown refuses new requests and waits for those in flight.
+func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
+	err := f.server.Shutdown(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: requests were cut off after %v: %w", f.name, patience, err), f.server.Close())
+	}
+	return nil
+}
+
+// urls says where it listens.
+func (f *front) urls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	scheme := "http://"
+	if f.config.TLS.Certificate != "" {
+		scheme = "https://"
+	}
+	var list []string
+	for _, l := range f.listeners {
+		if l.Addr().Network() == "unix" {
+			list = append(list, "unix:"+l.Addr().String())
+		} else {
+			list = append(list, scheme+l.Addr().String())
+		}
+	}
+	return list
+}

@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// metrics count what the server does, for Prometheus. It observes the engines.
+type metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+	backend  store.Store
+
+	created  *prometheus.CounterVec
+	logins   *prometheus.CounterVec
+	rotated  *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	lost     prometheus.Counter
+	checks   *prometheus.HistogramVec
+	requests *prometheus.HistogramVec
+	calls    map[string]prometheus.Observer // of the store, by method
+	errors   *prometheus.CounterVec
+
+	sweeping sync.Mutex
+	swept    time.Time // the last whole round
+}
+
+// fast are the bounds of latencies, in seconds: most are well below a millisecond.
+var fast = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(), backend: st.Store, calls: map[string]prometheus.Observer{}}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: fast}, labels)
+		m.registry.MustRegister(h)
+		return h
+	}
+	m.created = counter("sojourn_sessions_created_total", "Sessions created.", "app")
+	m.logins = counter("sojourn_logins_total", "Logins and elevations.", "app", "kind")
+	m.rotated = counter("sojourn_rotations_total", "Secrets renewed.", "app")
+	m.ended = counter("sojourn_sessions_ended_total", "Sessions ended, by reason: logout, revoked, idle, absolute, evicted, theft; all for the end of all.", "app", "reason")
+	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous; throttled once a minute and address.", "app", "refusal")
+	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed, since they came too fast."})
+	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
+	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
+	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call. Reads from memory are not among them.", "call")
+	for _, call := range storeCalls {
+		m.calls[call] = calls.WithLabelValues(call)
+	}
+	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
+	m.registry.MustRegister(m.lost, &live{engines: engines}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if st.cache != nil {
+		m.registry.MustRegister(cacheMetrics(st.cache.Stats)...)
+	}
+	if st.clockOffset != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_clock_offset_seconds", Help: "The store's clock less this machine's."},
+			func() float64 { return st.clockOffset().Seconds() }))
+	}
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return m
+}
+
+// Observe counts an engine's event.
+func (m *metrics) Observe(e sojourn.Event) {
+	switch e.Kind {
+	case sojourn.EventCreated:
+		m.created.WithLabelValues(e.App).Inc()
+	case sojourn.EventAuthenticated, sojourn.EventElevated:
+		m.logins.WithLabelValues(e.App, string(e.Kind)).Inc()
+	case sojourn.EventRotated:
+		m.rotated.WithLabelValues(e.App).Inc()
+	case sojourn.EventEnded:
+		m.ended.WithLabelValues(e.App, string(e.Reason)).Inc()
+	case sojourn.EventEndedAll:
+		m.ended.WithLabelValues(e.App, "all").Inc()
+	case sojourn.EventRefused:
+		m.refused.WithLabelValues(e.App, string(e.Refusal)).Inc()
+	case sojourn.EventThrottled:
+		m.refused.WithLabelValues(e.App, "throttled").Inc()
+	}
+	m.lost.Add(float64(e.Lost))
+}
+
+func (m *metrics) check(app string, status int, took time.Duration) {
+	m.checks.WithLabelValues(app, statusText(status)).Observe(took.Seconds())
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	if route == "GET /v1/events" {
+		return // lasts as long as the subscriber likes
+	}
+	m.requests.WithLabelValues(route, statusText(status)).Observe(took.Seconds())
+}
+
+func statusText(status int) string {
+	if status == http.StatusOK { // nearly always
+		return "200"
+	}
+	return strconv.Itoa(status)
+}
+
+// ping asks the store itself for a session that nobody has.
+func (m *metrics) ping(ctx context.Context) error {
+	err := m.backend.Get(ctx, "ready", store.ID{}, true, new(store.Record))
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) {
+		return nil
+	}
+	return err
+}
+
+// live counts sessions when it is asked.
+type live struct {
+	engines func() map[string]*sojourn.Engine
+}
+
+var sessionsDesc = prometheus.NewDesc("sojourn_sessions", "Live sessions; expired ones may count for up to a minute.", []string{"app", "kind"}, nil)
+
+func (l *live) Describe(out chan<- *prometheus.Desc) { out <- sessionsDesc }
+
+func (l *live) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for name, e := range l.engines() {
+		all, loggedIn, err := e.Count(ctx)
+		if err != nil {
+			continue // a gap in the graph; the store's errors are counted
+		}
+		out <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(loggedIn), name, "logged_in")
+		out <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(all-loggedIn), name, "anonymous")
+	}
+}
+
+func levelOf(c *config.Config) slog.Level { return slog.Level(c.Log.Level) }
