@@ -295,7 +295,11 @@ func (s *Session) noteLater() {
 		return
 	}
 	if s.touchDue(s.rec) {
-		s.e.behind.add(&note{id: s.rec.ID, touch: s.arrived, client: s.request.Client})
+		client := s.request.Client
+		if client == (Client{}) { // of a caller who doesn't say
+			client = s.rec.LastClient
+		}
+		s.e.behind.add(&note{id: s.rec.ID, touch: s.arrived, client: client})
 	}
 	if s.verdict != current {
 		return

@@ -270,3 +270,19 @@ func TestByID(t *testing.T) {
 		}
 	}
 }
+
+// A request of a caller who doesn't say whose client it is keeps the session alive, and forgets nobody.
+func TestActivityWithoutClient(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.pass(10 * time.Minute)
+	s := w.Begin(t.Context(), sojourn.Request{Token: j.session})
+	w.want("subject", s.Subject(), "ann")
+	w.answered(s)
+	w.flush()
+	snap, err := w.Get(t.Context(), s.ID())
+	if err != nil || !snap.LastSeenAt.Equal(w.time()) || snap.LastSeen != home {
+		t.Errorf("last seen at %v by %v, %v", snap.LastSeenAt, snap.LastSeen, err)
+	}
+	w.want("changes of client", len(w.happened(sojourn.EventClientChanged)), 0)
+}
