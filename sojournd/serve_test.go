@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -232,6 +233,70 @@ func TestServe(t *testing.T) {
 		if strings.Contains(printed, secret) || strings.Contains(printed, secret[len(secret)-32:]) {
 			t.Errorf("a secret was printed:\n%s", printed)
 		}
+	}
+}
+
+// Started by systemd, the server says when it is ready and when it stops.
+func TestNotify(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	s := startServe(t, "")
+	hear := func(want string) {
+		t.Helper()
+		_ = l.SetReadDeadline(time.Now().Add(time.Minute))
+		b := make([]byte, 100)
+		n, err := l.Read(b)
+		if string(b[:n]) != want {
+			t.Errorf("heard %q, %v, want %q", b[:n], err, want)
+		}
+	}
+	hear("READY=1")
+	if status, _, _ := s.look("/readyz", ""); status != 200 {
+		t.Errorf("and isn't ready: %d", status)
+	}
+	s.stop()
+	hear("STOPPING=1")
+}
+
+// What is shipped for containers and for systemd fits the program.
+func TestDeploy(t *testing.T) {
+	if code, stdout, stderr := call(t, "config", "check", "--config", "../deploy/sojourn.yaml"); code != 0 || !strings.Contains(stdout, "is right") {
+		t.Errorf("the container's configuration: %d %s", code, stderr)
+	}
+	unit, err := os.ReadFile("../deploy/sojournd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "sojourn.yaml")
+	if err := os.WriteFile(file, []byte("store: 'memory:'\napi: {listen: ['127.0.0.1:0']}\ninternal: {listen: ['127.0.0.1:0']}\napplications: [{name: shop}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^Exec\w+=/usr/local/bin/sojournd (.*)$`).FindAllStringSubmatch(string(unit), -1)
+	for _, command := range commands {
+		args := strings.Fields(strings.ReplaceAll(command[1], "/etc/sojournd/sojourn.yaml", file))
+		if code, _, stderr := callServer(t, args...); code != 0 {
+			t.Errorf("%v: %d %s", args, code, stderr)
+		}
+	}
+	if len(commands) != 3 {
+		t.Errorf("%d commands in the unit", len(commands))
+	}
+	verify, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		return // then it isn't Debian with systemd
+	}
+	test := filepath.Join(t.TempDir(), "sojournd.service")
+	text := regexp.MustCompile(`/usr/local/bin/sojournd`).ReplaceAllString(string(unit), "/bin/true")
+	if err := os.WriteFile(test, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), verify, "verify", "--man=no", test).CombinedOutput(); err != nil || strings.Contains(string(out), "sojournd.service:") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
 

@@ -104,6 +104,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 		return err
 	}
 	s.greet(c)
+	s.tell("READY=1")
 	for {
 		select {
 		case err := <-failed:
@@ -250,6 +251,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 // shutdown finishes the requests in flight and refuses new ones.
 func (s *server) shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	s.tell("STOPPING=1")
 	s.hub.EndStreams() // they would outlast any patience
 	patience := s.limits().ShutdownTimeout.Duration()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
@@ -281,6 +283,12 @@ func (s *server) closeAll(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("the engines did not close within %v", shutdownTimeout))
 	}
 	return errors.Join(append(errs, s.hub.Close(ctx))...)
+}
+
+func (s *server) tell(state string) {
+	if err := notify(state); err != nil {
+		s.log.Warn("tell systemd", "state", state, "err", err)
+	}
 }
 
 // greet says what is served where.
