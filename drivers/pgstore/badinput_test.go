@@ -103,7 +103,7 @@ func TestUnsuitableDatabase(t *testing.T) {
 	in := func(name string) string { return strings.Replace(url, "/sojourn?", "/"+name+"?", 1) }
 	wantError(t, in("ascii"), Options{}, ErrUnsuitable, "UTF8")
 	wantError(t, in("serial"), Options{}, ErrUnsuitable, "read committed")
-	wantError(t, in("readonly"), Options{}, ErrUnreached, "read only")
+	wantError(t, in("readonly"), Options{}, ErrReadOnly, "lead to the primary")
 }
 
 func TestForeignSchema(t *testing.T) {

@@ -101,8 +101,8 @@ func explainConnect(err error) error {
 		return fmt.Errorf("%w: there is no such database: create it, or name another in the URL: %w", ErrUnreached, err)
 	case c == insufficientPrivilege:
 		return fmt.Errorf("%w: let the user create schemas in the database, or own the schema: %w", ErrDenied, err)
-	case c == readOnlyTransaction:
-		return explain(err)
+	case c == readOnlyTransaction, strings.Contains(err.Error(), "read only connection"): // the latter from pgx, without a type
+		return fmt.Errorf("%w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
 	case errors.As(err, &connect), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: check that it runs, and the URL's host and port: %w", ErrUnreached, err)
 	}

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,9 +130,13 @@ func TestI10LateCommits(t *testing.T) {
 
 // TestI10LostNotifications takes the notifications away: a heartbeat brings what they would have.
 func TestI10LostNotifications(t *testing.T) {
-	s := openNew(t)
+	url := shared(t).URL()
+	s, err := open(t.Context(), url, Options{Schema: schemaOf(t, url)}, func(s *Store, _ *pgx.ConnConfig) { s.sql.notify = "SELECT $1::text" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	w := watchOf(t, s)
-	s.sql.notify = "SELECT $1::text"
 	for i := range uint64(20) {
 		rec := createOne(t, s)
 		if before := w.beat(s, i); len(before) != 1 || before[0].ID != rec.ID {
@@ -294,4 +299,39 @@ func TestI10FeedOfAnotherServer(t *testing.T) {
 			t.Fatal("a heartbeat came back from the other server")
 		}
 	}
+}
+
+// BenchmarkFeed measures the time from before an end on one node until another hears of it.
+func BenchmarkFeed(b *testing.B) {
+	url := shared(b).URL()
+	schema := schemaOf(b, url)
+	here, there := mustOpen(b, url, Options{Schema: schema}), mustOpen(b, url, Options{Schema: schema})
+	changes, err := there.Watch(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	var took, ended []time.Duration
+	for b.Loop() {
+		rec := createOne(b, here)
+		began := time.Now()
+		if _, err := here.End(b.Context(), "shop", rec.ID, store.ReasonLogout, 1); err != nil {
+			b.Fatal(err)
+		}
+		acknowledged := time.Now()
+		for c := range changes {
+			if c.Kind == store.Gone {
+				break
+			}
+		}
+		took, ended = append(took, time.Since(acknowledged)), append(ended, acknowledged.Sub(began))
+	}
+	slices.Sort(took)
+	slices.Sort(ended)
+	at := func(list []time.Duration, share float64) float64 {
+		return float64(list[int(share*float64(len(list)-1))].Microseconds()) / 1000
+	}
+	b.ReportMetric(at(ended, 0.5), "end-p50-ms")
+	b.ReportMetric(at(took, 0.5), "heard-p50-ms")
+	b.ReportMetric(at(took, 0.99), "heard-p99-ms")
+	b.ReportMetric(at(took, 1), "heard-max-ms")
 }

@@ -122,8 +122,8 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// open has tests look into the pool's connections.
-func open(ctx context.Context, url string, opt Options, observe ...func(*pgx.ConnConfig)) (*Store, error) {
+// open has tests change what is about to begin.
+func open(ctx context.Context, url string, opt Options, change ...func(*Store, *pgx.ConnConfig)) (*Store, error) {
 	if opt.Schema == "" {
 		opt.Schema = DefaultSchema
 	}
@@ -157,8 +157,8 @@ func open(ctx context.Context, url string, opt Options, observe ...func(*pgx.Con
 		return nil, explainConnect(err)
 	}
 	suit(config.ConnConfig, s.server.pooled)
-	for _, fn := range observe {
-		fn(config.ConnConfig)
+	for _, fn := range change {
+		fn(s, config.ConnConfig)
 	}
 	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return mustTry(p) }
 	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {

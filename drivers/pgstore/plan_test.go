@@ -42,7 +42,7 @@ func TestPlans(t *testing.T) {
 			var mu sync.Mutex
 			var plans []string
 			watched := false
-			observe := func(config *pgx.ConnConfig) {
+			observe := func(_ *Store, config *pgx.ConnConfig) {
 				config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 					mu.Lock()
 					defer mu.Unlock()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/nearcache"
 	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
@@ -19,6 +20,19 @@ func TestShared(t *testing.T) {
 		var nodes []store.Store
 		for range 3 {
 			nodes = append(nodes, mustOpen(t, url, Options{Schema: schema, MaxConns: 8}))
+		}
+		return nodes
+	})
+}
+
+// TestCached is what many nodes run: each with its memory in front.
+func TestCached(t *testing.T) {
+	storetest.RunShared(t, func(t testing.TB) []store.Store {
+		url := shared(t).URL()
+		schema := schemaOf(t, url)
+		var nodes []store.Store
+		for range 3 {
+			nodes = append(nodes, nearcache.NewShared(mustOpen(t, url, Options{Schema: schema, MaxConns: 8}), nearcache.Options{}))
 		}
 		return nodes
 	})
