@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,7 +89,7 @@ func TestJavaScript(t *testing.T) {
 
 	t.Log("without sojournd")
 	b.page("POST", "/login", url.Values{"user": {"ada"}, "password": {"difference-engine"}}, 303)
-	node.stopServer()
+	node.server.stop()
 	for _, path := range []string{"/", "/account"} {
 		if status := b.status("GET", path); status < 500 {
 			t.Errorf("%s: %d", path, status)
@@ -103,7 +104,7 @@ type nodeShop struct {
 	site   string
 	api    string
 	key    string
-	stop   func()
+	server *server
 	output *printout // of the shop
 
 	mu     sync.Mutex
@@ -117,7 +118,7 @@ func newNodeShop(t *testing.T) *nodeShop {
 	servertest.Need(t, "node")
 	servertest.Need(t, "caddy")
 	n := &nodeShop{t: t}
-	ports := n.startServer()
+	checks := n.startServer()
 	shopPort := n.startShop()
 	caddyfile, err := os.ReadFile(filepath.Join(nodeFiles, "Caddyfile"))
 	if err != nil {
@@ -126,12 +127,39 @@ func newNodeShop(t *testing.T) *nodeShop {
 	caddy := servertest.Caddy(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
 		admin, err := servertest.FreePort()
 		text := strings.NewReplacer(
-			"127.0.0.1:7082", ports.checks, "127.0.0.1:8000", "127.0.0.1:"+shopPort, ":8080", fmt.Sprintf(":%d", port), ":2019", fmt.Sprintf(":%d", admin),
+			"127.0.0.1:7082", checks, "127.0.0.1:8000", "127.0.0.1:"+shopPort, ":8080", fmt.Sprintf(":%d", port), ":2019", fmt.Sprintf(":%d", admin),
 		).Replace(string(caddyfile))
 		return map[string]string{"Caddyfile": text}, err
 	}})
 	n.site = fmt.Sprintf("http://localhost:%d", caddy.Port())
 	return n
+}
+
+// startServer starts sojournd with a key of its own, and returns the address of its checks.
+func (n *nodeShop) startServer() (checks string) {
+	n.t.Helper()
+	text, err := os.ReadFile(filepath.Join(nodeFiles, "sojourn.yaml"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	key, hash := newKey(n.t)
+	config := filepath.Join(n.t.TempDir(), "sojourn.yaml")
+	text = regexp.MustCompile(`sha256:0+`).ReplaceAll(text, []byte(hash))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	n.server = start(n.t, "serve", "--config", config, "--api-listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--log-level", "debug")
+	n.t.Cleanup(func() {
+		if n.t.Failed() {
+			n.t.Logf("sojournd said:\n%s%s", n.server.stdout, n.server.stderr)
+		}
+	})
+	found := regexp.MustCompile(`API +(\S+)\n +internal +http://(\S+)`).FindStringSubmatch(n.server.stdout.String())
+	if found == nil {
+		n.t.Fatalf("no addresses in:\n%s", n.server.stdout)
+	}
+	n.key, n.api = key, found[1]
+	return found[2]
 }
 
 // startShop starts shop.mjs and returns its port.
@@ -190,12 +218,14 @@ func (n *nodeShop) endSubject(subject string) {
 	}
 }
 
-// noTokens checks that the shop printed none.
+// noTokens checks that neither program printed one, nor the key.
 func (n *nodeShop) noTokens() {
 	n.t.Helper()
-	for _, token := range n.tokens {
-		if strings.Contains(n.output.String(), token) {
-			n.t.Error("the shop printed a token")
+	for _, secret := range append(n.tokens, n.key) {
+		for _, printed := range []*printout{n.output, n.server.stdout, n.server.stderr} {
+			if strings.Contains(printed.String(), secret) {
+				n.t.Error("a token or the key was printed")
+			}
 		}
 	}
 	if len(n.tokens) == 0 {
