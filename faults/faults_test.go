@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,8 +41,11 @@ func (s *site) suffer(f fault) {
 		length = max(3*length, f.forever)
 	}
 
+	sleepers := s.sleepers(32)
 	from := s.h.now()
 	f.hit()
+	var changing sync.WaitGroup
+	changing.Go(func() { s.change(sleepers, f.nodes) })
 	time.Sleep(length)
 	for n := 0; n < leastOps && s.h.now() < from+length+10*time.Second; n, _ = within(s.h.all(), from, s.h.now()) {
 		time.Sleep(100 * time.Millisecond)
@@ -49,7 +53,10 @@ func (s *site) suffer(f fault) {
 	f.heal()
 	to := s.h.now()
 
+	s.wake(sleepers[:16]) // at once, and when memory is in use again
 	resumed := s.resumes()
+	s.wake(sleepers[16:])
+	changing.Wait()
 	close(s.stop)
 	s.running.Wait()
 	least := crowdLimit

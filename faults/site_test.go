@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -264,6 +265,54 @@ func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 		pause(rnd, 20*time.Millisecond, 60*time.Millisecond)
 		o = pick(rnd, s.clients).send(ctx, b, end)
 	}
+}
+
+// sleepers are sessions that all nodes have in memory, and that nobody reads until they are woken.
+func (s *site) sleepers(n int) (list []*browser) {
+	s.Helper()
+	for i := range n {
+		b := s.clients[i%nodeCount].login(context.Background(), fmt.Sprint("sleeper ", i))
+		if b == nil {
+			s.Fatal("no login")
+		}
+		for _, c := range s.clients {
+			c.send(context.Background(), b, check)
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+// change ends three sleepers of four, and adds to the others, through nodes that aren't named.
+func (s *site) change(sleepers []*browser, not []int) {
+	s.parallel(len(sleepers), func(i int) {
+		b := sleepers[i]
+		node := (i + i/nodeCount) % nodeCount
+		for slices.Contains(not, node) {
+			node = (node + 1) % nodeCount
+		}
+		if i%4 == 0 {
+			s.clients[node].send(context.Background(), b, add)
+			return
+		}
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			if o := s.clients[node].send(context.Background(), b, end); o.out == done || o.out == refused {
+				return
+			} else if time.Now().After(deadline) {
+				s.Errorf("session %s can't be ended: %v", b.session, o)
+				return
+			}
+		}
+	})
+}
+
+// wake reads sleepers through all nodes.
+func (s *site) wake(sleepers []*browser) {
+	s.parallel(nodeCount, func(node int) {
+		for _, b := range sleepers {
+			s.clients[node].send(context.Background(), b, check)
+		}
+	})
 }
 
 // press logs in one subject over and over, and looks whether the limit of its sessions holds.
