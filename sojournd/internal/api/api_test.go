@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -817,4 +819,52 @@ func FuzzBody(f *testing.F) {
 			t.Error(a.text)
 		}
 	})
+}
+
+// The documentation's table has every code and every route, and its requests work as they are written.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/server.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := string(text)
+	w := newWorld(t)
+	for _, list := range [][]code{everywhere, {codeNotFound, codeMethod}} {
+		for _, c := range list {
+			w.seen[c.name] = true
+		}
+	}
+	for _, name := range regexp.MustCompile(`"code":"(\w+)"`).FindAllStringSubmatch(strings.ReplaceAll(string(w.openapi), `"code": "`, `"code":"`), -1) {
+		w.seen[name[1]] = true
+	}
+	for _, name := range regexp.MustCompile(`(?m)(?:description": "|\\n\\n)([a-z_]+): `).FindAllStringSubmatch(string(w.openapi), -1) {
+		w.seen[name[1]] = true
+	}
+	delete(w.seen, "null") // which begins another description
+	if len(w.seen) < 25 {
+		t.Errorf("only %d codes were found in the description", len(w.seen))
+	}
+	for name := range w.seen {
+		if !strings.Contains(docs, "`"+name+"`") {
+			t.Errorf("docs/server.md lacks the code %s", name)
+		}
+	}
+	for path, methods := range w.methods {
+		for _, method := range methods {
+			if path != "/openapi.json" && !strings.Contains(docs, "`"+method+" "+path+"`") {
+				t.Errorf("docs/server.md lacks %s %s", method, path)
+			}
+		}
+	}
+	requests := regexp.MustCompile(`(?m)^curl .*--json '(.*)' http://127.0.0.1:7081(/\S+)$`).FindAllStringSubmatch(docs, -1)
+	if len(requests) != 4 {
+		t.Errorf("%d requests in docs/server.md", len(requests))
+	}
+	token := ""
+	for _, r := range requests {
+		a := w.call("POST", r[2], strings.ReplaceAll(r[1], "TOKEN", token)).want(200, "")
+		if a.body["token"] != nil {
+			token = a.token()
+		}
+	}
 }
