@@ -55,6 +55,10 @@ var databases = map[string]func(t *testing.T) database{
 	"redis-cluster": func(t *testing.T) database {
 		return database{url: servertest.Cluster(t, servertest.RedisOptions{Password: canary}).URL()}
 	},
+	"rediss-cluster": func(t *testing.T) database {
+		c := servertest.Cluster(t, servertest.RedisOptions{Password: canary, TLS: true})
+		return database{url: c.URL(), ca: c.Nodes[0].Certificates.CAFile}
+	},
 	"postgres": func(t *testing.T) database {
 		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary, TLS: true})
 		u, err := url.Parse(p.URL())

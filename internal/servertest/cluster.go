@@ -1,7 +1,6 @@
 package servertest
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -24,7 +23,7 @@ type RedisCluster struct {
 	opt RedisOptions
 }
 
-// Cluster starts a Redis Cluster for a test. All nodes have the options; TLS is not for clusters.
+// Cluster starts a Redis Cluster for a test. All nodes have the options, and with TLS the same certificates.
 func Cluster(t TB, opt RedisOptions) *RedisCluster {
 	t.Helper()
 	c, err := StartCluster(opt)
@@ -34,9 +33,6 @@ func Cluster(t TB, opt RedisOptions) *RedisCluster {
 
 // StartCluster starts a Redis Cluster and waits until every replica follows its master.
 func StartCluster(opt RedisOptions) (*RedisCluster, error) {
-	if opt.TLS {
-		return nil, errors.New("servertest: a cluster has no TLS")
-	}
 	c := &RedisCluster{opt: opt}
 	if err := c.start(); err != nil {
 		c.Close()
@@ -52,6 +48,7 @@ func (c *RedisCluster) start() error {
 			return err
 		}
 		c.Nodes = append(c.Nodes, node)
+		c.opt.certificates = node.Certificates
 	}
 	masters, replicas := c.Nodes[:clusterMasters], c.Nodes[clusterMasters:]
 	for i, m := range masters {
@@ -114,6 +111,9 @@ func (r *RedisServer) clusterConfig() []string {
 	}
 	if r.opt.Password != "" {
 		lines = append(lines, "masteruser "+user, "masterauth "+r.opt.Password)
+	}
+	if r.opt.TLS {
+		lines = append(lines, "tls-cluster yes", "tls-replication yes")
 	}
 	return lines
 }
@@ -209,9 +209,12 @@ func (c *RedisCluster) replicaOf(master *RedisServer) (*RedisServer, error) {
 	return nil, fmt.Errorf("servertest: no replica follows %s", master.Addr())
 }
 
-// URL is redis-cluster:// with the addresses of all nodes, with user and password.
+// URL is redis-cluster:// or rediss-cluster:// with the addresses of all nodes, with user and password.
 func (c *RedisCluster) URL() string {
 	u := url.URL{Scheme: "redis-cluster", Host: strings.Join(c.Addrs(), ",")}
+	if c.opt.TLS {
+		u.Scheme = "rediss-cluster"
+	}
 	if c.opt.Password != "" {
 		u.User = url.UserPassword(c.opt.User, c.opt.Password)
 	}

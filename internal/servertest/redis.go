@@ -21,6 +21,8 @@ type RedisOptions struct {
 	AppendOnly bool     // what is acknowledged is on disk (appendfsync always)
 	Config     []string // more lines of redis.conf
 	Dir        string   // the parent of its directory; empty: where temporary files are
+
+	certificates *Certificates // of the cluster's first node
 }
 
 // A RedisServer is one redis-server.
@@ -53,7 +55,7 @@ func startRedis(opt RedisOptions, cluster bool) (*RedisServer, error) {
 		return nil, err
 	}
 	r := &RedisServer{Server: *s, opt: opt}
-	if opt.TLS {
+	if r.Certificates = opt.certificates; opt.TLS && r.Certificates == nil {
 		if r.Certificates, err = r.certify(); err != nil {
 			r.Close()
 			return nil, err
