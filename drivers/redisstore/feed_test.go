@@ -317,3 +317,15 @@ func move(t testing.TB, slot string, from, to *servertest.RedisServer, announced
 	do(to, "NODE", id(to))
 	do(from, "NODE", id(to))
 }
+
+// A cluster that speaks TLS only: the feed's connections, which it makes by itself, do too.
+func TestTLSCluster(t *testing.T) {
+	c := servertest.Cluster(t, servertest.RedisOptions{Password: "secret", TLS: true})
+	s := openAt(t, c.URL(), Options{TLSConfig: c.Nodes[0].Certificates.Config()})
+	changes := watch(t, s)
+	rec := session("alice")
+	create(t, s, rec)
+	for change := next(t, changes); change.ID != rec.ID; change = next(t, changes) {
+	}
+	beatUntil(t, s, changes, 1)
+}
