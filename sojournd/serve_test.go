@@ -174,7 +174,8 @@ func (s *serving) eventually(what string, is func() bool) {
 
 // The program as people run it: a key, a login by the API, a proxy's check, metrics, and no secret in sight.
 func TestServe(t *testing.T) {
-	s := startServe(t, "", "--log-level", "debug")
+	audit := filepath.Join(t.TempDir(), "audit.jsonl")
+	s := startServe(t, "events: {audit: {file: '"+audit+"'}}\n", "--log-level", "debug")
 	created := s.ask("shop", "POST", "/v1/sessions", `{"subject":"ann","values":{"cart":[1]}}`, 201)
 	token := created["token"].(string)
 	id := created["session"].(map[string]any)["id"].(string)
@@ -224,8 +225,13 @@ func TestServe(t *testing.T) {
 			}
 		}
 	}
+	s.ask("shop", "DELETE", "/v1/sessions?subject=ann", "", 200)
 	s.stop()
-	printed := s.stdout.String() + s.stderr.String()
+	trail, err := os.ReadFile(audit)
+	if err != nil || !strings.Contains(string(trail), `"kind":"created"`) || !strings.Contains(string(trail), `"action":"end_subject"`) {
+		t.Errorf("the audit log: %v\n%s", err, trail)
+	}
+	printed := s.stdout.String() + s.stderr.String() + string(trail)
 	if !strings.Contains(printed, "api request") {
 		t.Errorf("nothing was logged at debug level:\n%s", printed)
 	}

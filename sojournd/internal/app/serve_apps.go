@@ -104,8 +104,8 @@ func (s *server) apply(c *config.Config) (err error) {
 		return err
 	}
 	s.level.Set(levelOf(c))
+	s.api.Set(apps) // first: a request of the generation before may use the next one's engines, which outlive it, but not the other way round
 	s.replace(next)
-	s.api.Set(apps)
 	s.sayRestart(c)
 	s.config = c
 	return nil
