@@ -15,12 +15,14 @@ import (
 // A job is what a child process does: memory and pauses are measured in a process of their own for each contender, since nothing
 // else tells whose memory it is.
 type job struct {
-	Kind      string // "memory", "pause" or "opening"
+	Kind      string // "memory", "pause" or "opening"; "bare" and "crowd" go on until they are stopped
 	Contender string
 	Sessions  int
 	Rotations int    `json:",omitempty"` // of every second session, where the contender rotates
-	Path      string `json:",omitempty"` // of the file to open
+	Path      string `json:",omitempty"` // of the file to open, or of a URL
 	Cold      bool   `json:",omitempty"` // and nothing of it in the system's memory
+	Address   string `json:",omitempty"` // of a server
+	Key       string `json:",omitempty"` // of its API
 }
 
 // jobVariable is the environment variable that makes this program a child, with a job as JSON.
@@ -68,6 +70,12 @@ func childMain(text string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("bench: %s: %w", jobVariable, err)
 	}
 	progress := func(s string) { fmt.Fprintln(stderr, "progress: "+s) }
+	switch j.Kind {
+	case "bare":
+		return serveBare(j.Address)
+	case "crowd":
+		return joinCrowd(j, stdout)
+	}
 	open, ok := vaults[j.Contender]
 	if !ok {
 		return errors.New("bench: no memory to measure in " + j.Contender)

@@ -225,13 +225,15 @@ func TestPlan(t *testing.T) {
 		o    options
 		want plan
 	}{
-		{options{}, plan{true, true, true, true, true}},
-		{options{skipDurable: true}, plan{true, true, true, false, true}},
-		{options{skipShared: true}, plan{true, true, true, true, false}},
-		{options{skipMemory: true}, plan{true, true, false, true, true}},
+		{options{}, plan{true, true, true, true, true, true}},
+		{options{skipDurable: true}, plan{true, true, true, false, true, true}},
+		{options{skipShared: true}, plan{true, true, true, true, false, true}},
+		{options{skipServer: true}, plan{true, true, true, true, true, false}},
+		{options{skipMemory: true}, plan{true, true, false, true, true, true}},
 		{options{cases: "x"}, plan{cases: true, memory: true}},
 		{options{durable: "writes"}, plan{durable: true}},
 		{options{shared: "ends"}, plan{shared: true}},
+		{options{server: "crowd"}, plan{server: true}},
 		{options{durable: "writes", shared: "ends"}, plan{durable: true, shared: true}},
 		{options{durable: "writes", profile: "p"}, plan{durable: true}},
 		{options{profile: "p"}, plan{cases: true}},

@@ -6,6 +6,7 @@
 //	make bench ARGS="-durable writes|steady"
 //	make bench ARGS="-durable writes -cases create -profile cpu.prof"
 //	make bench ARGS="-shared 'ends|limit'"
+//	make bench ARGS="-server 'hits|crowd'"
 package main
 
 import (
@@ -33,6 +34,8 @@ func main() {
 	flag.StringVar(&o.durable, "durable", "", "measure only the embedded store, and of it the `parts` whose name matches this regular expression: "+strings.Join(durableParts, ", "))
 	flag.BoolVar(&o.skipShared, "skip-shared", false, "leave out the stores for many nodes")
 	flag.StringVar(&o.shared, "shared", "", "measure only the stores for many nodes, and of them the `parts` whose name matches this regular expression: "+strings.Join(sharedParts, ", "))
+	flag.BoolVar(&o.skipServer, "skip-server", false, "leave out the session server")
+	flag.StringVar(&o.server, "server", "", "measure only the session server, and of it the `parts` whose name matches this regular expression: "+strings.Join(serverParts, ", "))
 	flag.StringVar(&o.dir, "dir", "", "put the files of the embedded store and of the servers into this `directory`, on a disk (default that for temporary files)")
 	steady := flag.Duration("steady", 0, "how long sessions are created at a steady rate (default 5m, with -quick 2s)")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables for README to this `file`")

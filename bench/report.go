@@ -19,6 +19,7 @@ type report struct {
 	Pauses      []pauseResult
 	Durable     *durableResults
 	Shared      *sharedResults
+	Server      *serverResults
 }
 
 // write writes the report; with details, the spread and the bytes of each figure, and the goals.
@@ -41,10 +42,12 @@ func (r *report) write(w io.Writer, details bool) {
 	r.writePauses(w)
 	r.Durable.write(w, details)
 	r.Shared.write(w, details)
+	r.Server.write(w, details)
 	if details {
 		r.goals(w)
 		r.Durable.goals(w)
 		r.Shared.goals(w)
+		r.Server.goals(w)
 		r.spread(w)
 		fmt.Fprintf(w, "\nThe contenders:\n\n")
 		for _, c := range contenders {

@@ -22,7 +22,9 @@ type options struct {
 	skipDurable bool
 	skipShared  bool
 	durable     string // parts of the embedded store to measure, and nothing else; empty: all of everything
+	skipServer  bool
 	shared      string // the same for the stores for many nodes
+	server      string // the same for the session server
 	dir         string // for its files
 	markdown    string
 	results     string
@@ -38,6 +40,7 @@ type scale struct {
 	peerRaces    int
 	durable      durableScale
 	shared       sharedScale
+	server       serverScale
 }
 
 var (
@@ -48,13 +51,13 @@ var (
 		},
 		pause:        []job{pause("sojourn", 1_000_000), pause("scs", 1_000_000)},
 		updateRounds: 20, races: 100, peerRaces: 20,
-		durable: fullDurable, shared: fullShared,
+		durable: fullDurable, shared: fullShared, server: fullServer,
 	}
 	smoke = scale{
 		memory:       []job{memory("sojourn", 10_000, 8), memory("scs", 10_000, 0), memory("fiber", 10_000, 0)},
 		pause:        []job{pause("sojourn", 20_000)},
 		updateRounds: 2, races: 3, peerRaces: 3,
-		durable: smokeDurable, shared: smokeShared,
+		durable: smokeDurable, shared: smokeShared, server: smokeServer,
 	}
 )
 
@@ -67,20 +70,20 @@ func pause(contender string, sessions int) job {
 }
 
 // whole reports whether everything is measured.
-func (o *options) whole() bool { return o.plan() == plan{true, true, true, true, true} }
+func (o *options) whole() bool { return o.plan() == plan{true, true, true, true, true, true} }
 
 // A plan says which parts of a run are wanted.
-type plan struct{ cases, races, memory, durable, shared bool }
+type plan struct{ cases, races, memory, durable, shared, server bool }
 
 func (o *options) plan() plan {
 	switch {
-	case o.durable != "" || o.shared != "":
-		return plan{durable: o.durable != "", shared: o.shared != ""}
+	case o.durable != "" || o.shared != "" || o.server != "":
+		return plan{durable: o.durable != "", shared: o.shared != "", server: o.server != ""}
 	case o.profile != "":
 		return plan{cases: true}
 	default:
 		all := o.cases == ""
-		return plan{true, all, !o.skipMemory, all && !o.skipDurable, all && !o.skipShared}
+		return plan{true, all, !o.skipMemory, all && !o.skipDurable, all && !o.skipShared, all && !o.skipServer}
 	}
 }
 
@@ -130,6 +133,11 @@ func run(ctx context.Context, o options, out io.Writer, p *progress) error {
 	}
 	if want.shared {
 		if r.Shared, err = measureShared(ctx, o, p.say); err != nil {
+			return err
+		}
+	}
+	if want.server {
+		if r.Server, err = measureServer(ctx, o, p.say); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ postgres | postgresql | PostgreSQL, for the tests of pgstore
 pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
 nginx | nginx | nginx, for the tests of forward-auth
 caddy | caddy | Caddy, for the tests of forward-auth
+wrk | wrk | wrk, which measures the server (make bench)
 node | nodejs | Node.js, for the example in another language
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
