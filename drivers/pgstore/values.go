@@ -242,9 +242,10 @@ func appendField(dst store.Values, field []byte) store.Values {
 func appendCompact(dst store.Values, text []byte) store.Values {
 	length := len(text)
 	for i := 0; i < len(text); i++ {
-		if text[i] == '"' {
+		switch text[i] {
+		case '"':
 			i += stringEnd(text[i:]) - 1
-		} else if text[i] == ' ' {
+		case ' ':
 			length--
 		}
 	}
