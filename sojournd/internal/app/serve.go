@@ -55,6 +55,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	defer ballast()()
 	s := &server{opt: o, closed: make(chan struct{})}
 	close(s.closed)
 	s.level.Set(slog.Level(c.Log.Level))
