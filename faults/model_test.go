@@ -144,24 +144,37 @@ var model = porcupine.Model{
 	DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
 }
 
-// operations returns the history of one session as porcupine takes it. What can't be known is left open:
+// operations returns the history of one session, in the order of sending, as porcupine takes it. What can't be known is left open:
 //
 //   - a request that failed did nothing, and says nothing about the session, so it isn't there; if it did something after all,
 //     a read finds what nobody wrote;
 //   - one whose outcome is unknown may happen at any time after it was sent;
-//   - a read that isn't strict may tell what was so up to bound before it was sent: its interval begins so much earlier.
+//   - a read that isn't strict may tell what was so up to bound before it was sent: its interval begins so much earlier, but not
+//     before the login was answered, for nobody can have asked for the session before.
 //
-// Most of the last kind are left out again, since another request shows that they are right: see implied.
+// A session never returns to a state that it has left. So of many reads from memory that saw the same, two say it all: that which was
+// answered first, and that which was sent last. The others are left out; porcupine would try in which order they came.
 func operations(history []*op) (list []porcupine.Operation) {
 	shown := map[int]time.Duration{} // by when a number was there
-	var ends []*op                   // of unknown outcome
+	first, last := map[string]*op{}, map[string]*op{}
+	var ends []*op // of unknown outcome
+	born := time.Duration(math.MinInt64)
 	for _, o := range history {
 		for _, n := range o.seen {
 			if at, ok := shown[n]; !ok || o.got < at {
 				shown[n] = o.got
 			}
 		}
-		if o.out == unknown && (o.kind == end || o.kind == logout) {
+		switch {
+		case o.kind == login && o.out == done:
+			born = o.got + 1
+		case o.kind == check && (o.out == done || o.out == refused):
+			saw := sight(o)
+			if f := first[saw]; f == nil || o.got < f.got {
+				first[saw] = o
+			}
+			last[saw] = o
+		case o.out == unknown && (o.kind == end || o.kind == logout):
 			ends = append(ends, o)
 		}
 	}
@@ -188,62 +201,18 @@ func operations(history []*op) (list []porcupine.Operation) {
 				continue
 			}
 		case o.kind == check:
-			if implied(o, history) {
+			if saw := sight(o); o != first[saw] && o != last[saw] {
 				continue
 			}
-			p.Call -= int64(bound)
+			p.Call = int64(max(o.sent-bound, min(born, o.sent)))
 		}
 		list = append(list, p)
 	}
 	return list
 }
 
-// implied reports whether a read from memory is right wherever the history without such reads is: another request, all of which lies in the
-// time that the read may tell of, came upon the same state, or made it. Without this porcupine must try in which
-// order the reads of a second came, of which there are too many.
-func implied(c *op, history []*op) bool {
-	for _, o := range history {
-		if o.sent < c.sent-bound || o.got > c.got || o.kind == check || o.out != done && o.out != refused {
-			continue
-		}
-		if c.out == done && shows(o, c, history) || c.out == refused && refuses(o, c.level) {
-			return true
-		}
-	}
-	return false
-}
-
-// shows reports whether there was a moment of o at which a session was as c has seen it.
-func shows(o, c *op, history []*op) bool {
-	if o.out != done || c.seenLevel != c.level {
-		return false
-	}
-	switch o.kind {
-	case login:
-		return c.level == 1 && len(c.seen) == 0
-	case strict:
-		return o.seenLevel == c.level && slices.Equal(o.seen, c.seen)
-	case add: // if a strict read has the same numbers before this one, there were no others when it came
-		return o.level == c.level && len(c.seen) > 0 && c.seen[len(c.seen)-1] == o.n &&
-			slices.ContainsFunc(history, func(r *op) bool {
-				return r.kind == strict && r.out == done && len(r.seen) >= len(c.seen) && slices.Equal(r.seen[:len(c.seen)], c.seen)
-			})
-	}
-	return false
-}
-
-// refuses reports whether there was a moment of o at which a token of that level was no good.
-func refuses(o *op, level int) bool {
-	switch o.kind {
-	case logout, end:
-		return o.out == done || o.kind == end || o.level == level
-	case raise:
-		return o.out == done && o.level >= level || o.out == refused && o.level == level
-	case strict, add, rotate:
-		return o.out == refused && o.level == level
-	}
-	return false
-}
+// sight is what a read saw.
+func sight(o *op) string { return fmt.Sprint(o.out, o.level, o.seenLevel, o.seen) }
 
 // linearizable checks the history of one session. A right one takes milliseconds; what takes so long as to be Unknown is a failure too.
 func linearizable(history []*op) porcupine.CheckResult {
