@@ -60,7 +60,7 @@ func startSite(t *testing.T) *site {
 		for _, e := range s.engines {
 			_ = e.Close(context.Background())
 		}
-		_ = s.hub.Close(context.Background())
+		s.hub.Close(context.Background())
 		_ = st.Close()
 	})
 	return s

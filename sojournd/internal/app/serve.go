@@ -283,7 +283,8 @@ func (s *server) closeAll(ctx context.Context) error {
 	case <-ctx.Done():
 		errs = append(errs, fmt.Errorf("the engines did not close within %v", shutdownTimeout))
 	}
-	return errors.Join(append(errs, s.hub.Close(ctx))...)
+	s.hub.Close(ctx)
+	return errors.Join(errs...)
 }
 
 func (s *server) tell(state string) {

@@ -25,7 +25,7 @@ func newHub(t *testing.T, o Options, apps ...App) *Hub {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = h.Close(ctx)
+		h.Close(ctx)
 	})
 	return h
 }
