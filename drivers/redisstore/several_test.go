@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -210,5 +211,21 @@ func sweepAll(t testing.TB, s *Store, now store.Time) {
 		if _, done, err = s.Sweep(t.Context(), now, 1000); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// An update that changes the subject meets the new subject's barrier, even if a value reads like the field of the new subject.
+func TestI3SubjectInValues(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	rec := session("ada")
+	rec.Values = store.Values(nil).AppendSet(nil, "cart", []byte(`{"sku":1,"subject":"bob","authenticated_at":5}`))
+	create(t, s, rec)
+	if _, err := s.EndSubject(t.Context(), app, "bob", store.ID{}, store.ReasonRevoked, t0+10); err != nil {
+		t.Fatal(err)
+	}
+	rec.Subject = "bob"
+	if _, err := s.Update(t.Context(), app, rec, store.UpdateOptions{Arrived: t0 + 5, Now: t0 + 20}); !errors.Is(err, store.ErrBarrier) {
+		t.Errorf("Update: %v, want the barrier", err)
 	}
 }
