@@ -12,8 +12,8 @@ sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from 
 redis-server | redis-server | redis-server, for the tests of redisstore
 postgres | postgresql | PostgreSQL, for the tests of pgstore
 pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
-nginx | nginx | nginx, for the tests of forward-auth
-caddy | caddy | Caddy, for the tests of forward-auth
+nginx | nginx | nginx, for the tests of forward-auth (Debian also starts it as a service: systemctl disable --now nginx)
+caddy | caddy | Caddy, for the tests of forward-auth (likewise: systemctl disable --now caddy)
 wrk | wrk | wrk, which measures the server (make bench)
 node | nodejs | Node.js, for the example in another language
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
