@@ -38,6 +38,7 @@ func TestOpenWrongURL(t *testing.T) {
 		"redis://:" + secret + "%zz@a":                         "percent-encoded",
 		"redis://:" + secret + "@a?tiemout=3s":                 "tiemout",
 		"redis://:" + secret + "@a?timeout=3":                  "timeout",
+		"redis://user:12?" + secret + "@a":                     "%3F",
 		"redis-cluster://:" + secret + "@a/1":                  "database",
 		"redis://:" + secret + "@::1":                          "host:port",
 		"redis://:" + secret + "@a?db=" + secret:               "db",
@@ -168,6 +169,9 @@ func TestOpenWrongVersion(t *testing.T) {
 			case "TIME":
 				return fmt.Sprintf("*2\r\n$10\r\n%d\r\n$1\r\n0\r\n", time.Now().Unix())
 			case "INFO":
+				if len(command) > 2 {
+					return "-ERR syntax error\r\n" // as before version 7
+				}
 				info := "redis_version:" + version + "\r\nmaxmemory:0\r\n"
 				return fmt.Sprintf("$%d\r\n%s\r\n", len(info), info)
 			}

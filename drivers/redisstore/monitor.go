@@ -97,7 +97,8 @@ func (s *Store) shards(ctx context.Context) ([]shard, error) {
 
 func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err error) {
 	before := time.Now()
-	results := node.DoMulti(ctx, node.B().Time().Build(), node.B().Info().Section("server", "memory").Build())
+	results := node.DoMulti(ctx, node.B().Time().Build(),
+		node.B().Info().Section("server").Build(), node.B().Info().Section("memory").Build()) // Redis before 7 takes one section only
 	took := time.Since(before)
 	clock, err := results[0].AsStrSlice()
 	if err != nil {
@@ -108,12 +109,13 @@ func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err er
 	}
 	seconds, err1 := strconv.ParseInt(clock[0], 10, 64)
 	micros, err2 := strconv.ParseInt(clock[1], 10, 64)
-	info, err := results[1].ToString()
-	if err := errors.Join(err1, err2, err); err != nil {
+	server, err3 := results[1].ToString()
+	memory, err4 := results[2].ToString()
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return d, err
 	}
 	d = shard{addr: addr, offset: time.Unix(seconds, micros*1000).Sub(before.Add(took / 2))}
-	for line := range strings.Lines(info) {
+	for line := range strings.Lines(server + memory) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch name {
 		case "redis_version":

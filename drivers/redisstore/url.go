@@ -74,6 +74,9 @@ func parseURL(text string) (t target, err error) {
 			return t, errors.New("what follows the URL's host must be the number of a database")
 		}
 	}
+	if strings.Contains(query, "@") {
+		return t, errors.New("the URL has an @ behind a question mark: if that is the user's or the password's, write it %3F")
+	}
 	if err := t.query(query); err != nil {
 		return t, err
 	}
