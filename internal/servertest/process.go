@@ -139,7 +139,7 @@ func (s *Server) Start() error {
 	})
 	select {
 	case <-p.exited:
-		err = fmt.Errorf("%s ended at its start: %v", s.name, p.err)
+		err = fmt.Errorf("%s ended at its start: %w", s.name, p.err)
 		if b, _ := os.ReadFile(s.logName()); strings.Contains(string(b[min(int(seen), len(b)):]), "ddress already in use") {
 			err = fmt.Errorf("%w: %w", err, errPortTaken)
 		}
