@@ -377,6 +377,11 @@ func TestKeys(t *testing.T) {
 		w.request("", "GET", "/v1/stats", nil, headers...).want(401, "unauthorized")
 	}
 	w.request("", "GET", "/v1/stats?key="+good, nil).want(401, "unauthorized")
+	almost, _ := NewKey()
+	near := HashKey(almost)
+	near[31] ^= 1
+	w.Set([]App{{Name: "shop", Sessions: w.engines["shop"], Keys: []Key{{"near", near}, {"test", HashKey(good)}}}})
+	w.request(almost, "GET", "/v1/stats", nil).want(401, "unauthorized")
 	w.request("", "GET", "/v1/stats", nil, "Authorization", "bearer  "+good).want(200, "")
 	key, hash := NewKey()
 	other, _ := NewKey()

@@ -179,7 +179,15 @@ func (s *server) reload(ctx context.Context, failed chan<- error) {
 	if err == nil {
 		err = s.apply(c)
 	}
-	if err != nil {
+	var mistakes *config.Problems
+	switch {
+	case errors.As(err, &mistakes):
+		for _, one := range mistakes.List {
+			s.log.Error("a mistake in the configuration", "at", one.String())
+		}
+		s.log.Error("the configuration was not reloaded; all stays as it was", "mistakes", len(mistakes.List))
+		return
+	case err != nil:
 		s.log.Error("the configuration was not reloaded; all stays as it was", "err", err)
 		return
 	}

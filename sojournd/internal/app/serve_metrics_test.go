@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+)
+
+// The documentation lists every metric with its labels, and none that isn't there.
+func TestMetricsAreDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../../docs/server.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile("`(sojourn_[a-z_]+)(?:\\{([a-z,]+)\\})?`").FindAllStringSubmatch(string(docs), -1) {
+		documented[m[1]] = m[2]
+	}
+	cache := nearcache.New(memstore.New(), nearcache.Options{})
+	defer cache.Close()
+	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }}, nil)
+	m.registry.MustRegister(events.New(events.Options{}))
+	descs := make(chan *prometheus.Desc, 1000)
+	m.registry.Describe(descs)
+	close(descs)
+	there := map[string]string{}
+	for d := range descs {
+		found := regexp.MustCompile(`fqName: "(sojourn_\w+)".*variableLabels: \{([a-z_,]*)\}`).FindStringSubmatch(d.String())
+		if found != nil {
+			there[found[1]] = found[2]
+		}
+	}
+	if !maps.Equal(there, documented) {
+		for _, name := range slices.Sorted(maps.Keys(there)) {
+			if labels, ok := documented[name]; !ok || labels != there[name] {
+				t.Errorf("docs/server.md lacks %s{%s}", name, there[name])
+			}
+		}
+		for name := range documented {
+			if _, ok := there[name]; !ok {
+				t.Errorf("docs/server.md has %s, which isn't there", name)
+			}
+		}
+	}
+}
+
+// sweeps counts the calls of Sweep that reach the store.
+type sweeps struct {
+	store.Store
+	calls int
+	left  int // until a round is whole
+	err   error
+}
+
+func (s *sweeps) Sweep(context.Context, store.Time, int) ([]store.Ended, bool, error) {
+	s.calls++
+	s.left--
+	return nil, s.left <= 0, s.err
+}
+
+// However many engines ask for it, the store is walked once.
+func TestOneEngineSweeps(t *testing.T) {
+	st := &sweeps{Store: memstore.New(), left: 3}
+	defer st.Close()
+	m := newMetrics(&openedStore{Store: st}, nil)
+	for range 5 { // applications
+		for done := false; !done; {
+			var err error
+			if _, done, err = m.store().Sweep(t.Context(), 1, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if st.calls != 3 {
+		t.Errorf("%d calls, want a round of 3", st.calls)
+	}
+	st.err, st.left = errors.New("broken"), 100
+	m.swept = time.Time{}
+	for range 2 { // a failed round is tried again
+		if _, _, err := m.store().Sweep(t.Context(), 1, 100); err == nil {
+			t.Error("the error vanished")
+		}
+	}
+}
+
+// Only what the store could not answer is an error of the store.
+func TestStoreErrors(t *testing.T) {
+	for _, err := range []error{nil, store.ErrNotFound, store.ErrEnded, store.ErrConflict, store.ErrLimit, store.ErrCursor, store.ErrRepeated, context.Canceled} {
+		if failed(err) {
+			t.Errorf("%v counts", err)
+		}
+	}
+	for _, err := range []error{errors.New("broken"), store.ErrFull, store.ErrUncertain, store.ErrClosed, context.DeadlineExceeded} {
+		if !failed(err) {
+			t.Errorf("%v doesn't count", err)
+		}
+	}
+	if m := newMetrics(&openedStore{Store: memstore.New()}, nil); m.ping(t.Context()) != nil {
+		t.Error("a good store isn't ready")
+	}
+	closed := memstore.New()
+	_ = closed.Close()
+	m := newMetrics(&openedStore{Store: closed}, nil)
+	if err := m.ping(t.Context()); err == nil {
+		t.Error("a closed store is ready")
+	}
+	if _, ok := m.store().(store.Watcher); !ok {
+		t.Error("the feed was lost")
+	}
+}
