@@ -127,6 +127,10 @@ func TestForeignSchema(t *testing.T) {
 	schema := schemaOf(t, url) // an empty one will do
 	execute(t, url, "CREATE SCHEMA "+schema)
 	mustOpen(t, url, Options{Schema: schema})
+	half := schemaOf(t, url) // and one whose making was cut short
+	execute(t, url, "CREATE SCHEMA "+half, fmt.Sprintf("CREATE TABLE %s.goose_db_version (LIKE %s.goose_db_version INCLUDING ALL)", half, schema),
+		fmt.Sprintf("INSERT INTO %s.goose_db_version (version_id, is_applied) VALUES (0, true)", half))
+	createOne(t, mustOpen(t, url, Options{Schema: half}))
 }
 
 func objects(t *testing.T, url, schema string) string {

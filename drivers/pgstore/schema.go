@@ -25,7 +25,8 @@ func in(schema, text string) string { return strings.ReplaceAll(text, "sojourn."
 
 // prepare sees to it that the schema is one of this version. Many nodes may do so at once.
 func prepare(ctx context.Context, config *pgx.ConnConfig, conn *pgx.Conn, schema string) error {
-	if version, err := schemaVersion(ctx, conn, schema); err != nil || version == newestVersion() {
+	// A schema that another node is just making may look like somebody else's: that is decided under the lock.
+	if version, err := schemaVersion(ctx, conn, schema); err != nil && !errors.Is(err, ErrNotOurs) || err == nil && version == newestVersion() {
 		return err
 	}
 	// The lock is a transaction's, not a session's, which a pooler in transaction mode would hand on to somebody else.
@@ -83,30 +84,34 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 
 const versionTable = "goose_db_version"
 
-// schemaVersion returns the version of a schema, 0 if there is none or an empty one; an error if it is another program's, or
-// newer. It changes nothing.
+// schemaVersion returns the version of a schema, 0 if there is none, or an empty one, or one whose making was cut short; an error if
+// it is another program's, or newer. It changes nothing.
 func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, error) {
-	var exists, versioned, complete bool
+	foreign := fmt.Errorf("%w: %s holds tables of another program: choose another Options.Schema", ErrNotOurs, schema)
+	var versioned, complete, others bool
 	err := conn.QueryRow(ctx, `SELECT
-		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1),
 		to_regclass($2) IS NOT NULL,
-		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL`,
-		pgx.QueryExecModeExec, schema, schema+"."+versionTable, schema+".apps", schema+".sessions", schema+".changes").
-		Scan(&exists, &versioned, &complete)
+		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL,
+		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname = $1 AND c.relkind NOT IN ('i', 'S') AND c.relname <> $6)`,
+		pgx.QueryExecModeExec, schema, schema+"."+versionTable, schema+".apps", schema+".sessions", schema+".changes", versionTable).
+		Scan(&versioned, &complete, &others)
 	switch {
 	case err != nil:
 		return 0, err
-	case !exists:
+	case !versioned && !others:
 		return 0, nil
-	case !versioned, !complete:
-		return 0, fmt.Errorf("%w: %s holds tables of another program: choose another Options.Schema", ErrNotOurs, schema)
+	case !versioned, !complete && others:
+		return 0, foreign
 	}
-	var version int64
-	err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM "`+schema+`".`+versionTable+` WHERE is_applied`, pgx.QueryExecModeExec).Scan(&version)
-	if err != nil {
+	var version int64 // -1 if nothing was noted, not even that nothing was done
+	err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), -1) FROM "`+schema+`".`+versionTable+` WHERE is_applied`, pgx.QueryExecModeExec).Scan(&version)
+	switch newest := newestVersion(); {
+	case err != nil:
 		return 0, err
-	}
-	if newest := newestVersion(); version > newest {
+	case version < 0, complete != (version > 0):
+		return 0, foreign
+	case version > newest:
 		return 0, fmt.Errorf("%w: the schema %s has version %d, this program knows up to %d: use a newer program", ErrNewer, schema, version, newest)
 	}
 	return version, nil
