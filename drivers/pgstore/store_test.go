@@ -27,6 +27,9 @@ func TestShared(t *testing.T) {
 
 // TestCached is what many nodes run: each with its memory in front.
 func TestCached(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
 	storetest.RunShared(t, func(t testing.TB) []store.Store {
 		url := shared(t).URL()
 		schema := schemaOf(t, url)
@@ -40,6 +43,9 @@ func TestCached(t *testing.T) {
 
 // TestThroughPgBouncer is about a pooler in transaction mode, with the feed on a connection of its own.
 func TestThroughPgBouncer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
 	url := shared(t).URL()
 	b, err := bouncer()
 	servertest.Check(t, err)
