@@ -167,13 +167,18 @@ func (c *RedisCluster) Masters() (masters []*RedisServer) {
 // Failover kills a master and waits until its replica has taken over and all running nodes see all slots served.
 // What the master had not sent to its replica is lost. Start the master again to have it follow the new one.
 func (c *RedisCluster) Failover(master *RedisServer) error {
-	replica, err := c.replicaOf(master)
+	replica, err := c.Replica(master)
 	if err != nil {
 		return err
 	}
 	if err := master.Kill(); err != nil {
 		return err
 	}
+	return c.WaitTakeover(replica)
+}
+
+// WaitTakeover waits until a replica, whose master is gone, is a master itself and all running nodes see all slots served.
+func (c *RedisCluster) WaitTakeover(replica *RedisServer) error {
 	return eventually("a replica takes over", func() error {
 		if err := replica.want("master", "role", "INFO", "replication"); err != nil {
 			return err
@@ -196,7 +201,8 @@ func (c *RedisCluster) Failover(master *RedisServer) error {
 	})
 }
 
-func (c *RedisCluster) replicaOf(master *RedisServer) (*RedisServer, error) {
+// Replica returns the replica that follows a master.
+func (c *RedisCluster) Replica(master *RedisServer) (*RedisServer, error) {
 	for _, n := range c.Nodes {
 		if n == master || n.PID() == 0 {
 			continue
