@@ -38,9 +38,10 @@ type feed struct {
 	ctx    context.Context
 	out    store.Feed
 
-	live  atomic.Bool
-	gaps  atomic.Uint64
-	start sync.Once
+	live   atomic.Bool
+	gaps   atomic.Uint64
+	wanted chan struct{} // closed by the first Watch: before, there is no connection
+	want   sync.Once
 
 	mu        sync.Mutex
 	beats     []beat
@@ -74,7 +75,7 @@ func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 	f := &s.feed
 	reply := make(chan watched, 1)
 	f.request(nil, &watch{ctx, reply})
-	f.start.Do(func() { s.running.Go(func() { s.followFeed(f.ctx) }) })
+	f.want.Do(func() { close(f.wanted) })
 	select {
 	case w := <-reply:
 		return w.changes, w.err
@@ -141,9 +142,14 @@ func (f *feed) wait(ctx context.Context, d time.Duration, fn func(context.Contex
 	f.mu.Unlock()
 }
 
-// followFeed keeps a connection and polls it, as long as the store is open.
+// followFeed keeps a connection and polls it, from the first Watch on as long as the store is open.
 func (s *Store) followFeed(ctx context.Context) {
 	f := &s.feed
+	select {
+	case <-f.wanted:
+	case <-ctx.Done():
+		return
+	}
 	opened := false
 	for wait, failed := firstWait, false; ctx.Err() == nil; wait = min(2*wait, lastWait) {
 		p, err := s.openPoller(ctx)

@@ -166,7 +166,8 @@ func open(ctx context.Context, url string, opt Options, change ...func(*Store, *
 	}
 	s.feed.config = feedConfig.ConnConfig.Copy()
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.feed.ctx = ctx
+	s.feed.ctx, s.feed.wanted = ctx, make(chan struct{})
+	s.running.Go(func() { s.followFeed(ctx) })
 	s.running.Go(func() { s.notify(ctx) })
 	s.running.Go(func() { s.keepUp(ctx) })
 	return s, nil

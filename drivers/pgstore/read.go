@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -36,7 +35,7 @@ func (s *Store) read(ctx context.Context, fn func(*pgxpool.Conn) error) error {
 func (s *Store) readOnce(ctx context.Context, fn func(*pgxpool.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("no connection: %w", err)
 	}
 	defer conn.Release()
 	return fn(conn)
@@ -149,5 +148,3 @@ func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error
 	})
 	return n, err
 }
-
-var _ pgtype.BytesScanner = (*valuesScanner)(nil)

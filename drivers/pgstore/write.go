@@ -42,7 +42,7 @@ func (s *Store) write(ctx context.Context, statement string, args []any, dest ..
 func (s *Store) send(ctx context.Context, statement string, args, dest []any) (sent bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("no connection: %w", err)
 	}
 	defer conn.Release()
 	err = conn.QueryRow(ctx, statement, args...).Scan(dest...)
