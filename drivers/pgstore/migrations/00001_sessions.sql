@@ -47,7 +47,7 @@ CREATE TABLE sojourn.sessions (
   data                 jsonb, -- the values
   data_packed          bytea, -- the values, where jsonb can't hold them: see store.Values
   PRIMARY KEY (app, id)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 
 -- By a hash, since a subject may be longer than an index takes. What looks for a subject says "app + 0", so that no plan that was made
 -- while the table was empty goes through the whole application by the primary key instead.
