@@ -606,3 +606,39 @@ func TestI9HalfOpen(t *testing.T) {
 		t.Errorf("Get, when it is over: %v", err)
 	}
 }
+
+// A user without the rights is told of, whatever it is that Redis refuses.
+func TestOpenWithoutRights(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	user := func(rights ...string) {
+		t.Helper()
+		if _, err := r.Do(append([]string{"ACL", "SETUSER", "eve", "reset", "on", ">" + secret, "~*"}, rights...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := strings.Replace(r.URL(), "redis://", "redis://eve:"+secret+"@", 1)
+	user("+@all", "-info")
+	if _, err := Open(t.Context(), url, Options{}); err == nil || !strings.Contains(err.Error(), "ACL") || strings.Contains(err.Error(), secret) {
+		t.Errorf("without INFO: %v", err)
+	}
+	user("+@all", "-zadd")
+	s := openAt(t, url, Options{})
+	rec := session("ada")
+	_, err := s.Create(t.Context(), app, rec, created(rec))
+	if err == nil || errors.Is(err, store.ErrUncertain) || !strings.Contains(err.Error(), "ACL") {
+		t.Errorf("without ZADD: %v", err)
+	}
+	user("+@read", "+@write", "+@scripting", "+@connection", "+info", "+time", "+wait") // as the hint says
+	s = openAt(t, url, Options{})
+	watch(t, s)
+	create(t, s, session("ada"))
+	sweepAll(t, s, t0)
+	if _, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, t0); err != nil {
+		t.Errorf("with the rights that the hint names: %v", err)
+	}
+	user("+@all", "-client|tracking")
+	if _, err := openAt(t, url, Options{}).Watch(t.Context()); err == nil || !strings.Contains(err.Error(), "ACL") {
+		t.Errorf("without CLIENT TRACKING: %v", err)
+	}
+}

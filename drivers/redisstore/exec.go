@@ -97,7 +97,7 @@ func isMoving(ctx context.Context, result rueidis.RedisResult) bool {
 }
 
 func hasCode(err error, code string) bool {
-	e, ok := rueidis.IsRedisErr(err)
+	e, ok := redisError(err)
 	return ok && strings.HasPrefix(e.Error(), code+" ")
 }
 
@@ -109,7 +109,7 @@ func isContext(err error) bool {
 }
 
 func noScript(err error) bool {
-	e, ok := rueidis.IsRedisErr(err)
+	e, ok := redisError(err)
 	return ok && e.IsNoScript()
 }
 
@@ -216,13 +216,25 @@ func certain(err error) bool {
 	if errors.Is(err, errReplicas) {
 		return false
 	}
-	if _, ok := rueidis.IsRedisErr(err); ok {
-		return true
-	}
 	if _, ok := errors.AsType[*dialError](err); ok {
 		return true
 	}
-	return errors.Is(err, rueidis.ErrClosing) || errors.Is(err, ErrNewer) || errors.Is(err, ErrForeign) || errors.Is(err, errDamaged)
+	return isRefusal(err) || errors.Is(err, rueidis.ErrClosing)
+}
+
+// isRefusal reports whether Redis answered, with an error or with what can't be read.
+func isRefusal(err error) bool {
+	_, ok := redisError(err)
+	return ok || errors.Is(err, ErrNewer) || errors.Is(err, ErrForeign) || errors.Is(err, errDamaged)
+}
+
+// redisError is rueidis.IsRedisErr for errors that are wrapped, or several.
+func redisError(err error) (*rueidis.RedisError, bool) {
+	e, ok := errors.AsType[*rueidis.RedisError](err)
+	if !ok {
+		return nil, false
+	}
+	return rueidis.IsRedisErr(e)
 }
 
 // explain adds to an error what to do about it.
@@ -230,12 +242,17 @@ func (s *Store) explain(err error) error {
 	if errors.Is(err, ErrNewer) || errors.Is(err, ErrForeign) || errors.Is(err, errDamaged) {
 		return err
 	}
-	e, ok := rueidis.IsRedisErr(err)
+	if errors.Is(err, rueidis.ErrNoCache) {
+		return fmt.Errorf("redisstore: the feed can't listen, with CLIENT TRACKING, of which a proxy may know nothing: %s: %w", rightsHint, err)
+	}
+	e, ok := redisError(err)
 	if !ok {
 		return fmt.Errorf("redisstore: Redis can't be reached, or didn't answer: %w", err)
 	}
-	text := e.Error()
-	code, _, _ := strings.Cut(text, " ")
+	code, _, _ := strings.Cut(e.Error(), " ")
+	if strings.Contains(e.Error(), "user executing the script") {
+		code = "NOPERM"
+	}
 	hint := ""
 	switch code {
 	case "OOM":
@@ -245,7 +262,7 @@ func (s *Store) explain(err error) error {
 	case "NOAUTH":
 		hint = "Redis asks for a password: give one in the URL or in Options.Password"
 	case "NOPERM":
-		hint = "the user's ACL must allow the keys of the prefix, and the commands EVAL, EVALSHA, CLIENT, INFO and TIME"
+		hint = rightsHint
 	case "READONLY":
 		hint = "this is a replica: give the master's address"
 	case "LOADING":
@@ -264,6 +281,8 @@ func (s *Store) explain(err error) error {
 	}
 	return fmt.Errorf("redisstore: Redis refused%s: %w", hint, err)
 }
+
+const rightsHint = "the user's ACL must allow the keys of the prefix, and +@read +@write +@scripting +@connection +info +time, with +cluster for a Redis Cluster and +wait for WaitReplicas"
 
 // after returns a context for what must be done though the caller's may be over: to put right what was begun.
 func (s *Store) after(ctx context.Context) (context.Context, context.CancelFunc) {

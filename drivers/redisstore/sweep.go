@@ -38,12 +38,15 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 		s.round.bucket, s.round.started = 0, true
 	}
 	r := &s.round
+	var refused error // by some buckets, which must not keep the sweep from the others
 	for max > 0 && len(r.apps) > 0 {
 		number := min(1+(max-1)/sweepWidth, sweepStep)
 		list, examined, full, err := s.sweepBuckets(ctx, r.apps[0], r.bucket, now, number)
 		ended = append(ended, list...)
 		if err != nil {
-			return ended, false, s.write(err)
+			if refused = s.write(err); !isRefusal(err) {
+				return ended, false, refused
+			}
 		}
 		max -= examined + 1
 		if full {
@@ -53,14 +56,14 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 			r.apps, r.bucket = r.apps[1:], 0
 		}
 		if ctx.Err() != nil {
-			return ended, false, nil // what has ended must be told
+			return ended, false, refused // what has ended must be told
 		}
 	}
 	if len(r.apps) > 0 {
-		return ended, false, nil
+		return ended, false, refused
 	}
 	r.started = false
-	return ended, true, nil
+	return ended, refused == nil, refused
 }
 
 // allApps returns the names of the applications, those too that a Redis which began anew has forgotten.
@@ -97,7 +100,7 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 		examined += int(o.answer.number(0))
 		full = full || o.answer.number(2) == 1
 		if n := o.answer.number(1); n > 0 {
-			s.log.Warn("redisstore: a sweep met sessions that it can't read: they were written by a newer version, or are damaged", "app", app, "sessions", n)
+			s.log.Warn("redisstore: a sweep met sessions that it can't read: they were written by a newer version, are damaged, or foreign keys are in their place", "app", app, "sessions", n)
 		}
 		for i := 3; i+4 < o.answer.len(); i += 5 {
 			id, wrong := store.ParseID(o.answer.text(i))

@@ -70,13 +70,16 @@ local function subject_of(text)
   return string.sub(text, from, string.find(text, ',"authenticated_at":', from, true) - 1)
 end
 
--- bury puts a tombstone in the place of a session. reason is JSON.
+-- bury puts a tombstone in the place of a session. reason is JSON. The index that the session isn't in comes first: if a foreign key is in
+-- its place, that fails before the session has left its own.
 local function bury(keys, id, text, reason, at)
   local ms = text_of(TOMBSTONE_LIFE + SLACK)
+  local own, other = keys['in'], keys.anon
+  if subject_of(text) == ',"subject":""' then own, other = other, own end
   redis.call('ZADD', keys.due, text_of(at + TOMBSTONE_LIFE + 1), id)
   keep(keys.due, ms)
-  redis.call('ZREM', keys['in'], id)
-  redis.call('ZREM', keys.anon, id)
+  redis.call('ZREM', other, id)
+  redis.call('ZREM', own, id)
   redis.call('SET', keys.session, '{"v":1,"end":' .. reason .. ',"end_at":' .. text_of(at) .. string.sub(text, 7, subject_at(text) - 1) .. '}', 'PX', ms)
   redis.call('DEL', keys.seen)
   tell(keys.gone)

@@ -4,6 +4,7 @@
 -- Returns how many it looked at, how many of them could not be read, 1 if there may be more, and for each session that ended or went: id,
 -- field of its subject, ticket, reason, time (without a reason: it had ended before).
 local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
+local mark = tonumber(redis.call('GET', KEYS[1]) or nil)
 local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
 local answer = {#ids, 0, #ids == number and 1 or 0}
 local function tells(id, s, reason, since)
@@ -12,6 +13,13 @@ local function tells(id, s, reason, since)
 end
 local function keys_of(id)
   return {session = ARGV[3] .. id, seen = ARGV[4] .. id, gone = ARGV[5] .. id .. ':gone', ['in'] = KEYS[2], anon = KEYS[3], due = KEYS[4]}
+end
+-- look_at is look, but for a key of another type, which must not keep the sweep from the others.
+local function look_at(keys)
+  local ok, s = pcall(look, keys.session, keys.seen, KEYS[1])
+  if ok then return s end
+  if not string.find(type(s) == 'table' and s.err or s, 'WRONGTYPE', 1, true) then error(s, 0) end -- which of the two depends on Redis
+  return {state = 'damaged'}
 end
 local function remove(id, keys, s)
   if s.state == 'revoked' then tells(id, s, '', '') end
@@ -22,7 +30,7 @@ local function remove(id, keys, s)
 end
 for _, id in ipairs(ids) do
   local keys = keys_of(id)
-  local s = look(keys.session, keys.seen, KEYS[1])
+  local s = look_at(keys)
   local reason, since
   if s.state == 'live' then reason, since = expired(s, now) end
   if s.state == 'newer' or s.state == 'damaged' then
@@ -42,7 +50,6 @@ for _, id in ipairs(ids) do
 end
 
 -- What EndAll has ended goes an hour later, not only at its deadline.
-local mark = tonumber(redis.call('GET', KEYS[1]))
 if mark and now > mark + TOMBSTONE_LIFE then
   for k = 2, 3 do
     local revoked = redis.call('ZRANGE', KEYS[k], '-inf', text_of(mark), 'BYSCORE', 'LIMIT', 0, number)
@@ -50,7 +57,7 @@ if mark and now > mark + TOMBSTONE_LIFE then
     if #revoked == number then answer[3] = 1 end
     for _, id in ipairs(revoked) do
       local keys = keys_of(id)
-      local s = look(keys.session, keys.seen, KEYS[1])
+      local s = look_at(keys)
       if s.state == 'revoked' then remove(id, keys, s) else redis.call('ZREM', KEYS[k], id) end
     end
   end

@@ -57,9 +57,9 @@ if now then
   end
   if moved then
     local to = anonymous and KEYS[5] or KEYS[4]
-    redis.call('ZREM', anonymous and KEYS[4] or KEYS[5], id)
     redis.call('ZADD', to, s.created, id)
     keep(to, life(expires, now))
+    redis.call('ZREM', anonymous and KEYS[4] or KEYS[5], id)
   end
   redis.call('SET', KEYS[1], text, 'PX', life(deadline(new), now))
 else
