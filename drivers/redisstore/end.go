@@ -64,9 +64,10 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 		return nil, err
 	}
 	p := s.subjectPlace(app, subject)
-	a, err := s.run(ctx, call{barrierScript, []string{p.members(), p.barrier()}, []string{itoa(at), strconv.FormatInt(store.BarrierLife.Milliseconds(), 10)}})
-	if err != nil {
-		return nil, s.write(err)
+	barrier := s.runLasting(ctx, []call{{barrierScript, []string{p.members(), p.barrier()}, []string{itoa(at), strconv.FormatInt(store.BarrierLife.Milliseconds(), 10)}}})
+	a, err := barrier[0].answer, s.write(barrier[0].err)
+	if err != nil && !errors.Is(err, errReplicas) {
+		return nil, err
 	}
 	var members []string
 	for _, text := range a.texts(0) {
@@ -81,14 +82,14 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 	var gone []string
 	list, outcomes := s.settle(ctx, app, members, func(string) string { return "end" }, at, reason, s.runLasting)
 	for i, o := range outcomes {
-		if o.err != nil {
-			err = s.write(o.err)
-		}
-		switch o.answer.text(0) {
-		case "buried":
+		what := o.answer.text(0)
+		if what == "buried" {
 			ended = append(ended, store.Ended{App: app, ID: list[i].id, Subject: subject, Reason: reason, At: at})
-			fallthrough
-		case "over", "blocked":
+		}
+		switch {
+		case o.err != nil:
+			err = s.write(o.err) // the member stays: who asks again must find it, and wait for its end
+		case what == "buried", what == "over", what == "blocked":
 			gone = append(gone, list[i].member)
 		}
 	}

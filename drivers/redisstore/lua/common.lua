@@ -53,6 +53,13 @@ local function keep(key, ms)
   if redis.call('PTTL', key) < tonumber(ms) then redis.call('PEXPIRE', key, text_of(tonumber(ms) + SLACK)) end
 end
 
+-- again writes to a session that has ended what is so already: who waits for the replicas waits for what was written on the
+-- connection, and so for all that was written before it, the end too.
+local function again(key)
+  local ms = redis.call('PTTL', key)
+  if ms > 0 then redis.call('PEXPIRE', key, ms) end
+end
+
 -- tell has the feeds report a change, which the key's name says. Replicas need not know: who listens to them, hears of
 -- nothing, and who comes to them after a failover, begins anew.
 local function tell(key)

@@ -11,7 +11,10 @@ local id, ticket, how, at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local s = look(KEYS[1], KEYS[2], KEYS[3])
 if s.state == 'newer' or s.state == 'damaged' then return {s.state} end
 if s.ticket == ticket then
-  if s.state ~= 'live' then return {'over'} end
+  if s.state ~= 'live' then
+    again(KEYS[1])
+    return {'over'}
+  end
   local reason, since = expired(s, at)
   if how == 'end' or (how == 'evict' and not reason) then reason, since = ARGV[5], at end
   if not reason then return {'live'} end
