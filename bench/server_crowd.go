@@ -57,7 +57,7 @@ func (s *serverRun) crowd(ctx context.Context) (err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		stop, err := spawnJob(job{Kind: "crowd", Sessions: n, Path: path, Address: server.api, Key: server.key}, out)
+		stop, err := spawnJob(ctx, job{Kind: "crowd", Sessions: n, Path: path, Address: server.api, Key: server.key}, out)
 		_ = out.Close()
 		if err != nil {
 			return nil, nil, errors.Join(err, in.Close())
@@ -109,13 +109,13 @@ func (s *serverRun) crowd(ctx context.Context) (err error) {
 func expect(r *bufio.Reader, line string) error {
 	got, err := r.ReadString('\n')
 	if got != line {
-		return fmt.Errorf("bench: the crowd says %q (%v), not %q", got, err, line)
+		return errors.Join(fmt.Errorf("bench: the crowd says %q, not %q", got, line), err)
 	}
 	return nil
 }
 
 // spawnJob starts a child that goes on until it is stopped, and prints to out.
-func spawnJob(j job, out io.Writer) (stop func(), err error) {
+func spawnJob(ctx context.Context, j job, out io.Writer) (stop func(), err error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func spawnJob(j job, out io.Writer) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(exe)
+	cmd := exec.CommandContext(ctx, exe)
 	cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	if err := servertest.Spawn(cmd); err != nil {
@@ -167,7 +167,7 @@ func joinCrowd(j job, out io.Writer) error {
 }
 
 func joinOne(j job, connected, told func()) error {
-	c, err := net.Dial("tcp", j.Address)
+	c, err := new(net.Dialer).DialContext(context.Background(), "tcp", j.Address)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func joinOne(j job, connected, told func()) error {
 	}
 	lines := bufio.NewReaderSize(c, 1024)
 	if status, err := lines.ReadString('\n'); status != "HTTP/1.1 200 OK\r\n" {
-		return fmt.Errorf("bench: %s answers %q, %v", j.Path, status, err)
+		return errors.Join(fmt.Errorf("bench: %s answers %q", j.Path, status), err)
 	}
 	if j.Path == "/v1/events" {
 		if err := find(lines, "retry:"); err != nil {

@@ -241,6 +241,7 @@ func (h hit) paced(ctx context.Context, address string, rate int, d time.Duratio
 				return err
 			}
 			_, err = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
 			if res.StatusCode != http.StatusOK {
 				return errors.New("bench: answered " + res.Status)
 			}
@@ -256,7 +257,7 @@ func startBare(ctx context.Context) (address string, stop func(), err error) {
 		return "", nil, err
 	}
 	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	stop, err = spawnJob(job{Kind: "bare", Address: address}, io.Discard)
+	stop, err = spawnJob(ctx, job{Kind: "bare", Address: address}, io.Discard)
 	if err != nil {
 		return "", nil, err
 	}

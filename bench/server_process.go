@@ -73,7 +73,7 @@ func (s *serverRun) startServer(ctx context.Context) (_ *serverProcess, err erro
 	if err := os.WriteFile(config, fmt.Appendf(nil, serverConfig, s.file, p.api, p.internal, key.Hash), 0o600); err != nil {
 		return nil, err
 	}
-	p.command = exec.Command(s.program, "serve", "--config", config)
+	p.command = exec.CommandContext(ctx, s.program, "serve", "--config", config)
 	p.command.Stdout, p.command.Stderr = &p.printed, &p.printed
 	began := time.Now()
 	if err := servertest.Spawn(p.command); err != nil {
