@@ -1,8 +1,10 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -353,5 +355,27 @@ func TestClaimOfACrashedCreate(t *testing.T) {
 	}
 	if n, err := other.Count(t.Context(), app); err != nil || n.Sessions != 1 {
 		t.Errorf("Count = %+v, %v", n, err)
+	}
+}
+
+// A login that fails at its subject's hundred sessions says so once.
+func TestOneErrorOfMany(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	for range 100 {
+		create(t, s, session("ada"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.hook = func(step string) error {
+		if step == "examine" {
+			cancel()
+		}
+		return nil
+	}
+	rec := session("ada")
+	opt := created(rec)
+	opt.Limit = store.Limit{Max: 100}
+	if _, err := s.Create(ctx, app, rec, opt); err == nil || strings.Count(err.Error(), "unknown") != 1 {
+		t.Errorf("%v", err)
 	}
 }

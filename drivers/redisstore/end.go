@@ -88,7 +88,7 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 		}
 		switch {
 		case o.err != nil:
-			err = s.write(o.err) // the member stays: who asks again must find it, and wait for its end
+			err = worse(err, s.write(o.err)) // the member stays: who asks again must find it, and wait for its end
 		case what == "buried", what == "over", what == "blocked":
 			gone = append(gone, list[i].member)
 		}
@@ -113,13 +113,13 @@ func (s *Store) EndAll(ctx context.Context, app string, at store.Time) error {
 	for _, o := range s.runLasting(ctx, calls) {
 		if o.err != nil {
 			failed++
-			err = o.err
+			err = worse(err, s.write(o.err))
 		}
 	}
-	if failed > 0 && failed < buckets && certain(err) {
+	if failed > 0 && failed < buckets && !errors.Is(err, store.ErrUncertain) {
 		return fmt.Errorf("redisstore: EndAll reached a part of the sessions only: %w: %w", store.ErrUncertain, err)
 	}
-	return s.write(err)
+	return err
 }
 
 // errReplicas is the cause of the uncertainty where a write reached too few replicas.

@@ -222,6 +222,14 @@ func certain(err error) bool {
 	return isRefusal(err) || errors.Is(err, rueidis.ErrClosing)
 }
 
+// worse returns the one of two errors by which less is known; one of a thousand will do.
+func worse(a, b error) error {
+	if a == nil || !errors.Is(a, store.ErrUncertain) && b != nil {
+		return b
+	}
+	return a
+}
+
 // isRefusal reports whether Redis answered, with an error or with what can't be read.
 func isRefusal(err error) bool {
 	_, ok := redisError(err)

@@ -158,7 +158,7 @@ func (j *joining) settle(ctx context.Context, members []string, how func(ticket 
 	list, outcomes := j.s.settle(ctx, j.app, members, how, j.now, store.ReasonEvicted, j.s.runAll)
 	for i, o := range outcomes {
 		if o.err != nil {
-			err = errors.Join(err, j.s.write(o.err)) // what is left over will be settled by the next one
+			err = worse(err, j.s.write(o.err)) // what is left over will be settled by the next one
 			continue
 		}
 		switch o.answer.text(0) {
