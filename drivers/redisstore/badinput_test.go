@@ -379,7 +379,7 @@ func TestI6Uncertain(t *testing.T) {
 		"EndAll": func(ctx context.Context, s *Store, rec *store.Record) error { return s.EndAll(ctx, "other", t0) },
 	} {
 		for _, how := range []string{"cut", "silent", "cancelled"} {
-			s := openAt(t, "redis://"+p.addr+"?timeout=200ms", Options{Prefix: prefix})
+			s := openAt(t, "redis://"+p.addr+"?timeout=500ms", Options{Prefix: prefix})
 			rec := create(t, direct, session(name+how))
 			_ = s.Get(t.Context(), app, rec.ID, true, new(store.Record))
 			if name == "Create" {
