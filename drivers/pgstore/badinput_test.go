@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,25 @@ func TestUnsuitableDatabase(t *testing.T) {
 	wantError(t, in("ascii"), Options{}, ErrUnsuitable, "UTF8")
 	wantError(t, in("serial"), Options{}, ErrUnsuitable, "read committed")
 	wantError(t, in("readonly"), Options{}, ErrReadOnly, "lead to the primary")
+}
+
+// A user who may read the schema and no more gets as far as the first write.
+func TestReaderOnly(t *testing.T) {
+	base := shared(t).URL()
+	schema := schemaOf(t, base)
+	mustOpen(t, base, Options{Schema: schema})
+	role := "reader_" + schema
+	execute(t, base, "CREATE ROLE "+role+" LOGIN PASSWORD 'secret'", "GRANT USAGE ON SCHEMA "+schema+" TO "+role, "GRANT SELECT ON ALL TABLES IN SCHEMA "+schema+" TO "+role)
+	t.Cleanup(func() { execute(t, base, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "secret")
+	s := mustOpen(t, u.String(), Options{Schema: schema})
+	if _, err := s.EndSubject(t.Context(), "shop", "ada", store.ID{}, store.ReasonRevoked, 1); !errors.Is(err, ErrDenied) || errors.Is(err, store.ErrUncertain) || !strings.Contains(err.Error(), "grant") {
+		t.Errorf("EndSubject: %v", err)
+	}
 }
 
 func TestForeignSchema(t *testing.T) {

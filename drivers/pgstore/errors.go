@@ -82,6 +82,8 @@ func explain(err error) error {
 		return fmt.Errorf("pgstore: %w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
 	case invalidStatementName, duplicateStatement:
 		return fmt.Errorf("pgstore: there is a pooler in between that wasn't noticed: add default_query_exec_mode=cache_describe to the URL: %w", err)
+	case insufficientPrivilege:
+		return fmt.Errorf("pgstore: %w: let the user own the schema and what is in it, or grant it all rights there: %w", ErrDenied, err)
 	case undefinedTable, undefinedFunction, invalidSchemaName:
 		return fmt.Errorf("pgstore: the schema is not as Open left it: restart to have it made again: %w", err)
 	}
