@@ -803,29 +803,6 @@ func TestEvents(t *testing.T) {
 	without.call("GET", "/v1/events", nil).want(404, "not_found")
 }
 
-// Whatever arrives, the answer is a success or a problem of the client's, and as described.
-func FuzzBody(f *testing.F) {
-	for _, seed := range []string{`{"token":"x"}`, `{"subject":"ann","values":{"a":[1,{"b":null}]}}`, `{"token":"x","set":{"a":1},"delete":["b"],"if_revision":1}`,
-		`{"subject":"a","amr":["pwd"],"level":2,"client":{"ip":"::1","user_agent":"x"}}`, `{"a":{"b":null}}`, "{\"\xff\":1}", `{"level":1e3}`, `{"token":"TOKEN","subject":"b"}`} {
-		f.Add(seed)
-	}
-	one := newWorld(f)
-	user := one.user("fuzz")
-	token, id := user.token(), user.id()
-	f.Fuzz(func(t *testing.T, body string) {
-		w := &world{TB: t, API: one.API, spec: one.spec, keys: one.keys, seen: map[string]bool{}}
-		body = strings.ReplaceAll(body, "TOKEN", token)
-		for _, target := range []string{"/v1/sessions", "/v1/sessions/resolve", "/v1/sessions/update", "/v1/sessions/login", "/v1/sessions/elevate", "/v1/sessions/rotate", "/v1/sessions/logout"} {
-			if a := w.call("POST", target, body); a.status >= 500 {
-				t.Errorf("%s: %s", target, a.text)
-			}
-		}
-		if a := w.call("PATCH", "/v1/sessions/"+id+"/values", body, "If-Match", `"1"`); a.status >= 500 {
-			t.Error(a.text)
-		}
-	})
-}
-
 // The documentation's table has every code and every route, and its requests work as they are written.
 func TestDocumentation(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/server.md")
