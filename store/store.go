@@ -3,7 +3,8 @@
 // hand it to sojourn.New.
 //
 // To write a store, implement [Store], and run storetest.Run against it: every
-// sentence of the comments below has a case there.
+// sentence of the comments below has a case there. Where many nodes share the
+// store, run storetest.RunShared too.
 //
 // The engine decides, the store keeps. A store compares revisions, enforces the
 // limit of sessions per subject and the barriers, and knows what has ended; it
