@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -202,8 +203,9 @@ func (c *client) live() error {
 		return err
 	}
 	defer resp.Body.Close()
-	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "true" {
-		return fmt.Errorf("live: %s, %v", b, err)
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && string(b) != "true" {
+		err = errors.New("it doesn't answer from memory")
 	}
-	return nil
+	return err
 }

@@ -132,7 +132,6 @@ type site struct {
 	processes []*process
 	commands  [nodeCount]proxies // between a node and its store, but for its feed
 	feeds     [nodeCount]proxies
-	restart   func() // of a server that gave up; nil: there is none
 
 	stop    chan struct{} // clients finish what they do
 	running sync.WaitGroup
