@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -568,7 +569,15 @@ func TestGracefulShutdown(t *testing.T) {
 
 // Clients that are slow on purpose are cut off, and the others don't notice.
 func TestSlowLoris(t *testing.T) {
-	s := startServe(t, "limits: {read_header_timeout: 200ms, read_timeout: 400ms}\n")
+	s := startServe(t, "limits: {read_header_timeout: 200ms, read_timeout: 400ms, write_timeout: 500ms}\n")
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", s.api+"/v1/events", nil)
+	r.Header.Set("Authorization", "Bearer "+s.keys["shop"])
+	stream, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+
 	for name, head := range map[string]string{
 		"header": "GET /v1/stats HTTP/1.1\r\nHost: x\r\nX-Slow: ",
 		"body":   "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.keys["shop"] + "\r\nContent-Length: 100\r\n\r\n{",
@@ -588,13 +597,36 @@ func TestSlowLoris(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
+	// One that asks and asks, and reads nothing.
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.api, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	for err == nil {
+		_, err = io.WriteString(conn, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a client that reads nothing holds its connection")
+	}
+
 	big := strings.Repeat("x", 100<<10)
-	r, _ := http.NewRequestWithContext(t.Context(), "GET", s.api+"/v1/stats", nil)
+	r, _ = http.NewRequestWithContext(t.Context(), "GET", s.api+"/v1/stats", nil)
 	r.Header.Set("X-Big", big)
 	if res, err := http.DefaultClient.Do(r); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("large header: %v, %v", res, err)
 	}
-	s.ask("shop", "GET", "/v1/stats", "", 200)
+	// A stream is older than all these deadlines by now, and goes on.
+	s.ask("shop", "POST", "/v1/sessions", `{"subject":"ann"}`, 201)
+	for events := bufio.NewScanner(stream.Body); ; {
+		if !events.Scan() {
+			t.Fatalf("the stream ended: %v", events.Err())
+		}
+		if strings.Contains(events.Text(), "authenticated") {
+			break
+		}
+	}
 	s.stop()
 }
 

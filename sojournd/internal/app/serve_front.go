@@ -40,6 +40,7 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 		Protocols:         &protocols,
 		ReadHeaderTimeout: limits.ReadHeaderTimeout.Duration(),
 		ReadTimeout:       limits.ReadTimeout.Duration(),
+		WriteTimeout:      limits.WriteTimeout.Duration(),
 		IdleTimeout:       limits.IdleTimeout.Duration(),
 		MaxHeaderBytes:    int(limits.Header),
 		ErrorLog:          slog.NewLogLogger(log.With("listener", name).Handler(), slog.LevelWarn),

@@ -79,7 +79,7 @@ func checkLimits(l *Limits, wrong reporter) {
 		value Duration
 	}{
 		{"limits.read_header_timeout", l.ReadHeaderTimeout}, {"limits.read_timeout", l.ReadTimeout},
-		{"limits.idle_timeout", l.IdleTimeout}, {"limits.shutdown_timeout", l.ShutdownTimeout},
+		{"limits.write_timeout", l.WriteTimeout}, {"limits.idle_timeout", l.IdleTimeout}, {"limits.shutdown_timeout", l.ShutdownTimeout},
 	} {
 		if d.value < Duration(100*time.Millisecond) || d.value > Duration(time.Hour) {
 			wrong(d.path, "use 100ms to 1h")

@@ -71,6 +71,7 @@ type Limits struct {
 	Header            Size     `yaml:"header"`              // of a request; default 64 KiB
 	ReadHeaderTimeout Duration `yaml:"read_header_timeout"` // default 10 s
 	ReadTimeout       Duration `yaml:"read_timeout"`        // of a whole request; default 30 s
+	WriteTimeout      Duration `yaml:"write_timeout"`       // of a whole answer, counted from the request's header; default 1 min. Streams have one of their own
 	IdleTimeout       Duration `yaml:"idle_timeout"`        // between two requests of a connection; default 2 min
 	ShutdownTimeout   Duration `yaml:"shutdown_timeout"`    // for requests in flight when the server stops; default 10 s
 }
@@ -180,7 +181,7 @@ func defaults() *Config {
 		Limits: Limits{
 			Body: 1 << 20, Header: 64 << 10,
 			ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(30 * time.Second),
-			IdleTimeout: Duration(2 * time.Minute), ShutdownTimeout: Duration(10 * time.Second),
+			WriteTimeout: Duration(time.Minute), IdleTimeout: Duration(2 * time.Minute), ShutdownTimeout: Duration(10 * time.Second),
 		},
 		Events: Events{Audit: Audit{MaxSize: 100 << 20, MaxAge: Duration(90 * day)}},
 	}
