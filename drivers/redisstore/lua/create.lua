@@ -24,6 +24,5 @@ redis.call('ZADD', KEYS[4], ARGV[3], id)
 keep(KEYS[6], index)
 keep(KEYS[4], index)
 redis.call('SET', KEYS[1], text, 'PX', life(till, now))
-if s.touched then redis.call('DEL', KEYS[2]) end
 tell(KEYS[8])
 return {'ok'}
