@@ -81,6 +81,9 @@ func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	if o.Feed != "" {
 		return nil, errors.New("--store-feed is for postgres:// only: Redis needs none, leave it out")
 	}
+	if o.CAFile != "" && !strings.HasPrefix(o.URL, "rediss") {
+		return nil, errors.New("--store-ca: the store's URL asks for no TLS: use rediss:// or rediss-cluster://, or leave the flag out")
+	}
 	password, err := o.password()
 	if err != nil {
 		return nil, err

@@ -65,6 +65,8 @@ func TestOptionsOfOtherStores(t *testing.T) {
 	}{
 		{StoreOptions{URL: "memory:", PasswordFile: "x"}, "leave the flag out"},
 		{StoreOptions{URL: "sqlite:" + filepath.Join(t.TempDir(), "s"), Feed: "postgres://h"}, "postgres:// only"},
+		{StoreOptions{URL: "redis://127.0.0.1:1", CAFile: "x"}, "rediss://"},
+		{StoreOptions{URL: "redis-cluster://127.0.0.1:1", CAFile: "x"}, "rediss-cluster://"},
 	} {
 		if _, err := openStore(t.Context(), c.o, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
