@@ -21,6 +21,7 @@ const (
 // claim claims the key, and returns the time of the claim. It waits for another's creation that is under way.
 func (c *creation) claim(ctx context.Context, nonce string) (issued string, err error) {
 	key, takeOver := c.s.claimKey(c.app, c.opt.Key), ""
+	other, since := "", time.Now() // whose claim this waits for
 	for {
 		if err := c.s.step("claim"); err != nil {
 			return "", err
@@ -37,9 +38,13 @@ func (c *creation) claim(ctx context.Context, nonce string) (issued string, err 
 		if err != nil {
 			return "", keyError(key, errDamaged)
 		}
+		if other != a.text(4) {
+			other, since = a.text(4), time.Now()
+		}
+		age := max(a.number(5), time.Since(since).Milliseconds()) // Redis' clock may have gone back
 		made := a.text(3) != ""
 		if !made {
-			if made, err = c.madeUnder(ctx, id, a.text(4), a.number(5)); err != nil {
+			if made, err = c.madeUnder(ctx, id, a.text(4), age); err != nil {
 				return "", err
 			}
 			if made {
@@ -53,7 +58,7 @@ func (c *creation) claim(ctx context.Context, nonce string) (issued string, err 
 			c.rec.ID = id
 			return "", store.ErrRepeated
 		}
-		if takeOver = ""; a.number(5) > claimLife.Milliseconds() {
+		if takeOver = ""; age > claimLife.Milliseconds() {
 			takeOver = a.text(4)
 			continue
 		}

@@ -3,7 +3,10 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -377,5 +380,31 @@ func TestOneErrorOfMany(t *testing.T) {
 	opt.Limit = store.Limit{Max: 100}
 	if _, err := s.Create(ctx, app, rec, opt); err == nil || strings.Count(err.Error(), "unknown") != 1 {
 		t.Errorf("%v", err)
+	}
+}
+
+// A claim of a creator that crashed before Redis' clock went back an hour is taken over as soon as any other.
+func TestClaimFromTheFuture(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	rec := session("ada")
+	opt := created(rec)
+	opt.Key = "k"
+	redis(t, s, "SET", s.claimKey(app, opt.Key), fmt.Sprintf(`{"session":"%v","body":"%x","at":%d,"nonce":"abc","issued":%d,"done":false}`,
+		session("ada").ID, opt.KeyBody, t0, time.Now().Add(time.Hour).UnixMilli()))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Create(ctx, app, rec, opt); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUntil(t *testing.T) {
+	for _, now := range []store.Time{math.MinInt64, 0, t0, math.MaxInt64} {
+		for _, expires := range []store.Time{math.MinInt64, 0, t0, math.MaxInt64} {
+			if ms, err := strconv.ParseInt(until(expires, now), 10, 64); err != nil || ms < 6*int64(hour) || ms > 1<<53 {
+				t.Errorf("until(%d, %d) is %d ms, %v", expires, now, ms, err)
+			}
+		}
 	}
 }

@@ -177,5 +177,5 @@ func newNonce() string {
 // until is how many milliseconds from now on a subject's index must last for a session.
 func until(expires, now store.Time) string {
 	const slack = store.Time(6 * time.Hour / time.Millisecond)
-	return itoa(min(max(expires-now, 0)+slack, math.MaxInt64>>11))
+	return itoa(min(max(expires-now, 0), math.MaxInt64>>11) + slack)
 }
