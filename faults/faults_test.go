@@ -229,6 +229,15 @@ func TestFeedSilent(t *testing.T) {
 	})
 }
 
+// TestFeedSluggish: a node hears of everything, and its heartbeats come back, but more than a second late.
+func TestFeedSluggish(t *testing.T) {
+	everywhere(t, func(s *site) {
+		f := proxied(s.feeds[1], sluggish, 3*time.Second)
+		f.nodes = []int{1}
+		s.suffer(f)
+	})
+}
+
 // TestNodePaused: a node stands still, as a virtual machine that is moved does, and goes on with what it had in memory.
 func TestNodePaused(t *testing.T) {
 	everywhere(t, func(s *site) {

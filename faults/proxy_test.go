@@ -97,6 +97,8 @@ var (
 		{Type: "latency", Stream: "upstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
 		{Type: "latency", Stream: "downstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
 	}
+	// What is told comes later than it may be believed.
+	sluggish = []toxic{{Type: "latency", Stream: "downstream", Attributes: map[string]int{"latency": 1300, "jitter": 100}}}
 	// Nothing arrives, and nobody is told: each side believes the connection to be good.
 	halfOpen = []toxic{
 		{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}},
