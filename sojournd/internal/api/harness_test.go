@@ -78,9 +78,15 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
+// specs are those that were made: it takes a while.
+var specs sync.Map
+
 // spec returns what validates against a description.
 func spec(t testing.TB, text []byte) validator.Validator {
 	t.Helper()
+	if v, ok := specs.Load(string(text)); ok {
+		return v.(validator.Validator)
+	}
 	doc, err := libopenapi.NewDocument(text)
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +95,7 @@ func spec(t testing.TB, text []byte) validator.Validator {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
+	specs.Store(string(text), v)
 	return v
 }
 
