@@ -19,7 +19,7 @@ help: ## this list
 test: export SOJOURN_REQUIRE_ALL = 1
 test: tools vet fuzz ## install what the tests need, then run all tests of all modules with -race
 	@mkdir -p out
-	@$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --jsonfile out/tests.json -- -race -count=1 -timeout 15m $(PACKAGES)
+	@$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --jsonfile out/tests.json -- -race -count=1 -timeout 30m $(PACKAGES)
 	@go run ./scripts/skipped out/tests.json
 
 .PHONY: check
