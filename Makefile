@@ -6,7 +6,7 @@ GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v
 MODULES  = $(shell go list -m -f '{{.Dir}}')
 PACKAGES = $(addsuffix /...,$(MODULES))
 
-FUZZTIME ?= 5s
+FUZZ     ?=
 ARGS     ?=
 ONLY     ?=
 
@@ -43,8 +43,8 @@ soak: ## the rotation rules against 100,000 simulated browser-days (ARGS=...); c
 SOAK = ./internal/...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for a while (FUZZTIME=5s)
-	@scripts/fuzz.sh $(FUZZTIME)
+fuzz: ## every fuzz target, with 20,000 inputs (FUZZ=60s for a minute each)
+	@scripts/fuzz.sh $(FUZZ)
 
 .PHONY: fmt
 fmt: ## format the source
