@@ -31,9 +31,10 @@ type PostgreSQLServer struct {
 	Server
 	Certificates *Certificates // nil without TLS
 
-	opt  PostgreSQLOptions
-	bin  string
-	data string
+	opt   PostgreSQLOptions
+	extra []string // lines of postgresql.conf beside those of opt
+	bin   string
+	data  string
 }
 
 // PostgreSQL starts a server for a test.
@@ -47,6 +48,26 @@ func PostgreSQL(t TB, opt PostgreSQLOptions) *PostgreSQLServer {
 // StartPostgreSQL starts a server, as the user postgres if this process is root's. An error that is ErrMissing says
 // that the machine has none.
 func StartPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
+	p, err := newPostgreSQL(opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.create(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := p.launch(p.configure); err != nil {
+		return nil, err
+	}
+	if err := p.SQL("postgres", "CREATE DATABASE "+pgUser); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// newPostgreSQL returns a server that has no data yet.
+func newPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	program, err := find("postgres")
 	if err != nil {
 		return nil, err
@@ -67,17 +88,6 @@ func StartPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	p.command = func() *exec.Cmd { return exec.Command(program, "-D", p.data) }
 	p.answers = func() error {
 		return p.run(time.Second, "pg_isready", "-q", "-U", pgUser, "-h", p.dir, "-p", strconv.Itoa(p.port))
-	}
-	if err := p.create(); err != nil {
-		p.Close()
-		return nil, err
-	}
-	if err := p.launch(p.configure); err != nil {
-		return nil, err
-	}
-	if err := p.SQL("postgres", "CREATE DATABASE "+pgUser); err != nil {
-		p.Close()
-		return nil, err
 	}
 	return p, nil
 }
@@ -121,7 +131,7 @@ func (p *PostgreSQLServer) configure() error {
 			return err
 		}
 	}
-	lines = append(lines, p.opt.Config...)
+	lines = append(append(lines, p.opt.Config...), p.extra...)
 	return p.write(filepath.Join(p.data, "postgresql.auto.conf"), strings.Join(lines, "\n")+"\n")
 }
 

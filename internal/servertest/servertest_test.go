@@ -168,6 +168,24 @@ func TestPostgreSQL(t *testing.T) {
 	gone(t, pid)
 }
 
+// TestStandby: what a synchronous standby was waited for is there when it takes over; it takes no writes before.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: `it's s3cr\et`})
+	must(t, p.SQL("sojourn", "CREATE TABLE t (a int)"))
+	s := p.Standby(t, servertest.StandbyOptions{Synchronous: true})
+	must(t, p.SQL("sojourn", "INSERT INTO t VALUES (1)"))
+	query(t, p, "on", "SHOW synchronous_commit")
+	query(t, s, "t", "SELECT pg_is_in_recovery()")
+	if err := s.SQL("sojourn", "INSERT INTO t VALUES (2)"); err == nil {
+		t.Error("a standby takes writes")
+	}
+	must(t, p.Kill())
+	must(t, s.Promote())
+	query(t, s, "1", "SELECT a FROM t")
+	must(t, s.SQL("sojourn", "INSERT INTO t VALUES (2)"))
+}
+
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: "s3:cr/et"})
