@@ -144,18 +144,18 @@ type Record struct {
 
 // A Secret is one secret of a session, as far as a store may know it.
 type Secret struct {
-	Hash        Hash
-	IssuedAt    Time
-	FirstSeenAt Time // the arrival of the first request that presented it; 0: none yet
-	ConfirmedAt Time // 0: not yet
-	Until       Time // in Good: it is refused to requests that arrive later; 0: not decided yet
-	Login       bool // issued by a login, not by a rotation or an elevation
+	Hash        Hash `json:"hash"`
+	IssuedAt    Time `json:"issued_at,omitempty"`
+	FirstSeenAt Time `json:"first_seen_at,omitempty"` // the arrival of the first request that presented it; 0: none yet
+	ConfirmedAt Time `json:"confirmed_at,omitempty"`  // 0: not yet
+	Until       Time `json:"until,omitempty"`         // in Good: it is refused to requests that arrive later; 0: not decided yet
+	Login       bool `json:"login,omitempty"`         // issued by a login, not by a rotation or an elevation
 }
 
 // Spent is a secret that was good until a time.
 type Spent struct {
-	Print Fingerprint
-	Until Time
+	Print Fingerprint `json:"print"`
+	Until Time        `json:"until,omitempty"`
 }
 
 // A Client is where a request came from.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"iter"
@@ -84,13 +85,13 @@ func (v Values) split(key string) (before, after Values) {
 // Check reports whether v is well formed, with its keys in order. A store that reads Values from a place that
 // others may have written to must check them.
 func (v Values) Check() error {
-	last, first := "", true
+	var last []byte
 	for len(v) > 0 {
 		k, _, rest, ok := v.next()
-		if !ok || !first && string(k) <= last {
+		if !ok || last != nil && bytes.Compare(last, k) >= 0 {
 			return errBadValues
 		}
-		last, first, v = string(k), false, rest
+		last, v = k, rest
 	}
 	return nil
 }

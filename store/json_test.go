@@ -1,0 +1,155 @@
+package store_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+func TestValuesAsJSON(t *testing.T) {
+	for _, test := range []struct {
+		values store.Values
+		want   string
+	}{
+		{nil, `{}`},
+		{pack("cart", `{"sku":1, "n":[2,{"x":"},]"}]}`, "theme", `"dark"`), `{"cart":{"sku":1, "n":[2,{"x":"},]"}]},"theme":"dark"}`},
+		{pack("", `1`, `a"b\`, `"\\\""`, "é\n<", " null\t"), `{"":1,"a\"b\\":"\\\"","é\u000a<": null	}`},
+		{pack("a", "\"\xff\""), "{\"a\":\"\xff\"}"},
+	} {
+		text, ok := test.values.AppendJSON([]byte("before"))
+		if string(text) != "before"+test.want || !ok {
+			t.Errorf("%q: %q, %v; want %q behind what was there", test.values, text, ok, test.want)
+		}
+		back, rest, err := store.ParseValues(store.Values("before"), test.want+"after")
+		if string(back) != "before"+string(test.values) || rest != "after" || err != nil {
+			t.Errorf("%q: read as %q, %q, %v", test.want, back, rest, err)
+		}
+	}
+	bad := map[string]store.Values{
+		"no JSON": pack("bad", "{"), "a key that isn't UTF-8": pack("\xff", "1"), "would be two": pack("a", `1,"b":2`), "nothing": pack("a", ""),
+	}
+	for name, v := range badValues {
+		bad[name] = v
+	}
+	for name, v := range bad {
+		if text, ok := v.AppendJSON([]byte("before")); string(text) != "before" || ok {
+			t.Errorf("%s: %q, %v", name, text, ok)
+		}
+	}
+}
+
+// What other programs may do to an object that a store wrote.
+func TestValuesOfOthers(t *testing.T) {
+	want := pack("", "1", "a", " [1, 2] ", "b\n", `"x"`)
+	for _, text := range []string{
+		`{"":1,"a": [1, 2] ,"b\n":"x"}`,
+		"{ \"b\\u000a\" :\"x\",\n\t\"a\": [1, 2] ,\r\n\"\":1}",
+	} {
+		if got, rest, err := store.ParseValues(nil, []byte(text)); !bytes.Equal(got, want) || len(rest) > 0 || err != nil {
+			t.Errorf("%s: %q, %q, %v; want %q", text, got, rest, err, want)
+		}
+	}
+	if got, rest, err := store.ParseValues(nil, "{ }"); len(got) > 0 || rest != "" || err != nil {
+		t.Errorf("{ }: %q, %q, %v", got, rest, err)
+	}
+	for _, text := range []string{
+		"", "{", "}", "[]", "x", " {}", `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `{a:1}`, `{"a":1`, `{"a":1]`, `{"a":"}`, `{"a":[}`, `{"a\x":1}`, `{"a`, `{"a\`, `{"a":"\`,
+		`{"a":1,"a":2}`, `{"a":1,"b":2,"a":3}`,
+	} {
+		got, rest, err := store.ParseValues(store.Values("before"), text)
+		if string(got) != "before" || rest != text || err == nil {
+			t.Errorf("%s: %q, %q, %v", text, got, rest, err)
+		}
+	}
+}
+
+// Whatever the values: they come back if JSON holds them, and as JSON says what they are. Whatever the text: no panic, and no
+// Values that aren't well formed.
+func FuzzValuesJSON(f *testing.F) {
+	f.Add("cart", `{"sku":1}`, "theme", `"dark"`)
+	f.Add("a\x00", `"\u0000"`, "\xff", `[",",{"}":"]"}]`)
+	f.Add(`{"b":1`, `,"a" : `, `[2]`, `}`)
+	f.Fuzz(func(t *testing.T, k1, v1, k2, v2 string) {
+		v := pack(k1, v1, k2, v2)
+		if text, ok := v.AppendJSON(nil); ok {
+			back, rest, err := store.ParseValues(nil, text)
+			if !bytes.Equal(back, v) || len(rest) > 0 || err != nil {
+				t.Errorf("%q, as %s, came back as %q, %q, %v", v, text, back, rest, err)
+			}
+			var object map[string]json.RawMessage
+			if err := json.Unmarshal(text, &object); err != nil || len(object) != len(unpack(v)) {
+				t.Errorf("%q: %s, to encoding/json %v, %v", v, text, object, err)
+			}
+			for key := range v.All() {
+				if _, ok := object[key]; !ok {
+					t.Errorf("%q: %s has no %q to encoding/json", v, text, key)
+				}
+			}
+		} else if utf8.ValidString(k1) && utf8.ValidString(k2) && json.Valid([]byte(v1)) && json.Valid([]byte(v2)) {
+			t.Errorf("%q: JSON can hold it", v)
+		}
+		text := strings.Join([]string{k1, v1, k2, v2}, "")
+		v, rest, err := store.ParseValues(nil, text)
+		if v.Check() != nil || !strings.HasSuffix(text, rest) {
+			t.Errorf("%q was read as %q, %q, %v", text, v, rest, err)
+		}
+		if err != nil && isObject(text) {
+			t.Errorf("%q is an object: %v", text, err)
+		}
+	})
+}
+
+// isObject reports whether text is a JSON object with no key twice, and no blanks before it.
+func isObject(text string) bool {
+	if text == "" || text[0] != '{' || !json.Valid([]byte(text)) {
+		return false
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	_, _ = d.Token() // the bracket
+	seen := map[json.Token]bool{}
+	for d.More() {
+		key, _ := d.Token()
+		if seen[key] || d.Decode(new(json.RawMessage)) != nil {
+			return false
+		}
+		seen[key] = true
+	}
+	return true
+}
+
+// The former secrets, in the form that existing databases hold.
+func TestFormerSecrets(t *testing.T) {
+	for _, test := range []struct {
+		rec  store.Record
+		want string
+	}{
+		{store.Record{}, ""},
+		{store.Record{SpentTill: 5}, `{"spent_till":5}`},
+		{store.Record{
+			Good:   []store.Secret{{Hash: store.Hash{1, 2}, IssuedAt: 1, FirstSeenAt: 2, ConfirmedAt: 3, Until: 4, Login: true}, {Hash: store.Hash{31: 255}}},
+			Spent:  []store.Spent{{Print: store.Fingerprint{3, 7: 4}, Until: 6}, {}},
+			Epochs: []store.Fingerprint{{5}},
+		}, `{"good":[{"hash":"AQIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","issued_at":1,"first_seen_at":2,"confirmed_at":3,"until":4,"login":true},` +
+			`{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAP8="}],"spent":[{"print":"AwAAAAAAAAQ=","until":6},{"print":"AAAAAAAAAAA="}],"epochs":["BQAAAAAAAAA="]}`},
+	} {
+		text := test.rec.MarshalFormer()
+		if string(text) != test.want {
+			t.Errorf("%s, want %s", text, test.want)
+		}
+		back := full(t)
+		want := *back
+		want.Good, want.Spent, want.SpentTill, want.Epochs = test.rec.Good, test.rec.Spent, test.rec.SpentTill, test.rec.Epochs
+		if err := back.UnmarshalFormer(text); err != nil || !back.Equal(&want) {
+			t.Errorf("%s: came back as %+v, %v", text, back, err)
+		}
+	}
+	for _, bad := range []string{"x", "[]", `{"good":[{"hash":"AQI="}]}`, `{"epochs":["*"]}`, `{"spent":[{"print":"AwAAAAAAAAQAAA=="}]}`, `{"spent_till":"5"}`} {
+		if err := new(store.Record).UnmarshalFormer([]byte(bad)); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
