@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 type PgBouncerOptions struct {
 	PoolMode string   // default "transaction"
 	PoolSize int      // connections to the server; default 20
+	Via      string   // the host and port at which it reaches the server, such as a proxy's; empty: the server's own
 	Config   []string // more lines of the section [pgbouncer]
 }
 
@@ -46,6 +48,13 @@ func StartPgBouncer(postgres *PostgreSQLServer, opt PgBouncerOptions) (*PgBounce
 	if opt.PoolSize == 0 {
 		opt.PoolSize = 20
 	}
+	if opt.Via == "" {
+		opt.Via = postgres.Addr()
+	}
+	host, port, err := net.SplitHostPort(opt.Via)
+	if err != nil {
+		return nil, err
+	}
 	s, err := newServer("pgbouncer", "", user)
 	if err != nil {
 		return nil, err
@@ -66,7 +75,7 @@ func StartPgBouncer(postgres *PostgreSQLServer, opt PgBouncerOptions) (*PgBounce
 	}
 	return b, b.launch(func() error {
 		return b.write(config, fmt.Sprintf(`[databases]
-* = host=127.0.0.1 port=%d
+* = host=%s port=%s
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %d
@@ -78,7 +87,7 @@ pool_mode = %s
 default_pool_size = %d
 max_client_conn = 500
 %s
-`, postgres.Port(), b.port, auth, users, pgUser, opt.PoolMode, opt.PoolSize, strings.Join(opt.Config, "\n")))
+`, host, port, b.port, auth, users, pgUser, opt.PoolMode, opt.PoolSize, strings.Join(opt.Config, "\n")))
 	})
 }
 

@@ -125,6 +125,17 @@ func TestCluster(t *testing.T) {
 	}
 	do(t, masters[0], "OK", "SET", "b", "1") // slot 3300
 	do(t, masters[0], int64(1), "WAIT", "1", "10000")
+	steps := 0
+	must(t, c.MoveSlot(3300, masters[0], masters[1], func() {
+		if steps++; steps == 2 {
+			if v, err := masters[0].Do("MGET", "b", "{b}"); err == nil || !strings.Contains(err.Error(), "TRYAGAIN") {
+				t.Errorf("a slot that moves: %v, %v", v, err)
+			}
+		}
+	}))
+	do(t, masters[1], "1", "GET", "b")
+	must(t, c.MoveSlot(3300, masters[1], masters[0], func() {}))
+	do(t, masters[0], int64(1), "WAIT", "1", "10000")
 	must(t, c.Failover(masters[0]))
 	found := 0
 	for _, m := range c.Masters() {

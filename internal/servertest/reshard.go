@@ -1,0 +1,68 @@
+package servertest
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// MoveSlot moves a slot with its keys from one master to another, as redis-cli --cluster reshard does. step is called
+// between any two of its steps, and may wait: clients find the slot half moved meanwhile.
+func (c *RedisCluster) MoveSlot(slot int, from, to *RedisServer, step func()) error {
+	source, err := from.Do("CLUSTER", "MYID")
+	if err != nil {
+		return err
+	}
+	target, err := to.Do("CLUSTER", "MYID")
+	if err != nil {
+		return err
+	}
+	set := func(n *RedisServer, args ...string) error {
+		_, err := n.Do(append([]string{"CLUSTER", "SETSLOT", strconv.Itoa(slot)}, args...)...)
+		step()
+		return err
+	}
+	if err := set(to, "IMPORTING", source.(string)); err != nil {
+		return err
+	}
+	if err := set(from, "MIGRATING", target.(string)); err != nil {
+		return err
+	}
+	for {
+		keys, err := from.Do("CLUSTER", "GETKEYSINSLOT", strconv.Itoa(slot), "3")
+		list, _ := keys.([]any)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			break
+		}
+		command := []string{"MIGRATE", "127.0.0.1", strconv.Itoa(to.Port()), "", "0", "5000"}
+		if c.opt.Password != "" {
+			user := c.opt.User
+			if user == "" {
+				user = "default"
+			}
+			command = append(command, "AUTH2", user, c.opt.Password)
+		}
+		command = append(command, "KEYS")
+		for _, key := range list {
+			command = append(command, fmt.Sprint(key))
+		}
+		if _, err := from.Do(command...); err != nil {
+			return err
+		}
+		step()
+	}
+	owners := []*RedisServer{to, from} // the new one first: it announces it
+	for _, m := range c.Masters() {
+		if m != to && m != from {
+			owners = append(owners, m)
+		}
+	}
+	for _, m := range owners {
+		if err := set(m, "NODE", target.(string)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
