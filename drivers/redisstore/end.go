@@ -64,7 +64,12 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 		return nil, err
 	}
 	p := s.subjectPlace(app, subject)
-	barrier := s.runLasting(ctx, []call{{barrierScript, []string{p.members(), p.barrier()}, []string{itoa(at), strconv.FormatInt(store.BarrierLife.Milliseconds(), 10)}}})
+	spared := ""
+	if !except.IsZero() {
+		spared = except.String()
+	}
+	barrier := s.runLasting(ctx, []call{{barrierScript, []string{p.members(), p.barrier()},
+		[]string{itoa(at), strconv.FormatInt(store.BarrierLife.Milliseconds(), 10), spared}}})
 	a, err := barrier[0].answer, s.write(barrier[0].err)
 	if err != nil && !errors.Is(err, errReplicas) {
 		return nil, err

@@ -16,6 +16,7 @@ func TestForeignKeyInTheSweep(t *testing.T) {
 		func(p place, _ store.ID) string { return p.in() },
 		func(p place, _ store.ID) string { return p.anon() },
 		func(p place, _ store.ID) string { return p.due() },
+		func(p place, _ store.ID) string { return p.compared() },
 	} {
 		s := open(t, Options{})
 		inTheWay, other, last := session("ada"), session("bob"), session("bob")

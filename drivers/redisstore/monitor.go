@@ -24,6 +24,9 @@ type Stats struct {
 
 	// Gaps counts the times that the feed lost changes, Beats the heartbeats that came back.
 	Gaps, Beats uint64
+
+	// Mended counts the sessions that were missing from their subject's index, as after a loss of data, and that a sweep has put back.
+	Mended uint64
 }
 
 // Stats returns the latest measurements.
@@ -32,7 +35,7 @@ func (s *Store) Stats() Stats {
 	defer s.watch.mu.Unlock()
 	return Stats{
 		ClockOffset: s.watch.offset, UsedMemory: s.watch.used, MaxMemory: s.watch.max,
-		Gaps: s.feed.gaps.Load(), Beats: s.feed.beats.Load(),
+		Gaps: s.feed.gaps.Load(), Beats: s.feed.beats.Load(), Mended: s.watch.mended.Load(),
 	}
 }
 
@@ -50,6 +53,10 @@ type monitor struct {
 	max     int64
 	warned  bool
 	visited atomic.Int64 // bytes of anonymous sessions since the last measurement
+	mended  atomic.Uint64
+
+	histories map[string]bool // of the shards: each restart or failover begins another
+	restarted atomic.Bool     // there was one
 }
 
 // hasRoomForVisitors reports whether anonymous sessions may be created: up to nine tenths of the memory.
@@ -66,6 +73,7 @@ func (m *monitor) hasRoomForVisitors(size int) bool {
 // A shard is what Redis says of itself.
 type shard struct {
 	addr, version, policy string
+	history               string // of a master
 	used, max             int64
 	offset                time.Duration
 }
@@ -98,7 +106,8 @@ func (s *Store) shards(ctx context.Context) ([]shard, error) {
 func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err error) {
 	before := time.Now()
 	results := node.DoMulti(ctx, node.B().Time().Build(),
-		node.B().Info().Section("server").Build(), node.B().Info().Section("memory").Build()) // Redis before 7 takes one section only
+		node.B().Info().Section("server").Build(), node.B().Info().Section("memory").Build(),
+		node.B().Info().Section("replication").Build()) // Redis before 7 takes one section only
 	took := time.Since(before)
 	clock, err := results[0].AsStrSlice()
 	if err != nil {
@@ -111,11 +120,13 @@ func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err er
 	micros, err2 := strconv.ParseInt(clock[1], 10, 64)
 	server, err3 := results[1].ToString()
 	memory, err4 := results[2].ToString()
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	replication, err5 := results[3].ToString()
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return d, err
 	}
 	d = shard{addr: addr, offset: time.Unix(seconds, micros*1000).Sub(before.Add(took / 2))}
-	for line := range strings.Lines(server + memory) {
+	role, history := "", ""
+	for line := range strings.Lines(server + memory + replication) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch name {
 		case "redis_version":
@@ -126,7 +137,14 @@ func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err er
 			d.max, _ = strconv.ParseInt(value, 10, 64)
 		case "maxmemory_policy":
 			d.policy = value
+		case "role":
+			role = value
+		case "master_replid":
+			history = value
 		}
+	}
+	if role == "master" {
+		d.history = history
 	}
 	return d, nil
 }
@@ -155,6 +173,7 @@ func (s *Store) note(list []shard) {
 	m := &s.watch
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.noteHistories(list)
 	m.offset, m.used, m.max = 0, 0, 0
 	m.visited.Store(0)
 	for _, d := range list {
@@ -173,6 +192,23 @@ func (s *Store) note(list []shard) {
 		s.log.Warn("redisstore: the clocks of Redis and of this machine differ: nodes whose clocks differ disagree about what has expired", "offset", m.offset)
 	}
 	m.warned = apart
+}
+
+// noteHistories notices that a shard was restarted, or that a replica took its place: it may have lost data.
+func (m *monitor) noteHistories(list []shard) {
+	first := m.histories == nil
+	if first {
+		m.histories = map[string]bool{}
+	}
+	for _, d := range list {
+		if d.history == "" || m.histories[d.history] {
+			continue
+		}
+		m.histories[d.history] = true
+		if !first {
+			m.restarted.Store(true)
+		}
+	}
 }
 
 // monitor measures while the store is open.

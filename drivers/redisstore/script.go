@@ -30,6 +30,7 @@ var (
 	countScript   = load("count")
 	pageScript    = load("page")
 	sweepScript   = load("sweep")
+	mendScript    = load("mend")
 	claimScript   = load("claim")
 	claimedScript = load("claimed")
 	blockScript   = load("block")

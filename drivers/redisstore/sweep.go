@@ -21,9 +21,11 @@ type round struct {
 	apps    []string
 	bucket  int
 	started bool
+	mended  uint64
 }
 
-// Sweep implements store.Store. Each script looks at up to 16 sessions of a bucket whose time has come, and at as many that EndAll has ended. Several nodes may sweep at a time: each session is
+// Sweep implements store.Store. Each script looks at up to 16 sessions of a bucket whose time has come, at as many that EndAll has ended, and at as many whose turn it is to be compared with
+// their subject's index, see mend.go. Several nodes may sweep at a time: each session is
 // ended by one of them. What has a time to live of its own, barriers and idempotency keys, goes by itself.
 func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
@@ -36,6 +38,14 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 			return nil, false, s.read(ctx, err)
 		}
 		s.round.bucket, s.round.started = 0, true
+		if s.watch.restarted.Swap(false) {
+			for _, app := range s.round.apps {
+				if err := s.beginTurns(ctx, app); err != nil {
+					s.watch.restarted.Store(true)
+					return nil, false, s.read(ctx, err)
+				}
+			}
+		}
 	}
 	r := &s.round
 	var refused error // by some buckets, which must not keep the sweep from the others
@@ -62,7 +72,11 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 	if len(r.apps) > 0 {
 		return ended, false, refused
 	}
-	r.started = false
+	if r.mended > 0 {
+		s.log.Warn("redisstore: sessions were missing from their subjects' indexes, as after Redis has lost data, and are back", "sessions", r.mended)
+	}
+	s.watch.mended.Add(r.mended)
+	*r = round{}
 	return ended, refused == nil, refused
 }
 
@@ -88,10 +102,11 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 	calls := make([]call, sweepWidth)
 	for i := range calls {
 		p := s.place(app, from+i)
-		calls[i] = call{sweepScript, []string{p.mark(), p.in(), p.anon(), p.due()},
-			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":"}}
+		calls[i] = call{sweepScript, []string{p.mark(), p.in(), p.anon(), p.due(), p.compared()},
+			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":", turn(from+i, now)}}
 	}
 	leaving := map[string][]string{} // members, by subject
+	var met []present
 	for _, o := range s.runAll(ctx, calls) {
 		if o.err != nil {
 			err = o.err
@@ -108,16 +123,28 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 			if wrong != nil || wrong2 != nil {
 				continue
 			}
-			if ticket := o.answer.text(i + 2); ticket != "" {
+			ticket, reason := o.answer.text(i+2), o.answer.text(i+3)
+			if reason == "live" {
+				met = append(met, present{member{memberOf(id, ticket), id, ticket}, subject, store.Time(o.answer.number(i + 4))})
+				continue
+			}
+			if ticket != "" {
 				leaving[subject] = append(leaving[subject], memberOf(id, ticket))
 			}
-			if reason := o.answer.text(i + 3); reason != "" {
+			if reason != "" {
 				ended = append(ended, store.Ended{App: app, ID: id, Subject: subject, Reason: unquoteReason(reason), At: store.Time(o.answer.number(i + 4))})
 			}
 		}
 	}
 	s.leaveAll(ctx, app, leaving)
-	return ended, examined, full, err
+	barred, failed := s.mend(ctx, app, met, now)
+	if failed != nil {
+		if passing(failed) {
+			s.watch.restarted.Store(true) // the turn has gone on without these
+		}
+		err = failed
+	}
+	return append(ended, barred...), examined, full, err
 }
 
 // leaveAll takes members out of the indexes of many subjects in one round trip.

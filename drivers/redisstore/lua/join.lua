@@ -1,13 +1,14 @@
 #!lua
 -- Gives a session a place among those of a subject.
--- The index is a set of "id ticket" sorted by place: the order of joining, negative where the session must leave.
+-- The index is a set of "id ticket" sorted by place: the time of joining, or a little more so that each has its own; negative where the session
+-- must leave.
 -- KEYS: members, barrier.
 -- ARGV: id, nonce, ticket that the session has already ('': none), arrived, limit (0: none), what to do at the limit ('look', 'refuse', 'evict'),
 --   milliseconds for which the index must last, members to remove...
 local members, id, kept = KEYS[1], ARGV[1], ARGV[3]
 for i = 8, #ARGV do redis.call('ZREM', members, ARGV[i]) end
 local barrier = redis.call('GET', KEYS[2])
-if barrier and tonumber(barrier) >= tonumber(ARGV[4]) then return {'barrier'} end
+if barrier and tonumber(string.match(barrier, '^{"at":(%-?%d+)')) >= tonumber(ARGV[4]) then return {'barrier'} end
 local t = redis.call('TIME')
 local now = text_of(t[1] * 1000 + math.floor(t[2] / 1000))
 
@@ -38,13 +39,13 @@ if max > 0 then
   end
 end
 
-local ticket = kept
-if kept == '' then ticket = now .. '-' .. ARGV[2] end
-local self = id .. ' ' .. ticket
-if not redis.call('ZSCORE', members, self) then
+local ticket, place = kept, string.match(kept, '^%d+')
+if kept == '' then
   local last = redis.call('ZRANGE', members, -1, -1, 'WITHSCORES')
-  redis.call('ZADD', members, text_of(math.max(tonumber(last[2] or 0), 0) + 1), self)
+  ticket, place = now .. '-' .. ARGV[2], text_of(math.max(tonumber(now), tonumber(last[2] or 0) + 1))
 end
+local self = id .. ' ' .. ticket
+if not redis.call('ZSCORE', members, self) then redis.call('ZADD', members, place or '0', self) end
 keep(members, ARGV[7])
 local answer = {'ok', ticket, now}
 for _, member in ipairs(redis.call('ZRANGE', members, '-inf', '(0', 'BYSCORE')) do

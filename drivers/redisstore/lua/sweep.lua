@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Looks at the sessions of a bucket whose time has come: expired ones end, old tombstones go.
--- KEYS: mark, in, anon, due. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed.
+-- Looks at the sessions of a bucket whose time has come: expired ones end, old tombstones go. Once in each turn it also looks at all that
+-- are logged in, for their subjects' indexes to be compared with.
+-- KEYS: mark, in, anon, due, compared. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed, turn.
 -- Returns how many it looked at, how many of them could not be read, 1 if there may be more, and for each session that ended or went: id,
--- field of its subject, ticket, reason, time (without a reason: it had ended before).
+-- field of its subject, ticket, reason, time (without a reason: it had ended before); for one to compare with: 'live', absolute deadline.
 local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local mark = tonumber(redis.call('GET', KEYS[1]) or nil)
 local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
@@ -61,5 +62,27 @@ if mark and now > mark + TOMBSTONE_LIFE then
       if s.state == 'revoked' then remove(id, keys, s) else redis.call('ZREM', KEYS[k], id) end
     end
   end
+end
+
+-- The key compared says how far the bucket has come: the turn, and behind which session, unless that turn is over.
+local turn, so_far = ARGV[6], redis.call('GET', KEYS[5]) or ''
+if so_far ~= turn then
+  local at, created, last = string.match(so_far, '^(%S+) (%S+) (.*)$')
+  local from = 0
+  if at == turn then
+    local rank = redis.call('ZRANK', KEYS[2], last)
+    from = rank and rank + 1 or redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. created)
+  end
+  local some = redis.call('ZRANGE', KEYS[2], from, from + number - 1, 'WITHSCORES')
+  for i = 1, #some, 2 do
+    local s = look_at(keys_of(some[i]))
+    if s.state == 'live' and not expired(s, now) then tells(some[i], s, 'live', text_of(s.expires)) end
+  end
+  answer[1] = answer[1] + #some / 2
+  if #some == 2 * number then
+    answer[3] = 1
+    turn = turn .. ' ' .. some[#some] .. ' ' .. some[#some - 1]
+  end
+  redis.call('SET', KEYS[5], turn, 'PX', text_of(SLACK))
 end
 return answer
