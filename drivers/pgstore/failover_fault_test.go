@@ -1,0 +1,49 @@
+package pgstore
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// TestI10Failover: a standby takes over, whose table of changes is empty. The feed has a gap before any heartbeat comes back, and then hears of everything.
+func TestI10Failover(t *testing.T) {
+	t.Parallel()
+	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
+	standby := p.Standby(t, servertest.StandbyOptions{Synchronous: true}) // before there is a schema: it makes it from the log
+	both := strings.Replace(p.URL(), p.Addr(), p.Addr()+","+standby.Addr(), 1)
+	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, both+"&target_session_attrs=primary", Options{})}
+	watches := []*watcher{watchOf(t, nodes[0]), watchOf(t, nodes[1])}
+	rec := createOne(t, nodes[0])
+	for i, w := range watches {
+		w.beat(nodes[i], 1)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the store answers", func() bool { return nodes[0].Get(t.Context(), "shop", rec.ID, true, rec) == nil })
+	if n := query(t, standby.URL(), "SELECT count(*)::text FROM sojourn.changes"); n != "0" {
+		t.Errorf("%s changes have outlived the failover", n)
+	}
+	now := store.TimeOf(time.Now())
+	if _, err := nodes[0].End(t.Context(), "shop", rec.ID, store.ReasonLogout, now); err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range watches {
+		w.until(store.Gap)
+		w.beat(nodes[i], 2)
+	}
+	next := createOne(t, nodes[1])
+	if _, err := nodes[1].End(t.Context(), "shop", next.ID, store.ReasonLogout, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range watches {
+		w.until(store.Gone)
+	}
+}
