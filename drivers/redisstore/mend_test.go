@@ -353,57 +353,87 @@ func TestI11CrashWhileMending(t *testing.T) {
 	}
 }
 
-// A shard of a cluster that is restarted empty has lost its subjects' indexes, but not the others' sessions. That it was restarted is
+// A shard of a cluster that is restarted without its data, or with older data, has lost members whose sessions the others have. The restart is
 // noticed, and the next sweep mends, without waiting for the turn.
-func TestI11ShardRestartedEmpty(t *testing.T) {
+func TestI11ShardRestarted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two clusters take their time")
+	}
 	t.Parallel()
-	c := servertest.Cluster(t, servertest.RedisOptions{Config: []string{"cluster-require-full-coverage no"}})
-	s := openAt(t, c.URL(), Options{})
-	var recs []*store.Record
-	for i := range 300 {
-		recs = append(recs, create(t, s, lasting(fmt.Sprint("ada", i%30))))
-	}
-	sweepAll(t, s, t0)
-	m := c.Masters()[0]
-	replica, err := c.Replica(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []*servertest.RedisServer{replica, m} { // neither keeps anything on disk
-		if err := n.Kill(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, n := range []*servertest.RedisServer{m, replica} {
-		if err := n.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := c.WaitHealthy(); err != nil {
-		t.Fatal(err)
-	}
-	kept := map[string]int{}
-	for _, rec := range recs {
-		switch err := getSoonInto(t, s, rec.ID, new(store.Record)); {
-		case err == nil:
-			kept[rec.Subject]++
-		case !errors.Is(err, store.ErrNotFound):
-			t.Fatal(err)
-		}
-	}
-	missing := func() (n int) {
-		for subject, want := range kept {
-			n += want - len(live(t, s, subject, t0))
-		}
-		return n
-	}
-	if missing() == 0 {
-		t.Fatal("no index was lost")
-	}
-	for deadline := time.Now().Add(atMost); missing() > 0; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d sessions are not in their index", missing())
-		}
-		_, _, _ = s.Sweep(t.Context(), t0, 1000)
+	for _, older := range []bool{false, true} {
+		t.Run(map[bool]string{false: "empty", true: "with older data"}[older], func(t *testing.T) {
+			c := servertest.Cluster(t, servertest.RedisOptions{AppendOnly: older})
+			s := openAt(t, c.URL(), Options{})
+			var recs []*store.Record
+			subjects := func(from, to int) {
+				for i := range 10 * (to - from) {
+					recs = append(recs, create(t, s, lasting(fmt.Sprint("ada", from+i%(to-from)))))
+				}
+			}
+			subjects(0, 20)
+			m := c.Masters()[0]
+			replica, err := c.Replica(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shard := []*servertest.RedisServer{m, replica}
+			if older { // what comes next is not in the log
+				for _, n := range shard {
+					if _, err := n.Do("CONFIG", "SET", "appendonly", "no"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, rec := range recs[:20] { // their members come back
+					if _, err := s.End(t.Context(), app, rec.ID, store.ReasonLogout, t0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				subjects(10, 30)
+			}
+			sweepAll(t, s, t0)
+			for _, n := range []*servertest.RedisServer{replica, m} {
+				if err := n.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, n := range shard {
+				if err := n.Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.WaitHealthy(); err != nil {
+				t.Fatal(err)
+			}
+			kept := map[string]int{}
+			for _, rec := range recs {
+				switch err := getSoonInto(t, s, rec.ID, new(store.Record)); {
+				case err == nil:
+					kept[rec.Subject]++
+				case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrEnded):
+					t.Fatal(err)
+				}
+			}
+			missing := func() (n int) {
+				for subject, want := range kept {
+					n += want - len(live(t, s, subject, t0))
+				}
+				return n
+			}
+			if missing() == 0 {
+				t.Fatal("no index has lost anything")
+			}
+			for deadline := time.Now().Add(atMost); missing() > 0; time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d sessions are not in their index", missing())
+				}
+				_, _, _ = s.Sweep(t.Context(), t0, 1000)
+			}
+			for subject, n := range kept {
+				ended, err := s.EndSubject(t.Context(), app, subject, store.ID{}, store.ReasonRevoked, t0)
+				if len(ended) != n || err != nil || members(t, s, subject) != 0 {
+					t.Errorf("EndSubject(%s) ended %d of %d, and left %d members: %v", subject, len(ended), n, members(t, s, subject), err)
+				}
+			}
+		})
 	}
 }
