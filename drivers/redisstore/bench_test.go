@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,60 +26,78 @@ func benchSession(b *testing.B, s *Store) *store.Record {
 }
 
 // sideBySide runs two kinds of call in turn, so that whatever disturbs the machine disturbs both, and reports their
-// median times and the ratio of these.
-func sideBySide(b *testing.B, raw, store func() error) {
-	var times [2][]time.Duration
-	const slice = 50
-	for b.Loop() {
-		for i, call := range []func() error{raw, store} {
-			began := time.Now()
-			for range slice {
-				if err := call(); err != nil {
-					b.Fatal(err)
+// median times and the ratio of these: by one goroutine, and by sixteen with a session of their own each.
+func sideBySide(b *testing.B, calls func(b *testing.B) (raw, store func() error)) {
+	for _, goroutines := range []int{1, 16} {
+		b.Run(strconv.Itoa(goroutines), func(b *testing.B) {
+			kinds := make([][]func() error, 2)
+			for range goroutines {
+				raw, store := calls(b)
+				kinds[0], kinds[1] = append(kinds[0], raw), append(kinds[1], store)
+			}
+			var times [2][]time.Duration
+			const slice = 100
+			for b.Loop() {
+				for i, kind := range kinds {
+					began := time.Now()
+					var wg sync.WaitGroup
+					for _, call := range kind {
+						wg.Go(func() {
+							for range slice {
+								if err := call(); err != nil {
+									b.Error(err)
+								}
+							}
+						})
+					}
+					wg.Wait()
+					times[i] = append(times[i], time.Since(began)/time.Duration(slice*goroutines))
 				}
 			}
-			times[i] = append(times[i], time.Since(began)/slice)
-		}
+			for i := range times {
+				slices.Sort(times[i])
+			}
+			r, s := times[0][len(times[0])/2], times[1][len(times[1])/2]
+			b.ReportMetric(float64(r.Nanoseconds())/1000, "µs/raw")
+			b.ReportMetric(float64(s.Nanoseconds())/1000, "µs/store")
+			b.ReportMetric(float64(s)/float64(r), "ratio")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	for i := range times {
-		slices.Sort(times[i])
-	}
-	r, s := times[0][len(times[0])/2], times[1][len(times[1])/2]
-	b.ReportMetric(float64(r.Nanoseconds())/1000, "µs/raw")
-	b.ReportMetric(float64(s.Nanoseconds())/1000, "µs/store")
-	b.ReportMetric(float64(s)/float64(r), "ratio")
-	b.ReportMetric(0, "ns/op")
 }
 
 func BenchmarkGetAgainstRaw(b *testing.B) {
 	s := open(b, Options{})
-	rec := benchSession(b, s)
-	key := s.placeOf(app, rec.ID).session(rec.ID)
-	var got store.Record
-	sideBySide(b, func() error {
-		_, err := s.client.Do(b.Context(), s.client.B().Get().Key(key).Build()).ToString()
-		return err
-	}, func() error {
-		return s.Get(b.Context(), app, rec.ID, false, &got)
+	sideBySide(b, func(b *testing.B) (raw, store func() error) {
+		rec := benchSession(b, s)
+		key := s.placeOf(app, rec.ID).session(rec.ID)
+		return func() error {
+				_, err := s.client.Do(b.Context(), s.client.B().Get().Key(key).Build()).ToString()
+				return err
+			}, func() error {
+				return s.Get(b.Context(), app, rec.ID, false, rec)
+			}
 	})
 }
 
 func BenchmarkUpdateAgainstRaw(b *testing.B) {
 	s := open(b, Options{})
-	rec := benchSession(b, s)
-	e := encode(rec)
-	full := e.full(t0, "1-a")
-	raw := rueidis.NewLuaScript(`
+	script := rueidis.NewLuaScript(`
 local old = redis.call('GET', KEYS[1])
 if old and string.sub(old, 1, 8) ~= ARGV[1] then return {'conflict'} end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return {'ok'}`)
-	key := s.placeOf(app, rec.ID).session(rec.ID) + ":raw"
-	sideBySide(b, func() error {
-		return raw.Exec(b.Context(), s.client, []string{key}, []string{full[:8], full, "3600000"}).Error()
-	}, func() error {
-		_, err := s.Update(b.Context(), app, rec, store.UpdateOptions{Arrived: t0, Now: t0})
-		return err
+	sideBySide(b, func(b *testing.B) (raw, write func() error) {
+		rec := benchSession(b, s)
+		e := encode(rec)
+		full := e.full(t0, "1-a")
+		key := s.placeOf(app, rec.ID).session(rec.ID) + ":raw"
+		return func() error {
+				return script.Exec(b.Context(), s.client, []string{key}, []string{full[:8], full, "3600000"}).Error()
+			}, func() error {
+				_, err := s.Update(b.Context(), app, rec, store.UpdateOptions{Arrived: t0, Now: t0})
+				return err
+			}
 	})
 }
 

@@ -399,11 +399,11 @@ func TestClaimFromTheFuture(t *testing.T) {
 	}
 }
 
-func TestUntil(t *testing.T) {
+func TestLife(t *testing.T) {
 	for _, now := range []store.Time{math.MinInt64, 0, t0, math.MaxInt64} {
 		for _, expires := range []store.Time{math.MinInt64, 0, t0, math.MaxInt64} {
-			if ms, err := strconv.ParseInt(until(expires, now), 10, 64); err != nil || ms < 6*int64(hour) || ms > 1<<53 {
-				t.Errorf("until(%d, %d) is %d ms, %v", expires, now, ms, err)
+			if ms, err := strconv.ParseInt(life(expires, now), 10, 64); err != nil || ms < 6*int64(hour) || ms > 1<<53 {
+				t.Errorf("life(%d, %d) is %d ms, %v", expires, now, ms, err)
 			}
 		}
 	}

@@ -167,15 +167,16 @@ func deadline(rec *store.Record) store.Time {
 	return min(rec.LastSeenAt.Add(rec.Idle), rec.ExpiresAt)
 }
 
-// newNonce names a reservation or a claim.
+// newNonce names a reservation or a claim. It is so short that "id ticket" has at most 64 bytes: a sorted set of longer members takes
+// Redis a kilobyte more.
 func newNonce() string {
-	var b [8]byte
+	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// until is how many milliseconds from now on a subject's index must last for a session.
-func until(expires, now store.Time) string {
+// life is how many milliseconds from now on a key must last for a session that is of use until a time. The scripts have the same.
+func life(till, now store.Time) string {
 	const slack = store.Time(6 * time.Hour / time.Millisecond)
-	return itoa(min(max(expires-now, 0), math.MaxInt64>>11) + slack)
+	return itoa(min(max(till-now, 0), math.MaxInt64>>11) + slack)
 }

@@ -40,16 +40,14 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	rec.LastSeenAt = d.time(`,"last_seen_at":`)
 	d.want(`,"ticket":"`)
 	d.rest()
-	rec.Epoch = uint32(d.time(`,"epoch":`)) //nolint:gosec // as it was encoded
+	rec.Epoch = uint32(d.optional(`,"epoch":`)) //nolint:gosec // as it was encoded
 	d.want(`,"secret":`)
 	d.secret(&rec.Secret)
-	d.want(`,"good":[`)
-	for d.more(len(rec.Good)) {
+	for d.more(`,"good":[`, len(rec.Good)) {
 		rec.Good = append(rec.Good, store.Secret{})
 		d.secret(&rec.Good[len(rec.Good)-1])
 	}
-	d.want(`,"spent":[`)
-	for d.more(len(rec.Spent)) {
+	for d.more(`,"spent":[`, len(rec.Spent)) {
 		var s store.Spent
 		d.want(`{"print":`)
 		d.hash(s.Print[:])
@@ -57,11 +55,11 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 		d.want(`}`)
 		rec.Spent = append(rec.Spent, s)
 	}
-	rec.SpentTill = d.time(`,"spent_till":`)
-	d.want(`,"epoch_hash":`)
-	d.hash(rec.EpochHash[:])
-	d.want(`,"epochs":[`)
-	for d.more(len(rec.Epochs)) {
+	rec.SpentTill = d.optional(`,"spent_till":`)
+	if d.has(`,"epoch_hash":`) {
+		d.hash(rec.EpochHash[:])
+	}
+	for d.more(`,"epochs":[`, len(rec.Epochs)) {
 		var print store.Fingerprint
 		d.hash(print[:])
 		rec.Epochs = append(rec.Epochs, print)
@@ -69,13 +67,18 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	if reason == "" {
 		rec.Subject = d.string(`,"subject`)
 		rec.AuthenticatedAt = d.time(`,"authenticated_at":`)
-		rec.AMR = d.string(`,"amr`)
-		rec.Level = uint8(d.time(`,"level":`)) //nolint:gosec // as it was encoded
-		rec.Remembered = d.boolean(`,"remembered":`)
-		rec.Stale = d.boolean(`,"stale":`)
-		rec.Bearer = d.boolean(`,"bearer":`)
+		if d.begins(`,"amr`) {
+			rec.AMR = d.string(`,"amr`)
+		}
+		rec.Level = uint8(d.optional(`,"level":`)) //nolint:gosec // as it was encoded
+		rec.Remembered = d.has(`,"remembered":true`)
+		rec.Stale = d.has(`,"stale":true`)
+		rec.Bearer = d.has(`,"bearer":true`)
 		rec.Client = d.client(`,"client":`)
-		rec.LastClient = d.client(`,"last_client":`)
+		rec.LastClient = rec.Client
+		if d.begins(`,"last_client":`) {
+			rec.LastClient = d.client(`,"last_client":`)
+		}
 		rec.Values = d.values(rec.Values)
 	}
 	d.want(`}`)
@@ -125,14 +128,19 @@ func (d *decoder) want(literal string) {
 	}
 }
 
-// more is the condition of a loop over an array, when n of its elements have been read.
-func (d *decoder) more(n int) bool {
-	if d.bad || d.has(`]`) {
+func (d *decoder) begins(literal string) bool { return strings.HasPrefix(d.text, literal) }
+
+// more is the condition of a loop over an array that is there if it isn't empty, when n of its elements have been read.
+func (d *decoder) more(name string, n int) bool {
+	switch {
+	case d.bad:
+		return false
+	case n == 0:
+		return d.has(name)
+	case d.has(`]`):
 		return false
 	}
-	if n > 0 {
-		d.want(`,`)
-	}
+	d.want(`,`)
 	return !d.bad
 }
 
@@ -170,13 +178,12 @@ func (d *decoder) time(name string) store.Time {
 	return store.Time(d.integer())
 }
 
-func (d *decoder) boolean(name string) bool {
-	d.want(name)
-	if d.has("true") {
-		return true
+// optional reads a number that is there if it isn't zero.
+func (d *decoder) optional(name string) store.Time {
+	if !d.has(name) {
+		return 0
 	}
-	d.want("false")
-	return false
+	return store.Time(d.integer())
 }
 
 func (d *decoder) hash(dst []byte) {
@@ -210,10 +217,10 @@ func (d *decoder) secret(s *store.Secret) {
 	d.want(`{"hash":`)
 	d.hash(s.Hash[:])
 	s.IssuedAt = d.time(`,"issued_at":`)
-	s.FirstSeenAt = d.time(`,"first_seen_at":`)
-	s.ConfirmedAt = d.time(`,"confirmed_at":`)
-	s.Until = d.time(`,"until":`)
-	s.Login = d.boolean(`,"login":`)
+	s.FirstSeenAt = d.optional(`,"first_seen_at":`)
+	s.ConfirmedAt = d.optional(`,"confirmed_at":`)
+	s.Until = d.optional(`,"until":`)
+	s.Login = d.has(`,"login":true`)
 	d.want(`}`)
 }
 

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -9,71 +10,100 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/redis/rueidis"
+
 	"github.com/sojourn-go/sojourn/store"
 )
 
 // A record is one JSON text, to be read with redis-cli, with its fields in a fixed order: scripts and decode rely on
-// it. What JSON can't hold, text that isn't UTF-8, is kept as base64 in a field of another name.
+// it. After the ticket a field that is zero, empty or false is left out, but for the subject and authenticated_at, which the
+// scripts go by, and last_client if it is the client: most are, and every byte costs Redis several times, for its Lua hashes each text that it meets.
+// What JSON can't hold, text that isn't UTF-8, is kept as base64 in a field of another name.
 //
 // An encoding is the text in parts, since the scripts put in what only Redis knows when it writes: the time of creation
 // and the ticket.
 type encoding struct {
 	times   string // ,"expires_at":...,"idle_ms":...,"last_seen_at":...
 	subject string // ,"subject":"..."
-	rest    string // ,"epoch":... to the end, the subject's field included
+	rest    string // ","epoch":... to the end, the subject's field included: what comes behind the ticket, its quote first
 }
 
 // encode copies all that it takes from rec.
 func encode(rec *store.Record) encoding {
-	b := make([]byte, 0, 1024+2*len(rec.Values))
+	b := make([]byte, 0, 768+len(rec.Values))
 	b = appendInt(b, `,"expires_at":`, int64(rec.ExpiresAt))
 	b = appendInt(b, `,"idle_ms":`, int64(rec.Idle/time.Millisecond))
 	b = appendInt(b, `,"last_seen_at":`, int64(rec.LastSeenAt))
 	times := len(b)
 
-	b = appendInt(b, `,"epoch":`, int64(rec.Epoch))
+	b = appendNonzero(append(b, '"'), `,"epoch":`, int64(rec.Epoch))
 	b = append(b, `,"secret":`...)
 	b = appendSecret(b, &rec.Secret)
-	b = append(b, `,"good":[`...)
 	for i := range rec.Good {
-		b = appendSecret(appendComma(b, i), &rec.Good[i])
+		b = appendSecret(appendBegin(b, `,"good":[`, i), &rec.Good[i])
 	}
-	b = append(b, `],"spent":[`...)
+	b = appendEnd(b, len(rec.Good))
 	for i, s := range rec.Spent {
-		b = append(appendComma(b, i), `{"print":"`...)
+		b = append(appendBegin(b, `,"spent":[`, i), `{"print":"`...)
 		b = hex.AppendEncode(b, s.Print[:])
 		b = append(appendInt(b, `","until":`, int64(s.Until)), '}')
 	}
-	b = appendInt(b, `],"spent_till":`, int64(rec.SpentTill))
-	b = append(b, `,"epoch_hash":"`...)
-	b = hex.AppendEncode(b, rec.EpochHash[:])
-	b = append(b, `","epochs":[`...)
+	b = appendEnd(b, len(rec.Spent))
+	b = appendNonzero(b, `,"spent_till":`, int64(rec.SpentTill))
+	if rec.EpochHash != (store.Hash{}) {
+		b = append(b, `,"epoch_hash":"`...)
+		b = append(hex.AppendEncode(b, rec.EpochHash[:]), '"')
+	}
 	for i, print := range rec.Epochs {
-		b = append(appendComma(b, i), '"')
+		b = append(appendBegin(b, `,"epochs":[`, i), '"')
 		b = append(hex.AppendEncode(b, print[:]), '"')
 	}
-	b = append(b, ']')
+	b = appendEnd(b, len(rec.Epochs))
 
 	from := len(b)
 	b = appendText(b, `,"subject`, rec.Subject)
 	to := len(b)
 	b = appendInt(b, `,"authenticated_at":`, int64(rec.AuthenticatedAt))
-	b = appendText(b, `,"amr`, rec.AMR)
-	b = appendInt(b, `,"level":`, int64(rec.Level))
-	b = strconv.AppendBool(append(b, `,"remembered":`...), rec.Remembered)
-	b = strconv.AppendBool(append(b, `,"stale":`...), rec.Stale)
-	b = strconv.AppendBool(append(b, `,"bearer":`...), rec.Bearer)
+	if rec.AMR != "" {
+		b = appendText(b, `,"amr`, rec.AMR)
+	}
+	b = appendNonzero(b, `,"level":`, int64(rec.Level))
+	b = appendTrue(b, `,"remembered":true`, rec.Remembered)
+	b = appendTrue(b, `,"stale":true`, rec.Stale)
+	b = appendTrue(b, `,"bearer":true`, rec.Bearer)
 	b = appendClient(append(b, `,"client":`...), rec.Client)
-	b = appendClient(append(b, `,"last_client":`...), rec.LastClient)
+	if rec.LastClient != rec.Client {
+		b = appendClient(append(b, `,"last_client":`...), rec.LastClient)
+	}
 	b = append(appendValues(b, rec.Values), '}')
 
-	text := string(b)
+	text := rueidis.BinaryString(b)
 	return encoding{text[:times], text[from:to], text[times:]}
 }
 
 // full returns the text of a new record.
 func (e *encoding) full(createdAt store.Time, ticket string) string {
-	return `{"v":1,"revision":1,"created_at":` + itoa(createdAt) + e.times + `,"ticket":"` + ticket + `"` + e.rest
+	b := e.appendHead(make([]byte, 0, 128+len(ticket)+len(e.rest)), 1, createdAt)
+	return string(append(append(b, ticket...), e.rest...))
+}
+
+// heads returns the beginnings of a record up to its ticket: at its revision up to the time of its last activity, which may
+// differ, and at the next revision.
+func (e *encoding) heads(rec *store.Record) (now, next string) {
+	b := e.appendHead(make([]byte, 0, 320), rec.Revision, rec.CreatedAt)
+	b = b[:bytes.LastIndexByte(b[:len(b)-len(ticketField)], ':')+1]
+	end := len(b)
+	b = e.appendHead(b, rec.Revision+1, rec.CreatedAt)
+	text := rueidis.BinaryString(b)
+	return text[:end], text[end:]
+}
+
+const ticketField = `,"ticket":"`
+
+func (e *encoding) appendHead(b []byte, revision uint64, createdAt store.Time) []byte {
+	b = strconv.AppendUint(append(b, `{"v":1,"revision":`...), revision, 10)
+	b = appendInt(b, `,"created_at":`, int64(createdAt))
+	return append(append(b, e.times...), ticketField...)
 }
 
 // encodeSeen returns what is kept of a touch.
@@ -89,9 +119,32 @@ func appendInt(b []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(b, name...), n, 10)
 }
 
-func appendComma(b []byte, i int) []byte {
+func appendNonzero(b []byte, name string, n int64) []byte {
+	if n == 0 {
+		return b
+	}
+	return appendInt(b, name, n)
+}
+
+func appendTrue(b []byte, field string, is bool) []byte {
+	if is {
+		b = append(b, field...)
+	}
+	return b
+}
+
+// appendBegin begins the element of an array whose index is i, and with the first of them the array.
+func appendBegin(b []byte, name string, i int) []byte {
 	if i > 0 {
-		b = append(b, ',')
+		return append(b, ',')
+	}
+	return append(b, name...)
+}
+
+// appendEnd ends an array of n elements.
+func appendEnd(b []byte, n int) []byte {
+	if n > 0 {
+		b = append(b, ']')
 	}
 	return b
 }
@@ -100,10 +153,10 @@ func appendSecret(b []byte, s *store.Secret) []byte {
 	b = append(b, `{"hash":"`...)
 	b = hex.AppendEncode(b, s.Hash[:])
 	b = appendInt(b, `","issued_at":`, int64(s.IssuedAt))
-	b = appendInt(b, `,"first_seen_at":`, int64(s.FirstSeenAt))
-	b = appendInt(b, `,"confirmed_at":`, int64(s.ConfirmedAt))
-	b = appendInt(b, `,"until":`, int64(s.Until))
-	b = strconv.AppendBool(append(b, `,"login":`...), s.Login)
+	b = appendNonzero(b, `,"first_seen_at":`, int64(s.FirstSeenAt))
+	b = appendNonzero(b, `,"confirmed_at":`, int64(s.ConfirmedAt))
+	b = appendNonzero(b, `,"until":`, int64(s.Until))
+	b = appendTrue(b, `,"login":true`, s.Login)
 	return append(b, '}')
 }
 

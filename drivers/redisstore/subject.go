@@ -102,7 +102,7 @@ func (j *joining) join(ctx context.Context, precheck func(look answer) error) er
 
 func (j *joining) call(how string, gone []string) call {
 	p := j.s.subjectPlace(j.app, j.subject)
-	args := []string{j.id.String(), j.nonce, j.kept, itoa(j.arrived), strconv.Itoa(max(j.limit.Max, 0)), how, until(j.expires, j.now)}
+	args := []string{j.id.String(), j.nonce, j.kept, itoa(j.arrived), strconv.Itoa(max(j.limit.Max, 0)), how, life(j.expires, j.now)}
 	return call{joinScript, []string{p.members(), p.barrier()}, append(args, gone...)}
 }
 

@@ -80,12 +80,15 @@ func (u *update) attempt(ctx context.Context) error {
 
 // usual writes the record if nothing is unusual about it, see usual.lua, and reports whether it did.
 func (u *update) usual(ctx context.Context) (bool, error) {
-	id, p := u.rec.ID, u.s.placeOf(u.app, u.rec.ID)
+	rec, p := u.rec, u.s.placeOf(u.app, u.rec.ID)
+	if u.opt.Now >= rec.ExpiresAt {
+		return false, nil
+	}
+	expected, next := u.e.heads(rec)
 	a, err := u.s.run(ctx, call{usualScript,
-		[]string{p.session(id), p.seen(id), p.mark(), p.changed(id, u.rec.Revision+1)},
-		[]string{strconv.FormatUint(u.rec.Revision, 10), strconv.FormatUint(u.rec.Revision+1, 10), itoa(u.opt.Now),
-			u.e.times, itoa(u.rec.ExpiresAt), strconv.FormatInt(u.rec.Idle.Milliseconds(), 10), itoa(u.rec.LastSeenAt),
-			u.e.subject + `,"authenticated_at":`, u.e.rest}})
+		[]string{p.session(rec.ID), p.seen(rec.ID), p.mark(), p.changed(rec.ID, rec.Revision+1)},
+		[]string{expected, next, itoa(rec.LastSeenAt), itoa(u.opt.Now.Add(-rec.Idle)), itoa(rec.CreatedAt),
+			u.e.subject + `,"authenticated_at":`, u.e.rest, life(deadline(rec), u.opt.Now)}})
 	if isFull(err) {
 		return false, nil // the other script knows what may be written all the same
 	}
@@ -134,7 +137,7 @@ func (u *update) leaveFormer(ctx context.Context, a answer, ticket string) error
 // extend has the subject's index last as long as the session now may, and then writes it.
 func (u *update) extend(ctx context.Context) error {
 	key := u.s.subjectPlace(u.app, u.rec.Subject).members()
-	if _, err := u.s.run(ctx, call{extendScript, []string{key}, []string{until(u.rec.ExpiresAt, u.opt.Now)}}); err != nil {
+	if _, err := u.s.run(ctx, call{extendScript, []string{key}, []string{life(u.rec.ExpiresAt, u.opt.Now)}}); err != nil {
 		return u.s.before(ctx, err)
 	}
 	_, err := u.write(ctx, ticket{extended: true})

@@ -1,7 +1,7 @@
 -- Replaces a session if its revision is the one expected.
 -- KEYS: session, seen, mark, in, anon, due, block, changed, gone.
 -- ARGV: id, revision expected, next revision, now ('': deadlines don't matter), arrived ('': not a login),
---   times (the fields expires_at, idle_ms, last_seen_at), expires at, idle, last seen at, field of the subject ('': anonymous), the rest of the record,
+--   times (the fields expires_at, idle_ms, last_seen_at), expires at, idle, last seen at, field of the subject ('': anonymous), what comes behind the ticket,
 --   ticket ('': as it is), time of its issue ('' for one that the session has), fence, room ('less': only if the record doesn't grow),
 --   'extended' if the subject's index lasts until the new absolute deadline.
 local id, subject = ARGV[1], ARGV[10]
@@ -34,7 +34,7 @@ if ARGV[13] ~= '' then
   if t[1] * 1000 + math.floor(t[2] / 1000) > tonumber(ARGV[13]) + tonumber(ARGV[14]) then return {'again'} end
 end
 
-local text = '{"v":1,"revision":' .. ARGV[3] .. ',"created_at":' .. s.created .. ARGV[6] .. ',"ticket":"' .. ticket .. '"' .. ARGV[11]
+local text = '{"v":1,"revision":' .. ARGV[3] .. ',"created_at":' .. s.created .. ARGV[6] .. ',"ticket":"' .. ticket .. ARGV[11]
 if ARGV[15] == 'less' and #text > #s.text then return {'full'} end
 if evicted then
   bury({session = KEYS[1], seen = KEYS[2], ['in'] = KEYS[4], anon = KEYS[5], due = KEYS[6], gone = KEYS[9]}, id, text, '"evicted"', tonumber(evicted))
@@ -44,8 +44,8 @@ end
 -- The later time of activity stays, with its client: in a key of its own where it isn't the new record's.
 local touch
 if last < s.written and not (s.touched and s.touched > s.written) then
-  local from = string.find(s.text, ',"last_client":', 1, true)
-  touch = '{"last_seen_at":' .. text_of(s.written) .. string.sub(s.text, from, string.find(s.text, ',"values', from, true) - 1) .. '}'
+  local client = string.match(string.sub(s.text, 1, string.find(s.text, ',"values', 1, true) - 1), ',"client":(.*)$')
+  touch = '{"last_seen_at":' .. text_of(s.written) .. ',"last_client":' .. string.gsub(client, '^.*,"last_client":', '') .. '}'
 end
 local old = deadline(s)
 local new = {last = math.max(last, s.last), idle = tonumber(ARGV[8]), expires = expires}
