@@ -39,6 +39,9 @@ func runNode(config nodeConfig) error {
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	st, err := openStore(ctx, config, log)
+	for err != nil && ctx.Err() == nil { // nodeTimeout is little on a busy machine
+		st, err = openStore(ctx, config, log)
+	}
 	if err != nil {
 		return err
 	}

@@ -266,14 +266,23 @@ func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 	}
 }
 
+// login makes a session through a node that has no fault; a busy machine may keep it from that for a while.
+func (s *site) login(node int, subject string) *browser {
+	s.Helper()
+	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
+		if b := s.clients[node].login(context.Background(), subject); b != nil {
+			return b
+		}
+	}
+	s.Fatalf("node %d makes no session", node)
+	return nil
+}
+
 // sleepers are sessions that all nodes have in memory, and that nobody reads until they are woken.
 func (s *site) sleepers(n int) (list []*browser) {
 	s.Helper()
 	for i := range n {
-		b := s.clients[i%nodeCount].login(context.Background(), fmt.Sprint("sleeper ", i))
-		if b == nil {
-			s.Fatal("no login")
-		}
+		b := s.login(i%nodeCount, fmt.Sprint("sleeper ", i))
 		for _, c := range s.clients {
 			c.send(context.Background(), b, check)
 		}
