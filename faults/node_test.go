@@ -40,6 +40,7 @@ func runNode(config nodeConfig) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	st, err := openStore(ctx, config, log)
 	for err != nil && ctx.Err() == nil { // nodeTimeout is little on a busy machine
+		time.Sleep(50 * time.Millisecond)
 		st, err = openStore(ctx, config, log)
 	}
 	if err != nil {
