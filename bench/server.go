@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // A serverScale says how much of the session server is measured.
@@ -90,7 +92,7 @@ type startResult struct {
 }
 
 func (s *serverRun) start(ctx context.Context) error {
-	if err := fillFile(ctx, s.file, 0, s.s.sessions, s.say); err != nil {
+	if err := s.fill(ctx); err != nil {
 		return err
 	}
 	var took []float64
@@ -107,4 +109,15 @@ func (s *serverRun) start(ctx context.Context) error {
 	}
 	s.r.Start = &startResult{s.s.sessions, time.Duration(quantile(took, 0.5)), time.Duration(quantile(took, 1)), len(took)}
 	return nil
+}
+
+// fill makes the file's sessions, which live: of expired ones the server would be busy sweeping while its requests are measured.
+func (s *serverRun) fill(ctx context.Context) error {
+	s.say(fmt.Sprintf("filling: %s sessions", count(s.s.sessions)))
+	st, err := openFile(ctx, s.file)
+	if err != nil {
+		return err
+	}
+	live := samples{store.TimeOf(time.Now())}
+	return errors.Join(live.fill(ctx, st, 0, s.s.sessions), st.Close())
 }
