@@ -176,7 +176,8 @@ func (e *Engine) EndSubject(ctx context.Context, subject string, options ...EndO
 	return len(ended), wrap("end a subject's sessions", err)
 }
 
-// EndAll ends every session of the application, anonymous ones too, in constant time.
+// EndAll ends every session of the application, anonymous ones too, in constant time. What another node created in the last moments stays if
+// that node's clock is ahead: where clocks may differ, call it again after as long as they do.
 func (e *Engine) EndAll(ctx context.Context) error {
 	now := e.now()
 	if err := e.store.EndAll(ctx, e.opt.App, now); err != nil {

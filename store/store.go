@@ -135,6 +135,8 @@ type Store interface {
 	// EndAll ends every session of the application created at or before at, by a
 	// watermark: in constant time, however many there are. A Create with Arrived at or before it
 	// fails with ErrBarrier. The watermark never goes back.
+	// All of these are the callers' times: what a caller whose clock is ahead of this one's created shortly before may be
+	// dated after at, and stays. Where clocks differ by d, a second call d later ends that too.
 	EndAll(ctx context.Context, app string, at Time) error
 
 	// List returns live sessions (as of opt.Now), a page at a time: at most opt.Limit,

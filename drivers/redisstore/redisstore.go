@@ -32,6 +32,7 @@
 //	sojourn:in:{tag}:shop, sojourn:anon:... the sessions of a bucket, logged in and anonymous, by creation
 //	sojourn:due:{tag}:shop                  the same by the time when the sweep looks at them
 //	sojourn:mark:{tag}:shop                 the time of EndAll
+//	sojourn:compared:{tag}:shop             how far the bucket's sessions were compared with their subjects' indexes
 //	sojourn:subject:{shop/ada}              a subject's sessions in the order of joining
 //	sojourn:barrier:{shop/ada}              until when EndSubject ended them
 //	sojourn:key:{shop/k1}                   what was created under an idempotency key
