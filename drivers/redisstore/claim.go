@@ -13,6 +13,10 @@ import (
 // An idempotency key is claimed before the session is created, and the claim is marked as done afterwards. Who finds a claim of another looks
 // whether its session exists. If not, its creator is at work or has crashed: after claimLife its creation is barred, in the
 // session's own bucket, and the claim is taken over.
+//
+// So a claim that is not marked tells nothing by itself. Once the session's tombstone is gone too, an hour after its end, nobody knows that it was made, and
+// the next one makes another: after a crash just between the two writes, and no repeat since. A mark in the session's bucket for a
+// day would tell, at the price of a third write for each Create; of the two sessions one has ended for good before the other begins.
 const (
 	claimLife = 2 * time.Second
 	claimPoll = 4 * time.Millisecond

@@ -361,6 +361,56 @@ func TestClaimOfACrashedCreate(t *testing.T) {
 	}
 }
 
+// A Create that died before it noted that its session was made counts as long as anything is known of the session; a repeat in that
+// time notes it. After that there may be another, never two at a time.
+func TestClaimThatWasNotNoted(t *testing.T) {
+	t.Parallel()
+	for _, repeated := range []bool{true, false} {
+		nodes := openSeveral(t, shared(t, single).URL())
+		dying, other := nodes[0], nodes[1]
+		dying.hook = func(step string) error {
+			if step == "note claim" {
+				return errCrash
+			}
+			return nil
+		}
+		first := session("ada")
+		opt := created(first)
+		opt.Key = "key"
+		if _, err := dying.Create(t.Context(), app, first, opt); err != nil {
+			t.Fatal(err)
+		}
+		repeat := func(now store.Time) (*store.Record, error) {
+			rec, opt := sessionAt("ada", now), opt
+			opt.Arrived, opt.Now = now, now
+			_, err := other.Create(t.Context(), app, rec, opt)
+			return rec, err
+		}
+		if _, err := other.End(t.Context(), app, first.ID, store.ReasonLogout, t0); err != nil {
+			t.Fatal(err)
+		}
+		if repeated {
+			if rec, err := repeat(t0 + hour); !errors.Is(err, store.ErrRepeated) || rec.ID != first.ID {
+				t.Errorf("while there is a tombstone: %v", err)
+			}
+		}
+		sweepAll(t, other, t0+2*hour)
+		rec, err := repeat(t0 + 2*hour)
+		switch {
+		case repeated && (!errors.Is(err, store.ErrRepeated) || rec.ID != first.ID):
+			t.Errorf("a repeat later on: %v", err)
+		case !repeated && err != nil:
+			t.Errorf("the first repeat, when nothing is known of the session: %v", err)
+		}
+		if n := len(live(t, other, "ada", t0+2*hour)); n > 1 {
+			t.Errorf("%d sessions are live", n)
+		}
+		if err := other.Get(t.Context(), app, first.ID, true, new(store.Record)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the first: %v", err)
+		}
+	}
+}
+
 // A login that fails at its subject's hundred sessions says so once.
 func TestOneErrorOfMany(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,10 @@ var errAgain = errors.New("redisstore: the reservation has lapsed")
 
 // Create implements store.Store: one round trip for an anonymous session, two for a subject's, two more under an
 // idempotency key. At the limit it takes two more to look at the subject's sessions and end some.
+//
+// An idempotency key whose Create died right after it had made its session, before it noted so, is judged by that session: it counts as made while the session
+// lives and for an hour after its end. Whoever repeats the Create only after that, and within the day, makes another one; two that
+// live at a time there never are.
 func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err

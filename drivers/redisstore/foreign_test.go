@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -69,6 +70,40 @@ func TestForeignIndexAtTheEnd(t *testing.T) {
 			if ended, err := s.End(t.Context(), app, rec.ID, store.ReasonLogout, t0); len(ended) != 1 || err != nil {
 				t.Errorf("End after %s was in the way: %v, %v", key, ended, err)
 			}
+		}
+	}
+}
+
+// A key of another type in the place of an application's mark hides from Get and from the usual update that EndAll was called, as the mark's
+// removal would: MGET shows it as none. All else in its bucket refuses, EndAll and the sweep too, so that it doesn't stay unknown.
+func TestForeignMark(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	rec := create(t, s, session("ada"))
+	key := s.placeOf(app, rec.ID).mark()
+	redis(t, s, "HSET", key, "a", "b")
+	next := session("ada")
+	next.ID[15] = rec.ID[15]
+	for name, call := range map[string]func() error{
+		"Create": func() error { _, err := s.Create(t.Context(), app, next, created(next)); return err },
+		"a login": func() error {
+			_, err := s.Update(t.Context(), app, rec, store.UpdateOptions{Login: true, Arrived: t0, Now: t0})
+			return err
+		},
+		"Touch":  func() error { return s.Touch(t.Context(), app, rec.ID, t0+1, t0+1, store.Client{}) },
+		"EndAll": func() error { return s.EndAll(t.Context(), app, t0) },
+		"List":   func() error { _, _, err := s.List(t.Context(), app, store.ListOptions{Limit: 1, Now: t0}); return err },
+		"Count":  func() error { _, err := s.Count(t.Context(), app); return err },
+		"Sweep": func() error {
+			for {
+				if _, done, err := s.Sweep(t.Context(), t0, 1000); done || err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		if err := call(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
