@@ -99,6 +99,9 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 		}
 	}
 	s.leave(ctx, app, subject, gone...)
+	if err != nil && !errors.Is(err, store.ErrUncertain) {
+		err = fmt.Errorf("redisstore: EndSubject reached a part of the sessions only: %w: %w", store.ErrUncertain, err)
+	}
 	return ended, err // what has ended must be told
 }
 
@@ -155,7 +158,18 @@ func (s *Store) runLasting(ctx context.Context, calls []call) []outcome {
 	return outcomes
 }
 
-func (s *Store) runAndWait(ctx context.Context, c *call) (answer, error) {
+// runAndWait is patient with a bucket that moves, as run is. The connection is one node's, and follows nobody who says that the bucket is elsewhere.
+func (s *Store) runAndWait(ctx context.Context, c *call) (a answer, err error) {
+	for try := 0; ; try++ {
+		a, err = s.runAndWaitOnce(ctx, c)
+		if a != nil || !hasCode(err, "MOVED") && !hasCode(err, "ASK") && !hasCode(err, "TRYAGAIN") || try == patience || !rest(ctx, try) {
+			return a, err
+		}
+		_ = s.client.Do(ctx, s.client.B().Exists().Key(c.keys[0]).Build()).Error() // follows, and the client remembers where to
+	}
+}
+
+func (s *Store) runAndWaitOnce(ctx context.Context, c *call) (answer, error) {
 	client, release := s.client.Dedicate()
 	defer release()
 	wait := func() rueidis.Completed {

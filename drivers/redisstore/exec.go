@@ -34,8 +34,8 @@ func (s *Store) run(ctx context.Context, c call) (answer, error) {
 	if noScript(result.Error()) {
 		result = s.client.Do(ctx, s.whole(&c))
 	}
-	for range patience {
-		if !isMoving(ctx, result) {
+	for try := range patience {
+		if !isMoving(result) || !rest(ctx, try) {
 			break
 		}
 		result = s.client.Do(ctx, s.whole(&c))
@@ -57,17 +57,22 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 		commands[i] = s.command(&calls[i])
 	}
 	results := s.client.DoMulti(ctx, commands...)
-	var unknown []int
-	commands = commands[:0]
-	for i := range results {
-		if noScript(results[i].Error()) {
-			unknown = append(unknown, i)
-			commands = append(commands, s.whole(&calls[i]))
+	for try := 0; ; try++ {
+		var again []int // those of which nothing has run
+		moving := false
+		commands = commands[:0]
+		for i := range results {
+			if m := isMoving(results[i]); m || noScript(results[i].Error()) {
+				moving = moving || m
+				again = append(again, i)
+				commands = append(commands, s.whole(&calls[i]))
+			}
 		}
-	}
-	if len(unknown) > 0 {
+		if len(again) == 0 || try > patience || moving && !rest(ctx, try) {
+			break
+		}
 		for j, result := range s.client.DoMulti(ctx, commands...) {
-			results[unknown[j]] = result
+			results[again[j]] = result
 		}
 	}
 	for i := range results {
@@ -77,19 +82,15 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 }
 
 // While a cluster moves a bucket from one node to another, both refuse what needs several of its keys: nothing has
-// run, and a moment later it may.
-const (
-	patience = 10
-	pause    = 20 * time.Millisecond
-)
+// run, and a moment later it may. A call waits for that for a second or so.
+const patience = 10
 
-// isMoving reports whether a command should be sent again for that reason, after a pause.
-func isMoving(ctx context.Context, result rueidis.RedisResult) bool {
-	if !hasCode(result.Error(), "TRYAGAIN") {
-		return false
-	}
+func isMoving(result rueidis.RedisResult) bool { return hasCode(result.Error(), "TRYAGAIN") }
+
+// rest waits before a command is sent again, and reports whether it may be.
+func rest(ctx context.Context, try int) bool {
 	select {
-	case <-time.After(pause):
+	case <-time.After(10 * time.Millisecond << min(try, 4)):
 		return true
 	case <-ctx.Done():
 		return false

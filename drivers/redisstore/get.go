@@ -34,8 +34,8 @@ func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidi
 	if broken(result) {
 		result = get()
 	}
-	for range patience {
-		if !isMoving(ctx, result) {
+	for try := range patience {
+		if !isMoving(result) || !rest(ctx, try) {
 			break
 		}
 		result = get()

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,6 +22,9 @@ var (
 )
 
 // List implements store.Store. All of an application come by bucket, and in it by creation. A cursor says where its page ended.
+//
+// A session that can't be read, since a newer version has written it or its record is damaged, is left out, with a warning in the
+// log that names its key: while nodes are updated one by one, the older ones go on listing all that they know.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
@@ -104,6 +108,10 @@ func (s *Store) appendLive(ctx context.Context, list []store.Record, app string,
 	}
 	for i, result := range s.client.DoMulti(ctx, commands...) {
 		texts, err := result.ToArray()
+		if isMoving(result) {
+			p := s.placeOf(app, ids[i])
+			texts, err = s.texts(ctx, p.session(ids[i]), p.seen(ids[i]), p.mark())
+		}
 		if err != nil {
 			return nil, s.read(ctx, err)
 		}
@@ -113,6 +121,8 @@ func (s *Store) appendLive(ctx context.Context, list []store.Record, app string,
 		var rec store.Record
 		switch err := decodeAs(s.placeOf(app, ids[i]).session(ids[i]), ids[i], texts, &rec); {
 		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
+		case unreadable(err):
+			s.log.Warn("redisstore: a list is without a session that can't be read", "app", app, "error", err)
 		case err != nil:
 			return nil, err
 		default:
@@ -123,6 +133,9 @@ func (s *Store) appendLive(ctx context.Context, list []store.Record, app string,
 	}
 	return list, nil
 }
+
+// unreadable reports whether an error is about one record: the others may be good.
+func unreadable(err error) bool { return errors.Is(err, ErrNewer) || errors.Is(err, errDamaged) }
 
 // A spot is where a page of all sessions ended: behind a session of a bucket, or at the bucket's beginning.
 type spot struct {
