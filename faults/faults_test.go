@@ -28,6 +28,8 @@ type fault struct {
 	wipes    bool          // the store is empty afterwards
 	failover bool          // what a replica had not heard of yet may be gone
 	undoes   bool          // ends too
+	cutShort bool          // what was given up that waited for a replica may have been seen, and be gone
+	fewer    bool          // a crash may leave a subject fewer sessions than its limit for a while
 }
 
 // suffer lets a fault happen while clients are at work, and checks all that must hold.
@@ -65,8 +67,8 @@ func (s *site) suffer(f fault) {
 	close(s.stop)
 	s.running.Wait()
 	least := crowdLimit
-	if f.failover {
-		least = 1 // a crash may leave fewer for 30 s
+	if f.fewer {
+		least = 1
 	}
 	s.limitsHold(least)
 
@@ -82,8 +84,8 @@ func (s *site) suffer(f fault) {
 		s.Errorf("%d requests were sent during the fault, which says little: want %d", all, leastOps)
 	}
 	problems := append(v.problems(), v.unsure...)
-	if f.failover {
-		problems = append(s.excused(v, history, from, to, f.undoes), v.unsure...)
+	if f.failover || f.cutShort {
+		problems = append(s.excused(v, history, from, to, &f), v.unsure...)
 	}
 	s.report(problems)
 }
@@ -117,28 +119,35 @@ func wiped(history []*op, from, to time.Duration) []*op {
 }
 
 // excused returns the problems that a failover doesn't explain. Writes may be gone that were acknowledged from a second before it until
-// the replica had taken over, ends only if it undoes them: the sessions that it hit are counted.
-func (s *site) excused(v *verdict, history []*op, from, to time.Duration, undoes bool) (problems []string) {
-	lost, undone := 0, 0
+// the replica had taken over, ends only if it undoes them: the sessions that it hit are counted. So are those with a write of unknown outcome that
+// was cut short: others may have read what it did, and nobody was told that it is there.
+func (s *site) excused(v *verdict, history []*op, from, to time.Duration, f *fault) (problems []string) {
+	lost, undone, unseen := 0, 0, 0
 	for session, part := range sessions(history) {
 		late := lateAnswers(part)
 		found := append(late, v.sessions[session]...)
-		excuse := slices.ContainsFunc(part, func(o *op) bool {
-			writes := o.kind != check && o.kind != strict && (undoes || o.kind != end && o.kind != logout)
-			return writes && o.out == done && o.got > from-time.Second && o.got < to
+		gone := slices.ContainsFunc(part, func(o *op) bool {
+			writes := o.kind != check && o.kind != strict && (f.undoes || o.kind != end && o.kind != logout)
+			return f.failover && writes && o.out == done && o.got > from-time.Second && o.got < to
+		})
+		cut := slices.ContainsFunc(part, func(o *op) bool {
+			return f.cutShort && o.out == unknown && o.sent > from-time.Second && o.sent < to && o.got-o.sent >= nodeTimeout
 		})
 		switch {
 		case len(found) == 0:
-		case excuse && (undoes || len(late) == 0):
+		case gone && (f.undoes || len(late) == 0):
 			if lost++; len(late) > 0 {
 				undone++
 			}
+		case cut && len(late) == 0 && len(lostUpdates(part)) == 0:
+			unseen++
 		default:
 			problems = append(problems, found...)
 		}
 	}
-	s.Logf("of %d sessions the failover took something from %d, and brought %d back that had ended", v.checked, lost, undone)
-	if undoes && undone == 0 {
+	s.Logf("of %d sessions the failover took something from %d, and brought %d back that had ended; from %d it took what nobody was told",
+		v.checked, lost, undone, unseen)
+	if f.undoes && undone == 0 {
 		s.Error("the replica lacked nothing, so the case says nothing")
 	}
 	return problems
@@ -167,10 +176,20 @@ var labs = []lab{
 	{"PostgreSQL", func(t *testing.T) *site { s, _ := onPostgreSQL(t, servertest.PostgreSQLOptions{}); return s }},
 }
 
-// everywhere runs a case on every store.
-func everywhere(t *testing.T, run func(s *site)) {
+// Where what is between the nodes and the store is disturbed, it makes a difference on which side of a pooler.
+var poolers = []lab{
+	{"PgBouncer", func(t *testing.T) *site { s, _ := onPgBouncer(t); return s }},
+	{"behind PgBouncer", func(t *testing.T) *site {
+		s, p := onPgBouncer(t)
+		s.commands, s.feeds = [nodeCount]proxies{1: {p.behind}}, [nodeCount]proxies{} // which is all nodes', and once is enough
+		return s
+	}},
+}
+
+// everywhere runs a case on every store, and in other labs.
+func everywhere(t *testing.T, run func(s *site), more ...lab) {
 	t.Parallel()
-	for _, l := range labs {
+	for _, l := range append(more, labs...) {
 		t.Run(l.name, func(t *testing.T) {
 			long(t)
 			run(l.on(t))
@@ -205,7 +224,7 @@ func TestHalfOpen(t *testing.T) {
 }
 
 func TestResets(t *testing.T) {
-	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), resets, 2*time.Second)) })
+	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), resets, 2*time.Second)) }, poolers...)
 }
 
 // TestFeedCut: a node writes and reads as before, but hears nothing from the others.
@@ -293,7 +312,7 @@ func (s *site) failover(c *servertest.RedisCluster) fault {
 	replica, err := c.Replica(master)
 	s.must(err)
 	return fault{
-		length: 500 * time.Millisecond, failover: true,
+		length: 500 * time.Millisecond, failover: true, fewer: true,
 		hit: func() {
 			do := func(command ...string) {
 				_, err := replica.Do(command...)

@@ -77,6 +77,13 @@ func (p *proxy) restore() {
 	}
 }
 
+// lead closes all connections, and leads those to come to another server.
+func (p *proxy) lead(upstream string) {
+	p.cut()
+	p.Upstream = upstream
+	p.restore()
+}
+
 type proxies []*proxy
 
 // each does something to all proxies at once.

@@ -1,8 +1,8 @@
 package faults
 
 import (
-	"net"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
@@ -46,24 +46,90 @@ func (s *site) route(node int, config *nodeConfig, addrs ...string) {
 func onPostgreSQL(t *testing.T, opt servertest.PostgreSQLOptions) (*site, *servertest.PostgreSQLServer) {
 	p := servertest.PostgreSQL(t, opt)
 	s := newSite(t)
-	for i := range nodeCount {
-		command, feed := newProxy(s, p.Addr()), newProxy(s, p.Addr())
-		s.commands[i], s.feeds[i] = proxies{command}, proxies{feed}
-		s.addNode(nodeConfig{Store: "postgres", URL: through(p.URL(), command), FeedURL: through(p.URL(), feed)})
+	for range nodeCount {
+		s.addPostgreSQL(p.URL(), []string{p.Addr()}, []string{p.Addr()})
 	}
 	return s, p
 }
 
-// through returns a URL with a proxy's port.
-func through(text string, p *proxy) string {
+// addPostgreSQL starts a node that reaches PostgreSQL at some addresses, and for its feed at others, through proxies.
+func (s *site) addPostgreSQL(url string, commands, feeds []string) {
+	i := len(s.processes)
+	for _, addr := range commands {
+		s.commands[i] = append(s.commands[i], newProxy(s, addr))
+	}
+	for _, addr := range feeds {
+		s.feeds[i] = append(s.feeds[i], newProxy(s, addr))
+	}
+	s.addNode(nodeConfig{Store: "postgres", URL: through(url, s.commands[i]), FeedURL: through(url, s.feeds[i])})
+}
+
+// A pair is a primary and its standby, which reaches it through a proxy.
+type pair struct {
+	primary, standby *servertest.PostgreSQLServer
+	link             *proxy
+}
+
+func newPair(t *testing.T, synchronous bool) *pair {
+	p := &pair{primary: servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})}
+	p.link = newProxy(t, p.primary.Addr())
+	p.standby = p.primary.Standby(t, servertest.StandbyOptions{Synchronous: synchronous, Via: p.link.Listen})
+	return p
+}
+
+// onPair starts a site whose nodes know both servers: which of them is the primary is found out.
+func onPair(t *testing.T) (*site, *pair) {
+	p := newPair(t, true)
+	s := newSite(t)
+	addrs := []string{p.primary.Addr(), p.standby.Addr()}
+	for range nodeCount {
+		s.addPostgreSQL(p.primary.URL(), addrs, addrs)
+	}
+	return s, p
+}
+
+// onAddress starts a site whose nodes know one address, which is the primary's until it is moved. Nobody waits for the standby.
+func onAddress(t *testing.T) (*site, *pair) {
+	p := newPair(t, false)
+	s := newSite(t)
+	for range nodeCount {
+		s.addPostgreSQL(p.primary.URL(), []string{p.primary.Addr()}, []string{p.primary.Addr()})
+	}
+	return s, p
+}
+
+// A pooled is a PostgreSQL server with a PgBouncer in front, which reaches it through a proxy.
+type pooled struct {
+	postgres *servertest.PostgreSQLServer
+	bouncer  *servertest.PgBouncerServer
+	behind   *proxy
+}
+
+// onPgBouncer starts a site whose nodes reach PostgreSQL through a PgBouncer that pools by transaction, but for their feeds.
+func onPgBouncer(t *testing.T) (*site, *pooled) {
+	p := &pooled{postgres: servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})}
+	p.behind = newProxy(t, p.postgres.Addr())
+	p.bouncer = servertest.PgBouncer(t, p.postgres, servertest.PgBouncerOptions{
+		Via:    p.behind.Listen,
+		Config: []string{"server_login_retry = 1"}, // else it is 15 s until it looks whether a server is back
+	})
+	s := newSite(t)
+	for range nodeCount {
+		s.addPostgreSQL(p.postgres.URL(), []string{p.bouncer.Addr()}, []string{p.postgres.Addr()})
+	}
+	return s, p
+}
+
+// through returns a URL that names proxies instead of the server.
+func through(text string, list proxies) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		panic(err)
 	}
-	_, port, err := net.SplitHostPort(p.Listen)
-	if err != nil {
-		panic(err)
+	var hosts []string
+	for _, p := range list {
+		hosts = append(hosts, p.Listen)
 	}
-	u.Host = net.JoinHostPort("127.0.0.1", port)
+	u.Host = strings.Join(hosts, ",")
 	return u.String()
 }

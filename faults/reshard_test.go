@@ -1,0 +1,94 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+)
+
+// TestClusterReshard: slots with sessions and with subjects move from master to master, key by key, while clients use them. For as long as
+// one is half moved, Redis sends clients from one master to the other and refuses scripts of several keys.
+func TestClusterReshard(t *testing.T) {
+	long(t)
+	s, c := onCluster(t, 0)
+	stop := make(chan struct{})
+	var moving sync.WaitGroup
+	moved := 0
+	s.suffer(fault{
+		length: 4 * time.Second,
+		hit:    func() { moving.Go(func() { moved = s.reshard(c, stop) }) },
+		heal: func() {
+			close(stop)
+			moving.Wait()
+		},
+	})
+	refused := map[string]int{}
+	for _, m := range c.Masters() {
+		for _, code := range []string{"ASK", "MOVED", "TRYAGAIN"} {
+			text, _ := m.Info("errorstat_" + code)
+			n, _ := strconv.Atoi(strings.TrimPrefix(text, "count="))
+			refused[code] += n
+		}
+	}
+	s.Logf("%d slots were moved; Redis refused %v", moved, refused)
+	if moved < 5 || len(refused) < 3 || refused["ASK"] == 0 || refused["TRYAGAIN"] == 0 {
+		s.Errorf("clients hardly met a slot that moved, so the case says nothing")
+	}
+}
+
+// reshard moves slots until it is stopped, some at once, now and then none, so that nodes come to use their memory in between. It
+// returns how many.
+func (s *site) reshard(c *servertest.RedisCluster, stop chan struct{}) (moved int) {
+	seeds := rand.New(rand.NewPCG(s.seed, 200))
+	for {
+		var round sync.WaitGroup
+		slots := map[int]bool{}
+		for range 3 {
+			rnd := rand.New(rand.NewPCG(seeds.Uint64(), 0))
+			slot, from, to := s.slotInUse(c, rnd)
+			if from == nil || slots[slot] {
+				continue
+			}
+			slots[slot] = true
+			moved++
+			longest := pick(rnd, []time.Duration{time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond})
+			round.Go(func() {
+				if err := c.MoveSlot(slot, from, to, func() { time.Sleep(rand.N(longest)) }); err != nil {
+					s.Error(err)
+				}
+			})
+		}
+		round.Wait()
+		select {
+		case <-stop:
+			return moved
+		case <-time.After(rand.N(600 * time.Millisecond)):
+		}
+	}
+}
+
+// slotInUse returns a slot that clients are likely to need, the master that has it, and another one.
+func (s *site) slotInUse(c *servertest.RedisCluster, rnd *rand.Rand) (slot int, from, to *servertest.RedisServer) {
+	masters := c.Masters()
+	pattern := "sojourn:*everybody}"
+	history := s.h.all()
+	if o := history[len(history)-1-rnd.IntN(min(len(history), 50))]; o.session != "" && rnd.IntN(4) > 0 {
+		pattern = "sojourn:s:*:" + o.session
+	}
+	for i, m := range masters {
+		keys, err := m.Do("KEYS", pattern)
+		if list, _ := keys.([]any); err == nil && len(list) > 0 {
+			n, err := m.Do("CLUSTER", "KEYSLOT", fmt.Sprint(pick(rnd, list)))
+			if number, ok := n.(int64); err == nil && ok && len(masters) > 1 {
+				return int(number), m, masters[(i+1+rnd.IntN(len(masters)-1))%len(masters)]
+			}
+		}
+	}
+	return 0, nil, nil
+}
