@@ -48,7 +48,7 @@ func (w *watcher) until(kind store.ChangeKind) (before []store.Change, last stor
 	}
 }
 
-// beat sends heartbeats until one comes back, and returns what came before it.
+// beat sends heartbeats until one comes back, and returns the changes that came before it.
 func (w *watcher) beat(s *Store, n uint64) (before []store.Change) {
 	w.Helper()
 	timeout := time.After(30 * time.Second)
@@ -59,10 +59,12 @@ func (w *watcher) beat(s *Store, n uint64) (before []store.Change) {
 		for waiting := true; waiting; {
 			select {
 			case c := <-w.changes:
-				if c.Kind == store.Beat && c.Revision == n {
+				switch {
+				case c.Kind != store.Beat:
+					before = append(before, c)
+				case c.Revision == n:
 					return before
-				}
-				before = append(before, c)
+				} // one before was sent twice, because it was slow
 			case <-again.C:
 				waiting = false
 			case <-timeout:
