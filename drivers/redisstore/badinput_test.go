@@ -225,6 +225,12 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+func (b *safeBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
+}
+
 func (b *safeBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -334,8 +340,6 @@ func TestRecordOfANewerVersion(t *testing.T) {
 		check("End", err)
 		_, err = s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, t0)
 		check("EndSubject", err)
-		_, _, err = s.List(t.Context(), app, store.ListOptions{Limit: 10, Now: t0})
-		check("List", err)
 		for _, other := range []*store.Record{session0(rec), visitors} {
 			if _, err := s.Create(t.Context(), app, other, store.CreateOptions{Arrived: t0 + 1, Now: t0 + 1}); !errors.Is(err, store.ErrExists) && !errors.Is(err, want) {
 				t.Errorf("Create over %q: %v", text, err)
@@ -346,6 +350,57 @@ func TestRecordOfANewerVersion(t *testing.T) {
 		}
 		if got := redis(t, s, "GET", key); got != text {
 			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+// A session that can't be read keeps neither a list from the others, nor a login that needs not end it.
+func TestListBesideAnUnreadableRecord(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"v":2,"anything":true}`, `nonsense`} {
+		var log safeBuffer
+		s := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		its := []*store.Record{create(t, s, session("ada")), create(t, s, session("ada")), create(t, s, session("ada"))}
+		key := s.placeOf(app, its[1].ID).session(its[1].ID)
+		redis(t, s, "SET", key, text)
+		for _, subject := range []string{"", "ada"} {
+			want := map[store.ID]bool{its[0].ID: true, its[2].ID: true}
+			opt := store.ListOptions{Subject: subject, Limit: 1, Now: t0}
+			for first := true; first || opt.Cursor != ""; first = false {
+				var list []store.Record
+				var err error
+				if list, opt.Cursor, err = s.List(t.Context(), app, opt); err != nil {
+					t.Fatalf("List beside %q: %v", text, err)
+				}
+				for _, rec := range list {
+					if !want[rec.ID] {
+						t.Errorf("List beside %q has %v, too much or twice", text, rec.ID)
+					}
+					delete(want, rec.ID)
+				}
+			}
+			if len(want) > 0 {
+				t.Errorf("List beside %q lacks %v", text, want)
+			}
+			if !strings.Contains(log.String(), key) {
+				t.Errorf("no warning names the key: %s", log.String())
+			}
+			log.Reset()
+		}
+		rec := session("ada")
+		opt := created(rec)
+		opt.Limit = store.Limit{Max: 3, Refuse: true}
+		if _, err := s.Create(t.Context(), app, rec, opt); !errors.Is(err, store.ErrLimit) {
+			t.Errorf("a login that the limit refuses, beside %q: %v", text, err)
+		}
+		opt.Limit.Refuse = false
+		ended, err := s.Create(t.Context(), app, rec, opt)
+		if err != nil || len(ended) != 1 || ended[0].ID != its[0].ID {
+			t.Errorf("a login at the limit, beside %q, ended %+v: %v", text, ended, err)
+		}
+		rec = session("ada")
+		if _, err := s.Create(t.Context(), app, rec, opt); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("a login that would have to end %q: %v", text, err)
 		}
 	}
 }

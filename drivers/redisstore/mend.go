@@ -110,7 +110,7 @@ func (s *Store) mend(ctx context.Context, app string, list []present, now store.
 
 // passing reports whether a comparison that failed may succeed a moment later.
 func passing(err error) bool {
-	return !errors.Is(err, ErrForeign) && !errors.Is(err, ErrNewer) && !errors.Is(err, errDamaged)
+	return !errors.Is(err, ErrForeign) && !unreadable(err)
 }
 
 // lookAgain takes out of the indexes what came back though its session has ended, or has another ticket by now.

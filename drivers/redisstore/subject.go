@@ -157,6 +157,9 @@ func (s *Store) lapsed(ticket string, now int64) bool {
 func (j *joining) settle(ctx context.Context, members []string, how func(ticket string) string) (gone []string, err error) {
 	list, outcomes := j.s.settle(ctx, j.app, members, how, j.now, store.ReasonEvicted, j.s.runAll)
 	for i, o := range outcomes {
+		if unreadable(o.err) && how(list[i].ticket) != "evict" {
+			continue // it keeps its place
+		}
 		if o.err != nil {
 			err = worse(err, j.s.write(o.err)) // what is left over will be settled by the next one
 			continue
