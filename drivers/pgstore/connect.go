@@ -41,9 +41,8 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 		config.ConnConfig.ConnectTimeout = opt.Timeout
 	}
 	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}).DialContext
-	if config.ConnConfig.ValidateConnect == nil { // of several servers the primary; never reads from a standby, which lag
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	// Of several servers the primary, whatever target_session_attrs says: a standby lags, and would have ended sessions live.
+	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "sojourn"
 	}

@@ -15,7 +15,9 @@ func TestI10Failover(t *testing.T) {
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
 	standby := p.Standby(t, servertest.StandbyOptions{Synchronous: true}) // before there is a schema: it makes it from the log
 	both := strings.Replace(p.URL(), p.Addr(), p.Addr()+","+standby.Addr(), 1)
-	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, both+"&target_session_attrs=primary", Options{})}
+	// A standby is never read, not even by who asks for it: it lags.
+	wantError(t, standby.URL()+"&target_session_attrs=any", Options{}, ErrReadOnly, "standby")
+	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, both+"&target_session_attrs=prefer-standby", Options{})}
 	watches := []*watcher{watchOf(t, nodes[0]), watchOf(t, nodes[1])}
 	rec := createOne(t, nodes[0])
 	for i, w := range watches {

@@ -273,10 +273,11 @@ ORDER BY c.seq LIMIT $3`
 
 // openPoller connects, and takes the snapshot from which on changes are reported.
 func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*s.opt.Timeout)
+	config := s.feed.config.Copy()
+	hosts := time.Duration(1 + len(config.Fallbacks)) // each of which may be silent
+	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+2*s.opt.Timeout)
 	defer cancel()
 	p := &poller{sql: s.sql.poll, timeout: s.opt.Timeout}
-	config := s.feed.config.Copy()
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.notified, p.payload = true, n.Payload }
 	if p.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, err
