@@ -265,16 +265,21 @@ func (d *decoder) rest() string {
 		d.text = d.text[end+1:]
 		return text
 	}
-	if end = stringEnd(d.text, 0); end < 0 {
+	for end = 0; end < len(d.text) && d.text[end] != '"'; end++ {
+		if d.text[end] == '\\' {
+			end++
+		}
+	}
+	if end >= len(d.text) {
 		d.fail()
 		return ""
 	}
 	var plain string
-	if err := json.Unmarshal([]byte(`"`+d.text[:end]), &plain); err != nil {
+	if err := json.Unmarshal([]byte(`"`+d.text[:end+1]), &plain); err != nil {
 		d.fail()
 		return ""
 	}
-	d.text = d.text[end:]
+	d.text = d.text[end+1:]
 	return plain
 }
 
@@ -288,69 +293,12 @@ func (d *decoder) values(dst store.Values) store.Values {
 		}
 		return packed
 	}
-	d.want(`,"values":{`)
-	if d.has(`}`) {
-		return dst
-	}
-	last, first := "", true
-	for !d.bad {
-		d.want(`"`)
-		key := d.rest()
-		d.want(`:`)
-		n := valueEnd(d.text)
-		if n <= 0 || !first && key <= last { // in order, as store.Values demands
-			d.fail()
-			break
-		}
-		last, first = key, false
-		dst = appendField(appendField(dst, key), d.text[:n])
-		d.text = d.text[n:]
-		if d.has(`}`) {
-			break
-		}
-		d.want(`,`)
+	d.want(`,"values":`)
+	dst, rest, err := store.ParseValues(dst, d.text)
+	if d.text = rest; err != nil {
+		d.fail()
 	}
 	return dst
-}
-
-// stringEnd returns the end of a JSON string, behind its closing quote, whose inside begins at from; -1 if there is none.
-func stringEnd(text string, from int) int {
-	for i := from; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// valueEnd returns the length of the JSON value at the beginning of text: up to a comma or a bracket outside of it.
-func valueEnd(text string) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			end := stringEnd(text, i+1)
-			if end < 0 {
-				return -1
-			}
-			i = end - 1
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i
-			}
-			depth--
-		case ',':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return -1
 }
 
 // decodeSubject reads the field of the subject alone.

@@ -3,9 +3,7 @@ package redisstore
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -161,76 +159,31 @@ func appendSecret(b []byte, s *store.Secret) []byte {
 }
 
 func appendClient(b []byte, c store.Client) []byte {
-	b = append(b, `{"ip":"`...)
-	if c.IP.IsValid() {
-		b = appendAddr(b, c)
+	b = append(b, `{"ip":`...)
+	switch {
+	case !c.IP.IsValid():
+		b = append(b, `""`...)
+	case c.IP.Zone() == "":
+		b = append(c.IP.AppendTo(append(b, '"')), '"')
+	default: // a zone may be any text
+		b = store.AppendJSONString(b, c.IP.String())
 	}
-	b = append(b, '"')
 	return append(appendText(b, `,"user_agent`, c.UserAgent), '}')
-}
-
-// appendAddr escapes the zone of an address, which may be any text.
-func appendAddr(b []byte, c store.Client) []byte {
-	if c.IP.Zone() == "" {
-		return c.IP.AppendTo(b)
-	}
-	return appendEscaped(b, c.IP.String())
 }
 
 // appendText appends a field. name is the beginning of its name, without the closing quote.
 func appendText(b []byte, name, text string) []byte {
 	b = append(b, name...)
 	if utf8.ValidString(text) {
-		b = append(b, `":"`...)
-		b = appendEscaped(b, text)
-	} else {
-		b = append(b, `_base64":"`...)
-		b = base64.StdEncoding.AppendEncode(b, []byte(text))
+		return store.AppendJSONString(append(b, `":`...), text)
 	}
-	return append(b, '"')
+	return append(base64.StdEncoding.AppendEncode(append(b, `_base64":"`...), []byte(text)), '"')
 }
 
-// appendEscaped appends the inside of a JSON string: of valid UTF-8 only what JSON demands is escaped.
-func appendEscaped(b []byte, text string) []byte {
-	from := 0
-	for i := range len(text) {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		b = append(b, text[from:i]...)
-		from = i + 1
-		if c >= ' ' {
-			b = append(b, '\\', c)
-		} else {
-			b = append(b, '\\', 'u', '0', '0', upperHex[c>>4], upperHex[c&15])
-		}
-	}
-	return append(b, text[from:]...)
-}
-
-// appendValues appends the values as a JSON object, which shows each value's text as it is. What JSON can't hold, and the
-// engine never writes, is kept packed, as base64.
+// appendValues appends the values as a JSON object. What JSON can't hold, and the engine never writes, is kept packed, as base64.
 func appendValues(b []byte, v store.Values) []byte {
-	from := len(b)
-	b = append(b, `,"values":{`...)
-	first := true
-	for key, value := range v.All() {
-		if !utf8.ValidString(key) || !json.Valid(value) {
-			b = append(b[:from], `,"values_base64":"`...)
-			return append(base64.StdEncoding.AppendEncode(b, v), '"')
-		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		b = append(appendEscaped(append(b, '"'), key), `":`...)
-		b = append(b, value...)
+	if out, ok := v.AppendJSON(append(b, `,"values":`...)); ok {
+		return out
 	}
-	return append(b, '}')
-}
-
-// appendField packs as the comment of store.Values says.
-func appendField(dst store.Values, field string) store.Values {
-	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
+	return append(base64.StdEncoding.AppendEncode(append(b, `,"values_base64":"`...), v), '"')
 }

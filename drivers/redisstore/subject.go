@@ -251,7 +251,7 @@ func (s *Store) leave(ctx context.Context, app, subject string, members ...strin
 }
 
 func quoteReason(r store.Reason) string {
-	return string(append(appendEscaped([]byte{'"'}, strings.ToValidUTF8(string(r), "?")), '"'))
+	return string(store.AppendJSONString(nil, strings.ToValidUTF8(string(r), "?")))
 }
 
 func unquoteReason(text string) store.Reason {
