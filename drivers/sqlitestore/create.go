@@ -17,15 +17,12 @@ func (s *Store) Create(ctx context.Context, name string, rec *store.Record, opt 
 	if len(opt.Key) > maxKey {
 		return nil, errLongKey
 	}
-	r, err := encode(rec)
-	if err != nil {
-		return nil, err
-	}
+	r := encode(rec)
 	r.Revision, r.End, r.EndAt = 1, "", 0
 	r.sweepAt = deadline(&r.Record)
 	var ended []store.Ended
 	var repeated store.ID
-	err = s.write(ctx, func(t *tx) (err error) {
+	err := s.write(ctx, func(t *tx) (err error) {
 		ended, repeated, err = t.create(name, r, &opt)
 		return err
 	})

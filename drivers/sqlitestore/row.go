@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"database/sql/driver"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -46,15 +45,13 @@ type row struct {
 }
 
 // encode makes the row of a record.
-func encode(rec *store.Record) (*row, error) {
-	former, err := encodeFormer(rec)
-	if err != nil {
-		return nil, err
-	}
-	r := &row{Record: *rec, former: former, data: encodeValues(rec.Values)}
+func encode(rec *store.Record) *row {
+	r := &row{Record: *rec, former: former(rec), data: encodeValues(rec.Values)}
 	r.Good, r.Spent, r.Epochs, r.Values = nil, nil, nil, nil
-	return r, nil
+	return r
 }
+
+func former(rec *store.Record) any { return textOrNull(string(rec.MarshalFormer())) }
 
 // deadline returns when the session expires, if nothing happens.
 func deadline(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
@@ -116,91 +113,20 @@ func (r *row) decode(rec *store.Record) (err error) {
 	if rec.Values, err = decodeValues(values, r.data); err != nil {
 		return fmt.Errorf("%w: session %v", err, r.ID)
 	}
-	if r.former != nil {
-		return decodeFormer(rec, r.former)
+	if err := rec.UnmarshalFormer([]byte(toString(r.former))); err != nil {
+		return fmt.Errorf("sqlitestore: the former secrets of session %v: %w", r.ID, err)
 	}
 	return nil
 }
 
 // bury turns the row into the session's tombstone.
-func (r *row) bury(reason store.Reason, at store.Time) error {
+func (r *row) bury(reason store.Reason, at store.Time) {
 	var rec store.Record
-	if err := r.decode(&rec); err != nil {
-		// What can't be read must end all the same.
-		rec = r.Record
+	if r.decode(&rec) != nil {
+		rec = r.Record // what can't be read must end all the same
 	}
 	rec.Bury(reason, at)
-	former, err := encodeFormer(&rec)
-	if err != nil {
-		return err
-	}
-	app := r.app
-	*r = row{Record: rec, former: former, app: app, sweepAt: at.Add(store.TombstoneLife) + 1}
-	return nil
-}
-
-// formerSecrets are what a session remembers of the secrets before its current one.
-type formerSecrets struct {
-	Good      []goodSecret  `json:"good,omitempty"`
-	Spent     []spentSecret `json:"spent,omitempty"`
-	SpentTill store.Time    `json:"spent_till,omitempty"`
-	Epochs    [][]byte      `json:"epochs,omitempty"`
-}
-
-type goodSecret struct {
-	Hash        []byte     `json:"hash"`
-	IssuedAt    store.Time `json:"issued_at,omitempty"`
-	FirstSeenAt store.Time `json:"first_seen_at,omitempty"`
-	ConfirmedAt store.Time `json:"confirmed_at,omitempty"`
-	Until       store.Time `json:"until,omitempty"`
-	Login       bool       `json:"login,omitempty"`
-}
-
-type spentSecret struct {
-	Print []byte     `json:"print"`
-	Until store.Time `json:"until,omitempty"`
-}
-
-func encodeFormer(rec *store.Record) (any, error) {
-	if len(rec.Good) == 0 && len(rec.Spent) == 0 && len(rec.Epochs) == 0 && rec.SpentTill == 0 {
-		return nil, nil
-	}
-	f := formerSecrets{SpentTill: rec.SpentTill}
-	for _, s := range rec.Good {
-		f.Good = append(f.Good, goodSecret{s.Hash[:], s.IssuedAt, s.FirstSeenAt, s.ConfirmedAt, s.Until, s.Login})
-	}
-	for _, s := range rec.Spent {
-		f.Spent = append(f.Spent, spentSecret{s.Print[:], s.Until})
-	}
-	for _, e := range rec.Epochs {
-		f.Epochs = append(f.Epochs, e[:])
-	}
-	text, err := json.Marshal(&f)
-	return string(text), err
-}
-
-func decodeFormer(rec *store.Record, column any) error {
-	var f formerSecrets
-	if err := json.Unmarshal([]byte(toString(column)), &f); err != nil {
-		return fmt.Errorf("sqlitestore: the former secrets of session %v: %w", rec.ID, err)
-	}
-	rec.SpentTill = f.SpentTill
-	for _, s := range f.Good {
-		g := store.Secret{IssuedAt: s.IssuedAt, FirstSeenAt: s.FirstSeenAt, ConfirmedAt: s.ConfirmedAt, Until: s.Until, Login: s.Login}
-		copy(g.Hash[:], s.Hash)
-		rec.Good = append(rec.Good, g)
-	}
-	for _, s := range f.Spent {
-		t := store.Spent{Until: s.Until}
-		copy(t.Print[:], s.Print)
-		rec.Spent = append(rec.Spent, t)
-	}
-	for _, e := range f.Epochs {
-		var p store.Fingerprint
-		copy(p[:], e)
-		rec.Epochs = append(rec.Epochs, p)
-	}
-	return nil
+	*r = row{Record: rec, former: former(&rec), app: r.app, sweepAt: at.Add(store.TombstoneLife) + 1}
 }
 
 func timeOrNull(t store.Time) any {

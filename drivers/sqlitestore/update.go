@@ -9,13 +9,10 @@ import (
 
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, name string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	r, err := encode(rec)
-	if err != nil {
-		return nil, err
-	}
+	r := encode(rec)
 	r.End, r.EndAt = "", 0
 	var ended []store.Ended
-	err = s.write(ctx, func(t *tx) (err error) {
+	err := s.write(ctx, func(t *tx) (err error) {
 		next := *r // do may run again
 		ended, err = t.update(name, &next, &opt)
 		return err
@@ -125,9 +122,7 @@ func (s *Store) Confirm(ctx context.Context, name string, id store.ID, secret st
 		}
 		r.Secret = rec.Secret
 		r.Revision++
-		if r.former, err = encodeFormer(&rec); err != nil {
-			return err
-		}
+		r.former = former(&rec)
 		if err := t.save(&r, false); err != nil {
 			return err
 		}

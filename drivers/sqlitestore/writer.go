@@ -403,9 +403,7 @@ func (t *tx) save(r *row, indexed bool) error {
 // end ends a session that is live or expired. Who calls it reports what it returns.
 func (t *tx) end(name string, r *row, reason store.Reason, at store.Time) (store.Ended, error) {
 	e := store.Ended{App: name, ID: r.ID, Subject: r.Subject, Reason: reason, At: at}
-	if err := r.bury(reason, at); err != nil {
-		return e, err
-	}
+	r.bury(reason, at)
 	if err := t.save(r, true); err != nil {
 		return e, err
 	}
