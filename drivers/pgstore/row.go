@@ -1,7 +1,7 @@
 package pgstore
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -44,11 +44,7 @@ func rowValue(first int) string {
 }
 
 // appendRow adds the parameters of rowValue for a record. What only the server knows is NULL.
-func appendRow(args []any, rec *store.Record) ([]any, error) {
-	former, err := encodeFormer(rec)
-	if err != nil {
-		return nil, err
-	}
+func appendRow(args []any, rec *store.Record) []any {
 	data, packed := encodeValues(rec.Values)
 	lastIP, lastAgent := any(nil), any(nil)
 	if rec.LastClient != rec.Client {
@@ -60,8 +56,8 @@ func appendRow(args []any, rec *store.Record) ([]any, error) {
 		timeOrNull(rec.Secret.IssuedAt), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), timeOrNull(rec.Secret.Until),
 		nil, int16(rec.Level), rec.Secret.Login, rec.Remembered, rec.Stale, rec.Bearer,
 		hashOrNull(&rec.Secret.Hash), hashOrNull(&rec.EpochHash), textOrNull(rec.Subject), textOrNull(rec.AMR), ipText(rec.Client.IP), escape(rec.Client.UserAgent),
-		lastIP, lastAgent, nil, former, data, packed,
-	), nil
+		lastIP, lastAgent, nil, formerOrNull(rec), data, packed,
+	)
 }
 
 // A row is a session as the server sends it. Its slices are lent by the connection while the row is scanned.
@@ -131,10 +127,8 @@ func (r *row) finish() (ended bool, err error) {
 	if !r.lastIP.null {
 		rec.LastClient = store.Client{IP: toIP(r.lastIP.String()), UserAgent: r.lastAgent.String()}
 	}
-	if !r.former.null {
-		if err := decodeFormer(rec, r.former.b); err != nil {
-			return false, err
-		}
+	if err := rec.UnmarshalFormer(r.former.b); err != nil {
+		return false, fmt.Errorf("pgstore: the former secrets of session %v: %w", rec.ID, err)
 	}
 	switch {
 	case !r.reason.null:
@@ -162,15 +156,23 @@ func (t *text) ScanBytes(b []byte) error {
 func (t *text) String() string { return unescape(string(t.b)) }
 
 // A valuesScanner reads the column data into the record's values. It comes before data_packed.
-type valuesScanner struct{ row *row }
+type valuesScanner struct {
+	row     *row
+	compact []byte
+}
 
-func (s *valuesScanner) ScanBytes(text []byte) (err error) {
+var errBadData = errors.New("pgstore: the values of a session are not what the store writes")
+
+func (s *valuesScanner) ScanBytes(text []byte) error {
 	rec := s.row.rec
-	values := rec.Values[:0]
-	if text != nil {
-		if values, err = appendObject(values, text); err != nil {
-			return err
-		}
+	rec.Values = rec.Values[:0]
+	if text == nil {
+		return nil
+	}
+	s.compact = appendCompact(s.compact[:0], text)
+	values, rest, err := store.ParseValues(rec.Values, s.compact)
+	if err != nil || len(rest) > 0 {
+		return errBadData
 	}
 	rec.Values = values
 	return nil
@@ -192,66 +194,10 @@ func (h *hashScanner) ScanBytes(b []byte) error {
 	return nil
 }
 
-// formerSecrets are what a session remembers of the secrets before its current one.
-type formerSecrets struct {
-	Good      []goodSecret  `json:"good,omitempty"`
-	Spent     []spentSecret `json:"spent,omitempty"`
-	SpentTill store.Time    `json:"spent_till,omitempty"`
-	Epochs    [][]byte      `json:"epochs,omitempty"`
-}
-
-type goodSecret struct {
-	Hash        []byte     `json:"hash"`
-	IssuedAt    store.Time `json:"issued_at,omitempty"`
-	FirstSeenAt store.Time `json:"first_seen_at,omitempty"`
-	ConfirmedAt store.Time `json:"confirmed_at,omitempty"`
-	Until       store.Time `json:"until,omitempty"`
-	Login       bool       `json:"login,omitempty"`
-}
-
-type spentSecret struct {
-	Print []byte     `json:"print"`
-	Until store.Time `json:"until,omitempty"`
-}
-
-func encodeFormer(rec *store.Record) (any, error) {
-	if len(rec.Good) == 0 && len(rec.Spent) == 0 && len(rec.Epochs) == 0 && rec.SpentTill == 0 {
-		return nil, nil
-	}
-	f := formerSecrets{SpentTill: rec.SpentTill}
-	for _, s := range rec.Good {
-		f.Good = append(f.Good, goodSecret{s.Hash[:], s.IssuedAt, s.FirstSeenAt, s.ConfirmedAt, s.Until, s.Login})
-	}
-	for _, s := range rec.Spent {
-		f.Spent = append(f.Spent, spentSecret{s.Print[:], s.Until})
-	}
-	for _, e := range rec.Epochs {
-		f.Epochs = append(f.Epochs, e[:])
-	}
-	text, err := json.Marshal(&f)
-	return string(text), err
-}
-
-func decodeFormer(rec *store.Record, text []byte) error {
-	var f formerSecrets
-	if err := json.Unmarshal(text, &f); err != nil {
-		return fmt.Errorf("pgstore: the former secrets of session %v: %w", rec.ID, err)
-	}
-	rec.SpentTill = f.SpentTill
-	for _, s := range f.Good {
-		g := store.Secret{IssuedAt: s.IssuedAt, FirstSeenAt: s.FirstSeenAt, ConfirmedAt: s.ConfirmedAt, Until: s.Until, Login: s.Login}
-		copy(g.Hash[:], s.Hash)
-		rec.Good = append(rec.Good, g)
-	}
-	for _, s := range f.Spent {
-		t := store.Spent{Until: s.Until}
-		copy(t.Print[:], s.Print)
-		rec.Spent = append(rec.Spent, t)
-	}
-	for _, e := range f.Epochs {
-		var p store.Fingerprint
-		copy(p[:], e)
-		rec.Epochs = append(rec.Epochs, p)
+// formerOrNull returns the column of what a record knows of the secrets before its current one.
+func formerOrNull(rec *store.Record) any {
+	if text := rec.MarshalFormer(); text != nil {
+		return string(text)
 	}
 	return nil
 }

@@ -1,13 +1,7 @@
 package pgstore
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -19,37 +13,11 @@ func encodeValues(v store.Values) (text, packed any) {
 	if len(v) == 0 {
 		return nil, nil
 	}
-	object := make([]byte, 0, len(v)+16)
-	object = append(object, '{')
-	for key, value := range v.All() {
-		if !fitsText(key) || !fitsJSONB(value) {
-			return nil, []byte(v)
-		}
-		if len(object) > 1 {
-			object = append(object, ',')
-		}
-		object = appendKey(object, key)
-		object = append(object, ':')
-		object = append(object, value...)
-	}
-	if v.Check() != nil { // jsonb would change it
+	object, ok := v.AppendJSON(make([]byte, 0, len(v)+16))
+	if !ok || !fitsJSONB(object) {
 		return nil, []byte(v)
 	}
-	return string(append(object, '}')), nil
-}
-
-func fitsText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
-
-func appendKey(text []byte, key string) []byte {
-	for i := range len(key) {
-		if c := key[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(key) //nolint:errchkjson // a string that is UTF-8
-			return append(text, quoted...)
-		}
-	}
-	text = append(text, '"')
-	text = append(text, key...)
-	return append(text, '"')
+	return string(object), nil
 }
 
 // jsonb keeps numbers in full, so that 1e1000 takes a thousand digits and 1e200000 is refused, and its parser's depth depends
@@ -61,19 +29,22 @@ const (
 
 // fitsJSONB reports whether jsonb holds a JSON text: with what it means, though perhaps with other blanks, and keys in another order.
 func fitsJSONB(text []byte) bool {
-	if !json.Valid(text) || !utf8.Valid(text) {
+	if !utf8.Valid(text) {
 		return false
 	}
-	depth, digits := 0, 0
+	depth, digits, quoted := 0, 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '"':
-			n := stringEnd(text[i:])
-			if !fitsString(text[i : i+n]) {
+			quoted = !quoted
+			digits = 0
+		case c == '\\':
+			n := escapeLength(text[i:])
+			if n == 0 {
 				return false
 			}
 			i += n - 1
-			digits = 0
+		case quoted:
 		case c == '{', c == '[':
 			if depth++; depth > maxDepth {
 				return false
@@ -95,31 +66,23 @@ func fitsJSONB(text []byte) bool {
 	return true
 }
 
-// fitsString looks for escapes in a JSON string that don't stand for a character: \u0000 and half surrogate pairs.
-func fitsString(quoted []byte) bool {
-	for rest := quoted; ; {
-		i := bytes.Index(rest, []byte(`\`))
-		if i < 0 {
-			return true
-		}
-		rest = rest[i:]
-		if rest[1] != 'u' {
-			rest = rest[2:]
-			continue
-		}
-		first := codeUnit(rest)
-		rest = rest[6:]
-		switch {
-		case first == 0, first >= 0xdc00 && first <= 0xdfff:
-			return false
-		case first >= 0xd800 && first <= 0xdbff:
-			second := codeUnit(rest)
-			if second < 0xdc00 || second > 0xdfff {
-				return false
-			}
-			rest = rest[6:]
-		}
+// escapeLength returns the length of the escape, or the pair of surrogates, at the beginning of text: 0 if it stands for no character
+// that text holds, as \u0000 and half pairs don't.
+func escapeLength(text []byte) int {
+	if text[1] != 'u' {
+		return 2
 	}
+	switch first := codeUnit(text); {
+	case first == 0, first >= 0xdc00 && first <= 0xdfff:
+		return 0
+	case first >= 0xd800 && first <= 0xdbff:
+		second := codeUnit(text[6:])
+		if second < 0xdc00 || second > 0xdfff {
+			return 0
+		}
+		return 12
+	}
+	return 6
 }
 
 // codeUnit returns the number of a \uXXXX at the beginning of text, 0 if there is none.
@@ -131,158 +94,19 @@ func codeUnit(text []byte) uint64 {
 	return n
 }
 
-var errBadData = errors.New("pgstore: the values of a session are not what the store writes")
-
-// appendObject appends to dst the values that a column of the type jsonb holds: a JSON object as PostgreSQL prints it, with blanks
-// between its parts, and its keys in the order of their lengths.
-func appendObject(dst store.Values, text []byte) (store.Values, error) {
-	begin := len(dst)
-	ordered := true
-	var last []byte
-	err := eachMember(text, func(key, value []byte) {
-		ordered = ordered && (last == nil || bytes.Compare(last, key) < 0)
-		last = key
-		dst = appendField(dst, key)
-		dst = appendCompact(dst, value)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !ordered {
-		order(dst[begin:])
-	}
-	return dst, nil
-}
-
-// eachMember calls fn for each member of a JSON object. The key is unquoted.
-func eachMember(text []byte, fn func(key, value []byte)) error {
-	text = bytes.TrimSpace(text)
-	if len(text) < 2 || text[0] != '{' || text[len(text)-1] != '}' {
-		return errBadData
-	}
-	text = text[1 : len(text)-1]
-	for len(bytes.TrimLeft(text, " ")) > 0 {
-		text = bytes.TrimLeft(text, " ")
-		n := stringEnd(text)
-		if n < 0 {
-			return errBadData
-		}
-		key, ok := unquote(text[:n])
-		text = bytes.TrimLeft(text[n:], " ")
-		if !ok || len(text) == 0 || text[0] != ':' {
-			return errBadData
-		}
-		text = text[1:]
-		if n = valueEnd(text); n <= 0 {
-			return errBadData
-		}
-		fn(key, text[:n])
-		if text = text[n:]; len(text) > 0 {
-			text = text[1:] // the comma
-		}
-	}
-	return nil
-}
-
-func unquote(quoted []byte) (text []byte, ok bool) {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1], true
-	}
-	var key string
-	err := json.Unmarshal(quoted, &key)
-	return []byte(key), err == nil
-}
-
-// stringEnd returns the length of the JSON string at the beginning of text, -1 if there is none.
-func stringEnd(text []byte) int {
-	if len(text) == 0 || text[0] != '"' {
-		return -1
-	}
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
+// appendCompact appends a JSON text without the blanks that PostgreSQL prints between its parts.
+func appendCompact(dst, text []byte) []byte {
+	from, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
 			i++
-		case '"':
-			return i + 1
+		case c == ' ' && !quoted:
+			dst = append(dst, text[from:i]...)
+			from = i + 1
 		}
 	}
-	return -1
-}
-
-// valueEnd returns the length of the JSON value at the beginning of text: up to a comma outside of it.
-func valueEnd(text []byte) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			n := stringEnd(text[i:])
-			if n < 0 {
-				return -1
-			}
-			i += n - 1
-		case '{', '[':
-			depth++
-		case '}', ']':
-			depth--
-		case ',':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return len(text)
-}
-
-// appendField packs as the comment of store.Values says.
-func appendField(dst store.Values, field []byte) store.Values {
-	return append(binary.AppendUvarint(dst, uint64(len(field))), field...)
-}
-
-// appendCompact is appendField of a JSON text without its blanks.
-func appendCompact(dst store.Values, text []byte) store.Values {
-	length := len(text)
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			i += stringEnd(text[i:]) - 1
-		case ' ':
-			length--
-		}
-	}
-	dst = binary.AppendUvarint(dst, uint64(length))
-	for i := 0; i < len(text); i++ {
-		begin := i
-		switch text[i] {
-		case '"':
-			i += stringEnd(text[i:]) - 1
-		case ' ':
-			continue
-		}
-		dst = append(dst, text[begin:i+1]...)
-	}
-	return dst
-}
-
-// order sorts packed pairs by their keys, in place.
-func order(v store.Values) {
-	type pair struct{ key, packed []byte }
-	var few [8]pair
-	pairs := few[:0]
-	for rest := bytes.Clone(v); len(rest) > 0; {
-		key, afterKey := cutField(rest)
-		_, next := cutField(afterKey)
-		pairs = append(pairs, pair{key, rest[:len(rest)-len(next)]})
-		rest = next
-	}
-	slices.SortFunc(pairs, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
-	v = v[:0]
-	for _, p := range pairs {
-		v = append(v, p.packed...)
-	}
-}
-
-// cutField reads what appendField has written.
-func cutField(packed []byte) (field, rest []byte) {
-	n, w := binary.Uvarint(packed)
-	return packed[w : w+int(n)], packed[w+int(n):]
+	return append(dst, text[from:]...)
 }

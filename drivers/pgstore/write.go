@@ -103,10 +103,7 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 	}
 	fresh := *rec
 	fresh.Revision = 1
-	args, err := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), &fresh)
-	if err != nil {
-		return nil, err
-	}
+	args := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), &fresh)
 	args = append(args, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, textOrNull(opt.Key), opt.KeyBody[:],
 		s.isFull(rec.Subject == ""))
 	var outcome string
@@ -130,10 +127,7 @@ func limitOf(l store.Limit) int32 { return int32(max(0, min(l.Max, math.MaxInt32
 
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	args, err := appendRow(append(make([]any, 0, len(columns)+7), escape(app)), rec)
-	if err != nil {
-		return nil, err
-	}
+	args := appendRow(append(make([]any, 0, len(columns)+7), escape(app)), rec)
 	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, s.isFull(rec.Subject == ""))
 	var outcome string
 	var c casualties
@@ -168,12 +162,8 @@ func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret sto
 		if rec.Secret.Hash != secret || !rec.Confirm(c) {
 			return nil
 		}
-		former, err := encodeFormer(&rec)
-		if err != nil {
-			return err
-		}
 		var outcome string
-		args := []any{escape(app), uuid(id), int64(rec.Revision), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), former}
+		args := []any{escape(app), uuid(id), int64(rec.Revision), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), formerOrNull(&rec)}
 		if err := s.write(ctx, s.sql.confirm, args, &outcome); err != nil {
 			return err
 		}
