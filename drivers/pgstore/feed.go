@@ -243,7 +243,7 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 type poller struct {
 	conn     *pgx.Conn
 	mode     pgx.QueryExecMode
-	sql      string
+	sql      *statements
 	timeout  time.Duration
 	notified bool   // since the last poll began
 	payload  string // of the last notification
@@ -251,7 +251,8 @@ type poller struct {
 	xmax    string   // of the last snapshot: what began later is not in it
 	running []string // nor are these transactions
 	asOf    time.Time
-	started int64 // when the server was started, which names it
+	started int64  // when the server was started, which names it
+	life    string // of the table of changes: names the time since it was emptied; empty: it has none yet
 }
 
 // poll is the statement. What is visible now and wasn't in an earlier snapshot are the rows of transactions that were running then, or
@@ -259,9 +260,9 @@ type poller struct {
 var poll = `
 WITH present AS MATERIALIZED (
 	SELECT pg_current_snapshot() AS snapshot, ` + microseconds("clock_timestamp()") + ` AS asof, ` + microseconds("pg_postmaster_start_time()") + ` AS started,
-		pg_is_in_recovery() AS standby
+		pg_is_in_recovery() AS standby, (SELECT l.id::text FROM sojourn.changes_life l ORDER BY l.id LIMIT 1) AS life
 )
-SELECT p.snapshot::text, p.asof, p.started, p.standby, c.kind, a.name, c.session, c.revision
+SELECT p.snapshot::text, p.asof, p.started, p.standby, p.life, c.kind, a.name, c.session, c.revision
 FROM present p
 LEFT JOIN (
 	SELECT seq, xid, kind, app, session, revision FROM sojourn.changes WHERE xid >= $1::text::xid8
@@ -277,7 +278,7 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	hosts := time.Duration(1 + len(config.Fallbacks)) // each of which may be silent
 	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+2*s.opt.Timeout)
 	defer cancel()
-	p := &poller{sql: s.sql.poll, timeout: s.opt.Timeout}
+	p := &poller{sql: &s.sql, timeout: s.opt.Timeout}
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.notified, p.payload = true, n.Payload }
 	if p.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, err
@@ -339,11 +340,16 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	defer cancel()
 	p.notified = false
 	first := p.xmax == ""
+	if p.life == "" {
+		if _, err := p.conn.Exec(ctx, p.sql.begin, p.mode); err != nil {
+			return false, err
+		}
+	}
 	args := []any{p.mode, p.xmax, p.running, maxPolled + 1}
 	if first {
 		args = []any{p.mode, "18446744073709551615", []string{}, 1} // nothing is as late
 	}
-	found, err := p.conn.Query(ctx, p.sql, args...)
+	found, err := p.conn.Query(ctx, p.sql.poll, args...)
 	if err != nil {
 		return false, err
 	}
@@ -351,12 +357,13 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	var snapshot string
 	var asOf, started int64
 	var standby bool
+	var life pgtype.Text // invalid if the table was emptied since it was asked for
 	complete = true
 	for n := 0; found.Next(); n++ {
 		var kind, revision pgtype.Int8
 		var app pgtype.Text
 		var session pgtype.UUID
-		if err := found.Scan(&snapshot, &asOf, &started, &standby, &kind, &app, &session, &revision); err != nil {
+		if err := found.Scan(&snapshot, &asOf, &started, &standby, &life, &kind, &app, &session, &revision); err != nil {
 			return false, err
 		}
 		switch {
@@ -381,11 +388,11 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 		if started != p.started {
 			return false, errOtherServer
 		}
-		if age := now.Sub(p.asOf); age > patience || age < -time.Second {
+		if age := now.Sub(p.asOf); age > patience || age < -time.Second || life.String != p.life {
 			complete = false
 		}
 	}
-	p.xmax, p.running, p.asOf, p.started = parts[1], []string{}, now, started
+	p.xmax, p.running, p.asOf, p.started, p.life = parts[1], []string{}, now, started, life.String
 	if parts[2] != "" {
 		p.running = strings.Split(parts[2], ",")
 	}

@@ -4,10 +4,10 @@ import "strconv"
 
 // statements are what the store sends, with its schema's name.
 type statements struct {
-	get, list, listSubject, count                                          string
-	create, update, touch, confirm, end, endSubject, endAll                string
-	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                      string
-	notify, heartbeat, poll, listen, keepUp, prune, pruneForeign, estimate string
+	get, list, listSubject, count                                                 string
+	create, update, touch, confirm, end, endSubject, endAll                       string
+	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
+	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
 }
 
 func statementsIn(schema string) statements {
@@ -48,6 +48,7 @@ func statementsIn(schema string) statements {
 		notify:    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('" + schema + "', $1::text)",
 		heartbeat: "SELECT " + microseconds("pg_postmaster_start_time()") + ", " + microseconds("clock_timestamp()"),
 		poll:      poll,
+		begin:     "INSERT INTO sojourn.changes_life SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM sojourn.changes_life)",
 
 		keepUp:       "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, " + microseconds("clock_timestamp()"),
 		prune:        "DELETE FROM sojourn.changes WHERE ctid = ANY (ARRAY(SELECT ctid FROM sojourn.changes WHERE xid < $1::text::xid8 ORDER BY xid LIMIT $2 FOR UPDATE SKIP LOCKED))",
@@ -55,7 +56,7 @@ func statementsIn(schema string) statements {
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
 	for _, text := range []*string{&st.get, &st.list, &st.listSubject, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
-		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.prune, &st.pruneForeign, &st.estimate} {
+		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}
 	return st

@@ -1,0 +1,52 @@
+package pgstore
+
+import (
+	"context"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// TestI10CrashBehindPooler: the system kills one of the server's processes, for want of memory say, and the server ends all others and
+// recovers, which empties the table of changes; it doesn't count as restarted. The feed goes through a pooler, so its own connection holds.
+// It has a gap all the same.
+func TestI10CrashBehindPooler(t *testing.T) {
+	t.Parallel()
+	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
+	b := servertest.PgBouncer(t, p, servertest.PgBouncerOptions{})
+	s, other := mustOpen(t, b.URL(), Options{}), mustOpen(t, p.URL(), Options{})
+	w := watchOf(t, s)
+	w.beat(s, 1)
+	victim, err := pgx.Connect(t.Context(), p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer victim.Close(context.Background())
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(b.Pause()) // nothing that is asked meanwhile shows what happens
+	rec := createOne(t, other)
+	must(syscall.Kill(int(victim.PgConn().PID()), syscall.SIGKILL))
+	wait(t, "the server has recovered", func() bool { return other.Get(t.Context(), "shop", rec.ID, true, rec) == nil })
+	if n := query(t, p.URL(), "SELECT count(*)::text FROM sojourn.changes"); n != "0" {
+		t.Fatalf("%s changes have outlived the crash", n)
+	}
+	must(b.Continue())
+	told := false
+	for _, c := range w.beat(s, 2) {
+		told = told || c.Kind == store.Gap
+	}
+	if !told {
+		t.Error("a heartbeat came back, and nobody was told that changes were lost")
+	}
+	createOne(t, other)
+	w.until(store.Changed)
+}
