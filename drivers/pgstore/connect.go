@@ -43,10 +43,28 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}).DialContext
 	// Of several servers the primary, whatever target_session_attrs says: a standby lags, and would have ended sessions live.
 	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	config.ConnConfig.OnNotice = noteUnreplicated
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "sojourn"
 	}
 	return config, nil
+}
+
+const unreplicated = "sojourn unreplicated"
+
+// noteUnreplicated notes on a connection that its transaction was committed, and that somebody has ended its wait for the synchronous standby: the server
+// gives a warning then, in whatever language, and reports success.
+func noteUnreplicated(conn *pgconn.PgConn, n *pgconn.Notice) {
+	if n.Routine == "SyncRepWaitForLSN" {
+		conn.CustomData()[unreplicated] = true
+	}
+}
+
+// takeUnreplicated reports whether that was noted since it was asked last.
+func takeUnreplicated(conn *pgx.Conn) bool {
+	_, noted := conn.PgConn().CustomData()[unreplicated]
+	delete(conn.PgConn().CustomData(), unreplicated)
+	return noted
 }
 
 var quoted = regexp.MustCompile("`.*`|\"[^\"]*\"")

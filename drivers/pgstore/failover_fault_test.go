@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -47,5 +48,38 @@ func TestI10Failover(t *testing.T) {
 	}
 	for _, w := range watches {
 		w.until(store.Gone)
+	}
+}
+
+// TestI6CanceledWait: a write waits for the synchronous standby, and an administrator has it wait no longer. The server reports success; nobody knows
+// whether a failover will undo it.
+func TestI6CanceledWait(t *testing.T) {
+	t.Parallel()
+	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
+	standby := p.Standby(t, servertest.StandbyOptions{Synchronous: true})
+	s := mustOpen(t, p.URL(), Options{Timeout: time.Minute, MaxConns: 1})
+	rec := createOne(t, s)
+	if err := standby.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	end := func() error {
+		_, err := s.End(t.Context(), "shop", rec.ID, store.ReasonLogout, store.TimeOf(time.Now()))
+		return err
+	}
+	for range 2 { // an end that is asked for again waits too
+		done := make(chan error, 1)
+		go func() { done <- end() }()
+		wait(t, "the write waits for the standby", func() bool {
+			return query(t, p.URL(), "SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
+		})
+		if err := <-done; !errors.Is(err, store.ErrUncertain) {
+			t.Errorf("an end that no standby has: %v", err)
+		}
+	}
+	if err := standby.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(); err != nil {
+		t.Errorf("an end that the standby has: %v", err)
 	}
 }

@@ -49,8 +49,13 @@ func (s *Store) send(ctx context.Context, statement string, args, dest []any) (s
 	if code(err) == readOnlyTransaction { // the server has become a standby: the next connection may find the primary
 		_ = conn.Conn().Close(ctx)
 	}
+	if takeUnreplicated(conn.Conn()) && err == nil {
+		err = errUnreplicated
+	}
 	return true, err
 }
+
+var errUnreplicated = errors.New("its wait for the synchronous standby was canceled: the server has it, and a failover may undo it")
 
 // outcomes are what the functions of the schema return.
 var outcomes = map[string]error{
