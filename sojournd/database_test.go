@@ -68,6 +68,11 @@ var databases = map[string]func(t *testing.T) database{
 		u.RawQuery = "sslmode=verify-full"
 		return database{url: u.String(), ca: p.Certificates.CAFile}
 	},
+	"postgres with a standby": func(t *testing.T) database {
+		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary})
+		standby := p.Standby(t, servertest.StandbyOptions{})
+		return database{url: strings.Replace(p.URL(), p.Addr(), standby.Addr()+","+p.Addr(), 1)}
+	},
 	"pgbouncer": func(t *testing.T) database {
 		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: canary})
 		b := servertest.PgBouncer(t, p, servertest.PgBouncerOptions{})
