@@ -173,6 +173,7 @@ func TestRevisionRaces(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
 	const writers = 16
+	w.store.meet(writers) // no request writes before all have read
 	results := make(chan int, writers)
 	for i := range writers {
 		go func() {

@@ -304,8 +304,29 @@ func (l *logbook) String() string {
 // brittle is a store that fails when told to.
 type brittle struct {
 	store.Store
-	mu  sync.Mutex
-	err error
+	mu   sync.Mutex
+	err  error
+	left int           // reads that have yet to meet
+	met  chan struct{} // is closed when they have
+}
+
+// meet has the next n reads wait for each other before they return.
+func (b *brittle) meet(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left, b.met = n, make(chan struct{})
+}
+
+func (b *brittle) wait() {
+	b.mu.Lock()
+	met, waits := b.met, b.left > 0
+	if b.left--; b.left == 0 {
+		close(met)
+	}
+	b.mu.Unlock()
+	if waits {
+		<-met
+	}
 }
 
 func (b *brittle) fail(err error) {
@@ -324,7 +345,9 @@ func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool,
 	if err := b.failure(); err != nil {
 		return err
 	}
-	return b.Store.Get(ctx, app, id, strict, rec)
+	err := b.Store.Get(ctx, app, id, strict, rec)
+	b.wait()
+	return err
 }
 
 func (b *brittle) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
