@@ -155,6 +155,7 @@ type Store interface {
 	// One call examines about max sessions and holds no lock for more than 256
 	// of them; it returns those that it ended, of whatever application: Sweep alone is not scoped by one. done tells that a whole round over the
 	// store is complete; call again until then.
+	// What an EndSubject did not find, because the store had lost a part of its data, may end here too: with ReasonRevoked, at now.
 	Sweep(ctx context.Context, now Time, max int) (ended []Ended, done bool, err error)
 
 	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.
