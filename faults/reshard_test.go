@@ -42,34 +42,26 @@ func TestClusterReshard(t *testing.T) {
 	}
 }
 
-// reshard moves slots until it is stopped, some at once, now and then none, so that nodes come to use their memory in between. It
-// returns how many.
+// reshard moves slots until it is stopped, and returns how many: one at a time, since the masters of a Cluster may come to disagree about
+// two. Now and then it rests, so that nodes come to use their memory in between.
 func (s *site) reshard(c *servertest.RedisCluster, stop chan struct{}) (moved int) {
-	seeds := rand.New(rand.NewPCG(s.seed, 200))
-	for {
-		var round sync.WaitGroup
-		slots := map[int]bool{}
-		for range 3 {
-			rnd := rand.New(rand.NewPCG(seeds.Uint64(), 0))
-			slot, from, to := s.slotInUse(c, rnd)
-			if from == nil || slots[slot] {
-				continue
-			}
-			slots[slot] = true
-			moved++
-			longest := pick(rnd, []time.Duration{time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond})
-			round.Go(func() {
-				if err := c.MoveSlot(slot, from, to, func() { time.Sleep(rand.N(longest)) }); err != nil {
-					s.Error(err)
-				}
-			})
-		}
-		round.Wait()
+	rnd := rand.New(rand.NewPCG(s.seed, 200))
+	for rest := 0; ; rest = pick(rnd, []int{0, 0, 0, 600}) {
 		select {
 		case <-stop:
 			return moved
-		case <-time.After(rand.N(600 * time.Millisecond)):
+		case <-time.After(time.Duration(rest) * time.Millisecond):
 		}
+		slot, from, to := s.slotInUse(c, rnd)
+		if from == nil {
+			continue
+		}
+		longest := pick(rnd, []time.Duration{time.Millisecond, 10 * time.Millisecond, 70 * time.Millisecond})
+		if err := c.MoveSlot(slot, from, to, func() { time.Sleep(rand.N(longest)) }); err != nil {
+			s.Error(err)
+			return moved
+		}
+		moved++
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 )
 
 // MoveSlot moves a slot with its keys from one master to another, as redis-cli --cluster reshard does. step is called
-// between any two of its steps, and may wait: clients find the slot half moved meanwhile.
+// between any two of its steps, and may wait: clients find the slot half moved meanwhile. Slots are moved one at a time: a
+// master that takes one while it gives another away may come to believe that it has both.
 func (c *RedisCluster) MoveSlot(slot int, from, to *RedisServer, step func()) error {
 	source, err := from.Do("CLUSTER", "MYID")
 	if err != nil {
