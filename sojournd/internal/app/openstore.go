@@ -184,15 +184,16 @@ func withTrust(url, file string) string {
 }
 
 // CheckVisible refuses a store's URL on a command line that tells a password, for everybody on the machine reads that with ps.
+// The password may hold what should have been escaped: whatever has a colon before its last @ is taken for one.
 func CheckVisible(flag, url string) error {
 	_, rest, server := strings.Cut(url, "://")
-	address, query, _ := strings.Cut(rest, "?")
-	at := strings.LastIndex(address, "@")
-	beforeHost := at >= 0 && strings.Contains(address[:at], ":")
+	_, query, _ := strings.Cut(rest, "?")
+	at := strings.LastIndexByte(rest, '@')
+	beforeHost := at >= 0 && strings.Contains(rest[:at], ":")
 	if !server || !beforeHost && !strings.Contains(strings.ToLower(query), "password=") {
 		return nil
 	}
-	return fmt.Errorf("%s: a password on the command line shows in ps: leave it out of the URL, and put it into a file that --store-password-file names, or into $%s; or give the whole URL in $%s",
+	return fmt.Errorf("%s: a password on the command line shows in ps: leave it out of the URL, and put it into a file that --store-password-file names, or into $%s; or give the whole URL in $%s (an @ that ends no password is written %%40)",
 		flag, StorePasswordVariable, StoreVariable)
 }
 
