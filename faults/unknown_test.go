@@ -57,7 +57,7 @@ func (s *site) lose(w lostWrites) string {
 	})
 	browsers := make([]*browser, each)
 	s.parallel(each, func(i int) {
-		for tries := 0; browsers[i] == nil && tries < 5; tries++ { // one may be too slow for so many at once
+		for tries := 0; browsers[i] == nil && tries < 30; tries++ { // a busy machine may be too slow for so many at once
 			browsers[i] = s.clients[1].login(context.Background(), fmt.Sprint(w.name, i))
 		}
 	})
