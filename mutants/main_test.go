@@ -78,6 +78,21 @@ func TestRed(t *testing.T) { t.Fatal("always") }
 	}
 }
 
+// TestPatchesApply: whoever moves a line that a patch names, moves it there too. That its test goes red only make mutants shows.
+func TestPatchesApply(t *testing.T) {
+	patches, err := load(".", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range patches {
+		cmd := exec.Command("git", "apply", "--check", filepath.Join("mutants", p.name))
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s doesn't apply any more: %s", p.name, out)
+		}
+	}
+}
+
 func TestPatchHeader(t *testing.T) {
 	const head = "# invariant: I4\n# breaks: it\n"
 	p, err := parse("x", []byte(head+"# red: go test ./store -run 'TestI4|TestI5'\ndiff --git a/x b/x\n"))
