@@ -353,16 +353,16 @@ func TestI11CrashWhileMending(t *testing.T) {
 	}
 }
 
-// A shard of a cluster that is restarted without its data, or with older data, has lost members whose sessions the others have. The restart is
-// noticed, and the next sweep mends, without waiting for the turn.
+// A shard of a cluster that is restarted without its data, or with older data, has lost members whose sessions the others have; so has
+// perhaps a replica that takes its place. That is noticed, and the next sweep mends, without waiting for the turn.
 func TestI11ShardRestarted(t *testing.T) {
 	if testing.Short() {
-		t.Skip("two clusters take their time")
+		t.Skip("three clusters take their time")
 	}
 	t.Parallel()
-	for _, older := range []bool{false, true} {
-		t.Run(map[bool]string{false: "empty", true: "with older data"}[older], func(t *testing.T) {
-			c := servertest.Cluster(t, servertest.RedisOptions{AppendOnly: older})
+	for _, how := range []string{"empty", "with older data", "failed over"} {
+		t.Run(how, func(t *testing.T) {
+			c := servertest.Cluster(t, servertest.RedisOptions{AppendOnly: how == "with older data"})
 			s := openAt(t, c.URL(), Options{})
 			var recs []*store.Record
 			subjects := func(from, to int) {
@@ -376,9 +376,8 @@ func TestI11ShardRestarted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			shard := []*servertest.RedisServer{m, replica}
-			if older { // what comes next is not in the log
-				for _, n := range shard {
+			if how == "with older data" { // what comes next is not in the log
+				for _, n := range []*servertest.RedisServer{m, replica} {
 					if _, err := n.Do("CONFIG", "SET", "appendonly", "no"); err != nil {
 						t.Fatal(err)
 					}
@@ -391,18 +390,15 @@ func TestI11ShardRestarted(t *testing.T) {
 				subjects(10, 30)
 			}
 			sweepAll(t, s, t0)
-			for _, n := range []*servertest.RedisServer{replica, m} {
-				if err := n.Kill(); err != nil {
+			if how == "failed over" {
+				for i := range 20 {
+					lose(t, s, fmt.Sprint("ada", i))
+				}
+				if err := c.Failover(m); err != nil {
 					t.Fatal(err)
 				}
-			}
-			for _, n := range shard {
-				if err := n.Start(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := c.WaitHealthy(); err != nil {
-				t.Fatal(err)
+			} else {
+				restart(t, c, m, replica)
 			}
 			kept := map[string]int{}
 			for _, rec := range recs {
@@ -435,5 +431,15 @@ func TestI11ShardRestarted(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// restart has a shard come back with what it has on disk. The replica goes first, so that it doesn't take over, and comes last.
+func restart(t *testing.T, c *servertest.RedisCluster, m, replica *servertest.RedisServer) {
+	t.Helper()
+	for _, step := range []func() error{replica.Kill, m.Kill, m.Start, replica.Start, c.WaitHealthy} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
