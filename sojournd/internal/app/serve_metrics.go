@@ -127,25 +127,47 @@ func (m *metrics) ping(ctx context.Context) error {
 	return err
 }
 
-// live counts sessions when it is asked.
+// live counts sessions when it is asked, but for countPause times as long as that took it says the same again: some stores
+// read all sessions for it.
 type live struct {
 	engines func() map[string]*sojourn.Engine
+
+	mu    sync.Mutex
+	found []prometheus.Metric
+	due   time.Time // for the next count
 }
+
+const countPause = 50
 
 var sessionsDesc = prometheus.NewDesc("sojourn_sessions", "Live sessions; expired ones may count for up to a minute.", []string{"app", "kind"}, nil)
 
 func (l *live) Describe(out chan<- *prometheus.Desc) { out <- sessionsDesc }
 
 func (l *live) Collect(out chan<- prometheus.Metric) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if began := time.Now(); began.After(l.due) {
+		l.count()
+		now := time.Now()
+		l.due = now.Add(countPause * now.Sub(began))
+	}
+	for _, m := range l.found {
+		out <- m
+	}
+}
+
+func (l *live) count() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	l.found = nil
 	for name, e := range l.engines() {
 		all, loggedIn, err := e.Count(ctx)
 		if err != nil {
 			continue // a gap in the graph; the store's errors are counted
 		}
-		out <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(loggedIn), name, "logged_in")
-		out <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(all-loggedIn), name, "anonymous")
+		l.found = append(l.found,
+			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(loggedIn), name, "logged_in"),
+			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(all-loggedIn), name, "anonymous"))
 	}
 }
 

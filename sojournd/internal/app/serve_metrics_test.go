@@ -8,10 +8,12 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -93,6 +95,45 @@ func TestOneEngineSweeps(t *testing.T) {
 			t.Error("the error vanished")
 		}
 	}
+}
+
+// slowCount takes a second to count its sessions.
+type slowCount struct {
+	store.Store
+	calls int
+}
+
+func (s *slowCount) Count(context.Context, string) (store.Count, error) {
+	s.calls++
+	time.Sleep(time.Second)
+	return store.Count{Sessions: 7, LoggedIn: 5}, nil
+}
+
+// However often the metrics are read, counting takes a fiftieth of the time at most.
+func TestCountingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &slowCount{Store: memstore.New()}
+		e, err := sojourn.New(st, sojourn.Options{App: "shop"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := errors.Join(e.Close(t.Context()), st.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+		l := &live{engines: func() map[string]*sojourn.Engine { return map[string]*sojourn.Engine{"shop": e} }}
+		for began := time.Now(); time.Since(began) < 100*time.Second; time.Sleep(5 * time.Second) {
+			found := make(chan prometheus.Metric, 10)
+			l.Collect(found)
+			if len(found) != 2 {
+				t.Fatalf("%d metrics, want those of the last count", len(found))
+			}
+		}
+		if st.calls != 2 {
+			t.Errorf("counted %d times in 100 seconds, want twice", st.calls)
+		}
+	})
 }
 
 // Only what the store could not answer is an error of the store.
