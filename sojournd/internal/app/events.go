@@ -36,7 +36,7 @@ func eventApps(c *config.Config) ([]events.App, error) {
 			errs = append(errs, fmt.Errorf("the webhook's secret_file: %w", err))
 			continue
 		}
-		hook := events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events}
+		hook := events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events, PlainHTTP: w.PlainHTTP}
 		if err := hook.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("the webhook of %s: %w", w.SecretFile, err))
 			continue

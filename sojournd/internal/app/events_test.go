@@ -34,12 +34,12 @@ func TestEventApps(t *testing.T) {
 		return eventApps(c)
 	}
 	good := file("good", one+"\n"+two+"\n", 0o600)
-	apps, err := read(fmt.Sprintf("{url: 'https://a.example/', secret_file: %s}, {url: 'https://b.example/', secret_file: %s, applications: [blog], events: [ended]}", good, good))
+	apps, err := read(fmt.Sprintf("{url: 'https://a.example/', secret_file: %s}, {url: 'http://b.example/', plain_http: true, secret_file: %s, applications: [blog], events: [ended]}", good, good))
 	if err != nil {
 		t.Fatal(err)
 	}
 	hook := events.Webhook{URL: "https://a.example/", Secrets: []string{one, two}}
-	only := events.Webhook{URL: "https://b.example/", Secrets: []string{one, two}, Events: []string{"ended"}}
+	only := events.Webhook{URL: "http://b.example/", PlainHTTP: true, Secrets: []string{one, two}, Events: []string{"ended"}}
 	want := []events.App{{Name: "shop", Webhooks: []events.Webhook{hook}}, {Name: "blog", Webhooks: []events.Webhook{hook, only}}}
 	if fmt.Sprint(apps) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", apps, want)

@@ -306,8 +306,11 @@ var eventKinds = []sojourn.EventKind{
 
 func checkWebhook(path string, w *Webhook, applications []string, wrong reporter) {
 	u, err := url.Parse(w.URL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !localHost(u.Hostname())) {
+	switch {
+	case err != nil, u.Host == "", u.User != nil, u.Scheme != "https" && u.Scheme != "http":
 		wrong(path+".url", "is no https URL: write one like https://hooks.example.com/sojourn")
+	case u.Scheme == "http" && !w.PlainHTTP && !localHost(u.Hostname()):
+		wrong(path+".url", "anybody on the way reads events that are sent over plain HTTP: write an https URL, or, if the network is your own, set %s.plain_http: true", path)
 	}
 	if !filepath.IsAbs(w.SecretFile) {
 		wrong(path+".secret_file", "%q is no absolute path: write that of a file with the signing secret, whsec_ and base64", w.SecretFile)

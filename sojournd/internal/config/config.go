@@ -93,6 +93,7 @@ type Audit struct {
 // A Webhook receives events as the Standard Webhooks specification says.
 type Webhook struct {
 	URL          string   `yaml:"url"`
+	PlainHTTP    bool     `yaml:"plain_http"`   // permits http to other machines, on a network that is your own
 	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes; while it is replaced, two of them on a line each
 	Events       []string `yaml:"events"`       // the kinds of event; default all but refused, rotated, throttled and write_failed
 	Applications []string `yaml:"applications"` // default all

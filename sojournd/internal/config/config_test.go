@@ -134,7 +134,7 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "limits: {body: 1, header: big, read_timeout: 1h30m, idle_timeout: -1s, shutdown_timeout: never, read_header_timeout: 1ms}\n",
 			[]string{"limits.body: 1KiB", "limits.header: 64KiB", "limits.read_timeout: to 1h", "limits.idle_timeout: 14d", "limits.shutdown_timeout: to 1h", "limits.read_header_timeout: 100ms"}},
 		{minimal + "events:\n  audit: {file: audit.log, keep: -1}\n  webhooks:\n    - url: http://example.com\n      applications: [shop, shpo]\n      events: [ended, logout]\n",
-			[]string{"4:17: events.audit.file: /var/log", "events.audit.keep: from 0 on", "6:12: events.webhooks[0].url: https", "6:7: events.webhooks[0].secret_file: whsec_", "events.webhooks[0].applications[1]: \"shpo\"", "8:23: events.webhooks[0].events[1]: created authenticated"}},
+			[]string{"4:17: events.audit.file: /var/log", "events.audit.keep: from 0 on", "6:12: events.webhooks[0].url: webhooks[0].plain_http: true", "6:7: events.webhooks[0].secret_file: whsec_", "events.webhooks[0].applications[1]: \"shpo\"", "8:23: events.webhooks[0].events[1]: created authenticated"}},
 		{"applications:\n  - keys: []\n  - name: a/b\n  - name: ..\n  - name: 7\n  - name: shop\n  - name: shop\n",
 			[]string{"2:5: applications[0].name: is missing", "3:11: applications[1].name: letters, digits", "4:11: applications[2].name: beginning", "5:11: applications[3].name: in quotes", "7:11: applications[5].name: choose another"}},
 		{minimal + "    cookie:\n      name: session\n      domain: localhost\n      same_site: Lax\n      partitioned: true\n",
