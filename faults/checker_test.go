@@ -116,3 +116,40 @@ func TestCheckerFinds(t *testing.T) {
 		}
 	}
 }
+
+// TestExcused: a failover explains what it may take, and nothing else.
+func TestExcused(t *testing.T) {
+	const second = 1000
+	seen := func(o outcome, got int) []*op { // an addition that was read, and is gone
+		return []*op{
+			at(-5*second, -5*second+10, login, 1, done), at(100, got, add, 1, o, 1), at(got, got+10, strict, 1, done, []int{1}),
+			at(3*second, 3*second+10, strict, 1, done, []int{}),
+		}
+	}
+	undone := []*op{
+		at(-5*second, -5*second+10, login, 1, done), at(100, 200, end, 0, done), at(3*second, 3*second+10, strict, 1, done, []int{}),
+	}
+	for name, c := range map[string]struct {
+		history []*op
+		fault   fault
+		excused bool
+	}{
+		"a write that was cut short":                 {seen(unknown, 100+second), fault{cutShort: true}, true},
+		"one whose outcome was unknown at once":      {seen(unknown, 200), fault{cutShort: true}, false},
+		"one that was acknowledged":                  {seen(done, 100+second), fault{cutShort: true}, false},
+		"the same, where nobody waits":               {seen(done, 200), fault{failover: true}, true},
+		"an end":                                     {undone, fault{cutShort: true}, false},
+		"an end, where only other writes get lost":   {undone, fault{failover: true}, false},
+		"an end, where nobody waits":                 {undone, fault{failover: true, undoes: true}, true},
+		"a write that was cut short, without reason": {seen(unknown, 100+second), fault{failover: true}, false},
+	} {
+		v := judge(c.history, nil)
+		if len(v.problems()) == 0 {
+			t.Errorf("%s: there is nothing to excuse", name)
+		}
+		s := &site{T: t}
+		if problems := s.excused(v, c.history, 0, ms(2*second), &c.fault); len(problems) == 0 != c.excused {
+			t.Errorf("%s: %q", name, problems)
+		}
+	}
+}

@@ -28,10 +28,18 @@ type nodeConfig struct {
 	Route   map[string]string // where connections to an address really go
 	FeedTo  map[string]string // the same for the feed's, where they are told apart
 	Waits   int               // replicas that an end waits for
+	Patient bool              // twice the timeout
 }
 
-// storeTimeout is short, so that a dead connection is given up while a test watches.
+// nodeTimeout is short, so that a dead connection is given up while a test watches.
 const nodeTimeout = time.Second
+
+func (c *nodeConfig) timeout() time.Duration {
+	if c.Patient {
+		return 2 * nodeTimeout
+	}
+	return nodeTimeout
+}
 
 // runNode serves until its standard input ends.
 func runNode(config nodeConfig) error {

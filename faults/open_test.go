@@ -26,7 +26,7 @@ func openStore(ctx context.Context, config nodeConfig, log *slog.Logger) (interf
 			Dial: config.dial, Logger: log,
 		})
 	case "postgres":
-		return pgstore.Open(ctx, config.URL, pgstore.Options{FeedURL: config.FeedURL, Timeout: nodeTimeout, Logger: log})
+		return pgstore.Open(ctx, config.URL, pgstore.Options{FeedURL: config.FeedURL, Timeout: config.timeout(), Logger: log})
 	}
 	return nil, fmt.Errorf("there is no store %q", config.Store)
 }

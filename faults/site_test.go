@@ -340,7 +340,7 @@ func (s *site) press(rnd *rand.Rand, app string) {
 func (s *site) resumes() time.Duration {
 	s.Helper()
 	began := time.Now()
-	const limit = 30 * time.Second
+	const limit = time.Minute
 	var nodes sync.WaitGroup
 	for i, c := range s.clients {
 		nodes.Go(func() {

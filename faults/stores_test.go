@@ -47,13 +47,13 @@ func onPostgreSQL(t *testing.T, opt servertest.PostgreSQLOptions) (*site, *serve
 	p := servertest.PostgreSQL(t, opt)
 	s := newSite(t)
 	for range nodeCount {
-		s.addPostgreSQL(p.URL(), []string{p.Addr()}, []string{p.Addr()})
+		s.addPostgreSQL(nodeConfig{}, p.URL(), []string{p.Addr()}, []string{p.Addr()})
 	}
 	return s, p
 }
 
 // addPostgreSQL starts a node that reaches PostgreSQL at some addresses, and for its feed at others, through proxies.
-func (s *site) addPostgreSQL(url string, commands, feeds []string) {
+func (s *site) addPostgreSQL(config nodeConfig, url string, commands, feeds []string) {
 	i := len(s.processes)
 	for _, addr := range commands {
 		s.commands[i] = append(s.commands[i], newProxy(s, addr))
@@ -61,7 +61,8 @@ func (s *site) addPostgreSQL(url string, commands, feeds []string) {
 	for _, addr := range feeds {
 		s.feeds[i] = append(s.feeds[i], newProxy(s, addr))
 	}
-	s.addNode(nodeConfig{Store: "postgres", URL: through(url, s.commands[i]), FeedURL: through(url, s.feeds[i])})
+	config.Store, config.URL, config.FeedURL = "postgres", through(url, s.commands[i]), through(url, s.feeds[i])
+	s.addNode(config)
 }
 
 // A pair is a primary and its standby, which reaches it through a proxy.
@@ -83,7 +84,7 @@ func onPair(t *testing.T) (*site, *pair) {
 	s := newSite(t)
 	addrs := []string{p.primary.Addr(), p.standby.Addr()}
 	for range nodeCount {
-		s.addPostgreSQL(p.primary.URL(), addrs, addrs)
+		s.addPostgreSQL(nodeConfig{}, p.primary.URL(), addrs, addrs)
 	}
 	return s, p
 }
@@ -93,7 +94,7 @@ func onAddress(t *testing.T) (*site, *pair) {
 	p := newPair(t, false)
 	s := newSite(t)
 	for range nodeCount {
-		s.addPostgreSQL(p.primary.URL(), []string{p.primary.Addr()}, []string{p.primary.Addr()})
+		s.addPostgreSQL(nodeConfig{}, p.primary.URL(), []string{p.primary.Addr()}, []string{p.primary.Addr()})
 	}
 	return s, p
 }
@@ -115,7 +116,8 @@ func onPgBouncer(t *testing.T) (*site, *pooled) {
 	})
 	s := newSite(t)
 	for range nodeCount {
-		s.addPostgreSQL(p.postgres.URL(), []string{p.bouncer.Addr()}, []string{p.postgres.Addr()})
+		// A busy machine takes its time where so many programs are in the way, and who gives up a connection has to make one.
+		s.addPostgreSQL(nodeConfig{Patient: true}, p.postgres.URL(), []string{p.bouncer.Addr()}, []string{p.postgres.Addr()})
 	}
 	return s, p
 }
