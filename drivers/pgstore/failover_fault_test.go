@@ -51,7 +51,7 @@ func TestI10Failover(t *testing.T) {
 	}
 }
 
-// TestI6CanceledWait: a write waits for the synchronous standby, and an administrator has it wait no longer. The server reports success; nobody knows
+// TestI6CanceledWait: an end waits for the synchronous standby, and an administrator has it wait no longer. The server reports success; nobody knows
 // whether a failover will undo it.
 func TestI6CanceledWait(t *testing.T) {
 	t.Parallel()
@@ -62,24 +62,37 @@ func TestI6CanceledWait(t *testing.T) {
 	if err := standby.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	end := func() error {
-		_, err := s.End(t.Context(), "shop", rec.ID, store.ReasonLogout, store.TimeOf(time.Now()))
-		return err
+	now := store.TimeOf(time.Now())
+	ends := map[string]func() error{
+		"End": func() error {
+			_, err := s.End(t.Context(), "shop", rec.ID, store.ReasonLogout, now)
+			return err
+		},
+		"EndSubject": func() error {
+			_, err := s.EndSubject(t.Context(), "shop", "alice", store.ID{}, store.ReasonLogout, now)
+			return err
+		},
+		"EndAll": func() error { return s.EndAll(t.Context(), "shop", now) },
 	}
-	for range 2 { // an end that is asked for again waits too
-		done := make(chan error, 1)
-		go func() { done <- end() }()
-		wait(t, "the write waits for the standby", func() bool {
-			return query(t, p.URL(), "SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
-		})
-		if err := <-done; !errors.Is(err, store.ErrUncertain) {
-			t.Errorf("an end that no standby has: %v", err)
+	for name, end := range ends {
+		for range 2 { // an end that is asked for again waits too
+			done := make(chan error, 1)
+			go func() { done <- end() }()
+			wait(t, name+" waits for the standby", func() bool {
+				return len(done) > 0 ||
+					query(t, p.URL(), "SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
+			})
+			if err := <-done; !errors.Is(err, store.ErrUncertain) {
+				t.Errorf("%s, of which no standby knows: %v", name, err)
+			}
 		}
 	}
 	if err := standby.Continue(); err != nil {
 		t.Fatal(err)
 	}
-	if err := end(); err != nil {
-		t.Errorf("an end that the standby has: %v", err)
+	for name, end := range ends {
+		if err := end(); err != nil {
+			t.Errorf("%s, of which the standby knows: %v", name, err)
+		}
 	}
 }
