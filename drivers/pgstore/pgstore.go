@@ -18,7 +18,7 @@
 // A write notes what it changes in an unlogged table, in its own transaction. Each node reads from there, on a connection of its own,
 // what has become visible since it read last, by the server's own snapshots: nothing is missed, however transactions overlap.
 // NOTIFY wakes it up, and a notification that gets lost costs a quarter of a second. Whatever breaks the order (the connection lost, the
-// server restarted or replaced by a standby, a reader that slept) is reported as a gap.
+// server restarted, recovered from a crash, or replaced by a standby, a reader that slept) is reported as a gap.
 //
 // # PgBouncer
 //
@@ -109,8 +109,10 @@ var (
 // Open connects to the database that a URL names, as in
 //
 //	postgres://user@host:5432/database?sslmode=verify-full
+//	postgres://user@host1,host2/database?sslmode=verify-full
 //
-// with all parameters of libpq and of pgxpool, and makes or updates the schema.
+// with all parameters of libpq and of pgxpool, and makes or updates the schema. Of several hosts the one that takes writes is used, whatever
+// target_session_attrs says, also after a failover; a standby is never read.
 //
 // The error is ErrURL, ErrUnreached, ErrDenied, ErrOldServer, ErrUnsuitable, ErrReadOnly, ErrNotOurs if the schema is another
 // program's, or ErrNewer if a newer version has updated it. Nothing was changed then. No error holds a password.
