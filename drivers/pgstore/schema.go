@@ -12,12 +12,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// schemaName is a name that needs no care in SQL, and is no system schema's.
+// schemaName is a name that means the same with quotes and without, but for the words of SQL: those need them.
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // in returns a text of SQL with the schema's name in place of sojourn.
@@ -73,8 +74,12 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 			return err
 		}}, nil))
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, nil,
-		goose.WithGoMigrations(list...), goose.WithDisableGlobalRegistry(true), goose.WithTableName(schema+"."+versionTable))
+	versions, err := database.NewStore(goose.DialectPostgres, in(schema, "sojourn."+versionTable))
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectCustom, db, nil,
+		goose.WithGoMigrations(list...), goose.WithDisableGlobalRegistry(true), goose.WithStore(quotedVersions{versions}))
 	if err != nil {
 		return err
 	}
@@ -83,6 +88,14 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 }
 
 const versionTable = "goose_db_version"
+
+// quotedVersions are the versions in a table whose name is quoted, which goose's own store wouldn't find.
+type quotedVersions struct{ database.Store }
+
+func (v quotedVersions) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT to_regclass($1) IS NOT NULL", v.Tablename()).Scan(&exists)
+	return exists, err
+}
 
 // schemaVersion returns the version of a schema, 0 if there is none, or an empty one, or one whose making was cut short; an error if
 // it is another program's, or newer. It changes nothing.
@@ -94,7 +107,7 @@ func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, e
 		to_regclass($3) IS NOT NULL AND to_regclass($4) IS NOT NULL AND to_regclass($5) IS NOT NULL,
 		EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE n.nspname = $1 AND c.relkind NOT IN ('i', 'S') AND c.relname <> $6)`,
-		pgx.QueryExecModeExec, schema, schema+"."+versionTable, schema+".apps", schema+".sessions", schema+".changes", versionTable).
+		pgx.QueryExecModeExec, schema, in(schema, "sojourn."+versionTable), in(schema, "sojourn.apps"), in(schema, "sojourn.sessions"), in(schema, "sojourn.changes"), versionTable).
 		Scan(&versioned, &complete, &others)
 	switch {
 	case err != nil:
@@ -105,7 +118,7 @@ func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, e
 		return 0, foreign
 	}
 	var version int64 // -1 if nothing was noted, not even that nothing was done
-	err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), -1) FROM "`+schema+`".`+versionTable+` WHERE is_applied`, pgx.QueryExecModeExec).Scan(&version)
+	err = conn.QueryRow(ctx, in(schema, "SELECT coalesce(max(version_id), -1) FROM sojourn."+versionTable+" WHERE is_applied"), pgx.QueryExecModeExec).Scan(&version)
 	switch newest := newestVersion(); {
 	case err != nil:
 		return 0, err
