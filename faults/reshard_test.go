@@ -16,7 +16,11 @@ import (
 // one is half moved, Redis sends clients from one master to the other and refuses scripts of several keys.
 func TestClusterReshard(t *testing.T) {
 	long(t)
-	s, c := onCluster(t, 0)
+	waits := 0
+	if soak() {
+		waits = 1 // ends go another way then
+	}
+	s, c := onCluster(t, waits)
 	stop := make(chan struct{})
 	var moving sync.WaitGroup
 	moved := 0
