@@ -238,7 +238,7 @@ type Confirmation struct {
 type ListOptions struct {
 	Subject string // empty: all sessions of the application
 	Cursor  string // as returned by the call for the page before; empty: the first page
-	Limit   int    // 1 to 1000
+	Limit   int    // 1 to MaxPage
 	Now     Time
 }
 

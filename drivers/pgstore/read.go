@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -66,23 +65,9 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	return err
 }
 
-const maxPage = 1000
-
-var (
-	errCursor = fmt.Errorf("pgstore: %w", store.ErrCursor)
-	errPage   = fmt.Errorf("pgstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
-)
-
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
-	if opt.Limit < 1 || opt.Limit > maxPage {
-		return nil, "", errPage
-	}
-	kind := "a"
-	if opt.Subject != "" {
-		kind = "s"
-	}
-	after, err := parseCursor(kind, opt.Cursor)
+	after, err := opt.After()
 	if err != nil {
 		return nil, "", err
 	}
@@ -122,20 +107,9 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (li
 	}
 	if len(list) > opt.Limit {
 		list = list[:opt.Limit]
-		cursor = kind + hex.EncodeToString(list[opt.Limit-1].ID[:])
+		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
 	}
 	return list, cursor, nil
-}
-
-func parseCursor(kind, cursor string) (id store.ID, err error) {
-	if cursor == "" {
-		return id, nil
-	}
-	b, err := hex.DecodeString(cursor[1:])
-	if cursor[:1] != kind || err != nil || len(b) != len(id) {
-		return id, errCursor
-	}
-	return store.ID(b), nil
 }
 
 // Count implements store.Store. It reads all sessions of the application, which takes a second for some millions.

@@ -3,8 +3,6 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
-	"encoding/hex"
-	"fmt"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -65,12 +63,7 @@ func (s *Store) app(name string) (app, bool) {
 	return a, ok
 }
 
-const maxPage = 1000
-
 var (
-	errCursor = fmt.Errorf("sqlitestore: %w", store.ErrCursor)
-	errPage   = fmt.Errorf("sqlitestore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
-
 	// The index alone finds the IDs, in the order of joining: it is read whole for each page.
 	pageOfSubject = "SELECT " + rowColumns + " FROM sessions WHERE app = ?1 AND id IN (SELECT id FROM sessions INDEXED BY sessions_by_subject " +
 		"WHERE app = ?1 AND subject = ?2 AND id > ?3 ORDER BY id LIMIT ?4) ORDER BY id"
@@ -79,14 +72,7 @@ var (
 
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
-	if opt.Limit < 1 || opt.Limit > maxPage {
-		return nil, "", errPage
-	}
-	kind := "a"
-	if opt.Subject != "" {
-		kind = "s"
-	}
-	after, err := parseCursor(kind, opt.Cursor)
+	after, err := opt.After()
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,16 +91,16 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (l
 				var r row
 				r.scan(v)
 				n++
-				after = r.ID[:]
+				after = r.ID
 				if !a.live(&r, opt.Now) || len(list) > opt.Limit {
 					return nil
 				}
 				list = append(list, store.Record{})
 				return r.decode(&list[len(list)-1])
 			}
-			query, args := pageOfApp, []any{a.num, after, limit}
+			query, args := pageOfApp, []any{a.num, after[:], limit}
 			if opt.Subject != "" {
-				query, args = pageOfSubject, []any{a.num, opt.Subject, after, limit}
+				query, args = pageOfSubject, []any{a.num, opt.Subject, after[:], limit}
 			}
 			if err := c.query(each, query, args...); err != nil {
 				return err
@@ -130,18 +116,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (l
 	}
 	if len(list) > opt.Limit {
 		list = list[:opt.Limit]
-		cursor = kind + hex.EncodeToString(list[opt.Limit-1].ID[:])
+		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
 	}
 	return list, cursor, nil
-}
-
-func parseCursor(kind, cursor string) ([]byte, error) {
-	if cursor == "" {
-		return []byte{}, nil
-	}
-	id, err := hex.DecodeString(cursor[1:])
-	if cursor[:1] != kind || err != nil || len(id) != len(store.ID{}) {
-		return nil, errCursor
-	}
-	return id, nil
 }

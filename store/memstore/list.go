@@ -12,8 +12,6 @@ import (
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
-const maxPage = 1000
-
 var (
 	errCursor = fmt.Errorf("memstore: %w", store.ErrCursor)
 	errPage   = fmt.Errorf("memstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
@@ -36,7 +34,7 @@ func parseCursor(kind byte, cursor string, place []byte) error {
 }
 
 func (c *core) list(ctx context.Context, name string, opt store.ListOptions) ([]store.Record, string, error) {
-	if opt.Limit < 1 || opt.Limit > maxPage {
+	if opt.Limit < 1 || opt.Limit > store.MaxPage {
 		return nil, "", errPage
 	}
 	var id store.ID
