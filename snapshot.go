@@ -66,14 +66,22 @@ func (s *Session) DeleteValue(key string) error { return s.delete(key) }
 
 // Get returns the live session of an ID; ErrNotFound if there is none. It isn't an activity of the session.
 func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
+	rec, err := e.find(ctx, id)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return snapshot(rec), nil
+}
+
+func (e *Engine) find(ctx context.Context, id ID) (*store.Record, error) {
 	rec, err := e.live(ctx, id)
 	switch {
 	case gone(err):
-		return Snapshot{}, ErrNotFound
+		return nil, ErrNotFound
 	case err != nil:
-		return Snapshot{}, wrap("read a session", err)
+		return nil, wrap("read a session", err)
 	}
-	return snapshot(rec), nil
+	return rec, nil
 }
 
 // SetValues changes values of the live session of an ID, if it is at the given revision: those that are nil are removed. ErrRevision: it
@@ -82,12 +90,9 @@ func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values m
 	s := e.Begin(ctx, Request{})
 	defer s.Finish()
 	s.passive, s.noRotate, s.ifRevision = true, true, revision
-	rec, err := e.live(ctx, id)
-	switch {
-	case gone(err):
-		return Snapshot{}, ErrNotFound
-	case err != nil:
-		return Snapshot{}, wrap("read a session", err)
+	rec, err := e.find(ctx, id)
+	if err != nil {
+		return Snapshot{}, err
 	}
 	s.adopt(rec)
 	for key, value := range values {
