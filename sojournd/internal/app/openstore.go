@@ -96,11 +96,7 @@ func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	if err != nil {
 		return nil, err
 	}
-	cache := nearcache.NewShared(server, nearcache.Options{})
-	return &openedStore{
-		Store: cache, where: "in Redis at " + hostOf(o.URL), keeps: true, cache: cache,
-		clockOffset: func() time.Duration { return server.Stats().ClockOffset },
-	}, nil
+	return shared(server, "in Redis at "+hostOf(o.URL), func() time.Duration { return server.Stats().ClockOffset }), nil
 }
 
 func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
@@ -123,11 +119,16 @@ func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*ope
 	if host := hostOf(o.URL); host != "" {
 		where = "in PostgreSQL at " + host
 	}
+	return shared(server, where, func() time.Duration { return server.Stats().ClockOffset }), nil
+}
+
+// shared puts a cache in front of a store that other nodes use, too.
+func shared(server interface {
+	store.Store
+	store.Feeder
+}, where string, clockOffset func() time.Duration) *openedStore {
 	cache := nearcache.NewShared(server, nearcache.Options{})
-	return &openedStore{
-		Store: cache, where: where, keeps: true, cache: cache,
-		clockOffset: func() time.Duration { return server.Stats().ClockOffset },
-	}, nil
+	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset}
 }
 
 // password returns what the file or the environment says; empty: the URL's counts.
