@@ -217,11 +217,13 @@ func (r *Record) MarshalFormer() []byte {
 
 // UnmarshalFormer sets those fields, reusing the capacity of the slices, to what MarshalFormer returned.
 func (r *Record) UnmarshalFormer(text []byte) error {
+	if len(text) == 0 { // most often
+		r.Good, r.Spent, r.Epochs, r.SpentTill = r.Good[:0], r.Spent[:0], r.Epochs[:0], 0
+		return nil
+	}
 	var f former
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &f); err != nil {
-			return err
-		}
+	if err := json.Unmarshal(text, &f); err != nil {
+		return err
 	}
 	r.Good, r.Spent, r.Epochs = append(r.Good[:0], f.Good...), append(r.Spent[:0], f.Spent...), append(r.Epochs[:0], f.Epochs...)
 	r.SpentTill = f.SpentTill
