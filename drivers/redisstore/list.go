@@ -2,9 +2,7 @@ package redisstore
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,13 +10,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/store"
-)
-
-const maxPage = 1000
-
-var (
-	errCursor = fmt.Errorf("redisstore: %w", store.ErrCursor)
-	errPage   = fmt.Errorf("redisstore: List takes a limit of 1 to 1000: %w", store.ErrCursor)
 )
 
 // List implements store.Store. All of an application come by bucket, and in it by creation. A cursor says where its page ended.
@@ -29,8 +20,8 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
 	}
-	if opt.Limit < 1 || opt.Limit > maxPage {
-		return nil, "", errPage
+	if opt.Limit < 1 || opt.Limit > store.MaxPage {
+		return nil, "", store.ErrCursor
 	}
 	if opt.Subject != "" {
 		return s.listSubject(ctx, app, &opt)
@@ -39,13 +30,9 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 }
 
 func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
-	var after store.ID
-	if opt.Cursor != "" {
-		b, err := hex.DecodeString(opt.Cursor[1:])
-		if opt.Cursor[0] != 's' || err != nil || len(b) != len(after) {
-			return nil, "", errCursor
-		}
-		after = store.ID(b)
+	after, err := opt.After()
+	if err != nil {
+		return nil, "", err
 	}
 	staying, leaving, err := s.members(ctx, app, opt.Subject, func(id store.ID) bool { return opt.Cursor == "" || id.Compare(after) > 0 })
 	if err != nil {
@@ -69,8 +56,7 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 	}
 	if len(list) > opt.Limit {
 		list = list[:opt.Limit]
-		id := list[opt.Limit-1].ID
-		cursor = "s" + hex.EncodeToString(id[:])
+		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
 	}
 	return list, cursor, nil
 }
@@ -175,7 +161,7 @@ func parseSpot(cursor string) (c spot, ok bool) {
 func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
 	at, ok := parseSpot(opt.Cursor)
 	if !ok {
-		return nil, "", errCursor
+		return nil, "", store.ErrCursor
 	}
 	for width := 1; at.bucket < buckets; width = min(2*width, 64) {
 		width = min(width, buckets-at.bucket)
