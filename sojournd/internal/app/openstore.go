@@ -188,21 +188,22 @@ func withTrust(url, file string) string {
 // The password may hold what should have been escaped: whatever has a colon before its last @ is taken for one.
 func CheckVisible(flag, url string) error {
 	_, rest, server := strings.Cut(url, "://")
-	_, query, _ := strings.Cut(rest, "?")
 	at := strings.LastIndexByte(rest, '@')
-	beforeHost := at >= 0 && strings.Contains(rest[:at], ":")
-	if !server || !beforeHost && !strings.Contains(strings.ToLower(query), "password=") {
+	beforeHost := server && at >= 0 && strings.Contains(rest[:at], ":")
+	if !beforeHost && !strings.Contains(strings.ToLower(url), "password=") {
 		return nil
 	}
 	return fmt.Errorf("%s: a password on the command line shows in ps: leave it out of the URL, and put it into a file that --store-password-file names, or into $%s; or give the whole URL in $%s (an @ that ends no password is written %%40)",
 		flag, StorePasswordVariable, StoreVariable)
 }
 
-// hostOf returns the part of a server's URL that names it: not who signs in there, nor with what.
+// hostOf returns the part of a server's URL that names it: not who signs in there, nor with what. All before the last @ may be a
+// password that isn't escaped.
 func hostOf(url string) string {
 	_, rest, _ := strings.Cut(url, "://")
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
 		rest = rest[:end]
 	}
-	return rest[strings.LastIndexByte(rest, '@')+1:]
+	return rest
 }

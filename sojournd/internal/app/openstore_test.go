@@ -13,6 +13,7 @@ func TestCheckVisible(t *testing.T) {
 		"postgres://u:canary@h/db", "postgresql://u:canary@h/db?sslmode=disable", "postgres://h/db?user=u&password=canary",
 		"postgres://h/db?PASSWORD=canary", "postgres://u:can/ary@h/db", "postgres://u:can@ary@h/db", "postgres://h/db?sslpassword=canary",
 		"redis://u:can?ary@host", "redis://:can/?ary@host/0", "postgres://u:can?ary@h:5432/db?sslmode=require", "postgres://u:can#ary@h/db",
+		"host=h user=u password=canary dbname=db", "//u@h/db?password=canary",
 	} {
 		err := CheckVisible("--store", url)
 		if err == nil || !strings.Contains(err.Error(), "--store-password-file") || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "can") && strings.Contains(err.Error(), "ary@") {
@@ -52,6 +53,7 @@ func TestStorePassword(t *testing.T) {
 func TestHostOf(t *testing.T) {
 	for url, want := range map[string]string{
 		"redis://host:6379/0": "host:6379", "redis://u:p@host": "host", "redis-cluster://u:p@a:1,b:2/?x": "a:1,b:2", "postgres://u:p@[::1]:5/db": "[::1]:5", "postgres:///db?host=/run": "",
+		"redis://:hun#ter2@host:1/0": "host:1", "redis://u:hun?ter2@host": "host", "postgres://u:hun/ter2@host/db?x=y": "host", "postgres://u:hun@ter2@host/db": "host",
 	} {
 		if got := hostOf(url); got != want {
 			t.Errorf("%s: %q, want %q", url, got, want)

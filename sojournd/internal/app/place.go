@@ -49,6 +49,8 @@ func storePath(url string) (string, error) {
 	}
 	scheme, rest, found := strings.Cut(url, ":")
 	switch {
+	case tellsPassword(url) && !(scheme == "sqlite" && filepath.IsAbs(rest)):
+		return "", fmt.Errorf("--store: this is no URL of a store (and isn't shown, since it may hold a secret): use %s", exampleStores)
 	case url == "memory:":
 		return "", nil
 	case found && scheme == "memory":
@@ -60,8 +62,12 @@ func storePath(url string) (string, error) {
 	case !found:
 		return wrong("this is no store's URL: use %s", exampleStores)
 	}
-	// Without the rest, which may hold a password.
 	return "", fmt.Errorf("--store %q: there is no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
+}
+
+// tellsPassword reports whether a text may be somebody's way to say with what to sign in at a database.
+func tellsPassword(text string) bool {
+	return strings.Contains(text, "@") || strings.Contains(strings.ToLower(text), "password=")
 }
 
 // parameters are what URLs of other programs end with. A question mark alone may be part of a name.

@@ -49,7 +49,12 @@ func TestStorePath(t *testing.T) {
 		"sqlite:/nowhere/":        "use --store sqlite:/nowhere/sojourn.db",
 		"sqlite:/":                "use --store sqlite:/sojourn.db",
 		"sqlite:/dev/null":        "no regular file",
-		"mysql://u:pass@host:1":   `no store of the kind "mysql": use --store sqlite:/path/to/sojourn.db`,
+		"mysql://host:1/x":        `no store of the kind "mysql": use --store sqlite:/path/to/sojourn.db`,
+		"mysql://u:pass@host:1":   "no URL of a store",
+		"//u:pass@host/db":        "no URL of a store",
+		"sqlite:u:pass@host":      "no URL of a store",
+		"host=h password=pass":    "no URL of a store",
+		"host=h PASSWORD=pass x":  "no URL of a store",
 		"SQLITE:" + file:          `no store of the kind "SQLITE"`,
 		"file:" + file:            `no store of the kind "file"`,
 	} {
