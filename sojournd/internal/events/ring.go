@@ -66,13 +66,13 @@ func (r *ring) id(n uint64) string { return r.run + "-" + strconv.FormatUint(n, 
 func (r *ring) oldest() uint64 { return r.next - uint64(len(r.frames)) }
 
 // after returns the number of the event after the one of this ID: 0, which is before everything and no event's, if the ring never
-// issued the ID.
+// issued the ID. The ID of the number 0 it issues where no event is before.
 func (r *ring) after(id string) uint64 {
 	run, number, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(number, 10, 64)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || run != r.run || n == 0 || n >= r.next {
+	if err != nil || run != r.run || n >= r.next {
 		return 0
 	}
 	return n + 1

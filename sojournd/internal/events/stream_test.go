@@ -86,13 +86,16 @@ func TestStreamGap(t *testing.T) {
 	observe(h, "blog", 0, 3)
 	other := subscribe(t, server, "/blog?last=1", "").want(2, 3)
 	run := strings.TrimSuffix(other.id, "-3")
-	for _, id := range []string{other.id, "x", "-", run, run + "-", run + "-0", run + "--1", run + "-99999999", run + "-1x", "abcdefghij-5", strings.Repeat("9", 5000), "\xff-1"} {
+	for _, id := range []string{other.id, "x", "-", run, run + "-", run + "--1", run + "-99999999", run + "-1x", "abcdefghij-5", strings.Repeat("9", 5000), "\xff-1"} {
 		s := subscribe(t, server, "/blog?follow=false", id)
 		if id == other.id {
 			s.wantEnd()
 			continue
 		}
-		s.wantGap(0)
+		gap := s.wantGap(0)
+		s.want(0, 3)
+		s.wantEnd()
+		s = subscribe(t, server, "/blog?follow=false", gap.id) // again no second one
 		s.want(0, 3)
 		s.wantEnd()
 	}
