@@ -407,6 +407,11 @@ func TestDocumented(t *testing.T) {
 				d.stopped("script "+path, d.visit("GET", path, forged...), http.StatusUnauthorized)
 				d.stopped("page "+path, d.visit("GET", path, with(asPage, forged...)...), http.StatusFound)
 			}
+			for _, hop := range []string{"Sojourn-Subject", "close, Sojourn-Subject, Sojourn-Level", "sojourn-session,keep-alive"} { // named so, it would go no further
+				for _, path := range []string{"/", "/account"} {
+					d.passed(path+" with Connection: "+hop, d.visit("GET", path, "Cookie", ann, "Connection", hop), "Ann Ü")
+				}
+			}
 			v := d.visit("GET", "/account/a?b=c&d=e", asPage...)
 			if got := v.Header.Get("Location"); got != "/login?return_to=%2Faccount%2Fa%3Fb%3Dc%26d%3De" {
 				t.Errorf("sent to %q", got)
