@@ -480,10 +480,16 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.reload("the certificate was not reloaded")
+	good := s.text()
+	s.write(t, good+"  - name: third\n")
+	s.reload("the configuration was not reloaded; all stays as it was")
 	if n, _ := serial(); n != 2 {
 		t.Errorf("after a broken one: certificate %d", n)
 	}
+	if status, _, _ := s.look("/check/third/status/any", ""); status != 404 {
+		t.Errorf("with a broken certificate the rest took effect: %d", status)
+	}
+	s.write(t, good)
 	if code, _, stderr := call(t, "config", "check", "--config", s.file); code != 1 || !strings.Contains(stderr, cert) {
 		t.Errorf("config check: %d, %s", code, stderr)
 	}

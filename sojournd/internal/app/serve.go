@@ -99,6 +99,11 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 		newFront("api", &c.API, &c.Limits, http.HandlerFunc(s.serveAPI), s.log),
 		newFront("internal", &c.Internal, &c.Limits, http.HandlerFunc(s.serveInternal), s.log),
 	}
+	use, err := loadCertificates(c, s.fronts)
+	if err != nil {
+		return err
+	}
+	use()
 	failed := make(chan error, 1)
 	defer func() { err = errors.Join(err, s.shutdown(ctx)) }()
 	if err := s.open(ctx, c, failed); err != nil {
@@ -176,6 +181,10 @@ func (s *server) open(ctx context.Context, c *config.Config, failed chan<- error
 // reload applies the file as it is now. If anything is wrong with it, nothing changes.
 func (s *server) reload(ctx context.Context, failed chan<- error) {
 	c, err := load(s.opt)
+	use := func() {}
+	if err == nil {
+		use, err = loadCertificates(c, s.fronts)
+	}
 	if err == nil {
 		err = s.apply(c)
 	}
@@ -191,11 +200,7 @@ func (s *server) reload(ctx context.Context, failed chan<- error) {
 		s.log.Error("the configuration was not reloaded; all stays as it was", "err", err)
 		return
 	}
-	for _, f := range s.fronts {
-		if err := f.reload(); err != nil {
-			s.log.Error("the certificate was not reloaded; the old one stays", "listener", f.name, "err", err)
-		}
-	}
+	use()
 	if err := s.open(ctx, c, failed); err != nil {
 		s.log.Error("the listener was not opened", "err", err)
 	}

@@ -48,15 +48,12 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 	return f
 }
 
-// open opens the listeners, unless they are open, and serves.
+// open opens the listeners, unless they are open, and serves. The certificate is there.
 func (f *front) open(ctx context.Context, failed chan<- error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.listeners) > 0 {
 		return nil
-	}
-	if err := f.reload(); err != nil {
-		return err
 	}
 	for i, a := range f.config.Listen {
 		l, err := f.listen(ctx, a)
@@ -135,17 +132,28 @@ func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, erro
 	return l, nil
 }
 
-// reload reads the certificate again.
-func (f *front) reload() error {
-	if f.config.TLS.Certificate == "" {
-		return nil
+// loadCertificates reads those of all listeners, and returns what has them take effect.
+func loadCertificates(c *config.Config, fronts []*front) (use func(), err error) {
+	settings := map[string]config.TLS{"api": c.API.TLS, "internal": c.Internal.TLS}
+	certs := make([]*tls.Certificate, len(fronts))
+	var errs []error
+	for i, f := range fronts {
+		t := settings[f.name]
+		if t != f.config.TLS || t.Certificate == "" {
+			continue // other files take a restart
+		}
+		var err error
+		if certs[i], err = loadCertificate(t); err != nil {
+			errs = append(errs, fmt.Errorf("%s.tls: %w", f.name, err))
+		}
 	}
-	cert, err := loadCertificate(f.config.TLS)
-	if err != nil {
-		return fmt.Errorf("%s.tls: %w", f.name, err)
-	}
-	f.certificate.Store(cert)
-	return nil
+	return func() {
+		for i, f := range fronts {
+			if certs[i] != nil {
+				f.certificate.Store(certs[i])
+			}
+		}
+	}, errors.Join(errs...)
 }
 
 func loadCertificate(t config.TLS) (*tls.Certificate, error) {
