@@ -98,6 +98,8 @@ func (s *Session) store(ctx context.Context) error {
 			err = s.reread(ctx)
 		case s.overtaken(err):
 			err = s.rebase(nil)
+		case errors.Is(err, ErrSuperseded):
+			return err
 		default:
 			return wrap("commit", err)
 		}
@@ -142,6 +144,10 @@ func (s *Session) repeat(ctx context.Context, id ID) error {
 			return err
 		}
 		w, now := s.work, s.e.now()
+		if rec.Epoch != w.Epoch {
+			// The session has more authority than the request had that created it, and whoever repeats that may not be who logged in (I13).
+			return ErrSuperseded
+		}
 		w.CopyFrom(rec)
 		if err := s.renew(false); err != nil {
 			return err

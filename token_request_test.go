@@ -157,6 +157,46 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
+// I13: a repeat gives no authority that the first request did not have: whoever knows the key and the body is not the user who has logged in since.
+func TestI13RepeatedCreate(t *testing.T) {
+	for name, c := range map[string]struct {
+		create, renew func(*sojourn.Session) error
+	}{
+		"login":           {(*sojourn.Session).Start, func(s *sojourn.Session) error { return s.Login("ann") }},
+		"elevation":       {func(s *sojourn.Session) error { return s.Login("ann") }, func(s *sojourn.Session) error { return s.Elevate(2) }},
+		"a further login": {func(s *sojourn.Session) error { return s.Login("ann") }, func(s *sojourn.Session) error { return s.Login("ann") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			create := func() (*sojourn.Session, error) {
+				s := w.Begin(t.Context(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				if err := c.create(s); err != nil {
+					t.Fatal(err)
+				}
+				return s, s.Commit(t.Context())
+			}
+			first, err := create()
+			if err != nil {
+				t.Fatal(err)
+			}
+			user := w.present(first.Token())
+			if err := c.renew(user); err != nil {
+				t.Fatal(err)
+			}
+			token := w.answered(user)
+
+			again, err := create()
+			if !errors.Is(err, sojourn.ErrSuperseded) || sojourn.StatusCode(err) != 409 {
+				t.Errorf("the repeat: %v", err)
+			}
+			w.want("its token", again.Token(), "")
+			w.want("its cookies", len(again.SetCookies()), 0)
+			w.want("the user's token's subject", w.present(token).Subject(), "ann")
+			w.want("revision", w.present(token).Info().Revision, user.Info().Revision)
+		})
+	}
+}
+
 // Many repeats at once: one session, and each answer's token is good.
 func TestIdempotencyInParallel(t *testing.T) {
 	w := newWorld(t)

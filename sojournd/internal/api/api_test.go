@@ -216,6 +216,17 @@ func TestIdempotencyKey(t *testing.T) {
 	w.as("shop", "POST", "/v1/sessions", j{}, "Idempotency-Key", "a", "Idempotency-Key", "b").want(422, "invalid_request")
 	w.call("DELETE", "/v1/sessions/"+first.id(), nil).want(204, "")
 	create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(409, "ended")
+
+	// Whoever knows the key and the body is not the user who has logged in since.
+	visitor := create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "")
+	visitor = create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "").is(visitor.id(), "session", "id")
+	login := w.call("POST", "/v1/sessions/login", j{"token": visitor.token(), "subject": "ann", "level": 2}).want(200, "")
+	create("shop", "visitor", j{"values": j{"a": 1}}).want(409, "superseded")
+	w.alive(login.token(), "ann")
+	user := create("shop", "user", j{"subject": "ann"}).want(201, "")
+	up := w.call("POST", "/v1/sessions/elevate", j{"token": user.token(), "level": 2}).want(200, "")
+	create("shop", "user", j{"subject": "ann"}).want(409, "superseded")
+	w.alive(up.token(), "ann")
 }
 
 func TestOperator(t *testing.T) {

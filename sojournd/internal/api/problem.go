@@ -51,7 +51,7 @@ var (
 	codeNoSession   = code{"session_not_found", http.StatusNotFound, "There is no live session of this ID."}
 	codeNotLive     = code{"not_live", http.StatusConflict, "The token is not that of a live session."}
 	codeEnded       = code{"ended", http.StatusConflict, "The session has ended, or its subject's sessions were ended, since the request arrived. Nothing was changed."}
-	codeSuperseded  = code{"superseded", http.StatusConflict, "A login or elevation has renewed the session since the request arrived. Nothing was changed."}
+	codeSuperseded  = code{"superseded", http.StatusConflict, "A login or elevation has renewed the session since the request arrived, or since the one that it repeats. Nothing was changed."}
 	codeConflict    = code{"conflict", http.StatusConflict, "Too many others changed the same session. Nothing was changed: try again."}
 	codeAnonymous   = code{"anonymous", http.StatusConflict, "Nobody is logged in to this session: log in first."}
 	codeLimit       = code{"too_many_sessions", http.StatusConflict, "The subject has as many sessions as the configuration allows."}
