@@ -41,6 +41,11 @@ func check(c *Config, wrong reporter) {
 		wrong("events.audit.file", "%q is no absolute path: write one like /var/log/sojournd/audit.jsonl", c.Events.Audit.File)
 	}
 	names := checkApplications(c.Applications, wrong)
+	for i := range c.Applications {
+		if c.Applications[i].RelaysCookies && len(c.TrustedProxies) == 0 {
+			wrong(fmt.Sprintf("applications[%d].relays_cookies", i), "needs trusted_proxies: name the proxy there, for secrets rotate by the visitor's method, which only a trusted proxy can tell")
+		}
+	}
 	for i := range c.Events.Webhooks {
 		checkWebhook(fmt.Sprintf("events.webhooks[%d]", i), &c.Events.Webhooks[i], names, wrong)
 	}

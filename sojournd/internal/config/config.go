@@ -133,7 +133,7 @@ type Application struct {
 	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
 	ReturnOrigins []string `yaml:"return_origins"`
 
-	// RelaysCookies tells that the proxy passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
+	// RelaysCookies tells that the proxy, one of TrustedProxies, passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
 	RelaysCookies bool `yaml:"relays_cookies"`
 
 	// ClearSiteData is asked of the browser at logout. Default nothing.

@@ -154,6 +154,7 @@ func TestEveryMistake(t *testing.T) {
 			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_bad_tokens: or unlimited"}},
 		{minimal + "    login_url: //evil.example\n    return_origins: [https://a.example/, 'https://u@a.example', https://A.example, http://a.example, https://a.example:443, https://a.example]\n    clear_site_data: [everything]\n    step_up_url: '/a#b'\n    return_param: 'a&b'\n",
 			[]string{"step_up_url: has a fragment", "return_param: letters", "3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "clear_site_data[0]: storage"}},
+		{minimal + "    relays_cookies: true\n", []string{"3:21: applications[0].relays_cookies: needs trusted_proxies"}},
 		{"applications: shop\n", []string{"1:15: applications: a list"}},
 		{"applications:\n  - shop\n", []string{"2:5: applications[0]: key: value", "2:5: applications[0].name: missing"}},
 	} {

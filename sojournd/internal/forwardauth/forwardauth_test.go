@@ -229,9 +229,10 @@ func TestRotation(t *testing.T) {
 	}
 	w, cookie = due(t, true)
 	for what, answer := range map[string]*http.Response{
-		"of a POST":           w.get(check, "Cookie", cookie, "X-Forwarded-Method", "POST"),
-		"of a POST, by Envoy": w.ask("POST", check+"/pay", "Cookie", cookie),
-		"of a refusal":        w.get("/check/shop/redirect/level-2", "Cookie", cookie),
+		"of a POST":                     w.get(check, "Cookie", cookie, "X-Forwarded-Method", "POST"),
+		"of a POST, by Envoy":           w.ask("POST", check+"/pay", "Cookie", cookie),
+		"of a POST, told by a stranger": w.get(check, "Cookie", cookie, "X-Forwarded-Method", "POST", "peer", "192.0.2.1:4711"),
+		"of a refusal":                  w.get("/check/shop/redirect/level-2", "Cookie", cookie),
 	} {
 		if got := answer.Header["Set-Cookie"]; len(got) > 0 {
 			t.Errorf("the answer %s rotates", what)

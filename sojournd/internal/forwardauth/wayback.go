@@ -160,12 +160,16 @@ func refused(parameters string) bool {
 	return false
 }
 
-// method is that of the visitor's request. nginx, Caddy and Traefik ask by GET, whatever it was.
+// method is that of the visitor's request; empty if nobody who is believed tells it. nginx, Caddy and Traefik ask by GET, whatever it was.
 func (h *Handler) method(r *http.Request) string {
-	if m := only(r.Header["X-Forwarded-Method"]); m != "" && h.trusted(r) {
-		return m
+	said := r.Header["X-Forwarded-Method"]
+	switch {
+	case len(said) == 0:
+		return r.Method
+	case !h.trusted(r):
+		return ""
 	}
-	return r.Method
+	return only(said)
 }
 
 // trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed. As for the engine, a peer without an
