@@ -40,6 +40,10 @@ func (d *decoder) decode(into reflect.Value, value any, path string) {
 	if value == nil {
 		return // a key without a value is as good as none
 	}
+	if v, ok := value.(scalar); ok && v.Tag == aliasTag {
+		d.report(path, "aliases have no meaning here: write the value again")
+		return
+	}
 	switch t := into.Type(); {
 	case isText(t):
 		d.text(into, value, path)

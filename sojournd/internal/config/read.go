@@ -35,9 +35,9 @@ func Load(name string, env Environment, flags Flags) (*Config, error) {
 // *Problems with every mistake.
 func Read(name string, text []byte, env Environment, flags Flags) (*Config, error) {
 	src := &source{file: name, fromEnv: map[string]string{}, fromFlag: map[string]string{}}
-	values, err := src.parse(text)
-	if err != nil {
-		return nil, err
+	values, problems := src.parse(text)
+	if values == nil {
+		return nil, src.inOrder(problems)
 	}
 	merged := koanf.New(".")
 	for _, l := range []layer{values, src.environment(env), src.flags(flags)} {
@@ -46,7 +46,7 @@ func Read(name string, text []byte, env Environment, flags Flags) (*Config, erro
 		}
 	}
 	c := defaults()
-	d := decoder{src: src}
+	d := decoder{src: src, problems: problems}
 	for _, path := range slices.Sorted(maps.Keys(flags)) {
 		if _, known := src.fromFlag[path]; !known {
 			d.problems = append(d.problems, Problem{File: "the command line", Path: path, Text: "there is no such setting that can be given here"})
@@ -84,12 +84,15 @@ type place struct{ line, column int }
 // flags say has none.
 type scalar struct{ Text, Tag string } // exported for koanf, which copies them
 
-// parse returns the file's values, and notes where they stand. The values are map[string]any, []any, scalar and nil.
-func (s *source) parse(text []byte) (layer, error) {
+const aliasTag = "!!alias" // of a scalar that stands for an alias
+
+// parse returns the file's values, and notes where they stand. The values are map[string]any, []any, scalar and nil; nil altogether where
+// the text is none of settings.
+func (s *source) parse(text []byte) (layer, []Problem) {
 	s.keys, s.values = map[string]place{}, map[string]place{}
 	var docs []yaml.Node
 	if err := yaml.Load(text, &docs, yaml.WithUniqueKeys(false), yaml.WithAllDocuments()); err != nil {
-		return nil, s.syntax(err)
+		return nil, []Problem{s.syntax(err)}
 	}
 	if len(docs) == 0 || len(docs[0].Content) == 0 {
 		return layer{}, nil
@@ -98,18 +101,16 @@ func (s *source) parse(text []byte) (layer, error) {
 	if len(docs) > 1 {
 		problems = append(problems, Problem{File: s.file, Line: docs[1].Line, Column: docs[1].Column, Text: "here a second document begins: write one"})
 	}
-	values := s.locate(docs[0].Content[0], "", &problems)
-	m, ok := values.(map[string]any)
-	if !ok && values != nil {
-		problems = append(problems, Problem{File: s.file, Line: 1, Column: 1, Text: "write settings as key: value, as sojournd config example does"})
+	switch values := s.locate(docs[0].Content[0], "", &problems).(type) {
+	case map[string]any:
+		return values, problems
+	case nil:
+		return layer{}, problems
 	}
-	if len(problems) > 0 {
-		return nil, s.inOrder(problems)
-	}
-	return m, nil
+	return nil, append(problems, Problem{File: s.file, Line: 1, Column: 1, Text: "write settings as key: value, as sojournd config example does"})
 }
 
-func (s *source) syntax(err error) error {
+func (s *source) syntax(err error) Problem {
 	p := Problem{File: s.file, Line: 1, Column: 1, Text: err.Error()}
 	var where *yaml.LoadError
 	if errors.As(err, &where) {
@@ -121,15 +122,14 @@ func (s *source) syntax(err error) error {
 	if strings.Contains(p.Text, "mapping values are not allowed") {
 		p.Text += `: put a value that has a colon in it, like "memory:", in quotes`
 	}
-	return &Problems{[]Problem{p}}
+	return p
 }
 
 // locate notes the places of a node and of what it holds, and returns its value.
 func (s *source) locate(n *yaml.Node, path string, problems *[]Problem) any {
-	at := place{n.Line, n.Column}
-	s.values[path] = at
-	wrong := func(at place, format string, args ...any) {
-		*problems = append(*problems, Problem{File: s.file, Line: at.line, Column: at.column, Path: path, Text: fmt.Sprintf(format, args...)})
+	s.values[path] = place{n.Line, n.Column}
+	wrong := func(key *yaml.Node, format string, args ...any) {
+		*problems = append(*problems, Problem{File: s.file, Line: key.Line, Column: key.Column, Path: path, Text: fmt.Sprintf(format, args...)})
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -138,11 +138,11 @@ func (s *source) locate(n *yaml.Node, path string, problems *[]Problem) any {
 			key := n.Content[i]
 			keyPath := join(path, key.Value)
 			if _, twice := m[key.Value]; twice {
-				wrong(place{key.Line, key.Column}, "%q is set in line %d already: take one out", key.Value, s.keys[keyPath].line)
+				wrong(key, "%q is set in line %d already: take one out", key.Value, s.keys[keyPath].line)
 				continue
 			}
 			if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
-				wrong(place{key.Line, key.Column}, "this is no name of a setting")
+				wrong(key, "this is no name of a setting")
 				continue
 			}
 			s.keys[keyPath] = place{key.Line, key.Column}
@@ -156,8 +156,7 @@ func (s *source) locate(n *yaml.Node, path string, problems *[]Problem) any {
 		}
 		return list
 	case yaml.AliasNode:
-		wrong(at, "aliases have no meaning here: write the value again")
-		return nil
+		return scalar{Tag: aliasTag}
 	}
 	if n.ShortTag() == "!!null" {
 		return nil
