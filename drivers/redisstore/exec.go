@@ -157,6 +157,8 @@ func (s *Store) answerOf(ctx context.Context, c *call, result rueidis.RedisResul
 		return nil, keyError(c.keys[0], ErrNewer)
 	case "damaged":
 		return nil, keyError(c.keys[0], errDamaged)
+	case "foreign":
+		return nil, keyError(a.text(1), ErrForeign)
 	}
 	return a, nil
 }

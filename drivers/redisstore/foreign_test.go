@@ -48,6 +48,38 @@ func TestForeignKeyInTheSweep(t *testing.T) {
 	}
 }
 
+// A key that isn't the store's, in the place of the one that says how far a bucket has come, is an error that names it, and stays what it
+// is, after a restart too.
+func TestForeignCompared(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	rec := create(t, s, session("ada"))
+	key := s.placeOf(app, rec.ID).compared()
+	for _, command := range [][]string{{"HSET", key, "a", "b"}, {"SET", key, "precious"}} {
+		redis(t, s, "DEL", key)
+		redis(t, s, command...)
+		before := redis(t, s, "DUMP", key)
+		for range 2 {
+			var err error
+			for done := false; !done && err == nil; {
+				_, done, err = s.Sweep(t.Context(), t0+hour, 1000)
+			}
+			if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
+				t.Errorf("Sweep with %v in the way: %v", command, err)
+			}
+			if redis(t, s, "DUMP", key) != before {
+				t.Errorf("Sweep changed what was in the way, %v", command)
+			}
+			s.owed[key] = true
+		}
+	}
+	redis(t, s, "DEL", key)
+	ended, _, err := s.Sweep(t.Context(), t0+hour, 1000)
+	if len(ended) != 1 || err != nil {
+		t.Errorf("Sweep after that: %v, %v", ended, err)
+	}
+}
+
 // An end that a foreign key in the place of an index prevents, leaves the session as it was.
 func TestForeignIndexAtTheEnd(t *testing.T) {
 	t.Parallel()

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 
-	"github.com/redis/rueidis"
-
 	"github.com/sojourn-go/sojourn/store"
 )
 
 // A Cluster's shard that loses data, at a failover or a restart, may lose members of subjects' indexes whose sessions other shards have. So
 // the sweep compares: in each turn it meets every logged in session once, and a member that is missing comes back, to its place. The
-// buckets' turns begin one after the other; all at once after a restart or a failover, see monitor.go.
+// buckets' turns begin one after the other.
+//
+// After a restart or a failover they begin anew, all at once. Redis names a master's data by a history, and each restart or failover begins
+// another. The key compared notes the histories that were known when the turn began: whoever knows of one more begins anew, and notes it. So the nodes
+// do that once, all together, and no more often than there are histories, even where some know of a failover before the others.
 //
 // A session that ends between, or takes another ticket, has left the index, and would come back to it: so it is looked at once more,
 // and leaves if that happened. What happens later finds the member and takes it out. A crash before that look leaves a
@@ -29,20 +31,6 @@ func turn(bucket int, now store.Time) string {
 }
 
 func (p place) compared() string { return p.key(":compared") } // how far the bucket's turn has come
-
-// beginTurns has every bucket of an application begin its turn anew.
-func (s *Store) beginTurns(ctx context.Context, app string) error {
-	commands := make(rueidis.Commands, buckets)
-	for b := range buckets {
-		commands[b] = s.client.B().Del().Key(s.place(app, b).compared()).Build()
-	}
-	for _, result := range s.client.DoMulti(ctx, commands...) {
-		if err := result.Error(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // A present is a live session that the sweep has met.
 type present struct {

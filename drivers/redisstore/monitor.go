@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,8 +56,14 @@ type monitor struct {
 	visited atomic.Int64 // bytes of anonymous sessions since the last measurement
 	mended  atomic.Uint64
 
-	histories map[string]bool // of the shards: each restart or failover begins another
-	restarted atomic.Bool     // there was one
+	histories string // of the masters that answered, see mend.go
+}
+
+// known returns the histories of the masters, as the last measurement found them.
+func (m *monitor) known() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.histories
 }
 
 // hasRoomForVisitors reports whether anonymous sessions may be created: up to nine tenths of the memory.
@@ -173,7 +180,7 @@ func (s *Store) note(list []shard) {
 	m := &s.watch
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.noteHistories(list)
+	m.histories = historiesOf(list)
 	m.offset, m.used, m.max = 0, 0, 0
 	m.visited.Store(0)
 	for _, d := range list {
@@ -194,21 +201,16 @@ func (s *Store) note(list []shard) {
 	m.warned = apart
 }
 
-// noteHistories notices that a shard was restarted, or that a replica took its place: it may have lost data.
-func (m *monitor) noteHistories(list []shard) {
-	first := m.histories == nil
-	if first {
-		m.histories = map[string]bool{}
-	}
+// historiesOf names the histories of the masters: by their beginnings, which are random and enough to tell them apart.
+func historiesOf(list []shard) string {
+	var names []string
 	for _, d := range list {
-		if d.history == "" || m.histories[d.history] {
-			continue
-		}
-		m.histories[d.history] = true
-		if !first {
-			m.restarted.Store(true)
+		if d.history != "" {
+			names = append(names, d.history[:min(len(d.history), 10)])
 		}
 	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
 }
 
 // monitor measures while the store is open.

@@ -121,6 +121,7 @@ type Store struct {
 	watch    monitor
 	sweeping sync.Mutex
 	round    round
+	owed     map[string]bool // keys of the buckets whose turn must begin anew, since a comparison failed
 
 	fence, lapse time.Duration           // for tests: see subject.go
 	hook         func(step string) error // for tests: called before each step of a call that takes several
@@ -158,7 +159,7 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 	}
 	opt.WaitTimeout = firstOf(opt.WaitTimeout, time.Second)
 	option := t.clientOption(&opt)
-	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence}
+	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence, owed: map[string]bool{}}
 	if s.client, err = rueidis.NewClient(option); err != nil {
 		if s.client != nil {
 			s.client.Close()

@@ -38,14 +38,6 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 			return nil, false, s.read(ctx, err)
 		}
 		s.round.bucket, s.round.started = 0, true
-		if s.watch.restarted.Swap(false) {
-			for _, app := range s.round.apps {
-				if err := s.beginTurns(ctx, app); err != nil {
-					s.watch.restarted.Store(true)
-					return nil, false, s.read(ctx, err)
-				}
-			}
-		}
 	}
 	r := &s.round
 	var refused error // by some buckets, which must not keep the sweep from the others
@@ -100,18 +92,24 @@ func (s *Store) allApps(ctx context.Context) ([]string, error) {
 // sweepBuckets looks at some sessions of each of some buckets, and tells whether one of these may have more.
 func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now store.Time, number int) (ended []store.Ended, examined int, full bool, err error) {
 	calls := make([]call, sweepWidth)
+	histories := s.watch.known()
 	for i := range calls {
 		p := s.place(app, from+i)
+		again := ""
+		if s.owed[p.compared()] {
+			again = "again"
+		}
 		calls[i] = call{sweepScript, []string{p.mark(), p.in(), p.anon(), p.due(), p.compared()},
-			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":", turn(from+i, now)}}
+			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":", turn(from+i, now), histories, again}}
 	}
 	leaving := map[string][]string{} // members, by subject
 	var met []present
-	for _, o := range s.runAll(ctx, calls) {
+	for i, o := range s.runAll(ctx, calls) {
 		if o.err != nil {
 			err = o.err
 			continue
 		}
+		delete(s.owed, calls[i].keys[4])
 		examined += int(o.answer.number(0))
 		full = full || o.answer.number(2) == 1
 		if n := o.answer.number(1); n > 0 {
@@ -140,7 +138,9 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 	barred, failed := s.mend(ctx, app, met, now)
 	if failed != nil {
 		if passing(failed) {
-			s.watch.restarted.Store(true) // the turn has gone on without these
+			for _, p := range met { // their buckets' turns have gone on
+				s.owed[s.placeOf(app, p.id).compared()] = true
+			}
 		}
 		err = failed
 	}

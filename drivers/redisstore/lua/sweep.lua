@@ -1,11 +1,16 @@
 #!lua flags=allow-oom
 -- Looks at the sessions of a bucket whose time has come: expired ones end, old tombstones go. Once in each turn it also looks at all that
 -- are logged in, for their subjects' indexes to be compared with.
--- KEYS: mark, in, anon, due, compared. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed, turn.
+-- KEYS: mark, in, anon, due, compared. ARGV: now, number, beginnings of the names of sessions, of keys seen, of the feed, turn, histories of
+-- the masters, 'again' if the turn must begin anew.
 -- Returns how many it looked at, how many of them could not be read, 1 if there may be more, and for each session that ended or went: id,
 -- field of its subject, ticket, reason, time (without a reason: it had ended before); for one to compare with: 'live', absolute deadline.
 local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local mark = tonumber(redis.call('GET', KEYS[1]) or nil)
+local compared = redis.call('GET', KEYS[5]) or '' -- before anything ends: if another's key is in its place, nothing does
+local at, histories = string.match(compared, '^(%S+) (%S*)')
+local created, last = string.match(compared, '^%S+ %S* (%S+) (.*)$')
+if compared ~= '' and not at then return {'foreign', KEYS[5]} end
 local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
 local answer = {#ids, 0, #ids == number and 1 or 0}
 local function tells(id, s, reason, since)
@@ -64,12 +69,18 @@ if mark and now > mark + TOMBSTONE_LIFE then
   end
 end
 
--- The key compared says how far the bucket has come: the turn, and behind which session, unless that turn is over.
-local turn, so_far = ARGV[6], redis.call('GET', KEYS[5]) or ''
-if so_far ~= turn then
-  local at, created, last = string.match(so_far, '^(%S+) (%S+) (.*)$')
+-- The key compared says how far the bucket has come: the turn, the histories that were known when it began, and behind which session,
+-- unless the turn is over. It begins anew where it isn't the present one, or where a history is known that it doesn't name.
+local anew = at ~= ARGV[6] or ARGV[8] == 'again'
+if at ~= ARGV[6] then histories = '' end
+for history in string.gmatch(ARGV[7], '[^,]+') do
+  if not string.find(histories, history, 1, true) then
+    histories, anew = histories == '' and history or histories .. ',' .. history, true
+  end
+end
+if anew or created then
   local from = 0
-  if at == turn then
+  if not anew then
     local rank = redis.call('ZRANK', KEYS[2], last)
     from = rank and rank + 1 or redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. created)
   end
@@ -79,10 +90,11 @@ if so_far ~= turn then
     if s.state == 'live' and not expired(s, now) then tells(some[i], s, 'live', text_of(s.expires)) end
   end
   answer[1] = answer[1] + #some / 2
+  local so_far = ARGV[6] .. ' ' .. histories
   if #some == 2 * number then
     answer[3] = 1
-    turn = turn .. ' ' .. some[#some] .. ' ' .. some[#some - 1]
+    so_far = so_far .. ' ' .. some[#some] .. ' ' .. some[#some - 1]
   end
-  redis.call('SET', KEYS[5], turn, 'PX', text_of(SLACK))
+  redis.call('SET', KEYS[5], so_far, 'PX', text_of(SLACK))
 end
 return answer

@@ -1,0 +1,148 @@
+package redisstore
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+)
+
+// comparing returns a function that tells how many sessions were compared with their subjects' indexes since it was called last.
+func comparing(t *testing.T, r *servertest.RedisServer) func() int {
+	t.Helper()
+	last := 0
+	since := func() int {
+		t.Helper()
+		stats, err := r.Do("INFO", "commandstats")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(stats.(string), "cmdstat_zscore:calls=")
+		number, _, _ := strings.Cut(rest, ",")
+		now, _ := strconv.Atoi(number)
+		n := now - last
+		last = now
+		return n
+	}
+	since()
+	return since
+}
+
+func openNodes(t *testing.T, url string) []*Store {
+	t.Helper()
+	var nodes []*Store
+	for range 5 {
+		nodes = append(nodes, openAt(t, url, Options{Prefix: "nodes"}))
+	}
+	return nodes
+}
+
+// After a restart, which all nodes notice, they compare all sessions once, together.
+func TestOneComparisonAfterARestart(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{AppendOnly: true, Config: []string{"appendfsync no"}})
+	nodes := openNodes(t, r.URL())
+	const n = 500
+	for i := range n {
+		create(t, nodes[0], lasting(fmt.Sprint("ada", i)))
+	}
+	compared := comparing(t, r)
+	sweepByAll := func(when string, want int) {
+		t.Helper()
+		for _, s := range nodes {
+			sweepAll(t, s, t0)
+		}
+		if got := compared(); got != want {
+			t.Errorf("%s %d nodes compared %d sessions, want %d", when, len(nodes), got, want)
+		}
+	}
+	sweepByAll("in the first turn", n)
+	sweepByAll("in the same turn", 0)
+	before := nodes[0].watch.known()
+	if err := r.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range nodes {
+		for deadline := time.Now().Add(atMost); s.watch.known() == before; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("a node doesn't notice the restart")
+			}
+		}
+	}
+	compared = comparing(t, r) // Redis counts anew
+	sweepByAll("after a restart", n)
+	sweepByAll("after that", 0)
+}
+
+// Nodes that know of different histories, as for a moment after a failover, don't undo each other's turns.
+func TestHistoriesThatDiffer(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	nodes := openNodes(t, r.URL())
+	const n = 100
+	for i := range n {
+		create(t, nodes[0], lasting(fmt.Sprint("ada", i)))
+	}
+	for i, histories := range []string{"aaaa,bbbb", "aaaa,cccc", "aaaa", "", "cccc,dddd"} {
+		nodes[i].cancel() // it measures no more
+		nodes[i].stopped.Wait()
+		nodes[i].watch.histories = histories
+	}
+	compared := comparing(t, r)
+	for _, want := range []int{n, n, 0, 0, n, 0, 0, 0, 0, 0, 0} { // aaaa and bbbb, cccc, dddd
+		sweepAll(t, nodes[0], t0)
+		if got := compared(); got != want {
+			t.Errorf("a node compared %d sessions, want %d", got, want)
+		}
+		nodes = append(nodes[1:], nodes[0])
+	}
+}
+
+// A comparison that failed is repeated, and only that of its bucket.
+func TestComparisonFailsInPart(t *testing.T) {
+	t.Parallel()
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	s := openNodes(t, r.URL())[0]
+	const first, other = 40, 20
+	for i := range first + other {
+		rec := lasting(fmt.Sprint("ada", i))
+		if rec.ID[15] = 0; i >= first {
+			rec.ID[15] = 100
+		}
+		create(t, s, rec)
+	}
+	for i := range first + other {
+		lose(t, s, fmt.Sprint("ada", i))
+	}
+	steps := 0
+	s.hook = func(step string) error {
+		if step == "mend" {
+			if steps++; steps == 2 {
+				return errors.New("the index's shard doesn't answer")
+			}
+		}
+		return nil
+	}
+	compared := comparing(t, r)
+	if _, _, err := s.Sweep(t.Context(), t0, 1000); err == nil {
+		t.Fatal("a sweep that fails in part says nothing")
+	}
+	sweepAll(t, s, t0)
+	sweepAll(t, s, t0)
+	if got := compared(); got != sweepStep+first+other {
+		t.Errorf("%d sessions were compared, want one step, then all once", got)
+	}
+	for i := range first + other {
+		wantIndexed(t, s, fmt.Sprint("ada", i))
+	}
+	if n := s.Stats().Mended; n != first+other {
+		t.Errorf("Mended = %d", n)
+	}
+}
