@@ -17,6 +17,7 @@ import (
 
 	"github.com/pb33f/libopenapi"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -166,6 +167,50 @@ func TestIfRevision(t *testing.T) {
 	set(0).want(412, "revision_mismatch")
 	set(2).want(200, "")
 	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "if_revision": 9}).want(412, "revision_mismatch")
+}
+
+// One request changes a bounded number of values, whatever fits into its body, and stops when its time is over.
+func TestManyKeys(t *testing.T) {
+	w := newWorld(t)
+	keys := func(n int) (set j, list []string) {
+		set = j{}
+		for i := range n {
+			set[fmt.Sprint(i)] = 1
+			list = append(list, fmt.Sprint(i))
+		}
+		return set, list
+	}
+	most, mostList := keys(1000)
+	more, moreList := keys(1001)
+	user := w.visitor(most)
+	where := func(a *answer, where string) {
+		t.Helper()
+		a.want(422, "invalid_request")
+		if got := a.at("errors").([]any)[0].(j)["where"]; got != where {
+			t.Errorf("where: %q, want %q", got, where)
+		}
+	}
+	where(w.call("POST", "/v1/sessions", j{"values": more}), "/values")
+	where(w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": more}), "/set")
+	where(w.call("POST", "/v1/sessions/update", j{"token": user.token(), "delete": moreList}), "/delete")
+	where(w.call("PATCH", "/v1/sessions/"+user.id()+"/values", more, "If-Match", `"1"`), "")
+	w.call("PATCH", "/v1/sessions/"+user.id()+"/values", most, "If-Match", `"1"`).want(200, "")
+	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"x": 1}, "delete": mostList}).want(200, "").is(j{"x": float64(1)}, "session", "values")
+	if n := strings.Count(string(w.openapi), `"maxProperties": 1000`) + strings.Count(string(w.openapi), `"maxItems": 1000`); n < 4 {
+		t.Errorf("the description has the limit %d times", n)
+	}
+
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := w.engines["shop"].Begin(t.Context(), sojourn.Request{Token: user.token()})
+	for name, err := range map[string]error{
+		"set":    change(over, s, map[string]json.RawMessage{"a": json.RawMessage("1")}, nil),
+		"delete": change(over, s, nil, []string{"x"}),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s goes on when its time is over: %v", name, err)
+		}
+	}
 }
 
 // Another request changes the session between the look and the commit.

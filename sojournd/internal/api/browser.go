@@ -17,7 +17,7 @@ import (
 // Create asks for a session.
 type Create struct {
 	Subject  string                     `json:"subject,omitempty" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
-	Values   map[string]json.RawMessage `json:"values,omitempty" doc:"The application's data: key to any JSON."`
+	Values   map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
 	Client   *Client                    `json:"client,omitempty"`
 	Remember bool                       `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
 }
@@ -59,8 +59,8 @@ func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 // Update changes values.
 type Update struct {
 	Token      string                     `json:"token" doc:"As for resolve."`
-	Set        map[string]json.RawMessage `json:"set,omitempty" doc:"Keys to set. Parallel updates of other keys all land."`
-	Delete     []string                   `json:"delete,omitempty" nullable:"false" doc:"Keys to remove."`
+	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of other keys all land."`
+	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
 	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
 	Client     *Client                    `json:"client,omitempty"`
 }
@@ -162,6 +162,9 @@ func issued(ctx context.Context, s *sojourn.Session, token string) (*Issued, err
 }
 
 func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
+	if err := checkKeys("/values", len(in.Values)); err != nil {
+		return nil, err
+	}
 	client, err := in.Client.client()
 	if err != nil {
 		return nil, err
@@ -183,7 +186,7 @@ func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := change(s, in.Values, nil); err != nil {
+	if err := change(ctx, s, in.Values, nil); err != nil {
 		return nil, err
 	}
 	out, err := issued(ctx, s, "")
@@ -212,13 +215,30 @@ func remember(yes bool) (options []sojourn.LoginOption) {
 	return options
 }
 
-func change(s *sojourn.Session, set map[string]json.RawMessage, remove []string) error {
+// maxKeys bounds what one request changes, since each change takes time that grows with the session. The descriptions of the bodies have it too.
+const maxKeys = 1000
+
+func checkKeys(where string, n int) error {
+	if n > maxKeys {
+		return invalid(where, fmt.Sprintf("has %d keys: send at most %d in one request", n, maxKeys))
+	}
+	return nil
+}
+
+// change makes changes for as long as the request may take.
+func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMessage, remove []string) error {
 	for key, value := range set {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := s.SetValue(key, value); err != nil {
 			return err
 		}
 	}
 	for _, key := range remove {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := s.DeleteValue(key); err != nil {
 			return err
 		}
@@ -252,6 +272,12 @@ func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
 }
 
 func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
+	if err := checkKeys("/set", len(in.Set)); err != nil {
+		return nil, err
+	}
+	if err := checkKeys("/delete", len(in.Delete)); err != nil {
+		return nil, err
+	}
 	for _, key := range in.Delete {
 		if _, both := in.Set[key]; both {
 			return nil, invalid("/delete", fmt.Sprintf("has a key that is to be set, too: %q", key))
@@ -269,7 +295,7 @@ func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
 	if in.IfRevision != nil && s.Info().Revision != *in.IfRevision {
 		return nil, problemOf(codeRevision)
 	}
-	if err := change(s, in.Set, in.Delete); err != nil {
+	if err := change(ctx, s, in.Set, in.Delete); err != nil {
 		return nil, err
 	}
 	if err := s.Commit(ctx); err != nil {

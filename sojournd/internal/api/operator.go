@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/sojourn-go/sojourn"
 )
 
@@ -39,6 +41,13 @@ type Stats struct {
 
 // Patch is a JSON Merge Patch (RFC 7396) of a session's values.
 type Patch map[string]json.RawMessage
+
+// TransformSchema says how many keys it may have (huma.SchemaTransformer).
+func (Patch) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	most := maxKeys
+	s.MaxProperties = &most
+	return s
+}
 
 // id returns the session that the path names.
 func (c *call) id() (sojourn.ID, error) {
@@ -85,6 +94,9 @@ func end(ctx context.Context, c *call, _ *none) (*none, error) {
 func patch(ctx context.Context, c *call, in *Patch) (*Session, error) {
 	id, err := c.id()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkKeys("", len(*in)); err != nil {
 		return nil, err
 	}
 	revision, err := c.ifMatch()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -23,7 +24,7 @@ type Problem struct {
 
 // A Field is a part of a request that is wrong.
 type Field struct {
-	Where  string `json:"where" doc:"A JSON Pointer into the body (RFC 6901), or the name of a header or of a parameter." example:"/subject"`
+	Where  string `json:"where" doc:"A JSON Pointer into the body (RFC 6901), empty for the whole, or the name of a header or of a parameter." example:"/subject"`
 	Detail string `json:"detail" doc:"What is wrong with it." example:"is missing"`
 }
 
@@ -122,7 +123,7 @@ func toProblem(err error) *Problem {
 
 func invalid(where, detail string) *Problem {
 	p := problemOf(codeInvalid)
-	p.Detail = where + " " + detail + "."
+	p.Detail = cmp.Or(where, "The body") + " " + detail + "."
 	p.Errors = []Field{{where, detail}}
 	return p
 }
