@@ -107,6 +107,9 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 	for i, o := range s.runAll(ctx, calls) {
 		if o.err != nil {
 			err = o.err
+			if !isRefusal(err) {
+				s.owed[calls[i].keys[4]] = true // it may have run, and what it met is lost
+			}
 			continue
 		}
 		delete(s.owed, calls[i].keys[4])

@@ -1,12 +1,15 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
@@ -145,4 +148,42 @@ func TestComparisonFailsInPart(t *testing.T) {
 	if n := s.Stats().Mended; n != first+other {
 		t.Errorf("Mended = %d", n)
 	}
+}
+
+// What a sweep met, and couldn't tell since its answer was lost, is compared all the same.
+func TestSweepsAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	create(t, s, lasting("ada"))
+	sweepAll(t, s, t0) // Redis knows the script
+	lose(t, s, "ada")
+	s.cancel() // the monitor uses the client too
+	s.stopped.Wait()
+	client := s.client
+	s.client = losing{client}
+	for range buckets / sweepWidth {
+		if _, _, err := s.Sweep(t.Context(), t0+mendEvery, 1); err == nil {
+			t.Fatal("a sweep whose answers are lost says nothing")
+		}
+		s.round.bucket = (s.round.bucket + sweepWidth) % buckets
+	}
+	s.client = client
+	s.round = round{}
+	sweepAll(t, s, t0+mendEvery)
+	if n := members(t, s, "ada"); n != 1 {
+		t.Errorf("the index has %d members", n)
+	}
+}
+
+// A losing client sends commands, and loses the answers.
+type losing struct{ rueidis.Client }
+
+func (c losing) DoMulti(ctx context.Context, commands ...rueidis.Completed) []rueidis.RedisResult {
+	for i := range commands {
+		commands[i] = commands[i].Pin() // they are sent twice
+	}
+	c.Client.DoMulti(ctx, commands...)
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	return c.Client.DoMulti(over, commands...)
 }
