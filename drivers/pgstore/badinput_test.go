@@ -50,6 +50,12 @@ func TestBadURL(t *testing.T) {
 		"postgres://shop:" + password + "@db/shop?connect_timeout=" + password: "connect_timeout",
 	} {
 		wantError(t, url, Options{}, ErrURL, says)
+		if err := CheckURL(url); !errors.Is(err, ErrURL) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), password) {
+			t.Errorf("CheckURL(%q): %v", url, err)
+		}
+	}
+	if err := CheckURL("postgres://shop@127.0.0.1:1/shop?sslmode=verify-full"); err != nil {
+		t.Error(err)
 	}
 	wantError(t, "postgres://127.0.0.1/shop", Options{FeedURL: "redis://:" + password + "@db"}, ErrURL, "FeedURL")
 	for _, schema := range []string{"Shop", "shop;", `"`, "1shop", "pg_shop", "sh op", strings.Repeat("s", 64)} {

@@ -25,6 +25,14 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 
 const unacknowledged = 10 * time.Second
 
+// CheckURL returns what Open would say of the URL, without connecting: ErrURL. The error holds no password.
+func CheckURL(url string) error {
+	if _, err := parse(url, &Options{}); err != nil {
+		return fmt.Errorf("pgstore: %w", err)
+	}
+	return nil
+}
+
 // parse reads a URL. Its errors never hold a password: the URL is not in them, and neither are those that hold it.
 func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {

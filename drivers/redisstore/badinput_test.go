@@ -52,6 +52,10 @@ func TestOpenWrongURL(t *testing.T) {
 		} else if strings.Contains(err.Error(), secret) {
 			t.Errorf("the error tells the password: %v", err)
 		}
+		err = CheckURL(url)
+		if wrong := want != "127.0.0.1:1"; wrong != (err != nil) || wrong && !strings.Contains(err.Error(), want) || err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("CheckURL(%q): %v, want something about %q, or nothing if it can't be reached", url, err, want)
+		}
 	}
 	if _, err := Open(t.Context(), "redis://a", Options{Prefix: "a{b}"}); err == nil || !strings.Contains(err.Error(), "prefix") {
 		t.Errorf("a prefix with braces: %v", err)

@@ -29,6 +29,14 @@ type target struct {
 	name     string
 }
 
+// CheckURL returns what Open would say of the URL, without connecting. The error holds no password.
+func CheckURL(url string) error {
+	if _, err := parseURL(url); err != nil {
+		return fmt.Errorf("redisstore: %w", err)
+	}
+	return nil
+}
+
 // parseURL reads a URL. Its errors never quote it: it may hold a password.
 func parseURL(text string) (t target, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
