@@ -20,7 +20,8 @@ import (
 // member without a session, as other crashes do.
 //
 // EndSubject has missed a session whose member was lost. The barrier says when that was, on the clock by which the subject's tickets
-// are issued: who joined before and wasn't spared ends, and doesn't come back.
+// are issued: who joined before and wasn't spared ends, and doesn't come back. A new master's clock may be behind, so "before" has some
+// seconds of tolerance, see mend.lua.
 
 // mendEvery is how long a turn lasts: less than a barrier is kept.
 const mendEvery = store.Time(store.BarrierLife / 1e6)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -231,6 +233,7 @@ func TestI3EndSubjectCatchesUp(t *testing.T) {
 	after := sessionAt("ada", t0+5)
 	after.Idle = 20 * time.Hour
 	create(t, s, after)
+	shiftTicket(t, s, after, time.Minute)
 	lose(t, s, "ada")
 	var ended []store.Ended
 	for done := false; !done; {
@@ -257,6 +260,40 @@ func TestI3EndSubjectCatchesUp(t *testing.T) {
 	}
 	if list := live(t, s, "ada", t0+mendEvery); len(list) != 1 || list[0].ID != after.ID {
 		t.Errorf("live are %+v, want the one that came after", list)
+	}
+}
+
+// shiftTicket has a session bear a ticket as if Redis' clock had been ahead when it joined.
+func shiftTicket(t testing.TB, s *Store, rec *store.Record, by time.Duration) {
+	t.Helper()
+	key := s.placeOf(app, rec.ID).session(rec.ID)
+	before, rest, _ := strings.Cut(redis(t, s, "GET", key).(string), `"ticket":"`)
+	issued, after, _ := strings.Cut(rest, "-")
+	at, err := strconv.ParseInt(issued, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis(t, s, "SET", key, fmt.Sprint(before, `"ticket":"`, at+by.Milliseconds(), "-", after), "KEEPTTL")
+}
+
+// A subject's new master may have a clock that is behind the old one's: EndSubject catches up with a session that seems to have joined later.
+func TestI3EndSubjectCatchesUpOnASlowerClock(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	rec, other := create(t, s, lasting("ada")), create(t, s, lasting("bob"))
+	for _, rec := range []*store.Record{rec, other} {
+		shiftTicket(t, s, rec, 3*time.Second)
+		lose(t, s, rec.Subject)
+	}
+	if _, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, t0+1); err != nil {
+		t.Fatal(err)
+	}
+	sweepAll(t, s, t0+mendEvery)
+	if err := s.Get(t.Context(), app, rec.ID, true, new(store.Record)); !errors.Is(err, store.ErrEnded) || members(t, s, "ada") != 0 {
+		t.Errorf("Get: %v, and %d members", err, members(t, s, "ada"))
+	}
+	if err := s.Get(t.Context(), app, other.ID, true, new(store.Record)); err != nil || members(t, s, "bob") != 1 {
+		t.Errorf("Get of another subject's: %v, and %d members", err, members(t, s, "bob"))
 	}
 }
 

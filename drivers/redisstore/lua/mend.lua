@@ -3,6 +3,9 @@
 -- KEYS: members, barrier. ARGV: the latest absolute deadline, now, members...
 -- Returns 'ok', and each member that was missing, behind what became of it: 'back', or 'barred' if it joined before the subject's
 -- sessions were ended last, and so should have been among these.
+-- A shard's new master issues tickets by its own clock, which may be behind its predecessor's: a session that joined up to TOLERANCE after
+-- the end is taken for one of before, and its user signs in once more. This is only of sessions whose member was lost.
+local TOLERANCE = 10000
 local answer = {'ok'}
 local raised, spared, before
 local barrier = redis.call('GET', KEYS[2])
@@ -13,7 +16,7 @@ for i = 3, #ARGV do
   if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then
     local id, joined = string.match(ARGV[i], '^(%S+) (%d+)')
     local what = 'back'
-    if barrier and tonumber(joined or 0) <= tonumber(id == spared and before or raised) then
+    if barrier and tonumber(joined or 0) <= tonumber(id == spared and before or raised) + TOLERANCE then
       what = 'barred'
     else
       redis.call('ZADD', KEYS[1], joined or '0', ARGV[i])
