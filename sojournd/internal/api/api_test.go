@@ -151,7 +151,7 @@ func TestNotLive(t *testing.T) {
 	if login.id() == user.id() {
 		t.Error("a session that was ended came back")
 	}
-	visitor := w.visitor(nil)
+	visitor := w.visitor(j{})
 	w.call("POST", "/v1/sessions/elevate", j{"token": visitor.token(), "level": 2}).want(409, "anonymous")
 	w.call("POST", "/v1/sessions/rotate", j{"token": visitor.token()}).want(409, "anonymous")
 }
@@ -283,7 +283,7 @@ func TestOperator(t *testing.T) {
 		}
 	})
 	ann, ann2, ben := w.user("ann"), w.user("ann"), w.user("ben")
-	w.visitor(nil)
+	w.visitor(j{})
 
 	got := w.call("GET", "/v1/sessions/"+ann.id(), nil).want(200, "").is("ann", "subject").is(j{}, "values")
 	if tag := got.header.Get("ETag"); tag != `"1"` {
@@ -562,7 +562,7 @@ func TestBadBodies(t *testing.T) {
 		{"", j{"values": j{"a": "x\u0000"}}, 422, "invalid_value", "U+0000"},
 		{"", j{"values": j{"a": strings.Repeat("x", 65<<10)}}, 413, "too_large", "65536"},
 		{"", `{"values":{"a":{"b":1,"b":2}}}`, 400, "malformed_json", "/values/a/b is there twice"},
-		{"", strings.Repeat("[", 20_000), 422, "invalid_request", ""},
+		{"", strings.Repeat("[", 20_000), 422, "invalid_request", "The body has the wrong type: an object is wanted."},
 		{"", `{"values":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, 400, "malformed_json", ""},
 		{"", `{"values":{"a":"` + strings.Repeat("x", 10<<20) + `"}}`, 413, "body_too_large", ""},
 		{"update", j{"token": token, "set": j{"a": 1}, "delete": []string{"a"}}, 422, "invalid_request", "/delete"},
@@ -605,6 +605,42 @@ func TestBadBodies(t *testing.T) {
 			t.Errorf("Content-Type %q: %d", media, recorder.Code)
 		}
 	}
+}
+
+// null stands for nothing where a value is wanted: least of all for "whatever the revision". Only a session's values may be null.
+func TestNull(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	refused := func(method, path, body, where string, headers ...string) {
+		t.Helper()
+		a := w.call(method, path, body, headers...)
+		if a.status != 422 || a.code() != "invalid_request" || a.at("errors").([]any)[0].(j)["where"] != where {
+			t.Errorf("%s %s: %s: %d %s", method, path, body, a.status, a.text)
+		}
+	}
+	refused("POST", "/v1/sessions/update", `{"token":"`+user.token()+`","set":{"a":3},"if_revision":null}`, "/if_revision")
+	for path, body := range map[string]any{
+		"": Create{}, "/resolve": Resolve{}, "/update": Update{}, "/login": Login{}, "/elevate": Elevate{}, "/rotate": Presented{}, "/logout": Presented{},
+	} {
+		path = "/v1/sessions" + path
+		refused("POST", path, "null", "")
+		refused("POST", path, `{"client":{"ip":null}}`, "/client/ip")
+		refused("POST", path, `{"client":{"user_agent":null}}`, "/client/user_agent")
+		for i := range reflect.TypeOf(body).NumField() {
+			f := reflect.TypeOf(body).Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			refused("POST", path, `{"`+name+`":null}`, "/"+name)
+			if f.Type.Kind() == reflect.Slice {
+				refused("POST", path, `{"`+name+`":[null]}`, "/"+name+"/0")
+			}
+		}
+	}
+	values := "/v1/sessions/" + user.id() + "/values"
+	refused("PATCH", values, "null", "", "If-Match", `"1"`)
+
+	w.call("PATCH", values, j{"a": j{"b": nil, "c": []any{nil}}, "d": nil}, "If-Match", `"1"`).want(200, "").is(j{"a": j{"c": []any{nil}}}, "values")
+	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"e": nil}}).want(200, "").is(float64(3), "session", "revision")
+	w.call("POST", "/v1/sessions", j{"values": j{"a": nil, "b": j{"c": nil}}}).want(201, "").is(j{"a": nil, "b": j{"c": nil}}, "session", "values")
 }
 
 // Subjects are taken as they are, whatever they look like.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	stdjson "encoding/json"
 	"errors"
 	"log/slog"
 	"mime"
@@ -144,18 +145,30 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 	return decode(c.body, in)
 }
 
+// withoutNull has null stand for nothing but a session's value. Package json takes it for a member that isn't there: an if_revision of null for
+// no condition.
+var withoutNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, v any) error {
+	if _, anything := v.(*stdjson.RawMessage); d.PeekKind() == 'n' && !anything {
+		return errNull
+	}
+	return errors.ErrUnsupported // the usual way goes on
+}))
+
+var errNull = errors.New("null")
+
 // decode reads a body strictly: what isn't known, or is there twice, is a mistake.
 func decode(body []byte, in any) error {
-	err := json.Unmarshal(body, in, json.RejectUnknownMembers(true))
+	options := []json.Options{json.RejectUnknownMembers(true)}
+	if bytes.Contains(body, []byte("null")) { // else there is nothing to look for, which takes time
+		options = append(options, withoutNull)
+	}
+	err := json.Unmarshal(body, in, options...)
 	if err == nil {
 		return nil
 	}
 	var semantic *json.SemanticError
 	if errors.As(err, &semantic) {
 		where := string(semantic.JSONPointer)
-		if where == "" {
-			where = "the body"
-		}
 		if errors.Is(err, json.ErrUnknownName) {
 			return invalid(where, "is not known here")
 		}
