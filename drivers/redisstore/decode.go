@@ -12,10 +12,13 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-var errDamaged = errors.New("is no record of a session")
+var (
+	errDamaged = errors.New("is no record of a session")
+	errNoTouch = errors.New("is no touch of a session")
+)
 
 // decode fills rec from the texts of a record and of a touch, which may be empty. Strings share memory with the texts.
-// The error is ErrNewer or errDamaged, and rec is then of no use.
+// The error is ErrNewer or errDamaged, or errNoTouch which is about the touch, and rec is then of no use.
 func decode(id store.ID, text, seen string, rec *store.Record) error {
 	d := decoder{text: text}
 	d.want(`{"v":`)
@@ -98,7 +101,7 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	client := d.client(`,"last_client":`)
 	d.want(`}`)
 	if d.bad || d.text != "" {
-		return errDamaged
+		return errNoTouch
 	}
 	if at > rec.LastSeenAt {
 		rec.LastSeenAt, rec.LastClient = at, client

@@ -148,6 +148,9 @@ func (s *Store) answerOf(ctx context.Context, c *call, result rueidis.RedisResul
 	if isWrongType(err) {
 		return nil, s.foreign(ctx, c.keys)
 	}
+	if hasCode(err, "FOREIGN") { // see common.lua
+		return nil, keyError(strings.Fields(err.Error())[1], ErrForeign)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +160,6 @@ func (s *Store) answerOf(ctx context.Context, c *call, result rueidis.RedisResul
 		return nil, keyError(c.keys[0], ErrNewer)
 	case "damaged":
 		return nil, keyError(c.keys[0], errDamaged)
-	case "foreign":
-		return nil, keyError(a.text(1), ErrForeign)
 	}
 	return a, nil
 }

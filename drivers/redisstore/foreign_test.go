@@ -126,16 +126,144 @@ func TestForeignMark(t *testing.T) {
 		"EndAll": func() error { return s.EndAll(t.Context(), app, t0) },
 		"List":   func() error { _, _, err := s.List(t.Context(), app, store.ListOptions{Limit: 1, Now: t0}); return err },
 		"Count":  func() error { _, err := s.Count(t.Context(), app); return err },
-		"Sweep": func() error {
-			for {
-				if _, done, err := s.Sweep(t.Context(), t0, 1000); done || err != nil {
-					return err
-				}
-			}
-		},
+		"Sweep":  func() error { return sweepUntilError(t, s) },
 	} {
 		if err := call(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A text in the place of an application's mark that is no time refuses whatever depends on it, and stays what it is: nobody knows whether EndAll was called.
+func TestForeignTextAsMark(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"xx", "", "nan", "0x10", "1e3", " 1"} {
+		s := open(t, Options{})
+		rec, visitor := create(t, s, session("ada")), session("")
+		rec.Revision = 1
+		key := s.placeOf(app, rec.ID).mark()
+		redis(t, s, "SET", key, text)
+		next := session("ada")
+		visitor.ID[15], next.ID[15] = rec.ID[15], rec.ID[15]
+		later := t0 + 1
+		for name, call := range map[string]func() error{
+			"Get":                 func() error { return s.Get(t.Context(), app, rec.ID, true, new(store.Record)) },
+			"Create":              func() error { _, err := s.Create(t.Context(), app, next, created(next)); return err },
+			"Create of a visitor": func() error { _, err := s.Create(t.Context(), app, visitor, created(visitor)); return err },
+			"Update":              func() error { return update1(t, s, rec, store.UpdateOptions{Arrived: later, Now: later}) },
+			"a login":             func() error { return update1(t, s, rec, store.UpdateOptions{Login: true, Arrived: later, Now: later}) },
+			"Touch":               func() error { return s.Touch(t.Context(), app, rec.ID, later, later, store.Client{}) },
+			"End":                 func() error { _, err := s.End(t.Context(), app, rec.ID, store.ReasonLogout, later); return err },
+			"EndAll":              func() error { return s.EndAll(t.Context(), app, later) },
+			"List": func() error {
+				_, _, err := s.List(t.Context(), app, store.ListOptions{Limit: 9, Now: later})
+				return err
+			},
+			"List of a subject's": func() error {
+				_, _, err := s.List(t.Context(), app, store.ListOptions{Subject: "ada", Limit: 9, Now: later})
+				return err
+			},
+			"Count": func() error { _, err := s.Count(t.Context(), app); return err },
+			"EndSubject": func() error {
+				_, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, later)
+				return err
+			},
+			"Sweep": func() error { return sweepUntilError(t, s) },
+		} {
+			if err := call(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
+				t.Errorf("%s with the mark %q: %v", name, text, err)
+			}
+		}
+		if now := redis(t, s, "GET", key); now != text {
+			t.Errorf("the mark %q is now %q", text, now)
+		}
+	}
+}
+
+// The same of a subject's barrier.
+func TestForeignTextAsBarrier(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"xx", "", "12", `{"at":x}`} {
+		s := open(t, Options{})
+		rec, visitor := create(t, s, session("ada")), create(t, s, session(""))
+		key := s.subjectPlace(app, "ada").barrier()
+		redis(t, s, "SET", key, text)
+		lose(t, s, "ada")
+		next := session("ada")
+		visitor.Subject = "ada"
+		for name, call := range map[string]func() error{
+			"Create":  func() error { _, err := s.Create(t.Context(), app, next, created(next)); return err },
+			"a login": func() error { return update1(t, s, visitor, store.UpdateOptions{Login: true, Arrived: t0, Now: t0}) },
+			"EndSubject": func() error {
+				_, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, t0)
+				return err
+			},
+			"Sweep": func() error { return sweepUntilError(t, s) },
+		} {
+			if err := call(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
+				t.Errorf("%s with the barrier %q: %v", name, text, err)
+			}
+		}
+		if now := redis(t, s, "GET", key); now != text {
+			t.Errorf("the barrier %q is now %q", text, now)
+		}
+		if err := s.Get(t.Context(), app, rec.ID, true, new(store.Record)); err != nil {
+			t.Errorf("Get with the barrier %q: %v", text, err)
+		}
+	}
+}
+
+// A text in the place of a touch is an error that names it, until the session is written or touched anew.
+func TestForeignTextAsTouch(t *testing.T) {
+	t.Parallel()
+	for name, heal := range map[string]func(t *testing.T, s *Store, rec *store.Record) error{
+		"the usual update": func(t *testing.T, s *Store, rec *store.Record) error {
+			return update1(t, s, rec, store.UpdateOptions{Arrived: t0, Now: t0})
+		},
+		"an update that moves the deadline": func(t *testing.T, s *Store, rec *store.Record) error {
+			rec.ExpiresAt += hour
+			return update1(t, s, rec, store.UpdateOptions{Arrived: t0, Now: t0})
+		},
+		"a login": func(t *testing.T, s *Store, rec *store.Record) error {
+			return update1(t, s, rec, store.UpdateOptions{Login: true, Arrived: t0, Now: t0})
+		},
+		"Touch": func(t *testing.T, s *Store, rec *store.Record) error {
+			rec.LastSeenAt++
+			return s.Touch(t.Context(), app, rec.ID, rec.LastSeenAt, rec.LastSeenAt, rec.LastClient)
+		},
+	} {
+		s := open(t, Options{})
+		other, rec := create(t, s, session("ada")), create(t, s, session("ada"))
+		key := s.placeOf(app, rec.ID).seen(rec.ID)
+		redis(t, s, "SET", key, "xx")
+		if err := s.Get(t.Context(), app, rec.ID, true, new(store.Record)); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("Get: %v", err)
+		}
+		if list := live(t, s, "ada", t0); len(list) != 1 || list[0].ID != other.ID {
+			t.Errorf("live are %+v, want the other one", list)
+		}
+		if err := heal(t, s, rec); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got store.Record
+		if err := s.Get(t.Context(), app, rec.ID, true, &got); err != nil || got.LastSeenAt != rec.LastSeenAt {
+			t.Errorf("Get after %s: %v, last seen at %d", name, err, got.LastSeenAt)
+		}
+	}
+}
+
+// update1 updates a copy, so that the record can be updated again.
+func update1(t *testing.T, s *Store, rec *store.Record, opt store.UpdateOptions) error {
+	t.Helper()
+	_, err := s.Update(t.Context(), app, session0(rec), opt)
+	return err
+}
+
+func sweepUntilError(t *testing.T, s *Store) error {
+	t.Helper()
+	for {
+		if _, done, err := s.Sweep(t.Context(), t0, 1000); done || err != nil {
+			return err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/rueidis"
 
@@ -22,7 +23,7 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *s
 	if texts[0].IsNil() {
 		return s.absent(ctx, key)
 	}
-	return decodeAs(key, id, texts, rec)
+	return decodeAs(p, id, texts, rec)
 }
 
 // texts reads the keys of a session: its record, its last touch and the mark of its application.
@@ -62,14 +63,17 @@ func (s *Store) absent(ctx context.Context, key string) error {
 }
 
 // decodeAs fills rec, and tells by its error whether the session has ended.
-func decodeAs(key string, id store.ID, texts []rueidis.RedisMessage, rec *store.Record) error {
+func decodeAs(p place, id store.ID, texts []rueidis.RedisMessage, rec *store.Record) error {
 	text, err := texts[0].ToString()
 	if err != nil {
 		return err
 	}
 	seen, _ := texts[1].ToString()
-	if err := decode(id, text, seen, rec); err != nil {
-		return keyError(key, err)
+	switch err := decode(id, text, seen, rec); {
+	case errors.Is(err, errNoTouch):
+		return keyError(p.seen(id), err)
+	case err != nil:
+		return keyError(p.session(id), err)
 	}
 	if rec.End != "" {
 		return store.ErrEnded
@@ -79,7 +83,7 @@ func decodeAs(key string, id store.ID, texts []rueidis.RedisMessage, rec *store.
 	}
 	mark, err := texts[2].AsInt64()
 	if err != nil {
-		return err
+		return keyError(p.mark(), ErrForeign)
 	}
 	if rec.CreatedAt <= store.Time(mark) {
 		rec.Bury(store.ReasonRevoked, store.Time(mark))

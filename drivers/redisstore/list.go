@@ -105,7 +105,7 @@ func (s *Store) appendLive(ctx context.Context, list []store.Record, app string,
 			continue
 		}
 		var rec store.Record
-		switch err := decodeAs(s.placeOf(app, ids[i]).session(ids[i]), ids[i], texts, &rec); {
+		switch err := decodeAs(s.placeOf(app, ids[i]), ids[i], texts, &rec); {
 		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
 		case unreadable(err):
 			s.log.Warn("redisstore: a list is without a session that can't be read", "app", app, "error", err)
@@ -121,7 +121,9 @@ func (s *Store) appendLive(ctx context.Context, list []store.Record, app string,
 }
 
 // unreadable reports whether an error is about one record: the others may be good.
-func unreadable(err error) bool { return errors.Is(err, ErrNewer) || errors.Is(err, errDamaged) }
+func unreadable(err error) bool {
+	return errors.Is(err, ErrNewer) || errors.Is(err, errDamaged) || errors.Is(err, errNoTouch)
+}
 
 // A spot is where a page of all sessions ended: behind a session of a bucket, or at the bucket's beginning.
 type spot struct {

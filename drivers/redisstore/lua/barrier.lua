@@ -9,6 +9,7 @@ local at, before = ARGV[1], '0'
 local old = redis.call('GET', KEYS[2])
 if old then
   local old_at, raised, spared, earlier = string.match(old, '^{"at":(%-?%d+),"raised":(%d+),"spared":"([^"]*)","before":(%d+)}$')
+  if not old_at then foreign(KEYS[2]) end
   if tonumber(old_at) > tonumber(at) then at = old_at end
   before = spared == ARGV[3] and earlier or raised
 end

@@ -10,12 +10,22 @@ local BLOCK_LIFE = 600 * 1000
 
 local function text_of(number) return string.format('%.0f', number) end
 
+-- foreign ends the script since a key holds what isn't the store's. exec.go knows the error.
+local function foreign(key) error({err = 'FOREIGN ' .. key}) end
+
+-- mark_at returns an application's mark as text, if there is one.
+local function mark_at(key)
+  local text = redis.call('GET', key)
+  if text and not string.match(text, '^%-?%d+$') then foreign(key) end
+  return text
+end
+
 -- look returns a session as a table: its state is 'absent', 'newer', 'damaged', 'ended', 'revoked' (under the
 -- application's mark) or 'live'.
 local function look(session_key, seen_key, mark_key)
   local text = redis.call('GET', session_key)
   local seen = redis.call('GET', seen_key)
-  local mark = tonumber(redis.call('GET', mark_key) or nil)
+  local mark = tonumber(mark_at(mark_key) or nil)
   if not text then return {state = 'absent', mark = mark} end
   local version = string.match(text, '^{"v":(%d+),')
   if version ~= '1' then return {state = version and 'newer' or 'damaged', mark = mark} end
@@ -26,7 +36,7 @@ local function look(session_key, seen_key, mark_key)
     '^{"v":1,"revision":(%d+),"created_at":(%-?%d+),"expires_at":(%-?%d+),"idle_ms":(%-?%d+),"last_seen_at":(%-?%d+),"ticket":"([^"]*)"')
   if not revision then return {state = 'damaged', mark = mark} end
   local s = {state = 'live', mark = mark, text = text, revision = revision, created = created, ticket = ticket,
-    expires = tonumber(expires), idle = tonumber(idle), written = tonumber(last), last = tonumber(last)}
+    expires = tonumber(expires), idle = tonumber(idle), written = tonumber(last), last = tonumber(last), seen = seen}
   if seen then
     s.touched = tonumber(string.match(seen, '^{"last_seen_at":(%-?%d+)'))
     if s.touched and s.touched > s.last then s.last = s.touched end

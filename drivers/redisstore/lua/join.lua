@@ -6,9 +6,10 @@
 -- ARGV: id, nonce, ticket that the session has already ('': none), arrived, limit (0: none), what to do at the limit ('look', 'refuse', 'evict'),
 --   milliseconds for which the index must last, members to remove...
 local members, id, kept = KEYS[1], ARGV[1], ARGV[3]
-for i = 8, #ARGV do redis.call('ZREM', members, ARGV[i]) end
 local barrier = redis.call('GET', KEYS[2])
-if barrier and tonumber(string.match(barrier, '^{"at":(%-?%d+)')) >= tonumber(ARGV[4]) then return {'barrier'} end
+local barred_at = barrier and (string.match(barrier, '^{"at":(%-?%d+)') or foreign(KEYS[2]))
+for i = 8, #ARGV do redis.call('ZREM', members, ARGV[i]) end
+if barrier and tonumber(barred_at) >= tonumber(ARGV[4]) then return {'barrier'} end
 local t = redis.call('TIME')
 local now = text_of(t[1] * 1000 + math.floor(t[2] / 1000))
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Raises the application's mark in a bucket. KEYS: mark, feed. ARGV: at.
-local old = redis.call('GET', KEYS[1])
+local old = mark_at(KEYS[1])
 if old and tonumber(old) >= tonumber(ARGV[1]) then
   redis.call('SET', KEYS[1], old) -- as again does
   return {'ok'}

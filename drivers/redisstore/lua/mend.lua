@@ -11,6 +11,7 @@ local raised, spared, before
 local barrier = redis.call('GET', KEYS[2])
 if barrier then
   raised, spared, before = string.match(barrier, '"raised":(%d+),"spared":"([^"]*)","before":(%d+)}$')
+  if not raised then foreign(KEYS[2]) end
 end
 for i = 3, #ARGV do
   if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then

@@ -2,7 +2,7 @@
 -- Lists the IDs of a bucket's sessions by creation: those after one, up to a number. Both indexes in one step: a session
 -- that logs in meanwhile is in exactly one of them.
 -- KEYS: mark, in, anon. ARGV: created at ('': from the beginning), id, number.
-local mark = redis.call('GET', KEYS[1])
+local mark = mark_at(KEYS[1])
 local from = mark and '(' .. mark or '-inf'
 if ARGV[1] ~= '' and not (mark and tonumber(mark) >= tonumber(ARGV[1])) then from = ARGV[1] end
 local created, id, number = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])

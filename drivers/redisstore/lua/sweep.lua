@@ -6,11 +6,11 @@
 -- Returns how many it looked at, how many of them could not be read, 1 if there may be more, and for each session that ended or went: id,
 -- field of its subject, ticket, reason, time (without a reason: it had ended before); for one to compare with: 'live', absolute deadline.
 local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
-local mark = tonumber(redis.call('GET', KEYS[1]) or nil)
+local mark = tonumber(mark_at(KEYS[1]) or nil)
 local compared = redis.call('GET', KEYS[5]) or '' -- before anything ends: if another's key is in its place, nothing does
 local at, histories = string.match(compared, '^(%S+) (%S*)')
 local created, last = string.match(compared, '^%S+ %S* (%S+) (.*)$')
-if compared ~= '' and not at then return {'foreign', KEYS[5]} end
+if compared ~= '' and not at then foreign(KEYS[5]) end
 local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
 local answer = {#ids, 0, #ids == number and 1 or 0}
 local function tells(id, s, reason, since)

@@ -67,7 +67,7 @@ else
 end
 if touch then
   redis.call('SET', KEYS[2], touch, 'PX', text_of(math.max(redis.call('PTTL', KEYS[1]), SLACK)))
-elseif s.touched and last >= s.touched then
+elseif s.seen and (not s.touched or last >= s.touched) then -- without a time it isn't the store's, and would keep the session from being read
   redis.call('DEL', KEYS[2])
 elseif s.touched and now then
   redis.call('PEXPIRE', KEYS[2], life(deadline(new), now))

@@ -16,7 +16,7 @@ if not subject or string.find(text, ARGV[6], subject, true) ~= subject then retu
 last = tonumber(last)
 if seen then last = math.max(last, tonumber(string.match(seen, '^{"last_seen_at":(%-?%d+)')) or 0) end
 if last > tonumber(ARGV[3]) or last <= tonumber(ARGV[4]) then return unusual end
-if mark and tonumber(mark) >= tonumber(ARGV[5]) then return unusual end
+if mark and not (string.match(mark, '^%-?%d+$') and tonumber(mark) < tonumber(ARGV[5])) then return unusual end
 redis.call('SET', KEYS[1], ARGV[2] .. ticket .. ARGV[7], 'PX', ARGV[8])
 if seen then redis.call('DEL', KEYS[2]) end
 redis.set_repl(redis.REPL_NONE)
