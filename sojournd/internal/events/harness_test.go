@@ -85,6 +85,7 @@ type subscriber struct {
 	res  *http.Response
 	scan *bufio.Scanner
 	stop context.CancelFunc
+	from string // the ID that the stream began with: it is where to go on before the first event has come
 }
 
 // subscribe returns when the stream has begun.
@@ -112,9 +113,16 @@ func subscribe(t *testing.T, server *httptest.Server, path, lastID string) *subs
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	s := &subscriber{t, res, bufio.NewScanner(res.Body), stop}
-	if s.line() != ": Sojourn's events" || s.line() != "retry: 2000" || s.line() != "" {
+	s := &subscriber{t: t, res: res, scan: bufio.NewScanner(res.Body), stop: stop}
+	if s.line() != ": Sojourn's events" || s.line() != "retry: 2000" {
 		t.Fatal("the stream begins in another way")
+	}
+	line, found := s.line(), false
+	if s.from, found = strings.CutPrefix(line, "id: "); found {
+		line = s.line()
+	}
+	if line != "" {
+		t.Fatalf("the stream begins with %q", line)
 	}
 	return s
 }

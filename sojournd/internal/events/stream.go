@@ -76,13 +76,20 @@ type stream struct {
 	ring *ring
 }
 
-var (
-	hello = []byte(": Sojourn's events\nretry: 2000\n\n")
-	ping  = []byte(": ping\n\n")
-)
+var ping = []byte(": ping\n\n")
+
+// hello returns the frame that a stream begins with. It has no data, but the ID after which the stream begins, so that who loses the
+// connection before the first event misses nothing. Where a gap comes first, the subscriber's own ID is to be the last.
+func (r *ring) hello(at uint64) []byte {
+	const text = ": Sojourn's events\nretry: 2000\n"
+	if at == 0 {
+		return []byte(text + "\n")
+	}
+	return []byte(text + "id: " + r.id(at-1) + "\n\n")
+}
 
 func (s stream) run(ctx context.Context, at uint64, follow bool) {
-	if !s.send(hello) {
+	if !s.send(s.ring.hello(at)) {
 		return
 	}
 	timer := time.NewTimer(pingEvery)

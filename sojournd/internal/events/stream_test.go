@@ -68,6 +68,34 @@ func TestStreamResumes(t *testing.T) {
 	s.want(20, 21)
 }
 
+// Also who lost the connection before anything has come.
+func TestStreamResumesBeforeItsFirstEvent(t *testing.T) {
+	h := newHub(t, Options{}, App{Name: "shop"})
+	server := serveHub(t, h)
+	before := subscribe(t, server, "/shop", "").from // nothing has happened yet
+	if before == "" {
+		t.Fatal("the stream doesn't say where it begins")
+	}
+	observe(h, "shop", 0, 3)
+	subscribe(t, server, "/shop", before).want(0, 3)
+	two := subscribe(t, server, "/shop?last=2", "").from
+	now := subscribe(t, server, "/shop", "").from
+	observe(h, "shop", 3, 4)
+	subscribe(t, server, "/shop", two).want(1, 4)
+	s := subscribe(t, server, "/shop", now)
+	s.want(3, 4)
+	if s.from != now {
+		t.Errorf("after %s it begins with %s", now, s.from)
+	}
+	s = subscribe(t, server, "/shop?follow=false", "another-run")
+	if s.from != "" { // or who lost the connection here would not learn of the gap
+		t.Errorf("a gap is due, and the stream begins with %s", s.from)
+	}
+	s.wantGap(0)
+	observe(h, "shop", 4, Keep+1)
+	subscribe(t, server, "/shop?follow=false", before).wantGap(1)
+}
+
 func TestStreamGap(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"}, App{Name: "blog"})
 	server := serveHub(t, h)
@@ -338,7 +366,7 @@ func TestFrameInjection(t *testing.T) {
 	if err := h.Stream(w, httptest.NewRequest(http.MethodGet, "/", nil), "shop", "", 1, false); err != nil {
 		t.Fatal(err)
 	}
-	_, frame, _ := strings.Cut(w.Body.String(), "retry: 2000\n\n")
+	_, frame, _ := strings.Cut(w.Body.String(), "\n\n")
 	if lines := strings.Split(frame, "\n"); len(lines) != 5 || !strings.HasPrefix(lines[2], "data: {") || lines[3] != "" || strings.ContainsAny(frame, "\r\x00\u2028") {
 		t.Errorf("%q", frame)
 	}
