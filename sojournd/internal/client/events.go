@@ -34,12 +34,9 @@ const (
 // goes on where it was.
 func (c *Client) PrintEvents(ctx context.Context, e Events) error {
 	query := url.Values{"last": {strconv.Itoa(e.Last)}, "follow": {strconv.FormatBool(e.Follow)}}
-	lastID, failures := "", 0
+	var at place
 	for {
-		err := c.stream(ctx, query, lastID, func(f frame) error {
-			lastID, failures = f.id, 0
-			return c.printEvent(f)
-		})
+		err := c.stream(ctx, query, &at)
 		var broken *brokenError
 		switch {
 		case ctx.Err() != nil:
@@ -49,16 +46,23 @@ func (c *Client) PrintEvents(ctx context.Context, e Events) error {
 		case !e.Follow:
 			return nil
 		}
-		if failures == 0 {
+		if at.failures == 0 {
 			c.note("The connection to the server broke: trying again.")
 		}
-		failures++
+		at.failures++
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(reconnectAfter(failures)):
+		case <-time.After(reconnectAfter(at.failures)):
 		}
 	}
+}
+
+// A place is where to go on.
+type place struct {
+	opened   bool   // there was a connection
+	lastID   string // as the server said last; it says where the stream begins, too, so that nothing is missed before the first event
+	failures int    // since anything came
 }
 
 func reconnectAfter(failures int) time.Duration {
@@ -71,30 +75,38 @@ type brokenError struct{ error }
 
 func (e *brokenError) Unwrap() error { return e.error }
 
-// stream reads one connection until it ends.
-func (c *Client) stream(ctx context.Context, query url.Values, lastID string, each func(frame) error) error {
+// stream reads one connection until it ends, and prints its events.
+func (c *Client) stream(ctx context.Context, query url.Values, at *place) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
 	header := http.Header{"Accept": {"text/event-stream"}}
-	if lastID != "" {
-		header.Set("Last-Event-ID", lastID)
+	if at.lastID != "" {
+		header.Set("Last-Event-ID", at.lastID)
 	}
 	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header)
 	if err != nil {
 		if p := new(Problem); errors.As(err, &p) && p.Status < 500 {
 			return err
 		}
-		if lastID == "" { // it never worked
+		if !at.opened { // somebody is waiting for it
 			return err
 		}
 		return &brokenError{err}
 	}
 	defer res.Body.Close() //nolint:errcheck // read only
+	at.opened = true
+	alive := func(lastID string) {
+		quiet.Reset(silence)
+		at.failures = 0
+		if lastID != "" {
+			at.lastID = lastID
+		}
+	}
 	var printed error
-	err = readFrames(res.Body, func() { quiet.Reset(silence) }, func(f frame) error {
-		printed = each(f)
+	err = readFrames(res.Body, alive, func(f frame) error {
+		printed = c.printEvent(f)
 		return printed
 	})
 	switch {
@@ -117,13 +129,14 @@ type frame struct {
 const maxLine = 1 << 20
 
 // readFrames reads an event stream as the EventSource standard says, but for its rarer line ends. A frame that the stream's end cuts off is no frame.
-func readFrames(r io.Reader, alive func(), each func(frame) error) error {
+// After each line alive gets the last ID, which a frame without data may bring too.
+func readFrames(r io.Reader, alive func(lastID string), each func(frame) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 4096), maxLine)
 	var f frame
 	var data [][]byte
+	lastID := ""
 	for lines.Scan() {
-		alive()
 		line := lines.Bytes()
 		if len(line) == 0 {
 			if len(data) > 0 {
@@ -132,7 +145,8 @@ func readFrames(r io.Reader, alive func(), each func(frame) error) error {
 					return err
 				}
 			}
-			f, data = frame{id: f.id}, nil
+			f, data, lastID = frame{id: f.id}, nil, f.id
+			alive(lastID)
 			continue
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
@@ -147,6 +161,7 @@ func readFrames(r io.Reader, alive func(), each func(frame) error) error {
 		case "data":
 			data = append(data, bytes.Clone(value))
 		}
+		alive(lastID)
 	}
 	return lines.Err()
 }

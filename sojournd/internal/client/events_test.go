@@ -180,6 +180,35 @@ func TestEventsReconnect(t *testing.T) {
 	})
 }
 
+// The server goes down before anything has happened: who follows is told of what happens afterwards, and of nothing else.
+func TestEventsReconnectBeforeTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, out, notes, err := follow(t, Events{Last: 10, Follow: true},
+			send(), breakOff, refuse(503), // as of a server that says no ID before the first event
+			send("id: run-0\n\n"), breakOff, // there is nothing yet, and that is where to go on
+			send(), // in silence it goes on there too
+			send(frameOf(1)),
+		)
+		check(t, err, "")
+		if got := fmt.Sprint(subjects(t, out)); got != "[1]" {
+			t.Error(got)
+		}
+		var ids []string
+		for _, r := range p.asked {
+			ids = append(ids, r.Header.Get("Last-Event-ID"))
+			if last := r.URL.Query().Get("last"); last != "10" {
+				t.Errorf("last=%s", last)
+			}
+		}
+		if got := fmt.Sprintf("%q", ids); got != `["" "" "" "" "run-0" "run-0" "run-0" "run-1"]` {
+			t.Error(got)
+		}
+		if n := strings.Count(notes.String(), "broke"); n != 4 {
+			t.Errorf("%d notes: %s", n, notes)
+		}
+	})
+}
+
 // A stream that is quiet but alive goes on; one that is dead, from the start too, does not keep it waiting.
 func TestEventsSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -277,7 +306,7 @@ func TestReadFrames(t *testing.T) {
 	} {
 		var got []string
 		alive := 0
-		err := readFrames(strings.NewReader(stream), func() { alive++ }, func(f frame) error {
+		err := readFrames(strings.NewReader(stream), func(string) { alive++ }, func(f frame) error {
 			got = append(got, f.id+"|"+f.kind+"|"+string(f.data))
 			return nil
 		})
@@ -285,7 +314,7 @@ func TestReadFrames(t *testing.T) {
 			t.Errorf("%q: %q, %v, %d lines", stream, got, err, alive)
 		}
 	}
-	if err := readFrames(strings.NewReader("data: "+strings.Repeat("x", maxLine)+"\n\n"), func() {}, func(frame) error { return nil }); err == nil {
+	if err := readFrames(strings.NewReader("data: "+strings.Repeat("x", maxLine)+"\n\n"), func(string) {}, func(frame) error { return nil }); err == nil {
 		t.Error("a line without end is taken")
 	}
 }
@@ -300,7 +329,7 @@ func FuzzReadFrames(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = readFrames(bytes.NewReader(stream), func() {}, func(fr frame) error {
+		_ = readFrames(bytes.NewReader(stream), func(string) {}, func(fr frame) error {
 			_ = c.printEvent(fr)
 			return nil
 		})
