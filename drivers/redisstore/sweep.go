@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 
@@ -19,7 +20,8 @@ const (
 // A round is where a sweep of all applications' buckets stands.
 type round struct {
 	apps    []string
-	bucket  int
+	from    int // the bucket that comes first: another on each node, so that they don't all ask the same master
+	bucket  int // counted from that one
 	started bool
 	mended  uint64
 }
@@ -37,13 +39,13 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 		if s.round.apps, err = s.allApps(ctx); err != nil {
 			return nil, false, s.read(ctx, err)
 		}
-		s.round.bucket, s.round.started = 0, true
+		s.round.from, s.round.started = rand.IntN(buckets/sweepWidth)*sweepWidth, true
 	}
 	r := &s.round
 	var refused error // by some buckets, which must not keep the sweep from the others
 	for max > 0 && len(r.apps) > 0 {
 		number := min(1+(max-1)/sweepWidth, sweepStep)
-		list, examined, full, err := s.sweepBuckets(ctx, r.apps[0], r.bucket, now, number)
+		list, examined, full, err := s.sweepBuckets(ctx, r.apps[0], (r.from+r.bucket)%buckets, now, number)
 		ended = append(ended, list...)
 		if err != nil {
 			if refused = s.write(err); !isRefusal(err) {

@@ -187,3 +187,21 @@ func (c losing) DoMulti(ctx context.Context, commands ...rueidis.Completed) []ru
 	cancel()
 	return c.Client.DoMulti(over, commands...)
 }
+
+// Sweeps begin at different buckets, so that nodes which begin at the same time don't meet at one master.
+func TestSweepsBeginApart(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	create(t, s, session(""))
+	begun := map[int]bool{}
+	for range 20 {
+		if _, done, err := s.Sweep(t.Context(), t0, 1); err != nil || done {
+			t.Fatalf("a step of a sweep: %v, %v", done, err)
+		}
+		begun[s.round.from] = true
+		sweepAll(t, s, t0)
+	}
+	if len(begun) < 2 {
+		t.Errorf("twenty sweeps began at the buckets %v", begun)
+	}
+}
