@@ -27,9 +27,10 @@ var bigSite = scalePlan{
 
 // What the engine does by default, in seconds.
 const (
-	planTouch   = 60  // a session in use is touched so often
-	planRotate  = 900 // and gets a new secret so often
-	planConfirm = 60  // which isn't confirmed for at least so long: its requests are decided by the store
+	planTouch   = 60   // a session in use is touched so often
+	planRotate  = 900  // and gets a new secret so often
+	planConfirm = 60   // which isn't confirmed for at least so long: its requests are decided by the store
+	planMend    = 3600 // the sweep compares each session with its subject's index so often, in Redis
 )
 
 func (p scalePlan) inUse() float64 { return p.checks * p.gap }
@@ -49,6 +50,7 @@ func (p scalePlan) rates() map[string]float64 {
 		costVisit:  p.logins,
 		costLogin:  p.logins,
 		costEnd:    p.logins,
+		costMend:   p.sessions / planMend,
 	}
 }
 
@@ -84,6 +86,9 @@ func (p scalePlan) rows(costs map[string]spent) (rows []planRow) {
 	rates := p.rates()
 	for _, op := range []string{costRead, costTouch, costUpdate, costRotate, costNotice, costVisit, costLogin, costEnd} {
 		add(op, rates[op], costs[op])
+	}
+	if c, ok := costs[costMend]; ok {
+		add(costMend, rates[costMend], c)
 	}
 	told := costs[costHeard].since(costs[costUpdate])
 	add("tell a node of a change", p.changes()*p.nodes(), spent{cpu: max(0, told.cpu) / listeners, out: max(0, told.out) / listeners})

@@ -33,6 +33,7 @@ const (
 	costRotate = "rotate"
 	costNotice = "confirm"
 	costEnd    = "end"
+	costMend   = "compare with its index" // in the sweep, once an hour
 	costIdle   = "a node's second without requests"
 )
 
@@ -81,6 +82,14 @@ func (s *sharedRun) costsOf(ctx context.Context, b *backend) (all []cost, err er
 		func() error { return count(costLogin, life.login) },
 		func() error { return count(costRotate, life.rotate) },
 		func() error { return count(costNotice, life.confirm) },
+		func() error {
+			if b.name != redisDriver {
+				return nil
+			}
+			c, err := b.costOf(ctx, costMend, float64(s.s.costs.ops), func() error { return life.sweep(ctx) })
+			all = append(all, c)
+			return err
+		},
 		func() error { return count(costEnd, life.end) },
 	} {
 		if err := step(); err != nil {
@@ -196,6 +205,15 @@ func (l *life) confirm(i int) error {
 		rec.Revision++
 	}
 	return l.st.Confirm(context.Background(), sampleApp, rec.ID, rec.Secret.Hash, c)
+}
+
+// sweep meets every session, none of which has expired.
+func (l *life) sweep(ctx context.Context) error {
+	for {
+		if _, done, err := l.st.Sweep(ctx, l.now, 1000); done || err != nil {
+			return err
+		}
+	}
 }
 
 func (l *life) end(i int) error {

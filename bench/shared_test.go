@@ -129,8 +129,8 @@ func TestSharedPartsOnFakes(t *testing.T) {
 			t.Errorf("many: %+v", m)
 		}
 	}
-	if n := len(s.r.Costs); n != 2*10 {
-		t.Errorf("%d costs, want 20", n)
+	if n := len(s.r.Costs); n != 11+10 {
+		t.Errorf("%d costs, want 21", n)
 	}
 	var text strings.Builder
 	(&report{Header: newHeader(), Shared: &s.r}).write(&text, true)
@@ -276,7 +276,7 @@ func TestBounded(t *testing.T) {
 func TestScalePlan(t *testing.T) {
 	p := scalePlan{sessions: 1e6, checks: 9000, gap: 10, writes: 0.1, logins: 5, perNode: 4000, busy: 0.5, shard: 1e9}
 	rates := p.rates() // 90,000 browsers in use: 1,500 touches and 100 rotations a second
-	for op, want := range map[string]float64{costTouch: 1500, costRotate: 100, costNotice: 200, costRead: 1500 + 900, costUpdate: 900, costLogin: 5} {
+	for op, want := range map[string]float64{costTouch: 1500, costRotate: 100, costNotice: 200, costRead: 1500 + 900, costUpdate: 900, costLogin: 5, costMend: 1e6 / 3600.0} {
 		if rates[op] != want {
 			t.Errorf("%s: %v a second, want %v", op, rates[op], want)
 		}
@@ -286,7 +286,7 @@ func TestScalePlan(t *testing.T) {
 	}
 	costs := map[string]spent{
 		costRead: {cpu: time.Microsecond, in: 1, out: 10}, costTouch: {cpu: time.Microsecond}, costUpdate: {cpu: 10 * time.Microsecond, out: 5, log: 7},
-		costHeard: {cpu: 130 * time.Microsecond, out: 125, log: 9},
+		costHeard: {cpu: 130 * time.Microsecond, out: 125, log: 9}, costMend: {cpu: 36 * time.Microsecond},
 	}
 	rows := p.rows(costs)
 	read, told, all := rows[0], rows[len(rows)-3], rows[len(rows)-1]
@@ -296,7 +296,7 @@ func TestScalePlan(t *testing.T) {
 	if told.rate != 3*1215 || told.each != 10*time.Microsecond || told.out != 3*1215*10 {
 		t.Errorf("the feed: %+v", told)
 	}
-	if want := 0.0024 + 0.0015 + 0.009 + 0.03645; math.Abs(all.cores-want) > 1e-9 || all.log != 6300 {
+	if want := 0.0024 + 0.0015 + 0.009 + 0.03645 + 0.01; math.Abs(all.cores-want) > 1e-9 || all.log != 6300 {
 		t.Errorf("all: %+v, want %v cores", all, want)
 	}
 	if note := p.note(manyResult{Store: redisDriver, Bytes: 2500}, 0.5); !strings.Contains(note, "2.50 GB") || !strings.Contains(note, "sessions: 3,") {
