@@ -30,14 +30,13 @@ func eventApps(c *config.Config) ([]events.App, error) {
 		apps[i].Name = c.Applications[i].Name
 	}
 	var errs []error
-	for _, w := range c.Events.Webhooks {
-		secrets, err := readSecrets(w.SecretFile)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("the webhook's secret_file: %w", err))
-			continue
+	for i := range c.Events.Webhooks {
+		w := &c.Events.Webhooks[i]
+		hook, err := webhookOf(w)
+		if err == nil {
+			err = hook.Check()
 		}
-		hook := events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events, PlainHTTP: w.PlainHTTP}
-		if err := hook.Check(); err != nil {
+		if err != nil {
 			errs = append(errs, fmt.Errorf("the webhook of %s: %w", w.SecretFile, err))
 			continue
 		}
@@ -48,6 +47,12 @@ func eventApps(c *config.Config) ([]events.App, error) {
 		}
 	}
 	return apps, errors.Join(errs...)
+}
+
+// webhookOf reads the secrets of a webhook. With an error there are none.
+func webhookOf(w *config.Webhook) (events.Webhook, error) {
+	secrets, err := readSecrets(w.SecretFile)
+	return events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events, PlainHTTP: w.PlainHTTP}, err
 }
 
 // readSecrets returns the words of a file: one, or two while one replaces the other.

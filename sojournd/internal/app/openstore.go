@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	neturl "net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,26 +46,77 @@ type openedStore struct {
 	clockOffset func() time.Duration // the server's clock less this machine's; nil without a server
 }
 
+// The databases whose servers many nodes share.
+func (o StoreOptions) redis() bool {
+	scheme, _, _ := strings.Cut(o.URL, ":")
+	return slices.Contains([]string{"redis", "rediss", "redis-cluster", "rediss-cluster"}, scheme)
+}
+
+func (o StoreOptions) postgreSQL() bool {
+	scheme, _, _ := strings.Cut(o.URL, ":")
+	return scheme == "postgres" || scheme == "postgresql"
+}
+
+// mistakes returns all that is wrong with the options, as far as can be told without opening the store. Each begins with its flag, and holds no password.
+func (o StoreOptions) mistakes() (list []error) {
+	wrong := func(flag string, err error) {
+		if err != nil {
+			list = append(list, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	switch {
+	case o.redis():
+		wrong("--store", redisstore.CheckURL(o.URL))
+	case o.postgreSQL():
+		wrong("--store", pgstore.CheckURL(o.URL))
+	default:
+		if _, err := storePath(o.URL); err != nil {
+			list = append(list, err)
+		}
+	}
+	server := o.redis() || o.postgreSQL()
+	if o.PasswordFile != "" {
+		_, err := o.password()
+		if !server {
+			err = errors.New("this store has no password: leave it out")
+		}
+		wrong("--store-password-file", err)
+	}
+	if o.CAFile != "" {
+		_, err := o.trust()
+		if !server {
+			err = errors.New("this store is no server: leave it out")
+		} else if o.redis() && !strings.HasPrefix(o.URL, "rediss") {
+			err = errors.New("the store's URL asks for no TLS: use rediss:// or rediss-cluster://, or leave it out")
+		}
+		wrong("--store-ca", err)
+	}
+	if o.Feed != "" {
+		err := pgstore.CheckURL(o.Feed)
+		if !o.postgreSQL() {
+			err = errors.New("this is for postgres:// only: leave it out")
+		}
+		wrong("--store-feed", err)
+	}
+	return list
+}
+
 // openStore opens the store of a URL. The log gets what is worth a warning while it is open.
 func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
-	switch scheme, _, _ := strings.Cut(o.URL, ":"); scheme {
-	case "redis", "rediss", "redis-cluster", "rediss-cluster":
+	if err := errors.Join(o.mistakes()...); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.redis():
 		return openRedis(ctx, o, log)
-	case "postgres", "postgresql":
+	case o.postgreSQL():
 		return openPostgreSQL(ctx, o, log)
 	}
 	path, err := storePath(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case o.PasswordFile != "":
-		return nil, errors.New("--store-password-file: this store has no password: leave the flag out")
-	case o.CAFile != "":
-		return nil, errors.New("--store-ca: this store is no server: leave the flag out")
-	case o.Feed != "":
-		return nil, errors.New("--store-feed is for postgres:// only: leave it out")
-	case path == "":
+	if path == "" {
 		return &openedStore{Store: memstore.New(), where: "in memory, and gone when this ends"}, nil
 	}
 	file, err := sqlitestore.Open(ctx, path, sqlitestore.Options{})
@@ -78,12 +130,6 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 }
 
 func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
-	if o.Feed != "" {
-		return nil, errors.New("--store-feed is for postgres:// only: Redis needs none, leave it out")
-	}
-	if o.CAFile != "" && !strings.HasPrefix(o.URL, "rediss") {
-		return nil, errors.New("--store-ca: the store's URL asks for no TLS: use rediss:// or rediss-cluster://, or leave the flag out")
-	}
 	password, err := o.password()
 	if err != nil {
 		return nil, err
@@ -106,9 +152,6 @@ func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*ope
 	}
 	url, feed := o.URL, o.Feed
 	if o.CAFile != "" {
-		if _, err := o.trust(); err != nil {
-			return nil, err
-		}
 		url, feed = withTrust(url, o.CAFile), withTrust(feed, o.CAFile)
 	}
 	server, err := pgstore.Open(ctx, url, pgstore.Options{Password: password, FeedURL: feed, Logger: log})
@@ -138,14 +181,14 @@ func (o StoreOptions) password() (string, error) {
 	}
 	b, err := os.ReadFile(o.PasswordFile)
 	if err != nil {
-		return "", fmt.Errorf("--store-password-file: %w", err)
+		return "", err
 	}
 	password := strings.TrimRight(string(b), "\r\n")
 	switch {
 	case password == "":
-		return "", fmt.Errorf("--store-password-file: %s is empty: write the password into its first line", o.PasswordFile)
+		return "", fmt.Errorf("%s is empty: write the password into its first line", o.PasswordFile)
 	case strings.ContainsAny(password, "\r\n"):
-		return "", fmt.Errorf("--store-password-file: %s has several lines: it holds the password and nothing else", o.PasswordFile)
+		return "", fmt.Errorf("%s has several lines: it holds the password and nothing else", o.PasswordFile)
 	}
 	return password, nil
 }
@@ -157,11 +200,11 @@ func (o StoreOptions) trust() (*tls.Config, error) {
 	}
 	b, err := os.ReadFile(o.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("--store-ca: %w", err)
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("--store-ca: %s holds no certificate in PEM", o.CAFile)
+		return nil, fmt.Errorf("%s holds no certificate in PEM", o.CAFile)
 	}
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }

@@ -66,7 +66,7 @@ func TestOptionsOfOtherStores(t *testing.T) {
 		o    StoreOptions
 		want string
 	}{
-		{StoreOptions{URL: "memory:", PasswordFile: "x"}, "leave the flag out"},
+		{StoreOptions{URL: "memory:", PasswordFile: "x"}, "leave it out"},
 		{StoreOptions{URL: "sqlite:" + filepath.Join(t.TempDir(), "s"), Feed: "postgres://h"}, "postgres:// only"},
 		{StoreOptions{URL: "redis://127.0.0.1:1", CAFile: "x"}, "rediss://"},
 		{StoreOptions{URL: "redis-cluster://127.0.0.1:1", CAFile: "x"}, "rediss-cluster://"},

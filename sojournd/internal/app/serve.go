@@ -34,7 +34,7 @@ type ServeOptions struct {
 // A server is what RunServe runs.
 type server struct {
 	opt     ServeOptions
-	level   slog.LevelVar
+	level   *slog.LevelVar
 	log     *slog.Logger
 	store   *openedStore
 	metrics *metrics
@@ -56,20 +56,18 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 		return err
 	}
 	defer ballast()()
-	s := &server{opt: o, closed: make(chan struct{})}
-	close(s.closed)
-	s.level.Set(slog.Level(c.Log.Level))
-	s.log = newLog(o.Log, c.Log.Format, &s.level)
+	level := new(slog.LevelVar)
+	level.Set(levelOf(c))
+	log := newLog(o.Log, c.Log.Format, level)
 	for _, name := range config.Environment(o.Environ).Unknown(knownVariables...) {
-		s.log.Warn("this environment variable is no setting", "variable", name)
+		log.Warn("this environment variable is no setting", "variable", name)
 	}
 
-	if s.store, err = openStore(ctx, StoreOptions{URL: c.Store, PasswordFile: c.StorePasswordFile, CAFile: c.StoreCA, Feed: c.StoreFeed}, s.log); err != nil {
+	st, err := openStore(ctx, storeOptions(c), log)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.store.Close()) }()
-	s.metrics = newMetrics(s.store, s.engines)
-
+	defer func() { err = errors.Join(err, st.Close()) }()
 	audit, err := openAudit(c.Events.Audit)
 	if err != nil {
 		return err
@@ -77,17 +75,8 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	if audit != nil {
 		defer func() { err = errors.Join(err, audit.Close()) }()
 	}
-	hubOptions := events.Options{Log: s.log}
-	if audit != nil {
-		hubOptions.Audit = audit
-	}
-	s.hub = events.New(hubOptions)
-	s.metrics.registry.MustRegister(s.hub)
-	s.api, err = api.New(api.Options{
-		MaxBody: int64(c.Limits.Body), Events: s.hub, EventType: reflect.TypeFor[events.Event](), Audit: s.hub.Operated,
-		Observe: s.metrics.request, Log: s.log, Version: o.Version,
-	})
-	if err != nil {
+	s := &server{opt: o, level: level, log: log, store: st}
+	if err := s.build(c, audit); err != nil {
 		return err
 	}
 	if err := s.apply(c); err != nil {
@@ -123,6 +112,25 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	}
 }
 
+// build makes the parts that a reload leaves as they are. The audit log may be nil.
+func (s *server) build(c *config.Config, audit io.Writer) (err error) {
+	s.closed = make(chan struct{})
+	close(s.closed)
+	s.metrics = newMetrics(s.store, s.engines)
+	s.hub = events.New(events.Options{Log: s.log, Audit: audit})
+	s.metrics.registry.MustRegister(s.hub)
+	s.api, err = api.New(api.Options{
+		MaxBody: int64(c.Limits.Body), Events: s.hub, EventType: reflect.TypeFor[events.Event](), Audit: s.hub.Operated,
+		Observe: s.metrics.request, Log: s.log, Version: s.opt.Version,
+	})
+	return err
+}
+
+// storeOptions returns what the configuration says of the store.
+func storeOptions(c *config.Config) StoreOptions {
+	return StoreOptions{URL: c.Store, PasswordFile: c.StorePasswordFile, CAFile: c.StoreCA, Feed: c.StoreFeed}
+}
+
 // knownVariables begin with SOJOURN_, too, and are read elsewhere.
 var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE", "SOJOURN_SERVER", StoreVariable, StorePasswordVariable}
 
@@ -130,32 +138,7 @@ func load(o ServeOptions) (*config.Config, error) {
 	if o.Config == "" {
 		return nil, errors.New("serve needs a configuration: sojournd config example > sojourn.yaml prints one to start from; then sojournd serve --config sojourn.yaml")
 	}
-	return config.Load(o.Config, o.Environ, o.Flags)
-}
-
-// CheckConfig reports every mistake in the configuration, those in the files that it names too, and says so if there is none.
-func CheckConfig(o ServeOptions) error {
-	c, err := load(o)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, f := range []*config.Front{&c.API, &c.Internal} {
-		if f.TLS.Certificate != "" {
-			_, err := loadCertificate(f.TLS)
-			errs = append(errs, err)
-		}
-	}
-	_, err = eventApps(c)
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return err
-	}
-	note := ""
-	if !c.HasKeys() {
-		note = " No application has a key, so there is no API: sojournd keys new makes one."
-	}
-	_, err = fmt.Fprintf(o.Out, "%s is right: %s.%s\n", o.Config, applications(c), note)
-	return err
+	return config.Load(o.Config, o.Environ, o.Flags, checkParts)
 }
 
 func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -13,11 +14,16 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A reporter notes what is wrong with the setting at a path.
-type reporter func(path, format string, args ...any)
+// A Reporter notes what is wrong with the setting at a path, like "applications[0].keys", and what to write instead. Of what is noted at a
+// path the first counts.
+type Reporter func(path, format string, args ...any)
+
+// A Check looks for mistakes that only the parts can tell that are to use the configuration. What has a mistake that was found before is in it as
+// well as it could be read, and defaults are filled in.
+type Check func(c *Config, wrong Reporter)
 
 // check looks for what each setting alone doesn't show.
-func check(c *Config, wrong reporter) {
+func check(c *Config, wrong Reporter) {
 	if c.Store == "" {
 		wrong("store", "is empty: write where sessions live, like sqlite:/var/lib/sojournd/sojourn.db")
 	}
@@ -47,11 +53,17 @@ func check(c *Config, wrong reporter) {
 		}
 	}
 	for i := range c.Events.Webhooks {
-		checkWebhook(fmt.Sprintf("events.webhooks[%d]", i), &c.Events.Webhooks[i], names, wrong)
+		w, path := &c.Events.Webhooks[i], fmt.Sprintf("events.webhooks[%d]", i)
+		checkWebhook(path, w, names, wrong)
+		for j := range i {
+			if other := &c.Events.Webhooks[j]; other.URL == w.URL && overlap(other.Applications, w.Applications) {
+				wrong(path+".url", "is that of events.webhooks[%d] too, for the same application: make one of the two", j)
+			}
+		}
 	}
 }
 
-func checkFront(path string, f *Front, wrong reporter) {
+func checkFront(path string, f *Front, wrong Reporter) {
 	hasTLS := f.TLS.Certificate != "" || f.TLS.Key != ""
 	switch {
 	case hasTLS && f.TLS.Key == "":
@@ -72,7 +84,7 @@ func checkFront(path string, f *Front, wrong reporter) {
 	}
 }
 
-func checkLimits(l *Limits, wrong reporter) {
+func checkLimits(l *Limits, wrong Reporter) {
 	if l.Body < 1<<10 || l.Body > 64<<20 {
 		wrong("limits.body", "use 1KiB to 64MiB")
 	}
@@ -92,7 +104,7 @@ func checkLimits(l *Limits, wrong reporter) {
 	}
 }
 
-func checkApplications(list []Application, wrong reporter) (names []string) {
+func checkApplications(list []Application, wrong Reporter) (names []string) {
 	if len(list) == 0 {
 		wrong("applications", "there are none: list at least one, with its name and keys, as sojournd config example does")
 	}
@@ -136,7 +148,7 @@ func nameOK(name string) bool {
 	return name != "" && len(name) <= 64
 }
 
-func checkCookie(path string, c *Cookie, wrong reporter) {
+func checkCookie(path string, c *Cookie, wrong Reporter) {
 	if c.SameSite != "lax" && c.SameSite != "strict" && c.SameSite != "none" {
 		wrong(path+".same_site", "%q is none of lax, strict and none: write lax, unless other sites' pages embed yours", c.SameSite)
 	}
@@ -170,16 +182,14 @@ func cookieNameOK(name string) bool {
 	return name != "" && len(name) <= 255
 }
 
+// domainOK asks what writes the cookies, and leaves addresses and top-level domains to nobody.
 func domainOK(domain string) bool {
-	u, err := url.Parse("https://" + domain)
-	if err != nil || u.Host != domain || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") || !strings.Contains(domain, ".") {
-		return false
-	}
-	_, err = netip.ParseAddr(domain)
-	return err != nil && u.Port() == "" && !strings.ContainsAny(domain, "*_")
+	_, err := netip.ParseAddr(domain)
+	cookie := http.Cookie{Name: "a", Domain: domain}
+	return err != nil && cookie.Valid() == nil && strings.Contains(strings.Trim(domain, "."), ".") && domain == strings.Trim(domain, ".")
 }
 
-func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong reporter) {
+func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong Reporter) {
 	for i, k := range a.Keys {
 		path := fmt.Sprintf("%s.keys[%d]", at, i)
 		if k.Name == "" || len(k.Name) > 64 || !cookieNameOK(k.Name) {
@@ -199,7 +209,7 @@ func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong reporte
 	}
 }
 
-func checkPolicy(path string, p *Policy, wrong reporter) {
+func checkPolicy(path string, p *Policy, wrong Reporter) {
 	base, ok := presets[p.Preset]
 	if !ok {
 		wrong(path+".preset", "%q is none of default, aal1, aal2 and aal3", p.Preset)
@@ -238,7 +248,7 @@ func checkPolicy(path string, p *Policy, wrong reporter) {
 	}
 }
 
-func checkApplication(at string, a *Application, wrong reporter) {
+func checkApplication(at string, a *Application, wrong Reporter) {
 	if a.OverLimit != "end_oldest" && a.OverLimit != "refuse" {
 		wrong(at+".over_limit", "%q is neither end_oldest nor refuse", a.OverLimit)
 	}
@@ -248,11 +258,10 @@ func checkApplication(at string, a *Application, wrong reporter) {
 	if a.MaxValue > a.MaxSession {
 		wrong(at+".max_value", "is more than max_session, which is %d", a.MaxSession)
 	}
-	if problem := loginURL(a.LoginURL); problem != "" {
-		wrong(at+".login_url", "%q %s: write a path like /login, or a URL like https://example.com/login", a.LoginURL, problem)
-	}
-	if problem := loginURL(a.StepUpURL); a.StepUpURL != "" && problem != "" {
-		wrong(at+".step_up_url", "%q %s: write a path like /confirm, or a URL like https://example.com/confirm", a.StepUpURL, problem)
+	for _, page := range []struct{ path, text string }{{at + ".login_url", a.LoginURL}, {at + ".step_up_url", a.StepUpURL}} {
+		if u, err := url.Parse(page.text); err == nil && u.Scheme == "http" && !localHost(u.Hostname()) {
+			wrong(page.path, "%q isn't https: write a path like /login, or a URL like https://example.com/login", page.text)
+		}
 	}
 	if !nameOK(a.ReturnParam) {
 		wrong(at+".return_param", "%q is no name: write letters, digits, '.', '_' and '-'", a.ReturnParam)
@@ -271,32 +280,10 @@ func checkApplication(at string, a *Application, wrong reporter) {
 
 const maxSession = store.MaxRecord - 1024 // as sojourn.Options has it
 
-// loginURL says what is wrong with one; empty if nothing is. Browsers take a backslash for a slash, and // for another host.
-func loginURL(text string) string {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || strings.ContainsAny(text, "\\\x00\r\n\t "):
-		return "is no URL"
-	case u.Fragment != "" || strings.Contains(text, "#"):
-		return "has a fragment"
-	case u.Scheme == "" && (!strings.HasPrefix(text, "/") || strings.HasPrefix(text, "//")):
-		return "is neither a path nor a URL"
-	case u.Scheme == "":
-		return ""
-	case u.User != nil:
-		return "has a user in it"
-	case u.Host == "":
-		return "has no host"
-	case u.Scheme != "https" && (u.Scheme != "http" || !localHost(u.Hostname())):
-		return "isn't https"
-	}
-	return ""
-}
-
+// originOK reports whether browsers write an origin so, and HTTPS keeps it. Of its form forward-auth has the rules.
 func originOK(text string) bool {
 	u, err := url.Parse(text)
-	return err == nil && u.Host != "" && text == u.Scheme+"://"+u.Host && text == strings.ToLower(text) && u.User == nil &&
-		!strings.ContainsAny(text, "*\\") && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && localHost(u.Hostname()) && u.Port() != "80")
+	return err == nil && text == strings.ToLower(text) && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && localHost(u.Hostname()) && u.Port() != "80")
 }
 
 func localHost(host string) bool {
@@ -309,12 +296,16 @@ var eventKinds = []sojourn.EventKind{
 	sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed, "gap",
 }
 
-func checkWebhook(path string, w *Webhook, applications []string, wrong reporter) {
-	u, err := url.Parse(w.URL)
-	switch {
-	case err != nil, u.Host == "", u.User != nil, u.Scheme != "https" && u.Scheme != "http":
-		wrong(path+".url", "is no https URL: write one like https://hooks.example.com/sojourn")
-	case u.Scheme == "http" && !w.PlainHTTP && !localHost(u.Hostname()):
+// overlap reports whether two lists of applications, of which none means all, have one in common.
+func overlap(a, b []string) bool {
+	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
+}
+
+func checkWebhook(path string, w *Webhook, applications []string, wrong Reporter) {
+	switch u, err := url.Parse(w.URL); {
+	case err == nil && u.User != nil:
+		wrong(path+".url", "has a user in it: take that out, for messages are signed, and write a URL like https://hooks.example.com/sojourn")
+	case err == nil && u.Scheme == "http" && !w.PlainHTTP && !localHost(u.Hostname()):
 		wrong(path+".url", "anybody on the way reads events that are sent over plain HTTP: write an https URL, or, if the network is your own, set %s.plain_http: true", path)
 	}
 	if !filepath.IsAbs(w.SecretFile) {

@@ -21,19 +21,19 @@ type Environment []string
 type Flags map[string]string
 
 // Load reads a file, and Read does the rest.
-func Load(name string, env Environment, flags Flags) (*Config, error) {
+func Load(name string, env Environment, flags Flags, also ...Check) (*Config, error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration file %s: sojournd config example prints one to start from", name)
 	} else if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	return Read(name, text, env, flags)
+	return Read(name, text, env, flags, also...)
 }
 
 // Read returns the configuration of a file's text, with what the environment and the flags change. The error is a
-// *Problems with every mistake.
-func Read(name string, text []byte, env Environment, flags Flags) (*Config, error) {
+// *Problems with every mistake, those that the checks find too.
+func Read(name string, text []byte, env Environment, flags Flags, also ...Check) (*Config, error) {
 	src := &source{file: name, fromEnv: map[string]string{}, fromFlag: map[string]string{}}
 	values, problems := src.parse(text)
 	if values == nil {
@@ -56,7 +56,9 @@ func Read(name string, text []byte, env Environment, flags Flags) (*Config, erro
 	for i := range c.Applications {
 		c.Applications[i].complete()
 	}
-	check(c, d.report)
+	for _, look := range append([]Check{check}, also...) {
+		look(c, d.report)
+	}
 	if len(d.problems) > 0 {
 		return nil, src.inOrder(d.problems)
 	}

@@ -50,18 +50,7 @@ var quietKinds = []string{
 
 // Check returns every mistake in the webhook, with what to write instead. The errors don't show the secrets.
 func (w Webhook) Check() error {
-	var errs []error
-	if err := checkURL(w.URL, w.PlainHTTP); err != nil {
-		errs = append(errs, err)
-	}
-	if len(w.Secrets) == 0 {
-		errs = append(errs, errors.New(`a webhook needs a secret: "whsec_" and the base64 of 24 to 64 random bytes`))
-	}
-	for i, s := range w.Secrets {
-		if _, err := decodeSecret(s); err != nil {
-			errs = append(errs, fmt.Errorf("secret %d: %w", i+1, err))
-		}
-	}
+	errs := []error{w.CheckURL(), w.CheckSecrets()}
 	for _, kind := range w.Events {
 		if !slices.Contains(Kinds(), kind) {
 			errs = append(errs, fmt.Errorf("%q is no kind of event: use %s", kind, strings.Join(Kinds(), ", ")))
@@ -70,15 +59,30 @@ func (w Webhook) Check() error {
 	return errors.Join(errs...)
 }
 
-func checkURL(text string, plain bool) error {
-	u, err := url.Parse(text)
+// CheckURL is Check of the URL alone.
+func (w Webhook) CheckURL() error {
+	u, err := url.Parse(w.URL)
 	switch {
 	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.Hostname() == "", u.Fragment != "":
 		return errors.New("a webhook's URL reads https://host/path") // the text may hold a password
-	case u.Scheme == "http" && !plain && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !w.PlainHTTP && !isLoopback(u.Hostname()):
 		return fmt.Errorf("a webhook to http://%s would send users' data in the clear: use https://, or allow plain HTTP", u.Host)
 	}
 	return nil
+}
+
+// CheckSecrets is Check of the secrets alone.
+func (w Webhook) CheckSecrets() error {
+	if len(w.Secrets) == 0 {
+		return errors.New(`a webhook needs a secret: "whsec_" and the base64 of 24 to 64 random bytes`)
+	}
+	var errs []error
+	for i, s := range w.Secrets {
+		if _, err := decodeSecret(s); err != nil {
+			errs = append(errs, fmt.Errorf("secret %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func isLoopback(host string) bool {

@@ -17,6 +17,18 @@ type page struct {
 	path   string
 }
 
+// CheckPage returns what New would say of a LoginURL or StepUpURL.
+func CheckPage(address string) error {
+	_, err := newPage(address, "")
+	return err
+}
+
+// CheckOrigin returns what New would say of one of the ReturnOrigins.
+func CheckOrigin(text string) error {
+	_, err := parseOrigin(text)
+	return err
+}
+
 // newPage returns nil for an empty address.
 func newPage(address, param string) (*page, error) {
 	if address == "" {
@@ -28,7 +40,7 @@ func newPage(address, param string) (*page, error) {
 	}
 	p := &page{bare: address, path: u.EscapedPath()}
 	switch {
-	case !printable(address) || u.Fragment != "" || u.User != nil || u.Opaque != "":
+	case !printable(address) || strings.Contains(address, "#") || u.User != nil || u.Opaque != "":
 		return nil, fmt.Errorf("%q holds what no page's address needs: use a path like /login, or https://login.example.com/", address)
 	case u.Scheme == "":
 		if !localPath(address) {

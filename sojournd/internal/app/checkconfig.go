@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// CheckConfig reports every mistake in the configuration, those in the files that it names too, and says so if there is none. What it finds right
+// RunServe takes, unless the machine has something against it: a store that can't be reached, an address that is taken.
+func CheckConfig(o ServeOptions) error {
+	c, err := load(o)
+	if err != nil {
+		return err
+	}
+	if err := rehearse(o, c); err != nil {
+		return err
+	}
+	note := ""
+	if !c.HasKeys() {
+		note = " No application has a key, so there is no API: sojournd keys new makes one."
+	}
+	_, err = fmt.Fprintf(o.Out, "%s is right: %s.%s\n", o.Config, applications(c), note)
+	return err
+}
+
+// rehearse has every part take the configuration, on a store in memory, in case one refuses what load lets through.
+func rehearse(o ServeOptions, c *config.Config) error {
+	s := &server{opt: o, level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New()}}
+	if err := s.build(c, nil); err != nil {
+		return err
+	}
+	return errors.Join(s.apply(c), s.closeAll(context.Background()), s.store.Close())
+}
+
+// checkParts asks the parts that are to use the configuration, and looks at the files that it names.
+func checkParts(c *config.Config, wrong config.Reporter) {
+	for _, err := range storeOptions(c).mistakes() {
+		wrong(settingOf(err))
+	}
+	for name, t := range map[string]config.TLS{"api.tls": c.API.TLS, "internal.tls": c.Internal.TLS} {
+		if t.Certificate == "" || t.Key == "" {
+			continue
+		}
+		if _, err := loadCertificate(t); err != nil {
+			wrong(name, "%v: write the paths of two PEM files that the server's user can read", err)
+		}
+	}
+	if audit := c.Events.Audit.File; filepath.IsAbs(audit) {
+		if err := checkAudit(audit); err != nil {
+			wrong("events.audit.file", "%v", err)
+		}
+	}
+	for i := range c.Events.Webhooks {
+		path := fmt.Sprintf("events.webhooks[%d]", i)
+		hook, err := webhookOf(&c.Events.Webhooks[i])
+		if err := hook.CheckURL(); err != nil {
+			wrong(path+".url", "%v", err)
+		}
+		if err == nil {
+			err = hook.CheckSecrets()
+		}
+		if err != nil {
+			wrong(path+".secret_file", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
+	for i := range c.Applications {
+		a, path := &c.Applications[i], fmt.Sprintf("applications[%d]", i)
+		if err := forwardauth.CheckPage(a.LoginURL); err != nil {
+			wrong(path+".login_url", "%v", err)
+		}
+		if err := forwardauth.CheckPage(a.StepUpURL); err != nil {
+			wrong(path+".step_up_url", "%v", err)
+		}
+		for j, origin := range a.ReturnOrigins {
+			if err := forwardauth.CheckOrigin(origin); err != nil {
+				wrong(fmt.Sprintf("%s.return_origins[%d]", path, j), "%v", err)
+			}
+		}
+	}
+}
+
+// settingOf says of a mistake in a flag of the store which setting it is, and what to write there.
+func settingOf(err error) (path, format string, text string) {
+	flag, text, _ := strings.Cut(err.Error(), " ")
+	if !strings.HasPrefix(flag, "--store") {
+		flag, text = "--store", err.Error()
+	}
+	path = strings.ReplaceAll(strings.Trim(flag, "-:"), "-", "_")
+	return path, "%s", strings.ReplaceAll(text, "--store ", "")
+}
+
+// checkAudit says what is against an audit log there, without making it.
+func checkAudit(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		dir := filepath.Dir(path)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return fmt.Errorf("there is no directory %s: make it, for the server's user to write to", dir)
+		}
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory: name a file in it", path)
+	case !info.Mode().IsRegular():
+		return nil // to open a pipe may take for ever
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}

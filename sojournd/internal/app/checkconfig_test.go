@@ -1,0 +1,105 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+)
+
+// What serve would refuse, config check finds: all at once, where it stands.
+func TestCheckConfig(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secret, weak := file("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"), file("weak", "canary\nwhsec_canary\n")
+	const shop = "applications:\n  - name: shop\n"
+	for _, c := range []struct {
+		text string
+		want []string // "line:column: path: words"; none: it is right
+	}{
+		{"store: 'memory:'\n" + shop, nil},
+		{"store: 'sqlite:/nowhere/sojourn.db'\n" + shop, nil}, // the directory may come with the service
+		{"store: 'redis://u:canary@127.0.0.1:1/0'\n" + shop, nil},
+		{"store: 'postgres://u:canary@127.0.0.1:1/db'\nstore_feed: 'postgres://u@127.0.0.1:2/db'\n" + shop, nil},
+		{"store: 'memory:'\nevents: {audit: {file: " + dir + "/audit.jsonl}, webhooks: [{url: 'https://a.example/', secret_file: " + secret + "}]}\n" + shop +
+			"    login_url: /a/b?c=d\n    step_up_url: https://login.example.com:8443/\n    return_origins: [https://a.example, 'http://localhost:3000', 'https://[::1]:8443']\n    cookie: {domain: example.com}\n", nil},
+
+		{"store: foo:bar\n" + shop, []string{`1:8: store: no store of the kind "foo": use sqlite:/path/to/sojourn.db`}},
+		{"store: 'sqlite:relative.db'\n" + shop, []string{"1:8: store: must be absolute, so that"}},
+		{"store: foo://u:canary@h\n" + shop, []string{"1:8: store: no URL of a store"}},
+		{"store: redis://u:canary@h:x\n" + shop, []string{"1:8: store: port"}},
+		{"store: postgres://u:canary@h:x/db\nstore_feed: redis://:canary@h\n" + shop, []string{"1:8: store: port", "2:13: store_feed: begins with postgres://"}},
+		{"store: 'memory:'\nstore_ca: /nowhere/ca.pem\nstore_password_file: /nowhere/p\nstore_feed: postgres://h\n" + shop,
+			[]string{"2:11: store_ca: leave it out", "3:22: store_password_file: leave it out", "4:13: store_feed: leave it out"}},
+		{"store: rediss://h\nstore_ca: " + weak + "\nstore_password_file: /nowhere/p\n" + shop,
+			[]string{"2:11: store_ca: no certificate in PEM", "3:22: store_password_file: no such file"}},
+		{"events: {audit: {file: /nowhere/audit.jsonl}}\n" + shop, []string{"1:24: events.audit.file: there is no directory /nowhere: make it"}},
+		{"events: {audit: {file: " + dir + "}}\n" + shop, []string{"1:24: events.audit.file: name a file in it"}},
+		{shop + "    login_url: /a//b\n    step_up_url: '/a#b'\n    return_origins: ['https://münchen.de', 'https://:80', 'https://*.a.example', 'https://a.example/', 'https://u@a.example']\n    cookie: {domain: münchen.de}\n",
+			[]string{"3:16: applications[0].login_url: no path", "4:18: step_up_url: a path like /login", "5:22: return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "6:22: applications[0].cookie.domain: example.com"}},
+		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
+		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
+		// One mistake of each sort, none of which hides another.
+		{"log: {level: loud}\nlog: {}\napi: {tls: {certificate: /nowhere/cert, key: /nowhere/key}}\nevents: {webhooks: [{url: 'https://:80/', secret_file: /nowhere/secret}, {url: 'https://b.example/', secret_file: " + weak + "}]}\n" + shop + "    login_url: /über\n",
+			[]string{"1:14: log.level: write debug", "2:1: already", "3:12: api.tls: /nowhere/cert", "4:27: events.webhooks[0].url: https://host/path", "4:56: events.webhooks[0].secret_file: no such file", "events.webhooks[1].secret_file: begins with", "7:16: applications[0].login_url: a path like /login"}},
+	} {
+		name := file("sojourn.yaml", c.text)
+		var out bytes.Buffer
+		err := CheckConfig(ServeOptions{Config: name, Out: &out, Log: &out})
+		if strings.Contains(out.String(), "canary") || err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s a secret was printed: %v", c.text, err)
+		}
+		if len(c.want) == 0 {
+			if err != nil || !strings.Contains(out.String(), "is right") {
+				t.Errorf("%s %v", c.text, err)
+			}
+			continue
+		}
+		var problems *config.Problems
+		if !errors.As(err, &problems) || len(problems.List) != len(c.want) {
+			t.Errorf("%s want %d mistakes: %v", c.text, len(c.want), err)
+			continue
+		}
+		for _, want := range c.want {
+			parts := strings.SplitN(want, ": ", 3)
+			found := false
+			for _, p := range problems.List {
+				all := p.Line > 0 && p.Column > 0
+				for _, part := range parts {
+					all = all && strings.Contains(p.String(), part)
+				}
+				found = found || all
+			}
+			if !found {
+				t.Errorf("%s no mistake %q in\n%v", c.text, want, err)
+			}
+		}
+		// And serve refuses it in the same words.
+		if served := RunServe(t.Context(), ServeOptions{Config: name, Out: &out, Log: &out}); served == nil || served.Error() != err.Error() {
+			t.Errorf("%s serve says %v", c.text, served)
+		}
+	}
+}
+
+func TestForwardAuthPages(t *testing.T) {
+	for text, good := range map[string]bool{
+		"/login": true, "/a/b?c=d": true, "https://example.com/login": true, "https://example.com:8443/": true, "http://localhost:3000/login": true, "http://127.0.0.1/x": true,
+		"login": false, "//h/x": false, "/\\h": false, "\\/h": false, "javascript:alert(1)": false, "https:example.com": false, "https://u:p@h/": false,
+		"http://example.com/": false, "/a#b": false, "/a#": false, "/a b": false, "https:///x": false, "/a\\nb": false, "https://münchen.de/x": false, "https://exa*mple.com/": false,
+	} {
+		_, err := config.Read("sojourn.yaml", []byte("store: 'memory:'\napplications: [{name: shop, login_url: \""+strings.ReplaceAll(text, "\\", "\\\\")+"\"}]\n"), nil, nil, checkParts)
+		if (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
