@@ -571,6 +571,7 @@ func TestBadBodies(t *testing.T) {
 		{"update", j{"set": j{}}, 422, "invalid_request", "/token is missing"},
 		{"elevate", j{"token": token, "level": 9}, 422, "invalid_value", ""},
 		{"elevate", j{"level": 2}, 422, "invalid_request", "/token is missing"},
+		{"elevate", j{"token": token, "amr": []string{"otp"}}, 422, "invalid_request", "/level is missing"},
 		{"rotate", j{}, 422, "invalid_request", "/token is missing"},
 		{"logout", j{}, 422, "invalid_request", "/token is missing"},
 	} {

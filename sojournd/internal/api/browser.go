@@ -86,7 +86,7 @@ type Login struct {
 // Elevate records a further factor.
 type Elevate struct {
 	Token  string   `json:"token" doc:"As for resolve."`
-	Level  int      `json:"level" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
+	Level  *int     `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
 	AMR    []string `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
 	Client *Client  `json:"client,omitempty"`
 }
@@ -339,6 +339,9 @@ func checkAMR(list []string) error {
 }
 
 func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
+	if in.Level == nil {
+		return nil, invalid("/level", "is missing")
+	}
 	if err := checkAMR(in.AMR); err != nil {
 		return nil, err
 	}
@@ -347,7 +350,7 @@ func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
 		return nil, err
 	}
 	defer s.Finish()
-	if err := s.Elevate(in.Level, in.AMR...); err != nil {
+	if err := s.Elevate(*in.Level, in.AMR...); err != nil {
 		return nil, err
 	}
 	return issued(ctx, s, in.Token)

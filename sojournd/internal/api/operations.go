@@ -40,7 +40,7 @@ func (a *API) routes() {
 	alone := *exampleSession()
 	alone.Values = nil
 	client := &Client{IP: "203.0.113.7", UserAgent: exampleAgent}
-	level, revision, three := 1, uint64(3), 3
+	level, elevated, revision, three := 1, 2, uint64(3), 3
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
 	changes := with(browsers, codeNotLive, codeEnded, codeSuperseded, codeConflict, codeUncertain)
@@ -77,7 +77,7 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "POST /v1/sessions/elevate", id: "elevate-session", summary: "Record a further factor",
 		text:   "Also, with the level as it is, when the user's rights or password change: the token is renewed and the old one dead at once.",
-		body:   Elevate{Token: exampleToken, Level: 2, AMR: []string{"otp"}, Client: client},
+		body:   Elevate{Token: exampleToken, Level: &elevated, AMR: []string{"otp"}, Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
 	}, elevate)
 	route(a, operation{
