@@ -364,6 +364,27 @@ func TestQueries(t *testing.T) {
 		}
 	}
 	w.alive(w.user("ann").token(), "ann")
+
+	// What is there but empty was meant to be something.
+	for _, query := range []string{
+		"DELETE /v1/sessions?subject=ann&except=", "DELETE /v1/sessions?except=&subject=ann", "DELETE /v1/sessions?all=true&subject=", "DELETE /v1/sessions?subject=&all=true",
+		"DELETE /v1/sessions?subject", "DELETE /v1/sessions?all=", "GET /v1/sessions?subject=", "GET /v1/sessions?limit=", "GET /v1/sessions?cursor=", "GET /v1/events?last=&follow=false",
+	} {
+		method, path, _ := strings.Cut(query, " ")
+		if a := w.call(method, path, nil); a.code() != "invalid_request" || !strings.Contains(a.text, "is empty") {
+			t.Errorf("%s: %s", query, a.text)
+		}
+	}
+	w.call("GET", "/v1/sessions/"+id, nil).want(200, "")
+
+	for query, where := range map[string]string{
+		"limit=0": "limit", "limit=": "limit", "limit=1&limit=2": "limit", "subjekt=a": "subjekt", "a%ffb=1": "a\uFFFDb", "subject=%zz": "", "=x": "",
+	} {
+		a := w.call("GET", "/v1/sessions?"+query, nil).want(422, "invalid_request")
+		if got := a.at("errors").([]any)[0].(j)["where"]; got != where || strings.Contains(a.text, "The body") {
+			t.Errorf("%s: %s, want where %q", query, a.text, where)
+		}
+	}
 	if a := w.call("GET", "/v1/sessions?subject="+"a%2Fb%20%C3%BC", nil).want(200, ""); len(a.at("sessions").([]any)) != 0 {
 		t.Error(a.text)
 	}

@@ -212,7 +212,7 @@ func wants(e *json.SemanticError) string {
 func checkQuery(op *operation, raw string) error {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return invalid("the query", "is malformed")
+		return badQuery("is malformed")
 	}
 	for name, values := range query {
 		known := false
@@ -220,15 +220,25 @@ func checkQuery(op *operation, raw string) error {
 			known = known || p.In == "query" && p.Name == name
 		}
 		switch {
+		case name == "":
+			return badQuery("has a parameter without a name")
 		case !known:
-			return invalid("the query", "has a parameter that is not known here: "+strconv.QuoteToASCII(name))
+			return invalid(strings.ToValidUTF8(name, "\uFFFD"), "is not known here")
 		case len(values) > 1:
 			return invalid(name, "is there twice")
+		case values[0] == "": // what was to be there would restrict the request
+			return invalid(name, "is empty")
 		case !utf8.ValidString(values[0]):
 			return invalid(name, "is not UTF-8")
 		}
 	}
 	return nil
+}
+
+func badQuery(detail string) *Problem {
+	p := invalid("", detail)
+	p.Detail = "The query " + detail + "."
+	return p
 }
 
 func (c *call) query(name string) string {

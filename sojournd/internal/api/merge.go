@@ -37,7 +37,7 @@ func merge(target, patch jsontext.Value, depth int) (jsontext.Value, error) {
 		return patch, nil
 	}
 	if depth > maxDepth {
-		return nil, invalid("the body", "is nested too deeply for a patch")
+		return nil, invalid("", "is nested too deeply for a patch")
 	}
 	var members, change map[string]jsontext.Value
 	if target.Kind() == '{' {

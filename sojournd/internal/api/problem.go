@@ -24,7 +24,7 @@ type Problem struct {
 
 // A Field is a part of a request that is wrong.
 type Field struct {
-	Where  string `json:"where" doc:"A JSON Pointer into the body (RFC 6901), empty for the whole, or the name of a header or of a parameter." example:"/subject"`
+	Where  string `json:"where" doc:"A JSON Pointer into the body (RFC 6901), or the name of a header or of a parameter. Empty: the body or the query as a whole." example:"/subject"`
 	Detail string `json:"detail" doc:"What is wrong with it." example:"is missing"`
 }
 
