@@ -169,7 +169,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := call{api: a, w: w, r: r, began: time.Now(), arrived: a.opt.Now()}
 	defer c.done()
 	// What isn't clean has no meaning, and the mux would send the client elsewhere.
-	if p := r.URL.Path; p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p, "/./") || strings.Contains(p, "/../") {
+	if p := r.URL.Path; p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
 		c.problem(problemOf(codeNotFound))
 		return
 	}

@@ -525,7 +525,7 @@ func TestRevokedKey(t *testing.T) {
 
 func TestPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/v1//sessions", "/v1/./sessions", "/v1/../v1/stats", "/v1/sessions/a/b", "/v1/sessions/..%2f..", "/check/shop/status/any", "/metrics"} {
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/v1//sessions", "/v1/./sessions", "/v1/../v1/stats", "/.", "/..", "/v1/.", "/v1/..", "/v1/sessions/.", "/v1/sessions/..", "/v1/sessions/%2e%2e", "/v1/sessions/a/b", "/v1/sessions/..%2f..", "/check/shop/status/any", "/metrics"} {
 		w.call("GET", path, nil).want(404, "not_found")
 	}
 	for path, allow := range map[string]string{"/v1/stats": "GET", "/v1/sessions/resolve": "POST", "/v1/sessions": "POST, GET, DELETE", "/openapi.json": "GET"} {
