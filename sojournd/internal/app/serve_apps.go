@@ -103,6 +103,9 @@ func (s *server) apply(c *config.Config) (err error) {
 	if err := s.hub.Configure(hubApps); err != nil {
 		return err
 	}
+	for i := range c.Applications {
+		s.metrics.begin(c.Applications[i].Name)
+	}
 	s.level.Set(levelOf(c))
 	s.api.Set(apps) // first: a request of the generation before may use the next one's engines, which outlive it, but not the other way round
 	s.replace(next)

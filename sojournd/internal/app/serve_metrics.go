@@ -63,10 +63,11 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
 	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
 	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call. Reads from memory are not among them.", "call")
+	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
 	for _, call := range storeCalls {
 		m.calls[call] = calls.WithLabelValues(call)
+		m.errors.WithLabelValues(call)
 	}
-	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
 	m.registry.MustRegister(m.lost, &live{engines: engines}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if st.cache != nil {
 		m.registry.MustRegister(cacheMetrics(st.cache.Stats)...)
@@ -77,6 +78,25 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
+}
+
+// begin has an application's counters at 0 before there is anything to count: an alert on a rise needs to have seen that.
+func (m *metrics) begin(app string) {
+	m.created.WithLabelValues(app)
+	m.rotated.WithLabelValues(app)
+	for _, kind := range []sojourn.EventKind{sojourn.EventAuthenticated, sojourn.EventElevated} {
+		m.logins.WithLabelValues(app, string(kind))
+	}
+	for _, reason := range []sojourn.Reason{
+		sojourn.ReasonLogout, sojourn.ReasonRevoked, sojourn.ReasonIdle, sojourn.ReasonAbsolute, sojourn.ReasonEvicted, sojourn.ReasonTheft, "all",
+	} {
+		m.ended.WithLabelValues(app, string(reason))
+	}
+	for _, refusal := range []sojourn.Refusal{
+		sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, "throttled",
+	} {
+		m.refused.WithLabelValues(app, string(refusal))
+	}
 }
 
 // Observe counts an engine's event.

@@ -3,10 +3,13 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -55,6 +59,64 @@ func TestMetricsAreDocumented(t *testing.T) {
 				t.Errorf("docs/server.md has %s, which isn't there", name)
 			}
 		}
+	}
+}
+
+// What is worth an alert is there before it happens, for each application that a reload brings too, and an event counts where it was at 0.
+func TestMetricsBeginAtZero(t *testing.T) {
+	s := &server{level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New()}}
+	read := func(apps string) *config.Config {
+		t.Helper()
+		c, err := config.Read("sojourn.yaml", []byte("store: 'memory:'\napplications: ["+apps+"]\n"), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := read("{name: shop}")
+	if err := s.build(c, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(s.closeAll(t.Context()), s.store.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	scrape := func() string {
+		out := httptest.NewRecorder()
+		s.metrics.handler.ServeHTTP(out, httptest.NewRequest("GET", "/metrics", nil))
+		return out.Body.String()
+	}
+	for _, apps := range []string{"{name: shop}", "{name: shop}, {name: blog}"} {
+		c = read(apps)
+		if err := s.apply(c); err != nil {
+			t.Fatal(err)
+		}
+		metrics := scrape()
+		for i := range c.Applications {
+			app := `{app="` + c.Applications[i].Name + `"`
+			for _, want := range []string{
+				"sojourn_sessions_ended_total" + app + `,reason="theft"} 0`, "sojourn_tokens_refused_total" + app + `,refusal="former"} 0`,
+				"sojourn_tokens_refused_total" + app + `,refusal="throttled"} 0`, "sojourn_sessions_created_total" + app + `} 0`,
+				"sojourn_rotations_total" + app + `} 0`, "sojourn_logins_total" + app + `,kind="elevated"} 0`, `sojourn_store_errors_total{call="sweep"} 0`,
+			} {
+				if !strings.Contains(metrics, want+"\n") {
+					t.Errorf("with %s no %s", apps, want)
+				}
+			}
+		}
+	}
+	series := strings.Count(scrape(), "\nsojourn_")
+	for _, e := range []sojourn.Event{
+		{Kind: sojourn.EventEnded, Reason: sojourn.ReasonTheft}, {Kind: sojourn.EventEndedAll}, {Kind: sojourn.EventRefused, Refusal: sojourn.RefusedFormer},
+		{Kind: sojourn.EventThrottled}, {Kind: sojourn.EventAuthenticated}, {Kind: sojourn.EventRotated}, {Kind: sojourn.EventCreated},
+	} {
+		e.App = "shop"
+		s.metrics.Observe(e)
+	}
+	metrics := scrape()
+	if !strings.Contains(metrics, `sojourn_sessions_ended_total{app="shop",reason="theft"} 1`) || strings.Count(metrics, "\nsojourn_") != series {
+		t.Errorf("an event counts elsewhere:\n%s", metrics)
 	}
 }
 
