@@ -113,6 +113,9 @@ func (s *mapStore) Get(ctx context.Context, app string, id store.ID, strict bool
 	}
 	defer s.leave()
 	got, err := s.m.get(s.app(app), id)
+	if s.broken == "reads are activity" && err == nil {
+		got.LastSeenAt++
+	}
 	if got != nil {
 		rec.CopyFrom(got)
 		rec.Cached = false
@@ -198,8 +201,11 @@ func (s *mapStore) End(ctx context.Context, app string, id store.ID, reason stor
 	defer s.leave()
 	app = s.app(app)
 	ended, err := s.m.end(app, id, reason, at)
-	if s.broken == "no tombstones" {
+	switch {
+	case s.broken == "no tombstones":
 		delete(s.m.sessions, scoped{app, id})
+	case s.broken == "ends again" && err == nil:
+		s.m.sessions[scoped{app, id}].Bury(reason, at)
 	}
 	return ended, err
 }
@@ -213,8 +219,15 @@ func (s *mapStore) EndSubject(ctx context.Context, app, subject string, except s
 		return nil, errors.New("no subject")
 	}
 	ended := s.m.endSubject(s.app(app), s.subject(subject), except, reason, at, nil)
-	if s.broken == "no barrier" {
+	switch s.broken {
+	case "no barrier":
 		clear(s.m.barriers)
+	case "a barrier for everybody":
+		for k, r := range s.m.sessions {
+			if other := (scopedName{k.app, r.Subject}); k.app == app {
+				s.m.barriers[other] = max(s.m.barriers[other], at)
+			}
+		}
 	}
 	return ended, nil
 }

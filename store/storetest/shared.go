@@ -18,13 +18,13 @@ import (
 // have them; otherwise it is as that of [Run]. Handles may be caches, whose Gets from memory may lag behind.
 //
 // All cases of Run are run with each call going to another handle, by chance. Those of this function are about
-// what one node does while others look, or work too. Those of the change feed are skipped where the handles have
+// what one node does while others look, or work too, and about what must make no difference (Metamorphic/…). Those of the change feed are skipped where the handles have
 // none, those of heartbeats where they aren't each a store.Feeder.
 func RunShared(t *testing.T, open func(t testing.TB) []store.Store) {
 	t.Run("Any", func(t *testing.T) {
 		Run(t, func(t testing.TB) store.Store { return newRound(t, open(t)) })
 	})
-	for _, c := range sharedCases {
+	for _, c := range slices.Concat(sharedCases, metamorphicCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			nodes := open(t)

@@ -173,6 +173,13 @@ var brokenNodes = map[string]string{
 	"keys of a node":        "Shared/IdempotencyKey",
 	"a sweep for each node": "I7/Shared/SweepsShareTheWork",
 	"all leave":             "Shared/OneClosed",
+
+	"applications share everything":            "Metamorphic/Applications",
+	"a barrier for everybody":                  "Metamorphic/Subjects",
+	"reads are activity":                       "Metamorphic/Bystanders",
+	"eviction before the revision is compared": "Metamorphic/Bystanders",
+	"ends again":                               "Metamorphic/Bystanders",
+	"sweeps early":                             "Metamorphic/Bystanders",
 }
 
 func TestBrokenNodes(t *testing.T) { wantBroken(t, brokenNodes, "TestBrokenNode") }
