@@ -55,7 +55,7 @@ func TestForeignCompared(t *testing.T) {
 	s := open(t, Options{})
 	rec := create(t, s, session("ada"))
 	key := s.placeOf(app, rec.ID).compared()
-	for _, command := range [][]string{{"HSET", key, "a", "b"}, {"SET", key, "precious"}} {
+	for _, command := range [][]string{{"HSET", key, "a", "b"}, {"SET", key, "precious"}, {"SET", key, "some text"}} {
 		redis(t, s, "DEL", key)
 		redis(t, s, command...)
 		before := redis(t, s, "DUMP", key)

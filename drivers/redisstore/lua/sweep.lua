@@ -8,7 +8,7 @@
 local now, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local mark = tonumber(mark_at(KEYS[1]) or nil)
 local compared = redis.call('GET', KEYS[5]) or '' -- before anything ends: if another's key is in its place, nothing does
-local at, histories = string.match(compared, '^(%S+) (%S*)')
+local at, histories = string.match(compared, '^(%-?%d+) ([%x,]*)')
 local created, last = string.match(compared, '^%S+ %S* (%S+) (.*)$')
 if compared ~= '' and not at then foreign(KEYS[5]) end
 local ids = redis.call('ZRANGE', KEYS[4], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, number)
