@@ -28,6 +28,8 @@ type commands struct {
 	Subjects subjectsCommand `cmd:""`
 	Stats    statsCommand    `cmd:"" help:"Count a running server's live sessions."`
 	Events   eventsCommand   `cmd:"" help:"Tell what happens to a running server's sessions."`
+
+	Version kong.VersionFlag `help:"Print the version."`
 }
 
 type storeFlag struct {
@@ -125,7 +127,7 @@ func run(ctx context.Context, args []string, out output) (code int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out),
-		kong.Vars{"place": place, "store_variable": app.StoreVariable, "password_variable": app.StorePasswordVariable},
+		kong.Vars{"version": "sojournd " + version(), "place": place, "store_variable": app.StoreVariable, "password_variable": app.StorePasswordVariable},
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong

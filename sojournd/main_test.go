@@ -67,6 +67,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"", 0, "demo", ""},
 		{"--help", 0, "restore", ""},
+		{"--version", 0, "sojournd " + version() + "\n", ""},
 		{"demo --help", 0, "127.0.0.1:7080", ""},
 		{"demo --help", 0, os.Getenv("XDG_STATE_HOME"), ""},
 		{"serve --help", 0, "--config", ""},
@@ -116,6 +117,18 @@ func TestCommandLine(t *testing.T) {
 		}
 		if c.code != 0 && stdout.Len() > 0 {
 			t.Errorf("%q failed, and printed on stdout: %q", c.args, &stdout)
+		}
+	}
+}
+
+func TestNoConfiguration(t *testing.T) {
+	t.Setenv("SOJOURN_CONFIG", "") // has it back at the end
+	if err := os.Unsetenv("SOJOURN_CONFIG"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"config", "check"}, {"serve"}} {
+		if code, _, stderr := call(t, args...); code != 1 || !strings.HasPrefix(stderr, "sojournd: no configuration is named: sojournd config example") {
+			t.Errorf("%v: %d, %q", args, code, stderr)
 		}
 	}
 }

@@ -136,7 +136,7 @@ var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE
 
 func load(o ServeOptions) (*config.Config, error) {
 	if o.Config == "" {
-		return nil, errors.New("serve needs a configuration: sojournd config example > sojourn.yaml prints one to start from; then sojournd serve --config sojourn.yaml")
+		return nil, errors.New("no configuration is named: sojournd config example > sojourn.yaml prints one to start from; then add --config sojourn.yaml, or set $SOJOURN_CONFIG")
 	}
 	return config.Load(o.Config, o.Environ, o.Flags, checkParts)
 }
