@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	stdjson "encoding/json"
 
 	"github.com/go-json-experiment/json"
@@ -19,7 +20,7 @@ func mergeValues(values stdjson.RawMessage, patch Patch) (map[string]stdjson.Raw
 			changes[key] = nil
 			continue
 		}
-		merged, err := merge(now[key], jsontext.Value(change), 1)
+		merged, err := mergeValue(now[key], jsontext.Value(change))
 		if err != nil {
 			return nil, err
 		}
@@ -28,41 +29,86 @@ func mergeValues(values stdjson.RawMessage, patch Patch) (map[string]stdjson.Raw
 	return changes, nil
 }
 
-// maxDepth bounds the work of a merge, which reads each object again at every level.
-const maxDepth = 64
-
-// merge is MergePatch of RFC 7396, section 2. Numbers keep their digits.
-func merge(target, patch jsontext.Value, depth int) (jsontext.Value, error) {
+func mergeValue(target, patch jsontext.Value) (jsontext.Value, error) {
 	if patch.Kind() != '{' {
 		return patch, nil
 	}
-	if depth > maxDepth {
-		return nil, invalid("", "is nested too deeply for a patch")
+	change, err := parse(patch)
+	if err != nil {
+		return nil, err
 	}
-	var members, change map[string]jsontext.Value
+	var into any
 	if target.Kind() == '{' {
-		if err := json.Unmarshal(target, &members); err != nil {
+		if into, err = parse(target); err != nil {
 			return nil, err
 		}
 	}
-	if members == nil {
-		members = map[string]jsontext.Value{}
-	}
-	if err := json.Unmarshal(patch, &change); err != nil {
+	merged, err := merge(into, change)
+	if err != nil {
 		return nil, err
 	}
-	for name, value := range change {
-		if isNull(value) {
-			delete(members, name)
-			continue
-		}
-		merged, err := merge(members[name], value, depth+1)
+	return json.Marshal(merged, json.Deterministic(true))
+}
+
+// maxDepth is how deep a patch goes.
+const maxDepth = 64
+
+// members are those of an object: members again, or a jsontext.Value of any other type, whose numbers so keep their digits.
+type members map[string]any
+
+// parse reads a text once, however deep it is. What is deeper than maxDepth stays a jsontext.Value.
+func parse(v jsontext.Value) (any, error) {
+	return parseNext(jsontext.NewDecoder(bytes.NewReader(v)), 1)
+}
+
+func parseNext(d *jsontext.Decoder, depth int) (any, error) {
+	if d.PeekKind() != '{' || depth > maxDepth {
+		v, err := d.ReadValue()
+		return v.Clone(), err
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	m := members{}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
 		if err != nil {
 			return nil, err
 		}
-		members[name] = merged
+		key := name.String() // before the next read takes it away
+		if m[key], err = parseNext(d, depth+1); err != nil {
+			return nil, err
+		}
 	}
-	return json.Marshal(members, json.Deterministic(true))
+	_, err := d.ReadToken()
+	return m, err
+}
+
+// merge is MergePatch of RFC 7396, section 2. It may change the target.
+func merge(target, patch any) (any, error) {
+	change, ok := patch.(members)
+	if !ok {
+		if patch.(jsontext.Value).Kind() == '{' {
+			return nil, invalid("", "is nested too deeply for a patch")
+		}
+		return patch, nil
+	}
+	into, ok := target.(members)
+	if !ok {
+		into = members{}
+	}
+	for name, value := range change {
+		if v, ok := value.(jsontext.Value); ok && isNull(v) {
+			delete(into, name)
+			continue
+		}
+		merged, err := merge(into[name], value)
+		if err != nil {
+			return nil, err
+		}
+		into[name] = merged
+	}
+	return into, nil
 }
 
 func isNull(v jsontext.Value) bool { return v.Kind() == 'n' }
