@@ -181,7 +181,7 @@ func TestDatabaseRefused(t *testing.T) {
 		{"--store postgres://sojourn:" + canary + "@" + postgres.Addr() + "/sojourn", 2, "shows in ps"},
 		{"--store " + bare + " --store-password-file " + wrong, 1, "password"},
 		{"--store redis://127.0.0.1:1", 1, "127.0.0.1:1"},
-		{"--store redis://" + redis.Addr() + " --store-feed postgres://h/d", 1, "--store-feed"},
+		{"--store redis://" + redis.Addr() + " --store-feed postgres://h/d", 1, "the command line: store_feed: this is for postgres://"},
 		{"--store redis-cluster://" + redis.Addr() + " --store-password-file " + wrong, 1, ""},
 		{"--store redis://", 1, "host"},
 		{"--store redis://h:port", 1, "port"},
