@@ -98,25 +98,31 @@ type script struct {
 type call func(f *fixture, app string) string
 
 func someIDs(rnd *rand.Rand) (ids []store.ID) {
-	for range 10 {
+	for range 40 {
 		ids = append(ids, idOf(t0, rnd.Uint64(), rnd.Uint64()))
 	}
 	return ids
 }
 
 func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
-	s := &script{ids: ids, subjects: subjects}
+	s := &script{subjects: subjects}
 	w := &walk{rnd: rnd, now: t0} // makes up records
+	created := 0
 	for range 60 {
 		w.now += store.Time(rnd.IntN(1000))
-		now, id, subject := w.now, pick(rnd, ids), pick(rnd, subjects)
+		now, subject := w.now, pick(rnd, subjects)
+		id := pick(rnd, ids[max(0, created-6):created+1]) // of late, or none yet
 		rec := sessionAt(subject, now)
 		rec.ID = id
 		w.shuffle(rec)
 		rec.Idle, rec.ExpiresAt = 1000*time.Hour, scriptEnd
 		limit, arrived := w.limit(), now-store.Time(rnd.IntN(1000))
 		switch r := rnd.IntN(20); {
-		case r < 7:
+		case r < 7 && created < len(ids)-1:
+			if rnd.IntN(6) > 0 {
+				rec.ID = ids[created]
+				created++
+			}
 			opt := store.CreateOptions{Limit: limit, Arrived: arrived, Now: now}
 			if rnd.IntN(4) == 0 {
 				opt.Key = subjects[len(subjects)-1] + "'s key " + strconv.Itoa(rnd.IntN(4))
@@ -129,10 +135,12 @@ func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 			})
 		case r < 14:
 			opt := store.UpdateOptions{Login: rnd.IntN(3) == 0, Limit: limit, Arrived: arrived, Now: now}
-			stale := uint64(rnd.IntN(6) / 5)
+			stale := rnd.IntN(6) == 0
 			s.calls = append(s.calls, func(f *fixture, app string) string {
 				rec := clone(rec)
-				rec.Revision = f.known(app, id).Revision - stale
+				if rec.Revision = f.known(app, id).Revision; stale && rec.Revision > 0 {
+					rec.Revision--
+				}
 				ended, err := f.s.Update(f.ctx, app, rec, opt)
 				return f.answer("Update", ended, err)
 			})
@@ -146,7 +154,7 @@ func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 			s.calls = append(s.calls, func(f *fixture, app string) string {
 				return f.answer("Confirm", nil, f.s.Confirm(f.ctx, app, id, f.known(app, id).Secret.Hash, confirmation))
 			})
-		case r < 18 || subject == "":
+		case r < 19 || subject == "":
 			s.calls = append(s.calls, func(f *fixture, app string) string {
 				ended, err := f.s.End(f.ctx, app, id, store.ReasonLogout, now)
 				return f.answer("End", ended, err)
@@ -158,13 +166,15 @@ func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 			})
 		}
 	}
+	s.ids = ids[:created+1]
 	return s
 }
 
 // insertEndAll adds one only: of two, a store may name either in the tombstones of sessions that are under both.
 func (s *script) insertEndAll(rnd *rand.Rand) {
-	at := t0 + store.Time(rnd.IntN(30_000))
-	s.calls = slices.Insert(s.calls, rnd.IntN(len(s.calls)), func(f *fixture, app string) string {
+	n := rnd.IntN(len(s.calls))
+	at := t0 + store.Time(500*n) // about the time of the calls there
+	s.calls = slices.Insert(s.calls, n, func(f *fixture, app string) string {
 		return f.answer("EndAll", nil, f.s.EndAll(f.ctx, app, at))
 	})
 }
