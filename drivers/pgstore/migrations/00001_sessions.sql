@@ -76,16 +76,23 @@ CREATE TABLE sojourn.idempotency_keys (
 CREATE INDEX idempotency_keys_by_time ON sojourn.idempotency_keys (created_at);
 
 -- The change feed: each transaction notes here what it changes, and every node reads what has become visible since it
--- read last. It is not worth a log: a crash empties it, and ends every reader's connection.
+-- read last. It is not worth a log: a crash or a failover empties it, and ends every reader's connection to PostgreSQL.
+-- Its numbers are from a sequence that is logged. An identity column's is unlogged like its table, and PostgreSQL 15 and newer may find
+-- such a one damaged on a standby that was promoted ("bad magic number in sequence"): then no session could be made or changed.
+CREATE SEQUENCE sojourn.changes_order;
 CREATE UNLOGGED TABLE sojourn.changes (
   xid      xid8 NOT NULL DEFAULT pg_current_xact_id(),
-  seq      bigint GENERATED ALWAYS AS IDENTITY, -- orders the changes of one session: its row is locked when it is drawn
+  seq      bigint NOT NULL DEFAULT nextval('sojourn.changes_order'), -- orders the changes of one session: its row is locked when it is drawn
   revision bigint, -- for a change
   session  uuid,   -- NULL: all of the application's until now
   app      integer NOT NULL,
   kind     smallint NOT NULL -- store.ChangeKind
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX changes_by_xid ON sojourn.changes (xid);
+
+-- What empties the table of changes empties this one too: a feed that finds another row than before has lost changes, even
+-- if a pooler has kept its connection. Who finds no row makes one.
+CREATE UNLOGGED TABLE sojourn.changes_life (id uuid PRIMARY KEY);
 
 CREATE FUNCTION sojourn.time_of(ms bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN ms BETWEEN 1 AND 253402300799999 THEN to_timestamp(ms / 1000.0) END
@@ -428,6 +435,9 @@ BEGIN
     WHERE num = a.num AND (ended_all_at >= at) IS NOT TRUE;
   IF FOUND THEN
     INSERT INTO sojourn.changes (app, kind) VALUES (a.num, 3);
+  ELSE
+    -- An EndAll that is asked for again must wait for the synchronous standby too, and a transaction that has only read waits for nobody.
+    PERFORM FROM sojourn.apps WHERE num = a.num FOR NO KEY UPDATE;
   END IF;
 END $$;
 
