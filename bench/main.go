@@ -38,7 +38,7 @@ func main() {
 	flag.StringVar(&o.server, "server", "", "measure only the session server, and of it the `parts` whose name matches this regular expression: "+strings.Join(serverParts, ", "))
 	flag.StringVar(&o.dir, "dir", "", "put the files of the embedded store and of the servers into this `directory`, on a disk (default that for temporary files)")
 	steady := flag.Duration("steady", 0, "how long sessions are created at a steady rate (default 5m, with -quick 2s)")
-	flag.StringVar(&o.markdown, "markdown", "", "write the tables for README to this `file`")
+	flag.StringVar(&o.markdown, "markdown", "", "write the tables for docs/benchmarks.md to this `file`")
 	flag.StringVar(&o.results, "results", "results", "write what a whole run found to a file in this `directory`; empty: don't")
 	flag.StringVar(&o.profile, "profile", "", "run only sojourn's cases, or what -durable names of it, or -shared names, and write a CPU profile to this `file`")
 	flag.Parse()
