@@ -1,7 +1,9 @@
 package sojourn
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	arrived := h.engine.now()
 	if err := h.engine.site.crossOrigin(r); err != nil {
-		h.engine.answerError(w, r, err)
+		h.engine.refuse(w, r, err)
 		return
 	}
 	x := &exchange{w: w, r: r}
@@ -48,6 +50,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.finish()
 	h.next.ServeHTTP(x, &x.request)
 	x.returned = true
+}
+
+// refuse answers in place of a handler whose response must not go out.
+func (e *Engine) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	h := w.Header()
+	h.Del("Set-Cookie")
+	h.Del("Clear-Site-Data")
+	answerError(w, r, err, e.opt.OnError)
 }
 
 // An ErrorFunc answers a request with an error of this package.
@@ -97,11 +107,32 @@ func bearer(r *http.Request) string {
 	return ""
 }
 
-// answerError answers with an error of this package.
-func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) {
+// Error answers a request with an error of this package, in place of the
+// handler's response: with the status of StatusCode, a text that tells the
+// visitor nothing of the inside, and headers that keep the answer out of caches.
+// Where a request came through Handler, Options.OnError writes the answer, if it
+// is set. Return from the handler afterwards:
+//
+//	if err := cart.Update(s, add); err != nil {
+//		sojourn.Error(w, r, err)
+//		return
+//	}
+//
+// Any other error is a 500 without details, and is logged (log/slog).
+func Error(w http.ResponseWriter, r *http.Request, err error) {
+	var onError ErrorFunc
+	if s, _ := r.Context().Value(contextKey{}).(*Session); s != nil {
+		onError = s.e.opt.OnError
+	}
+	answerError(w, r, err, onError)
+}
+
+// answerError answers with err: by onError, unless that is nil, is the caller, or
+// writes nothing.
+func answerError(w http.ResponseWriter, r *http.Request, err error, onError ErrorFunc) {
 	h := w.Header()
 	for _, name := range []string{
-		"Set-Cookie", "Location", "Refresh", "Link", "Clear-Site-Data", "Content-Type", "Content-Encoding", "Content-Language",
+		"Location", "Refresh", "Link", "Content-Type", "Content-Encoding", "Content-Language",
 		"Content-Disposition", "Content-Length", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Expires", "Trailer",
 		"X-Accel-Redirect", "X-Sendfile", // a proxy would send what they name instead
 	} {
@@ -111,15 +142,22 @@ func (e *Engine) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	if errors.Is(err, ErrThrottled) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrFull) {
 		h.Set("Retry-After", "60")
 	}
-	if e.opt.OnError != nil {
+	if ctx := r.Context(); onError != nil && ctx.Value(answeringKey{}) == nil {
 		own := answer{ResponseWriter: w}
-		if e.opt.OnError(&own, r, err); own.begun {
+		if onError(&own, r.WithContext(context.WithValue(ctx, answeringKey{}, true)), err); own.begun {
 			return
 		}
 	}
 	status := StatusCode(err)
+	if status == http.StatusInternalServerError {
+		slog.ErrorContext(r.Context(), "sojourn: a request failed", "error", err)
+	}
 	http.Error(w, http.StatusText(status)+": "+publicText(err), status)
 }
+
+// answeringKey marks the context of a request that OnError answers, so that Error
+// doesn't ask it again.
+type answeringKey struct{}
 
 // An answer notes whether OnError wrote one: silence would be a 200.
 type answer struct {
@@ -171,8 +209,9 @@ var statuses = []struct {
 	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},
 }
 
-// StatusCode returns the HTTP status for an error of this package: 409 for a conflict or an ended session, 413, 429, 503 and
-// so on; 500 for an error that isn't the package's.
+// StatusCode returns the HTTP status for an error of this package: 409 for a
+// conflict or an ended session, 413, 429, 503 and so on; 500 for an error that
+// isn't the package's. Error answers with it.
 func StatusCode(err error) int {
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {

@@ -59,7 +59,7 @@ func webRoutes(h handler) http.Handler {
 	route := func(pattern string, do func(http.ResponseWriter, *http.Request, *sojourn.Session) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := do(w, r, sojourn.From(r.Context())); err != nil {
-				http.Error(w, err.Error(), sojourn.StatusCode(err))
+				sojourn.Error(w, r, err)
 			}
 		})
 	}

@@ -55,8 +55,10 @@ type Options struct {
 	// further ones get 429. Valid tokens are served all the same. Default 100; negative: no limit.
 	MaxBadTokens int
 
-	// OnError answers for Handler in place of a response that was withheld, or to a request that was refused. It gets the error, whose status is
-	// StatusCode; nothing has been written yet. Default: a line of plain text.
+	// OnError writes the answers of Error, and Handler's own: in place of a
+	// response that was withheld, or to a request that was refused. It gets the
+	// error, whose status is StatusCode; nothing has been written yet. If it
+	// writes nothing, or calls Error, the default answers: a line of plain text.
 	OnError ErrorFunc
 
 	// ClearSiteData asks the browser to clear data at logout: "cache", "cookies", "storage", "executionContexts" or "*". Mind that "cookies" reaches

@@ -207,7 +207,7 @@ func (x *exchange) tell(written bool) {
 // withhold answers with err in place of the handler's response.
 func (x *exchange) withhold(err error) {
 	x.withheld = true
-	x.session.e.answerError(x.w, &x.request, err)
+	x.session.e.refuse(x.w, &x.request, err)
 }
 
 // whyWithheld returns the error for a handler that goes on writing.

@@ -74,7 +74,7 @@ func book(w http.ResponseWriter, r *http.Request) {
 	s := sojourn.From(r.Context())
 	all, err := lines.Get(s)
 	if err != nil {
-		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		sojourn.Error(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -112,7 +112,7 @@ func logout(w http.ResponseWriter, r *http.Request) {
 
 func answer(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
-		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		sojourn.Error(w, r, err)
 		return
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
@@ -122,7 +122,7 @@ func devices(sessions *sojourn.Engine) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		list, _, err := sessions.List(r.Context(), sojourn.From(r.Context()).Subject(), "", 100)
 		if err != nil {
-			http.Error(w, err.Error(), sojourn.StatusCode(err))
+			sojourn.Error(w, r, err)
 			return
 		}
 		for _, s := range list {

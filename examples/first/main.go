@@ -19,7 +19,7 @@ func main() {
 func hello(w http.ResponseWriter, r *http.Request) {
 	s := sojourn.From(r.Context())
 	if err := visits.Update(s, func(n *int) error { *n++; return nil }); err != nil {
-		http.Error(w, err.Error(), sojourn.StatusCode(err))
+		sojourn.Error(w, r, err)
 		return
 	}
 	n, _ := visits.Get(s)

@@ -1,0 +1,166 @@
+package sojourn_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+var errInside = errors.New("dial tcp 10.1.2.3:5432: password of shop_rw refused")
+
+// Error tells the visitor the status and nothing of the inside, with a session and without.
+func TestErrorTellsNothingOfTheInside(t *testing.T) {
+	log := captureLog(t)
+	w := newWebUnstarted(t, nil)
+	for _, test := range []struct {
+		err    error
+		status int
+		retry  bool
+	}{
+		{sojourn.ErrUnavailable, 503, true},
+		{sojourn.ErrFull, 503, true},
+		{sojourn.ErrThrottled, 429, true},
+		{sojourn.ErrUncertain, 503, false}, // a repeat may do it twice
+		{sojourn.ErrConflict, 409, false},
+		{sojourn.ErrTooLarge, 413, false},
+		{sojourn.ErrAnonymous, 401, false},
+		{sojourn.ErrCommitted, 500, false},
+		{errInside, 500, false},
+		{nil, 500, false},
+	} {
+		err := test.err
+		if err != nil {
+			err = fmt.Errorf("%w: %w", err, errInside)
+		}
+		fail := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			h := rw.Header()
+			h.Set("Content-Type", "application/pdf")
+			h.Set("Content-Length", "1000")
+			h.Set("Location", "/done")
+			h.Set("Cache-Control", "public, max-age=60")
+			h.Set("Cdn-Cache-Control", "max-age=60")
+			sojourn.Error(rw, r, err)
+		})
+		for name, h := range map[string]http.Handler{"with a session": w.Handler(fail), "without": fail} {
+			log.Reset()
+			rw := httptest.NewRecorder()
+			h.ServeHTTP(rw, httptest.NewRequest("GET", "http://localhost/", nil))
+			answer := rw.Result()
+			if rw.Code != test.status || (answer.Header.Get("Retry-After") != "") != test.retry {
+				t.Errorf("%v, %s: %d, Retry-After %q", test.err, name, rw.Code, answer.Header.Get("Retry-After"))
+			}
+			if text := rw.Body.String(); strings.Contains(text, "dial") || strings.Contains(text, "sojourn:") || text == "" {
+				t.Errorf("%v, %s: %q", test.err, name, text)
+			}
+			if answer.Header.Get("Cache-Control") != "no-store" || answer.Header["Cdn-Cache-Control"] != nil ||
+				answer.Header["Location"] != nil || !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
+				t.Errorf("%v, %s: %v", test.err, name, answer.Header)
+			}
+			if logged := strings.Contains(log.String(), "dial tcp"); logged != (test.status == 500 && err != nil) {
+				t.Errorf("%v, %s: logged: %q", test.err, name, log)
+			}
+		}
+	}
+}
+
+// What the handler stored before it answered with an error of below 500 is kept, as with any such answer.
+func TestErrorWithinARequest(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		count.Update(s, increment)
+		if r.URL.Path == "/conflict" {
+			sojourn.Error(rw, r, sojourn.ErrConflict)
+		} else {
+			sojourn.Error(rw, r, sojourn.ErrUnavailable)
+		}
+	})
+	b := w.surfer()
+	b.get("/conflict").wantStatus(t, 409)
+	w.want("count", b.get("/count").body, "1")
+	b.get("/unavailable").wantStatus(t, 503)
+	w.want("count", b.get("/count").body, "1")
+}
+
+// OnError words the answers of Error too, and may leave them to it.
+func TestErrorHonoursOnError(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		switch r.URL.Path {
+		case "/full":
+			sojourn.Error(rw, r, sojourn.ErrFull)
+		case "/conflict":
+			sojourn.Error(rw, r, sojourn.ErrConflict)
+		default:
+			sojourn.Error(rw, r, sojourn.ErrEnded)
+		}
+	}, options(func(o *sojourn.Options) {
+		o.OnError = func(rw http.ResponseWriter, r *http.Request, err error) {
+			switch {
+			case errors.Is(err, sojourn.ErrFull):
+				rw.WriteHeader(http.StatusTeapot)
+				io.WriteString(rw, "come back later")
+			case errors.Is(err, sojourn.ErrConflict):
+				sojourn.Error(struct{ http.ResponseWriter }{rw}, r.Clone(r.Context()), err) // as if it were not itself called by Error
+			}
+		}
+	}))
+	b := w.surfer()
+	a := b.get("/full").wantStatus(t, http.StatusTeapot)
+	w.want("body", a.body, "come back later")
+	w.want("Cache-Control", a.Header.Get("Cache-Control"), "no-store")
+	for _, path := range []string{"/conflict", "/over"} {
+		if a := b.get(path).wantStatus(t, 409); !strings.HasPrefix(a.body, "Conflict: ") {
+			t.Errorf("%s: %q", path, a.body)
+		}
+	}
+}
+
+// captureLog returns what slog's default logger writes during the test.
+func captureLog(t *testing.T) *bytes.Buffer {
+	var text bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&text, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	return &text
+}
+
+// Nothing that is shown for copying answers a visitor with an error's own text.
+func TestExamplesHideErrors(t *testing.T) {
+	shows := regexp.MustCompile(`http\.Error\([^,\n]+, \w*[eE]rr\w*\.Error\(\)`)
+	seen := 0
+	check := func(path string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		if at := shows.Find(text); at != nil {
+			t.Errorf("%s: %s …", path, at)
+		}
+	}
+	check("README.md")
+	for _, dir := range []string{"docs", "examples"} {
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ext := filepath.Ext(path); ext == ".md" || ext == ".go" {
+				check(path)
+			}
+			return nil
+		})
+	}
+	if seen < 10 {
+		t.Errorf("only %d files looked at", seen)
+	}
+}
