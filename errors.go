@@ -1,6 +1,9 @@
 package sojourn
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What can go wrong with a session, apart from the store. Compare with errors.Is. StatusCode has the HTTP status of each.
 var (
@@ -50,8 +53,9 @@ var (
 	// ErrThrottled: too many refused tokens from this address.
 	ErrThrottled = errors.New("sojourn: too many bad session tokens from this address")
 
-	// ErrCrossOrigin: an unsafe request from a page of another origin.
-	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.TrustedOrigins")
+	// ErrCrossOrigin: an unsafe request from a page of another origin, or of the
+	// site's own behind a proxy that replaces Host: see Options.Origins.
+	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins and TrustedOrigins")
 
 	// ErrBearer: AsBearer without Options.Bearer, or after other changes of a cookie's session.
 	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")
@@ -71,3 +75,7 @@ var (
 	// ErrClosed: the engine was closed.
 	ErrClosed = errors.New("sojourn: closed")
 )
+
+// errOrigin is ErrCrossOrigin where the Origin header alone told of it, so that the
+// cause may be a missing option.
+var errOrigin = fmt.Errorf("%w", ErrCrossOrigin)

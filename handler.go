@@ -204,6 +204,7 @@ var statuses = []struct {
 	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
 	{ErrNotFound, http.StatusNotFound, "no such session"},
 	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; delete this site's cookies, or wait a minute"},
+	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},
 	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
 	{ErrBearer, http.StatusInternalServerError, ""},
 	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},

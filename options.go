@@ -35,8 +35,16 @@ type Options struct {
 	MaxValue   int
 	MaxSession int
 
-	// TrustedOrigins may send unsafe requests and open WebSockets besides the
-	// site's own pages: "https://www.example.com".
+	// Origins are the site's own public origins: "https://shop.example.com".
+	// Most sites don't need them. Name them, all of them, behind a proxy that
+	// replaces the Host header, as nginx does by default: WebSocket handshakes
+	// and older browsers' forms tell their origin only, which is compared with
+	// Host otherwise, and get 403 where the two differ. Default: the origin's
+	// host must be Host.
+	Origins []string
+
+	// TrustedOrigins are other sites whose pages may send unsafe requests and open
+	// WebSockets besides the site's own: "https://partner.example".
 	TrustedOrigins []string
 
 	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For is believed. Default none:

@@ -1,13 +1,17 @@
 package sojourn_test
 
 import (
+	"cmp"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // The matrix of Sec-Fetch-Site, Origin and method: unsafe requests come from the site's own pages, or from no page at all.
@@ -132,5 +136,99 @@ func TestOriginWebSocket(t *testing.T) {
 		if res.StatusCode != status {
 			t.Errorf("Origin %s: %s, want %d", origin, res.Status, status)
 		}
+	}
+}
+
+// Behind a proxy that replaces Host, Options.Origins say where the site's own pages come from.
+func TestOriginsBehindAProxy(t *testing.T) {
+	const public, second, trusted = "https://shop.example", "https://shop.example:8443", "https://www.partner.example"
+	asked := func(w *world, origin, site, host string) *httptest.ResponseRecorder {
+		t.Helper()
+		var last *httptest.ResponseRecorder
+		for _, socket := range []bool{false, true} {
+			r := httptest.NewRequest("POST", "http://"+cmp.Or(host, "x")+"/", nil)
+			r.Host = host
+			if socket {
+				r.Method = "GET"
+				r.Header.Set("Connection", "Upgrade")
+				r.Header.Set("Upgrade", "websocket")
+			}
+			r.Header["Origin"] = []string{origin}
+			if site != "" {
+				r.Header["Sec-Fetch-Site"] = []string{site}
+			}
+			rw := httptest.NewRecorder()
+			w.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(rw, r)
+			if last != nil && last.Code != rw.Code {
+				t.Errorf("Origin %q: a POST is %d, a WebSocket %d", origin, last.Code, rw.Code)
+			}
+			last = rw
+		}
+		return last
+	}
+	named := newWorld(t, options(func(o *sojourn.Options) {
+		o.Origins = []string{"HTTPS://Shop.example:443", second}
+		o.TrustedOrigins = []string{"https://WWW.partner.example:443"}
+	}))
+	for _, test := range []struct {
+		origin, site, host string
+		status             int
+	}{
+		{public, "", "10.0.0.5:8000", 200},
+		{second, "", "10.0.0.5:8000", 200},
+		{trusted, "", "10.0.0.5:8000", 200},
+		{public, "same-origin", "10.0.0.5:8000", 200},
+		{public, "same-site", "10.0.0.5:8000", 403}, // the browser knows better than the list
+		{public, "cross-site", "10.0.0.5:8000", 403},
+		{trusted, "cross-site", "10.0.0.5:8000", 200},
+		{"http://shop.example", "", "shop.example", 403},
+		{"https://shop.example:444", "", "10.0.0.5:8000", 403},
+		{"https://shop.example.evil.example", "", "10.0.0.5:8000", 403},
+		{"http://10.0.0.5:8000", "", "10.0.0.5:8000", 403}, // the inner host is nobody's origin
+		{"https://evil.example", "", "10.0.0.5:8000", 403},
+		{"null", "", "10.0.0.5:8000", 403},
+		{"null", "", "", 403},
+		{"garbage", "", "", 403},
+	} {
+		if rw := asked(named, test.origin, test.site, test.host); rw.Code != test.status {
+			t.Errorf("Origin %q, Sec-Fetch-Site %q, Host %q: %d, want %d", test.origin, test.site, test.host, rw.Code, test.status)
+		}
+	}
+
+	var told error
+	unnamed := newWorld(t, options(func(o *sojourn.Options) {
+		o.OnError = func(_ http.ResponseWriter, _ *http.Request, err error) { told = err }
+	}))
+	rw := asked(unnamed, public, "", "10.0.0.5:8000")
+	if rw.Code != 403 || !strings.Contains(rw.Body.String(), "Options.Origins") {
+		t.Errorf("the answer doesn't say what to set: %d %q", rw.Code, rw.Body)
+	}
+	if !errors.Is(told, sojourn.ErrCrossOrigin) || !strings.Contains(told.Error(), "Options.Origins") || !strings.Contains(told.Error(), public) {
+		t.Errorf("the error doesn't say what to set: %v", told)
+	}
+	w := asked(unnamed, "null", "", "")
+	unnamed.want("Origin null without a Host", w.Code, 403)
+}
+
+// An origin that no browser would send is refused at New, not found out in production.
+func TestOriginsAreChecked(t *testing.T) {
+	for _, text := range []string{
+		"", "shop.example", "//shop.example", "https://", "https://shop.example/", "https://shop.example/x", "https://shop.example?x", "https://shop.example#",
+		"https://u@shop.example", "https://*.shop.example", "https://münchen.example", "null", "*", "https://shop example",
+	} {
+		for name, o := range map[string]sojourn.Options{"Origins": {Origins: []string{text}}, "TrustedOrigins": {TrustedOrigins: []string{text}}} {
+			if _, err := sojourn.New(memstore.New(), o); err == nil || !strings.Contains(err.Error(), name+": ") || !strings.Contains(err.Error(), strconv.Quote(text)) {
+				t.Errorf("%s %q: %v", name, text, err)
+			}
+		}
+	}
+	app := sojourn.Options{TrustedOrigins: []string{"capacitor://localhost"}}
+	e, err := sojourn.New(memstore.New(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close(t.Context())
+	if _, err := sojourn.New(memstore.New(), sojourn.Options{Origins: app.TrustedOrigins}); err == nil {
+		t.Error("an application's scheme is taken for a web site's")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -15,35 +17,90 @@ import (
 type site struct {
 	cookie     Cookie
 	attributes string
-	origins    *http.CrossOriginProtection
+	protection *http.CrossOriginProtection
+	own        []string // public origins; none: Host tells
 	proxies    []netip.Prefix
 	warnPlain  sync.Once
 }
 
 func newSite(opt Options) (*site, error) {
-	s := &site{cookie: opt.Cookie, attributes: opt.Cookie.attributes(), proxies: opt.TrustedProxies, origins: http.NewCrossOriginProtection()}
-	for _, origin := range opt.TrustedOrigins {
-		if err := s.origins.AddTrustedOrigin(origin); err != nil {
+	s := &site{cookie: opt.Cookie, attributes: opt.Cookie.attributes(), proxies: opt.TrustedProxies, protection: http.NewCrossOriginProtection()}
+	for _, text := range opt.Origins {
+		origin, err := parseOrigin(text)
+		if err == nil && !strings.HasPrefix(origin, "https://") && !strings.HasPrefix(origin, "http://") {
+			err = fmt.Errorf("%q is no web site's: write https://shop.example.com", text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("sojourn: Origins: %w", err)
+		}
+		s.own = append(s.own, origin)
+	}
+	for _, text := range opt.TrustedOrigins {
+		origin, err := parseOrigin(text)
+		if err == nil {
+			err = s.protection.AddTrustedOrigin(origin)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("sojourn: TrustedOrigins: %w", err)
 		}
 	}
 	return s, nil
 }
 
-// crossOrigin returns an error for an unsafe request from another origin's page. The handshake of a WebSocket is a GET, which
-// the protection lets pass, and so is asked about as if it were a POST.
+// parseOrigin returns an origin as browsers write it (RFC 6454, section 6.2): in
+// lower case, without the scheme's usual port.
+func parseOrigin(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || strings.ContainsAny(text, "?#*") {
+		return "", fmt.Errorf("%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", text)
+	}
+	if i := strings.IndexFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		return "", fmt.Errorf("%q: write the host as browsers send it, in ASCII (xn--…)", text)
+	}
+	host := strings.ToLower(u.Host)
+	switch u.Scheme { // which Parse has in lower case
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + host, nil
+}
+
+// crossOrigin returns an error for an unsafe request from another origin's page.
+// The handshake of a WebSocket is a GET, which the protection lets pass, and so is
+// asked about as if it were a POST.
 func (s *site) crossOrigin(r *http.Request) error {
-	if r.Method == http.MethodGet {
+	switch r.Method {
+	case http.MethodGet:
 		if len(r.Header["Upgrade"]) == 0 {
 			return nil
 		}
 		r = r.WithContext(r.Context())
 		r.Method = http.MethodPost
+	case http.MethodHead, http.MethodOptions:
+		return nil
 	}
-	if err := s.origins.Check(r); err != nil {
+	origin, told := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site") != ""
+	host := r.Host
+	if origin != "" && !told && (len(s.own) > 0 || host == "") {
+		if slices.Contains(s.own, origin) {
+			return nil
+		}
+		r = r.WithContext(r.Context())
+		r.Host = "\x00" // is no origin's host; that of the origin "null" is empty
+	}
+	err := s.protection.Check(r)
+	switch {
+	case err == nil:
+		return nil
+	case told:
 		return fmt.Errorf("%w: %w", ErrCrossOrigin, err)
+	case len(s.own) > 0:
+		return fmt.Errorf("%w: Origin %q is in neither Options.Origins nor TrustedOrigins", errOrigin, origin)
+	default:
+		return fmt.Errorf("%w: Origin %q is not of the Host %q: behind a proxy that replaces Host, name the site's public origins in Options.Origins", errOrigin, origin, host)
 	}
-	return nil
 }
 
 const (

@@ -86,6 +86,11 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 				wrong(fmt.Sprintf("%s.return_origins[%d]", path, j), "%v", err)
 			}
 		}
+		for j, origin := range a.Origins {
+			if err := forwardauth.CheckOrigin(origin); err != nil {
+				wrong(fmt.Sprintf("%s.origins[%d]", path, j), "%v", err)
+			}
+		}
 	}
 }
 

@@ -266,9 +266,14 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 	if !nameOK(a.ReturnParam) {
 		wrong(at+".return_param", "%q is no name: write letters, digits, '.', '_' and '-'", a.ReturnParam)
 	}
-	for i, origin := range a.ReturnOrigins {
-		if !originOK(origin) {
-			wrong(fmt.Sprintf("%s.return_origins[%d]", at, i), "%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", origin)
+	for _, list := range []struct {
+		name    string
+		origins []string
+	}{{"return_origins", a.ReturnOrigins}, {"origins", a.Origins}} {
+		for i, origin := range list.origins {
+			if !originOK(origin) {
+				wrong(fmt.Sprintf("%s.%s[%d]", at, list.name, i), "%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", origin)
+			}
 		}
 	}
 	for i, data := range a.ClearSiteData {

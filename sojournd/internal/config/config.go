@@ -133,6 +133,10 @@ type Application struct {
 	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
 	ReturnOrigins []string `yaml:"return_origins"`
 
+	// Origins are the application's own public origins. Name them where the proxy replaces Host. They
+	// are sojourn.Options.Origins; a check, which is asked by the proxy, looks at no origin. Default: Host tells.
+	Origins []string `yaml:"origins"`
+
 	// RelaysCookies tells that the proxy, one of TrustedProxies, passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
 	RelaysCookies bool `yaml:"relays_cookies"`
 

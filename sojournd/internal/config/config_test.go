@@ -156,8 +156,8 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    policy: {login: {idle: 5 parsecs}, rotate_every: 0s, grace: 10}\n", []string{"policy.login.idle: \"5 parsecs\"", "rotate_every: 14d", "grace: \"10\" is no duration"}},
 		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_bad_tokens: -3\n",
 			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_bad_tokens: or unlimited"}},
-		{minimal + "    login_url: http://a.example/login\n    return_origins: [https://A.example, http://a.example, https://a.example:443, https://a.example]\n    clear_site_data: [everything]\n    step_up_url: 'http://a.example/'\n    return_param: 'a&b'\n",
-			[]string{"step_up_url: isn't https", "return_param: letters", "3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "clear_site_data[0]: storage"}},
+		{minimal + "    login_url: http://a.example/login\n    return_origins: [https://A.example, http://a.example, https://a.example:443, https://a.example]\n    origins: [https://a.example, http://a.example, https://A.example]\n    clear_site_data: [everything]\n    step_up_url: 'http://a.example/'\n    return_param: 'a&b'\n",
+			[]string{"step_up_url: isn't https", "return_param: letters", "3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "origins[1]: no origin", "origins[2]: no origin", "clear_site_data[0]: storage"}},
 		{minimal + "    cookie: {domain: münchen.de}\n  - name: a\n    cookie: {domain: -x.com}\n  - name: b\n    cookie: {domain: .example.com}\n  - name: c\n    cookie: {domain: 192.0.2.1}\n",
 			[]string{"3:22: applications[0].cookie.domain: example.com", "applications[1].cookie.domain: example.com", "applications[2].cookie.domain: example.com", "applications[3].cookie.domain: example.com"}},
 		{minimal + "  - name: blog\nevents:\n  webhooks:\n    - {url: 'https://u:canary@a.example/', secret_file: /a, applications: [shop]}\n    - {url: 'https://a.example/', secret_file: /a, applications: [shop]}\n    - {url: 'https://a.example/', secret_file: /a, applications: [blog]}\n    - {url: 'https://a.example/', secret_file: /a}\n",
@@ -251,6 +251,7 @@ func TestOptions(t *testing.T) {
 		"    max_sessions: unlimited\n    over_limit: refuse\n    max_bad_tokens: 5\n    max_value: 1KiB\n    max_session: 2KiB\n    clear_site_data: [storage]\n": func(o *sojourn.Options) {
 			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.ClearSiteData = -1, true, 5, 1024, 2048, []string{"storage"}
 		},
+		"    origins: [https://shop.example.com]\n": func(o *sojourn.Options) { o.Origins = []string{"https://shop.example.com"} },
 		"    cookie: {domain: example.com, same_site: none, partitioned: true}\n": func(o *sojourn.Options) {
 			o.Cookie = sojourn.Cookie{Name: "__Secure-shop-session", Visitor: "__Secure-shop-visitor", Domain: "example.com", SameSite: http.SameSiteNoneMode, Partitioned: true}
 		},

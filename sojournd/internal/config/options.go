@@ -31,6 +31,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 		MaxValue: int(a.MaxValue), MaxSession: int(a.MaxSession),
 		MaxBadTokens:   int(a.MaxBadTokens),
 		TrustedProxies: proxies,
+		Origins:        a.Origins,
 		ClearSiteData:  a.ClearSiteData,
 	}
 }
