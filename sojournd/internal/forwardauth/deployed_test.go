@@ -1,9 +1,7 @@
 package forwardauth_test
 
 import (
-	"bufio"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -338,7 +336,7 @@ func TestDeployedStoreFails(t *testing.T) {
 	})
 }
 
-// Bodies, methods, answers and connections pass as they are.
+// Bodies, methods and answers pass as they are.
 func TestDeployedTransparent(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		ann := d.signIn("ann")
@@ -365,33 +363,12 @@ func TestDeployedTransparent(t *testing.T) {
 				t.Errorf("the application's own answer to %s came as %s %q", path, v.Status, v.text)
 			}
 		}
-
-		conn, err := net.Dial("tcp", d.site)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(d.site)
-		_, _ = io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: localhost:"+port+"\r\nCookie: "+ann+"\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		reader := bufio.NewReader(conn)
-		answer, err := http.ReadResponse(reader, nil)
-		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %v %v", answer, err)
-		}
-		_, _ = io.WriteString(conn, "hello\n")
-		if line, err := reader.ReadString('\n'); line != "you said hello\n" {
-			t.Errorf("through the socket came %q, %v", line, err)
-		}
 	})
 }
 
 // The set-ups of the server's page are run as they are written there.
 func TestDocumented(t *testing.T) {
-	for _, p := range []proxy{nginx, caddy} {
-		p.documented = map[string]string{"nginx": "nginx", "caddy": "caddyfile"}[p.name]
+	for _, p := range []proxy{nginxOfDocs, caddyOfDocs} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, p, false, func(a *forwardauth.App, _ string) { a.RelaysCookies = false })

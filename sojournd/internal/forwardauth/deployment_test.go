@@ -36,22 +36,32 @@ type deployment struct {
 type proxy struct {
 	name  string
 	start func(servertest.TB, servertest.ProxyOptions) *servertest.ProxyServer
-	files []string // under examples/proxies
+	dir   string // under examples
+	files []string
 
 	// documented is the language of a block in docs/server.md that stands for the last of the files; empty: none does.
 	documented string
 }
 
 var (
-	nginx = proxy{name: "nginx", start: servertest.Nginx, files: []string{"nginx.conf", "shop.conf"}}
-	caddy = proxy{name: "caddy", start: servertest.Caddy, files: []string{"Caddyfile"}}
+	nginx = proxy{name: "nginx", start: servertest.Nginx, dir: "proxies/nginx", files: []string{"nginx.conf", "shop.conf"}}
+	caddy = proxy{name: "caddy", start: servertest.Caddy, dir: "proxies/caddy", files: []string{"Caddyfile"}}
+
+	nginxOfDocs = proxy{name: "nginx of docs/server.md", start: servertest.Nginx, dir: "proxies/nginx", files: nginx.files, documented: "nginx"}
+	caddyOfDocs = proxy{name: "caddy of docs/server.md", start: servertest.Caddy, dir: "proxies/caddy", files: caddy.files, documented: "caddyfile"}
+	caddyOfNode = proxy{name: "caddy of examples/node", start: servertest.Caddy, dir: "node", files: []string{"Caddyfile"}}
 )
+
+// setUps are all set-ups of nginx and Caddy that are shipped or documented.
+var setUps = []proxy{nginx, caddy, nginxOfDocs, caddyOfDocs, caddyOfNode}
 
 // eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as another.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 	t.Helper()
-	eachProxyOf(t, func(*forwardauth.App, string) {}, test)
+	eachProxyOf(t, nobodyChanges, test)
 }
+
+func nobodyChanges(*forwardauth.App, string) {}
 
 // eachProxyOf also changes the application's options. The function gets the site's host and port.
 func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
@@ -72,7 +82,7 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	t.Helper()
 	d := &deployment{app: &application{}}
 	checks := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.world.ServeHTTP(w, r) }))
-	app := httptest.NewServer(d.app)
+	app := httptest.NewServer(acceptH2C(d.app))
 	t.Cleanup(app.Close)
 	running := p.start(t, servertest.ProxyOptions{Unprivileged: unprivileged, Files: func(port int) (map[string]string, error) {
 		admin, err := servertest.FreePort()
@@ -103,7 +113,7 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error) {
 	files := map[string]string{}
 	for i, name := range p.files {
-		text, err := os.ReadFile(filepath.Join("../../../examples/proxies", p.name, name))
+		text, err := os.ReadFile(filepath.Join("../../../examples", p.dir, name))
 		if p.documented != "" && i == len(p.files)-1 {
 			text, err = documented(p.documented)
 		}
@@ -162,7 +172,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/denies":
 		w.WriteHeader(http.StatusUnauthorized)
 	case "/socket":
-		if r.Header.Get("Upgrade") != "echo" {
+		if !strings.EqualFold(strings.Join(r.Header["Upgrade"], ", "), "websocket") {
 			w.WriteHeader(http.StatusUpgradeRequired)
 			return
 		}
@@ -171,7 +181,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		line, _ := buffered.ReadString('\n')
 		_, _ = io.WriteString(conn, "you said "+line)
 		return
