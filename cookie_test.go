@@ -269,6 +269,12 @@ func TestCookieResponsesAreNotCached(t *testing.T) {
 				h.Set("CDN-Cache-Control", "max-age=3600") // RFC 9213: caches of a CDN look at it first
 				h.Set("Surrogate-Control", "max-age=3600")
 				h.Set("X-Accel-Expires", "3600")
+				h.Set("Cloudflare-CDN-Cache-Control", "max-age=3600")
+				h.Set("X-LiteSpeed-Cache-Control", "public, max-age=3600")
+				h.Set("Edge-Control", "max-age=1h")
+				h["cache-control"] = []string{"max-age=3600"} // net/http sends names as they are written
+				h["CDN-Cache-Control"] = []string{"max-age=7200"}
+				h["EXPIRES"] = []string{"Fri, 01 Jan 2100 00:00:00 GMT"}
 				h.Set("Vary", "Accept")
 				switch r.URL.Path {
 				case "/set":
@@ -288,14 +294,14 @@ func TestCookieResponsesAreNotCached(t *testing.T) {
 				if len(a.cookies) == 0 {
 					t.Errorf("%s: no cookie", path)
 				}
-				for _, name := range []string{"Expires", "Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires"} {
+				for _, name := range []string{"Expires", "Cdn-Cache-Control", "Surrogate-Control", "X-Accel-Expires", "Cloudflare-Cdn-Cache-Control", "X-Litespeed-Cache-Control", "Edge-Control"} {
 					if v := a.Header[name]; v != nil {
 						t.Errorf("%s: %s: %q", path, name, v)
 					}
 				}
 			}
 			// A response that sets none is the handler's business.
-			equal(t, "Cache-Control", b.get("/").Header["Cache-Control"], []string{"public, max-age=3600", "immutable"})
+			equal(t, "Cache-Control", b.get("/").Header["Cache-Control"], []string{"public, max-age=3600", "immutable", "max-age=3600"})
 		})
 	}
 }
@@ -340,7 +346,16 @@ func TestCookieNoRotationOnCacheable(t *testing.T) {
 		{"Cache-Control", "private, max-age=60", false},
 		{"Cache-Control", `s-maxage="60"`, false},
 		{"Cache-Control", "immutable", false},
+		{"Cache-Control", "max-age=99999999999999999999", false},
 		{"Expires", later, false},
+		{"CDN-Cache-Control", "max-age=60", false},
+		{"Cloudflare-CDN-Cache-Control", "public", false},
+		{"Surrogate-Control", "max-age=60", false},
+		{"Edge-Control", "max-age=1h", false},
+		{"X-Accel-Expires", "60", false},
+		{"CDN-Cache-Control", "no-store", true},
+		{"Surrogate-Control", "max-age=0", true},
+		{"X-Accel-Expires", "0", true},
 		{"Cache-Control", "max-age=0", true},
 		{"Cache-Control", "no-cache, max-age=60", true},
 		{"Cache-Control", "max-age=60, no-store", true},
