@@ -875,7 +875,16 @@ func TestObserve(t *testing.T) {
 	w.call("GET", "/v1/stats", nil)
 	w.call("GET", "/v1/sessions/x", nil)
 	w.call("GET", "/nowhere", nil)
-	if got, want := fmt.Sprint(routes), "[GET /v1/stats 200 true GET /v1/sessions/{id} 404 true  404 true]"; got != want {
+	w.store.fail(errors.New("disk on fire"))
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for _, ctx := range []context.Context{t.Context(), gone} { // a client that didn't wait is no failure of the store's
+		r := httptest.NewRequestWithContext(ctx, "GET", "/v1/sessions/019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21", nil)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		w.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	want := "[GET /v1/stats 200 true GET /v1/sessions/{id} 404 true  404 true GET /v1/sessions/{id} 503 true GET /v1/sessions/{id} 499 true]"
+	if got := fmt.Sprint(routes); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -52,14 +52,20 @@ func (c *call) WriteHeader(status int) {
 	c.w.WriteHeader(status)
 }
 
+// StatusGone is what counts for a request that failed after its client had gone. Nobody is answered with it.
+const StatusGone = 499
+
 // done runs when the request is answered.
 func (c *call) done() {
-	took := time.Since(c.began)
+	took, status := time.Since(c.began), c.status
+	if status >= 500 && c.r.Context().Err() != nil {
+		status = StatusGone
+	}
 	if c.api.opt.Observe != nil {
-		c.api.opt.Observe(c.route, c.status, took)
+		c.api.opt.Observe(c.route, status, took)
 	}
 	if ctx := c.r.Context(); c.api.log.Enabled(ctx, slog.LevelDebug) {
-		attrs := []slog.Attr{slog.String("method", c.r.Method), slog.String("route", c.route), slog.Int("status", c.status), slog.Duration("took", took)}
+		attrs := []slog.Attr{slog.String("method", c.r.Method), slog.String("route", c.route), slog.Int("status", status), slog.Duration("took", took)}
 		if c.key != nil {
 			attrs = append(attrs, slog.String("app", c.key.app.Name), slog.String("key", c.key.name))
 		}

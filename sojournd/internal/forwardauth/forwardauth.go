@@ -18,7 +18,6 @@
 package forwardauth
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,7 +39,7 @@ type Options struct {
 	// original method; without them a check is answered all the same. With any, peers on a Unix socket, which have no address, are believed too.
 	TrustedProxies []netip.Prefix
 
-	// Observe is told of each check, for metrics. App is empty if none was found. It may be called concurrently, and must not block. Default: nobody.
+	// Observe is told of each check, for metrics. App is empty if none was found; the status is StatusGone if the proxy gave the check up. It may be called concurrently, and must not block. Default: nobody.
 	Observe func(app string, status int, took time.Duration)
 
 	Log *slog.Logger // of stores that can't answer, once a second at most. Default: nowhere
@@ -156,14 +155,14 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 		s.Strict()
 	}
 	if err := s.Load(r.Context()); err != nil {
-		return a.name, h.fail(w, a, mode, err)
+		return a.name, h.fail(w, r, a, mode, err)
 	}
 	outcome := need.judge(s)
 	if outcome != passes || !a.relays || !h.mayRotate(r) {
 		s.KeepSecret()
 	}
 	if err := s.Commit(r.Context()); err != nil {
-		return a.name, h.fail(w, a, mode, err)
+		return a.name, h.fail(w, r, a, mode, err)
 	}
 	switch outcome {
 	case passes:
@@ -224,8 +223,11 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode
 	return refuse(w, status, text)
 }
 
+// StatusGone is what counts for a check whose proxy didn't wait for the answer. nginx has the same number for it. Nobody is answered with it.
+const StatusGone = 499
+
 // fail answers when the session can't be told.
-func (h *Handler) fail(w http.ResponseWriter, a *app, mode mode, err error) int {
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode, err error) int {
 	header := w.Header()
 	if errors.Is(err, sojourn.ErrThrottled) {
 		header.Set("Retry-After", "60")
@@ -235,11 +237,16 @@ func (h *Handler) fail(w http.ResponseWriter, a *app, mode mode, err error) int 
 		}
 		return refuse(w, status, "too many bad session tokens from your network; delete this site's cookies, or wait a minute")
 	}
-	if now := time.Now().Unix(); !errors.Is(err, context.Canceled) && h.logged.Swap(now) != now { // else the proxy has gone
+	gone := r.Context().Err() != nil
+	if now := time.Now().Unix(); !gone && h.logged.Swap(now) != now {
 		h.log.Warn("a check got 503: the session can't be told", "app", a.name, "error", err)
 	}
 	header.Set("Retry-After", "5")
-	return refuse(w, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later")
+	status := refuse(w, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later")
+	if gone {
+		return StatusGone
+	}
+	return status
 }
 
 func refuse(w http.ResponseWriter, status int, text string) int {

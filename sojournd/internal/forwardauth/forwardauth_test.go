@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -335,5 +336,40 @@ func TestNewRefuses(t *testing.T) {
 	a := forwardauth.App{Name: "shop", Sessions: w.engine}
 	if _, err := forwardauth.New(forwardauth.Options{Apps: []forwardauth.App{a, a}}); err == nil {
 		t.Error("the same application twice")
+	}
+}
+
+// A check that the proxy gave up is no failure of the store's, and passes nobody.
+func TestChecksGivenUp(t *testing.T) {
+	w := newWorld(t, nil)
+	var status []int
+	h, err := forwardauth.New(forwardauth.Options{
+		Apps:    []forwardauth.App{{Name: "shop", Sessions: w.engine}},
+		Observe: func(_ string, s int, _ time.Duration) { status = append(status, s) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(ctx context.Context) int {
+		r := httptest.NewRequestWithContext(ctx, "GET", "/check/shop/redirect/login", nil)
+		r.Header.Set("Cookie", w.login("ann"))
+		out := httptest.NewRecorder()
+		h.ServeHTTP(out, r)
+		return out.Code
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	for _, err := range []error{context.Canceled, errors.New("disk on fire")} {
+		w.store.fail(err)
+		for _, ctx := range []context.Context{gone, late, t.Context()} {
+			if code := check(ctx); code != http.StatusServiceUnavailable {
+				t.Errorf("%v: %d", err, code)
+			}
+		}
+	}
+	if want := []int{499, 499, 503, 499, 499, 503}; !slices.Equal(status, want) {
+		t.Errorf("counted as %v, want %v", status, want)
 	}
 }
