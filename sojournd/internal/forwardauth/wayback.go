@@ -40,6 +40,8 @@ func newPage(address, param string) (*page, error) {
 	}
 	p := &page{bare: address, path: u.EscapedPath()}
 	switch {
+	case len(address) > maxPage:
+		return nil, fmt.Errorf("is longer than %d bytes: use a path like /login, or https://login.example.com/", maxPage)
 	case !printable(address) || strings.Contains(address, "#") || u.User != nil || u.Opaque != "":
 		return nil, fmt.Errorf("%q holds what no page's address needs: use a path like /login, or https://login.example.com/", address)
 	case u.Scheme == "":
@@ -85,7 +87,11 @@ func (h *Handler) redirect(r *http.Request, a *app, to *page) string {
 	case err != nil:
 		return to.bare
 	}
-	return to.target + url.QueryEscape(back)
+	encoded := url.QueryEscape(back)
+	if len(encoded) > maxWayBack {
+		return to.bare
+	}
+	return to.target + encoded
 }
 
 // errIsPage: the sign-in page itself is behind a check that it can't pass. A redirect would go round for ever.
@@ -119,14 +125,19 @@ func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
 	return "", errNoWayBack
 }
 
-const maxWayBack = 2048 // bytes; longer ones make headers that proxies refuse
+// Limits in bytes, of what is sent: encoded, a way back can be three times as long as the address. With both at their limit an answer's header
+// fits the 4 KiB that nginx reads by default.
+const (
+	maxWayBack = 2048
+	maxPage    = 1024
+)
 
 // localPath reports whether a URI is a path, with or without a query, that browsers take for one of the same site, however often it is
 // resolved: no second slash makes a host of what follows, neither at once nor when dots before it are gone, and no backslash, tab or newline
 // stands for one (WHATWG URL).
 func localPath(uri string) bool {
 	path, _, _ := strings.Cut(uri, "?")
-	return strings.HasPrefix(uri, "/") && len(uri) <= maxWayBack && printable(uri) && !strings.Contains(path, "//") && !strings.Contains(path, "\\")
+	return strings.HasPrefix(uri, "/") && printable(uri) && !strings.Contains(path, "//") && !strings.Contains(path, "\\")
 }
 
 // printable reports whether s is of visible ASCII only.

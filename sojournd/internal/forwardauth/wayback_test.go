@@ -1,6 +1,7 @@
 package forwardauth_test
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -30,7 +31,7 @@ func TestWayBackIsAPath(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, uri := range []string{
 		"/", "/cart", "/search?q=tent&page=2", "/search?q=a+b%20c", "/a%2Fb?x=%26y", "/?return_to=/x", "/r?u=https://elsewhere.example//a\\b", "/caf%C3%A9", "/a;b=c,d",
-		"/" + strings.Repeat("a", 2047),
+		"/" + strings.Repeat("a", 2045), "/" + strings.Repeat("[", 681) + "aa",
 	} {
 		location, back := w.wayBack(uri)
 		if back != uri || !strings.HasPrefix(location, "/login?return_to=%2F") {
@@ -44,7 +45,7 @@ var hostile = []string{
 	"", "//elsewhere.example", "//elsewhere.example/cart", "///elsewhere.example", "/\\elsewhere.example", "\\\\elsewhere.example", "/\\/elsewhere.example", "/\t/elsewhere.example", "/\n/elsewhere.example",
 	"https://elsewhere.example/", "https:elsewhere.example", "javascript:alert(1)", "elsewhere.example", "@elsewhere.example", ".elsewhere.example", ":80",
 	"/..//elsewhere.example", "/.//elsewhere.example", "/a/..//elsewhere.example", "/%2e//elsewhere.example", "/%2E%2e//elsewhere.example", "/./\\elsewhere.example", "/a//../b",
-	" /cart", "/cart ", "/ca rt", "/cart\x00", "/cart\r\nSet-Cookie: a=b", "/café", "/\u2028", "/\u202e", "/" + strings.Repeat("a", 2048), "*",
+	" /cart", "/cart ", "/ca rt", "/cart\x00", "/cart\r\nSet-Cookie: a=b", "/café", "/\u2028", "/\u202e", "/" + strings.Repeat("a", 2046), "/" + strings.Repeat("[", 682), "*",
 }
 
 func TestNoWayOut(t *testing.T) {
@@ -53,6 +54,33 @@ func TestNoWayOut(t *testing.T) {
 		if location, _ := w.wayBack(uri); location != "/login" {
 			t.Errorf("%q: sent to %q", uri, location)
 		}
+	}
+}
+
+// Whatever the address, the header of an answer fits the 4 KiB that nginx reads by default.
+func TestAnswersFitBuffers(t *testing.T) {
+	longest := "/" + strings.Repeat("l", 1023)
+	w := newWorld(t, app(func(a *forwardauth.App) { a.LoginURL, a.StepUpURL = longest, longest }))
+	ann := w.login(strings.Repeat("ü", 127))
+	for _, uri := range []string{
+		"/account?" + strings.Repeat("x[]=1&", 300), "/" + strings.Repeat("a", 2045), "/" + strings.Repeat("[", 681), "/" + strings.Repeat("[", 8000), "/" + strings.Repeat("a", 8000),
+	} {
+		for _, check := range []string{"status/login", "redirect/login", "status/level-2", "redirect/level-2", "status/any"} {
+			for _, cookie := range []string{"", ann} {
+				answer := w.get("/check/shop/"+check, page(uri, "Cookie", cookie)...)
+				var head bytes.Buffer
+				answer.Body = nil
+				if err := answer.Write(&head); err != nil {
+					t.Fatal(err)
+				}
+				if answer.StatusCode >= 500 || head.Len() > 4000 {
+					t.Errorf("%s, %.20q: %s, and a header of %d bytes", check, uri, answer.Status, head.Len())
+				}
+			}
+		}
+	}
+	if err := forwardauth.CheckPage(longest + "l"); err == nil {
+		t.Error("a longer login URL is accepted")
 	}
 }
 
