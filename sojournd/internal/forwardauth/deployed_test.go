@@ -302,8 +302,8 @@ func TestDeployedRotation(t *testing.T) {
 			if len(set) != 1 || len(v.Header["Set-Cookie"]) != 1 || set[0].Name != "__Host-shop-session" || !set[0].HttpOnly || !set[0].Secure || set[0].Path != "/" {
 				t.Fatalf("Set-Cookie: %q", v.Header["Set-Cookie"])
 			}
-			if !strings.Contains(strings.Join(v.Header["Cache-Control"], ","), "no-store") {
-				t.Errorf("an answer with a secret may be cached: %q", v.Header["Cache-Control"])
+			if got := v.Header["Cache-Control"]; len(got) != 1 || got[0] != "no-store" {
+				t.Errorf("an answer with a secret may be cached: %q", got)
 			}
 			next := set[0].Name + "=" + set[0].Value
 			if next == cookie {
@@ -313,6 +313,38 @@ func TestDeployedRotation(t *testing.T) {
 			d.passed("the old one, in the grace", d.visit("GET", "/account", "Cookie", cookie), "ann")
 		}
 	})
+}
+
+// No cache may keep an answer to which a secret was added, whatever the application says to caches; all other answers say what the application said.
+func TestDeployedSecretsAreNotCached(t *testing.T) {
+	for _, p := range []proxy{nginx, caddy, caddyOfNode} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			cookie := d.signIn("ann")
+			for _, headers := range [][]string{nil, {"Cookie", cookie}} {
+				v := d.visit("GET", "/immutable", headers...)
+				for name, value := range forCaches {
+					if got := v.Header.Values(name); len(got) != 1 || got[0] != value {
+						t.Errorf("without a secret %s is %q", name, got)
+					}
+				}
+			}
+			d.world.pass(16 * time.Minute)
+			v := d.visit("GET", "/immutable", "Cookie", cookie)
+			if len(v.Header["Set-Cookie"]) != 1 {
+				t.Errorf("Set-Cookie: %q", v.Header["Set-Cookie"])
+			}
+			for name := range forCaches {
+				if got := v.Header.Values(name); name != "Cache-Control" && len(got) > 0 {
+					t.Errorf("beside a secret %s is %q", name, got)
+				}
+			}
+			if got := v.Header["Cache-Control"]; len(got) != 1 || got[0] != "no-store" {
+				t.Errorf("beside a secret Cache-Control is %q", got)
+			}
+		})
+	}
 }
 
 // I9: without an answer nobody passes.
@@ -340,7 +372,7 @@ func TestDeployedStoreFails(t *testing.T) {
 func TestDeployedTransparent(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		ann := d.signIn("ann")
-		big := strings.Repeat("0123456789abcdef", 1<<14) // 256 KiB: nginx writes it to its temporary directory
+		big := strings.Repeat("0123456789abcdef", 5<<16) // 5 MiB: nginx writes it to its temporary directory
 		v := d.visitWithBody("POST", "/account", big, "Cookie", ann)
 		d.passed("POST", v, "ann")
 		if v.body != big+"<nil>" {
@@ -364,6 +396,62 @@ func TestDeployedTransparent(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A page with a long address leads to the sign-in page, with the way back or without, and never to an error.
+func TestDeployedLongAddress(t *testing.T) {
+	for _, p := range setUps {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			for _, target := range []string{
+				"/account?" + strings.Repeat("x[]=1&", 300), "/account?" + strings.Repeat("a", 1900), "/account?" + strings.Repeat("[", 700), "/account?" + strings.Repeat("%5B", 2000),
+			} {
+				v := d.visit("GET", target, asPage...)
+				d.stopped(target, v, http.StatusFound)
+				if got := v.Header.Get("Location"); got != "/login" && got != "/login?return_to="+url.QueryEscape(target) {
+					t.Errorf("%s: sent to %q", target, got)
+				}
+				for _, v := range []visit{d.visit("GET", target, "Cookie", d.signIn(strings.Repeat("ü", 127))), d.visit("GET", "/x"+target)} {
+					if v.StatusCode != http.StatusOK || v.reached == nil {
+						t.Errorf("%s: %s", target, v.Status)
+					}
+				}
+			}
+		})
+	}
+}
+
+// An application's answer may have a long header: many cookies.
+func TestDeployedLongHeader(t *testing.T) {
+	for _, p := range setUps {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			v := d.visit("GET", "/many-cookies")
+			d.passed("many cookies", v, "")
+			if v.StatusCode != http.StatusOK || len(v.Header["Set-Cookie"]) != 3 {
+				t.Errorf("%s with %d cookies", v.Status, len(v.Header["Set-Cookie"]))
+			}
+		})
+	}
+}
+
+// While sojournd restarts, Caddy's checks wait, and no request fails.
+func TestDeployedRestart(t *testing.T) {
+	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			ann := d.signIn("ann")
+			d.passed("before", d.visit("GET", "/account", "Cookie", ann), "ann")
+			for _, method := range []string{"GET", "POST"} {
+				restarted := d.restart()
+				d.passed(method+" meanwhile", d.visitWithBody(method, "/account", "a=b", "Cookie", ann), "ann")
+				restarted()
+			}
+		})
+	}
 }
 
 // The set-ups of the server's page are run as they are written there.

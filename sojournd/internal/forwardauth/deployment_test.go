@@ -109,6 +109,40 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	return d
 }
 
+// restart closes the server of the checks. The first that asks then finds one that ends as it is asked, and a new one is there from then on.
+// The function that it returns waits for that.
+func (d *deployment) restart() (restarted func()) {
+	d.Helper()
+	address := d.checks.Listener.Addr().String()
+	d.checks.CloseClientConnections()
+	d.checks.Close()
+	dying, err := net.Listen("tcp", address)
+	if err != nil {
+		d.Fatal(err)
+	}
+	next := httptest.NewUnstartedServer(d.checks.Config.Handler)
+	next.Listener.Close()
+	up := make(chan struct{})
+	go func() {
+		defer close(up)
+		conn, err := dying.Accept()
+		dying.Close()
+		if err == nil {
+			conn.Close()
+		}
+		for next.Listener, err = net.Listen("tcp", address); err != nil; {
+			next.Listener, err = net.Listen("tcp", address)
+		}
+		next.Start()
+	}()
+	return func() {
+		dying.Close()
+		<-up
+		d.checks = next
+		d.Cleanup(next.Close)
+	}
+}
+
 // configuration returns the shipped files, in which nothing but ports is changed.
 func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error) {
 	files := map[string]string{}
@@ -139,6 +173,12 @@ func documented(language string) ([]byte, error) {
 	return []byte(block + "\n"), nil
 }
 
+// forCaches are headers of a response that every cache may keep for a year.
+var forCaches = map[string]string{
+	"Cache-Control": "public, max-age=31536000, immutable", "Expires": "Fri, 01 Jan 2100 00:00:00 GMT",
+	"CDN-Cache-Control": "max-age=31536000", "Surrogate-Control": "max-age=31536000",
+}
+
 // An application behind the proxy. It notes what reaches it.
 type application struct {
 	engine *sojourn.Engine
@@ -167,6 +207,14 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/cookies":
 		w.Header().Add("Set-Cookie", "theme=dark; Path=/")
 		w.Header().Add("Set-Cookie", "cart=1; Path=/")
+	case "/many-cookies":
+		for i := range 3 {
+			w.Header().Add("Set-Cookie", fmt.Sprintf("c%d=%s", i, strings.Repeat("c", 4000)))
+		}
+	case "/immutable":
+		for name, value := range forCaches {
+			w.Header().Set(name, value)
+		}
 	case "/fails":
 		w.WriteHeader(http.StatusInternalServerError)
 	case "/denies":
