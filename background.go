@@ -54,7 +54,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 }
 
-// sweep has the store end what has expired, in small steps.
+// sweep has the store end what has expired of the engine's application, in small steps.
 func (e *Engine) sweep(ctx context.Context) {
 	every := time.NewTicker(sweepEvery)
 	defer every.Stop()
@@ -67,7 +67,7 @@ func (e *Engine) sweep(ctx context.Context) {
 		for done := false; !done && ctx.Err() == nil; time.Sleep(sweepPause) {
 			var ended []store.Ended
 			var err error
-			ended, done, err = e.store.Sweep(ctx, e.now(), sweepStep)
+			ended, done, err = e.store.Sweep(ctx, e.opt.App, e.now(), sweepStep)
 			e.ended(Client{}, ended)
 			if err != nil {
 				break // the next round tries again
@@ -174,9 +174,7 @@ func (e *Engine) emit(event Event) {
 	if e.opt.Observer == nil {
 		return
 	}
-	if event.App == "" {
-		event.App = e.opt.App
-	}
+	event.App = e.opt.App
 	if event.Time.IsZero() {
 		event.Time = e.now().Time()
 	}
@@ -195,7 +193,7 @@ func (e *Engine) emit(event Event) {
 // ended emits the end of each session.
 func (e *Engine) ended(by Client, list []store.Ended) {
 	for _, s := range list {
-		e.emit(Event{Kind: EventEnded, Time: s.At.Time(), App: s.App, Session: s.ID, Subject: s.Subject, Reason: s.Reason, Client: by})
+		e.emit(Event{Kind: EventEnded, Time: s.At.Time(), Session: s.ID, Subject: s.Subject, Reason: s.Reason, Client: by})
 	}
 }
 

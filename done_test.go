@@ -2,6 +2,9 @@ package sojourn_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,5 +164,79 @@ func TestSweepGoesByItself(t *testing.T) {
 		if idle != 100 {
 			t.Errorf("%d ended idle", idle)
 		}
+	})
+}
+
+// Each application hears of its own ends, and of each once, also where two engines serve one application.
+func TestEndsReachTheirOwnApplication(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := memstore.New()
+		defer mem.Close()
+		var mu sync.Mutex
+		heard := map[string][]string{}
+		var engines []*sojourn.Engine
+		for _, app := range []string{"shop", "blog", "shop"} {
+			e := sojourn.Must(sojourn.New(mem, sojourn.Options{App: app, Observer: sojourn.ObserverFunc(func(e sojourn.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.App != app {
+					t.Errorf("the observer of %s got %+v", app, e)
+				}
+				if e.Kind == sojourn.EventEnded {
+					heard[app] = append(heard[app], e.Subject)
+				}
+			})}))
+			defer e.Close(ctx)
+			engines = append(engines, e)
+		}
+		want := map[string][]string{}
+		for i := range 300 {
+			e, app := engines[i%3], []string{"shop", "blog", "shop"}[i%3]
+			subject := fmt.Sprintf("user-%03d", i)
+			want[app] = append(want[app], subject)
+			s := e.Begin(ctx, sojourn.Request{})
+			s.Login(subject)
+			if err := s.Commit(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(24*time.Hour + 2*time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		for app, subjects := range want {
+			slices.Sort(heard[app])
+			equal(t, "ends that the observers of "+app+" heard of", heard[app], subjects)
+		}
+	})
+}
+
+// The sessions of an application that no engine serves stay, refused, until an engine serves it again, which then tells of their end.
+func TestUnservedApplication(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := memstore.New()
+		defer mem.Close()
+		old := sojourn.Must(sojourn.New(mem, sojourn.Options{App: "old"}))
+		s := old.Begin(ctx, sojourn.Request{})
+		s.Login("ann")
+		if err := s.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		old.Close(ctx)
+		other := sojourn.Must(sojourn.New(mem, sojourn.Options{App: "other"}))
+		time.Sleep(25 * time.Hour)
+		other.Close(ctx)
+		if n, err := mem.Count(ctx, "old"); err != nil || n.Sessions != 1 {
+			t.Errorf("%+v, %v: another application's engine ended the session", n, err)
+		}
+		var reasons []sojourn.Reason
+		again := sojourn.Must(sojourn.New(mem, sojourn.Options{App: "old", Observer: sojourn.ObserverFunc(func(e sojourn.Event) {
+			if e.Kind == sojourn.EventEnded {
+				reasons = append(reasons, e.Reason)
+			}
+		})}))
+		time.Sleep(2 * time.Minute)
+		again.Close(ctx)
+		equal(t, "ends", reasons, []sojourn.Reason{sojourn.ReasonIdle})
 	})
 }

@@ -201,7 +201,7 @@ func TestLoginThatTookTooLong(t *testing.T) {
 	w.EndSubject(ctx, "ann")
 	w.pass(time.Hour + time.Millisecond)
 	for done := false; !done; {
-		_, done, _ = w.store.Sweep(ctx, store.TimeOf(w.time()), 256)
+		_, done, _ = w.store.Sweep(ctx, "default", store.TimeOf(w.time()), 256)
 	}
 	if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
 		t.Errorf("commit: %v", err)
@@ -408,7 +408,7 @@ func TestTombstonesAndSweep(t *testing.T) {
 	for done := false; !done; {
 		var ended []store.Ended
 		var err error
-		if ended, done, err = w.store.Sweep(ctx, store.TimeOf(w.time()), 256); err != nil {
+		if ended, done, err = w.store.Sweep(ctx, "default", store.TimeOf(w.time()), 256); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range ended {

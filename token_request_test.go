@@ -147,7 +147,7 @@ func TestIdempotency(t *testing.T) {
 	}
 	w.pass(25 * time.Hour)
 	for done := false; !done; {
-		_, done, err = w.store.Sweep(t.Context(), store.TimeOf(w.time()), 1000)
+		_, done, err = w.store.Sweep(t.Context(), "default", store.TimeOf(w.time()), 1000)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,7 +106,7 @@ func measureExpiry(ctx context.Context, path storeFile, n int, s expiryScale, sa
 // sweepAll does what the engine does once a minute.
 func sweepAll(ctx context.Context, s store.Store, now store.Time) (total int, err error) {
 	for done := false; !done; {
-		ended, finished, err := s.Sweep(ctx, now, sweepStep)
+		ended, finished, err := s.Sweep(ctx, sampleApp, now, sweepStep)
 		total += len(ended)
 		if err != nil {
 			return total, err

@@ -210,7 +210,7 @@ func (l *life) confirm(i int) error {
 // sweep meets every session, none of which has expired.
 func (l *life) sweep(ctx context.Context) error {
 	for {
-		if _, done, err := l.st.Sweep(ctx, l.now, 1000); done || err != nil {
+		if _, done, err := l.st.Sweep(ctx, sampleApp, l.now, 1000); done || err != nil {
 			return err
 		}
 	}

@@ -231,7 +231,7 @@ func (m *manyRun) sweep(ctx context.Context) (err error) {
 	start := time.Now()
 	for !m.r.Swept && err == nil && time.Since(start) < m.s.many.sweep {
 		var ended []store.Ended
-		ended, m.r.Swept, err = m.st.Sweep(ctx, m.samples.start.Add(2*shortIdle), sweepStep)
+		ended, m.r.Swept, err = m.st.Sweep(ctx, sampleApp, m.samples.start.Add(2*shortIdle), sweepStep)
 		m.r.Ended += len(ended)
 		time.Sleep(sweepPause)
 	}

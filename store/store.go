@@ -150,13 +150,20 @@ type Store interface {
 	// have expired count until a call has ended them.
 	Count(ctx context.Context, app string) (Count, error)
 
-	// Sweep ends sessions that expired at or before now, with the reason and the time of ExpiredAt, and removes
-	// tombstones, barriers and idempotency keys that are older than their lives.
+	// Sweep ends the application's sessions that expired at or before now, with the
+	// reason and the time of ExpiredAt, and removes its tombstones, barriers and
+	// idempotency keys that are older than their lives. It returns the sessions that
+	// this call ended: each end is returned once, to one caller on one node.
 	// One call examines about max sessions and holds no lock for more than 256
-	// of them; it returns those that it ended, of whatever application: Sweep alone is not scoped by one. done tells that a whole round over the
-	// store is complete; call again until then.
-	// What an EndSubject did not find, because the store had lost a part of its data, may end here too: with ReasonRevoked, at now.
-	Sweep(ctx context.Context, now Time, max int) (ended []Ended, done bool, err error)
+	// of them. done tells that a whole round over the application is complete; call
+	// again until then.
+	// What an EndSubject did not find, because the store had lost a part of its data,
+	// may end here too: with ReasonRevoked, at now.
+	//
+	// Nothing sweeps an application that no engine serves. Its expired sessions stay,
+	// unless the store has a life of its own for them, and nobody hears of their end.
+	// The next engine that serves the application ends them.
+	Sweep(ctx context.Context, app string, now Time, max int) (ended []Ended, done bool, err error)
 
 	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.
 	Close() error

@@ -333,7 +333,7 @@ func TestSweepShared(t *testing.T) {
 	for i, s := range nodes {
 		sweepers.Go(func() {
 			for {
-				list, done, err := s.Sweep(context.Background(), now+3600000+n, 256)
+				list, done, err := s.Sweep(context.Background(), "shop", now+3600000+n, 256)
 				if err != nil {
 					t.Error(err)
 					return

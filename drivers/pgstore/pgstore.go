@@ -98,7 +98,7 @@ type Store struct {
 	released chan struct{} // Close is over
 
 	sweeping sync.Mutex
-	stage    int // of the sweep
+	stages   map[string]int // of each application's sweep; guarded by sweeping
 }
 
 var (
@@ -154,7 +154,7 @@ func open(ctx context.Context, url string, opt Options, change ...func(*Store, *
 	case !strings.Contains(url, "pool_max_conns="):
 		config.MaxConns = DefaultMaxConns
 	}
-	s := &Store{opt: opt, sql: statementsIn(opt.Schema), kicked: make(chan struct{}, 1), released: make(chan struct{})}
+	s := &Store{opt: opt, sql: statementsIn(opt.Schema), kicked: make(chan struct{}, 1), released: make(chan struct{}), stages: map[string]int{}}
 	if s.server, err = greet(ctx, config.ConnConfig, opt.Schema); err != nil {
 		return nil, explainConnect(err)
 	}

@@ -116,7 +116,7 @@ func everyCall(t testing.TB, s *Store, rec *store.Record, now store.Time) {
 	}
 	must(s.End(ctx, "shop", rec.ID, store.ReasonLogout, now))
 	must(s.EndSubject(ctx, "shop", "user8", store.ID{}, store.ReasonRevoked, now-1))
-	_, _, err := s.Sweep(ctx, now, 100)
+	_, _, err := s.Sweep(ctx, "shop", now, 100)
 	must(nil, err)
 	must(nil, s.EndAll(ctx, "shop", 1))
 }

@@ -37,10 +37,10 @@ func statementsIn(schema string) statements {
 		endSubject: "SELECT sojourn.end_subject($1, $2, $3, $4, $5)",
 		endAll:     "SELECT 'done' FROM sojourn.end_all($1, $2)",
 
-		sweepDue:      "SELECT examined, app_names, ids, subjects, reasons, ats FROM sojourn.sweep_due($1, $2)",
-		sweepEndedAll: "SELECT sojourn.sweep_ended_all($1, $2)",
-		sweepBarriers: "SELECT sojourn.sweep_barriers($1, $2)",
-		sweepKeys:     "SELECT sojourn.sweep_keys($1, $2)",
+		sweepDue:      "SELECT examined, ids, subjects, reasons, ats FROM sojourn.sweep_due($1, $2, $3)",
+		sweepEndedAll: "SELECT sojourn.sweep_ended_all($1, $2, $3)",
+		sweepBarriers: "SELECT sojourn.sweep_barriers($1, $2, $3)",
+		sweepKeys:     "SELECT sojourn.sweep_keys($1, $2, $3)",
 
 		listen: `LISTEN "` + schema + `"`,
 		// Nobody misses a notification that a crash undoes, and a commit with one holds a lock of the whole cluster: it isn't to wait for

@@ -11,12 +11,12 @@ import (
 // chunk is how many rows a transaction of the sweep locks at most: other writes come between.
 const chunk = 128
 
-// A stage of the sweep examines up to n rows, and tells how many there were: fewer than n, and it is over.
-type stage func(ctx context.Context, now store.Time, n int) (ended []store.Ended, examined int, err error)
+// A stage of the sweep examines up to n rows of an application, and tells how many there were: fewer than n, and it is over.
+type stage func(ctx context.Context, app string, now store.Time, n int) (ended []store.Ended, examined int, err error)
 
 // Sweep implements store.Store. Each transaction examines at most 128 rows and skips those that others have locked, so that
 // nodes that sweep at once share the work.
-func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store.Ended, done bool, err error) {
+func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) (all []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
 		return nil, false, err
 	}
@@ -26,14 +26,15 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store
 	for max > 0 {
 		n := min(max, chunk)
 		// Cancelled it would lose what it has ended: a chunk takes milliseconds.
-		list, examined, err := stages[s.stage](context.WithoutCancel(ctx), now, n)
+		list, examined, err := stages[s.stages[app]](context.WithoutCancel(ctx), app, now, n)
 		if err != nil {
 			return all, false, err
 		}
 		all = append(all, list...)
 		max -= examined
 		if examined < n {
-			if s.stage = (s.stage + 1) % len(stages); s.stage == 0 {
+			if s.stages[app]++; s.stages[app] == len(stages) {
+				delete(s.stages, app)
 				return all, true, nil
 			}
 		}
@@ -45,15 +46,15 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store
 }
 
 // sweepDue ends what has expired, and removes old tombstones.
-func (s *Store) sweepDue(ctx context.Context, now store.Time, n int) (list []store.Ended, examined int, err error) {
-	var apps, subjects, reasons []string
+func (s *Store) sweepDue(ctx context.Context, app string, now store.Time, n int) (list []store.Ended, examined int, err error) {
+	var subjects, reasons []string
 	var ids []pgtype.UUID
 	var ats []int64
-	if err := s.write(ctx, s.sql.sweepDue, []any{int64(now), int32(n)}, &examined, &apps, &ids, &subjects, &reasons, &ats); err != nil {
+	if err := s.write(ctx, s.sql.sweepDue, []any{escape(app), int64(now), int32(n)}, &examined, &ids, &subjects, &reasons, &ats); err != nil {
 		return nil, 0, err
 	}
 	for i, id := range ids {
-		list = append(list, store.Ended{App: unescape(apps[i]), ID: id.Bytes, Subject: unescape(subjects[i]), Reason: store.Reason(reasons[i]), At: store.Time(ats[i])})
+		list = append(list, store.Ended{App: app, ID: id.Bytes, Subject: unescape(subjects[i]), Reason: store.Reason(reasons[i]), At: store.Time(ats[i])})
 	}
 	if len(list) > 0 {
 		s.kick()
@@ -63,8 +64,8 @@ func (s *Store) sweepDue(ctx context.Context, now store.Time, n int) (list []sto
 
 // forget is a stage that removes what has been over for long.
 func (s *Store) forget(statement string) stage {
-	return func(ctx context.Context, now store.Time, n int) (_ []store.Ended, examined int, err error) {
-		err = s.write(ctx, statement, []any{int64(now), int32(n)}, &examined)
+	return func(ctx context.Context, app string, now store.Time, n int) (_ []store.Ended, examined int, err error) {
+		err = s.write(ctx, statement, []any{escape(app), int64(now), int32(n)}, &examined)
 		return nil, examined, err
 	}
 }

@@ -267,7 +267,7 @@ func TestForeignKeyInTheWay(t *testing.T) {
 	keys := func(s *Store) []string {
 		p := s.placeOf(app, rec.ID)
 		of := s.subjectPlace(app, "ada")
-		return []string{p.session(rec.ID), p.seen(rec.ID), p.mark(), p.in(), p.due(), of.members(), of.barrier(), s.apps()}
+		return []string{p.session(rec.ID), p.seen(rec.ID), p.mark(), p.in(), p.due(), of.members(), of.barrier()}
 	}
 	s := open(t, Options{})
 	for i := range keys(s) {
@@ -349,7 +349,7 @@ func TestRecordOfANewerVersion(t *testing.T) {
 				t.Errorf("Create over %q: %v", text, err)
 			}
 		}
-		if _, _, err := s.Sweep(t.Context(), t0+48*hour, 1000); err != nil {
+		if _, _, err := s.Sweep(t.Context(), app, t0+48*hour, 1000); err != nil {
 			t.Errorf("Sweep over %q: %v", text, err)
 		}
 		if got := redis(t, s, "GET", key); got != text {
@@ -441,9 +441,6 @@ func TestI6Uncertain(t *testing.T) {
 			s := openAt(t, "redis://"+p.addr+"?timeout=500ms", Options{Prefix: prefix})
 			rec := create(t, direct, session(name+how))
 			_ = s.Get(t.Context(), app, rec.ID, true, new(store.Record))
-			if name == "Create" {
-				s.known.Store(app, struct{}{})
-			}
 			ctx, cancel := context.WithCancel(t.Context())
 			if how == "cancelled" {
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -638,10 +635,10 @@ func TestI11Full(t *testing.T) {
 	if err := s.EndAll(t.Context(), app, t0); err != nil {
 		t.Errorf("EndAll: %v", err)
 	}
-	if _, _, err := s.Sweep(t.Context(), t0+2*hour, 100_000); err != nil {
+	if _, _, err := s.Sweep(t.Context(), app, t0+2*hour, 100_000); err != nil {
 		t.Errorf("Sweep: %v", err)
 	}
-	if _, _, err := s.Sweep(t.Context(), t0+4*hour, 100_000); err != nil {
+	if _, _, err := s.Sweep(t.Context(), app, t0+4*hour, 100_000); err != nil {
 		t.Errorf("Sweep: %v", err)
 	}
 	rec := sessionAt("ada", t0+4*hour)

@@ -78,7 +78,7 @@ var stepwise = []struct {
 		return err
 	}},
 	{"Sweep", func(t *testing.T, s *Store, its []*store.Record) error {
-		_, _, err := s.Sweep(t.Context(), t0+hour, 1000)
+		_, _, err := s.Sweep(t.Context(), app, t0+hour, 1000)
 		return err
 	}},
 }

@@ -43,9 +43,6 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 	if len(opt.Key) > maxKey {
 		return nil, errLongKey
 	}
-	if err := s.register(ctx, app); err != nil {
-		return nil, err
-	}
 	c := creation{s: s, app: app, rec: rec, opt: &opt, e: encode(rec)}
 	var ended []store.Ended
 	for range attempts {
@@ -60,21 +57,6 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 		return ended, err
 	}
 	return ended, errTooLate
-}
-
-// register notes the application's name, for the sweep, before its first session.
-func (s *Store) register(ctx context.Context, app string) error {
-	if _, ok := s.known.Load(app); ok {
-		return nil
-	}
-	if err := s.client.Do(ctx, s.client.B().Sadd().Key(s.apps()).Member(app).Build()).Error(); err != nil {
-		if isWrongType(err) {
-			return s.foreign(ctx, []string{s.apps()})
-		}
-		return s.read(ctx, err)
-	}
-	s.known.Store(app, struct{}{})
-	return nil
 }
 
 // A creation is one attempt after the other at a Create.

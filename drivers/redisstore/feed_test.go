@@ -175,8 +175,8 @@ func TestI10FlushIsAGap(t *testing.T) {
 	}
 	for next(t, changes).Kind != store.Gap {
 	}
-	create(t, s, session("ada")) // scripts are sent again, and the sweep finds its application
-	if list, _, err := s.Sweep(t.Context(), t0+hour, 1000); err != nil || len(list) != 1 {
+	create(t, s, session("ada")) // scripts are sent again
+	if list, _, err := s.Sweep(t.Context(), app, t0+hour, 1000); err != nil || len(list) != 1 {
 		t.Errorf("Sweep ended %+v: %v", list, err)
 	}
 }

@@ -32,7 +32,7 @@ func TestForeignKeyInTheSweep(t *testing.T) {
 		redis(t, s, "DEL", key)
 		redis(t, s, "HSET", key, "a", "b")
 		for range 2 * buckets {
-			_, done, err := s.Sweep(t.Context(), t0+hour, 10)
+			_, done, err := s.Sweep(t.Context(), app, t0+hour, 10)
 			if done {
 				break
 			}
@@ -62,7 +62,7 @@ func TestForeignCompared(t *testing.T) {
 		for range 2 {
 			var err error
 			for done := false; !done && err == nil; {
-				_, done, err = s.Sweep(t.Context(), t0+hour, 1000)
+				_, done, err = s.Sweep(t.Context(), app, t0+hour, 1000)
 			}
 			if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
 				t.Errorf("Sweep with %v in the way: %v", command, err)
@@ -74,7 +74,7 @@ func TestForeignCompared(t *testing.T) {
 		}
 	}
 	redis(t, s, "DEL", key)
-	ended, _, err := s.Sweep(t.Context(), t0+hour, 1000)
+	ended, _, err := s.Sweep(t.Context(), app, t0+hour, 1000)
 	if len(ended) != 1 || err != nil {
 		t.Errorf("Sweep after that: %v, %v", ended, err)
 	}
@@ -262,7 +262,7 @@ func update1(t *testing.T, s *Store, rec *store.Record, opt store.UpdateOptions)
 func sweepUntilError(t *testing.T, s *Store) error {
 	t.Helper()
 	for {
-		if _, done, err := s.Sweep(t.Context(), t0, 1000); done || err != nil {
+		if _, done, err := s.Sweep(t.Context(), app, t0, 1000); done || err != nil {
 			return err
 		}
 	}

@@ -107,9 +107,6 @@ func (s *Store) claimKey(app, key string) string {
 	return s.prefix + ":key:{" + escape(app) + "/" + escape(key) + "}"
 }
 
-// apps is the set of the applications' names, which the sweep goes by.
-func (s *Store) apps() string { return s.prefix + ":apps" }
-
 func (s *Store) feedPrefix() string { return s.prefix + ":feed:" }
 
 // escape makes any text a part of a key that is distinct, readable, and free of what has a meaning in keys.

@@ -130,7 +130,7 @@ func (s *Store) lookAgain(ctx context.Context, app string, back map[string][]str
 		case o.err != nil:
 			err = worse(err, o.err)
 		case (state == "live" || state == "expired") && o.answer.text(3) == list[i].ticket:
-			s.round.mended++
+			s.rounds[app].mended++
 		default:
 			leaving[list[i].subject] = append(leaving[list[i].subject], list[i].member.member)
 		}

@@ -237,7 +237,7 @@ func TestI3EndSubjectCatchesUp(t *testing.T) {
 	lose(t, s, "ada")
 	var ended []store.Ended
 	for done := false; !done; {
-		list, over, err := s.Sweep(t.Context(), t0+mendEvery, 1000)
+		list, over, err := s.Sweep(t.Context(), app, t0+mendEvery, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestMendOnThreeNodes(t *testing.T) {
 			for _, s := range nodes {
 				wg.Go(func() {
 					for done := false; !done; {
-						list, over, err := s.Sweep(t.Context(), t0, 50)
+						list, over, err := s.Sweep(t.Context(), app, t0, 50)
 						if err != nil || len(list) > 0 {
 							t.Errorf("Sweep: %+v, %v", list, err)
 							return
@@ -370,7 +370,7 @@ func TestI11CrashWhileMending(t *testing.T) {
 			t.Fatal(err)
 		}
 		crashed := crashAt(dying, k)
-		_, _, err := dying.Sweep(t.Context(), t0, 1000)
+		_, _, err := dying.Sweep(t.Context(), app, t0, 1000)
 		if !*crashed {
 			if err != nil || k < 3 {
 				t.Fatalf("after %d steps: %v", k-1, err)
@@ -459,7 +459,7 @@ func TestI11ShardRestarted(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d sessions are not in their index", missing())
 				}
-				_, _, _ = s.Sweep(t.Context(), t0, 1000)
+				_, _, _ = s.Sweep(t.Context(), app, t0, 1000)
 			}
 			for subject, n := range kept {
 				ended, err := s.EndSubject(t.Context(), app, subject, store.ID{}, store.ReasonRevoked, t0)

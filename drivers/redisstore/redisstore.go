@@ -37,9 +37,8 @@
 //	sojourn:barrier:{shop/ada}              until when EndSubject ended them
 //	sojourn:key:{shop/k1}                   what was created under an idempotency key
 //	sojourn:block:...                       bars a write that comes too late
-//	sojourn:apps                            the applications
 //
-// All but sojourn:apps and sojourn:mark:... have a TTL, some hours beyond their use: the callers' clocks decide,
+// All but sojourn:mark:... have a TTL, some hours beyond their use: the callers' clocks decide,
 // Redis only frees the space.
 //
 // # The change feed
@@ -111,7 +110,6 @@ type Store struct {
 	opt    Options
 	log    *slog.Logger
 	feed   *feed
-	known  sync.Map // names of applications that are in the set
 
 	closed  atomic.Bool
 	ctx     context.Context // ends when the store closes
@@ -120,8 +118,8 @@ type Store struct {
 
 	watch    monitor
 	sweeping sync.Mutex
-	round    round
-	owed     map[string]bool // keys of the buckets whose turn must begin anew, since a comparison failed
+	rounds   map[string]*round // by the application
+	owed     map[string]bool   // keys of the buckets whose turn must begin anew, since a comparison failed
 
 	fence, lapse time.Duration           // for tests: see subject.go
 	hook         func(step string) error // for tests: called before each step of a call that takes several
@@ -159,7 +157,7 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 	}
 	opt.WaitTimeout = firstOf(opt.WaitTimeout, time.Second)
 	option := t.clientOption(&opt)
-	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence, owed: map[string]bool{}}
+	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence, owed: map[string]bool{}, rounds: map[string]*round{}}
 	if s.client, err = rueidis.NewClient(option); err != nil {
 		if s.client != nil {
 			s.client.Close()

@@ -144,7 +144,7 @@ func TestSweepOnThreeNodes(t *testing.T) {
 	for _, s := range nodes {
 		wg.Go(func() {
 			for done := false; !done; {
-				list, over, err := s.Sweep(t.Context(), t0+hour, 50)
+				list, over, err := s.Sweep(t.Context(), app, t0+hour, 50)
 				if err != nil {
 					t.Error(err)
 					return
@@ -208,7 +208,7 @@ func sweepAll(t testing.TB, s *Store, now store.Time) {
 	t.Helper()
 	for done := false; !done; {
 		var err error
-		if _, done, err = s.Sweep(t.Context(), now, 1000); err != nil {
+		if _, done, err = s.Sweep(t.Context(), app, now, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}

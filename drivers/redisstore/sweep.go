@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -17,35 +16,31 @@ const (
 	sweepStep  = 16 // sessions of a bucket in one script
 )
 
-// A round is where a sweep of all applications' buckets stands.
+// A round is where a sweep of an application's buckets stands.
 type round struct {
-	apps    []string
-	from    int // the bucket that comes first: another on each node, so that they don't all ask the same master
-	bucket  int // counted from that one
-	started bool
-	mended  uint64
+	from   int // the bucket that comes first: another on each node, so that they don't all ask the same master
+	bucket int // counted from that one
+	mended uint64
 }
 
 // Sweep implements store.Store. Each script looks at up to 16 sessions of a bucket whose time has come, at as many that EndAll has ended, and at as many whose turn it is to be compared with
 // their subject's index, see mend.go. Several nodes may sweep at a time: each session is
 // ended by one of them. What has a time to live of its own, barriers and idempotency keys, goes by itself.
-func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []store.Ended, done bool, err error) {
+func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) (ended []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
 		return nil, false, err
 	}
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
-	if !s.round.started {
-		if s.round.apps, err = s.allApps(ctx); err != nil {
-			return nil, false, s.read(ctx, err)
-		}
-		s.round.from, s.round.started = rand.IntN(buckets/sweepWidth)*sweepWidth, true
+	r := s.rounds[app]
+	if r == nil {
+		r = &round{from: rand.IntN(buckets/sweepWidth) * sweepWidth}
+		s.rounds[app] = r
 	}
-	r := &s.round
 	var refused error // by some buckets, which must not keep the sweep from the others
-	for max > 0 && len(r.apps) > 0 {
+	for max > 0 && r.bucket < buckets {
 		number := min(1+(max-1)/sweepWidth, sweepStep)
-		list, examined, full, err := s.sweepBuckets(ctx, r.apps[0], (r.from+r.bucket)%buckets, now, number)
+		list, examined, full, err := s.sweepBuckets(ctx, app, (r.from+r.bucket)%buckets, now, number)
 		ended = append(ended, list...)
 		if err != nil {
 			if refused = s.write(err); !isRefusal(err) {
@@ -56,39 +51,20 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (ended []sto
 		if full {
 			continue
 		}
-		if r.bucket += sweepWidth; r.bucket == buckets {
-			r.apps, r.bucket = r.apps[1:], 0
-		}
+		r.bucket += sweepWidth
 		if ctx.Err() != nil {
 			return ended, false, refused // what has ended must be told
 		}
 	}
-	if len(r.apps) > 0 {
+	if r.bucket < buckets {
 		return ended, false, refused
 	}
 	if r.mended > 0 {
 		s.log.Warn("redisstore: sessions were missing from their subjects' indexes, as after Redis has lost data, and are back", "sessions", r.mended)
 	}
 	s.watch.mended.Add(r.mended)
-	*r = round{}
+	delete(s.rounds, app)
 	return ended, refused == nil, refused
-}
-
-// allApps returns the names of the applications, those too that a Redis which began anew has forgotten.
-func (s *Store) allApps(ctx context.Context) ([]string, error) {
-	var known []string
-	s.known.Range(func(name, _ any) bool {
-		known = append(known, name.(string))
-		return true
-	})
-	if len(known) > 0 {
-		if err := s.client.Do(ctx, s.client.B().Sadd().Key(s.apps()).Member(known...).Build()).Error(); err != nil && !isFull(err) {
-			return nil, err
-		}
-	}
-	apps, err := s.client.Do(ctx, s.client.B().Smembers().Key(s.apps()).Build()).AsStrSlice()
-	slices.Sort(apps)
-	return apps, err
 }
 
 // sweepBuckets looks at some sessions of each of some buckets, and tells whether one of these may have more.

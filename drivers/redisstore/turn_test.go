@@ -134,7 +134,7 @@ func TestComparisonFailsInPart(t *testing.T) {
 		return nil
 	}
 	compared := comparing(t, r)
-	if _, _, err := s.Sweep(t.Context(), t0, 1000); err == nil {
+	if _, _, err := s.Sweep(t.Context(), app, t0, 1000); err == nil {
 		t.Fatal("a sweep that fails in part says nothing")
 	}
 	sweepAll(t, s, t0)
@@ -162,13 +162,13 @@ func TestSweepsAnswerIsLost(t *testing.T) {
 	client := s.client
 	s.client = losing{client}
 	for range buckets / sweepWidth {
-		if _, _, err := s.Sweep(t.Context(), t0+mendEvery, 1); err == nil {
+		if _, _, err := s.Sweep(t.Context(), app, t0+mendEvery, 1); err == nil {
 			t.Fatal("a sweep whose answers are lost says nothing")
 		}
-		s.round.bucket = (s.round.bucket + sweepWidth) % buckets
+		s.rounds[app].bucket = (s.rounds[app].bucket + sweepWidth) % buckets
 	}
 	s.client = client
-	s.round = round{}
+	clear(s.rounds)
 	sweepAll(t, s, t0+mendEvery)
 	if n := members(t, s, "ada"); n != 1 {
 		t.Errorf("the index has %d members", n)
@@ -195,10 +195,10 @@ func TestSweepsBeginApart(t *testing.T) {
 	create(t, s, session(""))
 	begun := map[int]bool{}
 	for range 20 {
-		if _, done, err := s.Sweep(t.Context(), t0, 1); err != nil || done {
+		if _, done, err := s.Sweep(t.Context(), app, t0, 1); err != nil || done {
 			t.Fatalf("a step of a sweep: %v, %v", done, err)
 		}
-		begun[s.round.from] = true
+		begun[s.rounds[app].from] = true
 		sweepAll(t, s, t0)
 	}
 	if len(begun) < 2 {

@@ -132,7 +132,7 @@ func crashChild(args []string) error {
 	var sweeper sync.WaitGroup
 	sweeper.Go(func() {
 		for range sweep {
-			ended, _, err := s.Sweep(ctx, base, 64)
+			ended, _, err := s.Sweep(ctx, "shop", base, 64)
 			if err != nil {
 				failed <- err
 				return

@@ -153,7 +153,7 @@ func TestI6FullDisk(t *testing.T) {
 		t.Errorf("only %d sessions could be ended: nothing was kept for that", ended)
 	}
 	d.wantAll(ended)
-	if _, _, err := d.s.Sweep(t.Context(), present, 100); err != nil && !errors.Is(err, store.ErrFull) {
+	if _, _, err := d.s.Sweep(t.Context(), "shop", present, 100); err != nil && !errors.Is(err, store.ErrFull) {
 		t.Errorf("Sweep: %v", err)
 	}
 
@@ -236,7 +236,7 @@ func TestI6NoBlockLeft(t *testing.T) {
 		},
 		"EndAll": func() error { return d.s.EndAll(ctx, "shop", present) },
 		"Sweep": func() error {
-			_, _, err := d.s.Sweep(ctx, present+1_000_000_000, 100)
+			_, _, err := d.s.Sweep(ctx, "shop", present+1_000_000_000, 100)
 			return err
 		},
 	}

@@ -189,7 +189,7 @@ var script = []step{
 		return s.EndAll(ctx, "blog", faultNow)
 	}, done: haveEnded("blog", "all")},
 	{name: "sweep", many: true, do: func(ctx context.Context, s *Store) error {
-		_, _, err := s.Sweep(ctx, faultNow, 100)
+		_, _, err := s.Sweep(ctx, "shop", faultNow, 100)
 		return err
 	}, done: haveEnded("shop", "due")},
 	creation("create again"),

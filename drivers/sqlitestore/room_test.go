@@ -70,7 +70,7 @@ func TestI11FileIsLimited(t *testing.T) {
 func sweep(t *testing.T, s *Store, now store.Time) (ended []store.Ended) {
 	t.Helper()
 	for {
-		list, done, err := s.Sweep(t.Context(), now, 1000)
+		list, done, err := s.Sweep(t.Context(), "shop", now, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestSweepWithoutAutoVacuum(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
-		if _, done, err := s.Sweep(t.Context(), present+4_000_000, 1000); err != nil {
+		if _, done, err := s.Sweep(t.Context(), "shop", present+4_000_000, 1000); err != nil {
 			t.Fatal(err)
 		} else if done {
 			return

@@ -70,7 +70,7 @@ type Store struct {
 	counting sync.Mutex // one reads the whole table at a time
 
 	sweeping sync.Mutex
-	stage    int // of the sweep
+	stages   map[string]int // of each application's sweep; guarded by sweeping
 }
 
 var (
@@ -99,7 +99,7 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	if err != nil {
 		return nil, describe(path, err)
 	}
-	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{}), released: make(chan struct{})}
+	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
 	defer func() {
 		if err != nil {
 			if errors.Is(err, ErrNotDatabase) {

@@ -7,14 +7,20 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A stage of the sweep examines up to chunk rows in a transaction, and reports whether it has seen all.
-type stage func(t *tx, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error)
+// A stage of the sweep examines up to chunk rows of an application in a transaction, and reports whether it has seen all.
+type stage func(t *tx, a named, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error)
+
+// A named is an application with its name.
+type named struct {
+	app
+	name string
+}
 
 var stages = []stage{sweepDue, sweepEndedAll, sweepBarriers, sweepKeys, giveBack}
 
 // Sweep implements store.Store. Each transaction examines at most 128 rows, so that other writes come between. At the
 // end of a round it gives free pages back to the file system, if they are more than a tenth of the file.
-func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store.Ended, done bool, err error) {
+func (s *Store) Sweep(ctx context.Context, name string, now store.Time, max int) (all []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
 		return nil, false, err
 	}
@@ -23,10 +29,15 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store
 	for max > 0 {
 		var list []store.Ended
 		var examined int
-		var over bool
+		var over, unknown bool
 		// Cancelled it would lose what it has ended: a chunk takes milliseconds.
 		err := s.write(context.WithoutCancel(ctx), func(t *tx) (err error) {
-			list, examined, over, err = stages[s.stage](t, now, min(max, chunk))
+			a, known := t.app(name)
+			if unknown = !known; unknown {
+				over = true
+				return nil
+			}
+			list, examined, over, err = stages[s.stages[name]](t, named{a, name}, now, min(max, chunk))
 			return err
 		})
 		if err != nil {
@@ -35,7 +46,8 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store
 		all = append(all, list...)
 		max -= examined
 		if over {
-			if s.stage = (s.stage + 1) % len(stages); s.stage == 0 {
+			if s.stages[name]++; unknown || s.stages[name] == len(stages) {
+				delete(s.stages, name)
 				return all, true, nil
 			}
 		}
@@ -46,28 +58,22 @@ func (s *Store) Sweep(ctx context.Context, now store.Time, max int) (all []store
 	return all, false, nil
 }
 
-var selectDue = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_sweep WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?"
+var selectDue = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_sweep WHERE app = ? AND sweep_at <= ? ORDER BY sweep_at LIMIT ?"
 
 // sweepDue looks at the rows whose time has come: expired sessions and old tombstones, and sessions that have been
 // active since.
-func sweepDue(t *tx, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error) {
+func sweepDue(t *tx, a named, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error) {
 	var rows []*row
 	err = t.w.conn.query(func(v []driver.Value) error {
 		r := new(row)
 		r.scan(v)
 		rows = append(rows, r)
 		return nil
-	}, selectDue, int64(now), int64(n))
+	}, selectDue, a.num, int64(now), int64(n))
 	if err != nil {
 		return nil, 0, false, err
 	}
-	names := map[int64]string{}
-	for name, a := range t.w.apps {
-		names[a.num] = name
-	}
 	for _, r := range rows {
-		name := names[r.app]
-		a := t.w.apps[name]
 		switch reason, at := r.ExpiredAt(now); {
 		case r.End != "":
 			err = t.remove(r)
@@ -79,7 +85,7 @@ func sweepDue(t *tx, now store.Time, n int) (ended []store.Ended, examined int, 
 			err = t.postpone(r, deadline(&r.Record))
 		default:
 			var e store.Ended
-			e, err = t.end(name, r, reason, at)
+			e, err = t.end(a.name, r, reason, at)
 			ended = append(ended, e)
 		}
 		if err != nil {
@@ -101,14 +107,14 @@ func (t *tx) postpone(r *row, until store.Time) error {
 }
 
 // sweepEndedAll removes what EndAll has ended, an hour later, without waiting for each one's deadline.
-func sweepEndedAll(t *tx, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
+func sweepEndedAll(t *tx, a named, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
 	limit := now.Add(-store.TombstoneLife)
-	v, err := t.w.conn.first("SELECT num, purge_after, ended_all_at FROM apps WHERE purge_after IS NOT NULL AND ended_all_at < ? LIMIT 1", int64(limit))
+	v, err := t.w.conn.first("SELECT purge_after, ended_all_at FROM apps WHERE num = ? AND purge_after IS NOT NULL AND ended_all_at < ?", a.num, int64(limit))
 	if err != nil || v == nil {
 		return nil, 0, true, err
 	}
-	num, after, mark := toInt(v[0]), v[1], toInt(v[2])
-	v, err = t.w.conn.first("SELECT count(*), max(id) FROM (SELECT id FROM sessions WHERE app = ? AND id > ? ORDER BY id LIMIT ?)", num, after, int64(n))
+	after, mark := v[0], toInt(v[1])
+	v, err = t.w.conn.first("SELECT count(*), max(id) FROM (SELECT id FROM sessions WHERE app = ? AND id > ? ORDER BY id LIMIT ?)", a.num, after, int64(n))
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -116,32 +122,32 @@ func sweepEndedAll(t *tx, now store.Time, n int) (_ []store.Ended, examined int,
 	last := v[1] // NULL at the end
 	if examined > 0 {
 		_, err = t.w.conn.exec("DELETE FROM sessions WHERE app = ? AND id > ? AND id <= ? AND created_at <= ? AND (end_reason IS NULL OR sweep_at <= ?)",
-			num, after, last, mark, int64(now))
+			a.num, after, last, mark, int64(now))
 		if err != nil {
 			return nil, 0, false, err
 		}
 	}
-	_, err = t.w.conn.exec("UPDATE apps SET purge_after = ? WHERE num = ?", last, num)
+	_, err = t.w.conn.exec("UPDATE apps SET purge_after = ? WHERE num = ?", last, a.num)
 	return nil, max(examined, 1), false, err
 }
 
-func sweepBarriers(t *tx, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
-	return t.forget("DELETE FROM barriers WHERE (app, subject) IN (SELECT app, subject FROM barriers WHERE raised_at < ? LIMIT ?)",
-		now.Add(-store.BarrierLife), n)
+func sweepBarriers(t *tx, a named, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
+	return t.forget("DELETE FROM barriers WHERE (app, subject) IN (SELECT app, subject FROM barriers WHERE app = ? AND raised_at < ? LIMIT ?)",
+		a.num, now.Add(-store.BarrierLife), n)
 }
 
-func sweepKeys(t *tx, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
-	return t.forget("DELETE FROM idempotency_keys WHERE (app, key) IN (SELECT app, key FROM idempotency_keys WHERE created_at < ? LIMIT ?)",
-		now.Add(-store.IdempotencyLife), n)
+func sweepKeys(t *tx, a named, now store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
+	return t.forget("DELETE FROM idempotency_keys WHERE (app, key) IN (SELECT app, key FROM idempotency_keys WHERE app = ? AND created_at < ? LIMIT ?)",
+		a.num, now.Add(-store.IdempotencyLife), n)
 }
 
-func (t *tx) forget(query string, before store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
-	removed, err := t.w.conn.exec(query, int64(before), int64(n))
+func (t *tx) forget(query string, app int64, before store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
+	removed, err := t.w.conn.exec(query, app, int64(before), int64(n))
 	return nil, int(removed), removed < int64(n), err
 }
 
 // giveBack shortens the file by some of its free pages.
-func giveBack(t *tx, _ store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
+func giveBack(t *tx, _ named, _ store.Time, n int) (_ []store.Ended, examined int, over bool, err error) {
 	pages, err := t.w.conn.integer("PRAGMA page_count")
 	if err != nil {
 		return nil, 0, false, err

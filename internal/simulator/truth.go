@@ -240,7 +240,7 @@ func (w *world) sweep() {
 	for done := false; !done; {
 		var list []store.Ended
 		var err error
-		if list, done, err = w.store.Store.Sweep(bg, w.now(), 1024); err != nil {
+		if list, done, err = w.store.Store.Sweep(bg, "default", w.now(), 1024); err != nil {
 			w.fail("sweep: %v", err)
 			return
 		}

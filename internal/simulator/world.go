@@ -361,6 +361,6 @@ func (l *laggingStore) Update(ctx context.Context, app string, rec *store.Record
 	return l.Store.Update(ctx, app, rec, opt)
 }
 
-func (l *laggingStore) Sweep(context.Context, store.Time, int) ([]store.Ended, bool, error) {
+func (l *laggingStore) Sweep(context.Context, string, store.Time, int) ([]store.Ended, bool, error) {
 	return nil, true, nil
 }

@@ -12,6 +12,7 @@ type app struct {
 	name      string
 	num       uint32
 	watermark atomic.Int64 // a store.Time; of EndAll
+	cursor    sweepCursor  // guarded by core.sweepMu
 }
 
 // never is before every time.

@@ -36,7 +36,6 @@ type core struct {
 
 	sweepMu     sync.Mutex
 	longestStep atomic.Int64 // of sweep, in nanoseconds
-	cursor      sweepCursor
 
 	examined func(records int) // for tests: a lock was held for so many
 }

@@ -26,6 +26,7 @@ type made struct {
 	body [32]byte
 	id   store.ID
 	at   store.Time
+	app  uint32
 }
 
 var errLongKey = errors.New("memstore: an idempotency key has at most 255 bytes")
@@ -58,7 +59,7 @@ func (c *core) create(name string, rec *store.Record, opt store.CreateOptions) (
 		return nil, err
 	}
 	before := ks.keys.bytes()
-	ks.keys.put(key, made{opt.KeyBody, rec.ID, opt.Now})
+	ks.keys.put(key, made{opt.KeyBody, rec.ID, opt.Now, a.num})
 	c.used.Add(ks.keys.bytes() - before)
 	return ended, nil
 }

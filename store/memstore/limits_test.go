@@ -45,7 +45,7 @@ func TestSweepHoldsAtMost256(t *testing.T) {
 	}
 	ended := 0
 	for done := false; !done; {
-		list, over, err := s.Sweep(ctx, last, 5000)
+		list, over, err := s.Sweep(ctx, "shop", last, 5000)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestSweepHoldsAtMost256(t *testing.T) {
 	used := s.Bytes()
 	for range 2 {
 		for done := false; !done; {
-			_, over, err := s.Sweep(ctx, last.Add(2*time.Hour), 5000)
+			_, over, err := s.Sweep(ctx, "shop", last.Add(2*time.Hour), 5000)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -133,8 +133,8 @@ func (n *node) EndAll(ctx context.Context, app string, at store.Time) error {
 	return n.call("EndAll", func() error { return n.Store.EndAll(ctx, app, at) })
 }
 
-func (n *node) Sweep(ctx context.Context, now store.Time, max int) (ended []store.Ended, over bool, err error) {
-	err = n.call("Sweep", func() (err error) { ended, over, err = n.Store.Sweep(ctx, now, max); return err })
+func (n *node) Sweep(ctx context.Context, app string, now store.Time, max int) (ended []store.Ended, over bool, err error) {
+	err = n.call("Sweep", func() (err error) { ended, over, err = n.Store.Sweep(ctx, app, now, max); return err })
 	return ended, over, err
 }
 

@@ -35,7 +35,7 @@ var endings = map[string]func(f *fixture, rec *store.Record){
 	"Sweep": func(f *fixture, rec *store.Record) {
 		for over := false; !over; {
 			var err error
-			_, over, err = f.Sweep(ctx, rec.ExpiresAt, 1000)
+			_, over, err = f.Sweep(ctx, app, rec.ExpiresAt, 1000)
 			f.must(nil, err)
 		}
 	},
@@ -274,7 +274,7 @@ func TestI4UnclearWrites(t *testing.T) {
 		},
 		"EndAll": func(f *fixture, rec *store.Record) error { return f.EndAll(ctx, app, t0) },
 		"Sweep": func(f *fixture, rec *store.Record) error {
-			_, _, err := f.Sweep(ctx, t0, 100)
+			_, _, err := f.Sweep(ctx, app, t0, 100)
 			return err
 		},
 	}

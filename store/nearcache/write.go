@@ -136,12 +136,12 @@ func (c *Cache) EndAll(ctx context.Context, app string, at store.Time) error {
 }
 
 // Sweep implements store.Store.
-func (c *Cache) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
+func (c *Cache) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
 	doubt := c.doubt.Load()
-	ended, over, err := c.store.Sweep(ctx, now, max)
+	ended, over, err := c.store.Sweep(ctx, app, now, max)
 	c.drop(ended)
 	c.conclude(err, doubt)
 	return ended, over, err

@@ -29,6 +29,7 @@ var broken = map[string]string{
 	"expiring sessions count":                  "I11/ExpiredAndEndedDontCount",
 	"confirms whatever secret":                 "I12/ConfirmOfAnotherSecret",
 	"sweeps early":                             "I7/SweepAtTheDeadline",
+	"sweeps every application":                 "Scope/Sweep",
 	"slices are kept":                          "Create/Aliasing",
 }
 

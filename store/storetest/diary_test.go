@@ -92,7 +92,7 @@ func (d *diary) make(ctx context.Context, e entry, rec *store.Record) (ended []s
 	case "EndAll":
 		err = m.EndAll(ctx, e.App, e.At)
 	case "Sweep":
-		ended, done, err = m.Sweep(ctx, e.Now, e.Max)
+		ended, done, err = m.Sweep(ctx, e.App, e.Now, e.Max)
 	}
 	return ended, done, err
 }
@@ -170,8 +170,8 @@ func (d *diary) EndAll(ctx context.Context, app string, at store.Time) error {
 	return err
 }
 
-func (d *diary) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
-	return d.note(ctx, entry{Call: "Sweep", Now: now, Max: max}, nil)
+func (d *diary) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
+	return d.note(ctx, entry{Call: "Sweep", App: app, Now: now, Max: max}, nil)
 }
 
 func (d *diary) Close() error {

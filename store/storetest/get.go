@@ -225,7 +225,7 @@ func calls(s store.Store, w store.Watcher) map[string]func(ctx context.Context, 
 			return err
 		},
 		"Sweep": func(ctx context.Context, app string, rec *store.Record) error {
-			_, _, err := s.Sweep(ctx, t0+100*day, 100)
+			_, _, err := s.Sweep(ctx, app, t0+100*day, 100)
 			return err
 		},
 	}

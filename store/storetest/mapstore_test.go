@@ -286,7 +286,7 @@ func (s *mapStore) Count(ctx context.Context, app string) (store.Count, error) {
 }
 
 // Sweep goes in steps too: the sessions that are due, lowest ID first.
-func (s *mapStore) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
+func (s *mapStore) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, false, err
 	}
@@ -296,6 +296,9 @@ func (s *mapStore) Sweep(ctx context.Context, now store.Time, max int) ([]store.
 	}
 	var due []scoped
 	for k, r := range s.m.sessions {
+		if k.app != s.app(app) && s.broken != "sweeps every application" {
+			continue
+		}
 		if reason, _ := r.ExpiredAt(now); reason != "" && !s.m.ended(k.app, r) {
 			due = append(due, k)
 		}

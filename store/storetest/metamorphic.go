@@ -320,7 +320,7 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 				ended, err = on.s.End(c.ctx, p.app, id, store.ReasonTheft, t0+minute)
 			}
 		case 5:
-			ended = on.sweep(scriptEnd - 1)
+			ended = on.sweepIn(p.app, scriptEnd-1)
 		}
 		on.wantEnded(ended, err)
 	}

@@ -285,12 +285,12 @@ func (m *model) count(app string) store.Count {
 	return n
 }
 
-// sweep returns what a round must end.
-func (m *model) sweep(now store.Time) []store.Ended {
+// sweep returns what a round of an application must end.
+func (m *model) sweep(app string, now store.Time) []store.Ended {
 	var list []store.Ended
 	for k, s := range m.sessions {
 		reason, at := s.ExpiredAt(now)
-		if reason == "" || m.ended(k.app, s) {
+		if k.app != app || reason == "" || m.ended(app, s) {
 			continue
 		}
 		list = append(list, store.Ended{App: k.app, ID: k.id, Subject: s.Subject, Reason: reason, At: at})

@@ -18,14 +18,14 @@ type round struct {
 	nodes []store.Store
 
 	mu      sync.Mutex
-	sweeper store.Store // in the middle of a round of sweeps, which is one handle's
+	sweeper map[string]store.Store // by the application: in the middle of a round of sweeps, which is one handle's
 }
 
 // A watchedRound is a round of stores with a change feed.
 type watchedRound struct{ *round }
 
 func newRound(t testing.TB, nodes []store.Store) store.Store {
-	r := &round{t: t, nodes: nodes}
+	r := &round{t: t, nodes: nodes, sweeper: map[string]store.Store{}}
 	if _, ok := nodes[0].(store.Watcher); ok {
 		return watchedRound{r}
 	}
@@ -104,15 +104,19 @@ func (r *round) Count(ctx context.Context, app string) (store.Count, error) {
 	return r.any().Count(ctx, app)
 }
 
-func (r *round) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
+func (r *round) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sweeper == nil {
-		r.sweeper = r.any()
+	s := r.sweeper[app]
+	if s == nil {
+		s = r.any()
+		r.sweeper[app] = s
 	}
-	ended, done, err := r.sweeper.Sweep(ctx, now, max)
+	r.mu.Unlock()
+	ended, done, err := s.Sweep(ctx, app, now, max)
 	if done {
-		r.sweeper = nil
+		r.mu.Lock()
+		delete(r.sweeper, app)
+		r.mu.Unlock()
 	}
 	return ended, done, err
 }

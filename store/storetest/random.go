@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -28,9 +27,7 @@ var randomCases = []testCase{
 	}},
 	{"Random/SideBySide", func(f *fixture) {
 		c := newCrowd(f, seedOf(f.T))
-		for range 6 {
-			c.steps(f.many(100))
-		}
+		c.steps(f.many(600))
 		c.compareAll()
 	}},
 }
@@ -55,20 +52,20 @@ func seedOf(t *testing.T) uint64 {
 // memstore and says more: where the contract leaves a choice, two stores may differ and both be right.
 type walk struct {
 	*fixture
-	rnd     *rand.Rand
-	m       *model
-	apps    []string
-	now     store.Time
-	swept   store.Time // the latest time of a sweep
-	midway  bool       // in a round of sweeps
-	ids     []store.ID
-	crowded bool // other walks are in the same store
-	step    int
-	what    string
+	rnd    *rand.Rand
+	m      *model
+	apps   []string
+	now    store.Time
+	swept  map[string]store.Time // the latest time of an application's sweep
+	midway map[string]bool       // in a round of its sweeps
+	ids    []store.ID
+	step   int
+	what   string
 }
 
 func newWalk(f *fixture, seed uint64, apps ...string) *walk {
-	return &walk{fixture: f, rnd: rand.New(rand.NewPCG(seed, 0)), m: newModel(), apps: apps, now: t0}
+	return &walk{fixture: f, rnd: rand.New(rand.NewPCG(seed, 0)), m: newModel(), apps: apps, now: t0,
+		swept: map[string]store.Time{}, midway: map[string]bool{}}
 }
 
 // steps makes n random calls: few IDs and few subjects, so that they meet; times close to
@@ -99,9 +96,9 @@ func (w *walk) steps(n int) {
 			w.endSubject()
 		case r == 83 && w.rnd.IntN(4) == 0:
 			w.endAll()
-		case r == 84 && !w.crowded:
-			w.sweepSome()
-		case r == 85 && !w.crowded:
+		case r == 84:
+			w.sweepSome(w.app())
+		case r == 85:
 			w.sweepAll()
 		case r < 90:
 			w.compareLists()
@@ -196,7 +193,7 @@ func (w *walk) create() {
 		opt.Key, opt.KeyBody = "key "+strconv.Itoa(w.rnd.IntN(20)), [32]byte{byte(w.rnd.IntN(2))}
 	}
 	w.what = fmt.Sprintf("Create %q %v %q %+v", app, rec.ID, rec.Subject, opt)
-	if w.m.forgotten(app, rec.ID, w.swept) {
+	if w.m.forgotten(app, rec.ID, w.swept[app]) {
 		return // the store may know it or not
 	}
 	given := clone(rec)
@@ -235,7 +232,7 @@ func (w *walk) update() {
 	rec.ID = id
 	w.shuffle(rec)
 	w.what = fmt.Sprintf("Update %q %v to %q at %d %+v", app, id, rec.Subject, rec.Revision, opt)
-	if w.m.forgotten(app, id, w.swept) {
+	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
 	given := clone(rec)
@@ -253,7 +250,7 @@ func (w *walk) update() {
 func (w *walk) touch() {
 	app, id, at, client := w.app(), w.id(), w.near(), w.client()
 	w.what = fmt.Sprintf("Touch %q %v at %d", app, id, at)
-	if w.m.forgotten(app, id, w.swept) {
+	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
 	w.judgeOne(w.s.Touch(w.ctx, app, id, at, w.now, client), w.m.touch(app, id, at, w.now, client))
@@ -271,7 +268,7 @@ func (w *walk) confirm() {
 		c.ConfirmedAt = w.near()
 	}
 	w.what = fmt.Sprintf("Confirm %q %v %+v", app, id, c)
-	if w.m.forgotten(app, id, w.swept) {
+	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
 	w.judgeOne(w.s.Confirm(w.ctx, app, id, secret, c), w.m.confirm(app, id, secret, c))
@@ -282,7 +279,7 @@ func (w *walk) end() {
 	app, id, at := w.app(), w.id(), w.near()
 	reason := []store.Reason{store.ReasonLogout, store.ReasonTheft, store.ReasonRevoked}[w.rnd.IntN(3)]
 	w.what = fmt.Sprintf("End %q %v %s at %d", app, id, reason, at)
-	if w.m.forgotten(app, id, w.swept) {
+	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
 	got, err := w.s.End(w.ctx, app, id, reason, at)
@@ -312,23 +309,27 @@ func (w *walk) endAll() {
 }
 
 func (w *walk) sweepAll() {
-	for w.midway { // a round looks at each session once: some before they were due
-		w.sweepSome()
+	app := w.app()
+	for w.midway[app] { // a round looks at each session once: some before they were due
+		w.sweepSome(app)
 	}
-	w.what = fmt.Sprintf("Sweep at %d", w.now)
-	w.swept = w.now
-	got := w.fixture.sweep(w.now)
-	w.wantEnded(got, nil, w.m.sweep(w.now)...)
+	w.what = fmt.Sprintf("Sweep %q at %d", app, w.now)
+	w.swept[app] = w.now
+	got := w.sweepIn(app, w.now)
+	w.wantEnded(got, nil, w.m.sweep(app, w.now)...)
 }
 
 // sweepSome takes one step of a sweep: whatever it ends must have been due.
-func (w *walk) sweepSome() {
-	w.what = fmt.Sprintf("a step of a Sweep at %d", w.now)
-	w.swept = w.now
-	got, done, err := w.s.Sweep(w.ctx, w.now, 1+w.rnd.IntN(10))
+func (w *walk) sweepSome(app string) {
+	w.what = fmt.Sprintf("a step of a Sweep %q at %d", app, w.now)
+	w.swept[app] = w.now
+	got, done, err := w.s.Sweep(w.ctx, app, w.now, 1+w.rnd.IntN(10))
 	w.judge(err, nil)
-	w.midway = !done
+	w.midway[app] = !done
 	for _, e := range got {
+		if e.App != app {
+			w.fail("ended %+v, of another application", e)
+		}
 		s := w.m.sessions[scoped{e.App, e.ID}]
 		if s == nil || w.m.ended(e.App, s) {
 			w.fail("ended %+v, which was not live", e)
@@ -380,7 +381,7 @@ func (w *walk) compare(app string, id store.ID) {
 	if strict && got.Cached {
 		w.fail("a strict Get sets Cached")
 	}
-	if errors.Is(err, store.ErrNotFound) && w.m.forgotten(app, id, w.swept) {
+	if errors.Is(err, store.ErrNotFound) && w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
 	w.judgeOne(err, wantErr)
@@ -417,32 +418,20 @@ func (w *walk) fail(format string, args ...any) {
 }
 
 // A crowd is some walks in one store at the same time, each in an application of its own: nothing may pass from one to
-// another, not even when a store commits their calls together. They wait for each other
-// where a call concerns all.
+// another, not even when a store commits their calls together.
 type crowd struct{ walks []*walk }
 
 func newCrowd(f *fixture, seed uint64) *crowd {
 	c := &crowd{}
 	for i := range 16 {
 		w := newWalk(f, seed+uint64(i), "shop "+strconv.Itoa(i))
-		w.crowded = true
 		c.walks = append(c.walks, w)
 	}
 	return c
 }
 
-// steps makes n calls in each walk, then one sweep for all.
-func (c *crowd) steps(n int) {
-	c.each(func(w *walk) { w.steps(n) })
-	now := slices.MaxFunc(c.walks, func(a, b *walk) int { return cmp.Compare(a.now, b.now) }).now
-	var want []store.Ended
-	for _, w := range c.walks {
-		w.now, w.swept, w.what = now, now, "a sweep for all"
-		want = append(want, w.m.sweep(now)...)
-	}
-	f := c.walks[0].fixture
-	f.wantEnded(f.sweep(now), nil, want...)
-}
+// steps makes n calls in each walk.
+func (c *crowd) steps(n int) { c.each(func(w *walk) { w.steps(n) }) }
 
 func (c *crowd) compareAll() { c.each((*walk).compareAll) }
 

@@ -87,6 +87,71 @@ var scopeCases = []testCase{
 		f.wantCount(app, 1, 1)
 		f.wantCount("nowhere", 0, 0)
 	}},
+	{"Scope/Sweep", func(f *fixture) {
+		// A sweep ends, tells of and forgets what is its own application's, and nothing else.
+		names := []string{"blog", "", "Shop", "shop "}
+		var others []*store.Record
+		for _, name := range names {
+			rec, ended := session("alice"), session("bob")
+			opt := created(rec)
+			opt.Key = "key"
+			_, err := f.s.Create(f.ctx, name, rec, opt)
+			f.must(err)
+			f.createIn(name, ended)
+			_, err = f.s.End(f.ctx, name, ended.ID, store.ReasonLogout, t0)
+			f.must(err)
+			others = append(others, rec, ended)
+		}
+		mine := f.create(session("alice"))
+		f.wantEnded(f.sweep(t0+hour), nil, endedOf(mine, store.ReasonIdle, t0+hour))
+		f.wantEnded(f.sweep(t0+100*day), nil)
+		f.wantEnded(f.sweepIn("nowhere", t0+100*day), nil)
+		for i, name := range names {
+			rec, ended := others[2*i], others[2*i+1]
+			if got := f.getIn(name, rec.ID); !got.Equal(rec) {
+				f.Fatalf("the sweep of another application changed a session of %q:\n got %+v\nwant %+v", name, got, rec)
+			}
+			f.wantErr(f.s.Get(f.ctx, name, ended.ID, true, new(store.Record)), store.ErrEnded)
+			again := session("alice")
+			opt := created(again)
+			opt.Key = "key"
+			_, err := f.s.Create(f.ctx, name, again, opt)
+			f.wantErr(err, store.ErrRepeated)
+			f.wantCount(name, 1, 1)
+		}
+	}},
+	{"Scope/SweepsSideBySide", func(f *fixture) {
+		// Each application hears of its own ends, each once.
+		const each = 100
+		names := []string{"shop", "blog", "", "Shop"}
+		want := map[string]map[store.ID]bool{}
+		for _, name := range names {
+			want[name] = map[store.ID]bool{}
+		}
+		for i := range each * len(names) {
+			rec := session([]string{"", "alice"}[i/len(names)%2])
+			f.createIn(names[i%len(names)], rec)
+			want[names[i%len(names)]][rec.ID] = true
+		}
+		ended := make([][]store.Ended, len(names))
+		var sweeps []func()
+		for i, name := range names {
+			sweeps = append(sweeps, func() { ended[i] = f.sweepIn(name, t0+hour) })
+		}
+		parallel(sweeps...)
+		for i, name := range names {
+			for _, e := range ended[i] {
+				if e.App != name || !want[name][e.ID] {
+					f.Fatalf("the sweep of %q ended %+v, or told of it twice", name, e)
+				}
+				delete(want[name], e.ID)
+			}
+			if n := len(want[name]); n > 0 {
+				f.Fatalf("the sweep of %q did not tell of %d of its ends", name, n)
+			}
+			f.wantCount(name, 0, 0)
+		}
+	}},
 	{"Scope/IdempotencyKey", func(f *fixture) {
 		for _, name := range []string{"shop", "blog"} {
 			rec := session("alice")

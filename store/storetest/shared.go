@@ -414,7 +414,7 @@ var sharedCases = []sharedCase{
 		for _, s := range c.nodes {
 			calls = append(calls, func() {
 				for range 10_000 {
-					list, done, err := s.Sweep(c.ctx, t0+hour, 50)
+					list, done, err := s.Sweep(c.ctx, app, t0+hour, 50)
 					if err != nil {
 						c.Errorf("Sweep: %v", err)
 						return

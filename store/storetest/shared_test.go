@@ -131,9 +131,9 @@ func (n *mapNode) Get(ctx context.Context, app string, id store.ID, strict bool,
 	return nil
 }
 
-func (n *mapNode) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
+func (n *mapNode) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	if n.broken != "a sweep for each node" {
-		return n.mapStore.Sweep(ctx, now, max)
+		return n.mapStore.Sweep(ctx, app, now, max)
 	}
 	n.mu.Lock()
 	own := newModel()
@@ -141,8 +141,8 @@ func (n *mapNode) Sweep(ctx context.Context, now store.Time, max int) ([]store.E
 		own.sessions[k] = &modelSession{Record: *clone(&s.Record)}
 	}
 	n.mu.Unlock()
-	ended := own.sweep(now)
-	_, _, err := n.mapStore.Sweep(ctx, now, 1_000_000)
+	ended := own.sweep(app, now)
+	_, _, err := n.mapStore.Sweep(ctx, app, now, 1_000_000)
 	return ended, true, err
 }
 

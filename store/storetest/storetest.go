@@ -324,9 +324,14 @@ func (f *fixture) wantCount(app string, sessions, loggedIn int64) {
 // sweep runs a whole round.
 func (f *fixture) sweep(now store.Time) []store.Ended {
 	f.Helper()
+	return f.sweepIn(app, now)
+}
+
+func (f *fixture) sweepIn(app string, now store.Time) []store.Ended {
+	f.Helper()
 	var all []store.Ended
 	for range 1_000_000 {
-		ended, done, err := f.s.Sweep(f.ctx, now, 1000)
+		ended, done, err := f.s.Sweep(f.ctx, app, now, 1000)
 		if err != nil {
 			f.Fatalf("Sweep: %v", err)
 		}

@@ -38,7 +38,7 @@ var watchCases = []testCase{
 		_, err = f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
 		f.must(err)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: before.ID})
-		f.sweep(t0 + hour)
+		f.sweepIn("blog", t0+hour)
 		w.want(store.Change{Kind: store.Gone, App: "blog", ID: other.ID})
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		w.want(store.Change{Kind: store.GoneAll, App: app})

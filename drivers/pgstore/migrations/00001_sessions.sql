@@ -52,7 +52,7 @@ CREATE TABLE sojourn.sessions (
 -- By a hash, since a subject may be longer than an index takes. What looks for a subject says "app + 0", so that no plan that was made
 -- while the table was empty goes through the whole application by the primary key instead.
 CREATE INDEX sessions_by_subject ON sojourn.sessions (hashtextextended(subject, app), id) WHERE subject IS NOT NULL;
-CREATE INDEX sessions_by_sweep ON sojourn.sessions (sweep_at);
+CREATE INDEX sessions_by_sweep ON sojourn.sessions ((-app), sweep_at); -- what sweeps says "-app", for the same reason
 
 CREATE SEQUENCE sojourn.joins;
 
@@ -63,7 +63,7 @@ CREATE TABLE sojourn.barriers (
   subject   text COLLATE "C" NOT NULL
 );
 CREATE INDEX barriers_by_subject ON sojourn.barriers (hashtextextended(subject, app));
-CREATE INDEX barriers_by_time ON sojourn.barriers (raised_at);
+CREATE INDEX barriers_by_time ON sojourn.barriers (app, raised_at);
 
 CREATE TABLE sojourn.idempotency_keys (
   app        integer NOT NULL,
@@ -73,7 +73,7 @@ CREATE TABLE sojourn.idempotency_keys (
   body       bytea NOT NULL,
   PRIMARY KEY (app, key)
 );
-CREATE INDEX idempotency_keys_by_time ON sojourn.idempotency_keys (created_at);
+CREATE INDEX idempotency_keys_by_time ON sojourn.idempotency_keys ((-app), created_at);
 
 -- The change feed: each transaction notes here what it changes, and every node reads what has become visible since it
 -- read last. It is not worth a log: a crash or a failover empties it, and ends every reader's connection to PostgreSQL.
@@ -446,17 +446,18 @@ END $$;
 
 -- sweep_due looks at sessions whose time has come: it ends the expired, has those that were active since wait for their new deadline, and removes
 -- old tombstones.
-CREATE FUNCTION sojourn.sweep_due(now bigint, max_rows integer,
-  OUT examined integer, OUT app_names text[], OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION sojourn.sweep_due(app_name text, now bigint, max_rows integer,
+  OUT examined integer, OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-  r record;
+  app_num integer := (SELECT a.num FROM sojourn.apps a WHERE a.name = app_name);
+  r       record;
 BEGIN
   examined := 0;
   FOR r IN
-    SELECT s.app, s.id, s.subject, s.end_reason, s.last_seen_at + s.idle AS idle_at, s.expires_at, a.name,
+    SELECT s.app, s.id, s.subject, s.end_reason, s.last_seen_at + s.idle AS idle_at, s.expires_at,
       CASE WHEN s.created_at <= a.ended_all_at THEN a.ended_all_at END AS mark
     FROM sojourn.sessions s JOIN sojourn.apps a ON a.num = s.app
-    WHERE s.sweep_at <= now ORDER BY s.sweep_at LIMIT max_rows FOR UPDATE OF s SKIP LOCKED
+    WHERE -s.app = -app_num AND s.sweep_at <= now ORDER BY s.sweep_at LIMIT max_rows FOR UPDATE OF s SKIP LOCKED
   LOOP
     examined := examined + 1;
     IF r.end_reason IS NOT NULL OR r.mark + 3600000 < now THEN
@@ -467,7 +468,6 @@ BEGIN
       UPDATE sojourn.sessions s SET sweep_at = least(r.idle_at, r.expires_at) WHERE s.app = r.app AND s.id = r.id;
     ELSE
       PERFORM sojourn.bury(r.app, ARRAY[r.id], NULL, NULL);
-      app_names := app_names || r.name;
       ids := ids || r.id;
       subjects := subjects || coalesce(r.subject, '');
       reasons := reasons || CASE WHEN r.idle_at < r.expires_at THEN 'idle' ELSE 'absolute' END;
@@ -477,12 +477,12 @@ BEGIN
 END $$;
 
 -- sweep_ended_all removes what end_all has ended, an hour later, without waiting for each one's deadline.
-CREATE FUNCTION sojourn.sweep_ended_all(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION sojourn.sweep_ended_all(app_name text, now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a    sojourn.apps;
   last uuid;
 BEGIN
-  SELECT * INTO a FROM sojourn.apps WHERE purge_after IS NOT NULL AND ended_all_at + 3600000 < now LIMIT 1 FOR UPDATE SKIP LOCKED;
+  SELECT * INTO a FROM sojourn.apps WHERE name = app_name AND purge_after IS NOT NULL AND ended_all_at + 3600000 < now FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
@@ -494,22 +494,24 @@ BEGIN
   RETURN max_rows;
 END $$;
 
-CREATE FUNCTION sojourn.sweep_barriers(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION sojourn.sweep_barriers(app_name text, now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-  n integer;
+  app_num integer := (SELECT a.num FROM sojourn.apps a WHERE a.name = app_name);
+  n       integer;
 BEGIN
   DELETE FROM sojourn.barriers WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM sojourn.barriers WHERE raised_at < now - 3600000 ORDER BY raised_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
+    SELECT ctid FROM sojourn.barriers WHERE app = app_num AND raised_at < now - 3600000 ORDER BY raised_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS n = ROW_COUNT;
   RETURN n;
 END $$;
 
-CREATE FUNCTION sojourn.sweep_keys(now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION sojourn.sweep_keys(app_name text, now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-  n integer;
+  app_num integer := (SELECT a.num FROM sojourn.apps a WHERE a.name = app_name);
+  n       integer;
 BEGIN
   DELETE FROM sojourn.idempotency_keys WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM sojourn.idempotency_keys WHERE created_at < now - 86400000 ORDER BY created_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
+    SELECT ctid FROM sojourn.idempotency_keys WHERE -app = -app_num AND created_at < now - 86400000 ORDER BY created_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS n = ROW_COUNT;
   RETURN n;
 END $$;

@@ -48,7 +48,7 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 
 CREATE INDEX sessions_by_subject ON sessions (app, subject, joined) WHERE subject IS NOT NULL;
-CREATE INDEX sessions_by_sweep ON sessions (sweep_at);
+CREATE INDEX sessions_by_sweep ON sessions (app, sweep_at);
 
 -- A login of the subject whose request arrived at or before raised_at fails.
 CREATE TABLE barriers (
@@ -57,7 +57,7 @@ CREATE TABLE barriers (
   raised_at INTEGER NOT NULL,
   PRIMARY KEY (app, subject)
 ) WITHOUT ROWID;
-CREATE INDEX barriers_by_time ON barriers (raised_at);
+CREATE INDEX barriers_by_time ON barriers (app, raised_at);
 
 CREATE TABLE idempotency_keys (
   app        INTEGER NOT NULL,
@@ -67,7 +67,7 @@ CREATE TABLE idempotency_keys (
   created_at INTEGER NOT NULL,
   PRIMARY KEY (app, key)
 ) WITHOUT ROWID;
-CREATE INDEX idempotency_keys_by_time ON idempotency_keys (created_at);
+CREATE INDEX idempotency_keys_by_time ON idempotency_keys (app, created_at);
 
 CREATE VIEW session_list AS
 SELECT

@@ -34,9 +34,6 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 	calls    map[string]prometheus.Observer // of the store, by method
 	errors   *prometheus.CounterVec
-
-	sweeping sync.Mutex
-	swept    time.Time // the last whole round
 }
 
 // fast are the bounds of latencies, in seconds: most are well below a millisecond.

@@ -120,45 +120,6 @@ func TestMetricsBeginAtZero(t *testing.T) {
 	}
 }
 
-// sweeps counts the calls of Sweep that reach the store.
-type sweeps struct {
-	store.Store
-	calls int
-	left  int // until a round is whole
-	err   error
-}
-
-func (s *sweeps) Sweep(context.Context, store.Time, int) ([]store.Ended, bool, error) {
-	s.calls++
-	s.left--
-	return nil, s.left <= 0, s.err
-}
-
-// However many engines ask for it, the store is walked once.
-func TestOneEngineSweeps(t *testing.T) {
-	st := &sweeps{Store: memstore.New(), left: 3}
-	defer st.Close()
-	m := newMetrics(&openedStore{Store: st}, nil)
-	for range 5 { // applications
-		for done := false; !done; {
-			var err error
-			if _, done, err = m.store().Sweep(t.Context(), 1, 100); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if st.calls != 3 {
-		t.Errorf("%d calls, want a round of 3", st.calls)
-	}
-	st.err, st.left = errors.New("broken"), 100
-	m.swept = time.Time{}
-	for range 2 { // a failed round is tried again
-		if _, _, err := m.store().Sweep(t.Context(), 1, 100); err == nil {
-			t.Error("the error vanished")
-		}
-	}
-}
-
 // slowCount takes a second to count its sessions.
 type slowCount struct {
 	store.Store

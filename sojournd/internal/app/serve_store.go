@@ -11,9 +11,6 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// sweepPause is how long a whole round of Sweep is enough for all applications, each of whose engines asks for one every minute.
-const sweepPause = 30 * time.Second
-
 var storeCalls = []string{"create", "get", "update", "touch", "confirm", "end", "end_subject", "end_all", "list", "count", "sweep"}
 
 // store returns the store for an engine, which measures each call.
@@ -130,21 +127,10 @@ func (s *measuredStore) Count(ctx context.Context, app string) (store.Count, err
 	return n, err
 }
 
-// Sweep has one engine sweep for all: a round is of all applications.
-func (s *measuredStore) Sweep(ctx context.Context, now store.Time, max int) ([]store.Ended, bool, error) {
-	if !s.m.sweeping.TryLock() {
-		return nil, true, nil
-	}
-	defer s.m.sweeping.Unlock()
-	if time.Since(s.m.swept) < sweepPause {
-		return nil, true, nil
-	}
+func (s *measuredStore) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	began := time.Now()
-	ended, done, err := s.Store.Sweep(ctx, now, max)
+	ended, done, err := s.Store.Sweep(ctx, app, now, max)
 	s.done("sweep", began, err)
-	if done {
-		s.m.swept = time.Now()
-	}
 	return ended, done, err
 }
 

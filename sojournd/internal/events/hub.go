@@ -121,17 +121,11 @@ func (h *Hub) Configure(apps []App) error {
 	return nil
 }
 
-// Observer returns the observer for the engine of an application. Its sweep reports ends in other applications too; each event goes
-// to the application that it names.
+// Observer returns the observer for the engine of an application.
 func (h *Hub) Observer(name string) sojourn.Observer {
 	return sojourn.ObserverFunc(func(e sojourn.Event) {
-		if e.Lost > 0 { // of which application, nobody knows: most likely the engine's own
-			gap := Event{Kind: KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"}
-			h.publish(gap)
-			if e.App != name {
-				gap.App = e.App
-				h.publish(gap)
-			}
+		if e.Lost > 0 {
+			h.publish(Event{Kind: KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"})
 		}
 		h.publish(eventOf(e))
 	})
@@ -142,7 +136,7 @@ func (h *Hub) publish(e Event) {
 	h.mu.RLock()
 	a := h.apps[e.App]
 	h.mu.RUnlock()
-	if a == nil { // another server's on the same store: this one's sweep ended a session of it
+	if a == nil { // a reload has removed it, and its engine has something left to tell
 		h.writeAudit(e.encode())
 		return
 	}
