@@ -29,6 +29,7 @@ var importRules = []struct {
 	why     string
 }{
 	{".", []string{"store", "internal/..."}, false, "the engine knows the contract and no store; an application that imports it gets nobody else's modules"},
+	{"internal/peer", nil, false, "the engine and the server's parts judge a request's peer by it: it must drag nothing in"},
 	{"internal/...", []string{".", "store/..."}, false, "part of the library's module, which requires no other"},
 	{"store", nil, false, "the contract is for everyone who writes a store: it must drag nothing in"},
 	{"store/internal/...", []string{"store"}, false, "what the stores share knows the contract only"},
@@ -37,7 +38,7 @@ var importRules = []struct {
 	{"drivers/*/...", []string{"store"}, true, "a driver knows the contract, never the engine nor another driver: who imports one gets only that one's modules"},
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
 	{"sojournd/internal/app/...", []string{".", "store/...", "devices", "drivers/...", "sojournd/internal/..."}, true, "app wires all"},
-	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/..."}, true, "the server's parts stand on the library's public API, and reach each other only through an interface that the user of it declares; app hands it in"},
+	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/...", "internal/peer"}, true, "the server's parts stand on the library's public API (and its one judgement of who sent a request), and reach each other only through an interface that the user of it declares; app hands it in"},
 	{"bench/...", []string{".", "store/...", "drivers/...", "internal/servertest"}, true, "measures what an application can call"},
 	{"examples/...", []string{".", "store/...", "devices", "drivers/..."}, true, "shows what an application can call"},
 	{"faults", nil, false, "tests only"},

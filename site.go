@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
 // site is what an engine knows of the web site that it serves.
@@ -118,10 +120,11 @@ func (s *site) client(r *http.Request) Client {
 }
 
 // clientIP returns the address of the connection, or, if that is a trusted proxy's, the last address in X-Forwarded-For that isn't:
-// what stands left of it could have been written by anybody.
+// what stands left of it could have been written by anybody. It is zero if nobody who is believed tells an address.
 func (s *site) clientIP(r *http.Request) netip.Addr {
-	ip := peerIP(r)
-	if !s.trusted(ip) {
+	from := peer.Of(r)
+	ip := from.IP
+	if !from.Trusted(s.proxies) {
 		return ip
 	}
 	lines := r.Header["X-Forwarded-For"]
@@ -140,27 +143,10 @@ func (s *site) clientIP(r *http.Request) netip.Addr {
 				return ip
 			}
 			ip = next
-			if !s.trusted(ip) {
+			if !(peer.Peer{IP: ip}).Trusted(s.proxies) {
 				return ip
 			}
 		}
-	}
-	return ip
-}
-
-// peerIP returns the address of the connection; the zero Addr if it has none (a Unix socket).
-func peerIP(r *http.Request) netip.Addr {
-	host := r.RemoteAddr
-	colon := strings.LastIndexByte(host, ':')
-	if colon < 0 {
-		return netip.Addr{}
-	}
-	if host = host[:colon]; len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
-		host = host[1 : len(host)-1]
-	}
-	ip, _ := netip.ParseAddr(host)
-	if ip.Is6() {
-		ip = ip.Unmap().WithZone("")
 	}
 	return ip
 }
@@ -172,19 +158,6 @@ func parseForwarded(text string) (netip.Addr, error) {
 	}
 	withPort, err := netip.ParseAddrPort(text)
 	return withPort.Addr().Unmap().WithZone(""), err
-}
-
-// trusted reports whether a peer is a reverse proxy. One without an address came over a Unix socket, which its permissions guard.
-func (s *site) trusted(ip netip.Addr) bool {
-	if !ip.IsValid() {
-		return len(s.proxies) > 0
-	}
-	for _, prefix := range s.proxies {
-		if prefix.Contains(ip) {
-			return true
-		}
-	}
-	return false
 }
 
 // cleanUserAgent makes of the header what every store can keep.
@@ -208,7 +181,7 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	if r.TLS != nil || loopback(r.Host) {
 		return
 	}
-	if s.trusted(peerIP(r)) {
+	if peer.Of(r).Trusted(s.proxies) {
 		return // the proxy answers for it
 	}
 	s.warnPlain.Do(func() {

@@ -1,6 +1,8 @@
 package sojourn_test
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,6 +18,10 @@ import (
 func clientOf(t *testing.T, w *web, remote string, header http.Header) sojourn.Client {
 	t.Helper()
 	r := httptest.NewRequest("GET", "http://localhost/", nil)
+	remote, unix := strings.CutPrefix(remote, "unix:")
+	if unix {
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/app.sock", Net: "unix"}))
+	}
 	r.RemoteAddr = remote
 	for name, values := range header {
 		r.Header[name] = values
@@ -65,9 +71,19 @@ func TestSiteClientIP(t *testing.T) {
 		{"beside the prefix", "11.0.0.1:1", []string{"203.0.113.7"}, "11.0.0.1"},
 		{"a prefix of one", "192.0.2.1:1", []string{"203.0.113.7"}, "203.0.113.7"},
 		{"beside it", "192.0.2.2:1", []string{"203.0.113.7"}, "192.0.2.2"},
-		{"a Unix socket", "@", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
-		{"a Unix socket, no header", "", nil, "invalid IP"},
-		{"a Unix socket, garbage", "@", []string{"unknown"}, "invalid IP"},
+		{"a Unix socket", "unix:@", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		{"a Unix socket, no header", "unix:", nil, "invalid IP"},
+		{"a Unix socket, garbage", "unix:@", []string{"unknown"}, "invalid IP"},
+		{"a Unix socket, bound to an address", "unix:198.51.100.7:1", nil, "invalid IP"},
+		{"a Unix socket, bound to an address, a header", "unix:198.51.100.7:1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"no port", "198.51.100.7", []string{"203.0.113.7"}, "198.51.100.7"},
+		{"no port, IPv6", "2001:db8:2::1", []string{"203.0.113.7"}, "2001:db8:2::1"},
+		{"no port, brackets", "[2001:db8:2::1]", []string{"203.0.113.7"}, "2001:db8:2::1"},
+		{"no port, a proxy", "10.0.0.1", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"unreadable", "elsewhere", []string{"203.0.113.7"}, "invalid IP"},
+		{"unreadable, with a port", "elsewhere:80", []string{"203.0.113.7"}, "invalid IP"},
+		{"a Unix socket's name, over what is none", "@", []string{"203.0.113.7"}, "invalid IP"},
+		{"nothing", "", []string{"203.0.113.7"}, "invalid IP"},
 		{"a thousand proxies", "10.0.0.1:1", []string{"203.0.113.7" + strings.Repeat(", 10.0.0.2", 1000)}, "10.0.0.2"},
 		{"a thousand headers", "10.0.0.1:1", append([]string{"203.0.113.7"}, strings.Split(strings.Repeat("10.0.0.2 ", 1000), " ")[:1000]...), "10.0.0.2"},
 	} {
@@ -92,7 +108,7 @@ func TestSiteTrustsNobody(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	if got := clientOf(t, w, "@", http.Header{"X-Forwarded-For": {"203.0.113.7"}}).IP; got.IsValid() {
+	if got := clientOf(t, w, "unix:@", http.Header{"X-Forwarded-For": {"203.0.113.7"}}).IP; got.IsValid() {
 		t.Errorf("over a Unix socket: %s", got)
 	}
 }

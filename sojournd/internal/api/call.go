@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
 // A call is a request on its way. It is the ResponseWriter that handlers see.
@@ -308,6 +309,9 @@ func (c *call) audit(action, target string, err error) {
 	if err != nil {
 		result = toProblem(err).Code
 	}
-	ip, _, _ := net.SplitHostPort(c.r.RemoteAddr) // none on a Unix socket
+	ip := ""
+	if from := peer.Of(c.r).IP; from.IsValid() {
+		ip = from.String()
+	}
 	c.api.opt.Audit(c.key.app.Name, c.key.name, action, target, result, ip)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -144,7 +145,7 @@ func (w *world) ask(method, path string, headers ...string) *http.Response {
 	r.Header.Set("X-Forwarded-For", userIP)
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "peer" {
-			r.RemoteAddr = headers[i+1]
+			r = from(r, headers[i+1])
 		} else if r.Header.Del(headers[i]); headers[i+1] != "" {
 			r.Header.Set(headers[i], headers[i+1])
 		}
@@ -171,4 +172,14 @@ func page(uri string, more ...string) []string {
 		"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "Sec-Fetch-Mode", "navigate",
 		"X-Forwarded-Proto", "https", "X-Forwarded-Host", "shop.example.com", "X-Forwarded-Uri", uri,
 	}, more...)
+}
+
+// from has a request come from a peer; "unix:" and a name stand for a Unix socket's.
+func from(r *http.Request, peer string) *http.Request {
+	name, unix := strings.CutPrefix(peer, "unix:")
+	if unix {
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/sojournd.sock", Net: "unix"}))
+	}
+	r.RemoteAddr = name
+	return r
 }

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
 // A page is where visitors are sent to sign in.
@@ -195,25 +196,8 @@ func (h *Handler) method(r *http.Request) string {
 	return only(said)
 }
 
-// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed. As for the engine, a peer without an
-// address came over a Unix socket, which its permissions guard.
-func (h *Handler) trusted(r *http.Request) bool {
-	colon := strings.LastIndexByte(r.RemoteAddr, ':')
-	if colon < 0 {
-		return len(h.proxies) > 0
-	}
-	ip, err := netip.ParseAddr(strings.Trim(r.RemoteAddr[:colon], "[]"))
-	if err != nil {
-		return false
-	}
-	ip = ip.Unmap().WithZone("")
-	for _, prefix := range h.proxies {
-		if prefix.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
+// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed.
+func (h *Handler) trusted(r *http.Request) bool { return peer.Of(r).Trusted(h.proxies) }
 
 // only returns a header's value if it was sent once: a second one is somebody else's.
 func only(values []string) string {

@@ -122,12 +122,12 @@ func TestWayBackToOrigins(t *testing.T) {
 // The headers are believed from a trusted proxy only, and only if sent once.
 func TestWayBackOfWhom(t *testing.T) {
 	w := newWorld(t, nil)
-	for _, peer := range []string{"203.0.113.9:1234", "[2001:db8::1]:443", "10.0.0.2:1", "x:1", ":1"} {
+	for _, peer := range []string{"203.0.113.9:1234", "[2001:db8::1]:443", "10.0.0.2:1", "10.0.0.2", "x:1", ":1", "x", "@", "", "unknown", "10.0.0.1:x"} {
 		if location, _ := w.wayBack("/cart", "peer", peer); location != "/login" {
 			t.Errorf("from %q: %q", peer, location)
 		}
 	}
-	for _, peer := range []string{"10.0.0.1:1", "[::ffff:10.0.0.1]:1", "@", ""} {
+	for _, peer := range []string{"10.0.0.1:1", "10.0.0.1", "[::ffff:10.0.0.1]:1", "unix:@", "unix:", "unix:203.0.113.9:80"} {
 		if location, _ := w.wayBack("/cart", "peer", peer); location != "/login?return_to=%2Fcart" {
 			t.Errorf("from %q: %q", peer, location)
 		}
@@ -140,7 +140,7 @@ func TestWayBackOfWhom(t *testing.T) {
 	if got := out.Header().Get("Location"); got != "/login" {
 		t.Errorf("two addresses: %q", got)
 	}
-	r.RemoteAddr = "@"
+	r = from(r, "unix:@")
 	r.Header["X-Forwarded-Uri"] = []string{"/cart"}
 	alone, err := forwardauth.New(forwardauth.Options{Apps: []forwardauth.App{{Name: "shop", Sessions: w.engine, LoginURL: "/login"}}})
 	if err != nil {
