@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +21,12 @@ type Cookie struct {
 	Name    string
 	Visitor string
 
-	// Domain shares the cookies with all hosts below a domain. The price: every one of these hosts, and whoever takes over
-	// one, can read and plant them. Default: this host alone.
+	// Domain shares the cookies with all hosts below a domain, such as "example.com". The price: every one of these hosts,
+	// and whoever takes over one, can read and plant them. Default: this host alone.
+	//
+	// New refuses a single label ("com", "localhost") and an IP address. It does not check whether the site lies below the
+	// domain, nor whether the domain is a public suffix of several labels ("co.uk", "github.io"): browsers drop the cookies
+	// then, and nobody can sign in.
 	Domain string
 
 	// SameSite is http.SameSiteLaxMode by default.
@@ -53,6 +58,9 @@ func (c Cookie) withDefaults() (Cookie, error) {
 	if c.Name == c.Visitor {
 		return c, fmt.Errorf("sojourn: Cookie.Name and Cookie.Visitor are both %q: they must differ", c.Name)
 	}
+	if err := checkDomain(c.Domain); err != nil {
+		return c, err
+	}
 	for _, name := range []string{c.Name, c.Visitor} {
 		trial := http.Cookie{Name: name, Domain: c.Domain, Secure: true, SameSite: c.SameSite, Partitioned: c.Partitioned}
 		switch err := trial.Valid(); {
@@ -68,6 +76,21 @@ func (c Cookie) withDefaults() (Cookie, error) {
 		return c, errors.New("sojourn: Cookie.Partitioned needs SameSite: http.SameSiteNoneMode: without it the cookie isn't sent to embedded pages at all")
 	}
 	return c, nil
+}
+
+// checkDomain refuses what no browser takes for a Domain; http.Cookie.Valid looks at the letters.
+func checkDomain(domain string) error {
+	if domain == "" {
+		return nil
+	}
+	name := strings.TrimPrefix(domain, ".")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return fmt.Errorf("sojourn: Cookie.Domain is the IP address %q: an address has no hosts below it; leave Domain empty", domain)
+	}
+	if !strings.Contains(strings.TrimSuffix(name, "."), ".") || strings.HasSuffix(name, ".") {
+		return fmt.Errorf("sojourn: Cookie.Domain is %q: browsers refuse a single label and a dot at the end; use a domain such as example.com, or leave it empty for this host alone", domain)
+	}
+	return nil
 }
 
 func hasPrefixFold(s, prefix string) bool {
