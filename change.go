@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -34,7 +32,6 @@ const (
 	opLogin
 	opElevate
 	opRotate
-	opStale // the client changed: the last authentication isn't fresh any more
 )
 
 type op struct {
@@ -53,7 +50,8 @@ type op struct {
 
 type login struct {
 	subject  string
-	amr      string
+	methods  []string
+	amr      string // methods, joined
 	level    int
 	remember bool
 	bearer   bool
@@ -87,25 +85,30 @@ func (s *Session) login(l login) error {
 	if l.bearer && !s.e.opt.Bearer {
 		return ErrBearer
 	}
-	if err := checkLevel(l.level, l.amr); err != nil {
+	if err := checkLevel(l.level); err != nil {
+		return err
+	}
+	var err error
+	if l.amr, err = joinWords(l.methods); err != nil {
 		return err
 	}
 	return s.lockedChange(op{kind: opLogin, login: &l})
 }
 
-func (s *Session) elevate(level int, amr string) error {
-	if err := checkLevel(level, amr); err != nil {
+func (s *Session) elevate(level int, methods []string) error {
+	if err := checkLevel(level); err != nil {
+		return err
+	}
+	amr, err := joinWords(methods)
+	if err != nil {
 		return err
 	}
 	return s.lockedChange(op{kind: opElevate, level: level, amr: amr})
 }
 
-func checkLevel(level int, amr string) error {
+func checkLevel(level int) error {
 	if level < 0 || level > 3 {
 		return fmt.Errorf("%w: level %d: use 0 to 3", ErrValue, level)
-	}
-	if len(amr) > 255 || hasControl(amr) {
-		return fmt.Errorf("%w: amr: use a few words of RFC 8176", ErrValue)
 	}
 	return nil
 }
@@ -261,8 +264,6 @@ func (s *Session) apply(o *op) error {
 		}
 		rotate(w, &s.next, s.presented.hash(), s.e.now())
 	case opStart:
-	case opStale:
-		w.Stale = true
 	}
 	return nil
 }
@@ -404,15 +405,4 @@ func hasNUL(json []byte) bool {
 		i++ // the escaped character, which may be a backslash
 	}
 	return false
-}
-
-// mergeAMR adds methods to those that were used before.
-func mergeAMR(have, more string) string {
-	list := strings.Fields(have)
-	for _, m := range strings.Fields(more) {
-		if !slices.Contains(list, m) {
-			list = append(list, m)
-		}
-	}
-	return strings.Join(list, " ")
 }

@@ -2,7 +2,6 @@ package sojourn
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -118,7 +117,7 @@ func (s *Session) Level() int {
 
 // AMR returns how the user authenticated, as given to Login and Elevate (RFC 8176).
 func (s *Session) AMR() []string {
-	return ask(s, func(r *store.Record) []string { return strings.Fields(r.AMR) })
+	return ask(s, func(r *store.Record) []string { return splitWords(r.AMR) })
 }
 
 // AuthenticatedAt returns the time of the last login or elevation; the zero time if nobody is logged in.
@@ -218,8 +217,9 @@ type LoginOption func(*login)
 // Remember makes a remembered login ("keep me signed in"), with the limits of Policy.Remembered.
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
-// AMR records how the user authenticated, in the words of RFC 8176: "pwd", "otp", "hwk". Values must not contain blanks.
-func AMR(methods ...string) LoginOption { return func(l *login) { l.amr = strings.Join(methods, " ") } }
+// AMR records how the user authenticated, in the words of RFC 8176: "pwd", "otp", "hwk". A word is visible ASCII without blanks,
+// else Login returns ErrValue.
+func AMR(methods ...string) LoginOption { return func(l *login) { l.methods = methods } }
 
 // Level records the level of the authentication, 0 to 3. Default 1.
 func Level(level int) LoginOption { return func(l *login) { l.level = level } }
@@ -248,9 +248,9 @@ func (s *Session) Login(subject string, options ...LoginOption) error {
 
 // Elevate records that the user has authenticated with a further factor, and sets the level (0 to 3). The
 // session gets a new secret and the old one is dead at once. Call it too, with the level as it is, when the user's rights or password
-// change. ErrAnonymous: nobody is logged in.
+// change. The methods are words as AMR takes them. ErrAnonymous: nobody is logged in.
 func (s *Session) Elevate(level int, methods ...string) error {
-	return s.elevate(level, strings.Join(methods, " "))
+	return s.elevate(level, methods)
 }
 
 // Rotate gives a logged-in session a new secret at the commit; the old one stays good for requests in flight (see Policy.Grace).

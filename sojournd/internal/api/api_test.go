@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -345,6 +346,38 @@ func TestOperator(t *testing.T) {
 	}
 }
 
+// The audit log has the address of the connection: none over a Unix socket, whatever name the peer has bound its end to, and none that can't be read.
+func TestAuditAddress(t *testing.T) {
+	var ips []string
+	w := newWorld(t, func(o *Options) {
+		o.Audit = func(app, key, action, target, result, ip string) { ips = append(ips, ip) }
+	})
+	for _, test := range []struct {
+		remote, want string
+		unix         bool
+	}{
+		{"203.0.113.9:80", "203.0.113.9", false},
+		{"203.0.113.9", "203.0.113.9", false},
+		{"[2001:db8::1]:80", "2001:db8::1", false},
+		{"elsewhere:80", "", false},
+		{"@", "", true},
+		{"203.0.113.9:80", "", true},
+		{"/run/evil:203.0.113.9:80", "", true},
+	} {
+		ips = nil
+		r := request(w, "DELETE", "/v1/sessions?subject=nobody", nil)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		r.RemoteAddr = test.remote
+		if test.unix {
+			r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/api.sock", Net: "unix"}))
+		}
+		w.ServeHTTP(httptest.NewRecorder(), r)
+		if len(ips) != 1 || ips[0] != test.want {
+			t.Errorf("from %q: the audit log has %q, want %q", test.remote, ips, test.want)
+		}
+	}
+}
+
 func TestQueries(t *testing.T) {
 	w := newWorld(t)
 	id := w.user("ann").id()
@@ -576,6 +609,9 @@ func TestBadBodies(t *testing.T) {
 		{"login", `{"subject":"a","level":1e99}`, 422, "invalid_request", "/level"},
 		{"login", j{"subject": "a", "amr": "pwd"}, 422, "invalid_request", "/amr has the wrong type: an array"},
 		{"login", j{"subject": "a", "amr": []string{"pwd otp"}}, 422, "invalid_request", "/amr/0"},
+		{"login", j{"subject": "a", "amr": []string{"pwd", "pwd\u00a0otp"}}, 422, "invalid_request", "/amr/1"},
+		{"login", j{"subject": "a", "amr": []string{"pwd\u2003otp"}}, 422, "invalid_request", "/amr/0"},
+		{"login", j{"subject": "a", "amr": []string{"pässword"}}, 422, "invalid_request", "/amr/0"},
 		{"login", j{"subject": "a", "amr": []string{strings.Repeat("x", 300)}}, 422, "invalid_value", "amr"},
 		{"", j{"remember": true}, 422, "invalid_request", "/remember"},
 		{"", j{"values": []int{1}}, 422, "invalid_request", "/values has the wrong type: an object"},

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -328,11 +328,11 @@ func login(ctx context.Context, c *call, in *Login) (*Issued, error) {
 	return issued(ctx, s, "")
 }
 
-// checkAMR refuses what would be two methods to the engine.
+// checkAMR refuses what the engine would, and names the one that is wrong.
 func checkAMR(list []string) error {
 	for i, method := range list {
-		if method == "" || slices.ContainsFunc([]rune(method), func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-			return invalid(fmt.Sprintf("/amr/%d", i), "must be a word without blanks")
+		if method == "" || strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return invalid(fmt.Sprintf("/amr/%d", i), "must be a word of visible ASCII without blanks, like pwd or otp")
 		}
 	}
 	return nil
