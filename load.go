@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -32,6 +31,7 @@ type found struct {
 	refusal     Refusal       // of the presented token
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
+	met         int           // how often the changed client was met: more than once only after conflicts
 	sessionSent bool          // a session cookie was presented
 	visitorSent bool          // a visitor cookie was presented
 }
@@ -308,7 +308,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 	}
 	s.rec, s.epoch, s.presented, s.verdict = rec, rec.Epoch, sec, v
 	s.endedBy, s.refused = "", nil // of a session cookie, where the visitor's lives
-	return s.meetClient(ctx)
+	return s.meetClient(ctx, text, by)
 }
 
 // over notes that the presented session is over. A request that arrived before that, or shortly after, is late.
@@ -343,18 +343,30 @@ func (s *Session) clientChanged(rec *store.Record) bool {
 }
 
 // meetClient compares who presents the session with who did last time.
-func (s *Session) meetClient(ctx context.Context) error {
+func (s *Session) meetClient(ctx context.Context, text string, by transport) error {
 	if s.passive || !s.clientChanged(s.rec) || s.arrived < s.rec.LastSeenAt {
 		return nil
 	}
 	e, is, was := s.e, s.request.Client, s.rec.LastClient
-	e.emit(Event{Kind: EventClientChanged, Session: s.rec.ID, Subject: s.rec.Subject, Client: is, Was: was})
+	if s.met == 0 {
+		e.emit(Event{Kind: EventClientChanged, Session: s.rec.ID, Subject: s.rec.Subject, Client: is, Was: was})
+	}
 	if e.opt.ClientChanged == nil {
 		return nil
 	}
 	switch e.opt.ClientChanged(was, is) {
 	case StepUp:
-		return s.change(op{kind: opStale})
+		err := s.stepUp(ctx)
+		if !errors.Is(err, store.ErrConflict) && !gone(err) || s.met == maxConflicts {
+			return wrap("step up a session whose client changed", err)
+		}
+		s.met++
+		s.rec = nil
+		strict := s.strict
+		s.strict = true // look at the session as it is now
+		err = s.present(ctx, text, by)
+		s.strict = strict
+		return err
 	case End:
 		now, id := e.now(), s.rec.ID
 		ended, err := e.store.End(ctx, e.opt.App, id, ReasonRevoked, now)
@@ -366,6 +378,30 @@ func (s *Session) meetClient(ctx context.Context) error {
 		s.over(ReasonRevoked, now)
 	}
 	return nil
+}
+
+// stepUp stores that the last authentication isn't fresh any more, together with the new client, whom the next request
+// is compared with. It is the engine's decision and not the handler's, so it doesn't wait for the commit: an answer that
+// drops the handler's changes, or began before the session was read, would drop it too.
+func (s *Session) stepUp(ctx context.Context) error {
+	detached := newDetached(ctx)
+	defer detached.release()
+	e, w := s.e, new(store.Record)
+	w.CopyFrom(s.rec)
+	w.Stale, w.LastSeenAt, w.LastClient = true, s.arrived, s.request.Client
+	ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
+	e.ended(s.request.Client, ended)
+	switch {
+	case err == nil:
+		if s.ifRevision == s.rec.Revision {
+			s.ifRevision = w.Revision // nobody else has changed anything
+		}
+		s.rec = w
+	case errors.Is(err, store.ErrFull): // the step-up holds for this request; the client stays unknown, so that the next one meets it too
+		s.rec.Stale, s.passive = true, true
+		err = nil
+	}
+	return err
 }
 
 // refuse reports a token that was refused. The request goes on as anonymous, unless its address guesses too much.
@@ -407,7 +443,7 @@ func info(r *store.Record) Info {
 		ID: r.ID, Subject: r.Subject,
 		CreatedAt: r.CreatedAt.Time(), AuthenticatedAt: r.AuthenticatedAt.Time(), LastSeenAt: r.LastSeenAt.Time(),
 		IdleExpiresAt: min(idle, r.ExpiresAt).Time(), ExpiresAt: r.ExpiresAt.Time(),
-		AMR: strings.Fields(r.AMR), Level: int(r.Level), Remembered: r.Remembered,
+		AMR: splitWords(r.AMR), Level: int(r.Level), Remembered: r.Remembered,
 		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision,
 	}
 }

@@ -1,8 +1,10 @@
 package sojourn_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -467,4 +469,183 @@ func TestThrottleSparesTheVisitor(t *testing.T) {
 	if err := w.begin(&jar{session: "bad"}).Load(ctx); !errors.Is(err, sojourn.ErrThrottled) {
 		t.Errorf("a bad token alone: %v", err)
 	}
+}
+
+// The methods of a login come back as they were given: what would come back as another word, or as two, is refused.
+func TestAMRWords(t *testing.T) {
+	for _, bad := range []string{
+		"", " ", "pwd otp", "pwd\totp", "pwd\notp", "pwd\x00", "pwd\x7f", "pwd\u00a0otp", "pwd\u2003otp", "pwd\u3000otp", "pwd\u0085otp", "pwd\u2028otp",
+		"pwd\u200botp", "pässword", "\xff", " pwd", "pwd ",
+	} {
+		w := newWorld(t)
+		s := w.begin(new(jar))
+		if err := s.Login("ann", sojourn.AMR("mfa", bad)); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("Login with the method %q: %v", bad, err)
+		}
+		if err := s.Login("ann", sojourn.AMR("mfa")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Elevate(2, bad); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("Elevate with the method %q: %v", bad, err)
+		}
+		equal(t, "methods", s.AMR(), []string{"mfa"})
+		if err := s.Elevate(2, "urn:example:x=1;y", "~"); err != nil {
+			t.Error(err)
+		}
+		equal(t, "methods", s.AMR(), []string{"mfa", "urn:example:x=1;y", "~"})
+	}
+	w := newWorld(t)
+	if err := w.begin(new(jar)).Login("ann", sojourn.AMR(strings.Repeat("x", 256))); !errors.Is(err, sojourn.ErrValue) {
+		t.Errorf("a long method: %v", err)
+	}
+}
+
+// The step-up of a changed client is the engine's, and stays whatever the handler does: the thief who brings it about gains nothing
+// by an answer that drops the handler's changes.
+func TestStepUpSurvivesTheHandler(t *testing.T) {
+	for name, h := range map[string]handler{
+		"500": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			s.Subject()
+			rw.WriteHeader(http.StatusInternalServerError)
+		},
+		"500 after a change": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			color.Set(s, "red")
+			rw.WriteHeader(http.StatusInternalServerError)
+		},
+		"read late": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			rw.WriteHeader(http.StatusOK)
+			s.Subject()
+		},
+		"read after a 500": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			rw.WriteHeader(http.StatusInternalServerError)
+			s.Subject()
+		},
+		"panic": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			s.Subject()
+			panic(http.ErrAbortHandler)
+		},
+		"a failed change": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			count.Update(s, func(*int) error { return errors.New("no") })
+		},
+		"strict, late": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			s.Subject()
+			s.Strict()
+			s.Subject()
+			rw.WriteHeader(http.StatusInternalServerError)
+		},
+		"commit by the handler": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+			s.Subject()
+			s.Commit(r.Context())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var now, later bool
+			w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+				switch r.URL.Path {
+				case "/fresh":
+					later = s.Fresh(time.Hour)
+				case "/now":
+					now = s.Fresh(time.Hour)
+				default:
+					h(rw, r, s)
+				}
+			}, options(trustLoopback), options(func(o *sojourn.Options) {
+				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+			}))
+			b := w.surfer("User-Agent", "Browser/1").login("alice")
+			w.pass(time.Second)
+			if b.get("/now"); !now {
+				t.Fatal("not fresh after the login")
+			}
+			thief := b.fork()
+			thief.headers = []string{"User-Agent", "Browser/2"}
+			thief.try("GET", "/", "")
+			w.flush()
+			w.pass(time.Second)
+			if thief.get("/fresh"); later {
+				t.Error("the session is fresh for the new client")
+			}
+			if b.get("/fresh"); later {
+				t.Error("the session is fresh for the old client")
+			}
+		})
+	}
+}
+
+// A step-up that meets other writes of the session is written all the same, and one that meets its end changes nothing.
+func TestStepUpMeetsOthers(t *testing.T) {
+	away := home
+	away.UserAgent = "Browser/2"
+	for _, what := range []string{"a write", "the end"} {
+		var meddler *meddling
+		w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
+			options(func(o *sojourn.Options) {
+				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+			}))
+		j := w.loggedIn("ann")
+		id := w.id(j)
+		w.pass(time.Second)
+		meddler.before = func() {
+			meddler.before = nil
+			if what == "a write" {
+				w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+			} else if err := w.End(ctx, id); err != nil {
+				t.Error(err)
+			}
+		}
+		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+		w.want("subject", s.Subject(), map[bool]string{true: "ann"}[what == "a write"])
+		w.want("fresh", s.Fresh(time.Minute), false)
+		w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
+		if what == "a write" {
+			rec := w.record(id)
+			w.want("stale", rec.Stale, true)
+			w.want("client", rec.LastClient, away)
+		} else {
+			w.want("ended", s.Ended(), sojourn.ReasonRevoked)
+		}
+	}
+}
+
+// A store that is full keeps no step-up, but the request has it, and so has the next one.
+func TestStepUpInAFullStore(t *testing.T) {
+	away := home
+	away.UserAgent = "Browser/2"
+	var meddler *meddling
+	w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
+		options(func(o *sojourn.Options) {
+			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+		}))
+	j := w.loggedIn("ann")
+	w.pass(time.Second)
+	meddler.err = store.ErrFull
+	for range 2 {
+		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+		w.want("subject", s.Subject(), "ann")
+		w.want("fresh", s.Fresh(time.Minute), false)
+		w.answer(j, s)
+		w.pass(time.Second)
+	}
+	meddler.err = errors.New("broken") // any other failure is one of the request
+	s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+	if err := s.Load(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+// meddling lets others come before an Update, or fails it.
+type meddling struct {
+	store.Store
+	before func()
+	err    error
+}
+
+func (m *meddling) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	if m.before != nil {
+		m.before()
+	}
+	return m.Store.Update(ctx, app, rec, opt)
 }

@@ -138,7 +138,7 @@ type Reaction int
 
 const (
 	Allow  Reaction = iota // go on
-	StepUp                 // Session.Fresh reports false until the subject authenticates again
+	StepUp                 // Session.Fresh reports false until the subject authenticates again. It is stored at once, whatever the handler answers
 	End                    // end the session
 )
 
