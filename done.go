@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -43,20 +44,36 @@ func (s *Session) done() <-chan struct{} {
 	}
 	stored := !s.logout && (s.rec != nil && !s.create || s.work != nil && s.committed && s.commitErr == nil)
 	if stored && s.ended == nil {
-		w := s.e.watchSession(s.now().ID)
-		s.ended = w.ended
-		context.AfterFunc(s.ctx, func() { s.stopWatching(w) })
+		s.watch = s.e.watchSession(s.now().ID)
+		s.ended = s.watch.ended
+		if s.conn != nil {
+			s.conn.add(s.watch)
+		}
+		context.AfterFunc(s.ctx, s.stopWatching)
 	}
 	return s.ended // nil without a session: receiving from it waits forever
 }
 
-// stopWatching runs when the request's context ends, which happens to a hijacked connection when its handler returns.
-func (s *Session) stopWatching(w *watched) {
+// stopWatching runs when the request's context ends.
+func (s *Session) stopWatching() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.hijacked {
-		s.e.watch.leave(w)
+	if s.conn != nil {
+		s.conn.finish()
+		return
 	}
+	s.e.watch.leave(s.watch)
+}
+
+// hijack notes that the handler has taken the connection, and returns it as the handler gets it.
+func (s *Session) hijack(conn net.Conn) net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = &hijacked{watcher: &s.e.watch}
+	if s.watch != nil {
+		s.conn.add(s.watch)
+	}
+	return s.conn.wrap(conn)
 }
 
 func (e *Engine) watchSession(id ID) *watched {

@@ -3,6 +3,7 @@ package sojourn_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -139,11 +140,14 @@ func TestDoneOfAHijackedConnection(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		conn.Close()
+		t.Cleanup(func() { conn.Close() })
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	})))
 	r, _ := http.NewRequest("GET", server.URL, nil)
 	r.AddCookie(&http.Cookie{Name: "__Host-session", Value: j.session})
-	server.Client().Do(r)
+	if _, err := server.Client().Do(r); err != nil {
+		t.Fatal(err)
+	}
 	done := <-dones
 	server.Close()
 	if _, err := w.EndSubject(ctx, "ann"); err != nil {

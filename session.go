@@ -34,7 +34,6 @@ type Session struct {
 	loaded    bool // load was tried
 	committed bool // commit was tried
 	finished  bool // the request is over
-	hijacked  bool // its connection lives on
 	passive   bool
 	strict    bool
 	noRotate  bool // the response can't carry a new cookie
@@ -43,6 +42,8 @@ type Session struct {
 
 	*view               // from load on, until the request is over
 	ended chan struct{} // of Done
+	watch *watched      // whose channel that is
+	conn  *hijacked     // nil: the connection is net/http's
 
 	was struct { // what is left then
 		ID      ID
@@ -281,9 +282,10 @@ func (s *Session) Token() string {
 	return s.issued
 }
 
-// Done returns a channel that is closed when the session ends, wherever and by whatever cause, expiry included, so that a WebSocket or a stream of events can end with
-// it. Without a session it returns a channel that never closes. All calls of a request return one channel. After the request it isn't closed any more, unless
-// the handler has hijacked the connection: then it lives as long as the session.
+// Done returns a channel that is closed when the session ends, wherever and by whatever cause, expiry included, so that a
+// WebSocket or a stream of events can end with it. Without a session it returns a channel that never closes. All calls of
+// a request return one channel. After the request it isn't closed any more, unless the handler has hijacked the
+// connection: then it is watched until the connection that Hijack returned is closed.
 func (s *Session) Done() <-chan struct{} { return s.done() }
 
 type contextKey struct{}

@@ -71,7 +71,8 @@ func (x *exchange) FlushError() error {
 	return http.NewResponseController(x.w).Flush()
 }
 
-// Hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie.
+// Hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie. The connection that it
+// returns tells the session when it is closed.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.begun {
 		x.session.mu.Lock()
@@ -82,13 +83,11 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		}
 	}
 	conn, rw, err := http.NewResponseController(x.w).Hijack()
-	if err == nil {
-		x.begun = true
-		x.session.mu.Lock()
-		x.session.hijacked = true
-		x.session.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
 	}
-	return conn, rw, err
+	x.begun = true
+	return x.session.hijack(conn), rw, nil
 }
 
 // Unwrap lets http.ResponseController reach what is not about the response's bytes: deadlines, full duplex.

@@ -1,0 +1,105 @@
+package sojourn
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+)
+
+// A hijacked is what is watched on behalf of a connection that its handler has taken. The watch goes when the
+// connection is closed and the request is over, whichever comes last: net/http ends the request's context when the
+// handler returns, while a WebSocket goes on. It doesn't hold the request.
+type hijacked struct {
+	watcher *watcher
+
+	mu     sync.Mutex
+	watch  *watched // nil: none, or left
+	closed bool     // the connection
+	over   bool     // the request
+}
+
+// add gives it the session that Done waits for.
+func (h *hijacked) add(w *watched) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watch = w
+	h.settle()
+}
+
+func (h *hijacked) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.settle()
+}
+
+func (h *hijacked) finish() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.over = true
+	h.settle()
+}
+
+// settle leaves the watch if nothing needs it any more. h.mu is held.
+func (h *hijacked) settle() {
+	if h.closed && h.over && h.watch != nil {
+		h.watcher.leave(h.watch)
+		h.watch = nil
+	}
+}
+
+// wrap returns conn, and has its Close told to h. Whatever net/http's connections can, those that it returns can too.
+func (h *hijacked) wrap(conn net.Conn) net.Conn {
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		return &tcpConn{c, h}
+	case *net.UnixConn:
+		return &unixConn{c, h}
+	case *tls.Conn:
+		return &tlsConn{c, h}
+	}
+	return &otherConn{conn, h}
+}
+
+type tcpConn struct {
+	*net.TCPConn
+	h *hijacked
+}
+
+func (c *tcpConn) Close() error {
+	defer c.h.close()
+	return c.TCPConn.Close()
+}
+
+type unixConn struct {
+	*net.UnixConn
+	h *hijacked
+}
+
+func (c *unixConn) Close() error {
+	defer c.h.close()
+	return c.UnixConn.Close()
+}
+
+type tlsConn struct {
+	*tls.Conn
+	h *hijacked
+}
+
+func (c *tlsConn) Close() error {
+	defer c.h.close()
+	return c.Conn.Close()
+}
+
+type otherConn struct {
+	net.Conn
+	h *hijacked
+}
+
+func (c *otherConn) Close() error {
+	defer c.h.close()
+	return c.Conn.Close()
+}
+
+// NetConn returns the connection beneath, as that of tls.Conn does.
+func (c *otherConn) NetConn() net.Conn { return c.Conn }
