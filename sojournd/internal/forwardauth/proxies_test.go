@@ -3,8 +3,13 @@ package forwardauth_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
@@ -194,4 +199,115 @@ func FuzzHeaders(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What the set-ups of Traefik and Envoy say of dots, upgrades and headers. Tests don't run these two.
+func TestSetUpsThatAreNotRun(t *testing.T) {
+	read := func(name string, into any) {
+		t.Helper()
+		text, err := os.ReadFile("../../../examples/proxies/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Load(text, into); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	var shop struct {
+		HTTP struct {
+			Routers map[string]struct {
+				Rule        string
+				Priority    int
+				Middlewares []string
+			}
+			Middlewares map[string]struct {
+				Headers struct {
+					CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
+				}
+				IPAllowList struct {
+					SourceRange      []string `yaml:"sourceRange"`
+					RejectStatusCode int      `yaml:"rejectStatusCode"`
+				} `yaml:"ipAllowList"`
+			}
+		}
+	}
+	read("traefik/shop.yml", &shop)
+	const websocket = "HeaderRegexp(`Upgrade`, `(?i)^websocket$`)"
+	for name, router := range shop.HTTP.Routers {
+		first := shop.HTTP.Middlewares[router.Middlewares[0]]
+		if name == "dots" {
+			if first.IPAllowList.RejectStatusCode != 400 || len(first.IPAllowList.SourceRange) != 1 || first.IPAllowList.SourceRange[0] != "255.255.255.255/32" {
+				t.Errorf("dots are not refused: %+v", first)
+			}
+			continue
+		}
+		if router.Priority >= shop.HTTP.Routers["dots"].Priority {
+			t.Errorf("%s goes before dots", name)
+		}
+		headers := first.Headers.CustomRequestHeaders
+		for _, header := range []string{"Subject", "Session", "Level", "Login"} {
+			for _, separator := range []string{"-", "_", "."} {
+				if value, ok := headers["Sojourn"+separator+header]; !ok || value != "" {
+					t.Errorf("%s lets Sojourn%s%s through", name, separator, header)
+				}
+			}
+		}
+		upgrade, ok := headers["Upgrade"]
+		twin, hasTwin := shop.HTTP.Routers[name+"-websocket"]
+		switch {
+		case !ok, upgrade != "" && (upgrade != "websocket" || !strings.HasSuffix(router.Rule, " && "+websocket)):
+			t.Errorf("%s passes the upgrade %q", name, upgrade)
+		case upgrade == "" && (!hasTwin || twin.Priority <= router.Priority || twin.Rule != router.Rule+" && "+websocket || !slices.Equal(twin.Middlewares[1:], router.Middlewares[1:])):
+			t.Errorf("%s has no such twin for WebSockets: %+v", name, twin)
+		}
+	}
+	_, rule, _ := strings.Cut(shop.HTTP.Routers["dots"].Rule, "`")
+	dots := regexp.MustCompile(strings.TrimSuffix(rule, "`)"))
+	for path, refused := range map[string]bool{
+		"/x/..;/account": true, "/x/..%2Faccount": true, "/x/..%2faccount": true, "/account%2F..%2F..%2Fx": true, "/x\\..\\account": true, "/account/..": true, "/account/.;a/b": true, "/x/..%3B/account": true,
+		"/..a": false, "/a..": false, "/...": false, "/a.b/.well-known/c": false, "/a%2Fb": false, "/.hidden": false, "/": false,
+	} {
+		if dots.MatchString(path) != refused {
+			t.Errorf("%s is refused: %v", path, !refused)
+		}
+	}
+
+	type matcher struct {
+		Prefix     string
+		IgnoreCase bool `yaml:"ignore_case"`
+	}
+	var envoy struct {
+		StaticResources struct {
+			Listeners []struct {
+				FilterChains []struct {
+					Filters []struct {
+						Config struct {
+							UpgradeConfigs []map[string]string `yaml:"upgrade_configs"`
+							HTTPFilters    []struct {
+								Name   string
+								Config struct {
+									Mutations struct {
+										RequestMutations []struct {
+											RemoveOnMatch struct {
+												KeyMatcher matcher `yaml:"key_matcher"`
+											} `yaml:"remove_on_match"`
+										} `yaml:"request_mutations"`
+									}
+								} `yaml:"typed_config"`
+							} `yaml:"http_filters"`
+						} `yaml:"typed_config"`
+					}
+				} `yaml:"filter_chains"`
+			}
+		} `yaml:"static_resources"`
+	}
+	read("envoy/envoy.yaml", &envoy)
+	manager := envoy.StaticResources.Listeners[0].FilterChains[0].Filters[0].Config
+	if got := manager.UpgradeConfigs; len(got) != 1 || got[0]["upgrade_type"] != "websocket" {
+		t.Errorf("Envoy passes the upgrades %v", got)
+	}
+	first := manager.HTTPFilters[0].Config.Mutations.RequestMutations
+	if len(first) != 1 || first[0].RemoveOnMatch.KeyMatcher != (matcher{"sojourn", true}) {
+		t.Errorf("the first of Envoy's filters removes %+v", first)
+	}
 }
