@@ -25,6 +25,11 @@ func CheckConfig(o ServeOptions) error {
 	if err := rehearse(o, c); err != nil {
 		return err
 	}
+	for _, warning := range c.Warnings() {
+		if _, err := fmt.Fprintf(o.Out, "%s: warning: %s\n", o.Config, warning); err != nil {
+			return err
+		}
+	}
 	note := ""
 	if !c.HasKeys() {
 		note = " No application has a key, so there is no API: sojournd keys new makes one."

@@ -11,6 +11,21 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
+// What is right and hardly meant is a warning.
+func TestCheckConfigWarns(t *testing.T) {
+	for proxies, warns := range map[string]bool{"": true, "trusted_proxies: [127.0.0.1]\n": false} {
+		name := filepath.Join(t.TempDir(), "sojourn.yaml")
+		if err := os.WriteFile(name, []byte("store: 'memory:'\n"+proxies+"applications:\n  - name: shop\n    login_url: /login\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := CheckConfig(ServeOptions{Config: name, Out: &out, Log: &out})
+		if err != nil || strings.Contains(out.String(), name+": warning: trusted_proxies: is empty") != warns || !strings.Contains(out.String(), "is right") {
+			t.Errorf("%q: %v\n%s", proxies, err, &out)
+		}
+	}
+}
+
 // What serve would refuse, config check finds: all at once, where it stands.
 func TestCheckConfig(t *testing.T) {
 	dir := t.TempDir()

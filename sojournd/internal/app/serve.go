@@ -63,6 +63,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 		log.Warn("this environment variable is no setting", "variable", name)
 	}
 
+	warn(log, c)
 	st, err := openStore(ctx, storeOptions(c), log)
 	if err != nil {
 		return err
@@ -141,6 +142,12 @@ func load(o ServeOptions) (*config.Config, error) {
 	return config.Load(o.Config, o.Environ, o.Flags, checkParts)
 }
 
+func warn(log *slog.Logger, c *config.Config) {
+	for _, warning := range c.Warnings() {
+		log.Warn("the configuration is hardly meant so: " + warning)
+	}
+}
+
 func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
@@ -184,6 +191,7 @@ func (s *server) reload(ctx context.Context, failed chan<- error) {
 		return
 	}
 	use()
+	warn(s.log, c)
 	if err := s.open(ctx, c, failed); err != nil {
 		s.log.Error("the listener was not opened", "err", err)
 	}

@@ -7,6 +7,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -142,6 +143,8 @@ type Application struct {
 
 	// ClearSiteData is asked of the browser at logout. Default nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
+
+	namesLoginURL bool // the file does, if only by its default
 }
 
 // A Key is an API key, of which the file has the hash only.
@@ -223,6 +226,21 @@ func (c *Config) Proxies() []netip.Prefix {
 	list := make([]netip.Prefix, len(c.TrustedProxies))
 	for i, p := range c.TrustedProxies {
 		list[i] = netip.Prefix(p)
+	}
+	return list
+}
+
+// Warnings says what is allowed, and hardly meant: one sentence each, which begins with the path of a setting.
+func (c *Config) Warnings() (list []string) {
+	if len(c.TrustedProxies) > 0 || len(c.Internal.Listen) == 0 {
+		return nil
+	}
+	for i := range c.Applications {
+		a := &c.Applications[i]
+		if len(a.Keys) == 0 || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
+			list = append(list, fmt.Sprintf("trusted_proxies: is empty, and application %q looks as if a proxy asks /check for it: nobody is then sent back to where they came from, "+
+				"and all visitors count as one address, so that one stranger's bad tokens refuse everybody's; write the proxy's address there, as sojournd sees it", a.Name))
+		}
 	}
 	return list
 }

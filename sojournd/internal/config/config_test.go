@@ -43,6 +43,9 @@ func TestExample(t *testing.T) {
 		}
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
+			if !typ.Field(i).IsExported() {
+				continue
+			}
 			if key == "" || !strings.Contains(Example, key+":") {
 				t.Errorf("%v.%s: the example lacks %q", typ, typ.Field(i).Name, key)
 			}
@@ -301,4 +304,40 @@ func FuzzRead(f *testing.F) {
 			_ = e.Close(t.Context())
 		}
 	})
+}
+
+// A proxy that asks for checks and isn't trusted is hardly meant.
+func TestWarnings(t *testing.T) {
+	key := "    keys: [{name: a, hash: 'sha256:" + strings.Repeat("1", 64) + "'}]\n"
+	for _, test := range []struct {
+		text string
+		want int
+	}{
+		{minimal, 1},
+		{minimal + key, 0},
+		{minimal + key + "    login_url: /login\n", 1},
+		{minimal + key + "    login_url: /login\ntrusted_proxies: [127.0.0.1]\n", 0},
+		{minimal + key + "    step_up_url: /confirm\n", 1},
+		{minimal + key + "    return_origins: [https://a.example]\n", 1},
+		{minimal + key + "    return_origins: []\n", 0},
+		{minimal + "trusted_proxies: [10.0.0.0/8]\n", 0},
+		{minimal + "internal: {listen: []}\n", 0},
+		{minimal + "internal: {listen: ['unix:/run/sojournd/internal.sock']}\n", 1},
+		{minimal + "  - name: blog\n", 2},
+	} {
+		c, err := Read("sojourn.yaml", []byte(test.text), nil, nil)
+		if err != nil {
+			t.Errorf("%s %v", test.text, err)
+			continue
+		}
+		warnings := c.Warnings()
+		if len(warnings) != test.want {
+			t.Errorf("%s want %d: %q", test.text, test.want, warnings)
+		}
+		for _, one := range warnings {
+			if !strings.HasPrefix(one, "trusted_proxies: ") || !strings.Contains(one, "write the proxy's address") {
+				t.Errorf("%q", one)
+			}
+		}
+	}
 }

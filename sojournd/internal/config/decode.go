@@ -103,7 +103,9 @@ func (d *decoder) mapping(into reflect.Value, value any, path string) {
 	t := into.Type()
 	fields := map[string]int{}
 	for i := range t.NumField() {
-		fields[t.Field(i).Tag.Get("yaml")] = i
+		if t.Field(i).IsExported() {
+			fields[t.Field(i).Tag.Get("yaml")] = i
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		at := join(path, key)

@@ -55,6 +55,7 @@ func Read(name string, text []byte, env Environment, flags Flags, also ...Check)
 	d.decode(reflect.ValueOf(c).Elem(), merged.Raw(), "")
 	for i := range c.Applications {
 		c.Applications[i].complete()
+		_, c.Applications[i].namesLoginURL = src.keys[fmt.Sprintf("applications[%d].login_url", i)]
 	}
 	for _, look := range append([]Check{check}, also...) {
 		look(c, d.report)
