@@ -139,7 +139,7 @@ func TestConfigurationOfTheSetUps(t *testing.T) {
 	var found int
 	for _, name := range []string{
 		"../docs/server.md", "../examples/proxies/nginx/shop.conf", "../examples/proxies/caddy/Caddyfile", "../examples/proxies/traefik/shop.yml", "../examples/proxies/envoy/envoy.yaml",
-		"../examples/node/sojourn.yaml",
+		"../examples/node/sojourn.yaml", "../deploy/sojourn.yaml",
 	} {
 		page, err := os.ReadFile(name)
 		if err != nil {
@@ -168,11 +168,25 @@ func TestConfigurationOfTheSetUps(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if code, _, stderr := call(t, "config", "check", "--config", file); code != 0 {
-			t.Errorf("%s: %s\n%s", name, stderr, text)
+		if code, stdout, stderr := call(t, "config", "check", "--config", file); code != 0 || strings.Contains(stdout, "warning") {
+			t.Errorf("%s: %s%s\n%s", name, stdout, stderr, text)
 		}
 	}
 	if found == 0 {
 		t.Error("found nothing")
+	}
+
+	// The proxy that the container's configuration trusts is on the containers' network.
+	compose, err := os.ReadFile("../deploy/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := os.ReadFile("../deploy/sojourn.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet := regexp.MustCompile(`(?m)- subnet: (\S+)`).FindSubmatch(compose)
+	if subnet == nil || !strings.Contains(string(trusted), "trusted_proxies: ["+string(subnet[1])+"]") {
+		t.Errorf("deploy: the subnet is %q, and sojourn.yaml doesn't trust it", subnet)
 	}
 }
