@@ -1,14 +1,16 @@
-// Command mutants shows that the tests can fail. Each patch beside it takes out what upholds one of the
-// invariants of the design, and names a test that must go red under it. Run it as make mutants, or
+// Command mutants shows that the tests can fail. Each entry of its tables
+// takes out what upholds one of the invariants of the design, and names a test
+// that must go red without it. Run it as make mutants, or
 //
-//	go run ./mutants [invariant or part of a file name]...
+//	go run ./mutants [invariant or part of a name]...
 //
-// README.md in this directory tells how a patch is written.
+// README.md in this directory tells how an entry is written.
 package main
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,31 +22,55 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 )
 
-const workers = 2
+const (
+	workers = 2
+	// usual is about how long one mutant takes, its share of the tests
+	// without mutants included, where two run at a time on two cores.
+	usual = 15 * time.Second
+	// limit is how long one test may take.
+	limit = 5 * time.Minute
+)
+
+// A mutant is a change to the source under which a test must fail.
+type mutant struct {
+	name   string // the invariant, a dash and what is wrong: I4-write-revives
+	breaks string // the rule that the change breaks
+	test   string // arguments of go test, which runs at the root: ./store -run TestI4
+	edits  []edit
+}
+
+// An edit replaces a text that occurs exactly once in a file.
+type edit struct{ file, old, new string }
+
+// all returns the mutants of all tables, in the order of their names.
+func all() []mutant {
+	list := slices.Concat(engine, store, nearcache, sqlitestore, pgstore, redisstore, server, simulator)
+	slices.SortFunc(list, func(a, b mutant) int { return strings.Compare(a.name, b.name) })
+	return list
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, ".", os.Args[1:], os.Stdout); err != nil {
+	root, err := os.Getwd()
+	if err == nil {
+		err = run(ctx, root, all(), os.Args[1:], os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-// run tries the patches in root/mutants that one of only names, or all if only is empty.
-func run(ctx context.Context, root string, only []string, out io.Writer) error {
-	patches, err := load(filepath.Join(root, "mutants"), only)
-	if err != nil {
-		return err
-	}
-	files, err := list(ctx, root)
-	if err != nil {
-		return err
+// run tries those mutants of the tree at root that a word of only names, or
+// all if only is empty. It prints a line for each that is done.
+func run(ctx context.Context, root string, list []mutant, only []string, out io.Writer) error {
+	if list = named(list, only); len(list) == 0 {
+		return fmt.Errorf("no mutant is named %q", only)
 	}
 	temp, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
@@ -52,207 +78,183 @@ func run(ctx context.Context, root string, only []string, out io.Writer) error {
 	}
 	defer os.RemoveAll(temp)
 
-	tree := func(dir string) error { return copyTree(root, dir, files) }
-
-	// First the tests as they are: one that is red anyway proves nothing.
-	reds := commands(patches)
-	asIs := make([]error, len(reds))
-	each(temp, len(reds), func(dir string, i int) {
-		if asIs[i] = tree(dir); asIs[i] == nil {
-			asIs[i] = baseline(ctx, dir, reds[i])
-		}
-	})
-	each(temp, len(patches), func(dir string, i int) {
-		p := patches[i]
-		if p.verdict = asIs[slices.Index(reds, p.red)]; p.verdict != nil {
-			return
-		}
-		began := time.Now()
-		if p.verdict = tree(dir); p.verdict == nil {
-			p.verdict = try(ctx, dir, p)
-		}
-		p.took = time.Since(began)
-	})
-	if err := ctx.Err(); err != nil {
-		return err
+	// A test that is red without its mutant too proves nothing.
+	unchanged := map[string]func() error{}
+	for _, m := range list {
+		unchanged[m.test] = sync.OnceValue(func() error { return tryUnchanged(ctx, root, m.test) })
 	}
-	return report(out, patches)
-}
 
-// each calls f for 0 to n-1, on a few at a time, each with a directory of its own in temp. There are only as many
-// of these as calls at a time, so that go build's cache, which knows files by their place, serves the next.
-func each(temp string, n int, f func(dir string, i int)) {
+	fmt.Fprintf(out, "%d mutants, %d at a time: about %s on two cores\n",
+		len(list), workers, about(usual*time.Duration(len(list))/workers))
+	began := time.Now()
+	verdicts := make([]error, len(list)) // nil: the test went red
+	var mu sync.Mutex                    // guards done and out
+	done := 0
 	items := make(chan int)
 	var wg sync.WaitGroup
-	for w := range workers {
+	for range workers {
 		wg.Go(func() {
 			for i := range items {
-				f(filepath.Join(temp, fmt.Sprint(w)), i)
+				m, start := list[i], time.Now()
+				if verdicts[i] = unchanged[m.test](); verdicts[i] == nil {
+					verdicts[i] = try(ctx, root, filepath.Join(temp, m.name), m)
+				}
+				took := time.Since(start)
+				if ctx.Err() != nil {
+					continue
+				}
+
+				mu.Lock()
+				done++
+				left := time.Since(began) / time.Duration(done) * time.Duration(len(list)-done)
+				word := "red"
+				if verdicts[i] != nil {
+					word = "NOT RED"
+				}
+				fmt.Fprintf(out, "%*d/%d  %-14s %-7s %6.1fs  %s: %s\n", len(fmt.Sprint(len(list))), done, len(list),
+					about(left)+" left", word, took.Seconds(), m.name, m.breaks)
+				mu.Unlock()
 			}
 		})
 	}
-	for i := range n {
+	for i := range list {
 		items <- i
 	}
 	close(items)
 	wg.Wait()
-}
-
-type patch struct {
-	name      string // of the file
-	invariant string // I4, or R2 for a rule of rotation
-	breaks    string // what is taken out
-	red       string // the command that must fail: go test ...
-	diff      []byte
-
-	verdict error // nil: the test went red
-	took    time.Duration
-}
-
-// load reads the patches of a directory, in the order of their names.
-func load(dir string, only []string) ([]*patch, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.patch"))
-	if err != nil {
-		return nil, err
-	}
-	var patches []*patch
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		p, err := parse(filepath.Base(name), text)
-		if err != nil {
-			return nil, err
-		}
-		if len(only) == 0 || slices.ContainsFunc(only, p.named) {
-			patches = append(patches, p)
-		}
-	}
-	if len(patches) == 0 {
-		return nil, fmt.Errorf("no patch in %s is of %q", dir, only)
-	}
-	return patches, nil
-}
-
-// named reports whether s is p's invariant or, if it is no invariant, a part of p's name.
-func (p *patch) named(s string) bool {
-	return p.invariant == s || !invariant.MatchString(s) && strings.Contains(p.name, s)
-}
-
-var invariant = regexp.MustCompile(`^[IR]\d+$`)
-
-func parse(name string, text []byte) (*patch, error) {
-	p := &patch{name: name, diff: text}
-	for line := range strings.Lines(string(text)) {
-		line, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
-		if !ok {
-			break
-		}
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch strings.TrimSpace(key) {
-		case "invariant":
-			p.invariant = value
-		case "breaks":
-			p.breaks = value
-		case "red":
-			p.red = value
-		}
-	}
-	if p.invariant == "" || p.breaks == "" || !strings.HasPrefix(p.red, "go test ") || !strings.Contains(p.red, "-run") {
-		return nil, fmt.Errorf("%s: begins with three lines, # invariant: I4, # breaks: what is taken out, # red: go test ./PACKAGE -run TestI4", name)
-	}
-	return p, nil
-}
-
-// commands returns the commands that the patches name, each once.
-func commands(patches []*patch) []string {
-	var all []string
-	for _, p := range patches {
-		all = append(all, p.red)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// list returns the files of the tree: those that git knows and those that it would add.
-func list(ctx context.Context, root string) ([]string, error) {
-	cmd := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("list the files of %s: %w", root, err)
-	}
-	return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 }), nil
-}
-
-// copyTree makes dir a fresh copy of the files.
-func copyTree(root, dir string, files []string) error {
-	if err := os.RemoveAll(dir); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for _, f := range files {
-		text, err := os.ReadFile(filepath.Join(root, f))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // deleted, not committed yet
+	return report(out, list, verdicts)
+}
+
+var invariant = regexp.MustCompile(`^I\d+$`)
+
+// named returns the mutants that a word of only names: an invariant, or a part
+// of a name. No words name all.
+func named(list []mutant, only []string) []mutant {
+	return slices.DeleteFunc(slices.Clone(list), func(m mutant) bool {
+		return len(only) > 0 && !slices.ContainsFunc(only, func(word string) bool {
+			if invariant.MatchString(word) {
+				return strings.HasPrefix(m.name, word+"-")
+			}
+			return strings.Contains(m.name, word)
+		})
+	})
+}
+
+// about rounds a duration for people.
+func about(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	}
+	return fmt.Sprintf("%d min", int(d.Round(time.Minute).Minutes()))
+}
+
+// apply returns the files that m changes, as they are with the change.
+func (m *mutant) apply(root string) (map[string][]byte, error) {
+	type place struct {
+		from, to int
+		new      string
+	}
+	places := map[string][]place{}
+	texts := map[string]string{}
+	for _, e := range m.edits {
+		if _, ok := texts[e.file]; !ok {
+			text, err := os.ReadFile(filepath.Join(root, e.file))
+			if err != nil {
+				return nil, fmt.Errorf("doesn't apply: %w", err)
+			}
+			texts[e.file] = string(text)
 		}
-		if err != nil {
-			return err
+		if n := strings.Count(texts[e.file], e.old); n != 1 {
+			return nil, fmt.Errorf("doesn't apply: %s has the old text %d times, not once:\n%s", e.file, n, e.old)
 		}
-		to := filepath.Join(dir, f)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
+		i := strings.Index(texts[e.file], e.old)
+		places[e.file] = append(places[e.file], place{i, i + len(e.old), e.new})
+	}
+	files := map[string][]byte{}
+	for name, list := range places {
+		slices.SortFunc(list, func(a, b place) int { return a.from - b.from })
+		var b strings.Builder
+		at := 0
+		for _, p := range list {
+			if p.from < at {
+				return nil, fmt.Errorf("doesn't apply: two edits of %s overlap", name)
+			}
+			b.WriteString(texts[name][at:p.from] + p.new)
+			at = p.to
 		}
+		b.WriteString(texts[name][at:])
+		files[name] = []byte(b.String())
+	}
+	return files, nil
+}
+
+// tryUnchanged runs a test on the tree as it is. It must pass, and must exist.
+func tryUnchanged(ctx context.Context, root, test string) error {
+	out, err := goTest(ctx, root, test+" -v")
+	switch {
+	case err != nil:
+		return fmt.Errorf("the test is red without the mutant too\n%s", tail(out))
+	case !bytes.Contains(out, []byte("--- PASS: ")):
+		return errors.New("the test doesn't exist, or skips itself")
+	}
+	return nil
+}
+
+// try runs m's test with the change, which lies in dir: the tree stays as it
+// is. It returns nil if the test went red.
+func try(ctx context.Context, root, dir string, m mutant) error {
+	files, err := m.apply(root)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for name, text := range files {
+		to := filepath.Join(dir, fmt.Sprint(len(overlay.Replace))+filepath.Ext(name))
 		if err := os.WriteFile(to, text, 0o644); err != nil {
 			return err
 		}
+		overlay.Replace[filepath.Join(root, name)] = to
 	}
-	return nil
-}
+	text, err := json.Marshal(overlay)
+	if err != nil {
+		return err
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, text, 0o644); err != nil {
+		return err
+	}
 
-// baseline runs the command on the tree as it is. It must pass, and must have run a test.
-func baseline(ctx context.Context, dir, red string) error {
-	out, err := command(ctx, dir, red+" -v")
-	switch {
-	case err != nil:
-		return fmt.Errorf("red without the patch too\n%s", tail(out))
-	case !bytes.Contains(out, []byte("--- PASS: ")):
-		return errors.New("names no test that runs")
-	}
-	return nil
-}
-
-// try applies the patch to the tree in dir and returns nil if the test went red.
-func try(ctx context.Context, dir string, p *patch) error {
-	apply := exec.CommandContext(ctx, "git", "apply", "--whitespace=nowarn", "-")
-	apply.Dir = dir
-	apply.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir)) // no repository
-	apply.Stdin = bytes.NewReader(p.diff)
-	if out, err := apply.CombinedOutput(); err != nil {
-		return fmt.Errorf("doesn't apply any more\n%s", tail(out))
-	}
-	if out, err := command(ctx, dir, p.red+" -run='^$'"); err != nil {
-		return fmt.Errorf("doesn't build with the patch\n%s", tail(out))
-	}
-	out, err := command(ctx, dir, p.red)
+	// In the environment, so that it holds for what a test builds too.
+	out, err := goTest(ctx, root, m.test, "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+list)
 	if err == nil {
 		return errors.New("survived: the test is still green")
+	}
+	for _, sign := range []string{"[build failed]", "[setup failed]"} {
+		if bytes.Contains(out, []byte(sign)) {
+			return fmt.Errorf("doesn't build\n%s", tail(out))
+		}
 	}
 	for _, sign := range []string{"--- FAIL: ", "panic: ", "fatal error: ", "DATA RACE"} {
 		if bytes.Contains(out, []byte(sign)) {
 			return nil
 		}
 	}
-	return fmt.Errorf("the command failed, but no test did\n%s", tail(out))
+	return fmt.Errorf("go test failed, but no test did\n%s", tail(out))
 }
 
-// command runs a command line in dir, for at most five minutes.
-func command(ctx context.Context, dir, line string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+// goTest runs go test with arguments that a shell splits.
+func goTest(ctx context.Context, root, args string, env ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
-	cmd.Dir = dir
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec go test "+args)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd.CombinedOutput()
@@ -265,26 +267,18 @@ func tail(out []byte) string {
 	return "    " + strings.Join(lines, "\n    ")
 }
 
-// report prints a table and, below it, what went wrong.
-func report(out io.Writer, patches []*patch) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "invariant\tpatch\ttest\tseconds\tbreaks")
-	var bad []*patch
-	for _, p := range patches {
-		verdict := "red"
-		if p.verdict != nil {
-			verdict = "NOT RED"
-			bad = append(bad, p)
+// report prints what went wrong.
+func report(out io.Writer, list []mutant, verdicts []error) error {
+	bad := 0
+	for i, m := range list {
+		if verdicts[i] != nil {
+			bad++
+			fmt.Fprintf(out, "\n%s: %v\n    go test %s\n", m.name, verdicts[i], m.test)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%.1f\t%s\n", p.invariant, p.name, verdict, p.took.Seconds(), p.breaks)
 	}
-	table.Flush()
-	for _, p := range bad {
-		fmt.Fprintf(out, "\n%s: %v\n    %s\n", p.name, p.verdict, p.red)
+	if bad > 0 {
+		return fmt.Errorf("%d of %d mutants did not make their test go red", bad, len(list))
 	}
-	if len(bad) > 0 {
-		return fmt.Errorf("%d of %d patches did not make their test go red", len(bad), len(patches))
-	}
-	fmt.Fprintf(out, "\npatches: %d, each seen by its test\n", len(patches))
+	fmt.Fprintf(out, "%d mutants, and each made its test go red\n", len(list))
 	return nil
 }

@@ -5,7 +5,6 @@ set -euo pipefail
 
 # One line for each need: any of these commands will do | Debian's packages | what it is for.
 needs='
-git | git | git, which make mutants applies patches with
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
 strace | strace | strace, which shows the order of writes and syncs of the embedded store and makes them fail
 sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from outside

@@ -1,0 +1,186 @@
+package main
+
+var simulator = []mutant{
+	{
+		name:   "I12-sim-confirmed-at-first-sight",
+		breaks: "a secret is confirmed at least 60 s after it was first presented, not at once",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`c.FirstSeenAt = arrived`,
+			`c.FirstSeenAt = arrived
+		c.ConfirmedAt = arrived
+		c.Until = arrived.Add(grace)`}},
+	},
+	{
+		name:   "I12-sim-confirmed-by-age",
+		breaks: "confirmation counts from the first request that presented the secret, not from its issue",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{
+			{"secrets.go",
+				`case r.Secret.FirstSeenAt == 0:`,
+				`case arrived >= r.Secret.IssuedAt.Add(confirmAfter):`},
+			{"secrets.go",
+				`case arrived >= r.Secret.FirstSeenAt.Add(confirmAfter):`,
+				``},
+		},
+	},
+	{
+		name:   "I12-sim-no-grace",
+		breaks: "the secrets before a confirmed one stay good for the grace, for uploads under way",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`c.Until = arrived.Add(grace)`,
+			`c.Until = arrived`}},
+	},
+	{
+		name:   "I12-sim-ended-by-rotation",
+		breaks: "the secrets since the last confirmed one stay good until the current one is confirmed",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`unconfirmed := 1 // next`,
+			`for i := range r.Good {
+				r.Good[i].Until = now
+			}
+			unconfirmed := 1`}},
+	},
+	{
+		name:   "I12-sim-one-former-kept",
+		breaks: "all secrets since the last confirmed one stay good, not only the last",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`unconfirmed := 1 // next`,
+			`for i := range r.Good[:len(r.Good)-1] {
+				r.Good[i].Until = now
+			}
+			unconfirmed := 1`}},
+	},
+	{
+		name:   "I12-sim-judged-now",
+		breaks: "a request is judged as of its arrival, however late its handler asks",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"session.go",
+			`if arrived == 0 {`,
+			`if arrived = 0; arrived == 0 {`}},
+	},
+	{
+		name:   "I12-sim-forgets-former",
+		breaks: "which secret was good until when is kept, for requests that ask late",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`if known && same(print[:], spent.Print[:])`,
+			`if false && known && same(print[:], spent.Print[:])`}},
+	},
+	{
+		name:   "I12-sim-repeats-at-once",
+		breaks: "repeats of a rotation are 5 min apart",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`return arrived >= r.Secret.IssuedAt.Add(repeatAfter)`,
+			`return true`}},
+	},
+	{
+		name:   "I12-sim-repeats-for-anyone",
+		breaks: "no repeat once a successor is confirmed: a thief and his victim would take turns unnoticed",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`case held:`,
+			`case good, held:`}},
+	},
+	{
+		name:   "I12-sim-drops-confirmed",
+		breaks: "a repeat never drops the last confirmed secret: a client that ignores Set-Cookie stays logged in",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			` || g.ConfirmedAt != 0 || g.Hash == presented`,
+			``}},
+	},
+	{
+		name:   "I12-sim-drops-presented",
+		breaks: "a repeat never drops the secret that the request presents",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			` || g.Hash == presented`,
+			``}},
+	},
+	{
+		name:   "I3-sim-login-keeps-grace",
+		breaks: "a login ends every earlier secret",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`var keep []store.Secret`,
+			`keep := append(r.Good, r.Secret)`}},
+	},
+	{
+		name:   "I3-sim-elevation-keeps-logins",
+		breaks: "no secret survives an elevation",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"change.go",
+			`s.e.now(), false, false, s.e.policy.Grace)`,
+			`s.e.now(), false, true, s.e.policy.Grace)`}},
+	},
+	{
+		name:   "I12-sim-former-epoch-is-theft",
+		breaks: "an earlier epoch's secret is refused, and ends nothing",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`case known:
+		return former`,
+			`case known:
+		return stolen`}},
+	},
+	{
+		name:   "I12-sim-garbage-is-theft",
+		breaks: "who knows a session ID and no secret ends nothing",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{
+			{"load.go",
+				`if v == garbage || v >= good && !by.fits(rec) {`,
+				`if v >= good && !by.fits(rec) {`},
+			{"secrets.go",
+				`return garbage`,
+				`return stolen`},
+		},
+	},
+	{
+		name:   "I12-sim-theft-unreported",
+		breaks: "a former secret after the grace is theft",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`case ours:
+		return stolen`,
+			`case ours:
+		return former`}},
+	},
+	{
+		name:   "I12-sim-repeated-login-ends-parallel",
+		breaks: "a secret issued by a login within the grace survives a repeated login",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"secrets.go",
+			`if repeated {`,
+			`if false {`}},
+	},
+	{
+		name:   "I3-sim-knowing-login-keeps",
+		breaks: "a login that presents the current secret ends it at once",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"change.go",
+			`repeated := w.Subject != "" && s.verdict != current`,
+			`repeated := w.Subject != ""`}},
+	},
+	{
+		name:   "I13-sim-writes-after-login",
+		breaks: "a request that was authorised before a login or elevation cannot write after it",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"commit.go",
+			`if rec.Epoch != s.epoch {`,
+			`if false {`}},
+	},
+	{
+		name:   "I14-sim-refused-request-writes",
+		breaks: "a late request that was refused creates nothing",
+		test:   "./internal/simulator -run TestSim",
+		edits: []edit{{"commit.go",
+			`if s.refused != nil && len(s.ops) > 0`,
+			`if false && len(s.ops) > 0`}},
+	},
+}
