@@ -90,7 +90,12 @@ func (s *Session) store(ctx context.Context) error {
 		defer s.e.queue.leave(s.rec.ID, turn)
 	}
 	for range maxConflicts {
-		err := s.try(ctx)
+		var err error
+		if s.unchanged() {
+			err = s.look(ctx)
+		} else {
+			err = s.try(ctx)
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -108,6 +113,26 @@ func (s *Session) store(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
+}
+
+// unchanged reports whether the operations come to nothing: values that are there already, the deletion of absent ones, a
+// rotation that wasn't due.
+func (s *Session) unchanged() bool {
+	return !s.create && !s.fresh && s.work.Values.Equal(s.rec.Values)
+}
+
+// look stands for the write of a session that is unchanged: it makes sure that this is so in the store too. A copy in memory may be
+// older than what another request was told is stored, and then the write must come after that.
+func (s *Session) look(ctx context.Context) error {
+	rec, err := s.e.live(ctx, s.rec.ID)
+	if err != nil {
+		return err
+	}
+	if rec.Revision != s.rec.Revision {
+		return store.ErrConflict
+	}
+	s.noteLater()
+	return nil
 }
 
 // try writes work once.

@@ -1,0 +1,73 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func packed(pairs ...string) (v Values) {
+	for i := 0; i < len(pairs); i += 2 {
+		v = v.AppendSet(nil, pairs[i], []byte(pairs[i+1]))
+	}
+	return v
+}
+
+func TestValuesEqual(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{`1`, `1`, true}, {`1`, `2`, false}, {`1`, ` 1 `, true}, {`1`, `"1"`, false}, {`1`, `1.0`, false}, {`null`, `null`, true}, {`true`, `false`, false},
+		{`"a"`, `"a"`, true}, {`"a"`, `"\u0061"`, true}, {`"a"`, `"b"`, false}, {`"é"`, `"\u00e9"`, true}, {`"\""`, `"\u0022"`, true}, {`"a"`, `"a\\"`, false},
+		{`[]`, `[ ]`, true}, {`[]`, `[1]`, false}, {`[1]`, `[]`, false}, {`[1,2]`, `[1, 2]`, true}, {`[1,2]`, `[2,1]`, false}, {`[1]`, `[1,2]`, false}, {`[[]]`, `[ [ ] ]`, true},
+		{`[[],1]`, `[[],2]`, false}, {`[",]"]`, `[ ",]" ]`, true}, {`[1,2]`, `[1, 3]`, false},
+		{`{}`, `{ }`, true}, {`{}`, `{"a":1}`, false}, {`{"a":1,"b":2}`, `{"b": 2, "a": 1}`, true}, {`{"a":1,"b":2}`, `{"b": 1, "a": 2}`, false},
+		{`{"a":1}`, `{"\u0061":1}`, true}, {`{"a":1,"b":2}`, `{"a":1}`, false}, {`{"a":{"x":[{}]}}`, `{"a": {"x": [{ }]}}`, true}, {`{"a}":"{"}`, `{ "a}" : "{" }`, true},
+		{`{"a":1,"a":1,"c":3}`, `{"a":1,"c":3,"c":9}`, false}, {`{"a":[1,{"b":null,"c":"d"}]}`, `{"a": [1, {"c": "d", "b": null}]}`, true},
+		{`[]`, `{}`, false}, {`[1]`, `{"a":1}`, false}, {`{"a":[]}`, `{"a":{}}`, false},
+	} {
+		for _, pair := range [][2]string{{test.a, test.b}, {test.b, test.a}} {
+			if got := packed("k", pair[0]).Equal(packed("k", pair[1])); got != test.want {
+				t.Errorf("%s and %s: %v", pair[0], pair[1], got)
+			}
+		}
+	}
+	if packed("a", "1").Equal(packed("b", "1")) || packed("a", "1").Equal(packed("a", "1", "b", "1")) || packed("a", "1", "b", "1").Equal(packed("a", "1")) ||
+		packed("a", "1").Equal(nil) || Values(nil).Equal(packed("a", "1")) || !Values(nil).Equal(Values{}) {
+		t.Error("other keys are equal")
+	}
+	deep := func(blank string) string { return strings.Repeat("["+blank, 9000) + strings.Repeat("]", 9000) }
+	if !packed("k", deep("")).Equal(packed("k", deep(" "))) {
+		t.Error("deep values differ in their blanks")
+	}
+}
+
+// What is called equal must be equal to encoding/json, numbers' spelling aside, and each text to itself with other blanks.
+func FuzzValuesEqual(f *testing.F) {
+	for _, s := range []string{`{"a":1,"b":[2,"x"]}`, `{"b":[2,"x"],"a":1}`, `[[],{}]`, `"\u0061"`, `{"a":1,"a":2}`, `1e2`} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if !json.Valid([]byte(a)) || !json.Valid([]byte(b)) {
+			return
+		}
+		decode := func(s string) (v any) {
+			d := json.NewDecoder(strings.NewReader(s))
+			d.UseNumber()
+			if err := d.Decode(&v); err != nil {
+				t.Skip(err)
+			}
+			return v
+		}
+		got := packed("k", a).Equal(packed("k", b))
+		if same := reflect.DeepEqual(decode(a), decode(b)); got && !same {
+			t.Errorf("%q and %q are called equal", a, b)
+		}
+		if spaced := fmt.Sprintf(" %s\n", a); !packed("k", a).Equal(packed("k", spaced)) {
+			t.Errorf("%q isn't equal to itself among blanks", a)
+		}
+	})
+}
