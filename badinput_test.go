@@ -3,6 +3,7 @@ package sojourn_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // Tokens of any length and bytes are anonymous: no error, no cookie, nothing derived from them.
@@ -318,4 +320,63 @@ func TestBadRecord(t *testing.T) {
 	if text := w.log.String(); text != "" {
 		t.Errorf("panics: %s", text)
 	}
+}
+
+// A value that is nested deeper than the limit is refused by whatever way it comes, before anything is stored. Brackets in strings don't
+// count, and what is stored already can be read, replaced and deleted.
+func TestI11DepthOfValues(t *testing.T) {
+	nested := func(n int) json.RawMessage {
+		return json.RawMessage(strings.Repeat(`[{"a":`, n/2) + strings.Repeat("[", n%2) + `"[[{\\\"{["` + strings.Repeat("]", n%2) + strings.Repeat("}]", n/2))
+	}
+	raw := sojourn.NewKey[json.RawMessage]("raw")
+	for _, limit := range []int{0, 7, 1000} {
+		w := newWorld(t, options(func(o *sojourn.Options) { o.MaxDepth = limit }))
+		if limit == 0 {
+			limit = 100
+		}
+		ways := map[string]func(s *sojourn.Session, v json.RawMessage) error{
+			"Set":      func(s *sojourn.Session, v json.RawMessage) error { return raw.Set(s, v) },
+			"SetValue": func(s *sojourn.Session, v json.RawMessage) error { return s.SetValue("raw", v) },
+			"Update": func(s *sojourn.Session, v json.RawMessage) error {
+				return raw.Update(s, func(p *json.RawMessage) error { *p = v; return nil })
+			},
+		}
+		for name, set := range ways {
+			j := new(jar)
+			s := w.begin(j)
+			for _, n := range []int{limit + 1, limit + 2, 9000} {
+				if err := set(s, nested(n)); !errors.Is(err, sojourn.ErrValue) {
+					t.Errorf("%s of %d levels, the limit is %d: %v", name, n, limit, err)
+				}
+			}
+			w.answer(j, s)
+			if *j != (jar{}) {
+				t.Errorf("%s made a session", name)
+			}
+			w.visit(j, func(s *sojourn.Session) error { return set(s, nested(limit)) })
+		}
+	}
+	if _, err := sojourn.New(memstore.New(), sojourn.Options{MaxDepth: 1001}); err == nil {
+		t.Error("a limit of 1,001 is taken")
+	}
+
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	rec := w.record(w.id(j))
+	old := nested(9998)
+	rec.Values = rec.Values.AppendSet(nil, "raw", old)
+	if _, err := w.store.Update(ctx, "default", &rec, store.UpdateOptions{Now: rec.LastSeenAt, Arrived: rec.LastSeenAt}); err != nil {
+		t.Fatal(err)
+	}
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	s := w.begin(j)
+	if got, err := raw.Get(s); err != nil || string(got) != string(old) {
+		t.Errorf("what was stored: %.50s, %v", got, err)
+	}
+	if snap := s.Snapshot(); !strings.Contains(string(snap.Values), string(old)) {
+		t.Errorf("the snapshot: %.50s", snap.Values)
+	}
+	w.login(j, "ann")
+	w.visit(j, func(s *sojourn.Session) error { return raw.Delete(s) })
+	w.visit(j, func(s *sojourn.Session) error { return s.Logout() })
 }

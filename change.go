@@ -375,7 +375,11 @@ func (s *Session) putValue(key string, json []byte) error {
 	if len(json) > s.e.opt.MaxValue {
 		return fmt.Errorf("%w: the value of key %q has %d bytes, the limit is %d", ErrTooLarge, key, len(json), s.e.opt.MaxValue)
 	}
-	if hasNUL(json) {
+	depth, nul := inspect(json)
+	if depth > s.e.opt.MaxDepth {
+		return fmt.Errorf("%w: the value of key %q is nested %d deep, the limit is %d", ErrValue, key, depth, s.e.opt.MaxDepth)
+	}
+	if nul {
 		return fmt.Errorf("%w: key %q: the character U+0000 can't be stored", ErrValue, key)
 	}
 	w := s.work
@@ -393,16 +397,26 @@ func (s *Session) putValues(values store.Values) {
 	s.work.Values, s.spare = values, s.work.Values
 }
 
-// hasNUL finds the JSON escape of U+0000.
-func hasNUL(json []byte) bool {
-	for i := 0; i+5 < len(json); i++ {
-		if json[i] != '\\' {
-			continue
+// inspect returns how deep the arrays and objects of a valid JSON text are nested, and whether it has the escape of U+0000.
+func inspect(json []byte) (depth int, nul bool) {
+	open, quoted := 0, false
+	for i := 0; i < len(json); i++ {
+		switch json[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			nul = nul || i+5 < len(json) && string(json[i+1:i+6]) == "u0000"
+			i++ // the escaped character, which may be a backslash or a quote
+		case '[', '{':
+			if !quoted {
+				open++
+				depth = max(depth, open)
+			}
+		case ']', '}':
+			if !quoted {
+				open--
+			}
 		}
-		if string(json[i+1:i+6]) == "u0000" {
-			return true
-		}
-		i++ // the escaped character, which may be a backslash
 	}
-	return false
+	return depth, nul
 }

@@ -35,6 +35,10 @@ type Options struct {
 	MaxValue   int
 	MaxSession int
 
+	// MaxDepth is how deep the arrays and objects of a value may be nested. Default 100, at most 1,000. Above: ErrValue.
+	// What is stored already stays as it is, and can be read.
+	MaxDepth int
+
 	// Origins are the site's own public origins: "https://shop.example.com".
 	// Most sites don't need them. Name them, all of them, behind a proxy that
 	// replaces the Host header, as nginx does by default: WebSocket handshakes
@@ -168,6 +172,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxSessions, 100)
 	setDefault(&o.MaxValue, 64<<10)
 	setDefault(&o.MaxSession, 256<<10)
+	setDefault(&o.MaxDepth, 100)
 	setDefault(&o.MaxBadTokens, 100)
 	if o.Now == nil {
 		o.Now = time.Now
@@ -183,6 +188,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("sojourn: MaxSession is %d: use at most %d", o.MaxSession, maxSession)
 	case o.MaxValue < 0 || o.MaxValue > o.MaxSession:
 		return o, errors.New("sojourn: MaxValue: use at most MaxSession")
+	case o.MaxDepth < 0 || o.MaxDepth > maxDepth:
+		return o, fmt.Errorf("sojourn: MaxDepth is %d: use at most %d", o.MaxDepth, maxDepth)
 	}
 	for _, prefix := range o.TrustedProxies {
 		if !prefix.IsValid() {
@@ -198,6 +205,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.Cookie, err = o.Cookie.withDefaults()
 	return o, err
 }
+
+const maxDepth = 1000 // far from the 10,000 above which decoders of JSON give up
 
 const maxSession = store.MaxRecord - 1024 // what a store must take, less a subject
 

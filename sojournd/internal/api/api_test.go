@@ -378,6 +378,84 @@ func TestAuditAddress(t *testing.T) {
 	}
 }
 
+// Values are nested at most a hundred deep: what is deeper is refused before anything is stored.
+func TestDepthOfValues(t *testing.T) {
+	w := newWorld(t)
+	ann := w.user("ann")
+	deep := func(n int) json.RawMessage { return json.RawMessage(strings.Repeat("[", n) + strings.Repeat("]", n)) }
+	w.call("POST", "/v1/sessions/update", j{"token": ann.token(), "set": j{"k": deep(100)}}).want(200, "").is(float64(2), "session", "revision")
+	for _, n := range []int{101, 9000} {
+		w.call("POST", "/v1/sessions", j{"subject": "ben", "values": j{"k": deep(n)}}).want(422, "invalid_value")
+		w.call("POST", "/v1/sessions/update", j{"token": ann.token(), "set": j{"k": deep(n)}}).want(422, "invalid_value")
+		w.call("PATCH", "/v1/sessions/"+ann.id()+"/values", j{"k": deep(n)}, "If-Match", `"2"`).want(422, "invalid_value")
+	}
+	w.call("GET", "/v1/sessions?subject=ben", nil).want(200, "").is([]any{}, "sessions")
+	w.call("GET", "/v1/sessions/"+ann.id(), nil).want(200, "").is(float64(2), "revision")
+}
+
+// What was stored before there was a limit can be read, changed, and ended, and its session's calls answer as any.
+func TestDepthOfStoredValues(t *testing.T) {
+	w := newWorld(t)
+	ann := w.user("ann")
+	id, err := store.ParseID(ann.id())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 9998
+	value := strings.Repeat("[", n) + strings.Repeat("]", n)
+	text := `"deep":` + value
+	var rec store.Record
+	if err := w.store.Get(t.Context(), "shop", id, true, &rec); err != nil {
+		t.Fatal(err)
+	}
+	rec.Values = store.Values(nil).AppendSet(nil, "deep", []byte(value))
+	if _, err := w.store.Update(t.Context(), "shop", &rec, store.UpdateOptions{Now: rec.LastSeenAt, Arrived: rec.LastSeenAt}); err != nil {
+		t.Fatal(err)
+	}
+	call := func(method, path string, body any, headers ...string) string {
+		t.Helper()
+		r := request(w, method, path, body)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		for i := 0; i+1 < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		out := httptest.NewRecorder()
+		w.ServeHTTP(out, r)
+		if out.Code >= 300 {
+			t.Errorf("%s %s: %d %.200s", method, path, out.Code, out.Body)
+		}
+		return out.Body.String()
+	}
+	whole := func(answer string) {
+		t.Helper()
+		if !strings.Contains(answer, text) {
+			t.Errorf("the value is missing in %.300s", answer)
+		}
+	}
+	token := func(answer string) string {
+		t.Helper()
+		found := regexp.MustCompile(`"token":"([^"]*)"`).FindStringSubmatch(answer)
+		if found == nil {
+			t.Fatalf("no token in %.300s", answer)
+		}
+		return found[1]
+	}
+	whole(call("POST", "/v1/sessions/resolve", j{"token": ann.token()}))
+	whole(call("GET", "/v1/sessions/"+ann.id(), nil))
+	whole(call("POST", "/v1/sessions/update", j{"token": ann.token(), "set": j{"a": 1}}))
+	whole(call("PATCH", "/v1/sessions/"+ann.id()+"/values", j{"a": 2}, "If-Match", `"3"`))
+	next := call("POST", "/v1/sessions/login", j{"token": ann.token(), "subject": "ann"})
+	whole(next)
+	next = call("POST", "/v1/sessions/elevate", j{"token": token(next), "level": 2})
+	whole(next)
+	call("GET", "/v1/sessions?subject=ann", nil)
+	without := call("POST", "/v1/sessions/update", j{"token": token(next), "delete": []string{"deep"}})
+	if strings.Contains(without, "[[") {
+		t.Errorf("the value is still there")
+	}
+	call("POST", "/v1/sessions/logout", j{"token": token(next)})
+}
+
 func TestQueries(t *testing.T) {
 	w := newWorld(t)
 	id := w.user("ann").id()

@@ -260,7 +260,12 @@ func (c *call) query(name string) string {
 func (c *call) answer(status int, body any) {
 	buf := buffers.Get().(*bytes.Buffer)
 	defer giveBack(buf)
-	if err := json.MarshalWrite(buf, body, json.Deterministic(true)); err != nil {
+	err := json.MarshalWrite(buf, body, json.Deterministic(true))
+	if err != nil { // perhaps since it holds values that are deeper than the encoder goes
+		buf.Reset()
+		err = writeDeep(buf, body)
+	}
+	if err != nil {
 		c.api.log.Error("api: encode an answer", "route", c.route, "err", err)
 		buf.Reset()
 		p := problemOf(codeInternal)

@@ -258,6 +258,9 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 	if a.MaxValue > a.MaxSession {
 		wrong(at+".max_value", "is more than max_session, which is %d", a.MaxSession)
 	}
+	if a.MaxDepth < 1 || a.MaxDepth > maxDepth {
+		wrong(at+".max_depth", "use 1 to %d", maxDepth)
+	}
 	for _, page := range []struct{ path, text string }{{at + ".login_url", a.LoginURL}, {at + ".step_up_url", a.StepUpURL}} {
 		if u, err := url.Parse(page.text); err == nil && u.Scheme == "http" && !localHost(u.Hostname()) {
 			wrong(page.path, "%q isn't https: write a path like /login, or a URL like https://example.com/login", page.text)
@@ -283,7 +286,11 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 	}
 }
 
-const maxSession = store.MaxRecord - 1024 // as sojourn.Options has it
+// As sojourn.Options has them.
+const (
+	maxSession = store.MaxRecord - 1024
+	maxDepth   = 1000
+)
 
 // originOK reports whether browsers write an origin so, and HTTPS keeps it. Of its form forward-auth has the rules.
 func originOK(text string) bool {

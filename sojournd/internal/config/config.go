@@ -117,6 +117,7 @@ type Application struct {
 
 	MaxValue   Size `yaml:"max_value"`   // of a value's JSON; default 64 KiB
 	MaxSession Size `yaml:"max_session"` // of all keys and values; default 256 KiB
+	MaxDepth   int  `yaml:"max_depth"`   // of a value's arrays and objects in one another; default 100
 
 	// MaxBadTokens a minute from one address, after which further ones get 429. Default 100; "unlimited" is -1.
 	MaxBadTokens Count `yaml:"max_bad_tokens"`
@@ -209,6 +210,7 @@ func (a *Application) complete() {
 	set(&a.OverLimit, "end_oldest")
 	set(&a.MaxValue, 64<<10)
 	set(&a.MaxSession, 256<<10)
+	set(&a.MaxDepth, 100)
 	set(&a.MaxBadTokens, 100)
 	set(&a.LoginURL, "/login")
 	set(&a.ReturnParam, "return_to")

@@ -157,8 +157,8 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    policy: {login: {idle: 2h, absolute: 1h}, anonymous: {idle: never}, remembered: {idle: 10ms}, rotate_every: 1m, grace: 1h}\n",
 			[]string{"policy.login.absolute: longer one", "policy.anonymous.idle: some day", "policy.remembered.idle: a second", "policy.rotate_every: 5m", "policy.grace: 1m to 30m"}},
 		{minimal + "    policy: {login: {idle: 5 parsecs}, rotate_every: 0s, grace: 10}\n", []string{"policy.login.idle: \"5 parsecs\"", "rotate_every: 14d", "grace: \"10\" is no duration"}},
-		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_bad_tokens: -3\n",
-			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_bad_tokens: or unlimited"}},
+		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_depth: 1001\n    max_bad_tokens: -3\n",
+			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_depth: 1 to 1000", "max_bad_tokens: or unlimited"}},
 		{minimal + "    login_url: http://a.example/login\n    return_origins: [https://A.example, http://a.example, https://a.example:443, https://a.example]\n    origins: [https://a.example, http://a.example, https://A.example]\n    clear_site_data: [everything]\n    step_up_url: 'http://a.example/'\n    return_param: 'a&b'\n",
 			[]string{"step_up_url: isn't https", "return_param: letters", "3:16: applications[0].login_url: a path like /login", "return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "origins[1]: no origin", "origins[2]: no origin", "clear_site_data[0]: storage"}},
 		{minimal + "    cookie: {domain: com}\n  - name: a\n    cookie: {domain: .com}\n  - name: b\n    cookie: {domain: example.com.}\n",
@@ -253,8 +253,8 @@ func TestOptions(t *testing.T) {
 		"    policy: {login: {absolute: 1h}}\n": func(o *sojourn.Options) {
 			o.Policy.Login = sojourn.Lifetime{Idle: time.Hour, Absolute: time.Hour}
 		},
-		"    max_sessions: unlimited\n    over_limit: refuse\n    max_bad_tokens: 5\n    max_value: 1KiB\n    max_session: 2KiB\n    clear_site_data: [storage]\n": func(o *sojourn.Options) {
-			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.ClearSiteData = -1, true, 5, 1024, 2048, []string{"storage"}
+		"    max_sessions: unlimited\n    over_limit: refuse\n    max_bad_tokens: 5\n    max_value: 1KiB\n    max_session: 2KiB\n    max_depth: 7\n    clear_site_data: [storage]\n": func(o *sojourn.Options) {
+			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.MaxDepth, o.ClearSiteData = -1, true, 5, 1024, 2048, 7, []string{"storage"}
 		},
 		"    origins: [https://shop.example.com]\n": func(o *sojourn.Options) { o.Origins = []string{"https://shop.example.com"} },
 		"    cookie: {domain: example.com, same_site: none, partitioned: true}\n": func(o *sojourn.Options) {
@@ -264,7 +264,7 @@ func TestOptions(t *testing.T) {
 		c := read(t, minimal+text)
 		got := c.Applications[0].Options(proxies)
 		expected := sojourn.Options{
-			App: "shop", Policy: sojourn.DefaultPolicy(), MaxSessions: 100, MaxValue: 64 << 10, MaxSession: 256 << 10, MaxBadTokens: 100, TrustedProxies: proxies,
+			App: "shop", Policy: sojourn.DefaultPolicy(), MaxSessions: 100, MaxValue: 64 << 10, MaxSession: 256 << 10, MaxDepth: 100, MaxBadTokens: 100, TrustedProxies: proxies,
 			Cookie: sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor", SameSite: http.SameSiteLaxMode},
 		}
 		want(&expected)

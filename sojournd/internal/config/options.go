@@ -28,7 +28,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 			SameSite: sameSites[a.Cookie.SameSite], Partitioned: a.Cookie.Partitioned,
 		},
 		MaxSessions: int(a.MaxSessions), RefuseOverLimit: a.OverLimit == "refuse",
-		MaxValue: int(a.MaxValue), MaxSession: int(a.MaxSession),
+		MaxValue: int(a.MaxValue), MaxSession: int(a.MaxSession), MaxDepth: a.MaxDepth,
 		MaxBadTokens:   int(a.MaxBadTokens),
 		TrustedProxies: proxies,
 		Origins:        a.Origins,
