@@ -135,6 +135,21 @@ func TestDeployedForgedIdentity(t *testing.T) {
 	})
 }
 
+// Caddy takes every header away that begins with Sojourn, also those that sojournd never sends.
+func TestDeployedForeignNames(t *testing.T) {
+	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			ann := d.signIn("ann")
+			for _, name := range []string{"Sojourn-Admin", "sojourn_admin", "SOJOURN.SUBJECT", "Sojourn-Subject_", "Sojournx", "Sojourn"} {
+				d.passed(name, d.visit("GET", "/", name, "root"), "")
+				d.passed(name, d.visit("GET", "/account", name, "root", "Cookie", ann), "ann")
+			}
+		})
+	}
+}
+
 // What a visitor writes behind the path, into the query or into X-Forwarded headers weakens nothing and leads nowhere.
 func TestDeployedHostileVisitor(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
@@ -476,6 +491,9 @@ func TestDocumented(t *testing.T) {
 				for _, path := range []string{"/", "/account"} {
 					d.passed(path+" with Connection: "+hop, d.visit("GET", path, "Cookie", ann, "Connection", hop), "Ann Ü")
 				}
+			}
+			if v := d.visitWithBody("POST", "/account", strings.Repeat("a", 5<<20), "Cookie", ann); v.reached == nil {
+				t.Errorf("5 MiB: %s", v.Status)
 			}
 			v := d.visit("GET", "/account/a?b=c&d=e", asPage...)
 			if got := v.Header.Get("Location"); got != "/login?return_to=%2Faccount%2Fa%3Fb%3Dc%26d%3De" {

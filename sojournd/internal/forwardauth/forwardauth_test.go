@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -336,6 +337,27 @@ func TestNewRefuses(t *testing.T) {
 	a := forwardauth.App{Name: "shop", Sessions: w.engine}
 	if _, err := forwardauth.New(forwardauth.Options{Apps: []forwardauth.App{a, a}}); err == nil {
 		t.Error("the same application twice")
+	}
+}
+
+// There are four names of headers, and no others: the set-ups take a visitor's own away by name.
+func TestNamesOfHeaders(t *testing.T) {
+	w := newWorld(t, app(func(a *forwardauth.App) { a.StepUpURL, a.RelaysCookies = "/confirm", true }))
+	seen := map[string]bool{}
+	for _, mode := range []string{"status", "redirect"} {
+		for _, require := range []string{"any", "login", "fresh-1ns", "level-2", "nonsense"} {
+			for _, cookie := range []string{"", "__Host-session=x", w.login("ann"), w.login("ann", sojourn.Level(2))} {
+				for name := range w.get("/check/shop/"+mode+"/"+require, page("/", "Cookie", cookie)...).Header {
+					if strings.HasPrefix(name, "Sojourn") {
+						seen[name] = true
+					}
+				}
+			}
+		}
+	}
+	want := []string{"Sojourn-Level", "Sojourn-Login", "Sojourn-Session", "Sojourn-Subject"}
+	if got := slices.Sorted(maps.Keys(seen)); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
