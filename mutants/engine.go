@@ -34,6 +34,14 @@ var engine = []mutant{
 			``}},
 	},
 	{
+		name:   "I11-value-of-any-depth",
+		breaks: "a value has a limit of depth",
+		test:   ". -run TestI11Depth",
+		edits: []edit{{"change.go",
+			`if depth > s.e.opt.MaxDepth {`,
+			`if false {`}},
+	},
+	{
 		name:   "I11-value-without-limit",
 		breaks: "a value has a limit",
 		test:   ". -run TestI11",
@@ -60,6 +68,15 @@ var engine = []mutant{
 		return stolen`,
 			`case ours:
 		return former`}},
+	},
+	{
+		name:   "I13-step-up-not-stored",
+		breaks: "the step-up of a changed client is stored at once, whatever the handler answers",
+		test:   ". -run TestStepUpSurvivesTheHandler",
+		edits: []edit{{"load.go",
+			`ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})`,
+			`var ended []store.Ended
+	err := error(store.ErrFull)`}},
 	},
 	{
 		name:   "I13-old-authority-writes",
@@ -128,6 +145,14 @@ var engine = []mutant{
 			if rec, err = s.e.live(ctx, s.rec.ID); err == nil {
 				s.work.Revision = rec.Revision
 			}`}},
+	},
+	{
+		name:   "I5-old-copy-decides",
+		breaks: "that a change comes to nothing is decided by what is stored, not by what was read before",
+		test:   ". -run TestI5ChangeToNothing",
+		edits: []edit{{"commit.go",
+			`if rec.Revision != s.rec.Revision {`,
+			`if rec.Revision == 0 {`}},
 	},
 	{
 		name:   "I5-revision-overtaken",
