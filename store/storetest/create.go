@@ -259,6 +259,18 @@ var createCases = []testCase{
 		_, err = f.s.Create(f.ctx, app, session("alice"), opt)
 		f.must(err)
 	}},
+	{"Create/ValuesStayEqual", func(f *fixture) {
+		for _, json := range []string{
+			`{"b":[1,{"longer":null,"a":"x"},[]],"a":{}}`, ` { "z" : 1 , "y" : [ 1 , 2 ] } `, `"\u00e9\t\""`, `{"\u00e9":1.50,"e":-2}`, `12345678901234567890`, `[]`, `{}`, `null`,
+		} {
+			rec := session("alice")
+			rec.Values = values("k", json)
+			f.create(rec)
+			if got := f.get(rec.ID); !got.Values.Equal(rec.Values) {
+				f.Errorf("%s came back as %q", json, got.Values)
+			}
+		}
+	}},
 	{"I11/MaxRecord", func(f *fixture) {
 		for _, subject := range []string{"", "alice", strings.Repeat("s", 255)} {
 			rec := session(subject)
