@@ -65,6 +65,20 @@ func TestBadURL(t *testing.T) {
 	}
 }
 
+// Parameters of other drivers' URLs, and settings that the server doesn't know,
+// are mistakes in the URL: the server can be reached.
+func TestForeignParameters(t *testing.T) {
+	for _, parameter := range []string{"schema=shop", "currentSchema=shop", "ssl=true", "pgbouncer=true"} {
+		name, _, _ := strings.Cut(parameter, "=")
+		if err := CheckURL("postgres://u@127.0.0.1/shop?" + parameter); !errors.Is(err, ErrURL) || !strings.Contains(err.Error(), "parameter "+name) {
+			t.Errorf("%s: %v", parameter, err)
+		}
+	}
+	for _, parameter := range []string{"nonsense=1", "statement_timeout=soon"} {
+		wantError(t, shared(t).URL()+"&"+parameter, Options{}, ErrURL, "refuses one of its parameters")
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

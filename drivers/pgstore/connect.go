@@ -42,6 +42,11 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrURL, reason(err))
 	}
+	for name := range config.ConnConfig.RuntimeParams {
+		if instead, known := foreign[strings.ToLower(name)]; known {
+			return nil, fmt.Errorf("%w: it has a parameter %s, which other drivers know: %s", ErrURL, name, instead)
+		}
+	}
 	if opt.Password != "" {
 		config.ConnConfig.Password = opt.Password
 	}
@@ -57,6 +62,19 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	}
 	return config, nil
 }
+
+// foreign are parameters of other drivers' URLs. To pgx, what it doesn't know is
+// a setting of the server, which refuses the connection then.
+var foreign = map[string]string{
+	"schema":           schemaParameter,
+	"currentschema":    schemaParameter,
+	"ssl":              "write sslmode=verify-full, or sslmode=disable",
+	"pgbouncer":        "leave it out: a pooler is found out",
+	"connection_limit": "leave it out",
+}
+
+// schemaParameter: the tables are in a schema that the program names, not the URL.
+const schemaParameter = "the tables are in a schema of their own, whatever the URL says: leave it out"
 
 const unreplicated = "sojourn unreplicated"
 

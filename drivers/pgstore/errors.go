@@ -40,6 +40,8 @@ const (
 	invalidCatalogName    = "3D000"
 	undefinedTable        = "42P01"
 	undefinedFunction     = "42883"
+	undefinedObject       = "42704"
+	invalidParameterValue = "22023"
 	invalidSchemaName     = "3F000"
 	connectionException   = "08" // a class
 )
@@ -105,6 +107,8 @@ func explainConnect(err error) error {
 		return fmt.Errorf("%w: let the user create schemas in the database, or own the schema: %w", ErrDenied, err)
 	case c == readOnlyTransaction, strings.Contains(err.Error(), "read only connection"): // the latter from pgx, without a type
 		return fmt.Errorf("%w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
+	case c == undefinedObject, c == invalidParameterValue: // a setting, which can only be the URL's
+		return fmt.Errorf("%w: the server refuses one of its parameters: %w", ErrURL, err)
 	case errors.As(err, &connect), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: check that it runs, and the URL's host and port: %w", ErrUnreached, err)
 	}
