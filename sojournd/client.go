@@ -21,13 +21,17 @@ type serverFlags struct {
 }
 
 func (f *serverFlags) client(out output) (*client.Client, error) {
-	return client.New(client.Options{
+	c, err := client.New(client.Options{
 		Server: f.Server, PlainHTTP: f.PlainHTTP, Key: os.Getenv(keyVariable), KeyFile: f.KeyFile,
 		JSON: f.JSON, Out: out.stdout, Err: out.stderr,
 		Progress: func(what string, work func(func(done, total int64)) error) error {
 			return app.During(out.stderr, what, work)
 		},
 	})
+	if err != nil {
+		return nil, app.UsageError{Err: err}
+	}
+	return c, nil
 }
 
 type sessionsCommand struct {
@@ -69,6 +73,9 @@ type showSession struct {
 	ID string `arg:"" help:"The session's ID."`
 	serverFlags
 }
+
+// Validate is called by the parser.
+func (s *showSession) Validate() error { return client.CheckID(s.ID) }
 
 func (s *showSession) Run(ctx context.Context, out output) error {
 	c, err := s.client(out)

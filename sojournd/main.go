@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -142,6 +143,9 @@ func run(ctx context.Context, args []string, out output) (code int) {
 	}
 	if err := command.Run(); err != nil {
 		_, _ = fmt.Fprintf(out.stderr, "sojournd: %v\n", err)
+		if mistake := new(app.UsageError); errors.As(err, mistake) {
+			return 2
+		}
 		return 1
 	}
 	return 0

@@ -76,9 +76,9 @@ func TestCommandLine(t *testing.T) {
 		{"config check --help", 0, "--set", ""},
 		{"keys new", 0, "sha256:", ""},
 		{"config check", 0, "is right: the application shop. No application has a key", ""},
-		{"config check --set log.level=loud --set nonsense=1 --log-format xml", 1, "", "has 3 mistakes"},
+		{"config check --set log.level=loud --set nonsense=1 --log-format xml", 2, "", "has 3 mistakes"},
 		{"config check --set log.level", 2, "", "log.level"},
-		{"config check --config /nowhere/x.yaml", 1, "", "there is no configuration file /nowhere/x.yaml: sojournd config example"},
+		{"config check --config /nowhere/x.yaml", 2, "", "there is no configuration file /nowhere/x.yaml: sojournd config example"},
 		{"config check --store redis://:pass@h", 2, "", "shows in ps"},
 		{"config check --set store=redis://:pass@h", 2, "", "shows in ps"},
 		{"backup --help", 0, "--store", ""},
@@ -93,13 +93,19 @@ func TestCommandLine(t *testing.T) {
 		{"restore", 2, "", "<file>"},
 		{"backup --keep-sessions x", 2, "", "--keep-sessions"},
 		{"check file", 2, "", "file"},
-		{"serve --log-level loud", 1, "", "the command line: log.level: \"loud\" is no level: write debug, info, warn or error"},
-		{"serve --internal-listen 0.0.0.0:80", 1, "", "internal.plain_http"},
-		{"demo --store mysql://localhost", 1, "", "use --store sqlite:/"},
-		{"serve --store sqlite:x.db", 1, "", "must be absolute"},
-		{"backup x --store memory:", 1, "", "nothing to back up"},
-		{"restore x --store memory:", 1, "", "nothing to restore"},
-		{"check --store memory:", 1, "", "nothing to check"},
+		{"serve --log-level loud", 2, "", "the command line: log.level: \"loud\" is no level: write debug, info, warn or error"},
+		{"serve --internal-listen 0.0.0.0:80", 2, "", "internal.plain_http"},
+		{"demo --store mysql://localhost", 2, "", "use --store sqlite:/"},
+		{"serve --store sqlite:x.db", 2, "", "must be absolute"},
+		{"backup x --store memory:", 2, "", "nothing to back up"},
+		{"restore x --store memory:", 2, "", "nothing to restore"},
+		{"check --store memory:", 2, "", "nothing to check"},
+		{"config check --set log.levle=debug", 2, "", "log.levle: there is no such setting: write log.level"},
+		{"backup x --store redis://host", 2, "", "for a store in a file, as in --store sqlite:/path/to/sojourn.db. To back up a database, use its own tools"},
+		{"restore x --store postgres://user@host/db", 2, "", "To restore a database"},
+		{"check --store rediss-cluster://a:1,b:2", 2, "", "To check a database"},
+		{"backup x --store mysql://host", 2, "", "use --store sqlite:/path/to/sojourn.db\n"},
+		{"demo --store postgres://user@host/db?schema=shop", 2, "", "the tables are in a schema of their own, whatever the URL says: leave it out"},
 		{"backup - --store sqlite:/nowhere/s.db", 1, "", "to a file only"},
 		{"backup /nowhere/x", 1, "", "make it first"},
 		{"backup x", 1, "", "there is no store"}, // in the default place
@@ -121,13 +127,15 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// Without a configuration the command line is wrong, and so the exit code is 2,
+// as docs/running.md says.
 func TestNoConfiguration(t *testing.T) {
 	t.Setenv("SOJOURN_CONFIG", "") // has it back at the end
 	if err := os.Unsetenv("SOJOURN_CONFIG"); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"config", "check"}, {"serve"}} {
-		if code, _, stderr := call(t, args...); code != 1 || !strings.HasPrefix(stderr, "sojournd: no configuration is named: sojournd config example") {
+		if code, _, stderr := call(t, args...); code != 2 || !strings.HasPrefix(stderr, "sojournd: no configuration is named: sojournd config example") {
 			t.Errorf("%v: %d, %q", args, code, stderr)
 		}
 	}

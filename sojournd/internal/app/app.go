@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +28,21 @@ type Options struct {
 	Out    io.Writer    // for people
 	Log    *slog.Logger // of the running server; nil: what goes wrong is lost
 	Events bool         // log the sessions' events too
+}
+
+// A UsageError is a mistake on the command line, or in the environment that
+// stands for it.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+func (e UsageError) Unwrap() error { return e.Err }
+
+// usage makes a UsageError of one that begins with a flag.
+func usage(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "--") {
+		return UsageError{err}
+	}
+	return err
 }
 
 // shutdownTimeout is how long requests in flight may take to end.

@@ -102,8 +102,8 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 // settingOf says of a mistake in a flag of the store which setting it is, and what to write there.
 func settingOf(err error) (path, format string, text string) {
 	flag, text, _ := strings.Cut(err.Error(), " ")
-	if !strings.HasPrefix(flag, "--store") {
-		flag, text = "--store", err.Error()
+	if !strings.HasPrefix(flag, "--store") { // it is the machine's fault: there is no state directory
+		return "", "%s", err.Error()
 	}
 	path = strings.ReplaceAll(strings.Trim(flag, "-:"), "-", "_")
 	return path, "%s", strings.ReplaceAll(text, "--store ", "")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -97,11 +98,18 @@ func Check(ctx context.Context, o FileOptions) error {
 
 // path returns the store's file.
 func (o FileOptions) path(what string) (string, error) {
-	path, err := storePath(o.Store)
-	if err == nil && path == "" {
-		err = fmt.Errorf("--store %q: the store in memory ends with its process, so there is nothing to %s: name a file, as in %s", o.Store, what, exampleStore)
+	if server := (StoreOptions{URL: o.Store}); server.redis() || server.postgreSQL() {
+		scheme, _, _ := strings.Cut(o.Store, ":")
+		return "", UsageError{fmt.Errorf("--store %q: this is for a store in a file, as in %s. To %s a database, use its own tools", scheme+":…", exampleStore, what)}
 	}
-	return path, err
+	path, err := storePath(o.Store)
+	if err != nil {
+		return "", usage(errors.New(strings.ReplaceAll(err.Error(), exampleStores, exampleStore)))
+	}
+	if path == "" {
+		return "", UsageError{fmt.Errorf("--store %q: the store in memory ends with its process, so there is nothing to %s: name a file, as in %s", o.Store, what, exampleStore)}
+	}
+	return path, nil
 }
 
 // effort is the size of a file, and how long the work on it took.

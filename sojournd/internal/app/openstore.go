@@ -104,7 +104,7 @@ func (o StoreOptions) mistakes() (list []error) {
 // openStore opens the store of a URL. The log gets what is worth a warning while it is open.
 func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
 	if err := errors.Join(o.mistakes()...); err != nil {
-		return nil, err
+		return nil, usage(err)
 	}
 	switch {
 	case o.redis():

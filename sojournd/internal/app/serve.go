@@ -137,9 +137,14 @@ var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE
 
 func load(o ServeOptions) (*config.Config, error) {
 	if o.Config == "" {
-		return nil, errors.New("no configuration is named: sojournd config example > sojourn.yaml prints one to start from; then add --config sojourn.yaml, or set $SOJOURN_CONFIG")
+		return nil, UsageError{errors.New("no configuration is named: sojournd config example > sojourn.yaml prints one to start from; then add --config sojourn.yaml, or set $SOJOURN_CONFIG")}
 	}
-	return config.Load(o.Config, o.Environ, o.Flags, checkParts)
+	c, err := config.Load(o.Config, o.Environ, o.Flags, checkParts)
+	var mistakes *config.Problems
+	if errors.Is(err, config.ErrNoFile) || errors.As(err, &mistakes) && mistakes.OnCommandLine() {
+		return nil, UsageError{err}
+	}
+	return c, err
 }
 
 func warn(log *slog.Logger, c *config.Config) {

@@ -230,6 +230,12 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// CheckID says what is wrong with a text that is no session's ID.
+func CheckID(id string) error {
+	_, err := sessionPath(id)
+	return err
+}
+
 func sessionPath(id string) (string, error) {
 	parsed, err := sojourn.ParseID(id)
 	if err != nil {

@@ -32,9 +32,7 @@ func check(c *Config, wrong Reporter) {
 			wrong(f.path, "is no absolute path: write one like /etc/sojournd/%s", f.path)
 		}
 	}
-	if c.Log.Format != "text" && c.Log.Format != "json" {
-		wrong("log.format", "%q is no format: write text or json", c.Log.Format)
-	}
+	checkWord("log.format", c.Log.Format, wrong, "text", "json")
 	checkFront("api", &c.API, wrong)
 	checkFront("internal", &c.Internal, wrong)
 	for i, a := range c.API.Listen {
@@ -149,9 +147,7 @@ func nameOK(name string) bool {
 }
 
 func checkCookie(path string, c *Cookie, wrong Reporter) {
-	if c.SameSite != "lax" && c.SameSite != "strict" && c.SameSite != "none" {
-		wrong(path+".same_site", "%q is none of lax, strict and none: write lax, unless other sites' pages embed yours", c.SameSite)
-	}
+	checkWord(path+".same_site", c.SameSite, wrong, "lax", "strict", "none")
 	if c.Partitioned && c.SameSite != "none" {
 		wrong(path+".partitioned", "needs same_site: none, without which the cookie isn't sent to embedded pages at all")
 	}
@@ -212,7 +208,7 @@ func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong Reporte
 func checkPolicy(path string, p *Policy, wrong Reporter) {
 	base, ok := presets[p.Preset]
 	if !ok {
-		wrong(path+".preset", "%q is none of default, aal1, aal2 and aal3", p.Preset)
+		checkWord(path+".preset", p.Preset, wrong, "default", "aal1", "aal2", "aal3")
 		return
 	}
 	limits := base()
@@ -233,11 +229,15 @@ func checkPolicy(path string, p *Policy, wrong Reporter) {
 			}
 		}
 		whole := l.set.over(l.base)
-		if whole.Absolute < whole.Idle {
-			wrong(at+".absolute", "is %v, and idle is %v: the absolute limit is the longer one", whole.Absolute, whole.Idle)
+		if whole.Absolute < whole.Idle { // so idle was set
+			limit := span(whole.Absolute)
+			if l.set.Absolute == 0 {
+				limit += ", as the preset has it"
+			}
+			wrong(at+".idle", "is %s, longer than absolute, which is %s: a session would end before it has been idle for so long: shorten idle, or set absolute to %[1]s or more", span(whole.Idle), limit)
 		}
 		if p.Preset != "default" && l.name != "anonymous" && (whole.Absolute > l.base.Absolute || whole.Idle > l.base.Idle) {
-			wrong(at, "is longer than %s allows (idle %v, absolute %v): shorten it, or take another preset", p.Preset, l.base.Idle, l.base.Absolute)
+			wrong(at, "is longer than %s allows (idle %s, absolute %s): shorten it, or take another preset", p.Preset, span(l.base.Idle), span(l.base.Absolute))
 		}
 	}
 	if p.RotateEvery > 0 && p.RotateEvery < Duration(5*time.Minute) {
@@ -249,9 +249,7 @@ func checkPolicy(path string, p *Policy, wrong Reporter) {
 }
 
 func checkApplication(at string, a *Application, wrong Reporter) {
-	if a.OverLimit != "end_oldest" && a.OverLimit != "refuse" {
-		wrong(at+".over_limit", "%q is neither end_oldest nor refuse", a.OverLimit)
-	}
+	checkWord(at+".over_limit", a.OverLimit, wrong, "end_oldest", "refuse")
 	if a.MaxSession > maxSession {
 		wrong(at+".max_session", "use at most %d", maxSession)
 	}
@@ -280,9 +278,7 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 		}
 	}
 	for i, data := range a.ClearSiteData {
-		if !slices.Contains([]string{"cache", "cookies", "storage", "executionContexts", "*"}, data) {
-			wrong(fmt.Sprintf("%s.clear_site_data[%d]", at, i), "%q is none of cache, cookies, storage, executionContexts and *", data)
-		}
+		checkWord(fmt.Sprintf("%s.clear_site_data[%d]", at, i), data, wrong, "cache", "cookies", "storage", "executionContexts", "*")
 	}
 }
 
@@ -303,9 +299,25 @@ func localHost(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
-var eventKinds = []sojourn.EventKind{
-	sojourn.EventCreated, sojourn.EventAuthenticated, sojourn.EventElevated, sojourn.EventRotated, sojourn.EventEnded, sojourn.EventEndedAll,
-	sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed, "gap",
+var eventKinds = []string{
+	string(sojourn.EventCreated), string(sojourn.EventAuthenticated), string(sojourn.EventElevated), string(sojourn.EventRotated), string(sojourn.EventEnded),
+	string(sojourn.EventEndedAll), string(sojourn.EventRefused), string(sojourn.EventThrottled), string(sojourn.EventClientChanged), string(sojourn.EventWriteFailed), "gap",
+}
+
+// checkWord notes a word that isn't among those that a setting takes, and names
+// the one that was meant if only its capitals are wrong.
+func checkWord(path, word string, wrong Reporter, known ...string) {
+	if slices.Contains(known, word) {
+		return
+	}
+	for _, k := range known {
+		if strings.EqualFold(k, word) {
+			wrong(path, "%q: capital letters count: write %s", word, k)
+			return
+		}
+	}
+	last := len(known) - 1
+	wrong(path, "there is no %q: write %s or %s", word, strings.Join(known[:last], ", "), known[last])
 }
 
 // overlap reports whether two lists of applications, of which none means all, have one in common.
@@ -324,9 +336,7 @@ func checkWebhook(path string, w *Webhook, applications []string, wrong Reporter
 		wrong(path+".secret_file", "%q is no absolute path: write that of a file with the signing secret, whsec_ and base64", w.SecretFile)
 	}
 	for i, kind := range w.Events {
-		if !slices.Contains(eventKinds, sojourn.EventKind(kind)) {
-			wrong(fmt.Sprintf("%s.events[%d]", path, i), "%q is no kind of event: write one of %s", kind, strings.Trim(fmt.Sprint(eventKinds), "[]"))
-		}
+		checkWord(fmt.Sprintf("%s.events[%d]", path, i), kind, wrong, eventKinds...)
 	}
 	for i, app := range w.Applications {
 		if !slices.Contains(applications, app) {

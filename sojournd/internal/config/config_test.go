@@ -141,7 +141,7 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "limits: {body: 1, header: big, read_timeout: 1h30m, idle_timeout: -1s, shutdown_timeout: never, read_header_timeout: 1ms}\n",
 			[]string{"limits.body: 1KiB", "limits.header: 64KiB", "limits.read_timeout: to 1h", "limits.idle_timeout: 14d", "limits.shutdown_timeout: to 1h", "limits.read_header_timeout: 100ms"}},
 		{minimal + "events:\n  audit: {file: audit.log, keep: -1}\n  webhooks:\n    - url: http://example.com\n      applications: [shop, shpo]\n      events: [ended, logout]\n",
-			[]string{"4:17: events.audit.file: /var/log", "events.audit.keep: from 0 on", "6:12: events.webhooks[0].url: webhooks[0].plain_http: true", "6:7: events.webhooks[0].secret_file: whsec_", "events.webhooks[0].applications[1]: \"shpo\"", "8:23: events.webhooks[0].events[1]: created authenticated"}},
+			[]string{"4:17: events.audit.file: /var/log", "events.audit.keep: from 0 on", "6:12: events.webhooks[0].url: webhooks[0].plain_http: true", "6:7: events.webhooks[0].secret_file: whsec_", "events.webhooks[0].applications[1]: \"shpo\"", "8:23: events.webhooks[0].events[1]: created, authenticated"}},
 		{"applications:\n  - keys: []\n  - name: a/b\n  - name: ..\n  - name: 7\n  - name: shop\n  - name: shop\n",
 			[]string{"2:5: applications[0].name: is missing", "3:11: applications[1].name: letters, digits", "4:11: applications[2].name: beginning", "5:11: applications[3].name: in quotes", "7:11: applications[5].name: choose another"}},
 		{minimal + "    cookie:\n      name: session\n      domain: localhost\n      same_site: Lax\n      partitioned: true\n",
@@ -149,13 +149,22 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    cookie: {name: __Host-a, visitor: __Host-a}\n", []string{"applications[0].cookie.visitor: has its own"}},
 		{minimal + "    cookie: {domain: example.com, name: __host-a, visitor: 'a b'}\n", []string{"applications[0].cookie.name: __Secure-", "applications[0].cookie.visitor: letters"}},
 		{minimal + "  - name: other\n    cookie: {name: __Host-shop-session}\n", []string{"applications[1].cookie.name: __Host-shop-session"}},
+		{minimal + "    policy: {login: {idle: 31d}, remembered: {idle: 90m, absolute: 80m30s}}\n",
+			[]string{"3:28: policy.login.idle: is 31d, longer than absolute, which is 30d, as the preset has it", "policy.remembered.idle: is 1h30m, longer than absolute, which is 1h20m30s"}},
+		{minimal + "    cookie: {same_site: None}\n    over_limit: Refuse\n    clear_site_data: [executioncontexts]\n    policy: {preset: AAL2}\nlog: {format: JSON, level: Info}\n",
+			[]string{"same_site: capital letters count: write none", "over_limit: write refuse", "clear_site_data[0]: write executionContexts", "preset: write aal2", "log.format: write json", "log.level: small letters"}},
+		{minimal + "\tkeys: []\n", []string{"3:1: indented with a tab: write spaces"}},
+		{"# x\n\napplications:\n  - name: shop\n  \tkeys: []\n", []string{"5:3: indented with a tab: write spaces"}},
+		{"applications:\n\t- name: shop\n", []string{"2:1: indented with a tab: write spaces"}},
+		{minimal + "store: @x\n", []string{"3:8: put the value in quotes"}},
+		{minimal + "    keys: [{name: a, hash: " + strings.Repeat("ab", 32) + "}]\n", []string{"hash: write sha256: before the 64 digits"}},
 		{minimal + "    keys: [{name: a, hash: sojourn_secret}, {name: a, hash: 'sha256:00'}, {name: 'b c'}]\n",
-			[]string{"applications[0].keys[0].hash: keys new", "applications[0].keys[1].name: another key", "applications[0].keys[1].hash: 64 digits", "applications[0].keys[2].name: blanks", "applications[0].keys[2].hash: missing"}},
+			[]string{"applications[0].keys[0].hash: is an API key itself", "applications[0].keys[1].name: another key", "applications[0].keys[1].hash: 64 digits", "applications[0].keys[2].name: blanks", "applications[0].keys[2].hash: missing"}},
 		{minimal + "    keys: [{name: a, hash: " + hash('a') + "}]\n  - name: other\n    keys: [{name: a, hash: " + hash('a') + "}]\n", []string{"applications[1].keys[0].hash: for one application"}},
-		{minimal + "    policy: {preset: aal4}\n", []string{"applications[0].policy.preset: aal1, aal2 and aal3"}},
+		{minimal + "    policy: {preset: aal4}\n", []string{"applications[0].policy.preset: aal1, aal2 or aal3"}},
 		{minimal + "    policy: {preset: aal2, login: {absolute: 25h}}\n", []string{"applications[0].policy.login: longer than aal2"}},
 		{minimal + "    policy: {login: {idle: 2h, absolute: 1h}, anonymous: {idle: never}, remembered: {idle: 10ms}, rotate_every: 1m, grace: 1h}\n",
-			[]string{"policy.login.absolute: longer one", "policy.anonymous.idle: some day", "policy.remembered.idle: a second", "policy.rotate_every: 5m", "policy.grace: 1m to 30m"}},
+			[]string{"policy.login.idle: is 2h, longer than absolute, which is 1h: ", "policy.anonymous.idle: some day", "policy.remembered.idle: a second", "policy.rotate_every: 5m", "policy.grace: 1m to 30m"}},
 		{minimal + "    policy: {login: {idle: 5 parsecs}, rotate_every: 0s, grace: 10}\n", []string{"policy.login.idle: \"5 parsecs\"", "rotate_every: 14d", "grace: \"10\" is no duration"}},
 		{minimal + "    max_sessions: 0\n    over_limit: ignore\n    max_value: 2MiB\n    max_session: 1MiB\n    max_depth: 1001\n    max_bad_tokens: -3\n",
 			[]string{"3:19: applications[0].max_sessions: or unlimited", "over_limit: refuse", "max_value: max_session", "max_session: at most 1047552", "max_depth: 1 to 1000", "max_bad_tokens: or unlimited"}},
@@ -228,9 +237,34 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
+// A flag that was mistyped is told what was meant.
+func TestUnknownFlags(t *testing.T) {
+	for path, want := range map[string]string{
+		"log.levle": "write log.level", "LOG.LEVEL": "write log.level", "api-listen": "write api.listen", "api.socket-mode": "write api.socket_mode",
+		"level": "write log.level", "read_timeout": "write limits.read_timeout", "log": "write one of log.level, log.format",
+		"applications[0].name": "in the file only", "applications.name": "in the file only", "events.webhooks[0].url": "in the file only",
+		"nonsense": "sojournd config example", "": "sojournd config example",
+	} {
+		_, err := Read("sojourn.yaml", []byte(minimal), nil, Flags{path: "x"})
+		var problems *Problems
+		if !errors.As(err, &problems) || !strings.Contains(err.Error(), "there is no such setting: ") || !strings.Contains(err.Error(), want) || !problems.OnCommandLine() {
+			t.Errorf("%q: %v, want %q", path, err, want)
+		}
+	}
+	_, err := Read("sojourn.yaml", []byte(minimal), Environment{"SOJOURN_API_LISTEN=nowhere"}, Flags{"internal.listen": "127.0.0.1:1,nowhere"})
+	var problems *Problems
+	if !errors.As(err, &problems) || !problems.OnCommandLine() || !strings.Contains(err.Error(), "the command line: internal.listen[1]:") || !strings.Contains(err.Error(), "$SOJOURN_API_LISTEN: api.listen[0]:") {
+		t.Errorf("mistakes in lists: %v", err)
+	}
+	_, err = Read("sojourn.yaml", []byte("stroe: x\n"), Environment{"SOJOURN_LOG_LEVEL=loud"}, Flags{"log.format": "json"})
+	if !errors.As(err, &problems) || problems.OnCommandLine() {
+		t.Errorf("mistakes elsewhere are on the command line: %v", err)
+	}
+}
+
 func TestLoad(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "sojourn.yaml")
-	if _, err := Load(name, nil, nil); err == nil || !strings.Contains(err.Error(), "sojournd config example") {
+	if _, err := Load(name, nil, nil); !errors.Is(err, ErrNoFile) || !strings.Contains(err.Error(), "sojournd config example") {
 		t.Errorf("no file: %v", err)
 	}
 	if err := os.WriteFile(name, []byte(minimal+"stroe: x\n"), 0o600); err != nil {

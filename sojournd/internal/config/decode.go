@@ -157,7 +157,7 @@ func kindOf(value any) string {
 func suggest(key string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {
-		if n := edits(key, k); n < distance && n < len(k) {
+		if n := edits(strings.ReplaceAll(strings.ToLower(key), "-", "_"), k); n < distance && n < len(k) {
 			best, distance = k, n
 		}
 	}

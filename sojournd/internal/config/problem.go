@@ -10,6 +10,13 @@ import (
 // Problems are the mistakes of a configuration.
 type Problems struct{ List []Problem } // in the order of the file
 
+// OnCommandLine reports whether one of the mistakes is on the command line.
+func (p *Problems) OnCommandLine() bool {
+	return slices.ContainsFunc(p.List, func(one Problem) bool { return one.File == commandLine })
+}
+
+const commandLine = "the command line" // as Problem.File
+
 // A Problem is one mistake.
 type Problem struct {
 	File         string // or the variable or flag, where there is no line
@@ -46,10 +53,11 @@ func (p *Problems) Error() string {
 
 // problem finds the place of a mistake. Of a key that is wrong itself, it is that of the key.
 func (s *source) problem(path string, ofKey bool, text string) Problem {
-	if name, ok := s.fromFlag[path]; ok && name != "" {
-		return Problem{File: "the command line", Path: path, Text: text}
+	whole, _, _ := strings.Cut(path, "[") // flags and variables give a list as a whole
+	if value, ok := s.fromFlag[whole]; ok && value != "" {
+		return Problem{File: commandLine, Path: path, Text: text}
 	}
-	if name, ok := s.fromEnv[path]; ok {
+	if name, ok := s.fromEnv[whole]; ok {
 		return Problem{File: "$" + name, Path: path, Text: text}
 	}
 	p := Problem{File: s.file, Line: 1, Column: 1, Path: path, Text: text}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,11 +21,14 @@ type Environment []string
 // Flags are settings of the command line, by their path in the file: "log.level".
 type Flags map[string]string
 
+// ErrNoFile is Load's error where there is no such file.
+var ErrNoFile = errors.New("there is no configuration file")
+
 // Load reads a file, and Read does the rest.
 func Load(name string, env Environment, flags Flags, also ...Check) (*Config, error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration file %s: sojournd config example prints one to start from", name)
+		return nil, fmt.Errorf("%w %s: sojournd config example prints one to start from", ErrNoFile, name)
 	} else if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
@@ -49,7 +53,7 @@ func Read(name string, text []byte, env Environment, flags Flags, also ...Check)
 	d := decoder{src: src, problems: problems}
 	for _, path := range slices.Sorted(maps.Keys(flags)) {
 		if _, known := src.fromFlag[path]; !known {
-			d.problems = append(d.problems, Problem{File: "the command line", Path: path, Text: "there is no such setting that can be given here"})
+			d.problems = append(d.problems, Problem{File: commandLine, Path: path, Text: "there is no such setting: " + meant(path)})
 		}
 	}
 	d.decode(reflect.ValueOf(c).Elem(), merged.Raw(), "")
@@ -95,7 +99,7 @@ func (s *source) parse(text []byte) (layer, []Problem) {
 	s.keys, s.values = map[string]place{}, map[string]place{}
 	var docs []yaml.Node
 	if err := yaml.Load(text, &docs, yaml.WithUniqueKeys(false), yaml.WithAllDocuments()); err != nil {
-		return nil, []Problem{s.syntax(err)}
+		return nil, []Problem{s.syntax(text, err)}
 	}
 	if len(docs) == 0 || len(docs[0].Content) == 0 {
 		return layer{}, nil
@@ -113,7 +117,7 @@ func (s *source) parse(text []byte) (layer, []Problem) {
 	return nil, append(problems, Problem{File: s.file, Line: 1, Column: 1, Text: "write settings as key: value, as sojournd config example does"})
 }
 
-func (s *source) syntax(err error) Problem {
+func (s *source) syntax(text []byte, err error) Problem {
 	p := Problem{File: s.file, Line: 1, Column: 1, Text: err.Error()}
 	var where *yaml.LoadError
 	if errors.As(err, &where) {
@@ -122,10 +126,31 @@ func (s *source) syntax(err error) Problem {
 			p.Line, p.Column = where.Mark.Line, max(where.Mark.Column, 1)
 		}
 	}
-	if strings.Contains(p.Text, "mapping values are not allowed") {
+	if line, column := indentedByTab(text); line > 0 {
+		p.Line, p.Column = line, column
+		p.Text = "this line is indented with a tab, and YAML takes spaces only: write spaces"
+		return p
+	}
+	switch {
+	case strings.Contains(p.Text, "mapping values are not allowed"):
 		p.Text += `: put a value that has a colon in it, like "memory:", in quotes`
+	case strings.Contains(p.Text, "cannot start any token"):
+		p.Text += ": put the value in quotes"
 	}
 	return p
+}
+
+// indentedByTab returns the place of the first tab that a line begins with,
+// after blanks or none; 0 if there is none.
+func indentedByTab(text []byte) (line, column int) {
+	for content := range bytes.Lines(text) {
+		line++
+		rest := bytes.TrimLeft(content, " ")
+		if len(rest) > 0 && rest[0] == '\t' && len(bytes.TrimSpace(rest)) > 0 {
+			return line, len(content) - len(rest) + 1
+		}
+	}
+	return 0, 0
 }
 
 // locate notes the places of a node and of what it holds, and returns its value.
@@ -216,6 +241,34 @@ func (s *source) flags(flags Flags) layer {
 		}
 	}
 	return l
+}
+
+// meant says what to write instead of a path that is no setting's.
+func meant(path string) string {
+	var known, below []string
+	for _, one := range settings() {
+		known = append(known, one.path)
+		if strings.HasPrefix(one.path, path+".") {
+			below = append(below, one.path)
+		}
+	}
+	for _, list := range []string{"applications", "events.webhooks"} {
+		if strings.HasPrefix(path, list) {
+			return "what is in " + list + " can be set in the file only"
+		}
+	}
+	if len(below) > 0 {
+		return "write one of " + strings.Join(below, ", ")
+	}
+	if text := suggest(path, known); strings.HasPrefix(text, "write ") {
+		return text
+	}
+	for _, k := range known { // the group was left out
+		if strings.HasSuffix(k, "."+path) {
+			return "write " + k
+		}
+	}
+	return "sojournd config example prints all that there are"
 }
 
 // put sets what is at a path.

@@ -57,6 +57,20 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 var errDuration = errors.New("is no duration: write one like 90s, 15m, 24h or 14d")
 
+// span writes a duration as the file has it.
+func span(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 // A Size is a number of bytes: "262144", "256KiB", "1MiB".
 type Size int64
 
@@ -102,7 +116,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	case "error":
 		*l = Level(slog.LevelError)
 	default:
-		return errors.New("is no level: write debug, info, warn or error")
+		return errors.New("is no level: write debug, info, warn or error, in small letters")
 	}
 	return nil
 }
@@ -207,10 +221,20 @@ type KeyHash [32]byte
 
 // UnmarshalText reads a hash.
 func (h *KeyHash) UnmarshalText(text []byte) error {
-	digits, ok := strings.CutPrefix(string(text), "sha256:")
-	if b, err := hex.DecodeString(digits); ok && err == nil && len(b) == len(h) {
+	digits, prefixed := strings.CutPrefix(string(text), "sha256:")
+	b, err := hex.DecodeString(digits)
+	isHash := err == nil && len(b) == len(h)
+	switch {
+	case prefixed && isHash:
 		copy(h[:], b)
 		return nil
+	case isHash:
+		return errors.New("hash lacks its beginning: write sha256: before the 64 digits")
+	case strings.HasPrefix(string(text), keyPrefix):
+		return errors.New("is an API key itself: the file has its hash only, so that nobody can read the key there. Make another with sojournd keys new, and write the hash that it prints, sha256: and 64 digits")
 	}
 	return errors.New("is no hash of a key: write what sojournd keys new prints, sha256: and 64 digits")
 }
+
+// keyPrefix is what every API key begins with.
+const keyPrefix = "sojourn_"
