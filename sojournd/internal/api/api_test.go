@@ -85,14 +85,37 @@ func TestResolveRotates(t *testing.T) {
 		t.Errorf("nothing is due: %s", first.text)
 	}
 	w.pass(20 * time.Minute)
-	c := w.resolve(user.token()).at("set_cookie").([]any)
+	rotated := w.resolve(user.token())
+	c := rotated.at("set_cookie").([]any)
 	fresh := strings.TrimPrefix(strings.Split(c[0].(string), ";")[0], "__Host-shop-session=")
 	if len(c) != 1 || len(fresh) != 64 || fresh == user.token() {
 		t.Fatalf("cookies: %v", c)
 	}
+	rotated.is(fresh, "token")
+	if again := w.resolve(user.token()); again.body["token"] != nil || again.body["set_cookie"] != nil {
+		t.Errorf("a rotation is under way, and another token came: %s", again.text)
+	}
 	w.secrets = append(w.secrets, fresh)
 	w.alive(fresh, "ann")
 	w.alive(user.token(), "ann")
+}
+
+// So does one that is renewed by an update.
+func TestUpdateRotates(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	update := func(n int) *answer {
+		return w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"n": n}}).want(200, "")
+	}
+	if first := update(1); first.body["set_cookie"] != nil || first.body["token"] != nil {
+		t.Errorf("nothing is due: %s", first.text)
+	}
+	w.pass(20 * time.Minute)
+	rotated := update(2)
+	if c := rotated.at("set_cookie").([]any); len(c) != 1 || !strings.HasPrefix(c[0].(string), "__Host-shop-session="+rotated.token()+";") || rotated.token() == user.token() {
+		t.Errorf("%s", rotated.text)
+	}
+	w.alive(rotated.token(), "ann")
 }
 
 // Every reason that a session can have to be over.
@@ -292,13 +315,13 @@ func TestOperator(t *testing.T) {
 	}
 	path := "/v1/sessions/" + ann.id() + "/values"
 	w.call("PATCH", path, j{"a": j{"b": 1, "c": []int{1}}, "d": 1.50}, "If-Match", `"1"`).want(200, "").is(float64(2), "revision")
-	patched := w.call("PATCH", path, `{"a":{"b":null,"e":{"f":null}},"d":null,"g":"x","big":12345678901234567890}`, "If-Match", `2`, "Content-Type", "application/merge-patch+json")
+	patched := w.call("PATCH", path, `{"a":{"b":null,"e":{"f":null}},"d":null,"g":"x","big":12345678901234567890}`, "If-Match", `"2"`, "Content-Type", "application/merge-patch+json")
 	patched.want(200, "")
 	if !strings.Contains(patched.text, `"values":{"a":{"c":[1],"e":{}},"big":12345678901234567890,"g":"x"}`) {
 		t.Errorf("patched: %s", patched.text)
 	}
 	w.call("PATCH", path, j{"a": 1}).want(428, "revision_required")
-	for _, tag := range []string{`"2"`, "x", `"x"`, `W/"3"`, "*", "0", `"`} {
+	for _, tag := range []string{`"2"`, `"x"`, `W/"3"`, `"0"`, `""`, `"1", "2"`} {
 		w.call("PATCH", path, j{"a": 1}, "If-Match", tag).want(412, "revision_mismatch")
 	}
 	w.call("PATCH", path, j{"": 1}, "If-Match", `"3"`).want(422, "invalid_value")
@@ -454,6 +477,79 @@ func TestDepthOfStoredValues(t *testing.T) {
 		t.Errorf("the value is still there")
 	}
 	call("POST", "/v1/sessions/logout", j{"token": token(next)})
+}
+
+// If-Match is a list of entity tags, compared strongly, or * (RFC 9110, section
+// 13.1.1). What is neither is a mistake, and not a condition that fails.
+func TestIfMatch(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	path := "/v1/sessions/" + user.id() + "/values"
+	patch := func(headers ...string) *answer {
+		t.Helper()
+		var list []string
+		for _, h := range headers {
+			list = append(list, "If-Match", h)
+		}
+		return w.call("PATCH", path, j{"n": len(w.secrets)}, list...)
+	}
+	revision := func() string {
+		return fmt.Sprint(w.call("GET", "/v1/sessions/"+user.id(), nil).at("revision"))
+	}
+	for _, list := range [][]string{
+		{`"N"`}, {`"x", "N"`}, {`"N","x"`}, {` ,, "x" , "N" ,`}, {`"x"`, `"N"`}, {`W/"N", "N"`}, {`"a,b", "N"`}, {"*"}, {" * "},
+	} {
+		now := revision()
+		for i := range list {
+			list[i] = strings.ReplaceAll(list[i], "N", now)
+		}
+		patch(list...).want(200, "")
+	}
+	now := revision()
+	for _, list := range [][]string{{`"x"`}, {`W/"` + now + `"`}, {`"0` + now + `"`}, {`"x,` + now + `"`}, {`"*"`}, {`""`}} {
+		patch(list...).want(412, "revision_mismatch")
+	}
+	for _, list := range [][]string{
+		{now}, {"x"}, {`"`}, {`"` + now}, {now + `"`}, {`'` + now + `'`}, {""}, {","}, {`*, "` + now + `"`}, {"*", "*"}, {`"x" "` + now + `"`}, {`w/"` + now + `"`}, {`"x y"`}, {`W/` + now},
+	} {
+		if a := patch(list...).want(400, "malformed_if_match"); !strings.Contains(a.text, `\"5\"`) {
+			t.Errorf("%q: the answer doesn't say what to write: %s", list, a.text)
+		}
+	}
+	if now != revision() {
+		t.Error("a refused patch changed the session")
+	}
+	w.call("PATCH", "/v1/sessions/019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21/values", j{}, "If-Match", "*").want(404, "session_not_found")
+	w.call("DELETE", "/v1/sessions/"+user.id(), nil, "If-Match", `"`+now+`"`).want(422, "invalid_request")
+	w.alive(user.token(), "ann")
+}
+
+// A patch of any revision waits for nobody: it is applied to the values as
+// another change has left them.
+func TestPatchAnyRevision(t *testing.T) {
+	w := newWorld(t)
+	user := w.user("ann")
+	const writers = 8
+	w.store.meet(writers) // no request writes before all have read
+	results := make(chan int, writers)
+	for i := range writers {
+		go func() {
+			r := httptest.NewRecorder()
+			q := request(t, "PATCH", "/v1/sessions/"+user.id()+"/values", j{"all": j{fmt.Sprint(i): i}})
+			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+			q.Header.Set("If-Match", "*")
+			w.ServeHTTP(r, q)
+			results <- r.Code
+		}()
+	}
+	for range writers {
+		if code := <-results; code != 200 {
+			t.Errorf("status %d", code)
+		}
+	}
+	if all := w.call("GET", "/v1/sessions/"+user.id(), nil).at("values", "all").(j); len(all) != writers {
+		t.Errorf("%d of %d patches landed: %v", len(all), writers, all)
+	}
 }
 
 func TestQueries(t *testing.T) {
@@ -678,6 +774,27 @@ func TestBadBodies(t *testing.T) {
 		{"resolve", j{"token": "x", "client": j{"ip": "localhost"}}, 422, "invalid_request", "/client/ip is no IP address"},
 		{"resolve", j{"token": "x", "client": j{"ip": "192.0.2.1", "name": "x"}}, 422, "invalid_request", "/client/name is not known here"},
 		{"login", j{}, 422, "invalid_request", "/subject is missing"},
+		{"login", j{"subject": ""}, 422, "invalid_request", "/subject is empty"},
+		{"", j{"subject": ""}, 422, "invalid_request", "/subject is empty: name the user, or leave it out"},
+		{"resolve", j{"token": ""}, 422, "invalid_request", "/token is empty"},
+		{"update", j{"token": ""}, 422, "invalid_request", "/token is empty"},
+		{"elevate", j{"token": "", "level": 2}, 422, "invalid_request", "/token is empty"},
+		{"rotate", j{"token": ""}, 422, "invalid_request", "/token is empty"},
+		{"logout", j{"token": ""}, 422, "invalid_request", "/token is empty"},
+		{"resolve", "null", 422, "invalid_request", "The body is null: an object is wanted"},
+		{"resolve", `{"token":null}`, 422, "invalid_request", "/token is null: a string is wanted"},
+		{"resolve", `{"token":"x","client":null}`, 422, "invalid_request", "/client is null: an object is wanted"},
+		{"resolve", `{"token":"x","passive":null}`, 422, "invalid_request", "/passive is null: true or false is wanted"},
+		{"login", `{"subject":"a","amr":null}`, 422, "invalid_request", "/amr is null: an array is wanted"},
+		{"login", `{"subject":"a","amr":[null]}`, 422, "invalid_request", "/amr/0 is null: a string is wanted"},
+		{"login", `{"subject":"a","level":null}`, 422, "invalid_request", "/level is null: a whole number"},
+		{"update", `{"token":"x","delete":null}`, 422, "invalid_request", "/delete is null: an array is wanted"},
+		{"update", `{"token":"x","if_revision":null}`, 422, "invalid_request", "/if_revision is null: a whole number"},
+		{"", `{"values":null}`, 422, "invalid_request", "/values is null: an object is wanted"},
+		{"", `{"values":{"a":{"b":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}}}`, 422, "invalid_value", "/values/a is nested too deeply"},
+		{"", "\x1f\x8b\x08\x00", 400, "malformed_json", "compressed with gzip"},
+		{"", "\xef\xbb\xbf{}", 400, "malformed_json", "byte order mark"},
+		{"", "\xff\xfe{\x00}\x00", 400, "malformed_json", "byte order mark"},
 		{"login", j{"subject": "a\u0000b"}, 422, "invalid_subject", ""},
 		{"login", j{"subject": strings.Repeat("x", 10<<10)}, 422, "invalid_subject", ""},
 		{"login", j{"subject": "a\nb"}, 422, "invalid_subject", ""},
@@ -698,7 +815,7 @@ func TestBadBodies(t *testing.T) {
 		{"", j{"values": j{"a": strings.Repeat("x", 65<<10)}}, 413, "too_large", "65536"},
 		{"", `{"values":{"a":{"b":1,"b":2}}}`, 400, "malformed_json", "/values/a/b is there twice"},
 		{"", strings.Repeat("[", 20_000), 422, "invalid_request", "The body has the wrong type: an object is wanted."},
-		{"", `{"values":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, 400, "malformed_json", ""},
+		{"", `{"values":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, 422, "invalid_value", "/values/a is nested too deeply"},
 		{"", `{"values":{"a":"` + strings.Repeat("x", 10<<20) + `"}}`, 413, "body_too_large", ""},
 		{"update", j{"token": token, "set": j{"a": 1}, "delete": []string{"a"}}, 422, "invalid_request", "/delete"},
 		{"update", j{"token": token, "if_revision": -1}, 422, "invalid_request", "/if_revision"},
@@ -728,6 +845,12 @@ func TestBadBodies(t *testing.T) {
 		w.ServeHTTP(recorder, r)
 		w.check(r, recorder.Result()).want(415, "unsupported_media_type")
 	}
+	for _, coding := range []string{"gzip", "br", "identity, gzip", "x"} {
+		if a := w.call("POST", "/v1/sessions", "{}", "Content-Encoding", coding).want(415, "unsupported_media_type"); !strings.Contains(a.text, "compressed") || a.header.Get("Accept-Encoding") != "identity" {
+			t.Errorf("Content-Encoding %s: %s, %v", coding, a.text, a.header)
+		}
+	}
+	w.call("POST", "/v1/sessions", "{}", "Content-Encoding", "Identity").want(201, "")
 	for _, media := range []string{"", "application/json; charset=utf-8", "Application/JSON"} {
 		r := request(t, "POST", "/v1/sessions", "{}")
 		r.Header.Set("Content-Type", media)

@@ -16,9 +16,9 @@ import (
 
 // Create asks for a session.
 type Create struct {
-	Subject  string                     `json:"subject,omitempty" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
+	Subject  *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
 	Values   map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
-	Client   *Client                    `json:"client,omitempty"`
+	Client   *RequestClient             `json:"client,omitempty"`
 	Remember bool                       `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
 }
 
@@ -33,9 +33,9 @@ type Issued struct {
 
 // Resolve asks whose a token is.
 type Resolve struct {
-	Token   string  `json:"token" doc:"The value of the browser's cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	Client  *Client `json:"client,omitempty"`
-	Passive bool    `json:"passive,omitempty" doc:"The request is no activity of the user: a page that polls."`
+	Token   *string        `json:"token" nullable:"false" minLength:"1" doc:"The value of the browser's cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	Client  *RequestClient `json:"client,omitempty"`
+	Passive bool           `json:"passive,omitempty" doc:"The request is no activity of the user: a page that polls."`
 }
 
 // Resolved is the answer to Resolve.
@@ -44,6 +44,7 @@ type Resolved struct {
 
 	Session   *Session `json:"session"`
 	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded" doc:"Why there is none. Everything but unknown is told only to a token that was good once."`
+	Token     string   `json:"token,omitempty" doc:"Present when the secret was renewed: the new one, which set_cookie has too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present when the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
 }
 
@@ -58,11 +59,11 @@ func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 
 // Update changes values.
 type Update struct {
-	Token      string                     `json:"token" doc:"As for resolve."`
+	Token      *string                    `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
 	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of other keys all land."`
 	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
 	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
-	Client     *Client                    `json:"client,omitempty"`
+	Client     *RequestClient             `json:"client,omitempty"`
 }
 
 // Updated is the answer to Update.
@@ -70,31 +71,32 @@ type Updated struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Session   *Session `json:"session"`
+	Token     string   `json:"token,omitempty" doc:"As for resolve." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"As for resolve."`
 }
 
 // Login logs a user in.
 type Login struct {
-	Token    string   `json:"token,omitempty" doc:"The browser's, if it has one: its session goes on, with its values."`
-	Subject  string   `json:"subject" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
-	AMR      []string `json:"amr,omitempty" nullable:"false" doc:"How (RFC 8176)." example:"[\"pwd\"]"`
-	Level    *int     `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
-	Remember bool     `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
-	Client   *Client  `json:"client,omitempty"`
+	Token    string         `json:"token,omitempty" doc:"The browser's, if it has one: its session goes on, with its values."`
+	Subject  *string        `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
+	AMR      []string       `json:"amr,omitempty" nullable:"false" doc:"How (RFC 8176)." example:"[\"pwd\"]"`
+	Level    *int           `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
+	Remember bool           `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+	Client   *RequestClient `json:"client,omitempty"`
 }
 
 // Elevate records a further factor.
 type Elevate struct {
-	Token  string   `json:"token" doc:"As for resolve."`
-	Level  *int     `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
-	AMR    []string `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
-	Client *Client  `json:"client,omitempty"`
+	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Level  *int           `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
+	AMR    []string       `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
+	Client *RequestClient `json:"client,omitempty"`
 }
 
 // Presented is a token alone.
 type Presented struct {
-	Token  string  `json:"token" doc:"As for resolve."`
-	Client *Client `json:"client,omitempty"`
+	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Client *RequestClient `json:"client,omitempty"`
 }
 
 // LoggedOut is the answer to a logout.
@@ -105,7 +107,7 @@ type LoggedOut struct {
 }
 
 // begin returns the session of a token.
-func (c *call) begin(ctx context.Context, token string, client *Client) (*sojourn.Session, error) {
+func (c *call) begin(ctx context.Context, token string, client *RequestClient) (*sojourn.Session, error) {
 	is, err := client.client()
 	if err != nil {
 		return nil, err
@@ -113,10 +115,22 @@ func (c *call) begin(ctx context.Context, token string, client *Client) (*sojour
 	return c.key.app.Sessions.Begin(ctx, sojourn.Request{Token: token, Client: is, Arrived: c.arrived}), nil
 }
 
+// text returns a member that must be there and hold something.
+func text(where string, member *string) (string, error) {
+	switch {
+	case member == nil:
+		return "", invalid(where, "is missing")
+	case *member == "":
+		return "", invalid(where, "is empty")
+	}
+	return *member, nil
+}
+
 // live returns the live session of a token.
-func (c *call) live(ctx context.Context, token string, client *Client, before ...func(*sojourn.Session)) (*sojourn.Session, error) {
-	if token == "" {
-		return nil, invalid("/token", "is missing")
+func (c *call) live(ctx context.Context, presented *string, client *RequestClient, before ...func(*sojourn.Session)) (*sojourn.Session, error) {
+	token, err := text("/token", presented)
+	if err != nil {
+		return nil, err
 	}
 	s, err := c.begin(ctx, token, client)
 	if err != nil {
@@ -169,7 +183,10 @@ func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Remember && in.Subject == "" {
+	if in.Subject != nil && *in.Subject == "" {
+		return nil, invalid("/subject", "is empty: name the user, or leave it out for an anonymous session")
+	}
+	if in.Remember && in.Subject == nil {
 		return nil, invalid("/remember", "needs a subject")
 	}
 	again, err := c.idempotency()
@@ -178,8 +195,8 @@ func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
 	}
 	s := c.key.app.Sessions.Begin(ctx, sojourn.Request{Client: client, Arrived: c.arrived, Idempotency: again})
 	defer s.Finish()
-	if in.Subject != "" {
-		err = s.Login(in.Subject, remember(in.Remember)...)
+	if in.Subject != nil {
+		err = s.Login(*in.Subject, remember(in.Remember)...)
 	} else {
 		err = s.Start()
 	}
@@ -247,10 +264,11 @@ func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMess
 }
 
 func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
-	if in.Token == "" {
-		return nil, invalid("/token", "is missing")
+	token, err := text("/token", in.Token)
+	if err != nil {
+		return nil, err
 	}
-	s, err := c.begin(ctx, in.Token, in.Client)
+	s, err := c.begin(ctx, token, in.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +286,7 @@ func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
 	if snap.ID.IsZero() {
 		return &Resolved{Why: why(s)}, nil
 	}
-	return &Resolved{Session: sessionOf(&snap), SetCookie: s.SetCookies()}, nil
+	return &Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
 }
 
 func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
@@ -302,12 +320,13 @@ func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
 		return nil, err
 	}
 	snap := s.Snapshot()
-	return &Updated{Session: sessionOf(&snap), SetCookie: s.SetCookies()}, nil
+	return &Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
 }
 
 func login(ctx context.Context, c *call, in *Login) (*Issued, error) {
-	if in.Subject == "" {
-		return nil, invalid("/subject", "is missing")
+	subject, err := text("/subject", in.Subject)
+	if err != nil {
+		return nil, err
 	}
 	options := remember(in.Remember)
 	if in.Level != nil {
@@ -322,7 +341,7 @@ func login(ctx context.Context, c *call, in *Login) (*Issued, error) {
 		return nil, err
 	}
 	defer s.Finish()
-	if err := s.Login(in.Subject, options...); err != nil {
+	if err := s.Login(subject, options...); err != nil {
 		return nil, err
 	}
 	return issued(ctx, s, "")
@@ -353,7 +372,7 @@ func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
 	if err := s.Elevate(*in.Level, in.AMR...); err != nil {
 		return nil, err
 	}
-	return issued(ctx, s, in.Token)
+	return issued(ctx, s, *in.Token)
 }
 
 func rotate(ctx context.Context, c *call, in *Presented) (*Issued, error) {
@@ -365,14 +384,15 @@ func rotate(ctx context.Context, c *call, in *Presented) (*Issued, error) {
 	if err := s.Rotate(); err != nil {
 		return nil, err
 	}
-	return issued(ctx, s, in.Token) // a rotation under way goes on, and the token that was sent stays good
+	return issued(ctx, s, *in.Token) // a rotation under way goes on, and the token that was sent stays good
 }
 
 func logout(ctx context.Context, c *call, in *Presented) (*LoggedOut, error) {
-	if in.Token == "" {
-		return nil, invalid("/token", "is missing")
+	token, err := text("/token", in.Token)
+	if err != nil {
+		return nil, err
 	}
-	s, err := c.begin(ctx, in.Token, in.Client)
+	s, err := c.begin(ctx, token, in.Client)
 	if err != nil {
 		return nil, err
 	}

@@ -125,6 +125,14 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 	if op.body == nil {
 		return nil
 	}
+	for _, coding := range c.r.Header["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			c.w.Header().Set("Accept-Encoding", "identity") // RFC 9110, section 15.5.16
+			p := problemOf(codeMedia)
+			p.Detail = "The body is compressed, as Content-Encoding says: send it as it is."
+			return p
+		}
+	}
 	if header := c.r.Header["Content-Type"]; len(header) > 0 && header[0] != "application/json" {
 		media, _, err := mime.ParseMediaType(header[0])
 		if err != nil || media != "application/json" && (media != op.media || media == "") {
@@ -153,16 +161,19 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 	return decode(c.body, in)
 }
 
-// withoutNull has null stand for nothing but a session's value. Package json takes it for a member that isn't there: an if_revision of null for
-// no condition.
+// withoutNull refuses null, except as a session's value. Package json takes it
+// for a member that isn't there: an if_revision of null for no condition.
 var withoutNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, v any) error {
 	if _, anything := v.(*stdjson.RawMessage); d.PeekKind() == 'n' && !anything {
-		return errNull
+		return nullError{reflect.TypeOf(v).Elem()}
 	}
 	return errors.ErrUnsupported // the usual way goes on
 }))
 
-var errNull = errors.New("null")
+// A nullError is null in the place of another type.
+type nullError struct{ wanted reflect.Type }
+
+func (nullError) Error() string { return "null" }
 
 // decode reads a body strictly: what isn't known, or is there twice, is a mistake.
 func decode(body []byte, in any) error {
@@ -177,27 +188,54 @@ func decode(body []byte, in any) error {
 	var semantic *json.SemanticError
 	if errors.As(err, &semantic) {
 		where := string(semantic.JSONPointer)
-		if errors.Is(err, json.ErrUnknownName) {
+		var null nullError
+		switch {
+		case errors.Is(err, json.ErrUnknownName):
 			return invalid(where, "is not known here")
+		case errors.As(err, &null):
+			return invalid(where, "is null: "+wants(null.wanted))
 		}
-		return invalid(where, "has the wrong type: "+wants(semantic))
+		return invalid(where, "has the wrong type: "+wants(semantic.GoType))
+	}
+	var syntactic *jsontext.SyntacticError
+	errors.As(err, &syntactic)
+	if syntactic != nil && strings.Contains(syntactic.Error(), "exceeded max depth") { // the package has no name for it
+		p := problemOf(codeValue) // as for what the engine refuses
+		p.Detail = ancestor(syntactic.JSONPointer) + " is nested too deeply."
+		return p
 	}
 	p := problemOf(codeJSON)
-	var syntactic *jsontext.SyntacticError
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
 		p.Detail = "The body is empty: send a JSON object."
-	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic):
+	case bytes.HasPrefix(body, []byte{0x1f, 0x8b}):
+		p.Detail = "The body is compressed with gzip: send it as it is."
+	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")), bytes.HasPrefix(body, []byte("\xff\xfe")), bytes.HasPrefix(body, []byte("\xfe\xff")):
+		p.Detail = "The body begins with a byte order mark: send UTF-8 without one."
+	case errors.Is(err, jsontext.ErrDuplicateName) && syntactic != nil:
 		p.Detail = string(syntactic.JSONPointer) + " is there twice."
-	case errors.As(err, &syntactic):
+	case syntactic != nil:
 		p.Detail = "The body is not JSON, or not in UTF-8, at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + "." // without what stands there
 	}
 	return p
 }
 
+// ancestor shortens a pointer to the member whose value holds what is meant.
+func ancestor(p jsontext.Pointer) string {
+	const depth = 2 // as in /values/cart
+	end := 0
+	for range depth {
+		next := strings.IndexByte(string(p[min(end+1, len(p)):]), '/')
+		if next < 0 {
+			return string(p)
+		}
+		end += next + 1
+	}
+	return string(p[:end])
+}
+
 // wants says what would be right, without what was sent, which may be a secret.
-func wants(e *json.SemanticError) string {
-	t := e.GoType
+func wants(t reflect.Type) string {
 	if t == nil {
 		return "see /openapi.json"
 	}

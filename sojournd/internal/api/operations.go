@@ -22,6 +22,7 @@ import (
 type operation struct {
 	pattern string // as of http.ServeMux
 	id      string
+	tag     string
 	summary string
 	text    string
 	params  []*huma.Param
@@ -39,7 +40,7 @@ func (a *API) routes() {
 	example := Issued{Session: exampleSession(), Token: exampleToken, SetCookie: []string{"__Host-shop-session=" + exampleToken + "; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax"}}
 	alone := *exampleSession()
 	alone.Values = nil
-	client := &Client{IP: "203.0.113.7", UserAgent: exampleAgent}
+	client := &RequestClient{IP: "203.0.113.7", UserAgent: exampleAgent}
 	level, elevated, revision, three := 1, 2, uint64(3), 3
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
@@ -47,7 +48,7 @@ func (a *API) routes() {
 	id := path("id", "The session's ID.")
 
 	route(a, operation{
-		pattern: "POST /v1/sessions", id: "create-session", summary: "Create a session",
+		pattern: "POST /v1/sessions", id: "create-session", tag: tagBrowser, summary: "Create a session",
 		text:   "For a browser that has none: anonymous, or with a subject logged in. A login of a browser that has one is POST /v1/sessions/login.",
 		params: []*huma.Param{header("Idempotency-Key", "Lets the request be repeated, if its answer got lost, within 24 hours: 1 to 255 bytes, new for each session. A repeat, with the same body to the byte, returns the same session with a fresh token; the one that was issued before stays good for as long as the fresh one isn't used. Once a login or elevation has renewed the session, a repeat is refused: superseded.")},
 		body:   Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
@@ -55,47 +56,47 @@ func (a *API) routes() {
 		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, create)
 	route(a, operation{
-		pattern: "POST /v1/sessions/resolve", id: "resolve-session", summary: "Ask whose a token is",
+		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Ask whose a token is",
 		text:   "For each request of a browser. It counts as activity.",
-		body:   Resolve{Token: exampleToken, Client: client},
+		body:   Resolve{Token: new(exampleToken), Client: client},
 		answer: Resolved{Session: exampleSession()}, codes: browsers,
 	}, resolve)
 	route(a, operation{
-		pattern: "POST /v1/sessions/update", id: "update-session", summary: "Change values of a browser's session",
+		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
 		text:   "Parallel updates of different keys all land; of one key, the last wins, unless if_revision is given.",
-		body:   Update{Token: exampleToken, Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
+		body:   Update{Token: new(exampleToken), Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
 		answer: Updated{Session: exampleSession()},
 		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
 	}, update)
 	route(a, operation{
-		pattern: "POST /v1/sessions/login", id: "log-in", summary: "Log a user in",
+		pattern: "POST /v1/sessions/login", id: "log-in", tag: tagBrowser, summary: "Log a user in",
 		text:   "After the application has authenticated them. The token is renewed and the old one dead at once; the session's values stay, unless another user was logged in to it. Without a live token there is a new session.",
-		body:   Login{Token: exampleToken, Subject: "u-1815", AMR: []string{"pwd"}, Level: &level, Client: client},
+		body:   Login{Token: exampleToken, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level, Client: client},
 		answer: example,
 		codes:  with(browsers, codeSubject, codeValue, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, login)
 	route(a, operation{
-		pattern: "POST /v1/sessions/elevate", id: "elevate-session", summary: "Record a further factor",
+		pattern: "POST /v1/sessions/elevate", id: "elevate-session", tag: tagBrowser, summary: "Record a further factor",
 		text:   "Also, with the level as it is, when the user's rights or password change: the token is renewed and the old one dead at once.",
-		body:   Elevate{Token: exampleToken, Level: &elevated, AMR: []string{"otp"}, Client: client},
+		body:   Elevate{Token: new(exampleToken), Level: &elevated, AMR: []string{"otp"}, Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
 	}, elevate)
 	route(a, operation{
-		pattern: "POST /v1/sessions/rotate", id: "rotate-session", summary: "Renew a token",
+		pattern: "POST /v1/sessions/rotate", id: "rotate-session", tag: tagBrowser, summary: "Renew a token",
 		text:   "Resolve does so by itself every now and then. The old token stays good for requests in flight. While a renewal is under way nothing happens, and the token that was sent is returned.",
-		body:   Presented{Token: exampleToken, Client: client},
+		body:   Presented{Token: new(exampleToken), Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeFull),
 	}, rotate)
 	route(a, operation{
-		pattern: "POST /v1/sessions/logout", id: "log-out", summary: "End a browser's session",
+		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
 		text:   "It never comes back. Without a live token the cookies are cleared all the same.",
-		body:   Presented{Token: exampleToken, Client: client},
+		body:   Presented{Token: new(exampleToken), Client: client},
 		answer: LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax"}},
 		codes:  with(browsers, codeUncertain),
 	}, logout)
 
 	route(a, operation{
-		pattern: "GET /v1/sessions", id: "list-sessions", summary: "List live sessions",
+		pattern: "GET /v1/sessions", id: "list-sessions", tag: tagOperator, summary: "List live sessions",
 		text: "Of a subject in the order of their creation; of the whole application in an order of the store's own.",
 		params: []*huma.Param{
 			query("subject", "Only this user's.", &huma.Schema{Type: "string"}),
@@ -105,7 +106,7 @@ func (a *API) routes() {
 		answer: Sessions{Sessions: []*Session{&alone}}, codes: []code{codeInvalid, codeCursor},
 	}, list)
 	route(a, operation{
-		pattern: "DELETE /v1/sessions", id: "end-sessions", summary: "End a user's sessions, or all",
+		pattern: "DELETE /v1/sessions", id: "end-sessions", tag: tagOperator, summary: "End a user's sessions, or all",
 		text: "A login that was under way meanwhile fails.",
 		params: []*huma.Param{
 			query("subject", "The user whose sessions end.", &huma.Schema{Type: "string"}),
@@ -115,24 +116,26 @@ func (a *API) routes() {
 		answer: Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
 	}, endMany)
 	route(a, operation{
-		pattern: "GET /v1/sessions/{id}", id: "get-session", summary: "Look at a session",
+		pattern: "GET /v1/sessions/{id}", id: "get-session", tag: tagOperator, summary: "Look at a session",
+		text:   "With its values. It is no activity of the session.",
 		params: []*huma.Param{id}, answer: *exampleSession(), tagged: true, codes: []code{codeNoSession, codeInvalid},
 	}, get)
 	route(a, operation{
-		pattern: "DELETE /v1/sessions/{id}", id: "end-session", summary: "End a session",
+		pattern: "DELETE /v1/sessions/{id}", id: "end-session", tag: tagOperator, summary: "End a session",
+		text:   "Its user is signed out, and the session never comes back.",
 		params: []*huma.Param{id}, status: http.StatusNoContent, codes: []code{codeNoSession, codeInvalid, codeUncertain},
 	}, end)
 	route(a, operation{
-		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", summary: "Change a session's values",
+		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", tag: tagOperator, summary: "Change a session's values",
 		text:   "A JSON Merge Patch (RFC 7396): null removes, objects are merged, all else replaces. It is no activity of the session.",
-		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision. Required.`)},
+		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision, with its quotes; a list of them; or * for any revision. Required.`)},
 		body:   Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
 		answer: *exampleSession(), tagged: true,
-		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeValue, codeTooLarge, codeFull, codeUncertain),
+		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain),
 	}, patch)
 	if a.opt.Events != nil {
 		route(a, operation{
-			pattern: "GET /v1/events", id: "stream-events", summary: "Follow what happens",
+			pattern: "GET /v1/events", id: "stream-events", tag: tagServer, summary: "Follow what happens",
 			text: "Server-sent events: each has the ID of the event and its JSON as data. The last 10,000 of the application are kept; where some are missing, an event of the kind gap says so. Each process of the server tells of what it did itself.",
 			params: []*huma.Param{
 				header("Last-Event-ID", "Go on after this event."),
@@ -143,7 +146,8 @@ func (a *API) routes() {
 		}, stream)
 	}
 	route(a, operation{
-		pattern: "GET /v1/stats", id: "get-stats", summary: "Count live sessions",
+		pattern: "GET /v1/stats", id: "get-stats", tag: tagServer, summary: "Count live sessions",
+		text:   "Of the key's application.",
 		answer: Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid},
 	}, stats)
 }
@@ -230,6 +234,13 @@ func (a *API) describe() {
 			Description: "Web sessions for applications in any language. Each request shows an API key, and sees the sessions of that key's application alone. " +
 				"What isn't a success is a problem (RFC 9457), with a code that stays the same. Fields may be added to answers; fields that a request must not have are refused.",
 			License: &huma.License{Name: "MIT", Identifier: "MIT"},
+			Contact: &huma.Contact{Name: "Sojourn", URL: "https://github.com/sojourn-go/sojourn"},
+		},
+		Servers: []*huma.Server{{URL: "http://127.0.0.1:7081", Description: "Where the API listens, unless the configuration says otherwise (api.listen)."}},
+		Tags: []*huma.Tag{
+			{Name: tagBrowser, Description: "What a browser's request may do, by its token."},
+			{Name: tagOperator, Description: "What an operator does, or the application by itself, by a session's ID."},
+			{Name: tagServer, Description: "What happens, and how much there is."},
 		},
 		Components: &huma.Components{
 			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
@@ -238,6 +249,13 @@ func (a *API) describe() {
 		Security: []map[string][]string{{"key": {}}},
 	}
 }
+
+// The groups of operations.
+const (
+	tagBrowser  = "browser"
+	tagOperator = "operator"
+	tagServer   = "server"
+)
 
 // schemaName keeps the types of another package apart from those of this one: a Client of events is an EventClient.
 func schemaName(t reflect.Type, hint string) string {
@@ -256,7 +274,7 @@ func (a *API) document(op *operation) {
 	schemas := a.doc.Components.Schemas
 	method, path, _ := strings.Cut(op.pattern, " ")
 	d := &huma.Operation{
-		Method: method, Path: path, OperationID: op.id, Summary: op.summary, Description: op.text,
+		Method: method, Path: path, OperationID: op.id, Tags: []string{op.tag}, Summary: op.summary, Description: op.text,
 		Parameters: op.params, Responses: map[string]*huma.Response{},
 	}
 	if op.body != nil {
@@ -270,7 +288,7 @@ func (a *API) document(op *operation) {
 	switch {
 	case op.stream:
 		success.Description = "Events, as they happen"
-		success.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: "string", Description: "Each event's data is JSON: see " + a.event()}}}
+		success.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: a.events()}}
 	case op.answer != nil:
 		success.Content = map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeOf(op.answer), true, ""), Example: plain(op.answer)}}
 	}
@@ -309,12 +327,14 @@ func exampleProblem(c code) *Problem {
 	return p
 }
 
-// event adds the type of events to the description, and returns where it is.
-func (a *API) event() string {
-	if a.opt.EventType == nil {
-		return "the documentation"
+// events describes the stream: a text, with JSON in the data of each event.
+func (a *API) events() *huma.Schema {
+	stream := &huma.Schema{Type: "string", Description: "Server-sent events. The data of each is JSON, as contentSchema says."}
+	if a.opt.EventType != nil {
+		event := a.doc.Components.Schemas.Schema(a.opt.EventType, true, "")
+		stream.Extensions = map[string]any{"contentMediaType": "application/json", "contentSchema": event}
 	}
-	return a.doc.Components.Schemas.Schema(a.opt.EventType, true, "").Ref
+	return stream
 }
 
 // plain returns a value as encoding/json reads it, which writes the description.

@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -60,9 +63,11 @@ func (c *call) id() (sojourn.ID, error) {
 
 // found is the answer with a session, whose revision is its entity tag.
 func (c *call) found(snap *sojourn.Snapshot) *Session {
-	c.w.Header().Set("ETag", `"`+strconv.FormatUint(snap.Revision, 10)+`"`)
+	c.w.Header().Set("ETag", etag(snap.Revision))
 	return sessionOf(snap)
 }
+
+func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
 func get(ctx context.Context, c *call, _ *none) (*Session, error) {
 	id, err := c.id()
@@ -80,6 +85,9 @@ func end(ctx context.Context, c *call, _ *none) (*none, error) {
 	id, err := c.id()
 	if err != nil {
 		return nil, err
+	}
+	if len(c.r.Header["If-Match"]) > 0 {
+		return nil, invalid("If-Match", "has no meaning here: a session ends whatever its revision")
 	}
 	err = c.key.app.Sessions.End(ctx, id)
 	c.audit("end", id.String(), err)
@@ -99,44 +107,90 @@ func patch(ctx context.Context, c *call, in *Patch) (*Session, error) {
 	if err := checkKeys("", len(*in)); err != nil {
 		return nil, err
 	}
-	revision, err := c.ifMatch()
+	match, err := c.ifMatch()
 	if err != nil {
 		return nil, err
 	}
-	snap, err := c.key.app.Sessions.Get(ctx, id)
-	if err != nil {
-		return nil, err
+	for range maxPatches {
+		snap, err := c.key.app.Sessions.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !match.revision(snap.Revision) {
+			return nil, problemOf(codeRevision)
+		}
+		changes, err := mergeValues(snap.Values, *in)
+		if err != nil {
+			return nil, err
+		}
+		snap, err = c.key.app.Sessions.SetValues(ctx, id, snap.Revision, changes)
+		if errors.Is(err, sojourn.ErrRevision) && match.any {
+			continue // the patch is for the values as they are now
+		}
+		c.audit("set_values", id.String(), err)
+		if err != nil {
+			return nil, err
+		}
+		return c.found(&snap), nil
 	}
-	if snap.Revision != revision {
-		return nil, problemOf(codeRevision)
-	}
-	changes, err := mergeValues(snap.Values, *in)
-	if err != nil {
-		return nil, err
-	}
-	snap, err = c.key.app.Sessions.SetValues(ctx, id, revision, changes)
-	c.audit("set_values", id.String(), err)
-	if err != nil {
-		return nil, err
-	}
-	return c.found(&snap), nil
+	c.audit("set_values", id.String(), sojourn.ErrConflict)
+	return nil, sojourn.ErrConflict
 }
 
-// ifMatch returns the revision that the caller has seen.
-func (c *call) ifMatch() (uint64, error) {
+// maxPatches is how often a patch of any revision is tried, while others change
+// the same session.
+const maxPatches = 50
+
+// An ifMatch is the condition of an If-Match header.
+type ifMatch struct {
+	any  bool     // "*"
+	tags []string // as they are written
+}
+
+// revision reports whether the condition holds at a revision. The comparison is
+// strong, so a weak tag never matches.
+func (m ifMatch) revision(n uint64) bool {
+	return m.any || slices.Contains(m.tags, etag(n))
+}
+
+// ifMatch returns the condition under which the caller wants the change (RFC
+// 9110, section 13.1.1).
+func (c *call) ifMatch() (m ifMatch, err error) {
 	h := c.r.Header["If-Match"]
 	if len(h) == 0 {
-		return 0, problemOf(codeNoRevision)
+		return m, problemOf(codeNoRevision)
 	}
-	tag := h[0]
-	if len(tag) > 2 && tag[0] == '"' && tag[len(tag)-1] == '"' {
-		tag = tag[1 : len(tag)-1]
+	list := strings.Trim(strings.Join(h, ","), " \t,")
+	if list == "*" {
+		return ifMatch{any: true}, nil
 	}
-	revision, err := strconv.ParseUint(tag, 10, 64)
-	if err != nil || len(h) > 1 || revision == 0 {
-		return 0, problemOf(codeRevision) // another tag than any that was sent
+	for list != "" {
+		tag, rest, ok := cutTag(list)
+		if !ok || rest != "" && rest[0] != ',' {
+			return m, problemOf(codeIfMatch)
+		}
+		m.tags = append(m.tags, tag)
+		list = strings.TrimLeft(rest, " \t,")
 	}
-	return revision, nil
+	if len(m.tags) == 0 {
+		return m, problemOf(codeIfMatch)
+	}
+	return m, nil
+}
+
+// cutTag splits an entity tag off, and the blanks after it.
+func cutTag(list string) (tag, rest string, ok bool) {
+	begin := len(list) - len(strings.TrimPrefix(list, "W/"))
+	if !strings.HasPrefix(list[begin:], `"`) {
+		return "", "", false
+	}
+	length := strings.IndexByte(list[begin+1:], '"')
+	if length < 0 {
+		return "", "", false
+	}
+	end := begin + 1 + length + 1
+	opaque := func(r rune) bool { return r <= ' ' || r == 0x7f }
+	return list[:end], strings.TrimLeft(list[end:], " \t"), !strings.ContainsFunc(list[begin+1:end-1], opaque)
 }
 
 func list(ctx context.Context, c *call, _ *none) (*Sessions, error) {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/sojourn-go/sojourn"
 )
 
@@ -18,8 +20,16 @@ type Problem struct {
 	Status int     `json:"status" doc:"The HTTP status." example:"409"`
 	Code   string  `json:"code" doc:"What happened, in a word that stays the same." example:"not_live"`
 	Detail string  `json:"detail" doc:"What happened and what to do, for people."`
-	Why    string  `json:"why,omitempty" doc:"With not_live: why, in the words of resolve." example:"logout"`
+	Why    string  `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded" doc:"With not_live: why, in the words of resolve." example:"logout"`
 	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"With invalid_request: what is wrong where."`
+}
+
+// TransformSchema lists the codes and the reasons (huma.SchemaTransformer).
+func (*Problem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for _, c := range allCodes {
+		s.Properties["code"].Enum = append(s.Properties["code"].Enum, c.name)
+	}
+	return s
 }
 
 // A Field is a part of a request that is wrong.
@@ -44,6 +54,7 @@ var (
 	codeTimeout     = code{"request_timeout", http.StatusRequestTimeout, "The body took too long to arrive."}
 	codeJSON        = code{"malformed_json", http.StatusBadRequest, "The body is not JSON."}
 	codeInvalid     = code{"invalid_request", http.StatusUnprocessableEntity, "Something in the request is not as it must be."}
+	codeIfMatch     = code{"malformed_if_match", http.StatusBadRequest, `If-Match is not a list of entity tags: write If-Match: "5", with the quotes, or If-Match: * for any revision.`}
 	codeCursor      = code{"invalid_cursor", http.StatusBadRequest, "The cursor is not one that a list has returned."}
 	codeSubject     = code{"invalid_subject", http.StatusUnprocessableEntity, "A subject is 1 to 255 bytes of UTF-8 without control characters."}
 	codeValue       = code{"invalid_value", http.StatusUnprocessableEntity, "That cannot be kept in a session."}
@@ -65,6 +76,13 @@ var (
 	codeStream      = code{"stream_refused", http.StatusServiceUnavailable, "There are too many subscribers, or the server is shutting down."}
 	codeInternal    = code{"internal", http.StatusInternalServerError, "The server made a mistake. It is in its log."}
 )
+
+// allCodes are those above.
+var allCodes = []code{
+	codeKey, codeNotFound, codeMethod, codeMedia, codeBody, codeTimeout, codeJSON, codeInvalid, codeIfMatch,
+	codeCursor, codeSubject, codeValue, codeReused, codeTooLarge, codeNoSession, codeNotLive, codeEnded, codeSuperseded,
+	codeConflict, codeAnonymous, codeLimit, codeRevision, codeNoRevision, codeThrottled, codeFull, codeUnavailable, codeUncertain, codeStream, codeInternal,
+}
 
 // everywhere are the problems that each operation may have.
 var everywhere = []code{codeKey, codeUnavailable, codeInternal}

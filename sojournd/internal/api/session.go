@@ -43,14 +43,15 @@ type Browser struct {
 	Name      string `json:"name,omitzero" doc:"The user agent for people." example:"Firefox on Linux"`
 }
 
-// A Client is who sent the browser's request to the application.
-type Client struct {
+// A RequestClient is who sent the browser's request to the application. It isn't
+// called Client, which generators call what they make.
+type RequestClient struct {
 	IP        string `json:"ip,omitzero" doc:"Its address." example:"203.0.113.7"`
 	UserAgent string `json:"user_agent,omitzero" doc:"Its User-Agent header." example:"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"`
 }
 
 // client returns c for the engine.
-func (c *Client) client() (sojourn.Client, error) {
+func (c *RequestClient) client() (sojourn.Client, error) {
 	if c == nil {
 		return sojourn.Client{}, nil
 	}
