@@ -54,6 +54,7 @@ fmt: ## format the source
 tools: ## install what the tests need, saying so first
 	@scripts/install.sh
 	@for m in $(MODULES); do (cd $$m && { [ ! -e go.sum ] || GOWORK=off go mod download; }) || exit 1; done
+	@cd sojournd/testdata/goclient && GOWORK=off go mod download
 	@go mod download
 
 # Each module is also looked at on its own: what go.work supplies, a go.mod may lack.

@@ -15,6 +15,7 @@ nginx | nginx | nginx, for the tests of forward-auth (Debian also starts it as a
 caddy | caddy | Caddy, for the tests of forward-auth (likewise: systemctl disable --now caddy)
 wrk | wrk | wrk, which measures the server (make bench)
 node | nodejs | Node.js, for the example in another language
+npm | npm | npm, which installs what checks openapi.json
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
@@ -34,6 +35,17 @@ if ! command -v go >/dev/null; then
 	exit 1
 fi
 
+# The linters of the API's description, by their lockfile. The copy says which
+# one is installed. Ends the script.
+linters() {
+	cd "$(dirname "${BASH_SOURCE[0]}")/../sojournd/testdata/lint"
+	cmp -s package-lock.json node_modules/.installed && exit 0
+	echo "About to install the linters of the API's description with npm: sojournd/testdata/lint"
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	cp package-lock.json node_modules/.installed
+	exit 0
+}
+
 packages='' list=''
 while IFS='|' read -r commands debian reason; do
 	for c in $commands; do
@@ -42,7 +54,7 @@ while IFS='|' read -r commands debian reason; do
 	packages+=" ${debian//  / }"
 	list+="  -${reason}"$'\n'
 done < <(grep . <<<"$needs")
-[ -n "$packages" ] || exit 0
+[ -n "$packages" ] || linters
 read -ra packages <<<"$packages"
 
 if ! command -v apt-get >/dev/null; then
@@ -66,3 +78,4 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 </dev/null ||
 	{ cat "$log" >&2 && exit 1; }
+linters
