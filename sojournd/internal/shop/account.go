@@ -35,7 +35,7 @@ func (v *visit) accountPage() error {
 // notice is what the action before this page has done.
 func (v *visit) notice() string {
 	switch done := v.r.URL.Query().Get("done"); done {
-	case "email", "ended", "others":
+	case "email", "ended", "others", "logout":
 		return v.T("done." + done)
 	}
 	return ""

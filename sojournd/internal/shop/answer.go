@@ -10,8 +10,8 @@ import (
 func AnswerError(w http.ResponseWriter, r *http.Request, err error) {
 	v := &visit{
 		shop: &Shop{Options: Options{Log: slog.Default()}}, w: w, r: r,
-		lang: acceptedLanguage(r.Header.Get("Accept-Language")),
 		json: wantsJSON(r),
 	}
+	v.lang, v.other = acceptedLanguage(r.Header.Get("Accept-Language"))
 	v.fail(err)
 }

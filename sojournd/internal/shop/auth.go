@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/mail"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -37,7 +38,7 @@ func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []
 		case !errors.Is(err, ErrNoUser):
 			return nil, err
 		}
-		hash, err := passwords.Hash(ctx, a.Password)
+		hash, err := passwords.Hash(ctx, Caller{}, a.Password)
 		if err != nil {
 			return nil, err
 		}
@@ -115,24 +116,38 @@ func (v *visit) login() error {
 }
 
 // authenticate returns the user of an address and a password. It takes as long, and says the same, whether the address or the
-// password is wrong.
+// password is wrong. After too many wrong ones it looks at no further password for a while.
 func (v *visit) authenticate(email, password string) (User, error) {
 	if utf8.RuneCountInString(password) > maxPassword {
 		return User{}, errPasswordLong
 	}
 	ctx := v.r.Context()
+	caller := Caller{Address: addressOf(v.r), Account: strings.ToLower(strings.TrimSpace(email))}
+	right, undo, ok := v.shop.attempts.begin(v.shop.Now(), caller)
+	if !ok {
+		v.w.Header().Set("Retry-After", strconv.Itoa(int(wrongWindow.Seconds())))
+		return User{}, errTooManyTries
+	}
+	checked := false
+	defer func() {
+		if !checked {
+			undo()
+		}
+	}()
 	email, _ = normaliseEmail(email)
 	user, err := v.shop.Users.ByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNoUser) {
 		return User{}, err
 	}
-	match, err := v.shop.Passwords.Verify(ctx, password, user.PasswordHash)
+	match, err := v.shop.Passwords.Verify(ctx, caller, password, user.PasswordHash)
 	if err != nil {
 		return User{}, err
 	}
+	checked = true
 	if !match {
 		return User{}, errInvalidLogin
 	}
+	right()
 	return user, nil
 }
 
@@ -201,7 +216,7 @@ func (v *visit) signUp(email, password string) error {
 		return errBadPassword
 	}
 	ctx := v.r.Context()
-	hash, err := v.shop.Passwords.Hash(ctx, password)
+	hash, err := v.shop.Passwords.Hash(ctx, Caller{Address: addressOf(v.r)}, password)
 	if err != nil {
 		return err
 	}
@@ -214,13 +229,17 @@ func (v *visit) signUp(email, password string) error {
 
 // logout is POST /logout. The cart stays with the user, who has a copy since it was last changed.
 func (v *visit) logout() error {
+	next := "/"
+	if v.user.ID != "" {
+		next = "/?done=logout"
+	}
 	if err := v.session.Logout(); err != nil {
 		return err
 	}
 	if err := v.session.Commit(v.r.Context()); err != nil {
 		return err
 	}
-	return v.done(identity{}, "/")
+	return v.done(identity{}, next)
 }
 
 // reauthPage is GET /reauth: asks for the password again.

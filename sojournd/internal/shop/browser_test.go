@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,7 @@ func TestBrowserSignIn(t *testing.T) {
 	}
 	b.Click("form.leave button")
 	b.See("#sign-in", "Sign in")
+	b.See("[role=status]", "You are signed out.")
 	b.Visit("/account")
 	b.See("h1", "Sign in")
 }
@@ -214,6 +216,63 @@ func TestBrowserFreshPasswordForEmail(t *testing.T) {
 }
 
 // TestGallery takes a picture of every page, to look at: SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/shop
+// overflowing lists the texts that are wider than the box they are in, and
+// whether the page itself can be moved sideways.
+const overflowing = `(() => {
+	const wide = [...document.querySelectorAll("body *")].filter(e => e.clientWidth > 2 && e.scrollWidth > e.clientWidth + 1 && !e.closest("svg, .visually-hidden, .skip, .label"));
+	const root = document.documentElement;
+	return wide.map(e => e.tagName + "." + e.className + ": " + e.textContent.trim().slice(0, 40)).concat(root.scrollWidth > root.clientWidth ? ["the page"] : []).join("; ");
+})()`
+
+func letter(r rune) rune {
+	if r < 'a' || r > 'z' {
+		return '-'
+	}
+	return r
+}
+
+// On a narrow phone every word fits, German ones too.
+func TestBrowserNarrow(t *testing.T) {
+	b := newReal(t).tab()
+	browsertest.Call(b.Tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 780, DeviceScaleFactor: 2, Mobile: true})
+	b.As("Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36", "de")
+	b.Visit("/")
+	b.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
+	if wide := b.Eval(overflowing); wide != "" {
+		t.Errorf("the menu: %s", wide)
+	}
+	look := func(path string) {
+		t.Helper()
+		b.Visit(path)
+		if dir := os.Getenv("SOJOURN_GALLERY"); dir != "" {
+			b.Picture(filepath.Join(dir, "narrow"+strings.Map(letter, path)+".png"))
+		}
+		if wide := b.Eval(overflowing); wide != "" {
+			t.Errorf("%s: %s", path, wide)
+		}
+	}
+	for _, path := range []string{"/", "/cart", "/login", "/signup", "/nowhere"} {
+		look(path)
+	}
+	b.Visit("/")
+	for _, sku := range []string{"camera", "compass"} {
+		b.Do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")), chromedp.WaitVisible(chromedp.CSS("#p-"+sku+" .buy button.added")))
+	}
+	b.signIn(ada)
+	for _, path := range []string{"/", "/?done=logout", "/cart", "/account", "/account/sessions", "/account/email", "/reauth"} {
+		look(path)
+	}
+	// What follows the list of devices keeps its distance.
+	b.Visit("/account/sessions")
+	gap := b.Eval(`String((() => {
+		const list = document.querySelector(".devices");
+		return list.nextElementSibling.getBoundingClientRect().top - list.getBoundingClientRect().bottom;
+	})())`)
+	if n, err := strconv.ParseFloat(gap, 64); err != nil || n < 12 {
+		t.Errorf("%q pixels between the devices and the way back, want 12 at least", gap)
+	}
+}
+
 func TestGallery(t *testing.T) {
 	dir := os.Getenv("SOJOURN_GALLERY")
 	if dir == "" {
@@ -234,6 +293,9 @@ func TestGallery(t *testing.T) {
 	shoot(b, "03-login", "/login")
 	shoot(b, "04-signup", "/signup")
 	shoot(b, "05-404", "/nowhere")
+	french := r.tab()
+	french.As("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "fr")
+	shoot(french, "40-french", "/")
 	for _, sku := range []string{"tent", "camera", "sun-hat"} {
 		b.Visit("/")
 		b.Do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")), chromedp.WaitVisible(chromedp.CSS("#p-"+sku+" .added")))

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/text/language"
@@ -38,17 +39,18 @@ func init() {
 	languageMatcher = language.NewMatcher(tags)
 }
 
-// acceptedLanguage chooses a language by the browser's header.
-func acceptedLanguage(header string) string {
+// acceptedLanguage chooses a language by the browser's header. It also reports
+// whether the header asks for languages none of which is there.
+func acceptedLanguage(header string) (lang string, unspoken bool) {
 	if len(header) > 500 {
-		return languageOrder[0]
+		return languageOrder[0], false
 	}
 	tags, _, err := language.ParseAcceptLanguage(header)
-	if err != nil {
-		return languageOrder[0]
+	if err != nil || len(tags) == 0 {
+		return languageOrder[0], false
 	}
-	_, i, _ := languageMatcher.Match(tags...)
-	return languageOrder[i]
+	_, i, confidence := languageMatcher.Match(tags...)
+	return languageOrder[i], confidence == language.No && !strings.Contains(header, "*")
 }
 
 // T returns the message of a key in the visitor's language.

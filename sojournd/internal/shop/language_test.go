@@ -61,7 +61,7 @@ func TestMessagesExist(t *testing.T) {
 	}
 	for _, p := range []*problem{
 		errNotFound, errMethod, errBadForm, errFormTooLarge, errUnknownSKU, errBadQuantity, errQuantityLimit, errBadTheme, errBadLanguage,
-		errNoPreference, errBadEmail, errBadPassword, errPasswordLong, errEmailTaken, errInvalidLogin, errWrongPassword, errLoginRequired,
+		errNoPreference, errBadEmail, errBadPassword, errPasswordLong, errEmailTaken, errInvalidLogin, errWrongPassword, errTooManyTries, errLoginRequired,
 		errFreshRequired, errNoSuchSession, errBusy, errShopFull, errInternal, {code: errSessionDefault},
 	} {
 		used["error."+p.code] = "problem.go"
@@ -86,8 +86,9 @@ func TestAcceptedLanguage(t *testing.T) {
 		"": "en", "de": "de", "de-AT,de;q=0.9": "de", "fr,de;q=0.5,en;q=0.4": "de", "fr": "en", "en-GB,de": "en", "*": "en",
 		"\x00": "en", strings.Repeat("de,", 1000): "en", "de;q=x": "en",
 	} {
-		if got := acceptedLanguage(header); got != want {
-			t.Errorf("%.30q: %s, want %s", header, got, want)
+		got, unspoken := acceptedLanguage(header)
+		if got != want || unspoken != (header == "fr") {
+			t.Errorf("%.30q: %s, %v, want %s", header, got, unspoken, want)
 		}
 	}
 }

@@ -5,18 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/go-crypt/crypt/algorithm/argon2"
 )
 
 // Passwords hashes passwords with argon2id (RFC 9106) into PHC strings. So few at a time are hashed that a flood of
-// logins waits instead of filling the memory.
+// logins waits instead of filling the memory, and each address and each account
+// has a share of those that wait, so that a flood from one place keeps nobody
+// else out.
 type Passwords struct {
 	hasher *argon2.Hasher
 	decoy  string // the hash of nobody's password
 	slots  chan struct{}
 	queue  chan struct{}
+
+	mu     sync.Mutex
+	shares map[any]int // places in the queue and slots, by Caller.Address and Caller.Account
 }
 
 // PasswordCost is what one hash takes. The zero value is the cost that OWASP's Password Storage Cheat Sheet gives for
@@ -32,6 +38,8 @@ const (
 
 	maxHashing = 4   // at a time: 4 × 19 MiB
 	maxQueue   = 256 // requests that wait for their turn
+	maxShare   = 16  // of these from one address
+	maxAccount = 4   // and for one account
 	maxWait    = time.Second * 10
 )
 
@@ -55,14 +63,15 @@ func NewPasswords(cost PasswordCost) (*Passwords, error) {
 		hasher: hasher,
 		slots:  make(chan struct{}, min(maxHashing, runtime.GOMAXPROCS(0))),
 		queue:  make(chan struct{}, maxQueue),
+		shares: map[any]int{},
 	}
-	p.decoy, err = p.Hash(context.Background(), "nobody's password")
+	p.decoy, err = p.Hash(context.Background(), Caller{}, "nobody's password")
 	return p, err
 }
 
 // Hash returns the PHC string of a password.
-func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
-	done, err := p.turn(ctx)
+func (p *Passwords) Hash(ctx context.Context, c Caller, password string) (string, error) {
+	done, err := p.turn(ctx, c)
 	if err != nil {
 		return "", err
 	}
@@ -76,8 +85,8 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 
 // Verify reports whether the password is that of the PHC string. With an empty one, for a user who doesn't exist, it works as long
 // and says no.
-func (p *Passwords) Verify(ctx context.Context, password, encoded string) (bool, error) {
-	done, err := p.turn(ctx)
+func (p *Passwords) Verify(ctx context.Context, c Caller, password, encoded string) (bool, error) {
+	done, err := p.turn(ctx, c)
 	if err != nil {
 		return false, err
 	}
@@ -97,8 +106,18 @@ func (p *Passwords) Verify(ctx context.Context, password, encoded string) (bool,
 	return match && known, nil
 }
 
-// turn waits for a slot, and returns what gives it back.
-func (p *Passwords) turn(ctx context.Context) (done func(), err error) {
+// turn waits for a slot, and returns what gives it back. The error is ErrBusy
+// if the queue is full, or the caller's share of it.
+func (p *Passwords) turn(ctx context.Context, c Caller) (done func(), err error) {
+	leave, ok := p.join(c)
+	if !ok {
+		return nil, ErrBusy
+	}
+	defer func() {
+		if err != nil {
+			leave()
+		}
+	}()
 	select {
 	case p.queue <- struct{}{}:
 		defer func() { <-p.queue }()
@@ -109,8 +128,38 @@ func (p *Passwords) turn(ctx context.Context) (done func(), err error) {
 	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
-		return func() { <-p.slots }, nil
+		return func() { <-p.slots; leave() }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// join takes a part of the caller's shares, and returns what gives it back.
+func (p *Passwords) join(c Caller) (leave func(), ok bool) {
+	shares := map[any]int{}
+	if c.Address.IsValid() {
+		shares[c.Address] = maxShare
+	}
+	if c.Account != "" {
+		shares[c.Account] = maxAccount
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for owner, most := range shares {
+		if p.shares[owner] >= most {
+			return nil, false
+		}
+	}
+	for owner := range shares {
+		p.shares[owner]++
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for owner := range shares {
+			if p.shares[owner]--; p.shares[owner] == 0 {
+				delete(p.shares, owner)
+			}
+		}
+	}, true
 }

@@ -39,6 +39,7 @@ var (
 	errEmailTaken     = &problem{status: http.StatusConflict, code: "email_taken"}
 	errInvalidLogin   = &problem{status: http.StatusUnauthorized, code: "invalid_login"}
 	errWrongPassword  = &problem{status: http.StatusUnauthorized, code: "wrong_password"}
+	errTooManyTries   = &problem{status: http.StatusTooManyRequests, code: "too_many_tries", args: []any{int(wrongWindow.Minutes())}}
 	errLoginRequired  = &problem{status: http.StatusUnauthorized, code: "login_required"}
 	errFreshRequired  = &problem{status: http.StatusForbidden, code: "fresh_login_required"}
 	errNoSuchSession  = &problem{status: http.StatusNotFound, code: "no_such_session"}

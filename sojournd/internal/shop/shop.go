@@ -39,10 +39,11 @@ type Account struct{ Email, Password string }
 // A Shop is the handler of the whole site.
 type Shop struct {
 	Options
-	mux     *http.ServeMux
-	handler http.Handler
-	closing chan struct{}
-	close   sync.Once
+	mux      *http.ServeMux
+	handler  http.Handler
+	attempts attempts
+	closing  chan struct{}
+	close    sync.Once
 }
 
 // New returns the shop.

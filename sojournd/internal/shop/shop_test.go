@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -609,22 +612,22 @@ func TestLiveIsNoActivity(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	ctx := t.Context()
 	p := cheapPasswords()
-	hash, err := p.Hash(ctx, "correct horse")
+	hash, err := p.Hash(ctx, Caller{}, "correct horse")
 	if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$m=64,t=1,p=1$") {
 		t.Fatalf("%q, %v", hash, err)
 	}
 	for password, want := range map[string]bool{"correct horse": true, "correct horsf": false, "": false} {
-		if ok, err := p.Verify(ctx, password, hash); ok != want || err != nil {
+		if ok, err := p.Verify(ctx, Caller{}, password, hash); ok != want || err != nil {
 			t.Errorf("%q: %v, %v", password, ok, err)
 		}
 	}
-	if ok, err := p.Verify(ctx, "nobody's password", ""); ok || err != nil {
+	if ok, err := p.Verify(ctx, Caller{}, "nobody's password", ""); ok || err != nil {
 		t.Errorf("nobody signs in: %v, %v", ok, err)
 	}
-	if _, err := p.Verify(ctx, "x", "nonsense"); err == nil {
+	if _, err := p.Verify(ctx, Caller{}, "x", "nonsense"); err == nil {
 		t.Error("a broken hash is no error")
 	}
-	if other, _ := p.Hash(ctx, "correct horse"); other == hash {
+	if other, _ := p.Hash(ctx, Caller{}, "correct horse"); other == hash {
 		t.Error("no salt")
 	}
 }
@@ -637,7 +640,7 @@ func TestPasswordsAreHashedFewAtATime(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, err := flooded.Verify(t.Context(), "x", ""); err != nil {
+			if _, err := flooded.Verify(t.Context(), Caller{}, "x", ""); err != nil {
 				t.Errorf("who waits: %v", err)
 			}
 		})
@@ -645,12 +648,180 @@ func TestPasswordsAreHashedFewAtATime(t *testing.T) {
 	for len(flooded.queue) < 2 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := flooded.Verify(t.Context(), "x", ""); !errors.Is(err, ErrBusy) {
+	if _, err := flooded.Verify(t.Context(), Caller{}, "x", ""); !errors.Is(err, ErrBusy) {
 		t.Errorf("one too many: %v", err)
 	}
 	<-flooded.slots
 	wg.Wait()
 	if got := problemOf(ErrBusy); got.status != 503 {
 		t.Errorf("status %d", got.status)
+	}
+}
+
+// A flood of logins from one address, or for one account, leaves room in the
+// queue for everybody else.
+func TestSharesOfTheQueue(t *testing.T) {
+	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range cap(p.slots) { // nobody gets a turn before all wait
+		p.slots <- struct{}{}
+	}
+	var wg sync.WaitGroup
+	results := make(chan error, 1000)
+	try := func(c Caller) {
+		wg.Go(func() {
+			_, err := p.Verify(t.Context(), c, "wrong", "")
+			results <- err
+		})
+	}
+	caller := func(ip, account string) Caller {
+		r := httptest.NewRequest("POST", "/login", nil)
+		r.RemoteAddr = ip
+		return Caller{Address: addressOf(r), Account: account}
+	}
+	for i := range 300 {
+		try(caller("192.0.2.1:1", fmt.Sprint(i)))
+		try(caller(fmt.Sprintf("[2001:db8::%x]:1", i), fmt.Sprint("v6 ", i)))
+		try(caller(fmt.Sprintf("198.51.%d.%d:1", i/200, i%200), "ada@example.com"))
+	}
+	refused := 0
+	for range 3*300 - 2*maxShare - maxAccount { // the others wait
+		if err := <-results; !errors.Is(err, ErrBusy) {
+			t.Fatalf("err %v", err)
+		}
+		refused++
+	}
+	for len(p.queue) < 2*maxShare+maxAccount {
+		runtime.Gosched()
+	}
+	try(caller("203.0.113.9:1", "ben@example.com"))
+	try(caller("@", "carl@example.com")) // a Unix socket's peer
+	for len(p.queue) < 2*maxShare+maxAccount+2 {
+		select {
+		case err := <-results:
+			t.Fatalf("somebody else is refused: %v", err)
+		default:
+			runtime.Gosched()
+		}
+	}
+	for range cap(p.slots) {
+		<-p.slots
+	}
+	wg.Wait()
+	close(results)
+	for err := range results {
+		if err != nil {
+			t.Errorf("who waited got %v", err)
+		}
+	}
+	if len(p.shares) != 0 {
+		t.Errorf("shares that are left: %v", p.shares)
+	}
+}
+
+// After too many wrong passwords not even the right one helps, for a while. An
+// account that doesn't exist is answered the same.
+func TestTooManyWrongPasswords(t *testing.T) {
+	s := newSite(t)
+	try := func(ip, email, password string) *answer {
+		b := s.program()
+		r := b.request("POST", "/login", strings.NewReader(url.Values{"email": {email}, "password": {password}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = ip
+		return b.send(r)
+	}
+	var answers []string
+	for _, email := range []string{ada.Email, "nobody@example.com", " ADA@example.com"} {
+		for i := range maxWrongHere {
+			if email != " ADA@example.com" { // is ada's, and used up
+				try("192.0.2.1:1", email, fmt.Sprint("wrong", i)).fails(401, "invalid_login")
+			}
+		}
+		a := try("192.0.2.1:1", email, ada.Password)
+		a.fails(429, "too_many_tries")
+		if a.Header.Get("Retry-After") != "900" {
+			t.Error("no Retry-After")
+		}
+		answers = append(answers, a.body)
+	}
+	if answers[0] != answers[1] || answers[0] != answers[2] {
+		t.Errorf("the answers tell who exists: %q", answers)
+	}
+	try("192.0.2.2:1", ada.Email, ada.Password).want(200) // the owner is elsewhere
+	try("192.0.2.1:1", ben.Email, ben.Password).want(200) // another account
+	try("192.0.2.1:1", ada.Email, "x").fails(429, "too_many_tries")
+
+	for i := range maxWrong - maxWrongHere {
+		try(fmt.Sprintf("198.51.100.%d:1", i), ada.Email, "wrong").fails(401, "invalid_login")
+	}
+	try("192.0.2.2:1", ada.Email, ada.Password).fails(429, "too_many_tries") // many addresses guess
+	s.sleep(2 * wrongWindow)
+	try("192.0.2.1:1", ada.Email, ada.Password).want(200)
+
+	// A right password forgives the wrong ones before it.
+	for range 3 {
+		for range maxWrongHere - 1 {
+			try("192.0.2.3:1", ben.Email, "wrong").fails(401, "invalid_login")
+		}
+		try("192.0.2.3:1", ben.Email, ben.Password).want(200)
+	}
+	page := s.browser()
+	for range maxWrongHere {
+		page.post("/login", "email", "eve@example.com", "password", "wrong").want(401)
+	}
+	page.post("/login", "email", "eve@example.com", "password", "wrong").want(429).has("Too many wrong passwords for this e-mail address. Please wait 15 minutes.")
+}
+
+// Attempts that come together count before any of them is answered.
+func TestWrongPasswordsInParallel(t *testing.T) {
+	s := newSite(t)
+	var wg sync.WaitGroup
+	var looked atomic.Int64
+	for range 50 {
+		wg.Go(func() {
+			b := s.program()
+			if b.post("/login", "email", ada.Email, "password", "wrong").StatusCode == 401 {
+				looked.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := looked.Load(); n > maxWrongHere {
+		t.Errorf("%d passwords were looked at, want %d at most", n, maxWrongHere)
+	}
+}
+
+// Whoever signs out is told so, and nobody else is.
+func TestSignOutSaysSo(t *testing.T) {
+	b := newSite(t).browser()
+	b.login(ada)
+	b.post("/logout").to("/?done=logout")
+	b.get("/?done=logout").has(`role="status">You are signed out.`)
+	b.login(ada)
+	if a := b.get("/?done=logout"); strings.Contains(a.body, "You are signed out.") {
+		t.Error("who is signed in is told that they are not")
+	}
+	if a := b.get("/?done=nonsense"); strings.Contains(a.body, "done.") {
+		t.Error(a.body)
+	}
+}
+
+// Who asks for languages that aren't there is told which are, until they choose.
+func TestUnspokenLanguage(t *testing.T) {
+	b := newSite(t).browser()
+	const bar = `class="unspoken"`
+	for _, lang := range []string{"en", "de-AT", "", "*"} {
+		b.lang = lang
+		if a := b.get("/"); strings.Contains(a.body, bar) {
+			t.Errorf("%q is spoken", lang)
+		}
+	}
+	b.lang = "fr-FR,fr;q=0.9"
+	b.get("/login").has(bar, "This shop speaks:", ">English</button>", ">Deutsch</button>")
+	b.post("/preferences", "language", "de", "next", "/login").to("/login")
+	if a := b.get("/login").has(`lang="de"`); strings.Contains(a.body, bar) {
+		t.Error("the choice is asked for again")
 	}
 }

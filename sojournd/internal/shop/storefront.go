@@ -24,7 +24,14 @@ func (v *visit) front() error {
 	if _, err := cartKey.Get(v.session); err != nil {
 		return err
 	}
-	v.render(http.StatusOK, "front", catalogue)
+	data := struct {
+		Notice   string
+		Products []product
+	}{Products: catalogue}
+	if v.user.ID == "" { // else the address is an old one
+		data.Notice = v.notice()
+	}
+	v.render(http.StatusOK, "front", data)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type visit struct {
 	user  User        // zero: nobody is signed in
 	prefs Preferences // of the user, or of the visitor
 	lang  string      // a key of languages
+	other bool        // the browser asks for other languages, and the visitor chose none
 	json  bool        // the answer is for a program
 
 	unreadable bool // the store can't tell who this is
@@ -40,9 +41,9 @@ func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) err
 	w.Header().Set("Vary", "Accept, Accept-Language, Cookie")
 	v := &visit{
 		shop: sh, w: w, r: r, session: sojourn.From(r.Context()),
-		lang: acceptedLanguage(r.Header.Get("Accept-Language")),
 		json: wantsJSON(r),
 	}
+	v.lang, v.other = acceptedLanguage(r.Header.Get("Accept-Language"))
 	err := v.load()
 	if err == nil {
 		err = v.parseForm()
@@ -78,7 +79,7 @@ func (v *visit) load() error {
 // speak takes the language of the preferences.
 func (v *visit) speak() {
 	if languages[v.prefs.Language] != nil {
-		v.lang = v.prefs.Language
+		v.lang, v.other = v.prefs.Language, false
 	}
 }
 
