@@ -83,6 +83,21 @@ func TestBrowserSignIn(t *testing.T) {
 	b.See("h1", "Sign in")
 }
 
+// Back after a sign-out shows nothing of the account.
+func TestBrowserBackAfterSignOut(t *testing.T) {
+	b := newReal(t).tab()
+	b.signIn(ada)
+	b.Visit("/account")
+	b.See(".tiles", ada.Email)
+	b.Click("form.leave button")
+	b.See("[role=status]", "You are signed out.")
+	b.Eval(`history.back(), ""`)
+	b.See("h1", "Sign in")
+	if text := b.Eval("document.body.innerText"); strings.Contains(text, "Signed in as") {
+		t.Errorf("Back shows the account: %s", text)
+	}
+}
+
 func TestBrowserCartAcrossLogin(t *testing.T) {
 	r := newReal(t)
 	b := r.tab()
