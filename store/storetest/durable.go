@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -124,7 +126,7 @@ func (d *disk) again(crash bool) store.Store {
 // snapshot copies the files of a directory, and does so again if one has changed meanwhile: a
 // store may tidy up between calls.
 func snapshot(to, from string) error {
-	for {
+	for deadline := time.Now().Add(patience); ; {
 		before, err := stat(from)
 		if err != nil {
 			return err
@@ -137,6 +139,9 @@ func snapshot(to, from string) error {
 		after, err := stat(from)
 		if err != nil || slices.Equal(before, after) {
 			return err
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the files of the store change all the time, though nothing is written")
 		}
 		if err := os.RemoveAll(to); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -480,10 +481,10 @@ func parallel(calls ...func()) {
 	wg.Wait()
 }
 
-// increment adds one to the value n of a session, as often as a conflict demands.
+// increment adds one to the value n of a session. It tries again after a conflict.
 func (f *fixture) increment(id store.ID, opt store.UpdateOptions) {
 	var rec store.Record
-	for {
+	for deadline := time.Now().Add(patience); ; {
 		if err := f.s.Get(f.ctx, app, id, true, &rec); err != nil {
 			f.Errorf("Get: %v", err)
 			return
@@ -495,7 +496,7 @@ func (f *fixture) increment(id store.ID, opt store.UpdateOptions) {
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, store.ErrConflict) {
+		if !errors.Is(err, store.ErrConflict) || time.Now().After(deadline) {
 			f.Errorf("Update: %v", err)
 			return
 		}

@@ -310,7 +310,10 @@ func (w *walk) endAll() {
 
 func (w *walk) sweepAll() {
 	app := w.app()
-	for w.midway[app] { // a round looks at each session once: some before they were due
+	for n := 0; w.midway[app]; n++ { // a round looks at each session once: some before they were due
+		if n == 1_000_000 {
+			w.Fatal("Sweep is never done")
+		}
 		w.sweepSome(app)
 	}
 	w.what = fmt.Sprintf("Sweep %q at %d", app, w.now)

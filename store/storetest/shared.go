@@ -94,9 +94,7 @@ var sharedCases = []sharedCase{
 		want := func(change store.Change) {
 			c.Helper()
 			for _, w := range feeds {
-				if got := w.nextChange(); got != change {
-					c.Fatalf("change %+v, want %+v", got, change)
-				}
+				w.want(change)
 			}
 		}
 		for i := range 3 * len(c.nodes) {
@@ -140,20 +138,22 @@ var sharedCases = []sharedCase{
 		_, err := c.s.End(c.ctx, app, rec.ID, store.ReasonLogout, t0)
 		c.must(err)
 		for _, w := range feeds {
-			next, known := uint64(2), true
-			for change := w.nextChange(); change.Kind != store.Gone; change = w.nextChange() {
-				if change.Kind == store.Gap {
-					known = false
-					continue
-				}
-				if known && change.Revision != next {
+			next := uint64(2)
+			w.until("the end was not reported", func(change store.Change) bool {
+				switch {
+				case change.Kind == store.Gap:
+					return true // and the end may be in it
+				case change.Kind == store.Gone:
+					if next != uint64(len(c.nodes)*each+2) {
+						c.Fatalf("the end came where revision %d was due", next)
+					}
+					return true
+				case change.Revision != next:
 					c.Fatalf("revision %d came where %d was due", change.Revision, next)
 				}
-				next, known = change.Revision+1, true
-			}
-			if want := uint64(len(c.nodes)*each + 2); known && next != want {
-				c.Fatalf("the end came where revision %d was due", next)
-			}
+				next++
+				return false
+			})
 		}
 	}},
 	{"I10/Shared/BeatAfterChanges", func(c *cluster) {
@@ -466,16 +466,6 @@ func (c *cluster) feeder(i int) store.Feeder {
 		c.Skip("the store has no heartbeats")
 	}
 	return f
-}
-
-// nextChange returns the next change that isn't a heartbeat.
-func (w *feed) nextChange() store.Change {
-	w.f.Helper()
-	for {
-		if c := w.next(); c.Kind != store.Beat {
-			return c
-		}
-	}
 }
 
 // untilBeat collects the changes up to a heartbeat from first to last, and tells whether there was a gap before it.
