@@ -6,7 +6,7 @@ var server = []mutant{
 		breaks: "a check that can't be answered lets nobody pass",
 		test:   "./sojournd/internal/forwardauth -run TestI9CheckFailsClosed",
 		edits: []edit{{"sojournd/internal/forwardauth/forwardauth.go",
-			`return refuse(w, http.StatusServiceUnavailable,`,
-			`return refuse(w, http.StatusOK,`}},
+			`refuse(w, http.StatusServiceUnavailable,`,
+			`refuse(w, http.StatusOK,`}},
 	},
 }
