@@ -132,8 +132,13 @@ func publishFile(part, name string) error {
 }
 
 // removeStore removes a file and what SQLite has put beside it.
-func removeStore(path string) (err error) {
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal", "-lock"} {
+func removeStore(path string) error {
+	return removeFiles(path, "", "-wal", "-shm", "-journal", "-lock", "-reserve")
+}
+
+// removeFiles removes those files that there are.
+func removeFiles(path string, suffixes ...string) (err error) {
+	for _, suffix := range suffixes {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
@@ -277,7 +282,7 @@ func renew(ctx context.Context, path string, opt RestoreOptions) error {
 			}
 		}
 	}
-	if err = errors.Join(err, s.Close(), os.Remove(path+"-lock")); err != nil {
+	if err = errors.Join(err, s.Close(), removeFiles(path, "-lock", "-reserve")); err != nil {
 		return err
 	}
 	return withoutLog(ctx, path)

@@ -161,14 +161,17 @@ func toString(v driver.Value) string {
 	return s
 }
 
-// resultCode returns SQLite's primary result code, 0 if the error isn't SQLite's.
-func resultCode(err error) int {
+// extendedCode returns SQLite's result code, 0 if the error isn't SQLite's.
+func extendedCode(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
-		return e.Code() & 0xff
+		return e.Code()
 	}
 	return 0
 }
+
+// resultCode is the part of it that says the kind.
+func resultCode(err error) int { return extendedCode(err) & 0xff }
 
 func isFull(err error) bool { return resultCode(err) == sqlite3.SQLITE_FULL }
 

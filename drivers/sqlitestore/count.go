@@ -106,7 +106,7 @@ func (s *Store) recountOnce(ctx context.Context, num int64) error {
 func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	defer c.exec("ROLLBACK") //nolint:errcheck // it has only read
 	var noted tally
-	err := s.write(context.WithoutCancel(ctx), func(t *tx) error {
+	err := s.writeEnd(context.WithoutCancel(ctx), func(t *tx) error {
 		if _, err := c.exec("ROLLBACK"); err != nil && !isIdle(err) {
 			return err
 		}

@@ -22,7 +22,7 @@ func (s *Store) End(ctx context.Context, name string, id store.ID, reason store.
 		return nil, errNoReason
 	}
 	var list []store.Ended
-	err := s.write(ctx, func(t *tx) error {
+	err := s.writeEnd(ctx, func(t *tx) error {
 		list = nil
 		var r row
 		a, err := t.find(name, id, &r)
@@ -48,7 +48,7 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 		return nil, errNoReason
 	}
 	var after, last int64
-	err := s.write(ctx, func(t *tx) error {
+	err := s.writeEnd(ctx, func(t *tx) error {
 		a, err := t.needApp(name)
 		if err != nil {
 			return err
@@ -71,7 +71,7 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 	for after < last {
 		var list []store.Ended
 		var next int64
-		err := s.write(ctx, func(t *tx) (err error) {
+		err := s.writeEnd(ctx, func(t *tx) (err error) {
 			list, next, err = t.endSome(name, subject, except, reason, at, after, last)
 			return err
 		})
@@ -120,7 +120,7 @@ func (t *tx) endSome(name, subject string, except store.ID, reason store.Reason,
 
 // EndAll implements store.Store.
 func (s *Store) EndAll(ctx context.Context, name string, at store.Time) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.writeEnd(ctx, func(t *tx) error {
 		a, err := t.needApp(name)
 		if err != nil || at <= a.mark {
 			return err

@@ -200,8 +200,7 @@ func describe(path string, err error) error {
 	case sqlite3.SQLITE_FULL:
 		err = fmt.Errorf("%w: the disk is full", err)
 	}
-	var e *sqlite.Error
-	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // the log's index finds no room
+	if extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE { // the log's index finds no room
 		err = fmt.Errorf("%w: the disk is full", err)
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {

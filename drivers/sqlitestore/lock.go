@@ -35,7 +35,7 @@ func acquire(path string) (*lock, error) {
 		return nil, fmt.Errorf("%w: %s; stop it first", ErrInUse, strings.TrimSpace(string(holder)))
 	}
 	holder := fmt.Sprintf("process %d (%s), since %s\n", os.Getpid(), commandName(), time.Now().Format(time.DateTime))
-	if err := os.WriteFile(name, []byte(holder), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(holder), 0o600); err != nil && !isDiskFull(err) { // full: the next one's error says less
 		return nil, errors.Join(fmt.Errorf("the lock file: %w", err), l.Close())
 	}
 	return l, nil

@@ -8,8 +8,8 @@ type room struct {
 	max  int64 // bytes of the file
 	page int64 // bytes of one of its pages
 	left int64 // bytes until max, as of the last measure
-	disk int64 // bytes that the file system has beyond its reserve for logins
-	ends int64 // and beyond the part of it that is for what ends sessions
+
+	visitors, logins int64 // bytes that the file system has for their new sessions
 }
 
 // Of a file system's free bytes so many are kept for logins, and a quarter of them for what ends sessions and for
@@ -32,26 +32,30 @@ func (r *room) measure(c *conn) error {
 		}
 	}
 	r.left = r.max - (pages-free)*r.page
-	size, available := diskSpace(r.dir)
-	reserve := min(diskReserve, size/10)
-	r.disk, r.ends = available-reserve, available-reserve/4
+	r.visitors, r.logins = diskRoom(diskSpace(r.dir))
 	return nil
+}
+
+// diskRoom returns how many bytes a file system has for new sessions.
+func diskRoom(size, available int64) (visitors, logins int64) {
+	kept := min(diskReserve, size/10)
+	return available - kept, available - kept/4
 }
 
 // take notes that the transaction writes n bytes more: the log takes them now, the file later.
 func (r *room) take(n int64) {
 	r.left -= n
-	if r.disk != unknown {
-		r.disk, r.ends = r.disk-2*n, r.ends-2*n
+	if r.visitors < unknown/2 {
+		r.visitors, r.logins = r.visitors-2*n, r.logins-2*n
 	}
 }
 
 // has reports whether there is room for a new session.
 func (r *room) has(anonymous bool) bool {
 	if anonymous {
-		return r.disk > 0 && r.left > r.max/10
+		return r.visitors > 0 && r.left > r.max/10
 	}
-	return r.ends > 0 && r.left > 0
+	return r.logins > 0 && r.left > 0
 }
 
 // unknown is the space of a file system that doesn't tell.

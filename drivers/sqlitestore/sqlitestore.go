@@ -15,8 +15,9 @@
 //
 //	sqlite3 sojourn.db "SELECT * FROM session_list WHERE subject = 'ada'"
 //
-// Beside it lie its log (-wal), the log's index (-shm) and the lock (-lock). Don't copy it while it is in use: [Backup] does
-// that right.
+// Beside it lie its log (-wal), the log's index (-shm), the lock (-lock), and
+// room that is kept so that sessions can be ended on a full disk (-reserve).
+// Don't copy it while it is in use: [Backup] does that right.
 //
 // The file grows up to [Options].MaxBytes, and shrinks again as sessions go.
 package sqlitestore
@@ -58,6 +59,7 @@ type Options struct {
 type Store struct {
 	path    string
 	lock    *lock
+	reserve *reserve
 	writer  *writer
 	readers chan *conn // lends one out; closed when all are
 	lent    int        // how many connections readers lends
@@ -99,49 +101,75 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	if err != nil {
 		return nil, describe(path, err)
 	}
-	s := &Store{path: path, lock: l, readers: make(chan *conn, readers), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
+	s := &Store{path: path, lock: l, reserve: newReserve(path), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
 	defer func() {
 		if err != nil {
 			if errors.Is(err, ErrNotDatabase) {
 				err = errors.Join(err, l.withdraw())
 			}
-			err = describe(path, errors.Join(err, s.release()))
+			err = describe(path, errors.Join(err, l.Close()))
 		}
 	}()
 	_, _ = sqlite.Fdatasync(true)
-	if err := prepare(ctx, path); err != nil {
-		return nil, err
-	}
 	if opt.MaxBytes <= 0 {
 		opt.MaxBytes = DefaultMaxBytes
 	}
-	pragmas = append(writerPragmas(), pragmas...)
-	s.writer = &writer{
-		open:  func(ctx context.Context) (*conn, error) { return connect(ctx, dsn(path, pragmas...)) },
-		queue: make(chan *write, queueLength),
-		room:  room{dir: filepath.Dir(path), max: opt.MaxBytes},
-
-		unmeasured: fewWrites,
+	err = s.start(ctx, opt, pragmas)
+	if lacksRoom(err) && s.reserve.release() {
+		err = s.start(ctx, opt, pragmas)
 	}
-	if s.writer.conn, err = s.writer.open(ctx); err != nil {
+	if err != nil {
 		return nil, err
-	}
-	if err := s.writer.loadApps(); err != nil {
-		return nil, err
-	}
-	for range readers {
-		c, err := connect(ctx, dsn(path, readerPragmas()...))
-		if err != nil {
-			return nil, err
-		}
-		s.readers <- c
-		s.lent++
 	}
 	go func() {
 		defer close(s.stopped)
 		s.writer.run()
 	}()
 	return s, nil
+}
+
+// start prepares the file and opens the connections, or leaves none open.
+func (s *Store) start(ctx context.Context, opt Options, pragmas []string) (err error) {
+	if err := prepare(ctx, s.path); err != nil {
+		return err
+	}
+	pragmas = append(writerPragmas(), pragmas...)
+	s.writer = &writer{
+		open:  func(ctx context.Context) (*conn, error) { return connect(ctx, dsn(s.path, pragmas...)) },
+		queue: make(chan *write, queueLength),
+		room:  room{dir: filepath.Dir(s.path), max: opt.MaxBytes},
+
+		reserve: s.reserve,
+
+		unmeasured: fewWrites,
+	}
+	s.writer.left.Store(opt.MaxBytes)
+	s.readers, s.lent = make(chan *conn, readers), 0
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeConnections())
+		}
+	}()
+	if s.writer.conn, err = s.writer.open(ctx); err != nil {
+		return err
+	}
+	if err := s.writer.loadApps(); err != nil {
+		return err
+	}
+	for range readers {
+		c, err := connect(ctx, dsn(s.path, readerPragmas()...))
+		if err != nil {
+			return err
+		}
+		s.readers <- c
+		s.lent++
+	}
+	if err := s.reserve.open(); err != nil {
+		return err
+	}
+	s.writer.takeReleased()
+	s.reserve.refill()
+	return nil
 }
 
 // busyTimeout is how long a transaction waits for another program, such as sqlite3, that writes to the file.
@@ -152,7 +180,7 @@ var busyPragma = fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())
 // The writer brings the log into the file itself, see checkpoint.
 func writerPragmas() []string {
 	return []string{busyPragma, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
-		"journal_size_limit(67108864)", "cache_size(-65536)", "temp_store(MEMORY)"}
+		fmt.Sprintf("journal_size_limit(%d)", logLimit), "cache_size(-65536)", "temp_store(MEMORY)"}
 }
 
 func readerPragmas() []string {
@@ -201,13 +229,39 @@ func (s *Store) Close() error {
 }
 
 // release gives up what Open has taken, when the reads that have begun are over.
-func (s *Store) release() (err error) {
+func (s *Store) release() error {
+	return errors.Join(s.closeConnections(), s.lock.Close())
+}
+
+func (s *Store) closeConnections() (err error) {
 	for range s.lent {
 		err = errors.Join(err, (<-s.readers).close())
 	}
 	close(s.readers)
-	if s.writer != nil && s.writer.conn != nil {
+	if s.writer.conn != nil {
 		err = errors.Join(err, s.writer.conn.close())
 	}
-	return errors.Join(err, s.lock.Close())
+	s.reserve.close()
+	return err
+}
+
+// Stats are what a Store tells of the room that it has.
+type Stats struct {
+	NearlyFull bool // anonymous sessions are refused
+	Full       bool // all new sessions are refused: there is no room on the disk, or Options.MaxBytes is reached
+
+	// Reserve is how many bytes are kept so that sessions can be ended on a
+	// full disk. While it is less than ReserveWanted nothing else is written.
+	Reserve, ReserveWanted int64
+}
+
+// Stats returns how much room there is at the moment.
+func (s *Store) Stats() Stats {
+	size, available := diskSpace(filepath.Dir(s.path))
+	t := Stats{Reserve: s.reserve.held.Load(), ReserveWanted: s.reserve.spare}
+	visitors, logins := diskRoom(size, available)
+	left := s.writer.left.Load()
+	t.Full = t.Reserve < t.ReserveWanted || logins <= 0 || left <= 0
+	t.NearlyFull = t.Full || visitors <= 0 || left <= s.writer.room.max/10
+	return t
 }

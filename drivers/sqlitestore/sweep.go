@@ -31,7 +31,7 @@ func (s *Store) Sweep(ctx context.Context, name string, now store.Time, max int)
 		var examined int
 		var over, unknown bool
 		// Cancelled it would lose what it has ended: a chunk takes milliseconds.
-		err := s.write(context.WithoutCancel(ctx), func(t *tx) (err error) {
+		err := s.writeEnd(context.WithoutCancel(ctx), func(t *tx) (err error) {
 			a, known := t.app(name)
 			if unknown = !known; unknown {
 				over = true

@@ -26,6 +26,9 @@ type writer struct {
 	queue chan *write
 	room  room
 
+	reserve *reserve
+	left    atomic.Int64 // the room's, as of the last measure
+
 	unmeasured, unchecked int // writes since the room was measured, and since the length of the log was looked at
 	feed                  store.Feed
 
@@ -47,6 +50,7 @@ const never = store.Time(-1 << 63)
 // A write is one call that waits for its transaction.
 type write struct {
 	do    func(*tx) error
+	ends  bool // it ends sessions, or changes nothing: it may use the reserve
 	err   error
 	done  chan struct{}
 	state atomic.Int32
@@ -67,10 +71,19 @@ func (w *write) begin() bool {
 // change anything before it has decided to succeed, unless the error that it then returns is no refusal of the contract: then the
 // transaction is rolled back. What do sets may be read only if write returns nil.
 func (s *Store) write(ctx context.Context, do func(*tx) error) error {
+	return s.enqueue(ctx, &write{do: do})
+}
+
+// writeEnd is write for what ends sessions, and may use the room that is kept for that.
+func (s *Store) writeEnd(ctx context.Context, do func(*tx) error) error {
+	return s.enqueue(ctx, &write{do: do, ends: true})
+}
+
+func (s *Store) enqueue(ctx context.Context, w *write) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
-	w := &write{do: do, done: make(chan struct{})}
+	w.done = make(chan struct{})
 	s.closing.RLock()
 	if s.closed.Load() {
 		s.closing.RUnlock()
@@ -107,7 +120,7 @@ func (w *writer) run() {
 		group, again = w.transact(append(group[:0], first), true)
 		if again {
 			for i := range group {
-				w.transact(group[i:i+1:i+1], false)
+				w.repeat(group[i : i+1 : i+1])
 			}
 		}
 		for _, one := range group {
@@ -132,6 +145,9 @@ const (
 	// would have it grow for ever.
 	longLog = 8 * logPages
 
+	// logLimit is the length, in bytes, to which the log is cut when it begins anew.
+	logLimit = 2 * logPages * frameBytes
+
 	patience = "PRAGMA busy_timeout = 50" // milliseconds
 )
 
@@ -149,12 +165,69 @@ func (w *writer) checkpoint() {
 		return
 	}
 	v, err = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
+	w.coverData()
 	if err != nil || toInt(v[1]) < longLog || toInt(v[1])-toInt(v[2]) >= logPages {
 		return // or a reader that takes long, such as a backup, holds the log
 	}
 	_, _ = w.conn.first(patience)
 	_, _ = w.conn.first("PRAGMA wal_checkpoint(RESTART)")
 	_, _ = w.conn.first(usualPatience)
+	w.coverData()
+}
+
+// repeat carries out a write whose transaction has failed in one of its own. If the disk is full it makes room first: it
+// brings the log into the file, so that the log can begin anew, and gives up the spare file for what ends sessions.
+func (w *writer) repeat(one []*write) {
+	full := lacksRoom(one[0].err)
+	for n := 0; n == 0 || full; n++ {
+		if full {
+			if n > 1 || n == 1 && !(one[0].ends && w.reserve.release()) {
+				return
+			}
+			w.takeReleased()
+		}
+		w.transact(one, false)
+		full = lacksRoom(one[0].err)
+	}
+}
+
+// takeReleased brings the log into the file, and takes what the spare file has left before others do.
+func (w *writer) takeReleased() {
+	if w.conn == nil {
+		return
+	}
+	w.reserve.coverLog()
+	w.coverData()
+	_, _ = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
+	w.coverData()
+}
+
+// coverData takes back at once what a checkpoint may have cut off.
+func (w *writer) coverData() {
+	w.reserve.dataStale = true
+	if pages, err := w.conn.integer("PRAGMA page_count"); err == nil {
+		_ = w.reserve.coverData(pages * pageSize)
+	}
+}
+
+// endsOnly reports whether the room that is left is for what ends sessions.
+func (w *writer) endsOnly() bool {
+	w.reserve.refill()
+	short := w.reserve.short()
+	if w.reserve.coverLog() && !short {
+		return false
+	}
+	v, err := w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
+	w.coverData()
+	if err != nil || short || w.reserve.logLeft(toInt(v[1])) {
+		return err != nil || short
+	}
+	// The log can begin anew unless a reader holds it.
+	_, _ = w.conn.first("PRAGMA busy_timeout = 0")
+	v, err = w.conn.first("PRAGMA wal_checkpoint(RESTART)")
+	busy := err != nil || toInt(v[0]) != 0
+	_, _ = w.conn.first(usualPatience)
+	return busy
 }
 
 // transact carries out writes in one transaction, and sets their errors. If it may gather more it goes on while there
@@ -166,7 +239,7 @@ func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) 
 	err := w.begin(t)
 	for i := 0; i < len(group) && err == nil; i++ {
 		if one := group[i]; one.begin() {
-			if one.err = one.do(t); one.err != nil && !isRefusal(one.err) {
+			if one.err = t.do(one); one.err != nil && !isRefusal(one.err) {
 				err = one.err
 			}
 		}
@@ -177,6 +250,9 @@ func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) 
 		}
 	}
 	uncertain := false
+	if err == nil {
+		err = t.cover()
+	}
 	if err == nil {
 		if _, err = w.conn.exec("COMMIT"); err == nil {
 			w.publish(t)
@@ -193,7 +269,7 @@ func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) 
 	for _, one := range group {
 		one.err = err
 	}
-	return group, len(group) > 1 && !uncertain
+	return group, !uncertain && (len(group) > 1 || lacksRoom(err))
 }
 
 // next returns a write that waits, or nil.
@@ -220,8 +296,15 @@ func (w *writer) begin(t *tx) (err error) {
 			return err
 		}
 	}
+	t.endsOnly = w.endsOnly()
 	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
+	}
+	if t.endsOnly && w.reserve.logSize > logLimit {
+		// It may be the log that fills the disk. A write of any kind, such as this, cuts it when it begins anew.
+		if _, err := w.conn.exec(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return err
+		}
 	}
 	if w.unmeasured < fewWrites {
 		return nil
@@ -231,7 +314,9 @@ func (w *writer) begin(t *tx) (err error) {
 
 func (w *writer) measure() error {
 	w.unmeasured = 0
-	return w.room.measure(w.conn)
+	err := w.room.measure(w.conn)
+	w.left.Store(w.room.left)
+	return err
 }
 
 // hasRoom reports whether there is room for a new session.
@@ -305,7 +390,7 @@ func isRefusal(err error) bool {
 // refusalOf names SQLite's error in the contract's words, where there is one.
 func refusalOf(err error) error {
 	switch {
-	case isFull(err):
+	case lacksRoom(err):
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	case isBusy(err):
 		return fmt.Errorf("sqlitestore: another program has been writing to the file for %v: %w", busyTimeout, err)
@@ -328,6 +413,28 @@ type tx struct {
 	counts      map[int64]store.Count
 	recount     []int64 // applications whose sessions EndAll has ended
 	appsChanged bool
+	endsOnly    bool // there is room for nothing else
+	grows       bool // it has carried out what isn't an end
+}
+
+func (t *tx) do(one *write) error {
+	if t.endsOnly && !one.ends {
+		return store.ErrFull
+	}
+	t.grows = t.grows || !one.ends
+	return one.do(t)
+}
+
+// cover sees to it, before the commit, that the file has room for what the log will bring into it. Ends go on without.
+func (t *tx) cover() error {
+	pages, err := t.w.conn.integer("PRAGMA page_count")
+	if err != nil {
+		return err
+	}
+	if err := t.w.reserve.coverData(pages * pageSize); t.grows {
+		return err
+	}
+	return nil
 }
 
 // app returns an application; false if the file has none of this name.

@@ -44,6 +44,9 @@ type openedStore struct {
 
 	cache       *nearcache.Cache     // nil for memory:
 	clockOffset func() time.Duration // the server's clock less this machine's; nil without a server
+
+	room     func() sqlitestore.Stats // of its file; nil without
+	warnings func() []string          // what /readyz tells beside; nil: nothing
 }
 
 // The databases whose servers many nodes share.
@@ -126,7 +129,21 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 		return nil, fmt.Errorf("%w (to choose another: %s)", err, exampleStores)
 	}
 	cache := nearcache.New(file, nearcache.Options{})
-	return &openedStore{Store: cache, path: file.Path(), where: "in " + file.Path(), keeps: true, cache: cache}, nil
+	return &openedStore{Store: cache, path: file.Path(), where: "in " + file.Path(), keeps: true, cache: cache,
+		room: file.Stats, warnings: func() []string { return roomWarnings(file.Stats()) }}, nil
+}
+
+// roomWarnings say what a store that has little room refuses.
+func roomWarnings(s sqlitestore.Stats) []string {
+	switch {
+	case s.Reserve < s.ReserveWanted:
+		return []string{"the disk is full: sessions can be read and ended, and nothing else is stored; make room"}
+	case s.Full:
+		return []string{"the store is full: new sessions are refused; make room on its disk"}
+	case s.NearlyFull:
+		return []string{"the store is nearly full: new anonymous sessions are refused; make room on its disk"}
+	}
+	return nil
 }
 
 func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {

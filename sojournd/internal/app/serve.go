@@ -242,7 +242,7 @@ func plain(w http.ResponseWriter, status int, text string) {
 // readyTimeout is less than what probes usually wait.
 const readyTimeout = 900 * time.Millisecond
 
-// ready says whether requests can be answered: the store must be able to.
+// ready says whether requests can be answered: the store must be able to. What isn't as it should be follows in lines of its own.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.stopping.Load() {
 		plain(w, http.StatusServiceUnavailable, "shutting down")
@@ -255,7 +255,11 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusServiceUnavailable, "the store can't answer")
 		return
 	}
-	plain(w, http.StatusOK, "ready")
+	lines := []string{"ready"}
+	if s.store.warnings != nil {
+		lines = append(lines, s.store.warnings()...)
+	}
+	plain(w, http.StatusOK, strings.Join(lines, "\n"))
 }
 
 // shutdown finishes the requests in flight and refuses new ones.

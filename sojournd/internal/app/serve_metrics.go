@@ -73,6 +73,9 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_clock_offset_seconds", Help: "The store's clock less this machine's."},
 			func() float64 { return st.clockOffset().Seconds() }))
 	}
+	if st.room != nil {
+		m.registry.MustRegister(roomMetrics(st.room)...)
+	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
@@ -36,7 +37,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	cache := nearcache.New(memstore.New(), nearcache.Options{})
 	defer cache.Close()
-	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }}, nil)
+	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }, room: func() (s sqlitestore.Stats) { return s }}, nil)
 	m.registry.MustRegister(events.New(events.Options{}))
 	descs := make(chan *prometheus.Desc, 1000)
 	m.registry.Describe(descs)

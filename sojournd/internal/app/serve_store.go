@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
@@ -150,10 +151,29 @@ func cacheMetrics(stats func() nearcache.Stats) []prometheus.Collector {
 		gauge("sojourn_cache_sessions", "Sessions in memory.", func(s nearcache.Stats) float64 { return float64(s.Entries) }),
 		gauge("sojourn_cache_bytes", "Memory of the cache.", func(s nearcache.Stats) float64 { return float64(s.Bytes) }),
 		gauge("sojourn_cache_live", "1 while the change feed is live, so that memory is used.", func(s nearcache.Stats) float64 {
-			if s.Live {
-				return 1
-			}
-			return 0
+			return oneIf(s.Live)
 		}),
 	}
+}
+
+// roomMetrics tell of the room that a store in a file has.
+func roomMetrics(stats func() sqlitestore.Stats) []prometheus.Collector {
+	gauge := func(o prometheus.GaugeOpts, value func(sqlitestore.Stats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(o, func() float64 { return value(stats()) })
+	}
+	return []prometheus.Collector{
+		gauge(prometheus.GaugeOpts{Name: "sojourn_store_nearly_full", Help: "1 while new anonymous sessions are refused for lack of room."},
+			func(s sqlitestore.Stats) float64 { return oneIf(s.NearlyFull) }),
+		gauge(prometheus.GaugeOpts{Name: "sojourn_store_full", Help: "1 while all new sessions are refused for lack of room."},
+			func(s sqlitestore.Stats) float64 { return oneIf(s.Full) }),
+		gauge(prometheus.GaugeOpts{Name: "sojourn_store_reserve_bytes", Help: "Bytes on the disk that are kept so that sessions can be ended. At 0 nothing else is written."},
+			func(s sqlitestore.Stats) float64 { return float64(s.Reserve) }),
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package sqlitestore
+
+import (
+	"io/fs"
+	"os"
+)
+
+func allocate(f *os.File, size int64) error { return writeZeros(f, size) }
+
+// allocateAhead does nothing: here the spare file is all of the reserve.
+func allocateAhead(*os.File, int64, int64) error { return nil }
+
+func isDiskFull(error) bool { return false }
+
+func blocks(fs.FileInfo) int64 { return 0 }
