@@ -535,7 +535,7 @@ func tryFaults(t *testing.T, mode, template, call, errno string, first, stride, 
 	log := filepath.Join(t.TempDir(), "calls")
 	strace := []string{"strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "40", "-o", log, "-e", "signal=none", "-e", "trace=write,pwrite64,fdatasync," + call,
 		"-e", fmt.Sprintf("inject=%s:error=%s:when=%d+%d", call, errno, faultEvery[mode], faultEvery[mode])}
-	for _, name := range []string{"", "out", dummy, absent, "sessions.db", "sessions.db-wal", "sessions.db-shm", "sessions.db-journal", "sessions.db-lock"} {
+	for _, name := range []string{"", "out", dummy, absent, "sessions.db", "sessions.db-wal", "sessions.db-shm", "sessions.db-journal", "sessions.db-lock", "sessions.db-reserve"} {
 		strace = append(strace, "-P", filepath.Join(dir, name))
 	}
 	began := time.Now()
@@ -592,18 +592,24 @@ var (
 
 // readFaults finds the faults in the log, and those after which a step succeeded though it must have failed: writes to
 // the log, and the sync after them. (A checkpoint syncs the log too, but after a commit has done so; it may
-// fail silently, for nothing is lost.)
+// fail silently, for nothing is lost.) Where the disk is full the transaction is repeated: then the log is written and synced again.
 func readFaults(log string) faults {
 	f := faults{where: map[string]int{}}
 	must, previous := "", ""
+	rewritten := false
 	for _, line := range strings.Split(log, "\n") {
 		wal := walLine.FindStringSubmatch(line)
 		if m := faultLine.FindStringSubmatch(line); m != nil && !strings.HasSuffix(m[2], "/"+dummy) {
 			_, name, _ := strings.Cut(filepath.Base(m[2]), ".")
 			f.where[name]++
 			if wal != nil && (wal[1] == "pwrite64" || previous == "pwrite64") {
-				must = line
+				must, rewritten = line, false
 			}
+		} else if wal != nil && strings.Contains(must, "ENOSPC") {
+			if wal[1] == "fdatasync" && rewritten {
+				must = ""
+			}
+			rewritten = rewritten || wal[1] == "pwrite64"
 		}
 		if wal != nil {
 			previous = wal[1]
