@@ -2,8 +2,32 @@ package store
 
 import "encoding/hex"
 
-// MaxPage is the highest Limit of a List.
-const MaxPage = 1000
+const (
+	MaxPage = 1000 // the highest Limit of a List
+
+	// MaxPageBytes is how many bytes of Subject and Values the sessions of a page
+	// have together, at most. A page of one session may have more.
+	MaxPageBytes = 4 << 20
+)
+
+// A Page gathers the sessions of a List. It is for stores.
+type Page struct {
+	Records []Record
+	bytes   int
+}
+
+// Add appends a session, whose slices are the page's from then on. It reports
+// false, and appends nothing, if the page is full: it has limit sessions, or
+// would have more than MaxPageBytes.
+func (p *Page) Add(rec Record, limit int) bool {
+	n := len(rec.Subject) + len(rec.Values)
+	if len(p.Records) >= limit || len(p.Records) > 0 && p.bytes+n > MaxPageBytes {
+		return false
+	}
+	p.Records = append(p.Records, rec)
+	p.bytes += n
+	return true
+}
 
 // After and CursorAfter are for stores that list sessions in the order of their IDs.
 

@@ -139,10 +139,12 @@ type Store interface {
 	// dated after at, and stays. Where clocks differ by d, a second call d later ends that too.
 	EndAll(ctx context.Context, app string, at Time) error
 
-	// List returns live sessions (as of opt.Now), a page at a time: at most opt.Limit,
-	// and the cursor of the next page, empty after the last. A session that is live all through
+	// List returns live sessions (as of opt.Now), a page at a time: at most opt.Limit and
+	// MaxPageBytes ([Page.Add]), and the cursor of the next page, empty after the last. A session that is live all through
 	// the listing appears once. Those of a subject come in the order of their IDs,
 	// which is the order of their creation; all of an application in the store's own order.
+	// Without opt.Values the records' Values are empty, and are neither decoded nor
+	// fetched: a list must not take the memory that the sessions take.
 	// ErrCursor: the cursor is malformed, or the limit out of its range.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
@@ -247,6 +249,7 @@ type ListOptions struct {
 	Cursor  string // as returned by the call for the page before; empty: the first page
 	Limit   int    // 1 to MaxPage
 	Now     Time
+	Values  bool // the records have their Values
 }
 
 // Count is the number of sessions kept.

@@ -65,8 +65,11 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	return err
 }
 
+// valuesAtOnce is how many sessions are asked for at a time with their values, which may be large.
+const valuesAtOnce = 8
+
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
-func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
+func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	after, err := opt.After()
 	if err != nil {
 		return nil, "", err
@@ -74,12 +77,35 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (li
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
 	}
+	var page store.Page
+	for {
+		// One more than asked for tells whether there is another page.
+		n := opt.Limit + 1 - len(page.Records)
+		if opt.Values {
+			n = min(n, valuesAtOnce)
+		}
+		some, err := s.listSome(ctx, app, &opt, after, n)
+		if err != nil {
+			return nil, "", err
+		}
+		for i := range some {
+			if after = some[i].ID; !page.Add(some[i], opt.Limit) {
+				return page.Records, opt.CursorAfter(page.Records[len(page.Records)-1].ID), nil
+			}
+		}
+		if len(some) < n {
+			return page.Records, "", nil
+		}
+	}
+}
+
+// listSome reads the next n sessions behind an ID.
+func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions, after store.ID, n int) (list []store.Record, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
-	// One more than asked for tells whether there is another page.
-	query, args := s.sql.list, []any{escape(app), int64(opt.Now), uuid(after), opt.Limit + 1}
+	query, args := s.sql.list[flag(opt.Values)], []any{escape(app), int64(opt.Now), uuid(after), n}
 	if opt.Subject != "" {
-		query, args = s.sql.listSubject, append(args, escape(opt.Subject))
+		query, args = s.sql.listSubject[flag(opt.Values)], append(args, escape(opt.Subject))
 	}
 	err = s.read(ctx, func(conn *pgxpool.Conn) error {
 		list = nil
@@ -103,13 +129,16 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) (li
 		return found.Err()
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if len(list) > opt.Limit {
-		list = list[:opt.Limit]
-		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
+	return list, nil
+}
+
+func flag(b bool) int {
+	if b {
+		return 1
 	}
-	return list, cursor, nil
+	return 0
 }
 
 // Count implements store.Store. It reads all sessions of the application, which takes a second for some millions.

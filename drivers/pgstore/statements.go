@@ -4,7 +4,8 @@ import "strconv"
 
 // statements are what the store sends, with its schema's name.
 type statements struct {
-	get, list, listSubject, count                                                 string
+	list, listSubject                                                             [2]string // without the values, and with them
+	get, count                                                                    string
 	create, update, touch, confirm, end, endSubject, endAll                       string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
 	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
@@ -18,14 +19,20 @@ func statementsIn(schema string) statements {
 	)
 	// The parameters of a record's row begin with the second.
 	after := func(n int) string { return "$" + strconv.Itoa(1+len(columns)+n) }
-	st := statements{
-		get: "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
-		list: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
-			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4",
-		listSubject: "SELECT " + readColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app + 0" +
+	list := func(columns string) string {
+		return "SELECT " + columns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
+			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4"
+	}
+	listSubject := func(columns string) string {
+		return "SELECT " + columns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app + 0" +
 			" AND hashtextextended(s.subject, s.app) = hashtextextended($5::text, (SELECT num FROM sojourn.apps WHERE name = $1)) AND s.subject = $5" +
-			" AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4",
-		count: "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
+			" AND s.id > $3 AND " + live + " AND " + active + " ORDER BY s.id LIMIT $4"
+	}
+	st := statements{
+		list:        [2]string{list(headColumns), list(readColumns)},
+		listSubject: [2]string{listSubject(headColumns), listSubject(readColumns)},
+		get:         "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
+		count:       "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
 
 		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +
 			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
@@ -55,7 +62,7 @@ func statementsIn(schema string) statements {
 		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
-	for _, text := range []*string{&st.get, &st.list, &st.listSubject, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
 		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}

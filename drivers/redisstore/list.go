@@ -29,7 +29,7 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 	return s.listAll(ctx, app, &opt)
 }
 
-func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
+func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOptions) ([]store.Record, string, error) {
 	after, err := opt.After()
 	if err != nil {
 		return nil, "", err
@@ -38,27 +38,47 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 	if err != nil {
 		return nil, "", err
 	}
-	its := func(rec *store.Record) bool { return rec.Subject == opt.Subject }
-	for len(staying) > 0 && len(list) <= opt.Limit {
-		n := min(len(staying), opt.Limit+1-len(list)+8, chunk) // a few that have ended are no reason to ask again
-		if list, err = s.appendLive(ctx, list, app, staying[:n], opt.Now, its); err != nil {
+	var list []store.Record
+	bytes := 0
+	its := func(_ int, rec store.Record) bool {
+		if rec.Subject == opt.Subject {
+			list = append(list, rec)
+			bytes += len(rec.Subject) + len(rec.Values)
+		}
+		return true
+	}
+	for len(staying) > 0 && len(list) <= opt.Limit && (len(list) < 2 || bytes <= store.MaxPageBytes) {
+		n := min(len(staying), opt.Limit+1-len(list)+8, atOnce(opt)) // a few that have ended are no reason to ask again
+		if err := s.eachLive(ctx, app, staying[:n], opt, its); err != nil {
 			return nil, "", err
 		}
 		staying = staying[n:]
 	}
 	if len(leaving) > 0 {
 		// After the others: if one for which these leave has been seen, they have ended by now.
-		if list, err = s.appendLive(ctx, list, app, leaving, opt.Now, its); err != nil {
-			return nil, "", err
+		for from := 0; from < len(leaving); from += atOnce(opt) {
+			if err := s.eachLive(ctx, app, leaving[from:min(from+atOnce(opt), len(leaving))], opt, its); err != nil {
+				return nil, "", err
+			}
 		}
 		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
 		list = slices.CompactFunc(list, func(a, b store.Record) bool { return a.ID == b.ID })
 	}
-	if len(list) > opt.Limit {
-		list = list[:opt.Limit]
-		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
+	var page store.Page
+	for i := range list {
+		if !page.Add(list[i], opt.Limit) {
+			return page.Records, opt.CursorAfter(list[i-1].ID), nil
+		}
 	}
-	return list, cursor, nil
+	return page.Records, "", nil
+}
+
+// atOnce is how many sessions are read at a time: few with their values, which may be large.
+func atOnce(opt *store.ListOptions) int {
+	if opt.Values {
+		return 8
+	}
+	return chunk
 }
 
 // members returns the IDs in a subject's index, in order: those that have a place, and those that must leave.
@@ -85,39 +105,56 @@ func (s *Store) members(ctx context.Context, app, subject string, which func(sto
 	return slices.Compact(staying), leaving, nil
 }
 
-// appendLive reads sessions, and appends those that are live.
-func (s *Store) appendLive(ctx context.Context, list []store.Record, app string, ids []store.ID, now store.Time, which func(*store.Record) bool) ([]store.Record, error) {
+// eachLive reads sessions, and calls fn with the place in ids of each that is live, until fn returns false.
+func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt *store.ListOptions, fn func(int, store.Record) bool) error {
+	for i, o := range s.readAll(ctx, app, ids, opt.Values) {
+		if o.err != nil {
+			return s.read(ctx, o.err)
+		}
+		if o.answer[0].IsNil() {
+			continue
+		}
+		var rec store.Record
+		switch err := decodeAs(s.placeOf(app, ids[i]), ids[i], o.answer, &rec); {
+		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
+		case unreadable(err):
+			s.log.Warn("redisstore: a list is without a session that can't be read", "app", app, "error", err)
+		case err != nil:
+			return err
+		default:
+			if reason, _ := rec.ExpiredAt(opt.Now); reason == "" && !fn(i, rec) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// readAll reads the keys of sessions, as texts does. Without values Redis cuts these out.
+func (s *Store) readAll(ctx context.Context, app string, ids []store.ID, values bool) []outcome {
+	if !values {
+		calls := make([]call, len(ids))
+		for i, id := range ids {
+			p := s.placeOf(app, id)
+			calls[i] = call{headScript, []string{p.session(id), p.seen(id), p.mark()}, nil}
+		}
+		return s.runAll(ctx, calls)
+	}
 	commands := make(rueidis.Commands, len(ids))
 	for i, id := range ids {
 		p := s.placeOf(app, id)
 		commands[i] = s.client.B().Mget().Key(p.session(id), p.seen(id), p.mark()).Build()
 	}
+	outcomes := make([]outcome, len(ids))
 	for i, result := range s.client.DoMulti(ctx, commands...) {
 		texts, err := result.ToArray()
 		if isMoving(result) {
 			p := s.placeOf(app, ids[i])
 			texts, err = s.texts(ctx, p.session(ids[i]), p.seen(ids[i]), p.mark())
 		}
-		if err != nil {
-			return nil, s.read(ctx, err)
-		}
-		if texts[0].IsNil() {
-			continue
-		}
-		var rec store.Record
-		switch err := decodeAs(s.placeOf(app, ids[i]), ids[i], texts, &rec); {
-		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
-		case unreadable(err):
-			s.log.Warn("redisstore: a list is without a session that can't be read", "app", app, "error", err)
-		case err != nil:
-			return nil, err
-		default:
-			if reason, _ := rec.ExpiredAt(now); reason == "" && which(&rec) {
-				list = append(list, rec)
-			}
-		}
+		outcomes[i] = outcome{texts, err}
 	}
-	return list, nil
+	return outcomes
 }
 
 // unreadable reports whether an error is about one record: the others may be good.
@@ -160,14 +197,15 @@ func parseSpot(cursor string) (c spot, ok bool) {
 
 // listAll asks one bucket, then two at once, then four: a small application must not take 256 round trips, nor a page of a large one hold
 // more than it needs.
-func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, cursor string, err error) {
+func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions) ([]store.Record, string, error) {
+	var page store.Page
 	at, ok := parseSpot(opt.Cursor)
 	if !ok {
 		return nil, "", store.ErrCursor
 	}
 	for width := 1; at.bucket < buckets; width = min(2*width, 64) {
 		width = min(width, buckets-at.bucket)
-		number := opt.Limit - len(list)
+		number := opt.Limit - len(page.Records)
 		calls := make([]call, width)
 		for i := range calls {
 			p := s.place(app, at.bucket+i)
@@ -198,9 +236,20 @@ func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions)
 				break
 			}
 		}
-		for from := 0; from < len(ids); from += chunk {
-			if list, err = s.appendLive(ctx, list, app, ids[from:min(from+chunk, len(ids))], opt.Now, func(*store.Record) bool { return true }); err != nil {
+		last := at
+		for from := 0; from < len(ids); from += atOnce(opt) {
+			full := false
+			err := s.eachLive(ctx, app, ids[from:min(from+atOnce(opt), len(ids))], opt, func(i int, rec store.Record) bool {
+				if full = !page.Add(rec, opt.Limit); !full {
+					last = spots[from+i]
+				}
+				return !full
+			})
+			if err != nil {
 				return nil, "", err
+			}
+			if full {
+				return page.Records, last.String(), nil
 			}
 		}
 		if whole {
@@ -208,14 +257,14 @@ func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions)
 		} else {
 			at = spots[len(spots)-1]
 		}
-		if len(list) == opt.Limit {
+		if len(page.Records) == opt.Limit {
 			break
 		}
 	}
 	if at.bucket == buckets {
-		return list, "", nil
+		return page.Records, "", nil
 	}
-	return list, at.String(), nil
+	return page.Records, at.String(), nil
 }
 
 // Count implements store.Store: each bucket counts its own.

@@ -15,6 +15,7 @@ type script struct{ text, sha string }
 
 var (
 	lookScript    = load("look")
+	headScript    = alone("head")
 	createScript  = load("create")
 	usualScript   = alone("usual")
 	updateScript  = newScript("#!lua\n", read("update"))

@@ -83,7 +83,7 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 	return all, nil
 }
 
-var selectSome = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? AND joined > ? AND joined <= ? ORDER BY joined LIMIT ?"
+var selectSome = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? AND joined > ? AND joined <= ? ORDER BY joined LIMIT ?"
 
 // endSome ends the next sessions of a subject after one, and returns the place of the last one.
 func (t *tx) endSome(name, subject string, except store.ID, reason store.Reason, at store.Time, after, last int64) (list []store.Ended, next int64, err error) {

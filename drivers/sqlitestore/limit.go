@@ -21,7 +21,7 @@ const aboutSubject = "SELECT (SELECT max(joined) FROM sessions INDEXED BY sessio
 	"(SELECT raised_at FROM barriers WHERE app = ?1 AND subject = ?2), " +
 	"(SELECT count(*) FROM (SELECT 1 FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2 LIMIT ?3))"
 
-var selectSubject = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? ORDER BY joined"
+var selectSubject = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? ORDER BY joined"
 
 // admit checks the subject's barrier and limit. It changes nothing. self is a session that becomes, or is already, the
 // subject's, and is not looked at.

@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -63,44 +64,61 @@ func (s *Store) app(name string) (app, bool) {
 	return a, ok
 }
 
-var (
-	// The index alone finds the IDs, in the order of joining: it is read whole for each page.
-	pageOfSubject = "SELECT " + rowColumns + " FROM sessions WHERE app = ?1 AND id IN (SELECT id FROM sessions INDEXED BY sessions_by_subject " +
+// The index alone finds a subject's IDs, in the order of joining: it is read whole for each page.
+func pageOfSubject(columns string) string {
+	return "SELECT " + columns + " FROM sessions WHERE app = ?1 AND id IN (SELECT id FROM sessions INDEXED BY sessions_by_subject " +
 		"WHERE app = ?1 AND subject = ?2 AND id > ?3 ORDER BY id LIMIT ?4) ORDER BY id"
-	pageOfApp = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id > ? ORDER BY id LIMIT ?"
+}
+
+func pageOfApp(columns string) string {
+	return "SELECT " + columns + " FROM sessions WHERE app = ? AND id > ? ORDER BY id LIMIT ?"
+}
+
+// The statements of a page, without the values and with them.
+var (
+	subjectPages = [2]string{pageOfSubject(headColumns), pageOfSubject(rowColumns)}
+	appPages     = [2]string{pageOfApp(headColumns), pageOfApp(rowColumns)}
 )
 
+var errPageFull = errors.New("the page is full")
+
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
-func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (list []store.Record, cursor string, err error) {
+func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_ []store.Record, cursor string, err error) {
 	after, err := opt.After()
 	if err != nil {
 		return nil, "", err
 	}
+	var page store.Page
 	err = s.read(ctx, func(c *conn) error {
 		a, ok := s.app(name)
 		if !ok {
 			return nil
 		}
-		// One more than asked for tells whether there is another page.
-		for size := chunk; len(list) <= opt.Limit; size *= 2 { // few of a subject's rows may be live, and each query looks at all
+		for size := chunk; ; size *= 2 { // few of a subject's rows may be live, and each query looks at all
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			limit, n := int64(max(opt.Limit+1-len(list), size)), int64(0)
+			limit, n := int64(max(opt.Limit+1-len(page.Records), size)), int64(0)
 			each := func(v []driver.Value) error {
 				var r row
 				r.scan(v)
 				n++
 				after = r.ID
-				if !a.live(&r, opt.Now) || len(list) > opt.Limit {
+				if !a.live(&r, opt.Now) {
 					return nil
 				}
-				list = append(list, store.Record{})
-				return r.decode(&list[len(list)-1])
+				var rec store.Record
+				if err := r.decode(&rec); err != nil {
+					return err
+				}
+				if !page.Add(rec, opt.Limit) {
+					return errPageFull
+				}
+				return nil
 			}
-			query, args := pageOfApp, []any{a.num, after[:], limit}
+			query, args := appPages[flag(opt.Values)], []any{a.num, after[:], limit}
 			if opt.Subject != "" {
-				query, args = pageOfSubject, []any{a.num, opt.Subject, after[:], limit}
+				query, args = subjectPages[flag(opt.Values)], []any{a.num, opt.Subject, after[:], limit}
 			}
 			if err := c.query(each, query, args...); err != nil {
 				return err
@@ -109,14 +127,12 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (l
 				return nil
 			}
 		}
-		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errPageFull):
+		cursor = opt.CursorAfter(page.Records[len(page.Records)-1].ID)
+	case err != nil:
 		return nil, "", err
 	}
-	if len(list) > opt.Limit {
-		list = list[:opt.Limit]
-		cursor = opt.CursorAfter(list[opt.Limit-1].ID)
-	}
-	return list, cursor, nil
+	return page.Records, cursor, nil
 }

@@ -29,7 +29,11 @@ var (
 	updateData = "UPDATE sessions SET " + assign(recordColumns) + " WHERE app = ? AND id = ?"
 
 	rowColumns = allColumns + ", app, id, created_at"
-	selectRow  = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id = ?"
+
+	// headColumns leaves the values out: they lie in pages of their own, which are not read then.
+	headColumns = strings.Replace(rowColumns, ", data, ", ", NULL, ", 1)
+
+	selectRow = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id = ?"
 )
 
 func assign(names []string) string { return strings.Join(names, " = ?, ") + " = ?" }

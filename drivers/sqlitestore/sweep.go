@@ -58,7 +58,7 @@ func (s *Store) Sweep(ctx context.Context, name string, now store.Time, max int)
 	return all, false, nil
 }
 
-var selectDue = "SELECT " + rowColumns + " FROM sessions INDEXED BY sessions_by_sweep WHERE app = ? AND sweep_at <= ? ORDER BY sweep_at LIMIT ?"
+var selectDue = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by_sweep WHERE app = ? AND sweep_at <= ? ORDER BY sweep_at LIMIT ?"
 
 // sweepDue looks at the rows whose time has come: expired sessions and old tombstones, and sessions that have been
 // active since.

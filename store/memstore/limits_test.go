@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -209,4 +210,48 @@ func TestForgottenStore(t *testing.T) {
 		runtime.Gosched()
 	}
 	t.Error("the store was not closed")
+}
+
+// Lists take memory for what they return, not for what the sessions hold: 800 of 256 KiB, six lists at once.
+func TestI11ListMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 200 MiB")
+	}
+	s := New()
+	defer s.Close()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	big := store.Values(nil).AppendSet(nil, "big", []byte(`"`+strings.Repeat("x", 256<<10)+`"`))
+	var now store.Time
+	for i := range 800 {
+		rec := typical(rnd, i)
+		rec.Subject, rec.Values, now = "ada", big, rec.CreatedAt
+		if _, err := s.Create(ctx, "shop", rec, store.CreateOptions{Now: now, Arrived: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		values bool
+		most   uint64 // bytes
+	}{{false, 24 << 20}, {true, 6 * 2 * store.MaxPageBytes}} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var lists sync.WaitGroup
+		for i := range 6 {
+			lists.Go(func() {
+				opt := store.ListOptions{Limit: 1000, Now: now, Values: c.values}
+				if i%2 == 0 {
+					opt.Subject = "ada"
+				}
+				list, cursor, err := s.List(ctx, "shop", opt)
+				if err != nil || len(list) == 0 || (cursor == "") == c.values {
+					t.Errorf("%d sessions, cursor %q, %v", len(list), cursor, err)
+				}
+			})
+		}
+		lists.Wait()
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > c.most {
+			t.Errorf("six lists, with values %t, took %d MiB", c.values, took>>20)
+		}
+	}
 }

@@ -65,20 +65,18 @@ func (c *core) listSubject(a *app, after store.ID, opt *store.ListOptions) ([]st
 	if opt.Cursor != "" {
 		ids = ids[sortedAfter(ids, after):]
 	}
-	var cursor string
-	if len(ids) > opt.Limit {
-		ids = ids[:opt.Limit]
-		last := ids[len(ids)-1]
-		cursor = "s" + hex.EncodeToString(last[:])
-	}
-	var list []store.Record
+	var page store.Page
 	for i := range ids {
-		list, err = c.listOne(list, a, &ids[i], opt)
-		if err != nil {
+		rec, ok, err := c.listed(a, &ids[i], opt)
+		switch {
+		case err != nil:
 			return nil, "", err
+		case ok && !page.Add(rec, opt.Limit):
+			last := page.Records[len(page.Records)-1].ID
+			return page.Records, "s" + hex.EncodeToString(last[:]), nil
 		}
 	}
-	return list, cursor, nil
+	return page.Records, "", nil
 }
 
 // sortedAfter returns how many of the IDs are not above the given one.
@@ -118,32 +116,30 @@ func (c *core) idsOf(a *app, subject string, now store.Time) ([]store.ID, error)
 	return ids, nil
 }
 
-// listOne appends a session if it is still live and the subject's.
-func (c *core) listOne(list []store.Record, a *app, id *store.ID, opt *store.ListOptions) ([]store.Record, error) {
+// listed returns a session if it is still live and the subject's.
+func (c *core) listed(a *app, id *store.ID, opt *store.ListOptions) (rec store.Record, ok bool, err error) {
 	hash := c.hashID(a, id)
 	sh := &c.records[shardOf(hash)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.closed {
-		return nil, store.ErrClosed
+		return rec, false, store.ErrClosed
 	}
 	handle, b := sh.Find(a.num, id, tagOf(hash))
 	if handle == 0 {
-		return list, nil
+		return rec, false, nil
 	}
 	var h arena.Head
 	arena.Peek(b, &h)
 	if stateOf(a, &h, opt.Now) != live || string(h.Subject) != opt.Subject {
-		return list, nil
+		return rec, false, nil
 	}
-	list = append(list, store.Record{})
-	decode(c, b, &list[len(list)-1])
-	return list, nil
+	return decodeFor(c, b, opt), true, nil
 }
 
 // listAll visits the shards in order, and in each the handles: a session keeps its own for life.
 func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListOptions) ([]store.Record, string, error) {
-	var list []store.Record
+	var page store.Page
 	at := after + 1
 	if opt.Cursor == "" {
 		at = 0
@@ -159,7 +155,8 @@ func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListO
 			return nil, "", store.ErrClosed
 		}
 		end := linkOf(at.shard(), sh.End())
-		for hold := 0; at < end && hold < maxHold && len(list) < opt.Limit; at, hold = at+1, hold+1 {
+		full := false
+		for hold := 0; at < end && hold < maxHold; at, hold = at+1, hold+1 {
 			b := sh.At(at.handle())
 			if b == nil {
 				continue
@@ -168,17 +165,18 @@ func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListO
 			if arena.Peek(b, &h); h.App != a.num || stateOf(a, &h, opt.Now) != live {
 				continue
 			}
-			list = append(list, store.Record{})
-			decode(c, b, &list[len(list)-1])
+			if full = !page.Add(decodeFor(c, b, opt), opt.Limit); full {
+				break
+			}
 		}
 		over := at >= end
 		sh.mu.Unlock()
-		if len(list) == opt.Limit {
-			return list, "a" + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(at-1))), nil
+		if full {
+			return page.Records, "a" + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(at-1))), nil
 		}
 		if over {
 			if at.shard() == shardCount-1 {
-				return list, "", nil
+				return page.Records, "", nil
 			}
 			at = linkOf(at.shard()+1, 0)
 		}

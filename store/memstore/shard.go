@@ -117,6 +117,18 @@ func decode(c *core, b []byte, rec *store.Record) {
 	}
 }
 
+// decodeFor is decode for a list.
+func decodeFor(c *core, b []byte, opt *store.ListOptions) (rec store.Record) {
+	values, err := arena.DecodeHead(b, &c.strings, &rec)
+	if err != nil {
+		panic("memstore: " + err.Error())
+	}
+	if opt.Values {
+		rec.Values = append(rec.Values, values...)
+	}
+	return rec
+}
+
 // bury ends a record that is not a tombstone, under its shard's lock. Its links are lost: the
 // caller mends the ring, and tells the hub.
 func (c *core) bury(sh *shard, a *app, handle uint32, reason store.Reason, at store.Time) store.Ended {

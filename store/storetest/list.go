@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -44,6 +45,69 @@ var listCases = []testCase{
 			}
 			if len(seen) != 120 {
 				f.Fatalf("%d sessions in pages of %d, want 120", len(seen), page)
+			}
+		}
+	}},
+	{"List/WithoutValues", func(f *fixture) {
+		want := map[store.ID]*store.Record{}
+		for _, v := range []store.Values{nil, values("n", "1"), values("a", `"\",\"values\":{}"`, "b", `{"values":[{}]}`), values("binary", "\"\xff\""), values("big", strconv.Quote(strings.Repeat("x", 256<<10)))} {
+			for _, agent := range []string{"", `","values":{"a":1}`, `,"values`, "\xff"} {
+				rec := full("alice")
+				rec.Values, rec.Client.UserAgent, rec.LastClient.UserAgent = v, agent, agent
+				f.create(rec)
+				bare := clone(rec)
+				bare.Values = nil
+				want[rec.ID] = bare
+			}
+		}
+		for _, subject := range []string{"", "alice"} {
+			list, cursor, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: 100, Now: t0})
+			f.must(err)
+			if len(list) != len(want) || cursor != "" {
+				f.Fatalf("List of %q: %d sessions, cursor %q", subject, len(list), cursor)
+			}
+			for i := range list {
+				if !list[i].Equal(want[list[i].ID]) {
+					f.Errorf("List of %q without values: %+v, want %+v", subject, list[i], *want[list[i].ID])
+				}
+			}
+		}
+	}},
+	{"I11/PagesAreBoundedByBytes", func(f *fixture) {
+		want := map[store.ID]*store.Record{}
+		for i := range 24 { // 12 MiB
+			rec := session("alice")
+			n := 1<<20 - 100
+			if i%2 == 0 {
+				n = 10
+			}
+			rec.Values = values("big", strconv.Quote(strings.Repeat("x", n)))
+			want[f.create(rec).ID] = rec
+		}
+		for _, subject := range []string{"", "alice"} {
+			opt := store.ListOptions{Subject: subject, Limit: 1000, Now: t0, Values: true}
+			seen, pages := 0, 0
+			for range 100 {
+				list, cursor, err := f.s.List(f.ctx, app, opt)
+				f.must(err)
+				bytes := 0
+				for i := range list {
+					bytes += len(list[i].Subject) + len(list[i].Values)
+					if w := want[list[i].ID]; w == nil || !list[i].Equal(w) {
+						f.Fatalf("List of %q: another session than was created", subject)
+					}
+				}
+				if len(list) == 0 || bytes > store.MaxPageBytes {
+					f.Fatalf("a page of %d sessions has %d bytes", len(list), bytes)
+				}
+				seen += len(list)
+				pages++
+				if opt.Cursor = cursor; cursor == "" {
+					break
+				}
+			}
+			if seen != len(want) || pages > 6 {
+				f.Errorf("List of %q: %d sessions in %d pages, want %d", subject, seen, pages, len(want))
 			}
 		}
 	}},

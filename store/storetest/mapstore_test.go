@@ -270,11 +270,16 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 		}
 	}
 	slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
-	if len(list) <= opt.Limit {
-		return list, "", nil
+	var page store.Page
+	for _, rec := range list {
+		if !opt.Values {
+			rec.Values = nil
+		}
+		if !page.Add(rec, opt.Limit) {
+			return page.Records, page.Records[len(page.Records)-1].ID.String(), nil
+		}
 	}
-	list = list[:opt.Limit]
-	return list, list[opt.Limit-1].ID.String(), nil
+	return page.Records, "", nil
 }
 
 func (s *mapStore) Count(ctx context.Context, app string) (store.Count, error) {

@@ -271,7 +271,7 @@ func endedOf(rec *store.Record, reason store.Reason, at store.Time) store.Ended 
 func (f *fixture) list(app, subject string, page int, now store.Time) []store.Record {
 	f.Helper()
 	var all []store.Record
-	opt := store.ListOptions{Subject: subject, Limit: page, Now: now}
+	opt := store.ListOptions{Subject: subject, Limit: page, Now: now, Values: true}
 	for range 1_000_000 {
 		list, cursor, err := f.s.List(f.ctx, app, opt)
 		if err != nil {

@@ -38,12 +38,12 @@ CREATE TABLE sessions (
   user_agent           TEXT,
   last_ip              TEXT, -- NULL: as at creation
   last_user_agent      TEXT,
-  data                 TEXT, -- the values, a JSON object
   end_reason           TEXT, -- NULL while the session lives
   ended_at             INTEGER,
   subject              TEXT, -- NULL: anonymous
   joined               INTEGER, -- the order in which sessions became the subject's
   sweep_at             INTEGER NOT NULL, -- when the sweep looks at it again; never after its deadline
+  data                 TEXT, -- the values, a JSON object; last, since it may be long
   PRIMARY KEY (app, id)
 ) WITHOUT ROWID;
 

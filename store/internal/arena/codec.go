@@ -491,9 +491,18 @@ func AppOf(b []byte) uint32 {
 // Decode fills rec, reusing the capacity of its slices. It allocates the subject and nothing
 // else, if the slices have room and the other strings are in t. rec shares no memory with b.
 func Decode(b []byte, t *Strings, rec *store.Record) error {
+	values, err := DecodeHead(b, t, rec)
+	if err == nil {
+		rec.Values = append(rec.Values, values...)
+	}
+	return err
+}
+
+// DecodeHead is Decode but for the values: rec has none. It returns them as they lie in b.
+func DecodeHead(b []byte, t *Strings, rec *store.Record) (values store.Values, err error) {
 	var h Head
 	if !Peek(b, &h) {
-		return errCorrupt
+		return nil, errCorrupt
 	}
 	r := h.rest
 	rec.ID = store.ID(b[atID:atSeen])
@@ -573,10 +582,10 @@ func Decode(b []byte, t *Strings, rec *store.Record) error {
 		}
 	}
 	if r.bad {
-		return errCorrupt
+		return nil, errCorrupt
 	}
-	rec.Values = append(rec.Values[:0], r.b...)
-	return nil
+	rec.Values = rec.Values[:0]
+	return r.b, nil
 }
 
 // A reader takes fields off the front of b. After a field that isn't there it is bad, and

@@ -1,0 +1,44 @@
+package redisstore
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A list without values doesn't have Redis send them.
+func TestI11ListFetchesNoValues(t *testing.T) {
+	r := servertest.Redis(t, servertest.RedisOptions{})
+	s := openAt(t, r.URL(), Options{})
+	for range 100 {
+		rec := session("ada")
+		rec.Values = store.Values(nil).AppendSet(nil, "big", []byte(strconv.Quote(strings.Repeat("x", 256<<10))))
+		create(t, s, rec)
+	}
+	sent := func() int {
+		t.Helper()
+		stats, err := r.Do("INFO", "stats")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(regexp.MustCompile(`total_net_output_bytes:(\d+)`).FindStringSubmatch(stats.(string))[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, subject := range []string{"", "ada"} {
+		before := sent()
+		list, cursor, err := s.List(t.Context(), app, store.ListOptions{Subject: subject, Limit: 1000, Now: t0})
+		if err != nil || len(list) != 100 || cursor != "" {
+			t.Fatalf("%d sessions, cursor %q, %v", len(list), cursor, err)
+		}
+		if n := sent() - before; n > 1<<20 {
+			t.Errorf("for a list of %q Redis sent %d KiB", subject, n>>10)
+		}
+	}
+}
