@@ -68,7 +68,7 @@ func TestBadURL(t *testing.T) {
 // Parameters of other drivers' URLs, and settings that the server doesn't know,
 // are mistakes in the URL: the server can be reached.
 func TestForeignParameters(t *testing.T) {
-	for _, parameter := range []string{"schema=shop", "currentSchema=shop", "ssl=true", "pgbouncer=true"} {
+	for _, parameter := range []string{"schema=shop", "currentSchema=shop", "connection_limit=5", "pgbouncer=true"} {
 		name, _, _ := strings.Cut(parameter, "=")
 		if err := CheckURL("postgres://u@127.0.0.1/shop?" + parameter); !errors.Is(err, ErrURL) || !strings.Contains(err.Error(), "parameter "+name) {
 			t.Errorf("%s: %v", parameter, err)

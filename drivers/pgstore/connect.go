@@ -68,7 +68,6 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 var foreign = map[string]string{
 	"schema":           schemaParameter,
 	"currentschema":    schemaParameter,
-	"ssl":              "write sslmode=verify-full, or sslmode=disable",
 	"pgbouncer":        "leave it out: a pooler is found out",
 	"connection_limit": "leave it out",
 }
