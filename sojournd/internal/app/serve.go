@@ -60,7 +60,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	level.Set(levelOf(c))
 	log := newLog(o.Log, c.Log.Format, level)
 	for _, name := range config.Environment(o.Environ).Unknown(knownVariables...) {
-		log.Warn("this environment variable is no setting", "variable", name)
+		log.Warn("this environment variable is no setting", "variable", name, "instead", config.MeantVariable(name))
 	}
 
 	warn(log, c)

@@ -228,6 +228,11 @@ func TestOverrides(t *testing.T) {
 	if got := fmt.Sprint(env.Unknown("SOJOURN_KEY")); got != "[SOJOURN_STROE]" {
 		t.Errorf("unknown variables: %s", got)
 	}
+	for name, want := range map[string]string{"SOJOURN_STROE": "write SOJOURN_STORE", "SOJOURN_LOG_LEVL": "write SOJOURN_LOG_LEVEL", "SOJOURN_NONSENSE": "sojournd config example"} {
+		if got := MeantVariable(name); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
 
 	_, err = Read("sojourn.yaml", []byte(minimal), Environment{"SOJOURN_LOG_LEVEL=loud", "SOJOURN_LIMITS_BODY=none"}, Flags{"log.format": "xml", "log.fromat": "x"})
 	for _, want := range []string{"$SOJOURN_LOG_LEVEL: log.level:", "$SOJOURN_LIMITS_BODY: limits.body:", "the command line: log.format:", "the command line: log.fromat:", "4 mistakes"} {

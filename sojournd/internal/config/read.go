@@ -232,6 +232,25 @@ func (env Environment) Unknown(others ...string) []string {
 	return unknown
 }
 
+// MeantVariable says what to write instead of a variable that sets nothing.
+func MeantVariable(name string) string {
+	var known []string
+	for _, one := range settings() {
+		known = append(known, one.variable())
+	}
+	if text := suggest(strings.ToLower(name), lower(known)); strings.HasPrefix(text, "write ") {
+		return "write " + strings.ToUpper(strings.TrimPrefix(text, "write "))
+	}
+	return "sojournd config example prints all settings: log.level is SOJOURN_LOG_LEVEL"
+}
+
+func lower(list []string) []string {
+	for i := range list {
+		list[i] = strings.ToLower(list[i])
+	}
+	return list
+}
+
 func (s *source) flags(flags Flags) layer {
 	l := layer{}
 	for _, one := range settings() {
