@@ -7,6 +7,7 @@ set -euo pipefail
 needs='
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
 strace | strace | strace, which shows the order of writes and syncs of the embedded store and makes them fail
+mkfs.ext4 | e2fsprogs | mkfs.ext4, for small disks that the tests of the embedded store fill
 sqlite3 | sqlite3 | sqlite3, which looks at the file of the embedded store from outside
 redis-server | redis-server | redis-server, for the tests of redisstore
 postgres | postgresql | PostgreSQL, for the tests of pgstore
@@ -24,7 +25,7 @@ have() { # have NAME: is there such a command, and does it work?
 	case $1 in
 	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
 	postgres) command -v "$1" >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
-	pgbouncer | nginx) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
+	pgbouncer | nginx | mkfs.ext4) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
 	google-chrome) command -v "$1" >/dev/null || [ -x "$chrome" ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
