@@ -51,6 +51,9 @@ var importRules = []struct {
 var httpFiles = map[string]string{
 	"handler.go": "the middleware",
 	"writer.go":  "the response writer that commits before the first byte",
+	"ability.go": "the methods of that writer: those of the one beneath",
+	"body.go":    "closes the connection where http.MaxBytesReader would",
+	"failure.go": "what Handler answers where an accessor can't",
 	"cookie.go":  "reads and writes cookies",
 	"site.go":    "how an engine faces the web: cookies, proxies, origins, prepared once",
 }

@@ -39,9 +39,7 @@ func (s *Session) done() <-chan struct{} {
 	if s.finished {
 		return s.ended
 	}
-	if err := s.load(s.ctx); err != nil {
-		panic(loadFailure{err})
-	}
+	s.mustLoad()
 	stored := !s.logout && (s.rec != nil && !s.create || s.work != nil && s.committed && s.commitErr == nil)
 	if stored && s.ended == nil {
 		s.watch = s.e.watchSession(s.now().ID)

@@ -55,7 +55,7 @@ var (
 
 	// ErrCrossOrigin: an unsafe request from a page of another origin, or of the
 	// site's own behind a proxy that replaces Host: see Options.Origins.
-	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins and TrustedOrigins")
+	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins, Options.TrustedOrigins and AllowCrossOrigin")
 
 	// ErrBearer: AsBearer without Options.Bearer, or after other changes of a cookie's session.
 	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")

@@ -14,7 +14,10 @@ import (
 // client gets the error's status (StatusCode), unless the response is itself an error (400 or above). A handler that panics, or answers with 500 or above, changes nothing, except by a
 // Commit of its own.
 //
-// Unsafe requests from pages of other origins get 403 (http.CrossOriginProtection), WebSocket handshakes too.
+// Unsafe requests from pages of other origins get 403 (http.CrossOriginProtection), WebSocket handshakes too; see
+// Options.Origins, Options.TrustedOrigins and AllowCrossOrigin.
+//
+// Inside another Handler of the same engine it does nothing. Handlers of two engines may be nested: Engine.From tells their sessions apart.
 //
 // A response that sets a cookie is always Cache-Control: no-store; one for which the session was read has Vary: Cookie.
 func (e *Engine) Handler(next http.Handler) http.Handler {
@@ -32,14 +35,65 @@ func Strict(next http.Handler) http.Handler {
 	})
 }
 
+// Preload reads the session before next runs, and answers with the error if that
+// fails (503 if the store can't answer). So within next no accessor of the session
+// fails, on whatever goroutine. Every request to next reads the store. It goes
+// inside Handler, and inside Strict:
+//
+//	mux.Handle("/account/", sojourn.Preload(account))
+//
+// A call of Session.Strict within next may read again, and that can fail.
+func Preload(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := From(r.Context()).Load(r.Context()); err != nil {
+			Error(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// AllowCrossOrigin admits requests from other origins' pages to one route, which
+// Handler refuses otherwise: for a sign-in service that answers by POST (SAML,
+// OpenID Connect's form_post). It goes around Handler, which refuses before any
+// route is chosen; inside it has no effect.
+//
+//	mux.Handle("/", sessions.Handler(site))
+//	mux.Handle("POST /saml/acs", sojourn.AllowCrossOrigin(sessions.Handler(acs)))
+//
+// Any page on the Internet can have a visitor's browser send such a request. So the
+// route must check by itself that it was meant: the signature of what is sent, that
+// it is new and for this site, and that this browser asked for it, by a cookie
+// that was set when the visitor left (login CSRF). It must do nothing else, and
+// nothing because of who is signed in.
+//
+// The session's cookies are SameSite=Lax by default, and browsers don't send those
+// with a POST of another site: the session is that of a visitor without a cookie.
+// Login works. For a session's values, send the browser on to a page of the site
+// by a redirect, with which the cookies come.
+func AllowCrossOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), crossOriginKey{}, true)))
+	})
+}
+
+type crossOriginKey struct{}
+
 type handler struct {
 	engine *Engine
 	next   http.Handler
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s, _ := r.Context().Value(engineKey{h.engine}).(*Session); s != nil && s.underWay() {
+		if From(r.Context()) != s { // another engine's Handler is between the two
+			r = r.WithContext(NewContext(r.Context(), s))
+		}
+		h.next.ServeHTTP(w, r)
+		return
+	}
 	arrived := h.engine.now()
-	if err := h.engine.site.crossOrigin(r); err != nil {
+	if err := h.engine.site.crossOrigin(r); err != nil && r.Context().Value(crossOriginKey{}) == nil {
 		h.engine.refuse(w, r, err)
 		return
 	}
@@ -47,8 +101,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.session.e, x.session.arrived, x.session.source = h.engine, arrived, x
 	x.session.ctx = r.Context()
 	x.request = *r.WithContext((*sessionContext)(&x.session)) // in the exchange, so that one allocation does for both
+	if r.Body != nil && r.Body != http.NoBody && r.ProtoMajor == 1 {
+		x.body = &body{ReadCloser: r.Body}
+		x.request.Body = x.body
+	}
 	defer x.finish()
-	h.next.ServeHTTP(x, &x.request)
+	h.next.ServeHTTP(x.writer(), &x.request)
 	x.returned = true
 }
 
@@ -71,10 +129,17 @@ func (c *sessionContext) Done() <-chan struct{}       { return c.ctx.Done() }
 func (c *sessionContext) Err() error                  { return c.ctx.Err() }
 
 func (c *sessionContext) Value(key any) any {
-	if key == (contextKey{}) {
+	if (*Session)(c).answersTo(key) {
 		return (*Session)(c)
 	}
 	return c.ctx.Value(key)
+}
+
+// underWay reports whether s is the session of a request that a Handler serves.
+func (s *Session) underWay() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.source != nil && !s.finished
 }
 
 // read fills in what the request presents.

@@ -192,8 +192,8 @@ func TestHandlerStoreDown(t *testing.T) {
 		"Logout":          func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
 		"Subject, recovered": func(_ http.ResponseWriter, s *sojourn.Session) {
 			defer func() {
-				if err, ok := recover().(error); !ok || !errors.Is(err, sojourn.ErrUnavailable) {
-					t.Errorf("the panic's value: %v", err)
+				if p := recover(); p != http.ErrAbortHandler { // which recoverers pass on, and don't log
+					t.Errorf("the panic's value: %v", p)
 				}
 			}()
 			s.Subject()
@@ -670,6 +670,120 @@ func TestHandlerNested(t *testing.T) {
 	if len(tape.sent["Set-Cookie"]) != 1 {
 		t.Errorf("%v", tape.sent)
 	}
+}
+
+// Handler inside Handler does nothing: one session, one cookie, one commit, whichever of them the code between has asked.
+func TestHandlerNestedIsOne(t *testing.T) {
+	w := newWeb(t, nil)
+	wrap := func(next http.Handler) http.Handler { // hides the writer and copies the request
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(struct{ http.ResponseWriter }{rw}, r.WithContext(context.WithValue(r.Context(), contextKey{}, 1)))
+		})
+	}
+	counts := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			count.Update(sojourn.From(r.Context()), increment)
+			next.ServeHTTP(rw, r)
+		})
+	}
+	for name, around := range map[string][]middleware{
+		"at once":           {w.Handler, w.Handler, counts, counts},
+		"with code between": {w.Handler, counts, w.Handler, counts},
+		"with a wrapper":    {w.Handler, counts, wrap, w.Handler, counts},
+		"three times":       {w.Handler, counts, w.Handler, w.Handler, counts},
+		"with a timeout":    {w.Handler, counts, timeout, w.Handler, counts},
+		"of a context":      {w.Handler, counts, wrap, w.Handler, wrap, counts},
+	} {
+		w.server.Config.Handler = stack(webRoutes(nil), around...)
+		b := w.surfer()
+		if a := b.get("/who"); len(a.cookies) != 1 {
+			t.Errorf("%s: a visitor gets %v", name, a.cookies)
+		}
+		w.want(name+": count", b.get("/count").body, "4")
+		if a := b.post("/login?user=alice"); len(a.cookies) != 2 { // the session's, and the visitor's is cleared
+			t.Errorf("%s: a login sets %v", name, a.cookies)
+		}
+		w.want(name+": who", b.who(), "alice")
+		b.post("/logout")
+		w.want(name+": who after the logout", b.who(), "nobody")
+	}
+}
+
+type contextKey struct{}
+
+// The session of a request that is over makes no Handler a no-op: its context may outlive it.
+func TestHandlerInALateContext(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {})
+	var late context.Context
+	keep := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { late = r.Context() }))
+	keep.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/", nil))
+	rw := httptest.NewRecorder()
+	w.server.Config.Handler.ServeHTTP(rw, httptest.NewRequest("POST", "http://localhost/login?user=alice", nil).WithContext(late))
+	if rw.Code != http.StatusSeeOther || len(rw.Result().Cookies()) != 1 {
+		t.Errorf("%d %v", rw.Code, rw.Result().Header)
+	}
+}
+
+// Two engines serve one request: each keeps its session, commits it, and is asked for it by its own From.
+func TestHandlersOfTwoEngines(t *testing.T) {
+	named := func(name string) *world {
+		return newWorld(t, options(func(o *sojourn.Options) {
+			o.App = name
+			o.Cookie = sojourn.Cookie{Name: "__Host-" + name, Visitor: "__Host-" + name + "-visitor"}
+		}))
+	}
+	outer, inner := named("outer"), named("inner")
+	serve := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		a, b := outer.From(ctx), inner.From(ctx)
+		if a == b || sojourn.From(ctx) != b {
+			t.Error("From isn't the inner one's")
+		}
+		if r.Method == "POST" {
+			if err := errors.Join(a.Login("alice"), b.Login("bob")); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		io.WriteString(rw, who(a)+" "+who(b))
+	})
+	cookies := map[string]string{}
+	ask := func(h http.Handler, method string) string {
+		r := httptest.NewRequest(method, "http://localhost/", nil)
+		for name, value := range cookies {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		rw := httptest.NewRecorder()
+		h.ServeHTTP(rw, r)
+		for _, c := range rw.Result().Cookies() {
+			cookies[c.Name] = c.Value
+		}
+		return rw.Body.String()
+	}
+	h := outer.Handler(inner.Handler(serve))
+	outer.want("before", ask(h, "GET"), "nobody nobody")
+	ask(h, "POST")
+	outer.want("cookies", len(cookies), 2)
+	outer.want("after", ask(h, "GET"), "alice bob")
+
+	// A third Handler, of the outer engine again: the outer one's session is the innermost.
+	again := outer.Handler(inner.Handler(outer.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.WriteString(rw, who(sojourn.From(r.Context()))+" "+who(inner.From(r.Context())))
+	}))))
+	outer.want("nested again", ask(again, "GET"), "alice bob")
+
+	// Where a session was put by NewContext, its engine finds it too.
+	s := outer.Begin(t.Context(), sojourn.Request{})
+	ctx := inner.From(sojourn.NewContext(sojourn.NewContext(t.Context(), inner.Begin(t.Context(), sojourn.Request{})), s))
+	if ctx == s {
+		t.Error("NewContext hides another engine's session")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an engine without a Handler has a session")
+		}
+	}()
+	named("other").From(sojourn.NewContext(t.Context(), s))
 }
 
 // Requests that ask nothing of the session allocate next to nothing.

@@ -118,7 +118,8 @@ func (v *view) now() *store.Record {
 	return &noSession
 }
 
-// A loadFailure is the panic of the accessors that return no error.
+// A loadFailure is the panic of the accessors that return no error, where no
+// Handler answers for it.
 type loadFailure struct{ err error }
 
 func (f loadFailure) Error() string { return f.err.Error() }
@@ -131,9 +132,7 @@ func ask[T any](s *Session, f func(*store.Record) T) T {
 	if s.finished && s.loaded && s.loadErr == nil {
 		return f(&store.Record{ID: s.was.ID, Subject: s.was.Subject})
 	}
-	if err := s.load(s.ctx); err != nil {
-		panic(loadFailure{err})
-	}
+	s.mustLoad()
 	return f(s.now())
 }
 

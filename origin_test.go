@@ -232,3 +232,45 @@ func TestOriginsAreChecked(t *testing.T) {
 		t.Error("an application's scheme is taken for a web site's")
 	}
 }
+
+// AllowCrossOrigin admits one route, and the rest of the site stays closed.
+func TestOriginCallback(t *testing.T) {
+	w := newWeb(t, nil)
+	acs := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		s := sojourn.From(r.Context())
+		if _, err := r.Cookie("__Host-saml"); err != nil {
+			http.Error(rw, "this browser asked for no sign-in", http.StatusForbidden)
+			return
+		}
+		if err := s.Login("alice"); err != nil {
+			sojourn.Error(rw, r, err)
+			return
+		}
+		http.Redirect(rw, r, "/account", http.StatusSeeOther)
+	})
+	root := http.NewServeMux()
+	root.Handle("/", w.Handler(webRoutes(nil)))
+	root.Handle("POST /saml/acs", sojourn.AllowCrossOrigin(w.Handler(acs)))
+	w.server.Config.Handler = root
+
+	foreign := map[string][]string{
+		"null, as from a page without a referrer": {"Origin", "null", "Sec-Fetch-Site", "cross-site"},
+		"another site":   {"Origin", "https://idp.example", "Sec-Fetch-Site", "cross-site"},
+		"an old browser": {"Origin", "https://idp.example"},
+	}
+	for name, headers := range foreign {
+		b := w.surfer()
+		b.post("/saml/acs", headers...).wantStatus(t, http.StatusForbidden)
+		b.cookies["__Host-saml"] = "r1"
+		b.post("/saml/acs", headers...).wantStatus(t, http.StatusSeeOther)
+		w.want(name+": who", b.who(), "alice")
+		for _, path := range []string{"/logout", "/count", "/login?user=mallory", "/saml/acs/"} {
+			b.post(path, headers...).withheld(t, http.StatusForbidden)
+		}
+		w.want(name+": who", b.who(), "alice")
+	}
+
+	// Within Handler it comes too late, and opens nothing.
+	w.server.Config.Handler = w.Handler(sojourn.AllowCrossOrigin(webRoutes(nil)))
+	w.surfer().post("/count", foreign["another site"]...).withheld(t, http.StatusForbidden)
+}

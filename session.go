@@ -16,9 +16,16 @@ import (
 //
 // Use it while the request lasts. Afterwards, of a session that was read, ID and Subject still answer; values give ErrFinished.
 //
-// Its methods may be called concurrently. Where the store can't answer, those that return an error return ErrUnavailable, and
-// those that don't panic with a value that Handler turns into a 503: "can't tell" must never look like
-// "anonymous". Call Load first to handle that error yourself, and before you start a goroutine that uses the session.
+// Its methods may be called concurrently. Where the store can't answer, those that return an error return ErrUnavailable. Those that
+// don't, the accessors, don't return then: "can't tell" must never look like "anonymous".
+//
+//   - In the handler they panic with http.ErrAbortHandler. Handler answers 503, even if a recoverer within it has written something else.
+//   - On another goroutine, which nobody recovers, they end that goroutine as runtime.Goexit does: its deferred calls run. It is logged. The
+//     response becomes a 503 too, if it hasn't begun. Whoever waits for the goroutine must not count on a value: a WaitGroup goes on, a receive
+//     from a channel that only this goroutine sends to waits forever.
+//   - Of a session from Begin, which has no Handler, they panic with an error that wraps ErrUnavailable.
+//
+// After Load, or inside Preload, none of this happens.
 type Session struct {
 	e *Engine
 
@@ -37,6 +44,7 @@ type Session struct {
 	passive   bool
 	strict    bool
 	noRotate  bool // the response can't carry a new cookie
+	failed    bool // an accessor couldn't answer: the response is loadErr
 
 	ifRevision uint64 // 0: any
 
@@ -288,9 +296,35 @@ func (s *Session) Token() string {
 // connection: then it is watched until the connection that Hijack returned is closed.
 func (s *Session) Done() <-chan struct{} { return s.done() }
 
-type contextKey struct{}
+// contextKey finds the innermost session of a context, engineKey that of an engine.
+type (
+	contextKey struct{}
+	engineKey  struct{ engine *Engine }
+)
 
-// From returns the session of a request that came through Handler. It panics if the request did not.
+// answersTo reports whether s is what a context's key asks for.
+func (s *Session) answersTo(key any) bool {
+	switch key := key.(type) {
+	case contextKey:
+		return true
+	case engineKey:
+		return key.engine == s.e
+	}
+	return false
+}
+
+// From returns the engine's session of a request that came through its Handler. It panics if the request did not.
+// Most applications have one engine, and use the function From.
+func (e *Engine) From(ctx context.Context) *Session {
+	s, _ := ctx.Value(engineKey{e}).(*Session)
+	if s == nil {
+		panic("sojourn: no session of this engine in this context: wrap the handler in its Handler")
+	}
+	return s
+}
+
+// From returns the session of a request that came through Handler. It panics if the request did not. If it came through Handlers of two
+// engines, that is the inner one's session: see Engine.From.
 func From(ctx context.Context) *Session {
 	s, _ := ctx.Value(contextKey{}).(*Session)
 	if s == nil {
@@ -301,5 +335,17 @@ func From(ctx context.Context) *Session {
 
 // NewContext returns a context that carries s, for callers that don't use Handler.
 func NewContext(ctx context.Context, s *Session) context.Context {
-	return context.WithValue(ctx, contextKey{}, s)
+	return carried{ctx, s}
+}
+
+type carried struct {
+	context.Context
+	session *Session
+}
+
+func (c carried) Value(key any) any {
+	if c.session.answersTo(key) {
+		return c.session
+	}
+	return c.Context.Value(key)
 }

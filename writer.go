@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -19,6 +20,7 @@ type exchange struct {
 	r       *http.Request
 	session Session
 	request http.Request // what the handler sees: r with the session's context
+	body    *body        // of the request; nil: there is none, or no connection that could be closed for it
 	varies  [1]string    // room for the usual Vary
 
 	begun    bool // the header is written, or the connection is the handler's
@@ -61,19 +63,16 @@ func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(x.w, src)
 }
 
-func (x *exchange) Flush() { _ = x.FlushError() }
-
-// FlushError is what http.ResponseController.Flush calls.
-func (x *exchange) FlushError() error {
+func (x *exchange) flush() error {
 	if err := x.ready(); err != nil {
 		return err
 	}
 	return http.NewResponseController(x.w).Flush()
 }
 
-// Hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie. The connection that it
+// hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie. The connection that it
 // returns tells the session when it is closed.
-func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.begun {
 		x.session.mu.Lock()
 		x.session.noRotate = true
@@ -106,8 +105,14 @@ func (x *exchange) ready() error {
 
 // begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
 func (x *exchange) begin(status int) bool {
+	x.closeAfter()
 	s := &x.session
 	s.mu.Lock()
+	if s.failed {
+		s.mu.Unlock()
+		x.withhold(s.loadErr)
+		return false
+	}
 	if status >= 500 {
 		s.discard()
 	}
@@ -222,11 +227,27 @@ func (x *exchange) finish() {
 		if !x.begun && !x.withheld {
 			x.begin(http.StatusOK) // net/http writes the header
 		}
+		x.closeAfter()
 		return
 	}
 	p := recover()
-	if failure, ok := p.(loadFailure); ok && !x.begun && !x.withheld {
-		x.withhold(failure.err)
+	s := &x.session
+	s.mu.Lock()
+	failed, cause := s.failed, s.loadErr
+	s.mu.Unlock()
+	switch {
+	case failed && x.begun:
+		slog.Error("sojourn: the session could not be read when the response had begun; it is cut off", "error", cause)
+	case failed:
+		if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the value itself
+			slog.Error("sojourn: a handler panicked after the session could not be read", "panic", p, "error", cause)
+		}
+		if !x.withheld {
+			x.withhold(cause)
+		}
+		if p == nil { // runtime.Goexit, after which net/http sends nothing more
+			_ = http.NewResponseController(x.w).Flush()
+		}
 		return
 	}
 	if p != nil {

@@ -196,6 +196,22 @@ var engine = []mutant{
 			`if false {`}},
 	},
 	{
+		name:   "I9-goroutine-goes-on",
+		breaks: "an accessor that can't answer doesn't return",
+		test:   ". -run TestI9OutageOnAGoroutine",
+		edits: []edit{{"failure.go",
+			`runtime.Goexit()`,
+			`_ = runtime.Goexit`}},
+	},
+	{
+		name:   "I9-recoverer-has-the-last-word",
+		breaks: "an outage is a 503, whatever a recoverer within Handler writes",
+		test:   ". -run TestI9OutageIn503",
+		edits: []edit{{"writer.go",
+			`if s.failed {`,
+			`if false {`}},
+	},
+	{
 		name:   "I9-store-error-is-anonymous",
 		breaks: "a store that fails is an error",
 		test:   ". -run TestI9",
