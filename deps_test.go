@@ -35,7 +35,7 @@ var importRules = []struct {
 	{"store/internal/...", []string{"store"}, false, "what the stores share knows the contract only"},
 	{"store/*/...", []string{"store", "store/internal/..."}, false, "a store knows the contract, not the engine and no other store"},
 	{"devices/...", []string{".", "store"}, false, "part of the library's module, on its public API"},
-	{"drivers/*/...", []string{"store"}, true, "a driver knows the contract, never the engine nor another driver: who imports one gets only that one's modules"},
+	{"drivers/*/...", []string{"store", "store/overload"}, true, "a driver knows the contract, never the engine nor another driver: who imports one gets only that one's modules"},
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
 	{"sojournd/internal/app/...", []string{".", "store/...", "devices", "drivers/...", "sojournd/internal/..."}, true, "app wires all"},
 	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/...", "internal/peer"}, true, "the server's parts stand on the library's public API (and its one judgement of who sent a request), and reach each other only through an interface that the user of it declares; app hands it in"},

@@ -1,0 +1,279 @@
+// Package overload keeps a store that is too slow from being asked for more
+// than it can do. It is for those who write a driver of a store.
+//
+// A store under too much load answers after its callers have given up, and all
+// its work is lost. A Gate lets in as many calls at once as the store can work
+// on, and refuses at once those that it could not serve in time.
+package overload
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ErrOverloaded is the error of a call that a Gate refuses: nothing was sent.
+var ErrOverloaded = errors.New("too many calls wait already")
+
+const (
+	// strikes is how many calls in a row must fail before a gate shuts.
+	strikes = 8
+
+	// leastWaiting is how many calls at least may wait for a trial.
+	leastWaiting = 64
+
+	firstPause = 50 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// A Gate stands before a store. A limited number of calls are inside at once.
+// Others wait in line, as long as they can be served within their time; those
+// that can't are refused at once.
+//
+// When eight calls in a row fail, and nobody was answered for the time of a call,
+// the gate shuts. After a pause one call goes in as a trial. When it is answered, the
+// gate opens step by step. When it is not, the next trial follows after a longer
+// pause.
+//
+// All methods may be called concurrently.
+type Gate struct {
+	most    int
+	timeout time.Duration
+
+	mu      sync.Mutex
+	line    []*waiter // first come, first served
+	inside  int       // calls of this life
+	life    int       // begins with each reopening; calls of an earlier life are not counted
+	limit   int       // how many may be inside; at most most
+	allowed int       // the same; grows to most after a trial
+	service time.Duration
+	alive   time.Time // when a call was last served, or the first that wasn't came
+
+	failures int // in a row
+	pauses   int // in a row; 0: the gate is open
+	trying   bool
+	opens    *time.Timer // when the pause is over; nil: it is
+	refused  uint64
+}
+
+type waiter struct {
+	deadline time.Time // zero: it waits as long as it takes
+	decided  chan struct{}
+	pass     Pass
+	err      error
+}
+
+// NewGate returns a gate for calls that may take so long each. So many may be
+// inside at once, unless Resize says otherwise.
+func NewGate(most int, timeout time.Duration) *Gate {
+	most = max(most, 1)
+	return &Gate{most: most, limit: most, allowed: most, timeout: timeout}
+}
+
+// Resize says how many calls may be inside at present: as many as there are
+// connections, say.
+func (g *Gate) Resize(limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit = min(limit, g.most)
+	g.letIn(time.Now())
+}
+
+// Dismiss ends the waiting of all that are in line, with an error.
+func (g *Gate) Dismiss(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.line {
+		w.err = err
+		close(w.decided)
+	}
+	g.line = nil
+}
+
+// Waiting returns how many are in line.
+func (g *Gate) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.line)
+}
+
+// A Pass is the right of one call to be inside.
+type Pass struct {
+	began time.Time
+	life  int
+	trial bool
+}
+
+// An Outcome says what became of a call.
+type Outcome int
+
+// The outcomes of a call.
+const (
+	Served    Outcome = iota // there was an answer, an error too
+	Failed                   // there was none
+	Abandoned                // that isn't known, or says nothing of the store
+)
+
+// Enter waits until the call may go in, and returns what Leave wants back.
+// The error is ErrOverloaded, or that of the context.
+func (g *Gate) Enter(ctx context.Context) (Pass, error) { return g.enter(ctx, false) }
+
+// EnterFirst is Enter for what keeps a node in service, as its heartbeat does:
+// it goes to the head of the line, and is not refused.
+func (g *Gate) EnterFirst(ctx context.Context) (Pass, error) { return g.enter(ctx, true) }
+
+func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
+	if err := ctx.Err(); err != nil {
+		return Pass{}, err
+	}
+	g.mu.Lock()
+	now := time.Now()
+	if len(g.line) == 0 && g.mayAdmit() {
+		p := g.admit(now)
+		g.mu.Unlock()
+		return p, nil
+	}
+	if len(g.line) == 0 && g.inside == 0 && g.pauses == 0 {
+		g.alive = now
+	}
+	w := &waiter{decided: make(chan struct{})}
+	if first {
+		g.line = slices.Insert(g.line, 0, w)
+	} else {
+		w.deadline = now.Add(g.timeout)
+		if d, ok := ctx.Deadline(); ok && d.Before(w.deadline) {
+			w.deadline = d
+		}
+		if g.tooMany(now, w.deadline.Sub(now)) {
+			g.refused++
+			g.mu.Unlock()
+			return Pass{}, ErrOverloaded
+		}
+		g.line = append(g.line, w)
+	}
+	g.mu.Unlock()
+	select {
+	case <-w.decided:
+		return w.pass, w.err
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	i := slices.Index(g.line, w)
+	if i >= 0 {
+		g.line = slices.Delete(g.line, i, i+1)
+	}
+	g.mu.Unlock()
+	if i < 0 && w.err == nil { // it was let in just now
+		g.Leave(w.pass, Abandoned)
+	}
+	return Pass{}, ctx.Err()
+}
+
+// mayAdmit reports whether another call may go in.
+func (g *Gate) mayAdmit() bool {
+	if g.pauses > 0 {
+		return g.opens == nil && !g.trying && g.limit > 0
+	}
+	return g.inside < min(g.allowed, g.limit)
+}
+
+func (g *Gate) admit(now time.Time) Pass {
+	if g.inside == 0 {
+		g.alive = now
+	}
+	g.inside++
+	g.trying = g.pauses > 0
+	return Pass{now, g.life, g.trying}
+}
+
+// tooMany reports whether a call at the end of the line would run out of the
+// time that it has left.
+func (g *Gate) tooMany(now time.Time, left time.Duration) bool {
+	if g.pauses > 0 {
+		return len(g.line) >= max(g.most, leastWaiting) // these may still be served after the trial
+	}
+	// While nobody is served, a call takes at least so long.
+	service := max(g.service, now.Sub(g.alive))
+	wait := service * time.Duration(len(g.line)+1) / time.Duration(g.most) // soon as many as that will be let in
+	return wait+service > left
+}
+
+// Leave ends the call that Enter has let in.
+func (g *Gate) Leave(p Pass, o Outcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if p.life == g.life {
+		g.inside--
+	}
+	switch {
+	case o == Served:
+		g.answer(now, p)
+	case o == Failed && p.life == g.life:
+		g.fail(now, p)
+	case p.trial && p.life == g.life:
+		g.trying = false
+	}
+	g.letIn(now)
+}
+
+// letIn lets in as many of the line as may be inside.
+func (g *Gate) letIn(now time.Time) {
+	for len(g.line) > 0 && g.mayAdmit() {
+		w := g.line[0]
+		g.line = slices.Delete(g.line, 0, 1)
+		if !w.deadline.IsZero() && w.deadline.Sub(now) < g.service {
+			w.err = ErrOverloaded // it has waited too long to be served in time
+			g.refused++
+		} else {
+			w.pass = g.admit(now)
+		}
+		close(w.decided)
+	}
+}
+
+func (g *Gate) answer(now time.Time, p Pass) {
+	g.alive, g.failures = now, 0
+	if !p.trial { // which may have waited for a connection
+		g.service += (now.Sub(p.began) - g.service) / 8
+	}
+	switch {
+	case g.pauses > 0:
+		if p.life != g.life {
+			return // an answer to a call of before; the trial will tell
+		}
+		g.pauses, g.trying = 0, false
+		g.allowed = min(2, g.most)
+	case g.allowed < g.most:
+		g.allowed = min(2*g.allowed, g.most)
+	}
+}
+
+func (g *Gate) fail(now time.Time, p Pass) {
+	g.failures++
+	switch {
+	case p.trial:
+		g.trying = false
+	case g.pauses > 0 || g.failures < strikes || now.Sub(g.alive) < g.timeout:
+		return
+	}
+	// Those inside may hang for long. The trial doesn't wait for them.
+	g.life++
+	g.inside = 0
+	g.pauses++
+	g.opens = time.AfterFunc(Backoff(g.pauses, firstPause, lastPause), func() {
+		g.mu.Lock()
+		g.opens = nil
+		g.mu.Unlock()
+		g.Leave(Pass{life: -1}, Abandoned) // lets the first of the line in
+	})
+}
+
+// Refused returns how many calls were refused.
+func (g *Gate) Refused() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused
+}
