@@ -5,15 +5,16 @@ package pgstore
 import (
 	"net"
 	"syscall"
+	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 )
 
 // mustTry reports whether a connection must be tried before it is used: the server has sent something though nothing was
 // asked, such as the end of the connection. A write that is sent to a closed connection would be uncertain.
-func mustTry(p pgxpool.ShouldPingParams) bool {
-	conn := p.Conn.PgConn().Conn()
+func mustTry(c *pgx.Conn, _ time.Duration) bool {
+	conn := c.PgConn().Conn()
 	if inner, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
 		conn = inner.NetConn()
 	}

@@ -25,6 +25,10 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 
 const unacknowledged = 10 * time.Second
 
+// connectFactor times the timeout of a call is that of a connection. It takes
+// several round trips, and nobody waits for it alone.
+const connectFactor = 5
+
 // CheckURL returns what Open would say of the URL, without connecting: ErrURL. The error holds no password.
 func CheckURL(url string) error {
 	if _, err := parse(url, &Options{}); err != nil {
@@ -51,11 +55,11 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 		config.ConnConfig.Password = opt.Password
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = opt.Timeout
+		config.ConnConfig.ConnectTimeout = connectFactor * opt.Timeout
 	}
 	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}).DialContext
 	// Of several servers the primary, whatever target_session_attrs says: a standby lags, and would have ended sessions live.
-	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	config.ConnConfig.ValidateConnect = takesWrites
 	config.ConnConfig.OnNotice = noteUnreplicated
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "sojourn"
@@ -74,6 +78,16 @@ var foreign = map[string]string{
 
 // schemaParameter: the tables are in a schema that the program names, not the URL.
 const schemaParameter = "the tables are in a schema of their own, whatever the URL says: leave it out"
+
+// takesWrites reports whether a server does. PostgreSQL 14 and newer say so
+// unasked; a round trip less matters where they are slow.
+func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
+	standby, readOnly := conn.ParameterStatus("in_hot_standby"), conn.ParameterStatus("default_transaction_read_only")
+	if standby == "off" && readOnly == "off" {
+		return nil
+	}
+	return pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn)
+}
 
 const unreplicated = "sojourn unreplicated"
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/puddle/v2"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -85,11 +84,11 @@ func explain(err error) error {
 	case invalidStatementName, duplicateStatement:
 		return fmt.Errorf("pgstore: there is a pooler in between that wasn't noticed: add default_query_exec_mode=cache_describe to the URL: %w", err)
 	case insufficientPrivilege:
-		return fmt.Errorf("pgstore: %w: let the user own the schema and what is in it, or grant it all rights there: %w", ErrDenied, err)
+		return fmt.Errorf("pgstore: %w: let the user own the schema and what is in it, or grant it what a role that only serves needs (docs/stores.md): %w", ErrDenied, err)
 	case undefinedTable, undefinedFunction, invalidSchemaName:
 		return fmt.Errorf("pgstore: the schema is not as Open left it: restart to have it made again: %w", err)
 	}
-	if errors.Is(err, puddle.ErrClosedPool) {
+	if errors.Is(err, errPoolClosed) {
 		return store.ErrClosed
 	}
 	return fmt.Errorf("pgstore: %w", err)
@@ -104,7 +103,7 @@ func explainConnect(err error) error {
 	case c == invalidCatalogName:
 		return fmt.Errorf("%w: there is no such database: create it, or name another in the URL: %w", ErrUnreached, err)
 	case c == insufficientPrivilege:
-		return fmt.Errorf("%w: let the user create schemas in the database, or own the schema: %w", ErrDenied, err)
+		return fmt.Errorf("%w: let the user create schemas in the database, or own the schema, or let its owner open it first and grant what a role that only serves needs (docs/stores.md): %w", ErrDenied, err)
 	case c == readOnlyTransaction, strings.Contains(err.Error(), "read only connection"): // the latter from pgx, without a type
 		return fmt.Errorf("%w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
 	case c == undefinedObject, c == invalidParameterValue: // a setting, which can only be the URL's

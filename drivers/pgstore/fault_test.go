@@ -191,12 +191,41 @@ func TestI6Uncertain(t *testing.T) {
 	}
 }
 
+// empty closes all connections that are idle, and reports whether there is no other.
+func (p *pool) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.idle {
+		p.drop(c)
+	}
+	p.idle = nil
+	return p.total == 0
+}
+
+// TestWarm: a connection that is new has its statements prepared.
+func TestWarm(t *testing.T) {
+	s := openNew(t)
+	_, err := s.use(t.Context(), func(c *call) error {
+		var n int
+		if err := c.conn.QueryRow(c.ctx, "SELECT count(*) FROM pg_prepared_statements").Scan(&n); err != nil {
+			return err
+		}
+		if n < 8 {
+			t.Errorf("%d statements are prepared", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestUnsentIsCertain has a server that nobody reaches any more: no write is in doubt.
 func TestUnsentIsCertain(t *testing.T) {
 	c, s := through(t)
 	rec := createOne(t, s)
 	c.listener.Close()
-	s.pool.Reset()
+	wait(t, "all connections are closed", s.pool.empty)
 	_, err := s.End(t.Context(), "shop", rec.ID, store.ReasonLogout, 1)
 	if err == nil || errors.Is(err, store.ErrUncertain) {
 		t.Errorf("End: %v", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/overload"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 	maxPolled = 10_000                 // changes at a time; of more a gap is made
 
 	firstWait = 100 * time.Millisecond // before a lost connection is made again; doubled each time
-	lastWait  = 5 * time.Second
+	lastWait  = 2 * time.Second
 )
 
 // How long changes are kept for nodes that have not read them. A node whose last poll was longer ago than the patience has a gap:
@@ -39,6 +40,8 @@ type feed struct {
 	out    store.Feed
 
 	live   atomic.Bool
+	down   atomic.Bool // it has lost its connection, or got none
+	late   atomic.Bool // it gets no notifications
 	gaps   atomic.Uint64
 	wanted chan struct{} // closed by the first Watch: before, there is no connection
 	want   sync.Once
@@ -151,13 +154,17 @@ func (s *Store) followFeed(ctx context.Context) {
 		return
 	}
 	opened := false
-	for wait, failed := firstWait, false; ctx.Err() == nil; wait = min(2*wait, lastWait) {
+	failures, failed := 0, false
+	for ctx.Err() == nil {
+		failures++
 		p, err := s.openPoller(ctx)
 		if err == nil {
 			if failed {
 				s.opt.Logger.Info("pgstore: the change feed is connected again")
 			}
-			wait, failed = firstWait, false
+			failed = false
+			f.down.Store(false)
+			began := time.Now()
 			f.live.Store(true)
 			if opened {
 				f.gap()
@@ -165,7 +172,10 @@ func (s *Store) followFeed(ctx context.Context) {
 			opened = true
 			err = f.follow(ctx, p)
 			f.live.Store(false)
-			_ = p.conn.Close(context.WithoutCancel(ctx))
+			closeSoon(p.conn)
+			if time.Since(began) > lastWait {
+				failures = 1
+			}
 		}
 		if ctx.Err() != nil {
 			return
@@ -173,15 +183,13 @@ func (s *Store) followFeed(ctx context.Context) {
 		if !failed {
 			s.opt.Logger.Warn("pgstore: the change feed has no connection; what other nodes change is not heard of", "error", err)
 			failed = true
+			f.down.Store(true)
 		}
 		_, watches := f.take()
 		for _, w := range watches {
 			w.reply <- watched{err: explain(err)}
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		_ = sleep(ctx, overload.Backoff(failures, firstWait, lastWait))
 	}
 }
 
@@ -276,16 +284,16 @@ ORDER BY c.seq LIMIT $3`
 func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	config := s.feed.config.Copy()
 	hosts := time.Duration(1 + len(config.Fallbacks)) // each of which may be silent
-	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+2*s.opt.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+4*s.opt.Timeout)
 	defer cancel()
-	p := &poller{sql: &s.sql, timeout: s.opt.Timeout}
+	p := &poller{sql: &s.sql, timeout: 2 * s.opt.Timeout} // to prepare the statement takes a round trip too
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.notified, p.payload = true, n.Payload }
-	if p.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+	if p.conn, err = s.dialer.dial(ctx, config); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = p.conn.Close(context.WithoutCancel(ctx))
+			closeSoon(p.conn)
 		}
 	}()
 	found, err := examine(ctx, p.conn)
@@ -303,7 +311,8 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	switch heard, err := s.hears(ctx, p); {
 	case err != nil:
 		return nil, err
-	case !heard:
+	case s.feed.late.Swap(!heard) || heard: // it was said before
+	default:
 		s.opt.Logger.Warn("pgstore: the change feed gets no notifications, and will be a quarter of a second late: its connection goes through a pooler in transaction mode: " +
 			"set Options.FeedURL to a direct connection")
 	}

@@ -3,8 +3,6 @@ package pgstore
 import (
 	"context"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // kick has the other nodes' feeds look for changes soon. It doesn't wait.
@@ -35,8 +33,8 @@ func (s *Store) notify(ctx context.Context) {
 func (s *Store) sendNotification(ctx context.Context, payload string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
-	return s.readOnce(ctx, func(conn *pgxpool.Conn) error {
-		_, err := conn.Exec(ctx, s.sql.notify, payload)
+	return s.useFirst(ctx, func(c *call) error {
+		_, err := c.conn.Exec(c.ctx, s.sql.notify, payload)
 		return err
 	})
 }

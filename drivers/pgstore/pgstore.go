@@ -40,9 +40,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/overload"
 )
 
 // The defaults of Options.
@@ -57,6 +57,14 @@ type Options struct {
 	// Password replaces the URL's, so that it need not stand there.
 	Password string
 
+	// Credentials are asked for at each new connection, and replace the URL's
+	// and Password: for passwords that are rotated, and those of IAM or Vault. An
+	// empty username means the URL's. It may be called concurrently, and the
+	// context bounds it. nil: they stay as they are. The files that the URL names
+	// (sslrootcert, sslcert, sslkey, passfile) are read at each new connection
+	// anyway.
+	Credentials func(ctx context.Context) (username, password string, err error)
+
 	// FeedURL is a URL of the same server without a pooler in transaction mode, for the change feed's one connection. The password is
 	// that of Password too, if given. Empty: the URL that Open gets.
 	FeedURL string
@@ -68,8 +76,10 @@ type Options struct {
 	// MaxConns limits the connections of this store, besides the feed's. 0: the URL's pool_max_conns, or else DefaultMaxConns.
 	MaxConns int
 
-	// Timeout bounds each call, and the making of a connection; the context of a call may end it sooner. Count, which
-	// reads all sessions, has no bound of its own. 0: DefaultTimeout.
+	// Timeout bounds each call; the context of a call may end it sooner.
+	// Count, which reads all sessions, has no bound of its own. A connection
+	// is made in the background, for five times as long unless the URL has a
+	// connect_timeout. 0: DefaultTimeout.
 	Timeout time.Duration
 
 	// MaxBytes is the size of all sessions together, in bytes as the server estimates them, from which on new ones are refused with
@@ -85,7 +95,9 @@ type Store struct {
 	opt    Options
 	sql    statements
 	server server
-	pool   *pgxpool.Pool
+	dialer dialer
+	pool   *pool
+	gate   *overload.Gate
 
 	feed   feed
 	kicked chan struct{} // there is something to notify others of
@@ -154,18 +166,24 @@ func open(ctx context.Context, url string, opt Options, change ...func(*Store, *
 	case !strings.Contains(url, "pool_max_conns="):
 		config.MaxConns = DefaultMaxConns
 	}
-	s := &Store{opt: opt, sql: statementsIn(opt.Schema), kicked: make(chan struct{}, 1), released: make(chan struct{}), stages: map[string]int{}}
-	if s.server, err = greet(ctx, config.ConnConfig, opt.Schema); err != nil {
+	s := &Store{opt: opt, gate: overload.NewGate(int(config.MaxConns), opt.Timeout), sql: statementsIn(opt.Schema), kicked: make(chan struct{}, 1), released: make(chan struct{}), stages: map[string]int{}}
+	s.dialer.opt = &s.opt
+	if s.server, err = s.greet(ctx, config.ConnConfig, opt.Schema); err != nil {
 		return nil, explainConnect(err)
 	}
 	suit(config.ConnConfig, s.server.pooled)
 	for _, fn := range change {
 		fn(s, config.ConnConfig)
 	}
-	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return mustTry(p) }
-	if s.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
-		return nil, err
-	}
+	s.pool = newPool(config, s.gate, func(ctx context.Context) (*pgx.Conn, error) {
+		conn, err := s.dialer.dial(ctx, config.ConnConfig)
+		if err == nil {
+			ctx, cancel := context.WithTimeout(ctx, config.ConnConfig.ConnectTimeout)
+			defer cancel()
+			s.warm(ctx, conn)
+		}
+		return conn, err
+	})
 	s.feed.config = feedConfig.ConnConfig.Copy()
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.feed.ctx, s.feed.wanted = ctx, make(chan struct{})
@@ -176,17 +194,21 @@ func open(ctx context.Context, url string, opt Options, change ...func(*Store, *
 }
 
 // greet makes the first connection, which examines the server and prepares the schema.
-func greet(ctx context.Context, config *pgx.ConnConfig, schema string) (server, error) {
-	conn, err := pgx.ConnectConfig(ctx, config)
+func (s *Store) greet(ctx context.Context, config *pgx.ConnConfig, schema string) (server, error) {
+	config, err := s.dialer.renew(ctx, config)
+	if err != nil {
+		return server{}, err
+	}
+	conn, err := s.dialer.reach(ctx, config)
 	if err != nil {
 		return server{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // what was written is committed
-	s, err := examine(ctx, conn)
+	found, err := examine(ctx, conn)
 	if err != nil {
-		return s, err
+		return found, err
 	}
-	return s, prepare(ctx, config, conn, schema)
+	return found, prepare(ctx, config, conn, schema)
 }
 
 // Close implements store.Store. It waits for the calls that have begun.
@@ -199,7 +221,7 @@ func (s *Store) Close() error {
 	s.stop()
 	s.running.Wait()
 	s.feed.out.Close()
-	s.pool.Close()
+	s.pool.close()
 	return nil
 }
 
@@ -214,6 +236,22 @@ func (s *Store) check(ctx context.Context) error {
 	return nil
 }
 
+var _ store.Warner = (*Store)(nil)
+
+// Warnings implements store.Warner.
+func (s *Store) Warnings() (list []store.Warning) {
+	if s.feed.down.Load() {
+		list = append(list, store.Warning{Code: "feed", Text: "the change feed has no connection, so every read goes to PostgreSQL: the log says why"})
+	}
+	if s.feed.late.Load() {
+		list = append(list, store.Warning{Code: "notifications", Text: "the change feed gets no notifications, and is a quarter of a second late: let Options.FeedURL lead to the server directly"})
+	}
+	if s.clock.isApart() {
+		list = append(list, store.Warning{Code: "clock", Text: fmt.Sprintf("the clocks of PostgreSQL and of this machine differ by %v: check their time service", s.clock.offset().Abs().Round(time.Millisecond))})
+	}
+	return list
+}
+
 // Stats are figures of a store at a moment.
 type Stats struct {
 	Server      string        // the server's version
@@ -225,13 +263,15 @@ type Stats struct {
 	InUse    int           // of these
 	Waits    int64         // how often a call had to wait for one
 	WaitTime time.Duration // and how long, all together
+	Opened   uint64        // connections that were made
+	Refused  uint64        // calls that were refused at once, since too many waited
 }
 
 // Stats returns the present figures.
 func (s *Store) Stats() Stats {
-	p := s.pool.Stat()
+	p := s.pool.stats()
 	return Stats{
 		Server: s.server.version, ClockOffset: s.clock.offset(), FeedLive: s.feed.live.Load(), Gaps: s.feed.gaps.Load(),
-		Conns: int(p.TotalConns()), InUse: int(p.AcquiredConns()), Waits: p.EmptyAcquireCount(), WaitTime: p.EmptyAcquireWaitTime(),
+		Conns: p.conns, InUse: p.inUse, Waits: p.waits, WaitTime: p.waitTime, Opened: p.opened, Refused: s.gate.Refused(),
 	}
 }

@@ -18,7 +18,7 @@ import (
 // fill adds n sessions, ten for each subject and as many anonymous ones as others, without the store.
 func fill(t testing.TB, s *Store, n int, now store.Time) {
 	t.Helper()
-	execute(t, s.pool.Config().ConnString(), in(s.opt.Schema, `
+	execute(t, s.pool.config.ConnString(), in(s.opt.Schema, `
 		INSERT INTO sojourn.apps (name) VALUES ('shop') ON CONFLICT DO NOTHING`), in(s.opt.Schema, `
 		INSERT INTO sojourn.sessions (id, created_at, revision, epoch, last_seen_at, idle, expires_at, sweep_at, joined, secret_issued_at,
 			app, level, secret_login, remembered, stale, bearer, secret, epoch_hash, subject, ip, user_agent, data)

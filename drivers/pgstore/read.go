@@ -3,11 +3,9 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -16,28 +14,19 @@ import (
 const reads = 3
 
 // read lends fn a connection, and another one if that is lost.
-func (s *Store) read(ctx context.Context, fn func(*pgxpool.Conn) error) error {
+func (s *Store) read(ctx context.Context, fn func(*call) error) error {
 	for try := 1; ; try++ {
-		err := s.readOnce(ctx, fn)
+		sent, err := s.use(ctx, fn)
 		var said *pgconn.PgError
 		switch {
 		case err == nil, errors.Is(err, pgx.ErrNoRows):
 			return err
 		case s.closed.Load():
 			return store.ErrClosed
-		case try == reads, ctx.Err() != nil, errors.As(err, &said) && said.SeverityUnlocalized == "ERROR" && !isAborted(err):
+		case !sent, try == reads, ctx.Err() != nil, errors.As(err, &said) && said.SeverityUnlocalized == "ERROR" && !isAborted(err):
 			return explain(err)
 		}
 	}
-}
-
-func (s *Store) readOnce(ctx context.Context, fn func(*pgxpool.Conn) error) error {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("no connection: %w", err)
-	}
-	defer conn.Release()
-	return fn(conn)
 }
 
 // Get implements store.Store. Every Get is strict.
@@ -49,9 +38,7 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	defer cancel()
 	r := borrow(rec)
 	defer r.giveBack()
-	err := s.read(ctx, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, s.sql.get, escape(app), uuid(id)).Scan(r.dest...)
-	})
+	err := s.read(ctx, func(c *call) error { return c.row(s.sql.get, []any{escape(app), uuid(id)}, r.dest...) })
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return store.ErrNotFound
@@ -107,16 +94,16 @@ func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions
 	if opt.Subject != "" {
 		query, args = s.sql.listSubject[flag(opt.Values)], append(args, escape(opt.Subject))
 	}
-	err = s.read(ctx, func(conn *pgxpool.Conn) error {
-		list = nil
-		found, err := conn.Query(ctx, query, args...)
+	err = s.read(ctx, func(c *call) error {
+		var page []store.Record
+		found, err := c.conn.Query(c.ctx, query, args...)
 		if err != nil {
 			return err
 		}
 		defer found.Close()
 		for found.Next() {
-			list = append(list, store.Record{})
-			r := borrow(&list[len(list)-1])
+			page = append(page, store.Record{})
+			r := borrow(&page[len(page)-1])
 			err := found.Scan(r.dest...)
 			if err == nil {
 				_, err = r.finish()
@@ -126,7 +113,14 @@ func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions
 				return err
 			}
 		}
-		return found.Err()
+		if err := found.Err(); err != nil {
+			return err
+		}
+		if !c.claim() {
+			return errGivenUp
+		}
+		list = page
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -146,8 +140,6 @@ func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error
 	if err := s.check(ctx); err != nil {
 		return n, err
 	}
-	err = s.read(ctx, func(conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, s.sql.count, escape(app)).Scan(&n.Sessions, &n.LoggedIn)
-	})
+	err = s.read(ctx, func(c *call) error { return c.row(s.sql.count, []any{escape(app)}, &n.Sessions, &n.LoggedIn) })
 	return n, err
 }

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -218,7 +219,7 @@ func hashOrNull(h *store.Hash) any {
 	if *h == (store.Hash{}) {
 		return nil
 	}
-	return h[:]
+	return bytes.Clone(h[:]) // the statement may outlast the record
 }
 
 func textOrNull(s string) any {

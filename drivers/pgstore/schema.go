@@ -52,8 +52,15 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 	db := stdlib.OpenDB(*config)
 	defer db.Close() //nolint:errcheck // what was written is committed
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS "`+schema+`"`); err != nil {
+	// CREATE SCHEMA asks for the right to make one, even with IF NOT EXISTS.
+	var exists bool
+	if err := db.QueryRowContext(ctx, "SELECT to_regnamespace($1) IS NOT NULL", `"`+schema+`"`).Scan(&exists); err != nil {
 		return err
+	}
+	if !exists {
+		if _, err := db.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS "`+schema+`"`); err != nil {
+			return err
+		}
 	}
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {

@@ -40,7 +40,7 @@ func TestSchemaNamedByAKeyword(t *testing.T) {
 		}
 		rec.Level = 2
 		_, err = s.Update(ctx, "shop", rec, store.UpdateOptions{Arrived: now, Now: now, Login: true, Limit: store.Limit{Max: 1}})
-		_, estimated := s.pool.Exec(ctx, s.sql.estimate)
+		_, estimated := s.use(ctx, func(c *call) error { var bytes int64; return c.row(s.sql.estimate, nil, &bytes) })
 		_, _, swept := s.Sweep(ctx, "shop", now, 100)
 		ended, failed := s.EndSubject(ctx, "shop", "ann", store.ID{}, store.ReasonRevoked, now)
 		if err := errors.Join(err, estimated, swept, failed); err != nil || len(ended) != 1 {

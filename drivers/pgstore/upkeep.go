@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 const (
@@ -42,29 +40,27 @@ func (s *Store) prune(ctx context.Context, seen []horizon) ([]horizon, error) {
 	ctx, cancel := context.WithTimeout(ctx, upkeepEvery)
 	defer cancel()
 	var present horizon
+	err := s.useFirst(ctx, func(c *call) error { return c.row(s.sql.keepUp, nil, &present.xmin, &present.at) })
+	if err != nil {
+		return seen, err
+	}
 	var old string
-	err := s.readOnce(ctx, func(conn *pgxpool.Conn) error {
-		if err := conn.QueryRow(ctx, s.sql.keepUp).Scan(&present.xmin, &present.at); err != nil {
-			return err
-		}
-		for len(seen) > 0 && present.at-seen[0].at >= retention.Microseconds() {
-			old, seen = seen[0].xmin, seen[1:]
-		}
-		if _, err := conn.Exec(ctx, s.sql.pruneForeign); err != nil || old == "" {
+	for len(seen) > 0 && present.at-seen[0].at >= retention.Microseconds() {
+		old, seen = seen[0].xmin, seen[1:]
+	}
+	err = s.useFirst(ctx, func(c *call) error {
+		if _, err := c.conn.Exec(c.ctx, s.sql.pruneForeign); err != nil || old == "" {
 			return err
 		}
 		for range pruneMost {
-			done, err := conn.Exec(ctx, s.sql.prune, old, pruneChunk)
+			done, err := c.conn.Exec(c.ctx, s.sql.prune, old, pruneChunk)
 			if err != nil || done.RowsAffected() < pruneChunk {
 				return err
 			}
 		}
 		return nil
 	})
-	if present.at > 0 {
-		seen = append(seen, present)
-	}
-	return seen, err
+	return append(seen, present), err
 }
 
 // measure asks for what is to be known of the server, now and then.
@@ -78,7 +74,7 @@ func (s *Store) measure(ctx context.Context) error {
 		return nil
 	}
 	var bytes int64
-	err := s.readOnce(ctx, func(conn *pgxpool.Conn) error { return conn.QueryRow(ctx, s.sql.estimate).Scan(&bytes) })
+	err := s.useFirst(ctx, func(c *call) error { return c.row(s.sql.estimate, nil, &bytes) })
 	if err != nil {
 		return err
 	}
@@ -108,16 +104,21 @@ func (s *Store) isFull(anonymous bool) bool {
 // askServer returns when the server was started, which tells it from others, and notes what its clock says.
 func (s *Store) askServer(ctx context.Context) (started int64, err error) {
 	var serverTime int64
-	began := time.Now()
-	err = s.readOnce(ctx, func(conn *pgxpool.Conn) error {
-		began = time.Now()
-		return conn.QueryRow(ctx, s.sql.heartbeat).Scan(&started, &serverTime)
+	var asked time.Time
+	var took time.Duration
+	err = s.useFirst(ctx, func(c *call) error {
+		began := time.Now()
+		if err := c.row(s.sql.heartbeat, nil, &started, &serverTime); err != nil {
+			return err
+		}
+		asked, took = began, time.Since(began) // after the row's claim
+		return nil
 	})
 	if err != nil {
 		return 0, explain(err)
 	}
-	half := time.Since(began) / 2
-	s.clock.note(time.UnixMicro(serverTime).Sub(began.Add(half)), half, s.opt.Logger)
+	half := took / 2
+	s.clock.note(time.UnixMicro(serverTime).Sub(asked.Add(half)), half, s.opt.Logger)
 	return started, nil
 }
 
@@ -146,6 +147,12 @@ func (c *clock) note(offset, uncertainty time.Duration, log *slog.Logger) {
 		c.warned = false
 		log.Info("pgstore: the clocks of this machine and of the server agree again", "server_ahead", offset)
 	}
+}
+
+func (c *clock) isApart() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.warned
 }
 
 func (c *clock) offset() time.Duration {

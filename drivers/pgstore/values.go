@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf8"
 
@@ -15,7 +16,7 @@ func encodeValues(v store.Values) (text, packed any) {
 	}
 	object, ok := v.AppendJSON(make([]byte, 0, len(v)+16))
 	if !ok || !fitsJSONB(object) {
-		return nil, []byte(v)
+		return nil, bytes.Clone(v)
 	}
 	return string(object), nil
 }

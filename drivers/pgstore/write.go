@@ -40,19 +40,16 @@ func (s *Store) write(ctx context.Context, statement string, args []any, dest ..
 }
 
 func (s *Store) send(ctx context.Context, statement string, args, dest []any) (sent bool, err error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return false, fmt.Errorf("no connection: %w", err)
-	}
-	defer conn.Release()
-	err = conn.QueryRow(ctx, statement, args...).Scan(dest...)
-	if code(err) == readOnlyTransaction { // the server has become a standby: the next connection may find the primary
-		_ = conn.Conn().Close(ctx)
-	}
-	if takeUnreplicated(conn.Conn()) && err == nil {
-		err = errUnreplicated
-	}
-	return true, err
+	return s.use(ctx, func(c *call) error {
+		err := c.row(statement, args, dest...)
+		if code(err) == readOnlyTransaction { // the server has become a standby: the next connection may find the primary
+			_ = c.conn.Close(c.ctx)
+		}
+		if takeUnreplicated(c.conn) && err == nil {
+			err = errUnreplicated
+		}
+		return err
+	})
 }
 
 var errUnreplicated = errors.New("its wait for the synchronous standby was canceled: the server has it, and a failover may undo it")

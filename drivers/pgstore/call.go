@@ -1,0 +1,119 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sojourn-go/sojourn/store/overload"
+)
+
+// A call is a statement under way. It runs on a goroutine of its own, so that it
+// may go on when its caller gives up: its connection would be lost otherwise,
+// and to make one is a far greater burden on a server that is too slow than to
+// finish a statement.
+type call struct {
+	ctx  context.Context
+	conn *pgx.Conn
+
+	state atomic.Int32
+}
+
+const (
+	underWay = iota
+	claimed  // it fills what the caller gave it; the caller waits for that
+	givenUp  // the caller is gone, and with it what it gave
+)
+
+var errGivenUp = errors.New("the caller has given up")
+
+// claim allows the call to write to the caller's memory, unless the caller has given up.
+func (c *call) claim() bool {
+	return c.state.CompareAndSwap(underWay, claimed) || c.state.Load() == claimed
+}
+
+// row scans the only row of a statement's result.
+func (c *call) row(statement string, args []any, dest ...any) error {
+	found, err := c.conn.Query(c.ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	if !found.Next() {
+		if err := found.Err(); err != nil {
+			return err
+		}
+		return pgx.ErrNoRows
+	}
+	if !c.claim() {
+		return errGivenUp
+	}
+	if err := found.Scan(dest...); err != nil {
+		return err
+	}
+	found.Close()
+	return found.Err()
+}
+
+// use lends fn a connection: at once, or after a while. sent is false if fn was
+// not called. If the context ends, use returns, and fn goes on for as long as a
+// timeout: it must write to the caller's memory only after a claim.
+func (s *Store) use(ctx context.Context, fn func(*call) error) (sent bool, err error) {
+	return s.useAfter(ctx, s.gate.Enter, fn)
+}
+
+// useFirst is use for what keeps this node in service.
+func (s *Store) useFirst(ctx context.Context, fn func(*call) error) error {
+	_, err := s.useAfter(ctx, s.gate.EnterFirst, fn)
+	return err
+}
+
+func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overload.Pass, error), fn func(*call) error) (sent bool, err error) {
+	s.pool.want()
+	pass, err := enter(ctx)
+	if err != nil {
+		return false, fmt.Errorf("no connection: %w", err)
+	}
+	conn, err := s.pool.acquire(ctx)
+	if err != nil {
+		s.gate.Leave(pass, overload.Abandoned)
+		return false, fmt.Errorf("no connection: %w", err)
+	}
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &call{ctx: own, conn: conn.Conn}
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		err := fn(c)
+		outcome := overload.Failed
+		if isAnswer(err) {
+			outcome = overload.Served
+		}
+		s.pool.give(conn)
+		s.gate.Leave(pass, outcome)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return true, err
+	case <-ctx.Done():
+	}
+	if !c.state.CompareAndSwap(underWay, givenUp) {
+		return true, <-done
+	}
+	enough := time.AfterFunc(s.opt.Timeout, cancel)
+	stop := context.AfterFunc(s.pool.ctx, cancel)
+	context.AfterFunc(own, func() { enough.Stop(); stop() })
+	return true, ctx.Err()
+}
+
+// isAnswer reports whether the server has finished a statement, with an error perhaps.
+func isAnswer(err error) bool {
+	var said *pgconn.PgError
+	return err == nil || errors.Is(err, pgx.ErrNoRows) || errors.Is(err, errGivenUp) || errors.As(err, &said) && said.SeverityUnlocalized == "ERROR"
+}

@@ -1,0 +1,164 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A dialer makes connections to the server that takes writes.
+type dialer struct {
+	opt       *Options
+	cancelled atomic.Int64 // when the last statement was cancelled, in Unix milliseconds
+}
+
+// dial makes a connection, with the credentials and the certificates of now.
+func (d *dialer) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	config, err := d.renew(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return d.reach(ctx, config)
+}
+
+// renew reads again the files that the URL names, and asks for the credentials.
+func (d *dialer) renew(ctx context.Context, config *pgx.ConnConfig) (*pgx.ConnConfig, error) {
+	config = config.Copy()
+	if fresh, err := parse(config.ConnString(), d.opt); err == nil { // a file may just be replaced
+		config.TLSConfig, config.Fallbacks, config.Password = fresh.ConnConfig.TLSConfig, fresh.ConnConfig.Fallbacks, fresh.ConnConfig.Password
+	}
+	if d.opt.Credentials == nil {
+		return config, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
+	defer cancel()
+	username, password, err := d.opt.Credentials(ctx)
+	if err != nil {
+		return nil, &credentialsError{err}
+	}
+	if config.Password = password; username != "" {
+		config.User = username
+	}
+	return config, nil
+}
+
+// reach connects. Of several servers it tries the first, and when that fails, or
+// stays silent for the timeout of a call, the next one beside it. The first
+// connection counts.
+func (d *dialer) reach(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	servers := serversOf(config)
+	if len(servers) == 1 {
+		return d.connect(ctx, config)
+	}
+	type result struct {
+		conn *pgx.Conn
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result)
+	var errs []error
+	for begun, over := 0, 0; over < len(servers); {
+		var next <-chan time.Time
+		if begun < len(servers) {
+			server := servers[begun]
+			go func() {
+				conn, err := d.connect(ctx, server)
+				select {
+				case results <- result{conn, err}:
+				case <-ctx.Done():
+					if err == nil {
+						closeSoon(conn)
+					}
+				}
+			}()
+			begun++
+			next = time.After(d.opt.Timeout)
+		}
+		for waiting := true; waiting; {
+			select {
+			case r := <-results:
+				if r.err == nil {
+					return r.conn, nil
+				}
+				errs = append(errs, r.err)
+				over++
+				waiting = begun == len(servers) && over < begun
+			case <-next:
+				waiting = begun == len(servers)
+			case <-ctx.Done():
+				return nil, errors.Join(append(errs, ctx.Err())...)
+			}
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+type credentialsError struct{ cause error }
+
+func (e *credentialsError) Error() string { return "Options.Credentials: " + e.cause.Error() }
+func (e *credentialsError) Unwrap() error { return e.cause }
+
+// serversOf returns the configuration of each server that a configuration names.
+func serversOf(config *pgx.ConnConfig) (list []*pgx.ConnConfig) {
+	all := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for i, f := range all {
+		if i > 0 && f.Host == all[i-1].Host && f.Port == all[i-1].Port { // the same without TLS, or the like
+			last := list[len(list)-1]
+			last.Fallbacks = append(last.Fallbacks, f)
+			continue
+		}
+		c := config.Copy()
+		c.Host, c.Port, c.TLSConfig, c.Fallbacks = f.Host, f.Port, f.TLSConfig, nil
+		list = append(list, c)
+	}
+	return list
+}
+
+var errCancelled = errors.New("another statement was cancelled just now")
+
+// connect makes a connection to one server. Later on pgx makes others, to cancel
+// statements that nobody waits for: these are few, since they are of little use
+// and a burden to a server that is too slow.
+func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	const pause = 100 // milliseconds
+	config = config.Copy()
+	dial := config.DialFunc
+	var connected atomic.Bool
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if connected.Load() {
+			now, last := time.Now().UnixMilli(), d.cancelled.Load()
+			if now-last < pause || !d.cancelled.CompareAndSwap(last, now) {
+				return nil, errCancelled
+			}
+		}
+		return dial(ctx, network, address)
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	connected.Store(err == nil)
+	return conn, err
+}
+
+// warm has the server prepare the statements that are sent all the time, in one
+// round trip. Otherwise the first use of each on a connection takes two, and
+// fails where one takes more than half of the timeout.
+func (s *Store) warm(ctx context.Context, conn *pgx.Conn) {
+	batch := new(pgx.Batch)
+	for _, text := range []string{s.sql.get, s.sql.create, s.sql.update, s.sql.touch, s.sql.confirm, s.sql.end, s.sql.heartbeat, s.sql.notify} {
+		batch.Queue(text, "", "", "", "", "", "", "", "", "", "") // not their arguments
+	}
+	// pgx prepares what a batch needs before it looks at the arguments. Their
+	// number is wrong, so nothing is executed.
+	_ = conn.SendBatch(ctx, batch).Close()
+}
+
+func closeSoon(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

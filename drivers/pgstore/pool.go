@@ -1,0 +1,328 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sojourn-go/sojourn/store/overload"
+)
+
+const (
+	mostOpening = 4 // connections that are made at once; one while they fail
+
+	firstRetry = 50 * time.Millisecond // before the next connection is made after one failed
+	lastRetry  = time.Second
+)
+
+var errPoolClosed = errors.New("the pool is closed")
+
+// A pool lends connections. It makes them in the background, a few at a time,
+// with pauses while they fail. A call that gives up waiting ends no connection
+// that is being made: the next call gets it.
+type pool struct {
+	config *pgxpool.Config // its limits
+	gate   *overload.Gate  // before acquire: as many calls go through as there are connections
+	dial   func(context.Context) (*pgx.Conn, error)
+
+	ctx     context.Context // until the pool is closed
+	cancel  context.CancelFunc
+	running sync.WaitGroup // of goroutines, and of connections that are lent
+
+	mu       sync.Mutex
+	idle     []*pooledConn // used last, lent first
+	total    int           // connections that are idle, lent or being made
+	opening  int           // of these being made
+	waiting  []*waiter     // in the order of their coming
+	failures int           // in a row: connections that were not made, or have served nothing
+	retryAt  time.Time
+	trying   bool // the last connection was not made: the next one is a trial
+	closed   bool
+
+	opened   uint64
+	waits    int64
+	waitTime time.Duration
+}
+
+type pooledConn struct {
+	*pgx.Conn
+	expires time.Time
+	since   time.Time // idle since
+	served  bool      // it has been of use
+	broken  bool      // not to be lent again
+}
+
+// A waiter gets a connection, or why there is none.
+type waiter struct {
+	got chan struct{}
+	c   *pooledConn
+	err error
+}
+
+func newPool(config *pgxpool.Config, gate *overload.Gate, dial func(context.Context) (*pgx.Conn, error)) *pool {
+	p := &pool{config: config, gate: gate, dial: dial}
+	gate.Resize(0)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.mu.Lock()
+	p.grow(0)
+	p.mu.Unlock()
+	p.running.Go(p.tidy)
+	return p
+}
+
+// want makes a connection if all are lent.
+func (p *pool) want() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) == 0 {
+		p.grow(1)
+	}
+}
+
+// acquire returns a connection that give returns to the pool.
+func (p *pool) acquire(ctx context.Context) (*pooledConn, error) {
+	for {
+		c, err := p.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		idle := time.Since(c.since)
+		switch {
+		case p.isExpired(c):
+		case mustTry(c.Conn, idle) && c.Ping(ctx) != nil:
+		default:
+			return c, nil
+		}
+		c.broken = true
+		p.give(c)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *pool) isExpired(c *pooledConn) bool {
+	return p.config.MaxConnLifetime > 0 && time.Now().After(c.expires)
+}
+
+// next waits for a connection, whether or not it is still good.
+func (p *pool) next(ctx context.Context) (*pooledConn, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errPoolClosed
+	}
+	if n := len(p.idle); n > 0 {
+		c := p.idle[n-1]
+		p.idle = slices.Delete(p.idle, n-1, n)
+		p.running.Add(1)
+		p.mu.Unlock()
+		return c, nil
+	}
+	w := &waiter{got: make(chan struct{})}
+	p.waiting = append(p.waiting, w)
+	p.waits++
+	p.grow(0)
+	p.mu.Unlock()
+
+	began := time.Now()
+	err := error(nil)
+	select {
+	case <-w.got:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waitTime += time.Since(began)
+	if i := slices.Index(p.waiting, w); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+		return nil, err
+	}
+	if err != nil && w.c != nil { // it came just now
+		p.put(w.c)
+		p.running.Done()
+		return nil, err
+	}
+	return w.c, w.err
+}
+
+// give takes a connection back.
+func (p *pool) give(c *pooledConn) {
+	defer p.running.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.broken || c.IsClosed() || c.PgConn().TxStatus() != 'I' || c.PgConn().IsBusy() {
+		if !c.served {
+			p.fail()
+		}
+		p.drop(c)
+		return
+	}
+	c.served, p.failures = true, 0
+	p.put(c)
+}
+
+// put lends a connection to who has waited longest, or lays it aside. It is
+// called with the lock, as are the functions below.
+func (p *pool) put(c *pooledConn) {
+	c.since = time.Now()
+	switch {
+	case p.closed:
+		p.drop(c)
+	case len(p.waiting) > 0:
+		w := p.waiting[0]
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+		w.c = c
+		p.running.Add(1)
+		close(w.got)
+	default:
+		p.idle = append(p.idle, c)
+	}
+}
+
+// drop closes a connection, and makes another if it is needed.
+func (p *pool) drop(c *pooledConn) {
+	p.total--
+	p.resize()
+	p.running.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), p.config.ConnConfig.ConnectTimeout)
+		defer cancel()
+		_ = c.Close(ctx)
+	})
+	p.grow(0)
+}
+
+func (p *pool) resize() { p.gate.Resize(p.total - p.opening) }
+
+// fail notes that a connection came to nothing.
+func (p *pool) fail() {
+	p.failures++
+	p.retryAt = time.Now().Add(overload.Backoff(p.failures, firstRetry, lastRetry))
+}
+
+// grow makes connections as long as some are missing: for those that wait, and
+// for as many that are about to.
+func (p *pool) grow(more int) {
+	most := mostOpening
+	if p.trying {
+		most = 1
+	}
+	for !p.closed && p.opening < most && p.total < int(p.config.MaxConns) {
+		missing := max(len(p.waiting)+p.gate.Waiting()+more, int(p.config.MinIdleConns)-len(p.idle), int(p.config.MinConns)-p.total+p.opening)
+		if p.opening >= missing {
+			return
+		}
+		p.opening++
+		p.total++
+		pause := time.Until(p.retryAt)
+		p.running.Go(func() { p.open(pause) })
+	}
+}
+
+func (p *pool) open(pause time.Duration) {
+	var conn *pgx.Conn
+	err := sleep(p.ctx, pause)
+	if err == nil {
+		conn, err = p.dial(p.ctx)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opening--
+	p.trying = err != nil
+	if err == nil {
+		p.opened++
+		p.put(&pooledConn{Conn: conn, expires: time.Now().Add(p.config.MaxConnLifetime + rand.N(p.config.MaxConnLifetimeJitter+1))})
+		p.resize()
+		p.grow(0)
+		return
+	}
+	p.total--
+	p.fail()
+	if p.total == p.opening { // nobody else will serve who waits
+		for _, w := range p.waiting {
+			w.err = err
+			close(w.got)
+		}
+		p.waiting = nil
+		p.gate.Dismiss(err)
+	}
+	p.grow(0)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tidy closes connections that have been idle for long, or are old.
+func (p *pool) tidy() {
+	for sleep(p.ctx, p.config.HealthCheckPeriod) == nil {
+		p.mu.Lock()
+		kept := p.idle[:0]
+		var old []*pooledConn
+		for _, c := range p.idle {
+			spare := p.total-len(old) > int(max(p.config.MinConns, p.config.MinIdleConns))
+			if p.isExpired(c) || spare && time.Since(c.since) > p.config.MaxConnIdleTime {
+				old = append(old, c)
+			} else {
+				kept = append(kept, c)
+			}
+		}
+		clear(p.idle[len(kept):])
+		p.idle = kept
+		for _, c := range old {
+			p.drop(c)
+		}
+		p.grow(0)
+		p.mu.Unlock()
+	}
+}
+
+// close ends all connections, and waits for those that are lent.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	for _, w := range p.waiting {
+		w.err = errPoolClosed
+		close(w.got)
+	}
+	p.waiting = nil
+	p.gate.Dismiss(errPoolClosed)
+	idle := p.idle
+	p.idle = nil
+	for _, c := range idle {
+		p.drop(c)
+	}
+	p.mu.Unlock()
+	p.cancel()
+	p.running.Wait()
+}
+
+type poolStats struct {
+	conns, inUse int
+	waits        int64
+	waitTime     time.Duration
+	opened       uint64
+}
+
+func (p *pool) stats() poolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return poolStats{p.total - p.opening, p.total - p.opening - len(p.idle), p.waits, p.waitTime, p.opened}
+}
