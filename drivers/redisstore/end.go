@@ -165,7 +165,7 @@ func (s *Store) runAndWait(ctx context.Context, c *call) (a answer, err error) {
 		if a != nil || !hasCode(err, "MOVED") && !hasCode(err, "ASK") && !hasCode(err, "TRYAGAIN") || try == patience || !rest(ctx, try) {
 			return a, err
 		}
-		_ = s.client.Do(ctx, s.client.B().Exists().Key(c.keys[0]).Build()).Error() // follows, and the client remembers where to
+		_ = s.do(ctx, s.client.B().Exists().Key(c.keys[0]).Build()).Error() // follows, and the client remembers where to
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *Store) runAndWaitOnce(ctx context.Context, c *call) (answer, error) {
 	if noScript(results[0].Error()) {
 		results = client.DoMulti(ctx, s.whole(c), wait())
 	}
-	a, err := s.answerOf(ctx, c, results[0])
+	a, err := s.answerOf(ctx, c, result{RedisResult: results[0]})
 	if err != nil {
 		return nil, err
 	}

@@ -30,15 +30,15 @@ func (s *Store) whole(c *call) rueidis.Completed {
 
 // run runs a script. The error is the raw one, see read and write.
 func (s *Store) run(ctx context.Context, c call) (answer, error) {
-	result := s.client.Do(ctx, s.command(&c))
+	result := s.do(ctx, s.command(&c))
 	if noScript(result.Error()) {
-		result = s.client.Do(ctx, s.whole(&c))
+		result = s.do(ctx, s.whole(&c))
 	}
 	for try := range patience {
 		if !isMoving(result) || !rest(ctx, try) {
 			break
 		}
-		result = s.client.Do(ctx, s.whole(&c))
+		result = s.do(ctx, s.whole(&c))
 	}
 	return s.answerOf(ctx, &c, result)
 }
@@ -56,7 +56,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 	for i := range calls {
 		commands[i] = s.command(&calls[i])
 	}
-	results := s.client.DoMulti(ctx, commands...)
+	results := s.doMulti(ctx, commands...)
 	for try := 0; ; try++ {
 		var again []int // those of which nothing has run
 		moving := false
@@ -71,7 +71,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 		if len(again) == 0 || try > patience || moving && !rest(ctx, try) {
 			break
 		}
-		for j, result := range s.client.DoMulti(ctx, commands...) {
+		for j, result := range s.doMulti(ctx, commands...) {
 			results[again[j]] = result
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Store) runAll(ctx context.Context, calls []call) []outcome {
 // run, and a moment later it may. A call waits for that for a second or so.
 const patience = 10
 
-func isMoving(result rueidis.RedisResult) bool { return hasCode(result.Error(), "TRYAGAIN") }
+func isMoving(result result) bool { return hasCode(result.Error(), "TRYAGAIN") }
 
 // rest waits before a command is sent again, and reports whether it may be.
 func rest(ctx context.Context, try int) bool {
@@ -143,7 +143,7 @@ func (a answer) texts(from int) []string {
 	return list
 }
 
-func (s *Store) answerOf(ctx context.Context, c *call, result rueidis.RedisResult) (answer, error) {
+func (s *Store) answerOf(ctx context.Context, c *call, result result) (answer, error) {
 	list, err := result.ToArray()
 	if isWrongType(err) {
 		return nil, s.foreign(ctx, c.keys)
@@ -169,7 +169,7 @@ func keyError(key string, err error) error { return fmt.Errorf("redisstore: key 
 // foreign returns an error that names the key which is of another type than the store's.
 func (s *Store) foreign(ctx context.Context, keys []string) error {
 	for _, key := range keys {
-		kind, err := s.client.Do(ctx, s.client.B().Type().Key(key).Build()).ToString()
+		kind, err := s.do(ctx, s.client.B().Type().Key(key).Build()).ToString()
 		if err == nil && kind != "none" && kind != s.typeOf(key) {
 			return fmt.Errorf("redisstore: key %q, a %s, %w", key, kind, ErrForeign)
 		}
@@ -221,6 +221,9 @@ func certain(err error) bool {
 		return false
 	}
 	if _, ok := errors.AsType[*dialError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*unsentError](err); ok {
 		return true
 	}
 	return isRefusal(err) || errors.Is(err, rueidis.ErrClosing)

@@ -80,7 +80,7 @@ func newFeed(s *Store, cluster bool, option rueidis.ClientOption) *feed {
 	o.OnInvalidations = f.receive
 	o.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
 		f.broke()
-		return s.opt.dial(ctx, addr, d, config)
+		return option.DialCtxFn(ctx, addr, d, config)
 	}
 	return f
 }
@@ -186,11 +186,12 @@ func (f *feed) noteBreak() {
 }
 
 // beat sends a heartbeat to each master. It comes back through receive.
-func (f *feed) beat(ctx context.Context, n uint64, silent bool) (*heartbeat, error) {
+func (f *feed) beat(ctx context.Context, n uint64, silent bool) (h *heartbeat, err error) {
+	defer func() { f.s.watch.noteFeed(err, f.s.log) }()
 	if err := f.layOut(ctx); err != nil {
 		return nil, err
 	}
-	h := &heartbeat{n: n, silent: silent, waiting: map[string]bool{}, replies: true, done: make(chan struct{})}
+	h = &heartbeat{n: n, silent: silent, waiting: map[string]bool{}, replies: true, done: make(chan struct{})}
 	type share struct {
 		addr string
 		node *feedNode
@@ -219,7 +220,7 @@ func (f *feed) beat(ctx context.Context, n uint64, silent bool) (*heartbeat, err
 		wg.Go(func() { errs[i] = f.pulse(ctx, sh.node, sh.key) })
 	}
 	wg.Wait()
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {

@@ -28,8 +28,8 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *s
 
 // texts reads the keys of a session: its record, its last touch and the mark of its application.
 func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidis.RedisMessage, error) {
-	get := func() rueidis.RedisResult {
-		return s.client.Do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
+	get := func() result {
+		return s.do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
 	}
 	result := get()
 	if broken(result) {
@@ -45,14 +45,14 @@ func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidi
 }
 
 // broken reports whether a read should be sent again: a connection that Redis or a proxy has closed meanwhile fails once.
-func broken(result rueidis.RedisResult) bool {
+func broken(result result) bool {
 	err := result.NonRedisError()
 	return err != nil && !isContext(err)
 }
 
 // absent is the error where there is no text of a session: what is there, of another type, must not pass for nothing.
 func (s *Store) absent(ctx context.Context, key string) error {
-	kind, err := s.client.Do(ctx, s.client.B().Type().Key(key).Build()).ToString()
+	kind, err := s.do(ctx, s.client.B().Type().Key(key).Build()).ToString()
 	switch {
 	case err != nil:
 		return s.read(ctx, err)

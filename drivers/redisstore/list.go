@@ -84,7 +84,7 @@ func atOnce(opt *store.ListOptions) int {
 // members returns the IDs in a subject's index, in order: those that have a place, and those that must leave.
 func (s *Store) members(ctx context.Context, app, subject string, which func(store.ID) bool) (staying, leaving []store.ID, err error) {
 	key := s.subjectPlace(app, subject).members()
-	scores, err := s.client.Do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
+	scores, err := s.do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
 	if isWrongType(err) {
 		return nil, nil, s.foreign(ctx, []string{key})
 	}
@@ -146,7 +146,7 @@ func (s *Store) readAll(ctx context.Context, app string, ids []store.ID, values 
 		commands[i] = s.client.B().Mget().Key(p.session(id), p.seen(id), p.mark()).Build()
 	}
 	outcomes := make([]outcome, len(ids))
-	for i, result := range s.client.DoMulti(ctx, commands...) {
+	for i, result := range s.doMulti(ctx, commands...) {
 		texts, err := result.ToArray()
 		if isMoving(result) {
 			p := s.placeOf(app, ids[i])

@@ -1,9 +1,11 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // Stats are measurements of a Store.
@@ -57,6 +61,61 @@ type monitor struct {
 	mended  atomic.Uint64
 
 	histories string // of the masters that answered, see mend.go
+
+	evicting string // what is wrong with the policy of a shard; empty: nothing
+	deaf     string // why the feed isn't allowed to listen; empty: it is, as far as is known
+}
+
+var _ store.Warner = (*Store)(nil)
+
+// Warnings implements store.Warner.
+func (s *Store) Warnings() (list []store.Warning) {
+	m := &s.watch
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.evicting != "" {
+		list = append(list, store.Warning{Code: "eviction", Text: m.evicting})
+	}
+	if m.deaf != "" {
+		list = append(list, store.Warning{Code: "tracking", Text: m.deaf})
+	}
+	if m.warned {
+		list = append(list, store.Warning{Code: "clock", Text: fmt.Sprintf("the clocks of Redis and of this machine differ by %v: check their time service", m.offset.Abs().Round(time.Millisecond))})
+	}
+	return list
+}
+
+// noteFeed notes whether the feed may listen. A heartbeat that came to err says.
+func (m *monitor) noteFeed(err error, log *slog.Logger) {
+	text := ""
+	switch {
+	case hasCode(err, "NOPERM"), errors.Is(err, rueidis.ErrNoCache):
+		text = "Redis doesn't let the change feed listen, so every read goes to Redis: " + rightsHint
+	case err != nil:
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.deaf, text, log)
+}
+
+// change sets what is wrong, and logs it when it becomes so, and when it is over.
+func change(before *string, now string, log *slog.Logger) {
+	switch {
+	case *before == "" && now != "":
+		log.Warn("redisstore: " + now)
+	case *before != "" && now == "":
+		log.Info("redisstore: it is over: " + *before)
+	}
+	*before = now
+}
+
+// evicts says what is wrong with a shard's policy; empty: nothing.
+func (d *shard) evicts() string {
+	if d.max <= 0 || d.policy == "noeviction" {
+		return ""
+	}
+	return fmt.Sprintf("%s has the maxmemory-policy %s, by which it drops sessions when memory gets short: set maxmemory-policy noeviction", d.addr, d.policy)
 }
 
 // known returns the histories of the masters, as the last measurement found them.
@@ -167,8 +226,8 @@ func (s *Store) examine(ctx context.Context) error {
 		if n, err := strconv.Atoi(major); err != nil || n < minMajor {
 			return fmt.Errorf("redisstore: %s is Redis %s: 7.0 or newer is needed", d.addr, d.version)
 		}
-		if d.max > 0 && d.policy != "noeviction" {
-			return fmt.Errorf("redisstore: %s has the maxmemory-policy %s, by which it drops sessions when memory gets short: set maxmemory-policy noeviction", d.addr, d.policy)
+		if wrong := d.evicts(); wrong != "" {
+			return fmt.Errorf("redisstore: %s", wrong)
 		}
 	}
 	s.note(list)
@@ -183,7 +242,9 @@ func (s *Store) note(list []shard) {
 	m.histories = historiesOf(list)
 	m.offset, m.used, m.max = 0, 0, 0
 	m.visited.Store(0)
+	evicting := ""
 	for _, d := range list {
+		evicting = cmp.Or(evicting, d.evicts())
 		if d.offset.Abs() > m.offset.Abs() {
 			m.offset = d.offset
 		}
@@ -194,6 +255,7 @@ func (s *Store) note(list []shard) {
 			m.used = max(m.used, d.used)
 		}
 	}
+	change(&m.evicting, evicting, s.log)
 	apart := m.offset.Abs() > clockApart
 	if apart && !m.warned {
 		s.log.Warn("redisstore: the clocks of Redis and of this machine differ: nodes whose clocks differ disagree about what has expired", "offset", m.offset)

@@ -79,6 +79,12 @@ type Options struct {
 	// Username and Password replace those of the URL, if they are not empty.
 	Username, Password string
 
+	// Credentials are asked for at each new connection, and replace the URL's
+	// and the two above: for passwords that are rotated. An empty username means
+	// that of the URL or of Username. It may be called concurrently, and the
+	// context bounds it by the DialTimeout. nil: they stay as they are.
+	Credentials func(ctx context.Context) (username, password string, err error)
+
 	// TLSConfig is for rediss:// and rediss-cluster://; default the system's roots, TLS 1.2 or newer.
 	TLSConfig *tls.Config
 
@@ -91,8 +97,10 @@ type Options struct {
 	WaitReplicas int
 	WaitTimeout  time.Duration
 
-	// Timeout limits how long a connection may take to answer, and with it how long a dead one goes unnoticed; default 3 s, or the URL's.
-	// DialTimeout is for making one; default 3 s.
+	// Timeout limits how long a call may take to be answered; default 3 s, or
+	// the URL's. A connection that answers nothing for twice as long is given
+	// up. DialTimeout is for making one, which no call's end cuts short; default
+	// three times the Timeout.
 	Timeout, DialTimeout time.Duration
 
 	// Dial makes the connections, beneath TLS, where a tunnel leads to Redis or the addresses that a cluster names aren't
@@ -105,11 +113,13 @@ type Options struct {
 
 // A Store is a store.Store and a store.Feeder in Redis. All methods may be called concurrently.
 type Store struct {
-	client rueidis.Client
-	prefix string
-	opt    Options
-	log    *slog.Logger
-	feed   *feed
+	client  rueidis.Client
+	gates   gates
+	prefix  string
+	opt     Options
+	timeout time.Duration // of a call
+	log     *slog.Logger
+	feed    *feed
 
 	closed  atomic.Bool
 	ctx     context.Context // ends when the store closes
@@ -157,7 +167,9 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 	}
 	opt.WaitTimeout = firstOf(opt.WaitTimeout, time.Second)
 	option := t.clientOption(&opt)
-	s := &Store{prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence, owed: map[string]bool{}, rounds: map[string]*round{}}
+	s := &Store{
+		timeout: option.ConnWriteTimeout / connFactor, gates: newGates(t.cluster, option.ConnWriteTimeout/connFactor), prefix: opt.Prefix, opt: opt, log: opt.Logger, fence: fence, lapse: fence, owed: map[string]bool{}, rounds: map[string]*round{},
+	}
 	if s.client, err = rueidis.NewClient(option); err != nil {
 		if s.client != nil {
 			s.client.Close()

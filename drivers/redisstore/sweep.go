@@ -139,5 +139,5 @@ func (s *Store) leaveAll(ctx context.Context, app string, leaving map[string][]s
 	for subject, members := range leaving {
 		commands = append(commands, s.client.B().Zrem().Key(s.subjectPlace(app, subject).members()).Member(members...).Build())
 	}
-	s.client.DoMulti(ctx, commands...)
+	s.doMulti(ctx, commands...)
 }

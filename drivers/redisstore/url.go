@@ -150,7 +150,11 @@ func duration(text string) (time.Duration, error) {
 
 const (
 	defaultTimeout = 3 * time.Second
-	defaultDial    = 3 * time.Second
+
+	// In timeouts of a call: how long a connection may answer nothing, and how
+	// long its making may take by default.
+	connFactor = 2
+	dialFactor = 3
 )
 
 // clientOption returns what rueidis needs to connect. It retries nothing: a write that was sent twice would be worse than one that failed.
@@ -165,8 +169,8 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 		ForceSingleClient: !t.cluster,
 		DisableRetry:      true,
 		DisableCache:      true,
-		ConnWriteTimeout:  firstOf(opt.Timeout, t.timeout, defaultTimeout),
-		DialCtxFn:         opt.dial,
+		ConnWriteTimeout:  connFactor * firstOf(opt.Timeout, t.timeout, defaultTimeout),
+		DialCtxFn:         newDialer(opt).dial,
 
 		ReadBufferEachConn:  connBuffer,
 		WriteBufferEachConn: connBuffer,
@@ -177,13 +181,27 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 	if opt.Password != "" {
 		c.Password = opt.Password
 	}
+	if opt.Credentials != nil {
+		c.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), c.Dialer.Timeout)
+			defer cancel()
+			username, password, err := opt.Credentials(ctx)
+			if err != nil {
+				return rueidis.AuthCredentials{}, &dialError{fmt.Errorf("Options.Credentials: %w", err)}
+			}
+			if username == "" {
+				username = c.Username
+			}
+			return rueidis.AuthCredentials{Username: username, Password: password}, nil
+		}
+	}
 	if t.tls && c.TLSConfig == nil {
 		c.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	if !t.tls {
 		c.TLSConfig = nil
 	}
-	c.Dialer.Timeout = firstOf(opt.DialTimeout, t.dial, defaultDial)
+	c.Dialer.Timeout = firstOf(opt.DialTimeout, t.dial, dialFactor*c.ConnWriteTimeout/connFactor)
 	c.Dialer.KeepAlive = time.Second // also how often an idle connection is asked whether it lives
 	c.ClusterOption.MaxMovedRedirections = 8
 	c.ClusterOption.ShardsRefreshInterval = 10 * time.Second

@@ -1,0 +1,121 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store/overload"
+)
+
+const (
+	mostDialing = 2 // connections that are made to a server at once; one while they fail
+
+	firstRetry = 50 * time.Millisecond // before the next connection is made after one failed
+	lastRetry  = time.Second
+)
+
+// A dialer makes connections: a few at a time to each server, with pauses while
+// they fail. It doesn't stop when the call that wanted the connection gives up:
+// the next call will want it too.
+type dialer struct {
+	opt *Options
+
+	mu      sync.Mutex
+	servers map[string]*server
+}
+
+// A server is an address that connections are made to.
+type server struct {
+	mu       sync.Mutex
+	turn     sync.Cond
+	dialing  int
+	failures int // in a row: connections that were not made, or served nothing
+	retryAt  time.Time
+}
+
+func newDialer(opt *Options) *dialer { return &dialer{opt: opt, servers: map[string]*server{}} }
+
+func (d *dialer) server(addr string) *server {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.servers[addr]
+	if s == nil {
+		s = new(server)
+		s.turn.L = &s.mu
+		d.servers[addr] = s
+	}
+	return s
+}
+
+// dial is a rueidis.ClientOption.DialCtxFn.
+func (d *dialer) dial(ctx context.Context, addr string, nd *net.Dialer, config *tls.Config) (net.Conn, error) {
+	s := d.server(addr)
+	s.begin()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nd.Timeout)
+	defer cancel()
+	conn, err := d.opt.dial(ctx, addr, nd, config)
+	s.end(err == nil)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{Conn: conn, server: s}, nil
+}
+
+// begin waits until another connection may be made.
+func (s *server) begin() {
+	s.mu.Lock()
+	for s.dialing >= mostDialing || s.dialing > 0 && s.failures > 0 {
+		s.turn.Wait()
+	}
+	s.dialing++
+	pause := time.Until(s.retryAt)
+	s.mu.Unlock()
+	time.Sleep(pause)
+}
+
+func (s *server) end(made bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialing--
+	if !made {
+		s.fail()
+	}
+	s.turn.Broadcast()
+}
+
+func (s *server) fail() {
+	s.failures++
+	s.retryAt = time.Now().Add(overload.Backoff(s.failures, firstRetry, lastRetry))
+}
+
+// A watchedConn tells its server whether it was of use: what comes first is the
+// answer to the greeting, and what comes then to a command.
+type watchedConn struct {
+	net.Conn
+	server *server
+	came   atomic.Int32
+	closed atomic.Bool
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.came.Load() < 2 && c.came.Add(1) == 2 {
+		c.server.mu.Lock()
+		c.server.failures = 0
+		c.server.mu.Unlock()
+	}
+	return n, err
+}
+
+func (c *watchedConn) Close() error {
+	if !c.closed.Swap(true) && c.came.Load() < 2 {
+		c.server.mu.Lock()
+		c.server.fail()
+		c.server.mu.Unlock()
+	}
+	return c.Conn.Close()
+}

@@ -1,0 +1,181 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn/store/overload"
+)
+
+const (
+	// How many calls may be under way at once, before one Redis, or for each of
+	// the parts that a cluster's keys are divided into: calls that wait for one
+	// shard don't stop those for another.
+	mostCalls       = 1024
+	mostCallsOfPart = 256
+	parts           = 16
+	slots           = 16384
+)
+
+// gates are what calls go through.
+type gates []*overload.Gate
+
+func newGates(cluster bool, timeout time.Duration) gates {
+	if !cluster {
+		return gates{overload.NewGate(mostCalls, timeout)}
+	}
+	g := make(gates, parts)
+	for i := range g {
+		g[i] = overload.NewGate(mostCallsOfPart, timeout)
+	}
+	return g
+}
+
+// of returns the gate of a command's slot.
+func (g gates) of(command *rueidis.Completed) *overload.Gate {
+	return g[int(command.Slot()%slots)*len(g)/slots]
+}
+
+func (g gates) refused() (n uint64) {
+	for _, one := range g {
+		n += one.Refused()
+	}
+	return n
+}
+
+// A result is what a command came to. err: it was not sent, or nobody waits for
+// the answer any more.
+type result struct {
+	rueidis.RedisResult
+	err error
+}
+
+func (r result) Error() error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.RedisResult.Error()
+}
+
+func (r result) NonRedisError() error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.RedisResult.NonRedisError()
+}
+
+func (r result) ToArray() ([]rueidis.RedisMessage, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.RedisResult.ToArray()
+}
+
+func (r result) ToString() (string, error) {
+	if r.err != nil {
+		return "", r.err
+	}
+	return r.RedisResult.ToString()
+}
+
+func (r result) AsStrSlice() ([]string, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.RedisResult.AsStrSlice()
+}
+
+func (r result) AsZScores() ([]rueidis.ZScore, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.RedisResult.AsZScores()
+}
+
+func (r result) AsInt64() (int64, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	return r.RedisResult.AsInt64()
+}
+
+// do sends a command.
+func (s *Store) do(ctx context.Context, command rueidis.Completed) result {
+	var r rueidis.RedisResult
+	err := s.send(ctx, s.gates.of(&command), func(ctx context.Context) func() error {
+		got := s.client.Do(ctx, command)
+		return func() error { r = got; return got.NonRedisError() }
+	})
+	return result{r, err}
+}
+
+// doMulti sends commands, in one round trip to each node.
+func (s *Store) doMulti(ctx context.Context, commands ...rueidis.Completed) []result {
+	list := make([]result, len(commands))
+	if len(commands) == 0 {
+		return list
+	}
+	err := s.send(ctx, s.gates.of(&commands[0]), func(ctx context.Context) func() error {
+		got := s.client.DoMulti(ctx, commands...)
+		return func() (err error) {
+			for i, one := range got {
+				list[i].RedisResult = one
+				if e := one.NonRedisError(); e != nil {
+					err = e
+				}
+			}
+			return err
+		}
+	})
+	for i := range list {
+		list[i].err = err
+	}
+	return list
+}
+
+// send has fn send something, and waits for what it returns: to take the
+// results, and tell whether there are any. When the context ends, or the timeout, the
+// answer comes to nobody; the connection, or its making, goes on.
+func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.Context) func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	pass, err := gate.Enter(ctx)
+	if errors.Is(err, overload.ErrOverloaded) {
+		return &unsentError{err}
+	}
+	if err != nil {
+		return err
+	}
+	done := make(chan func() error, 1)
+	go func() { done <- fn(context.WithoutCancel(ctx)) }()
+	select {
+	case take := <-done:
+		outcome := overload.Served
+		if err := take(); err != nil {
+			outcome = overload.Failed
+		}
+		gate.Leave(pass, outcome)
+		return nil
+	case <-ctx.Done():
+	}
+	outcome := overload.Failed
+	if errors.Is(ctx.Err(), context.Canceled) {
+		outcome = overload.Abandoned
+	}
+	go func() {
+		if take := <-done; outcome == overload.Failed && take() == nil {
+			outcome = overload.Served // too late
+		}
+		gate.Leave(pass, outcome)
+	}()
+	return ctx.Err()
+}
+
+// An unsentError is a call that was not sent.
+type unsentError struct{ cause error }
+
+func (e *unsentError) Error() string { return "not sent: " + e.cause.Error() }
+func (e *unsentError) Unwrap() error { return e.cause }
