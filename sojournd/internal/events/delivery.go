@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/sojourn-go/sojourn/store/overload"
 )
 
 const (
@@ -24,6 +26,10 @@ const (
 	retryFactor = 4
 	retryMost   = time.Hour
 	giveUpAfter = 24 * time.Hour
+
+	// A webhook that doesn't answer gets no message for a while, whichever is due.
+	pauseFirst = time.Second
+	pauseMost  = time.Minute
 )
 
 // Why a message was given up: a dead letter.
@@ -145,6 +151,8 @@ type endpoint struct {
 
 	waiting  messages
 	inFlight int
+	failures int       // in a row, of the webhook itself: while it fails one message at a time is its trial
+	resumes  time.Time // the next trial
 	full     bool // as are the next two, said once in the log
 	failing  bool
 	gone     bool // it answered 410, and gets nothing until the next reload
@@ -223,10 +231,14 @@ func (e *endpoint) next(ctx context.Context) (m *message, wait time.Duration, ov
 	switch {
 	case len(e.waiting) == 0:
 		return nil, time.Hour, (e.hooks.closed || e.removed) && e.inFlight == 0
-	case e.inFlight >= parallel:
+	case e.inFlight >= parallel, e.failures > 0 && e.inFlight > 0:
 		return nil, time.Hour, false
 	}
-	if wait = time.Until(e.waiting[0].due); wait > 0 {
+	wait = time.Until(e.waiting[0].due)
+	if !e.hooks.closed {
+		wait = max(wait, time.Until(e.resumes))
+	}
+	if wait > 0 {
 		return nil, wait, false
 	}
 	e.inFlight++
@@ -262,6 +274,12 @@ func (e *endpoint) deliver(ctx context.Context, m *message) {
 	defer e.signal()
 	e.inFlight--
 	m.tries++
+	if down := answer.status == 0 || answer.status == http.StatusTooManyRequests || answer.status >= 500; err != nil && down {
+		e.failures++
+		e.resumes = time.Now().Add(max(overload.Backoff(e.failures, pauseFirst, pauseMost), answer.after))
+	} else {
+		e.failures, e.resumes = 0, time.Time{}
+	}
 	if err == nil {
 		e.hooks.delivered++
 		if e.failing {

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,6 +182,34 @@ func TestSignExample(t *testing.T) {
 // hook is a webhook without a network.
 func hook(name string) Webhook {
 	return Webhook{URL: "https://" + name + ".example/hook", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}
+}
+
+// TestWebhookTrialFirst: while a webhook is down it gets one message at a time,
+// less and less often, however many wait; when it is back it gets them all.
+func TestWebhookTrialFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 200
+		var down atomic.Bool
+		down.Store(true)
+		rc := &receiver{answer: func(int, post) (int, http.Header, error) {
+			if down.Load() {
+				return 0, nil, errors.New("connection refused")
+			}
+			return http.StatusOK, nil, nil
+		}}
+		h := newHub(t, Options{Transport: rc}, App{Name: "shop", Webhooks: []Webhook{hook("a")}})
+		observe(h, "shop", 0, events)
+		time.Sleep(10 * time.Minute)
+		if n := len(rc.got()); n < 10 || n > 40 {
+			t.Errorf("%d attempts in ten minutes, want one at least every minute, and no more than that later on", n)
+		}
+		tried := len(rc.got())
+		down.Store(false)
+		time.Sleep(2 * time.Hour)
+		if n := len(rc.got()) - tried; n != events {
+			t.Errorf("%d messages came, want %d", n, events)
+		}
+	})
 }
 
 func TestWebhookKinds(t *testing.T) {
