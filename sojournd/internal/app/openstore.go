@@ -155,7 +155,7 @@ func openRedis(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	if err != nil {
 		return nil, err
 	}
-	server, err := redisstore.Open(ctx, o.URL, redisstore.Options{Password: password, TLSConfig: trust, Logger: log})
+	server, err := redisstore.Open(ctx, o.URL, redisstore.Options{Password: password, Credentials: o.credentials(), TLSConfig: trust, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*ope
 	if o.CAFile != "" {
 		url, feed = withTrust(url, o.CAFile), withTrust(feed, o.CAFile)
 	}
-	server, err := pgstore.Open(ctx, url, pgstore.Options{Password: password, FeedURL: feed, Logger: log})
+	server, err := pgstore.Open(ctx, url, pgstore.Options{Password: password, Credentials: o.credentials(), FeedURL: feed, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -186,9 +186,16 @@ func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*ope
 func shared(server interface {
 	store.Store
 	store.Feeder
+	store.Warner
 }, where string, clockOffset func() time.Duration) *openedStore {
 	cache := nearcache.NewShared(server, nearcache.Options{})
-	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset}
+	warnings := func() (list []string) {
+		for _, w := range server.Warnings() {
+			list = append(list, w.Text)
+		}
+		return list
+	}
+	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset, warnings: warnings}
 }
 
 // password returns what the file or the environment says; empty: the URL's counts.
@@ -210,11 +217,45 @@ func (o StoreOptions) password() (string, error) {
 	return password, nil
 }
 
-// trust returns what says whose certificates the database may have; nil: the system's.
+// credentials reads the password's file for each new connection, so that a
+// password that was replaced needs no restart; nil without a file.
+func (o StoreOptions) credentials() func(context.Context) (username, password string, err error) {
+	if o.PasswordFile == "" {
+		return nil
+	}
+	return func(context.Context) (string, string, error) {
+		password, err := o.password()
+		return "", password, err
+	}
+}
+
+// trust returns what says whose certificates the database may have; nil: the system's. The file is read for each new connection.
 func (o StoreOptions) trust() (*tls.Config, error) {
 	if o.CAFile == "" {
 		return nil, nil
 	}
+	if _, err := o.roots(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection does what is skipped, by the file as it is now
+		VerifyConnection: func(state tls.ConnectionState) error {
+			roots, err := o.roots()
+			if err != nil {
+				return err
+			}
+			opt := x509.VerifyOptions{Roots: roots, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
+			for _, c := range state.PeerCertificates[1:] {
+				opt.Intermediates.AddCert(c)
+			}
+			_, err = state.PeerCertificates[0].Verify(opt)
+			return err
+		},
+	}, nil
+}
+
+func (o StoreOptions) roots() (*x509.CertPool, error) {
 	b, err := os.ReadFile(o.CAFile)
 	if err != nil {
 		return nil, err
@@ -223,7 +264,7 @@ func (o StoreOptions) trust() (*tls.Config, error) {
 	if !roots.AppendCertsFromPEM(b) {
 		return nil, fmt.Errorf("%s holds no certificate in PEM", o.CAFile)
 	}
-	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+	return roots, nil
 }
 
 // withTrust has PostgreSQL's URL ask for a certificate that the file vouches for, unless it says itself what it asks for.

@@ -1,10 +1,20 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 func TestCheckVisible(t *testing.T) {
@@ -75,4 +85,135 @@ func TestOptionsOfOtherStores(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
 		}
 	}
+}
+
+// worried are the warnings of a store that has something to say of its server.
+func worried() []string { return []string{"it drops sessions: set maxmemory-policy noeviction"} }
+
+// TestReadyWarns: what is wrong with the store's server stands in the answer of
+// a server that is ready all the same, and is counted.
+func TestReadyWarns(t *testing.T) {
+	st := &openedStore{Store: memstore.New(), warnings: worried}
+	defer st.Close()
+	s := &server{store: st, metrics: newMetrics(st, func() map[string]*sojourn.Engine { return nil }), log: slog.New(slog.DiscardHandler)}
+	w := httptest.NewRecorder()
+	s.ready(w, httptest.NewRequest("GET", "/readyz", nil))
+	if want := "ready\nit drops sessions: set maxmemory-policy noeviction\n"; w.Code != 200 || w.Body.String() != want {
+		t.Errorf("%d %q, want 200 %q", w.Code, w.Body, want)
+	}
+	w = httptest.NewRecorder()
+	s.metrics.handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "\nsojourn_store_warnings 1\n") {
+		t.Error("the warning isn't counted")
+	}
+}
+
+// answers waits until a store answers.
+func answers(t *testing.T, st store.Store) {
+	t.Helper()
+	var err error
+	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(20 * time.Millisecond) {
+		if err = st.Get(t.Context(), "shop", store.ID{1}, true, new(store.Record)); errors.Is(err, store.ErrNotFound) {
+			return
+		}
+	}
+	t.Fatalf("the store doesn't answer: %v", err)
+}
+
+// TestRotatedPassword: after a change of the password in the database and in the
+// file, new connections are made without a restart.
+func TestRotatedPassword(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(url string) *openedStore {
+		t.Helper()
+		st, err := openStore(context.Background(), StoreOptions{URL: url, PasswordFile: file}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	t.Run("PostgreSQL", func(t *testing.T) {
+		p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: "another", Config: []string{"fsync = off"}})
+		sql := func(text string) {
+			t.Helper()
+			if err := p.SQL("sojourn", text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sql("CREATE ROLE shop LOGIN PASSWORD 'first'; CREATE SCHEMA sojourn AUTHORIZATION shop")
+		write("first")
+		st := open(strings.Replace(p.URL(), "sojourn:another@", "shop@", 1))
+		answers(t, st)
+		sql("ALTER ROLE shop PASSWORD 'second'; SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'shop'")
+		write("second")
+		answers(t, st)
+	})
+	t.Run("Redis", func(t *testing.T) {
+		r := servertest.Redis(t, servertest.RedisOptions{})
+		do := func(command ...string) {
+			t.Helper()
+			if _, err := r.Do(command...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do("ACL", "SETUSER", "shop", "on", ">first", "~*", "&*", "+@all")
+		write("first")
+		st := open(strings.Replace(r.URL(), "redis://", "redis://shop@", 1))
+		answers(t, st)
+		write("second")
+		do("ACL", "SETUSER", "shop", "resetpass", ">second")
+		do("CLIENT", "KILL", "USER", "shop")
+		answers(t, st)
+	})
+}
+
+// TestRotatedCA: the file with the certificates that vouch for the database is
+// read for each new connection.
+func TestRotatedCA(t *testing.T) {
+	r := servertest.Redis(t, servertest.RedisOptions{TLS: true})
+	other := servertest.Redis(t, servertest.RedisOptions{TLS: true})
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(from *servertest.RedisServer) {
+		t.Helper()
+		b, err := os.ReadFile(from.Certificates.CAFile)
+		if err == nil {
+			err = os.WriteFile(file, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(r)
+	st, err := openStore(context.Background(), StoreOptions{URL: r.URL(), CAFile: file}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	answers(t, st)
+	cut := func() {
+		t.Helper()
+		if _, err := r.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(other)
+	cut()
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) { // until the connections are gone
+		err := st.Get(t.Context(), "shop", store.ID{1}, true, new(store.Record))
+		if err != nil && strings.Contains(err.Error(), "certificate signed by unknown authority") {
+			break
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("the server's certificate still passes: %v", err)
+		}
+	}
+	write(r)
+	answers(t, st)
 }

@@ -76,6 +76,10 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	if st.room != nil {
 		m.registry.MustRegister(roomMetrics(st.room)...)
 	}
+	if st.warnings != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_warnings", Help: "What is wrong with the store or its server at present; /readyz says what."},
+			func() float64 { return float64(len(st.warnings())) }))
+	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
 }

@@ -37,7 +37,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	cache := nearcache.New(memstore.New(), nearcache.Options{})
 	defer cache.Close()
-	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }, room: func() (s sqlitestore.Stats) { return s }}, nil)
+	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }, room: func() (s sqlitestore.Stats) { return s }, warnings: worried}, nil)
 	m.registry.MustRegister(events.New(events.Options{}))
 	descs := make(chan *prometheus.Desc, 1000)
 	m.registry.Describe(descs)
