@@ -50,8 +50,7 @@ func TestSuiteFinds(t *testing.T) {
 			}
 			s.serve()
 			time.Sleep(4 * time.Second)
-			close(s.stop)
-			s.running.Wait()
+			s.stop()
 			v := judge(s.h.all(), nil)
 			problems := v.problems()
 			right := name == "nothing wrong" || name == "unknown" || name == "failed"

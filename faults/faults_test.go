@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +47,9 @@ func (s *site) suffer(f fault) {
 
 	sleepers := s.sleepers(32)
 	from := s.h.now()
-	var changing sync.WaitGroup
-	changing.Go(func() {
+	changed := make(chan struct{})
+	s.running.Go(func() {
+		defer close(changed)
 		time.Sleep(200 * time.Millisecond)
 		s.change(sleepers, f.nodes)
 	})
@@ -71,9 +71,8 @@ func (s *site) suffer(f fault) {
 	s.wake(sleepers[:16]) // at once, and when memory is in use again
 	resumed := s.resumes()
 	s.wake(sleepers[16:])
-	changing.Wait()
-	close(s.stop)
-	s.running.Wait()
+	<-changed
+	s.stop()
 	least := crowdLimit
 	if f.fewer {
 		least = 1

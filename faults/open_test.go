@@ -22,7 +22,7 @@ func openStore(ctx context.Context, config nodeConfig, log *slog.Logger) (interf
 	switch config.Store {
 	case "redis", "cluster":
 		return redisstore.Open(ctx, config.URL, redisstore.Options{
-			Timeout: nodeTimeout, DialTimeout: nodeTimeout, WaitReplicas: config.Waits, WaitTimeout: nodeTimeout,
+			Timeout: nodeTimeout, WaitReplicas: config.Waits, WaitTimeout: nodeTimeout,
 			Dial: config.dial, Logger: log,
 		})
 	case "postgres":

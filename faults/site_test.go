@@ -133,7 +133,8 @@ type site struct {
 	commands  [nodeCount]proxies // between a node and its store, but for its feed
 	feeds     [nodeCount]proxies
 
-	stop    chan struct{} // clients finish what they do
+	stop    func()        // has clients finish what they do, and waits for that
+	over    chan struct{} // is closed then
 	running sync.WaitGroup
 }
 
@@ -157,7 +158,7 @@ func newSite(t *testing.T) *site {
 		seed = n
 	}
 	t.Logf("SOJOURN_SEED=%d", seed)
-	return &site{T: t, h: &history{began: time.Now()}, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), stop: make(chan struct{})}
+	return &site{T: t, h: &history{began: time.Now()}, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), over: make(chan struct{})}
 }
 
 // addNode starts a node; config says how it reaches the store.
@@ -168,8 +169,14 @@ func (s *site) addNode(config nodeConfig) {
 	s.clients = append(s.clients, newClient(s.h, len(s.clients), p.base))
 }
 
-// serve starts the clients.
+// serve starts the clients. They end before the case does, whether or not it
+// fails: what goes on after it would end the cases beside it too.
 func (s *site) serve() {
+	s.stop = sync.OnceFunc(func() {
+		close(s.over)
+		s.running.Wait()
+	})
+	s.Cleanup(s.stop)
 	const groups = 12
 	for i := range groups {
 		rnd := rand.New(rand.NewPCG(s.seed, uint64(i+1)))
@@ -183,7 +190,7 @@ func (s *site) serve() {
 
 func (s *site) stopped() bool {
 	select {
-	case <-s.stop:
+	case <-s.over:
 		return true
 	default:
 		return false
@@ -257,6 +264,9 @@ func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 		o = c.endSubject(ctx, b)
 	}
 	for deadline := time.Now().Add(2 * time.Minute); o.out != done && !(o.kind == end && o.out == refused); {
+		if s.Failed() && s.stopped() {
+			return // there may be nobody left to ask
+		}
 		if time.Now().After(deadline) {
 			s.Errorf("session %s can't be ended: %v", b.session, o)
 			return
@@ -305,6 +315,8 @@ func (s *site) change(sleepers []*browser, not []int) {
 		}
 		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			if o := s.clients[node].send(context.Background(), b, end); o.out == done || o.out == refused {
+				return
+			} else if s.Failed() && s.stopped() {
 				return
 			} else if time.Now().After(deadline) {
 				s.Errorf("session %s can't be ended: %v", b.session, o)
