@@ -153,7 +153,7 @@ type endpoint struct {
 	inFlight int
 	failures int       // in a row, of the webhook itself: while it fails one message at a time is its trial
 	resumes  time.Time // the next trial
-	full     bool // as are the next two, said once in the log
+	full     bool      // as are the next two, said once in the log
 	failing  bool
 	gone     bool // it answered 410, and gets nothing until the next reload
 	removed  bool
