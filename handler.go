@@ -146,6 +146,7 @@ func (s *Session) underWay() bool {
 func (x *exchange) read(into *Request) {
 	e := x.session.e
 	into.Client = e.site.client(x.r)
+	into.Safe = safe(x.r)
 	if e.opt.Bearer {
 		into.Bearer = bearer(x.r)
 	}
@@ -155,13 +156,15 @@ func (x *exchange) read(into *Request) {
 // Request returns what a net/http request presents, for callers that answer without Handler, as a proxy's check does: the tokens of its cookies, or
 // with Options.Bearer that of its Authorization header, and the client. Nothing is said about where the request came from: Handler refuses other origins' pages.
 func (e *Engine) Request(r *http.Request) Request {
-	p := Request{Client: e.site.client(r)}
+	p := Request{Client: e.site.client(r), Safe: safe(r)}
 	if e.opt.Bearer {
 		p.Bearer = bearer(r)
 	}
 	p.Session, p.Visitor = e.site.cookie.readCookies(r.Header["Cookie"], nil, nil)
 	return p
 }
+
+func safe(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).
 func bearer(r *http.Request) string {

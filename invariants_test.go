@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -575,7 +576,9 @@ func TestI13RotationKeepsWritesInFlight(t *testing.T) {
 	w.want("the old secret, in its grace", w.look(&before), "ann")
 }
 
-// I14: an answer to an old request neither gives nor destroys anything.
+// I14: an answer to an old request neither gives nor destroys anything. Old is a
+// request that arrived before the end of its session, and an unsafe one until
+// 30 s after it.
 func TestI14LateRequests(t *testing.T) {
 	for name, over := range map[string]struct {
 		end  func(*world, *jar)
@@ -583,18 +586,31 @@ func TestI14LateRequests(t *testing.T) {
 	}{
 		"logged out": {func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) }, sojourn.ErrEnded},
 		"revoked":    {func(w *world, j *jar) { w.EndSubject(ctx, "ann") }, sojourn.ErrEnded},
+		"all ended":  {func(w *world, j *jar) { w.EndAll(ctx) }, sojourn.ErrEnded},
+		"evicted":    {func(w *world, j *jar) { w.pass(time.Millisecond); w.loggedIn("ann"); w.loggedIn("ann") }, sojourn.ErrEnded},
+		"expired":    {func(w *world, j *jar) { w.pass(24*time.Hour - time.Second) }, sojourn.ErrEnded},
 		"renewed":    {func(w *world, j *jar) { k := *j; w.visit(&k, func(s *sojourn.Session) error { return s.Elevate(2) }) }, sojourn.ErrSuperseded},
 	} {
-		for when, arrived := range map[string]time.Duration{"before": -time.Second, "within the grace": 9 * time.Minute} {
+		for when, late := range map[string]struct {
+			arrived time.Duration
+			safe    bool
+		}{
+			"before":                {-time.Second, false},
+			"before, safe":          {-time.Second, true},
+			"unsafe, shortly after": {30 * time.Second, false},
+		} {
 			t.Run(name+"/arrived "+when, func(t *testing.T) {
-				w := newWorld(t)
+				w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions = 2 }))
 				j := w.loggedIn("ann")
-				w.pass(time.Minute)
+				w.pass(time.Second)
 				over.end(w, j)
-				at := w.time().Add(arrived)
+				at := w.time().Add(late.arrived)
 				w.pass(10 * time.Minute)
+				begin := func() *sojourn.Session {
+					return w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Arrived: at, Client: home, Safe: late.safe})
+				}
 
-				s := w.beginAt(j, at)
+				s := begin()
 				w.want("subject", s.Subject(), "")
 				if err := color.Set(s, "red"); err != nil {
 					t.Fatal(err)
@@ -604,21 +620,19 @@ func TestI14LateRequests(t *testing.T) {
 				}
 				w.want("cookies", len(s.SetCookies()), 0)
 
-				s = w.beginAt(j, at)
+				s = begin()
 				s.Logout()
 				s.Commit(ctx)
-				cleared := 0
-				if errors.Is(over.want, sojourn.ErrEnded) && arrived > 0 {
-					cleared = 1 // the way out of a dead session
-				}
-				w.want("cookies of a late logout", len(s.SetCookies()), cleared)
+				// The way out of a dead session, unless the request arrived before it died.
+				clears := errors.Is(over.want, sojourn.ErrEnded) && late.arrived > 0
+				w.want("a late logout clears cookies", len(s.SetCookies()) > 0, clears)
 
-				s = w.beginAt(j, at)
+				s = begin()
 				if err := s.Login("ann"); err != nil {
 					t.Fatal(err)
 				}
 				again := *j
-				if name == "revoked" && arrived < 0 { // every login of ann's that was under way fails too
+				if (name == "revoked" || name == "all ended") && late.arrived < 0 { // every login that was under way fails too
 					if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
 						t.Errorf("a login: %v", err)
 					}
@@ -628,20 +642,52 @@ func TestI14LateRequests(t *testing.T) {
 				w.want("a login", w.look(&again), "ann")
 			})
 		}
-		t.Run(name+"/arrived after the grace", func(t *testing.T) {
-			w := newWorld(t)
-			j := w.loggedIn("ann")
-			over.end(w, j)
-			w.pass(10*time.Minute + time.Second)
-			s := w.begin(j)
-			if err := color.Set(s, "red"); err != nil {
-				t.Fatal(err)
-			}
-			session := j.session
-			w.answer(j, s)
-			if j.visitor == "" || j.session != session {
-				t.Error("an ordinary visitor was expected")
-			}
-		})
+		for when, later := range map[string]struct {
+			arrived time.Duration
+			safe    bool
+		}{
+			"safe, at once":         {time.Millisecond, true},
+			"unsafe, later than 30": {30*time.Second + time.Millisecond, false},
+		} {
+			t.Run(name+"/arrived "+when, func(t *testing.T) {
+				w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions = 2 }))
+				j := w.loggedIn("ann")
+				w.pass(time.Second)
+				over.end(w, j)
+				w.pass(later.arrived)
+				s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: home, Safe: later.safe})
+				if err := color.Set(s, "red"); err != nil {
+					t.Fatal(err)
+				}
+				session := j.session
+				w.answer(j, s)
+				if j.visitor == "" || j.session != session {
+					t.Error("an ordinary visitor was expected")
+				}
+				v, err := color.Get(w.begin(&jar{visitor: j.visitor}))
+				w.want("what the visitor stored", v, "red")
+				w.want("error", err, nil)
+			})
+		}
 	}
+}
+
+// A sign-in page that stores something can be used as soon as the session was
+// ended from elsewhere; what the signed-out page still sends is refused.
+func TestSignInPageAfterAnEnd(t *testing.T) {
+	w := newWeb(t, func(_ http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		if err := color.Set(s, r.URL.Path); err != nil {
+			t.Error(err)
+		}
+	})
+	b := w.surfer().login("ann")
+	if _, err := w.EndSubject(ctx, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Second)
+	b.fork().post("/draft").wantStatus(t, http.StatusConflict)
+	b.get("/sign-in").wantStatus(t, http.StatusOK)
+	w.want("visitor's cookie", b.cookies["__Host-visitor"] != "", true)
+	b.login("ann")
+	w.want("who", b.who(), "ann")
 }

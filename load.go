@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -297,7 +298,7 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 		s.over(ReasonTheft, now)
 		return s.refuse(RefusedFormer, id, rec.Subject)
 	case stale, former:
-		if s.arrived <= max(rec.CreatedAt, rec.AuthenticatedAt).Add(e.policy.Grace) || v == stale {
+		if v == stale || s.late(max(rec.CreatedAt, rec.AuthenticatedAt)) {
 			s.refused = ErrSuperseded
 		}
 		if v == former && (rec.Bearer == (by == bearerHeader) || by == anyTransport) {
@@ -310,12 +311,27 @@ func (s *Session) present(ctx context.Context, text string, by transport) error 
 	return s.meetClient(ctx, text, by)
 }
 
-// over notes that the presented session is over. A request that arrived before that, or shortly after, is late.
+// over notes that the presented session is over.
 func (s *Session) over(reason Reason, at store.Time) {
 	s.endedBy, s.endedAt = reason, at
-	if s.arrived <= at.Add(s.e.policy.Grace) {
+	if s.late(at) {
 		s.refused = ErrEnded
 	}
+}
+
+// lateUnsafe is how long a page whose session was ended elsewhere may go on
+// sending unsafe requests that are meant for that session.
+const lateUnsafe = 30 * time.Second
+
+// late reports whether the request was made for a session that ended, or a
+// secret that was replaced, at the given time: what it writes must not land in a
+// new session. A safe request that arrived later begins one at once, so that a
+// sign-in page can store what it needs.
+func (s *Session) late(at store.Time) bool {
+	if !s.request.Safe {
+		at = at.Add(lateUnsafe)
+	}
+	return s.arrived <= at
 }
 
 // mayDecide reports whether a record from memory suffices: the current secret, no deadline near, and nothing due.

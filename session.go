@@ -67,6 +67,10 @@ type Request struct {
 	Arrived time.Time // zero: now
 	Client  Client
 
+	// Safe says that the request's method is GET or HEAD. Shortly after a session
+	// has ended, such a request may begin a new one (see ErrEnded); others may not.
+	Safe bool
+
 	// Token is a token from the caller, who knows where it came from: it may be of any kind, and nothing else is looked at.
 	Token string
 

@@ -299,7 +299,7 @@ func (b *browser) request(k kind) *request {
 		jar: b.jar, by: b.by, conn: b.conn, sent: w.now(), belief: b.grant, eager: w.chance(0.5),
 	}
 	r.remember = k == login && w.chance(0.4)
-	r.writes = k == write || k != read && k != poll && w.chance(0.2)
+	r.writes = k == write || k == read && w.chance(0.05) || k != read && k != poll && w.chance(0.2)
 	switch {
 	case w.chance(0.5):
 	case w.chance(0.9):

@@ -90,6 +90,10 @@ func (r *request) String() string {
 	return fmt.Sprintf("%s's request %d (%s with %v, %v)", who, r.n, r.kind, r.w.tokens[r.jar.session], r.w.tokens[r.jar.visitor])
 }
 
+// safe reports whether the request's method is GET. A page may store something,
+// such as a token of its form.
+func (r *request) safe() bool { return r.kind == read || r.kind == poll }
+
 // aborted reports whether the browser crashed or slept before all of an upload was sent.
 func (r *request) aborted() bool { return r.upload && r.browser != nil && r.conn != r.browser.conn }
 
@@ -129,7 +133,7 @@ func (r *request) load() {
 		r.presented.session.stolen = true
 	}
 	r.s = r.node.Begin(bg, sojourn.Request{
-		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Arrived: r.arrived.Time(), Client: r.client,
+		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Arrived: r.arrived.Time(), Client: r.client, Safe: r.safe(),
 	})
 	if r.kind == poll {
 		r.s.Passive()
@@ -376,6 +380,9 @@ func (r *request) settleCommit(err error) {
 			w.fail("%v: I14: a request that was refused, since its secret was replaced or its session had ended, changed something", r)
 		}
 	}
+	if r.refused != nil && r.safe() && r.writes && r.refused.session.ended() && r.arrived > r.refused.session.endedAt {
+		w.count("late: a safe request began anew")
+	}
 	if w.failure != "" {
 		return
 	}
@@ -522,18 +529,24 @@ func parseCookie(header string) (name, value string) {
 	return name, value
 }
 
-// lateUntil returns until when a request that arrives with the refused token is a late one: a grace after its end. 0: for another reason.
+// lateUntil returns until when a request that arrives with the refused token is
+// a late one: up to the end for a safe one, and for 30 s after it for the others.
+// 0: the token was refused for another reason.
 func (r *request) lateUntil() store.Time {
 	s := r.refused.session
+	after := 30 * time.Second
+	if r.safe() {
+		after = 0
+	}
 	if r.refused.forgotten() {
 		return 0
 	}
 	if b := r.w.superseded(r.refused); b != nil && (!s.ended() || b.at < s.endedAt) {
-		return b.acted.Add(r.w.policy.Grace)
+		return b.acted.Add(after)
 	}
 	switch s.reason {
 	case sojourn.ReasonLogout, sojourn.ReasonRevoked, sojourn.ReasonEvicted, sojourn.ReasonTheft:
-		return s.endedAt.Add(r.w.policy.Grace)
+		return s.endedAt.Add(after)
 	}
 	return 0
 }
@@ -542,6 +555,11 @@ func (r *request) lateUntil() store.Time {
 func (r *request) judgeError(err error) {
 	w := r.w
 	s := r.session
+	if t := r.refused; t != nil && r.kind != login && t.session.ended() && r.jar.visitor == "" &&
+		(r.arrived > t.session.endedAt.Add(30*time.Second) || r.safe() && r.arrived > t.session.endedAt) {
+		w.fail("%v: refused as late, though %s had ended long before it arrived: %v", r, t.session, err)
+		return
+	}
 	switch {
 	case errors.Is(err, sojourn.ErrSuperseded) && (r.refused != nil || s != nil && s.epoch != r.epoch):
 		w.count("commit: refused, superseded")

@@ -45,6 +45,7 @@ var mustOccur = []string{
 	"commit: refused, superseded",
 	"commit: refused, ended",
 	"late: a refused request",
+	"late: a safe request began anew",
 	"thief: came",
 	"thief: stays",
 	"thief: confirmed a successor",
