@@ -124,6 +124,11 @@ func (s *Session) logoutNow() error {
 		}
 		return err
 	}
+	if s.undecided { // a sign-out must not leave a live session behind
+		if err := s.decide(s.ctx, &s.e.bad.ends); err != nil {
+			return err
+		}
+	}
 	s.changes = changes{logout: true, work: &store.Record{}}
 	return nil
 }
@@ -152,6 +157,11 @@ func (s *Session) mayChange() error {
 
 // change applies one operation and keeps it for the commit. Session.mu is held.
 func (s *Session) change(o op) error {
+	if s.undecided {
+		if err := s.decide(s.ctx, s.budgetOf(o.kind)); err != nil {
+			return err
+		}
+	}
 	if o.kind == opLogin && s.rec == nil && !s.reentry.IsZero() {
 		if err := s.reenter(s.ctx, o.login.subject); err != nil {
 			return err
@@ -173,6 +183,15 @@ func (s *Session) change(o op) error {
 	}
 	s.ops = append(s.ops, o)
 	return nil
+}
+
+// budgetOf returns the budget for looking up undecided tokens before a change.
+func (s *Session) budgetOf(k opKind) *budget {
+	switch k {
+	case opSet, opUpdate, opStart, opLogin: // it is written, whatever the tokens are
+		return nil
+	}
+	return &s.e.bad.ends
 }
 
 // reenter makes the live session of which an earlier epoch's secret was presented the request's, if a login of the same subject asks for it: the

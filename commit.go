@@ -242,26 +242,49 @@ func (s *Session) stored(ctx context.Context) error {
 	if s.fresh {
 		s.issued = token(w.ID, &s.next)
 		s.cookies.set(w, s.visitorSent)
+		e.bad.live(e.bad.sum(s.issued))
 	}
 	if e.opt.Observer != nil {
 		s.report()
 	}
-	if s.replaced.IsZero() {
-		return nil
+	for _, id := range s.displaced() {
+		ended, err := e.store.End(ctx, e.opt.App, id, ReasonLogout, e.now())
+		e.ended(s.request.Client, ended)
+		if err == nil || gone(err) {
+			continue
+		}
+		// Nobody may be left logged in as the other, and nothing be left of a login that failed.
+		s.fresh, s.issued, s.cookies = false, "", cookieChange{}
+		undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
+		e.ended(s.request.Client, undone)
+		if undo != nil {
+			return fmt.Errorf("%w: end a session that another took the place of: %w", ErrUncertain, err)
+		}
+		return wrap("end a session that another took the place of", err)
 	}
-	ended, err := e.store.End(ctx, e.opt.App, s.replaced, ReasonLogout, e.now())
-	e.ended(s.request.Client, ended)
-	if err == nil || gone(err) {
-		return nil
+	return nil
+}
+
+// displaced returns the sessions that the new one takes the place of: another
+// user's, and those that live under other cookies of its cookie's name, beside
+// which it would be ambiguous.
+func (s *Session) displaced() (list []ID) {
+	if !s.replaced.IsZero() {
+		list = append(list, s.replaced)
 	}
-	// Nobody may be left logged in as the other, and nothing be left of a login that failed.
-	s.fresh, s.issued, s.cookies = false, "", cookieChange{}
-	undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
-	e.ended(s.request.Client, undone)
-	if undo != nil {
-		return fmt.Errorf("%w: end the session of another user: %w", ErrUncertain, err)
+	if !s.cookies.setSession && !s.cookies.setVisitor {
+		return list
 	}
-	return wrap("end the session of another user", err)
+	name := sessionCookie
+	if s.cookies.setVisitor {
+		name = visitorCookie
+	}
+	for _, id := range s.lives[name] {
+		if id != s.work.ID && id != s.replaced {
+			list = append(list, id)
+		}
+	}
+	return list
 }
 
 // report emits what the commit did.
@@ -291,15 +314,21 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	if s.refused == nil || s.endedBy != "" && s.arrived > s.endedAt {
 		s.cookies.clear(s.sessionSent, s.visitorSent)
 	}
-	if s.rec == nil {
+	list := append(s.lives[sessionCookie], s.lives[visitorCookie]...)
+	if s.rec != nil {
+		list = appendNew(list, s.rec.ID)
+	}
+	if len(list) == 0 {
 		return nil
 	}
 	detached := newDetached(ctx)
 	defer detached.release()
-	ended, err := s.e.store.End(detached, s.e.opt.App, s.rec.ID, ReasonLogout, s.e.now())
-	s.e.ended(s.request.Client, ended)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return wrap("log out", err)
+	for _, id := range list {
+		ended, err := s.e.store.End(detached, s.e.opt.App, id, ReasonLogout, s.e.now())
+		s.e.ended(s.request.Client, ended)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return wrap("log out", err)
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +120,21 @@ func (c *Cookie) attributes() string {
 	return b.String()
 }
 
+// forms returns the attributes of the cookie as it is set, and then those of the
+// other cookies of its name that a browser may hold from another configuration:
+// with and without Domain and Partitioned. To a browser these are cookies apart.
+func (c *Cookie) forms() []string {
+	var list []string
+	for _, domain := range slices.Compact([]string{c.Domain, ""}) {
+		for _, partitioned := range []bool{c.Partitioned, !c.Partitioned} {
+			form := *c
+			form.Domain, form.Partitioned = domain, partitioned
+			list = append(list, form.attributes())
+		}
+	}
+	return list
+}
+
 // cookieChange is what a commit wants of the client's cookies.
 type cookieChange struct {
 	setSession   bool
@@ -163,18 +179,28 @@ func (s *Session) SetCookies() []string {
 func (s *Session) setCookies(list []string) []string {
 	c, site := s.cookies, s.e.site
 	if c.setSession || c.setVisitor {
-		name := site.cookie.Name
+		name, sent := site.cookie.Name, s.request.Session
 		if c.setVisitor {
-			name = site.cookie.Visitor
+			name, sent = site.cookie.Visitor, s.request.Visitor
+		}
+		if len(sent) > 1 { // first, for a browser that doesn't know Partitioned takes all for one
+			list = appendClear(list, name, site.forms[1:])
 		}
 		age := min(c.maxAge, maxCookieAge)
-		list = append(list, name+"="+s.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.attributes)
+		list = append(list, name+"="+s.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.forms[0])
 	}
 	if c.clearSession {
-		list = append(list, site.cookie.Name+"=; Max-Age=0"+site.attributes)
+		list = appendClear(list, site.cookie.Name, site.forms)
 	}
 	if c.clearVisitor {
-		list = append(list, site.cookie.Visitor+"=; Max-Age=0"+site.attributes)
+		list = appendClear(list, site.cookie.Visitor, site.forms)
+	}
+	return list
+}
+
+func appendClear(list []string, name string, forms []string) []string {
+	for _, attributes := range forms {
+		list = append(list, name+"=; Max-Age=0"+attributes)
 	}
 	return list
 }

@@ -166,7 +166,7 @@ func TestCookieOptions(t *testing.T) {
 			for _, a := range []*reply{b.post("/count"), b.post("/login?user=alice"), b.post("/logout")} {
 				for _, line := range a.Header["Set-Cookie"] {
 					for _, want := range test.want {
-						if !strings.Contains(line, want) {
+						if !strings.Contains(line, want) && !strings.Contains(line, "=; Max-Age=0") { // which clears other forms too
 							t.Errorf("%s: no %s in %s", a.Request.URL.Path, want, line)
 						}
 					}
@@ -400,7 +400,7 @@ func TestCookiesAreSeparate(t *testing.T) {
 	visitor := b.cookies["__Host-visitor"]
 	a := b.post("/login?user=alice")
 	w.want("set", a.setting(t).Name, "__Host-session")
-	equal(t, "a login clears", a.cleared(), []string{"__Host-visitor"})
+	equal(t, "a login clears", a.cleared(), []string{"__Host-visitor", "__Host-visitor"}) // with Partitioned too
 	w.want("the cart", b.get("/count").body, "1")
 	if b.cookies["__Host-session"] == visitor || strings.HasSuffix(b.cookies["__Host-session"], visitor[22:]) {
 		t.Error("the secret is the visitor's")
@@ -416,7 +416,7 @@ func TestCookiesAreSeparate(t *testing.T) {
 	w.want("who", b.who(), "alice")
 
 	a = b.post("/logout")
-	equal(t, "a logout clears", a.cleared(), []string{"__Host-session", "__Host-visitor"})
+	equal(t, "a logout clears", a.cleared(), []string{"__Host-session", "__Host-session", "__Host-visitor", "__Host-visitor"})
 	w.want("after logout", b.who(), "nobody")
 	equal(t, "a logout without cookies clears", w.surfer().post("/logout").cleared(), nil)
 }
@@ -541,7 +541,86 @@ func TestCookieWithoutHandler(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := s.SetCookies()
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "__Host-session="+s.Token()+"; ") || !strings.HasPrefix(lines[1], "__Host-visitor=; Max-Age=0; ") {
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "__Host-session="+s.Token()+"; ") || !strings.HasPrefix(lines[1], "__Host-visitor=; Max-Age=0; ") ||
+		lines[2] != lines[1]+"; Partitioned" {
 		t.Errorf("%q", lines)
 	}
+}
+
+// Two live sessions in cookies of one name happen to honest browsers, after a
+// change of Domain or Partitioned. A login makes the next request unambiguous, and
+// a logout leaves none alive. Both clear the cookie in every form.
+func TestTwoLiveCookies(t *testing.T) {
+	two := func(w *web) (a, b *surfer, both string) {
+		a, b = w.surfer().login("alice"), w.surfer().login("bob")
+		return a, b, "__Host-session=" + a.cookies["__Host-session"] + "; __Host-session=" + b.cookies["__Host-session"]
+	}
+	t.Run("login", func(t *testing.T) {
+		w := newWeb(t, nil)
+		a, b, both := two(w)
+		crowd := w.surfer("Cookie", both)
+		w.want("before", crowd.who(), "nobody")
+		reply := crowd.post("/login?user=alice")
+		reply.wantStatus(t, http.StatusSeeOther)
+		lines := reply.Header["Set-Cookie"]
+		if len(lines) != 2 || !strings.HasSuffix(lines[0], "; Partitioned") || !strings.HasPrefix(lines[0], "__Host-session=; Max-Age=0;") ||
+			!strings.HasPrefix(lines[1], "__Host-session=A") {
+			t.Errorf("cookies: %q", lines)
+		}
+		fresh := "__Host-session=" + reply.setting(t).Value
+		w.want("after, with all three", w.surfer("Cookie", both+"; "+fresh).who(), "alice")
+		w.want("the first", a.who(), "nobody")
+		w.want("the second", b.who(), "nobody")
+		equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonLogout, sojourn.ReasonLogout})
+		for range 100 {
+			w.surfer("Cookie", both+"; "+fresh).who()
+		}
+		w.reads()
+		w.surfer("Cookie", both+"; "+fresh).who()
+		w.want("reads with the dead ones", w.reads(), 1)
+	})
+	t.Run("logout", func(t *testing.T) {
+		w := newWeb(t, nil)
+		a, b, both := two(w)
+		reply := w.surfer("Cookie", both).post("/logout")
+		reply.wantStatus(t, http.StatusSeeOther)
+		equal(t, "cleared", reply.cleared(), []string{"__Host-session", "__Host-session"})
+		w.want("the first", a.who(), "nobody")
+		w.want("the second", b.who(), "nobody")
+	})
+	t.Run("visitors", func(t *testing.T) {
+		w := newWeb(t, nil)
+		a, b := w.surfer(), w.surfer()
+		a.post("/count")
+		b.post("/count")
+		both := "__Host-visitor=" + a.cookies["__Host-visitor"] + "; __Host-visitor=" + b.cookies["__Host-visitor"]
+		reply := w.surfer("Cookie", both).post("/count")
+		all := both + "; __Host-visitor=" + reply.setting(t).Value
+		w.want("the cart", w.surfer("Cookie", all).get("/count").body, "1")
+	})
+	t.Run("a logout that fails", func(t *testing.T) {
+		w := newWeb(t, nil)
+		_, _, both := two(w)
+		w.calls.fail(func(name string, _ int) error {
+			if name == "End" {
+				return errors.New("down")
+			}
+			return nil
+		}, nil)
+		w.surfer("Cookie", both).post("/logout").withheld(t, http.StatusServiceUnavailable)
+	})
+	t.Run("forms", func(t *testing.T) {
+		w := newWeb(t, nil, options(func(o *sojourn.Options) { o.Cookie = sojourn.Cookie{Name: "sid", Domain: "example.com"} }))
+		b := w.surfer().login("alice")
+		var forms []string
+		for _, line := range b.post("/logout").Header["Set-Cookie"] {
+			if rest, ok := strings.CutPrefix(line, "sid=; Max-Age=0; Path=/"); ok {
+				forms = append(forms, rest)
+			}
+		}
+		equal(t, "forms", forms, []string{
+			"; Domain=example.com; HttpOnly; Secure; SameSite=Lax", "; Domain=example.com; HttpOnly; Secure; SameSite=Lax; Partitioned",
+			"; HttpOnly; Secure; SameSite=Lax", "; HttpOnly; Secure; SameSite=Lax; Partitioned",
+		})
+	})
 }

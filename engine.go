@@ -66,6 +66,7 @@ func New(st store.Store, opt Options) (*Engine, error) {
 	if e.site, err = newSite(opt); err != nil {
 		return nil, err
 	}
+	e.bad.init()
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	e.start(e.ctx)
 	return e, nil

@@ -52,7 +52,8 @@ var (
 	// ErrNotFound: no live session has this ID.
 	ErrNotFound = errors.New("sojourn: no such session")
 
-	// ErrThrottled: too many refused tokens from this address.
+	// ErrThrottled: a sign-out, or a change of an existing session, with a token
+	// that wasn't looked up, since too many from its address were refused.
 	ErrThrottled = errors.New("sojourn: too many bad session tokens from this address")
 
 	// ErrCrossOrigin: an unsafe request from a page of another origin, or of the

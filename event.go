@@ -51,6 +51,7 @@ const (
 	RefusedEnded     Refusal = "ended"     // good for a session that has ended
 	RefusedFormer    Refusal = "former"    // good before a login or elevation
 	RefusedAmbiguous Refusal = "ambiguous" // several cookies of one name, of which not exactly one is live
+	RefusedThrottled Refusal = "throttled" // not looked up: its address is guessing, and this process hasn't seen it live. No event
 )
 
 // An Observer receives events, one at a time, in order, from a goroutine of its own: it never delays a request. While it is slow,

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -119,11 +120,11 @@ func TestEventsGolden(t *testing.T) {
 	}
 
 	// Guesses.
-	for range 5 {
-		browser("192.0.2.9").get("/who", "Cookie", "__Host-session=malformed")
+	for i := range 5 {
+		browser("192.0.2.9").get("/who", "Cookie", fmt.Sprintf("__Host-session=malformed-%d", i))
 	}
 	browser("192.0.2.10").get("/who", "Cookie", "__Host-session="+strings.Repeat("A", 64))
-	browser("192.0.2.10").get("/who", "Cookie", "__Host-session=a; __Host-session=b")
+	browser("192.0.2.11").get("/who", "Cookie", "__Host-session=a; __Host-session=b")
 	w.EndAll(t.Context())
 
 	got := w.logged()
@@ -383,12 +384,12 @@ func TestObserverNeverDelays(t *testing.T) {
 	w.look(&jar{session: "x"})
 	<-reached
 	const n = 5000
-	for range n {
-		w.look(&jar{session: "x"})
+	for i := range n {
+		w.look(&jar{session: strconv.Itoa(i)})
 	}
 	close(stuck)
 	w.flush()
-	w.look(&jar{session: "x"})
+	w.look(&jar{session: "y"})
 	w.flush()
 	w.want("lost", lost, n-4096)
 }

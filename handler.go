@@ -271,7 +271,7 @@ var statuses = []struct {
 	{ErrSubject, http.StatusUnprocessableEntity, "that is no user ID"},
 	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
 	{ErrNotFound, http.StatusNotFound, "no such session"},
-	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; delete this site's cookies, or wait a minute"},
+	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; wait a minute"},
 	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},
 	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
 	{ErrBearer, http.StatusInternalServerError, ""},

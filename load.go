@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -33,6 +34,8 @@ type found struct {
 	refused     error         // ErrEnded or ErrSuperseded: a late request, which must not write (I14)
 	reentry     ID            // a live session of which an earlier epoch's secret was presented
 	met         int           // how often the changed client was met: more than once only after conflicts
+	lives       [2][]ID       // live sessions whose tokens came in several cookies of one name, by transport
+	undecided   bool          // a token was not looked up, since its address is guessing
 	sessionSent bool          // a session cookie was presented
 	visitorSent bool          // a visitor cookie was presented
 }
@@ -172,143 +175,294 @@ func (s *Session) find(ctx context.Context) error {
 	}
 	s.sessionSent = len(s.request.Session) > 0
 	s.visitorSent = len(s.request.Visitor) > 0
-	throttled := s.presentAll(ctx, s.request.Session, sessionCookie)
-	if s.rec != nil || throttled != nil && !errors.Is(throttled, ErrThrottled) {
-		return throttled
-	}
-	if err := s.presentAll(ctx, s.request.Visitor, visitorCookie); s.rec != nil || err != nil {
+	if err := s.presentAll(ctx, s.request.Session, sessionCookie); s.rec != nil || err != nil {
 		return err
 	}
-	return throttled // unless the visitor's cookie is good
+	return s.presentAll(ctx, s.request.Visitor, visitorCookie)
+}
+
+// decide looks up the tokens that were left undecided, and applies to what they
+// name the changes that the request has made so far. Where nothing is going to
+// be written, budget limits how often; nil: it isn't limited, for the write that
+// follows costs more than the read.
+func (s *Session) decide(ctx context.Context, budget *budget) error {
+	s.found, s.budget, s.decides = found{}, budget, true
+	if err := s.find(ctx); err != nil {
+		s.loadErr = err
+		return err
+	}
+	if s.undecided {
+		return ErrThrottled
+	}
+	if len(s.ops) > 0 {
+		return s.rebase(s.rec)
+	}
+	return nil
 }
 
 // maxSameName is the number of different cookies of one name that are looked at.
 const maxSameName = 8
 
-// presentAll takes the tokens of one cookie name. A browser sends one; several come from other paths and domains, planted or left over, and
-// count only if exactly one of them names a live session.
+// presentAll takes the tokens of one cookie name. A browser sends one. Several
+// come from other paths and domains, planted or left over from another shape of
+// the cookie, and count only if exactly one session that they name lives.
 func (s *Session) presentAll(ctx context.Context, tokens []string, by transport) error {
 	if len(tokens) == 0 {
 		return nil
 	}
-	if len(tokens) == 1 {
+	if !slices.ContainsFunc(tokens, func(t string) bool { return t != tokens[0] }) {
 		return s.present(ctx, tokens[0], by)
 	}
-	var best, telling string
-	var bestID ID
-	bestVerdict, others := garbage, false
+	quiet := s.e.bad.guessing(s.request.Client.IP, s.e.now(), s.e.opt.MaxBadTokens)
+	var best, telling *presented
+	var refused []*presented
+	tooMany := false
 	seen := make([]string, 0, maxSameName)
 	for _, t := range tokens {
 		if slices.Contains(seen, t) {
 			continue
 		}
-		if others = others || len(seen) == maxSameName; others {
+		if tooMany = len(seen) == maxSameName; tooMany {
 			break
 		}
 		seen = append(seen, t)
-		id, v, err := s.peek(ctx, t, by)
-		switch {
-		case err != nil:
+		p := &presented{text: t, by: by, rec: new(store.Record)}
+		if err := s.examine(ctx, p); err != nil {
 			return err
-		case v == garbage:
-		case v < good:
-			telling = t
-		case !bestID.IsZero() && id != bestID:
-			others = true
-		case v > bestVerdict: // of two secrets of one session the newer
-			best, bestID, bestVerdict = t, id, v
+		}
+		switch {
+		case p.undecided:
+			s.undecided = true
+		case p.refusal == "":
+			s.lives[by] = appendNew(s.lives[by], p.id)
+			if best == nil || best.id == p.id && p.verdict > best.verdict { // of two secrets of one session the newer
+				best = p
+			}
+		default:
+			refused = append(refused, p)
+			if p.verdict > garbage && (telling == nil || p.verdict > telling.verdict) {
+				telling = p
+			}
+		}
+	}
+	if best == nil && telling != nil && !tooMany { // a former secret stays one, whatever comes with it
+		best = telling
+	}
+	for _, p := range refused {
+		if p != best {
+			s.note(p, true)
 		}
 	}
 	switch {
-	case len(seen) == 1: // one cookie, sent twice
-		best = seen[0]
-	case best == "" && telling != "" && !others: // a former secret stays one, whatever comes with it
-		best = telling
-	case others || best == "":
-		return s.refuse(RefusedAmbiguous, ID{}, "")
+	case best != nil && !tooMany && len(s.lives[by]) < 2:
+		return s.take(ctx, best)
+	case s.undecided:
+		s.refusal = RefusedThrottled
+		return nil
 	}
-	return s.present(ctx, best, by)
+	s.refusal = RefusedAmbiguous
+	all := strings.Join(seen, " ")
+	if !quiet && s.e.bad.remember(all, s.e.bad.sum(all), &deadToken{refusal: RefusedAmbiguous}) {
+		s.e.emit(Event{Kind: EventRefused, Client: s.request.Client, Refusal: RefusedAmbiguous})
+	}
+	return nil
 }
 
-// peek says what a token is to a live session, with no other effect.
-func (s *Session) peek(ctx context.Context, text string, by transport) (ID, verdict, error) {
-	id, sec, ok := parseToken(text)
-	if !ok {
-		return id, garbage, nil
+func appendNew(list []ID, id ID) []ID {
+	if slices.Contains(list, id) {
+		return list
 	}
-	rec, err := s.e.live(ctx, id)
-	switch {
-	case errors.Is(err, store.ErrEnded):
-		return id, former, nil
-	case gone(err):
-		return id, garbage, nil
-	case err != nil:
-		return id, garbage, wrap("read a session", err)
-	}
-	if v := judge(rec, &sec, s.arrived); v < good || by.fits(rec) {
-		return id, v, nil
-	}
-	return id, garbage, nil
+	return append(list, id)
 }
 
 // present takes one token: the session becomes the request's, or the token is refused.
 func (s *Session) present(ctx context.Context, text string, by transport) error {
-	id, sec, ok := parseToken(text)
-	if !ok {
-		return s.refuse(RefusedMalformed, ID{}, "")
+	p := presented{text: text, by: by, rec: &s.recMemory}
+	if err := s.examine(ctx, &p); err != nil {
+		return err
 	}
+	return s.take(ctx, &p)
+}
+
+// presented is what is found out about a token.
+type presented struct {
+	text string
+	by   transport
+	sum  uint64
+	id   ID
+	sec  secret
+	rec  *store.Record
+
+	verdict   verdict
+	refusal   Refusal // empty: it names the live session rec
+	known     bool    // it was remembered as dead
+	undecided bool    // it may not be looked up
+	final     bool    // it is dead for good, by a strict read
+	reentry   bool    // a login may enter the session again
+
+	reason  Reason // of RefusedEnded
+	endedAt store.Time
+	subject string
+}
+
+// examine finds out about a token. It changes nothing, except that an expired session ends.
+func (s *Session) examine(ctx context.Context, p *presented) error {
 	e, now := s.e, s.e.now()
-	rec := &s.recMemory
-	err := e.store.Get(ctx, e.opt.App, id, s.strict, rec)
-	v := judge(rec, &sec, s.arrived)
+	p.sum = e.bad.sum(p.text)
+	memory := e.bad.find(p.text, p.sum)
+	if memory.fresh(now) {
+		p.remembered(memory)
+		return nil
+	}
+	var ok bool
+	if p.id, p.sec, ok = parseToken(p.text); !ok {
+		p.refusal, p.final = RefusedMalformed, true
+		return nil
+	}
+	if !s.mayRead(p, now) {
+		if memory != nil && memory.at != 0 {
+			p.remembered(memory)
+		} else {
+			p.refusal, p.undecided = RefusedThrottled, true
+		}
+		return nil
+	}
+
+	rec := p.rec
+	rec.Cached = false
+	err := e.store.Get(ctx, e.opt.App, p.id, s.strict, rec)
+	v := judge(rec, &p.sec, s.arrived)
 	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {
-		err = e.store.Get(ctx, e.opt.App, id, true, rec)
-		v = judge(rec, &sec, s.arrived)
+		rec.Cached = false
+		err = e.store.Get(ctx, e.opt.App, p.id, true, rec)
+		v = judge(rec, &p.sec, s.arrived)
 	}
 	switch {
 	case err == nil:
 	case errors.Is(err, store.ErrNotFound):
-		return s.refuse(RefusedUnknown, id, "")
+		p.refusal, p.final = RefusedUnknown, !rec.Cached
+		return nil
 	case errors.Is(err, store.ErrEnded):
-		if !knewEnd(rec, &sec) {
-			return s.refuse(RefusedUnknown, id, "")
+		p.final = !rec.Cached
+		if p.refusal = RefusedUnknown; knewEnd(rec, &p.sec) {
+			p.over(rec.End, rec.EndAt)
 		}
-		s.over(rec.End, rec.EndAt)
-		return s.refuse(RefusedEnded, id, "")
+		return nil
 	default:
 		return wrap("read a session", err)
 	}
 
-	if v == garbage || v >= good && !by.fits(rec) {
-		return s.refuse(RefusedUnknown, id, "")
+	p.verdict = v
+	switch {
+	case v == garbage:
+		p.refusal, p.final = RefusedUnknown, true
+		return nil
+	case v >= good && !p.by.fits(rec): // it lives, elsewhere
+		p.refusal, p.verdict = RefusedUnknown, garbage
+		return nil
 	}
+	p.subject = rec.Subject
 	if reason, at := rec.ExpiredAt(now); reason != "" {
-		ended, _ := e.store.End(ctx, e.opt.App, id, reason, at) // if not now, then by the sweep
+		ended, err := e.store.End(ctx, e.opt.App, p.id, reason, at) // if not now, then by the sweep
 		e.ended(s.request.Client, ended)
-		s.over(reason, at)
-		return s.refuse(RefusedEnded, id, rec.Subject)
+		p.over(reason, at)
+		p.final = err == nil
+		return nil
 	}
-	switch v {
-	case stolen:
-		ended, err := e.store.End(ctx, e.opt.App, id, ReasonTheft, now)
+	if v < good {
+		p.refusal = RefusedFormer
+		p.reentry = v == former && (rec.Bearer == (p.by == bearerHeader) || p.by == anyTransport)
+		return nil
+	}
+	e.bad.live(p.sum)
+	return nil
+}
+
+// mayRead reports whether a token may be looked up.
+func (s *Session) mayRead(p *presented, now store.Time) bool {
+	e := s.e
+	budget := &e.bad.reads
+	if s.decides {
+		if budget = s.budget; budget == nil {
+			return true
+		}
+	}
+	return e.bad.mayRead(p.sum, s.request.Client.IP, now, e.opt.MaxBadTokens, budget)
+}
+
+// over notes that the session of a token is over.
+func (p *presented) over(reason Reason, at store.Time) {
+	p.refusal, p.reason, p.endedAt, p.verdict = RefusedEnded, reason, at, former
+}
+
+// remembered takes the answer from memory.
+func (p *presented) remembered(d *deadToken) {
+	p.known = true
+	if p.refusal = d.refusal; d.refusal == RefusedEnded {
+		p.over(d.reason, d.endedAt)
+	}
+}
+
+// take makes the session of a token the request's, or refuses the token.
+func (s *Session) take(ctx context.Context, p *presented) error {
+	e := s.e
+	if p.refusal == "" {
+		s.rec, s.epoch, s.presented, s.verdict = p.rec, p.rec.Epoch, p.sec, p.verdict
+		s.endedBy, s.refused = "", nil // of a session cookie, where the visitor's lives
+		return s.meetClient(ctx, p.text, p.by)
+	}
+	s.refusal = p.refusal
+	switch {
+	case p.undecided:
+		s.undecided = true
+		return nil
+	case p.refusal == RefusedEnded:
+		s.over(p.reason, p.endedAt)
+	case p.verdict == stolen:
+		now := e.now()
+		ended, err := e.store.End(ctx, e.opt.App, p.id, ReasonTheft, now)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return wrap("end a stolen session", err)
 		}
 		e.ended(s.request.Client, ended)
 		s.over(ReasonTheft, now)
-		return s.refuse(RefusedFormer, id, rec.Subject)
-	case stale, former:
-		if v == stale || s.late(max(rec.CreatedAt, rec.AuthenticatedAt)) {
+	case p.refusal == RefusedFormer:
+		if p.verdict == stale || s.late(max(p.rec.CreatedAt, p.rec.AuthenticatedAt)) {
 			s.refused = ErrSuperseded
 		}
-		if v == former && (rec.Bearer == (by == bearerHeader) || by == anyTransport) {
-			s.reentry = id
+		if p.reentry {
+			s.reentry = p.id
 		}
-		return s.refuse(RefusedFormer, id, rec.Subject)
 	}
-	s.rec, s.epoch, s.presented, s.verdict = rec, rec.Epoch, sec, v
-	s.endedBy, s.refused = "", nil // of a session cookie, where the visitor's lives
-	return s.meetClient(ctx, text, by)
+	s.note(p, false)
+	return nil
+}
+
+// note remembers and counts a token that is refused, and reports it unless it is
+// one of several: once. Where its address is guessing, events would tell nothing new.
+func (s *Session) note(p *presented, quiet bool) {
+	e, now := s.e, s.e.now()
+	if p.known || p.undecided {
+		return
+	}
+	d := &deadToken{refusal: p.refusal, reason: p.reason, endedAt: p.endedAt}
+	if p.final {
+		d.at = now
+	}
+	if news := e.bad.remember(p.text, p.sum, d); !news && p.verdict != stolen {
+		return
+	}
+	if p.refusal == RefusedMalformed || p.refusal == RefusedUnknown {
+		guessing, first := e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)
+		if first {
+			e.emit(Event{Kind: EventThrottled, Client: s.request.Client, Detail: "too many bad tokens: further ones of this minute are refused without an event, and few of them are looked up"})
+		}
+		quiet = quiet || guessing
+	}
+	if quiet {
+		return
+	}
+	e.emit(Event{Kind: EventRefused, Session: p.id, Subject: p.subject, Client: s.request.Client, Refusal: p.refusal})
 }
 
 // over notes that the presented session is over.
@@ -417,24 +571,6 @@ func (s *Session) stepUp(ctx context.Context) error {
 		err = nil
 	}
 	return err
-}
-
-// refuse reports a token that was refused. The request goes on as anonymous, unless its address guesses too much.
-func (s *Session) refuse(why Refusal, id ID, subject string) error {
-	e, now := s.e, s.e.now()
-	s.refusal = why
-	tooMany, first := false, false
-	if why == RefusedMalformed || why == RefusedUnknown || why == RefusedAmbiguous {
-		tooMany, first = e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)
-	}
-	if !tooMany {
-		e.emit(Event{Kind: EventRefused, Session: id, Subject: subject, Client: s.request.Client, Refusal: why})
-		return nil
-	}
-	if first {
-		e.emit(Event{Kind: EventThrottled, Client: s.request.Client, Detail: "too many bad tokens: further ones of this minute are refused without an event"})
-	}
-	return ErrThrottled
 }
 
 // live reads a session from the store itself; ErrNotFound or ErrEnded if it isn't live.

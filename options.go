@@ -63,8 +63,11 @@ type Options struct {
 	// must not block. Default: the change is an event and nothing else.
 	ClientChanged func(was, is Client) Reaction
 
-	// MaxBadTokens is the number of refused tokens a minute from one address (for IPv6: one /64) after which
-	// further ones get 429. Valid tokens are served all the same. Default 100; negative: no limit.
+	// MaxBadTokens is the number of dead tokens a minute from one address (for
+	// IPv6: one /64) after which it is taken to be guessing: EventThrottled tells
+	// of it, and of the tokens from there that this process hasn't seen live only
+	// ten a second are looked up; a request with another reads as a visitor's.
+	// Each token counts once. Default 100; negative: no limit.
 	MaxBadTokens int
 
 	// OnError writes the answers of Error, and Handler's own: in place of a

@@ -43,8 +43,10 @@ type Session struct {
 	finished  bool // the request is over
 	passive   bool
 	strict    bool
-	noRotate  bool // the response can't carry a new cookie
-	failed    bool // an accessor couldn't answer: the response is loadErr
+	noRotate  bool    // the response can't carry a new cookie
+	failed    bool    // an accessor couldn't answer: the response is loadErr
+	decides   bool    // tokens are looked up by the next field
+	budget    *budget // nil: without a limit
 
 	ifRevision uint64 // 0: any
 
@@ -169,6 +171,8 @@ func (s *Session) Ended() Reason {
 }
 
 // Refused returns why the token that the request presented is not accepted, empty if it is, or if there is none.
+// RefusedThrottled means that it wasn't looked up: its address sends too many bad
+// tokens. The request reads as a visitor's until it changes something.
 func (s *Session) Refused() Refusal {
 	return ask(s, func(*store.Record) Refusal {
 		if s.view == nil || s.rec != nil {

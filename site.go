@@ -18,7 +18,7 @@ import (
 // site is what an engine knows of the web site that it serves.
 type site struct {
 	cookie     Cookie
-	attributes string
+	forms      []string // of the cookies' attributes: as they are set, then as they may have been
 	protection *http.CrossOriginProtection
 	own        []string // public origins; none: Host tells
 	proxies    []netip.Prefix
@@ -26,7 +26,7 @@ type site struct {
 }
 
 func newSite(opt Options) (*site, error) {
-	s := &site{cookie: opt.Cookie, attributes: opt.Cookie.attributes(), proxies: opt.TrustedProxies, protection: http.NewCrossOriginProtection()}
+	s := &site{cookie: opt.Cookie, forms: opt.Cookie.forms(), proxies: opt.TrustedProxies, protection: http.NewCrossOriginProtection()}
 	for _, text := range opt.Origins {
 		origin, err := parseOrigin(text)
 		if err == nil && !strings.HasPrefix(origin, "https://") && !strings.HasPrefix(origin, "http://") {

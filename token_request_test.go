@@ -50,7 +50,7 @@ func TestRequestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.answered(s)
-	if c := strings.Join(s.SetCookies(), "\n"); len(s.SetCookies()) != 2 || !strings.Contains(c, "__Host-visitor=; Max-Age=0") || !strings.Contains(c, "__Host-session="+s.Token()) {
+	if c := strings.Join(s.SetCookies(), "\n"); len(s.SetCookies()) != 3 || !strings.Contains(c, "__Host-visitor=; Max-Age=0") || !strings.Contains(c, "__Host-session="+s.Token()) {
 		t.Errorf("login's cookies: %s", c)
 	}
 	s = w.present(user.session)
@@ -58,7 +58,7 @@ func TestRequestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.answered(s)
-	if c := s.SetCookies(); len(c) != 1 || !strings.HasPrefix(c[0], "__Host-session=; Max-Age=0") {
+	if c := s.SetCookies(); len(c) != 2 || !strings.HasPrefix(c[0], "__Host-session=; Max-Age=0") || c[1] != c[0]+"; Partitioned" {
 		t.Errorf("logout's cookies: %s", c)
 	}
 }

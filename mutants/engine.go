@@ -22,8 +22,8 @@ var engine = []mutant{
 		breaks: "a strict route reads the store",
 		test:   ". -run TestI10StrictRoutes",
 		edits: []edit{{"load.go",
-			`err := e.store.Get(ctx, e.opt.App, id, s.strict, rec)`,
-			`err := e.store.Get(ctx, e.opt.App, id, false, rec)`}},
+			`err := e.store.Get(ctx, e.opt.App, p.id, s.strict, rec)`,
+			`err := e.store.Get(ctx, e.opt.App, p.id, false, rec)`}},
 	},
 	{
 		name:   "I11-limit-of-sessions-ignored",
@@ -55,9 +55,9 @@ var engine = []mutant{
 		test:   ". -run TestI12",
 		edits: []edit{{"load.go",
 			`s.strict, rec)
-	v := judge(rec, &sec, s.arrived)`,
+	v := judge(rec, &p.sec, s.arrived)`,
 			`s.strict, rec)
-	v := judge(rec, &sec, now)`}},
+	v := judge(rec, &p.sec, now)`}},
 	},
 	{
 		name:   "I12-theft-unnoticed",
@@ -112,12 +112,30 @@ var engine = []mutant{
 			`if false && len(s.ops) > 0`}},
 	},
 	{
+		name:   "I14-late-unsafe-request-writes",
+		breaks: "what a signed-out page still sends creates nothing",
+		test:   ". -run TestI14",
+		edits:  []edit{{"load.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
+	},
+	{
 		name:   "I2-any-secret-is-good",
 		breaks: "a token with the right ID and any secret is the session",
 		test:   ". -run TestI2",
 		edits: []edit{{"secrets.go",
 			`return garbage`,
 			`return good`}},
+	},
+	{
+		name:   "I3-sign-out-undecided",
+		breaks: "a sign-out ends the session, also where its token wasn't looked up",
+		test:   ". -run TestThrottleUndecided",
+		edits:  []edit{{"change.go", `if s.undecided { // a sign-out`, `if false { // a sign-out`}},
+	},
+	{
+		name:   "I3-two-live-cookies",
+		breaks: "a sign-out ends every session that was presented",
+		test:   ". -run TestTwoLiveCookies",
+		edits:  []edit{{"commit.go", `list := append(s.lives[sessionCookie], s.lives[visitorCookie]...)`, `list := []ID(nil)`}},
 	},
 	{
 		name:   "I3-login-keeps-old-secret",

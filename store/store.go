@@ -92,7 +92,8 @@ type Store interface {
 	// returned like a live one.
 	//
 	// A strict Get sees every write acknowledged before it began. A Get that
-	// isn't strict may be answered from memory, and then sets rec.Cached.
+	// isn't strict may be answered from memory, and then sets rec.Cached, with
+	// ErrNotFound and ErrEnded too.
 	Get(ctx context.Context, app string, id ID, strict bool, rec *Record) error
 
 	// Update replaces the session if its revision is still rec.Revision, and

@@ -31,8 +31,8 @@ func (c *Cache) Get(ctx context.Context, app string, id store.ID, strict bool, r
 		}
 		if f.result != nil {
 			rec.CopyFrom(f.result)
-			rec.Cached = true
 		}
+		rec.Cached = true
 		return f.err
 	}
 }
@@ -49,6 +49,7 @@ func (c *Cache) look(p *place, strict bool, rec *store.Record) (f *flight, leads
 		}
 		if c.isUnknown(p) {
 			sh.stats.NegativeHits++
+			rec.Cached = true
 			return nil, false, store.ErrNotFound
 		}
 		if f = c.joinable(p); f != nil {

@@ -69,7 +69,7 @@ func TestBrowser(t *testing.T) {
 	}
 
 	out := w.call("POST", "/v1/sessions/logout", j{"token": rotated.token()}).want(200, "")
-	if c := fmt.Sprint(out.at("set_cookie")); c != "[__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax]" {
+	if c := fmt.Sprint(out.at("set_cookie")); c != "[__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax __Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned]" {
 		t.Errorf("cookies: %s", c)
 	}
 	w.over(rotated.token(), "logout")
@@ -957,19 +957,36 @@ func TestStoreFails(t *testing.T) {
 	w.alive(user.token(), "ann")
 }
 
-// Guessing is noticed where the application says who the client is.
+// Guessing is noticed where the application says who the client is, and refuses
+// nobody who is to be served as a visitor, signs in or signs out.
 func TestThrottled(t *testing.T) {
 	w := newWorld(t)
-	guess := func(ip string) *answer {
-		return w.call("POST", "/v1/sessions/resolve", j{"token": strings.Repeat("A", 64), "client": j{"ip": ip}})
+	token := func(n int) string { return fmt.Sprintf("%020d%044d", n, n) }
+	guess := func(n int, ip string) *answer {
+		return w.call("POST", "/v1/sessions/resolve", j{"token": token(n), "client": j{"ip": ip}}).want(200, "")
 	}
-	for range 100 {
-		guess("192.0.2.1").want(200, "")
+	why := func(a *answer) any { return a.body["why"] }
+	for n := range 110 {
+		if got := why(guess(n, "192.0.2.1")); got != "unknown" {
+			t.Fatalf("guess %d: %v", n, got)
+		}
 	}
-	if a := guess("192.0.2.1").want(429, "throttled"); a.header.Get("Retry-After") != "60" {
+	if got := why(guess(200, "192.0.2.1")); got != "throttled" {
+		t.Errorf("a further guess: %v", got)
+	}
+	if got := why(guess(7, "192.0.2.1")); got != "unknown" {
+		t.Errorf("a known one: %v", got)
+	}
+	if got := why(guess(201, "192.0.2.2")); got != "unknown" {
+		t.Errorf("from elsewhere: %v", got)
+	}
+	there := j{"ip": "192.0.2.1"}
+	a := w.call("POST", "/v1/sessions/update", j{"token": token(202), "set": j{"a": 1}, "client": there}).want(429, "throttled")
+	if a.header.Get("Retry-After") != "60" {
 		t.Error("no Retry-After")
 	}
-	guess("192.0.2.2").want(200, "")
+	w.call("POST", "/v1/sessions/login", j{"token": token(203), "subject": "ann", "client": there}).want(200, "")
+	w.call("POST", "/v1/sessions/logout", j{"token": token(204), "client": there}).want(200, "")
 }
 
 // The description is valid, has an example for each body, and each is as described.

@@ -43,7 +43,7 @@ type Resolved struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Session   *Session `json:"session"`
-	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded" doc:"Why there is none. Everything but unknown is told only to a token that was good once."`
+	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled" doc:"Why there is none. throttled: the token was not looked up, since too many from the client's address were bad; its visitor is to be served as an anonymous one. All others but unknown are told only to a token that was good once."`
 	Token     string   `json:"token,omitempty" doc:"Present when the secret was renewed: the new one, which set_cookie has too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present when the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
 }
@@ -145,6 +145,9 @@ func (c *call) live(ctx context.Context, presented *string, client *RequestClien
 	}
 	if s.ID().IsZero() {
 		defer s.Finish()
+		if s.Refused() == sojourn.RefusedThrottled {
+			return nil, sojourn.ErrThrottled
+		}
 		p := problemOf(codeNotLive)
 		p.Why = why(s)
 		return nil, p
@@ -157,8 +160,11 @@ func why(s *sojourn.Session) string {
 	if reason := s.Ended(); reason != "" {
 		return string(reason)
 	}
-	if s.Refused() == sojourn.RefusedFormer {
+	switch s.Refused() {
+	case sojourn.RefusedFormer:
 		return "superseded"
+	case sojourn.RefusedThrottled:
+		return "throttled"
 	}
 	return "unknown"
 }

@@ -91,7 +91,7 @@ func (a *API) routes() {
 		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
 		text:   "It never comes back. Without a live token the cookies are cleared all the same.",
 		body:   Presented{Token: new(exampleToken), Client: client},
-		answer: LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax"}},
+		answer: LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned"}},
 		codes:  with(browsers, codeUncertain),
 	}, logout)
 

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type deployment struct {
 	site   string // host:port of the proxy
 	checks *httptest.Server
 	app    *application
+
+	throttled atomic.Int32 // events that tell of guesses
 }
 
 // A proxy is one of those that are started.
@@ -101,6 +104,11 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 		a.RelaysCookies = true
 		change(a, fmt.Sprintf("localhost:%d", running.Port()))
 		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
+		o.Observer = sojourn.ObserverFunc(func(e sojourn.Event) {
+			if e.Kind == sojourn.EventThrottled {
+				d.throttled.Add(1)
+			}
+		})
 	})
 	d.app.engine = d.engine
 	checks.Start()
@@ -203,6 +211,15 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Set-Cookie", "theme=dark; Path=/")
 		for _, line := range s.SetCookies() {
 			w.Header().Add("Set-Cookie", line)
+		}
+	case "/logout":
+		id, err := sojourn.ParseID(r.Header.Get("Sojourn-Session"))
+		if err == nil {
+			err = a.engine.End(r.Context(), id)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
 		}
 	case "/cookies":
 		w.Header().Add("Set-Cookie", "theme=dark; Path=/")

@@ -229,14 +229,6 @@ const StatusGone = 499
 // fail answers when the session can't be told.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode, err error) int {
 	header := w.Header()
-	if errors.Is(err, sojourn.ErrThrottled) {
-		header.Set("Retry-After", "60")
-		status := http.StatusTooManyRequests
-		if mode == statuses {
-			status = http.StatusForbidden // nginx makes a 500 of a 429
-		}
-		return refuse(w, status, "too many bad session tokens from your network; delete this site's cookies, or wait a minute")
-	}
 	gone := r.Context().Err() != nil
 	if now := time.Now().Unix(); !gone && h.logged.Swap(now) != now {
 		h.log.Warn("a check got 503: the session can't be told", "app", a.name, "error", err)

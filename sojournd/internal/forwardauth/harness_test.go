@@ -89,8 +89,9 @@ func (w *world) pass(d time.Duration) {
 // brittle is a store that fails while err is set.
 type brittle struct {
 	store.Store
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	reads int
 }
 
 func (b *brittle) fail(err error) {
@@ -99,9 +100,19 @@ func (b *brittle) fail(err error) {
 	b.err = err
 }
 
+// count returns how often the store was read since the last call.
+func (b *brittle) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.reads
+	b.reads = 0
+	return n
+}
+
 func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
 	b.mu.Lock()
 	err := b.err
+	b.reads++
 	b.mu.Unlock()
 	if err != nil {
 		return err
