@@ -72,4 +72,20 @@ var sqlitestore = []mutant{
 			`synchronous(FULL)`,
 			`synchronous(NORMAL)`}},
 	},
+	{
+		name:   "I11-sqlite-no-room-for-ends",
+		breaks: "sessions can be ended on a full disk",
+		test:   "./drivers/sqlitestore -run TestEndsOnAFullDisk/tmpfs",
+		edits: []edit{{"drivers/sqlitestore/writer.go",
+			`n == 1 && !(one[0].ends && w.reserve.release()) {`,
+			`n == 1 {`}},
+	},
+	{
+		name:   "I11-sqlite-no-start-on-a-full-disk",
+		breaks: "the room for ends is there at a start on a full disk",
+		test:   "./drivers/sqlitestore -run TestEndsOnAFullDisk/tmpfs",
+		edits: []edit{{"drivers/sqlitestore/sqlitestore.go",
+			`if lacksRoom(err) && s.reserve.release() {`,
+			`if false {`}},
+	},
 }

@@ -17,4 +17,20 @@ var store = []mutant{
 			`if h.App != a.num {`,
 			`if false {`}},
 	},
+	{
+		name:   "I11-list-decodes-values",
+		breaks: "a list takes no memory for the values",
+		test:   "./store/memstore -run TestI11ListMemory",
+		edits: []edit{{"store/memstore/shard.go",
+			`if opt.Values {`,
+			`if true {`}},
+	},
+	{
+		name:   "I11-page-of-any-bytes",
+		breaks: "a page of a list is bounded by bytes",
+		test:   "./store/memstore -run TestI11ListMemory",
+		edits: []edit{{"store/cursor.go",
+			` || len(p.Records) > 0 && p.bytes+n > MaxPageBytes {`,
+			` {`}},
+	},
 }
