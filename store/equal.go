@@ -67,7 +67,13 @@ func equalArray(a, b []byte) bool {
 
 type member struct{ key, value []byte }
 
-// equalObject compares what comes after the opening brackets. A key that comes twice makes two objects differ, unless their texts are the same.
+// farMember is how far apart members of two equal objects may stand. The bound keeps
+// the comparison linear, whatever the objects are.
+const farMember = 64
+
+// equalObject compares what comes after the opening brackets. Objects differ,
+// unless their texts are the same, if a key comes twice or members stand more than
+// farMember places apart.
 func equalObject(a, b []byte) bool {
 	var few, others [8]member
 	x, ok := members(few[:0], a)
@@ -77,7 +83,7 @@ func equalObject(a, b []byte) bool {
 	}
 	for i := range x {
 		found := false
-		for j := i; j < len(y) && !found; j++ {
+		for j := i; j < min(len(y), i+farMember) && !found; j++ {
 			if found = equalString(x[i].key, y[j].key); found {
 				y[i], y[j] = y[j], y[i]
 			}

@@ -46,6 +46,25 @@ func TestValuesEqual(t *testing.T) {
 }
 
 // What is called equal must be equal to encoding/json, numbers' spelling aside, and each text to itself with other blanks.
+// The comparison takes no time of the square of an object's size: members that
+// stand far apart make two objects differ.
+func TestValuesEqualIsLinear(t *testing.T) {
+	object := func(first, n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"%d":0`, (first+i)%n)
+		}
+		return "{" + b.String()[1:] + "}"
+	}
+	near, far := farMember/2, 2*farMember
+	if !packed("k", object(0, near)).Equal(packed("k", object(1, near))) {
+		t.Error("a few members in another order differ")
+	}
+	if packed("k", object(0, far)).Equal(packed("k", object(far/2, far))) {
+		t.Error("members far apart are compared with all others")
+	}
+}
+
 func FuzzValuesEqual(f *testing.F) {
 	for _, s := range []string{`{"a":1,"b":[2,"x"]}`, `{"b":[2,"x"],"a":1}`, `[[],{}]`, `"\u0061"`, `{"a":1,"a":2}`, `1e2`} {
 		f.Add(s, s)

@@ -25,10 +25,8 @@ func Of(r *http.Request) Peer {
 		return Peer{Unix: true}
 	}
 	host := r.RemoteAddr
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return Peer{IP: plain(ip)}
-	}
-	if colon := strings.LastIndexByte(host, ':'); colon >= 0 && isPort(host[colon+1:]) {
+	colon := strings.LastIndexByte(host, ':')
+	if colon > 0 && isPort(host[colon+1:]) && (host[colon-1] == ']' || strings.IndexByte(host, ':') == colon) {
 		host = host[:colon]
 	}
 	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {

@@ -86,3 +86,14 @@ func TestBoundUnixPeer(t *testing.T) {
 		c.Close()
 	}
 }
+
+// It runs for every request that reads its session.
+func TestOfAllocatesNothing(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	for _, remote := range []string{"198.51.100.7:4711", "[2001:db8::1]:443", "198.51.100.7"} {
+		r.RemoteAddr = remote
+		if n := testing.AllocsPerRun(100, func() { peer.Of(r) }); n != 0 {
+			t.Errorf("%q: %v allocations", remote, n)
+		}
+	}
+}
