@@ -317,7 +317,7 @@ func (b *brittle) meet(n int) {
 	b.left, b.met = n, make(chan struct{})
 }
 
-func (b *brittle) wait() {
+func (b *brittle) wait(ctx context.Context) {
 	b.mu.Lock()
 	met, waits := b.met, b.left > 0
 	if b.left--; b.left == 0 {
@@ -325,7 +325,10 @@ func (b *brittle) wait() {
 	}
 	b.mu.Unlock()
 	if waits {
-		<-met
+		select {
+		case <-met:
+		case <-ctx.Done(): // the others failed before they came here
+		}
 	}
 }
 
@@ -346,7 +349,7 @@ func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool,
 		return err
 	}
 	err := b.Store.Get(ctx, app, id, strict, rec)
-	b.wait()
+	b.wait(ctx)
 	return err
 }
 
