@@ -21,12 +21,22 @@ test: tools vet fuzz ## install what the tests need, then run all tests of all m
 	@mkdir -p out
 	@$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --jsonfile out/tests.json -- -race -count=1 -timeout 30m $(PACKAGES)
 	@go run ./scripts/skipped out/tests.json
+	@[ "$$(go env GOHOSTOS GOHOSTARCH | xargs)" != "linux amd64" ] || GOARCH=386 go test -short ./...
 
 .PHONY: check
-check: vet ## format, vet, lint and the short tests: before each commit
+check: vet cross ## format, vet for all systems, lint and the short tests: before each commit
 	@status=0; for m in $(MODULES); do (cd $$m && $(GOLANGCI_LINT) run) || status=1; done; exit $$status
 	@go test -race -short $(PACKAGES)
 
+# Other systems. Nothing is run on them, except the library on linux/386 in
+# make test.
+CROSS = windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/amd64 linux/arm64
+
+.PHONY: cross
+cross: ## build and vet every module for the other systems, and the library for 32 bits
+	@for p in $(CROSS); do echo "vet for $$p"; export GOOS=$${p%/*} GOARCH=$${p#*/}; \
+		go build $(PACKAGES) && go vet $(PACKAGES) || exit 1; done
+	@echo "vet for linux/386"; export GOOS=linux GOARCH=386; go build ./... && go vet ./...
 .PHONY: mutants
 mutants: ## break each invariant and see its test go red (ONLY="I4 I5" for some)
 	@go run ./mutants $(ONLY)

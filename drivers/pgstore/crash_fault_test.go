@@ -2,7 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"syscall"
+	"os"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -34,7 +34,9 @@ func TestI10CrashBehindPooler(t *testing.T) {
 	}
 	must(b.Pause()) // nothing that is asked meanwhile shows what happens
 	rec := createOne(t, other)
-	must(syscall.Kill(int(victim.PgConn().PID()), syscall.SIGKILL))
+	process, err := os.FindProcess(int(victim.PgConn().PID()))
+	must(err)
+	must(process.Kill())
 	wait(t, "the server has recovered, without the changes", func() bool {
 		n, err := p.Query("sojourn", "SELECT count(*) FROM sojourn.changes")
 		return err == nil && n == "0" && other.Get(t.Context(), "shop", rec.ID, true, rec) == nil

@@ -121,7 +121,7 @@ func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err e
 
 // publishFile gives a complete file its name.
 func publishFile(part, name string) error {
-	f, err := os.Open(part)
+	f, err := os.OpenFile(part, os.O_RDWR, 0) // Windows syncs what may be written only
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/pressly/goose/v3"
@@ -102,8 +103,12 @@ func createFile(path string) error {
 	return errors.Join(f.Chmod(0o600), f.Close(), syncDir(path))
 }
 
-// syncDir makes the names in the file's directory last.
+// syncDir makes the names in the file's directory last. Windows can't sync a
+// directory: NTFS has a log for names.
 func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

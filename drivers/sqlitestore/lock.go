@@ -3,21 +3,29 @@ package sqlitestore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
 )
 
-// A lock is held by the one process that writes to a store. It is the kernel's lock on a file beside the
-// store, which goes with the process however that ends; what the file says is for the error of the next one.
+// A lock is held by the one process that writes to a store. It is the kernel's
+// lock on a file beside the store, which goes with the process however that
+// ends. What the file says is for the error of the next process.
 type lock struct {
 	*flock.Flock
 	created bool // there was no such file
 }
+
+// holderAt is where a lock's file says who holds it. Windows locks the bytes
+// before it against every other handle, those of the same process included:
+// flock locks the first byte.
+const holderAt = 1
 
 func acquire(path string) (*lock, error) {
 	name := path + "-lock"
@@ -28,23 +36,50 @@ func acquire(path string) (*lock, error) {
 		return nil, fmt.Errorf("the lock file %s: %w", name, err)
 	}
 	if !ok {
-		holder, err := os.ReadFile(name)
-		if err != nil || len(holder) == 0 {
-			holder = []byte("another process")
-		}
-		return nil, fmt.Errorf("%w: %s; stop it first", ErrInUse, strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("%w: %s; stop it first", ErrInUse, holder(name))
 	}
-	holder := fmt.Sprintf("process %d (%s), since %s\n", os.Getpid(), commandName(), time.Now().Format(time.DateTime))
-	if err := os.WriteFile(name, []byte(holder), 0o600); err != nil && !isDiskFull(err) { // full: the next one's error says less
+	if err := writeHolder(name); err != nil && !isDiskFull(err) { // full: the next one's error says less
 		return nil, errors.Join(fmt.Errorf("the lock file: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-// withdraw removes the lock's file too, from beside a file that turned out to be somebody else's.
+// writeHolder writes who holds the lock into its file, as a line. What a longer
+// line has left behind it doesn't matter.
+func writeHolder(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(fmt.Appendf(nil, "process %d (%s), since %s\n", os.Getpid(), commandName(), time.Now().Format(time.DateTime)), holderAt)
+	if err != nil {
+		_ = f.Truncate(holderAt) // so that the file names no earlier holder
+	}
+	return errors.Join(err, f.Close())
+}
+
+// holder returns who holds the lock, as its file says.
+func holder(name string) string {
+	if f, err := os.Open(name); err == nil {
+		defer f.Close() //nolint:errcheck // it was only read
+		text, _ := io.ReadAll(io.NewSectionReader(f, holderAt, 1024))
+		if line, _, _ := strings.Cut(string(text), "\n"); line != "" {
+			return line
+		}
+	}
+	return "another process"
+}
+
+// withdraw removes the lock's file too, from beside a file that turned out to
+// be somebody else's.
 func (l *lock) withdraw() error {
-	if !l.created {
+	switch {
+	case !l.created:
 		return l.Close()
+	case runtime.GOOS == "windows": // removes no open file, so the next holder's neither
+		err := l.Close()
+		_ = os.Remove(l.Path())
+		return err
 	}
 	return errors.Join(os.Remove(l.Path()), l.Close())
 }
