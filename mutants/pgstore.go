@@ -97,10 +97,10 @@ var pgstore = []mutant{
 		breaks: "a standby, which lags, is never read",
 		test:   "./drivers/pgstore -run TestI10Failover",
 		edits: []edit{{"drivers/pgstore/connect.go",
-			`config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite`,
+			`config.ConnConfig.ValidateConnect = takesWrites`,
 			`if config.ConnConfig.ValidateConnect == nil {
-		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}`}},
+				config.ConnConfig.ValidateConnect = takesWrites
+			}`}},
 	},
 	{
 		name:   "I4-pg-write-revives",
@@ -123,8 +123,8 @@ var pgstore = []mutant{
 		breaks: "a write whose wait for the standby was canceled is not acknowledged",
 		test:   "./drivers/pgstore -run TestI6CanceledWait",
 		edits: []edit{{"drivers/pgstore/write.go",
-			`if takeUnreplicated(conn.Conn()) && err == nil {`,
-			`if takeUnreplicated(conn.Conn()) && err != nil {`}},
+			`if takeUnreplicated(c.conn) && err == nil {`,
+			`if takeUnreplicated(c.conn) && err != nil {`}},
 	},
 	{
 		name:   "I6-pg-uncertain-is-failure",
