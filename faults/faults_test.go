@@ -269,8 +269,8 @@ func TestNodePaused(t *testing.T) {
 	everywhere(t, func(s *site) {
 		s.suffer(fault{
 			nodes: []int{1}, length: 3 * time.Second, forever: time.Minute,
-			hit:  func() { s.processes[1].signal(s, syscall.SIGSTOP) },
-			heal: func() { s.processes[1].signal(s, syscall.SIGCONT) },
+			hit:  func() { s.processes[1].signal(s, sigstop) },
+			heal: func() { s.processes[1].signal(s, sigcont) },
 		})
 	})
 }
