@@ -237,7 +237,7 @@ func (s *Session) startWork(rec *store.Record) error {
 	if err != nil {
 		return err
 	}
-	*w = store.Record{ID: id, Good: w.Good[:0], Spent: w.Spent[:0], Epochs: w.Epochs[:0], Values: w.Values[:0]}
+	*w = store.Record{ID: id, Good: w.Good[:0], Spent: w.Spent[:0], Epochs: w.Epochs[:0], Halves: w.Halves[:0], Values: w.Values[:0]}
 	s.work, s.create, s.next, s.fresh = w, true, next, true
 	life := e.policy.Anonymous
 	w.Secret = store.Secret{Hash: s.next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
@@ -281,7 +281,7 @@ func (s *Session) apply(o *op) error {
 		if err := s.renew(true); err != nil {
 			return err
 		}
-		rotate(w, &s.next, s.presented.hash(), s.e.now())
+		rotate(w, &s.next, s.presented.hash(), s.e.now(), s.e.policy.Grace)
 	case opStart:
 	}
 	return nil
@@ -383,7 +383,7 @@ func (s *Session) renew(sameEpoch bool) error {
 	if err := s.e.random(next[:]); err != nil {
 		return err
 	}
-	if half := s.presented.halfHash(); sameEpoch && half == s.work.EpochHash {
+	if half := s.presented.halfHash(); sameEpoch && ourHalf(s.work, &half) {
 		copy(next[:halfSize], s.presented[:halfSize])
 	}
 	s.next, s.fresh = next, true

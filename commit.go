@@ -103,7 +103,7 @@ func (s *Session) store(ctx context.Context) error {
 			err = s.reread(ctx)
 		case s.overtaken(err):
 			err = s.rebase(nil)
-		case errors.Is(err, ErrSuperseded):
+		case errors.Is(err, ErrSuperseded), errors.Is(err, ErrRepeats):
 			return err
 		default:
 			return wrap("commit", err)
@@ -163,6 +163,8 @@ func (s *Session) try(ctx context.Context) error {
 // repeat gives the session that an earlier request of the same idempotency key has created a fresh secret. The answer to that request may have
 // arrived all the same, so its secret stays good until the fresh one is confirmed.
 func (s *Session) repeat(ctx context.Context, id ID) error {
+	turn := s.e.queue.enter(id)
+	defer s.e.queue.leave(id, turn)
 	for range maxConflicts {
 		rec, err := s.e.live(ctx, id)
 		if err != nil {
@@ -173,11 +175,15 @@ func (s *Session) repeat(ctx context.Context, id ID) error {
 			// The session has more authority than the request had that created it, and whoever repeats that may not be who logged in (I13).
 			return ErrSuperseded
 		}
+		if len(rec.Halves) >= maxRepeats {
+			return ErrRepeats
+		}
 		w.CopyFrom(rec)
 		if err := s.renew(false); err != nil {
 			return err
 		}
-		rotate(w, &s.next, store.Hash{}, now)
+		repeatHalf(w, &s.next)
+		rotate(w, &s.next, store.Hash{}, now, s.e.policy.Grace)
 		_, err = s.e.store.Update(ctx, s.e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: now})
 		if errors.Is(err, store.ErrConflict) {
 			continue

@@ -72,6 +72,10 @@ var (
 	// ErrKeyReused: see Idempotency.
 	ErrKeyReused = errors.New("sojourn: the idempotency key was used for something else")
 
+	// ErrRepeats: a creation was repeated more often than answers are kept good for.
+	// Nothing was changed: the earlier answers' tokens stay good. See Idempotency.
+	ErrRepeats = errors.New("sojourn: too many repeats under one idempotency key")
+
 	// ErrFinished: the request that the session belongs to is over.
 	ErrFinished = errors.New("sojourn: the session was used after its request was over")
 

@@ -263,6 +263,7 @@ var statuses = []struct {
 	{ErrConflict, http.StatusConflict, "somebody changed the same thing; nothing was changed"},
 	{ErrRevision, http.StatusPreconditionFailed, "somebody changed the session; nothing was changed"},
 	{ErrKeyReused, http.StatusUnprocessableEntity, "the idempotency key was used for something else"},
+	{ErrRepeats, http.StatusTooManyRequests, "the same was asked for too often; nothing was changed"},
 	{ErrCommitted, http.StatusInternalServerError, ""},
 	{ErrFinished, http.StatusInternalServerError, ""},
 	{ErrLimit, http.StatusConflict, "you are signed in in too many places; sign out in one of them"},

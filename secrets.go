@@ -21,6 +21,9 @@ const (
 	// maxUnconfirmed successors are kept.
 	maxUnconfirmed = 4
 
+	// maxRepeats of a creation have a secret of their own.
+	maxRepeats = 16
+
 	// spentLife is how long a former secret is remembered by its fingerprint, so that a slow request can be judged as of its arrival.
 	spentLife = time.Hour
 	maxSpent  = 16
@@ -58,7 +61,7 @@ func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 		}
 	}
 	half := s.halfHash()
-	ours := same(half[:], r.EpochHash[:])
+	ours := ourHalf(r, &half)
 	known := ours || slices.Contains(r.Epochs, half.Print()) // a login that survived a repeated one is of an earlier epoch
 	for _, spent := range r.Spent {
 		print := hash.Print()
@@ -77,12 +80,17 @@ func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 	return garbage
 }
 
+// ourHalf reports whether a secret with this half is, or was, one of r's epoch.
+func ourHalf(r *store.Record, half *store.Hash) bool {
+	return same(half[:], r.EpochHash[:]) || slices.Contains(r.Halves, half.Print())
+}
+
 func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
 // knewEnd reports whether s was ever good for the ended session r, so that its holder may learn why it ended.
 func knewEnd(r *store.Record, s *secret) bool {
 	half := s.halfHash()
-	if same(half[:], r.EpochHash[:]) || slices.Contains(r.Epochs, half.Print()) {
+	if ourHalf(r, &half) || slices.Contains(r.Epochs, half.Print()) {
 		return true
 	}
 	print := s.hash().Print()
@@ -120,10 +128,14 @@ func rotationDue(r *store.Record, v verdict, arrived store.Time, p *Policy) bool
 }
 
 // rotate makes next the current secret. Those since the last confirmed one stay good until next is confirmed; of those that never were, some are
-// dropped, but not the one that the browser presented: it may never get another.
-func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time) {
+// dropped, but neither the one that the browser presented, which may never get another, nor one that was issued within the grace.
+func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time, grace time.Duration) {
 	half := next.halfHash()
-	if half != r.EpochHash { // rotated from a login that survived a repeated one: its half is of an earlier epoch
+	switch i := slices.Index(r.Halves, half.Print()); {
+	case half == r.EpochHash:
+	case i >= 0: // rotated from a repeat's
+		r.Halves[i], r.EpochHash = r.EpochHash.Print(), half
+	default: // rotated from a login that survived a repeated one: its half is of an earlier epoch
 		rememberEpoch(r)
 		r.EpochHash = half
 	}
@@ -133,7 +145,7 @@ func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time)
 	unconfirmed := 1 // next
 	for i := len(r.Good) - 1; i >= 0; i-- {
 		g := &r.Good[i]
-		if g.Until != 0 || g.ConfirmedAt != 0 || g.Hash == presented {
+		if g.Until != 0 || g.ConfirmedAt != 0 || g.Hash == presented || now.Sub(g.IssuedAt) < grace {
 			continue
 		}
 		if unconfirmed++; unconfirmed > maxUnconfirmed {
@@ -192,8 +204,16 @@ func newEpoch(r *store.Record, next *secret, now store.Time, byLogin, repeated b
 }
 
 func rememberEpoch(r *store.Record) {
-	if len(r.Epochs) == maxEpochs {
-		r.Epochs = slices.Delete(r.Epochs, 0, 1)
+	r.Epochs = append(append(r.Epochs, r.Halves...), r.EpochHash.Print())
+	if n := len(r.Epochs) - maxEpochs; n > 0 {
+		r.Epochs = slices.Delete(r.Epochs, 0, n)
 	}
-	r.Epochs = append(r.Epochs, r.EpochHash.Print())
+	r.Halves = r.Halves[:0]
+}
+
+// repeatHalf gives r a further half for its epoch: that of the repeat of an
+// idempotent creation, which doesn't know the first.
+func repeatHalf(r *store.Record, next *secret) {
+	r.Halves = append(r.Halves, r.EpochHash.Print())
+	r.EpochHash = next.halfHash()
 }

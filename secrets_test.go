@@ -123,7 +123,7 @@ func TestFormerSecretsAreBounded(t *testing.T) {
 		s[31], s[30] = byte(i), byte(i>>8)
 		s[29] = 1
 		now = now.Add(repeatAfter)
-		rotate(r, &s, store.Hash{}, now)
+		rotate(r, &s, store.Hash{}, now, 10*time.Minute)
 		all = append(all, s)
 		if i%3 == 0 {
 			c, _ := sight(r, now, time.Minute)

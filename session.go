@@ -83,6 +83,7 @@ type Request struct {
 // An Idempotency names a request that presents no token and creates a session. If one of the same key and body has done so within 24 hours, the
 // commit creates nothing: the session becomes that one, as it is now, with a fresh secret beside those that were issued before.
 // ErrSuperseded: a login or elevation has renewed it since, so it is not for whoever repeats the request. ErrKeyReused: the key came with another body.
+// ErrRepeats: there were sixteen repeats already. The tokens of all that were answered are good for Policy.Grace at least.
 type Idempotency struct {
 	Key  string   // at most 255 bytes; empty: none
 	Body [32]byte // hash of what is asked for

@@ -197,28 +197,79 @@ func TestI13RepeatedCreate(t *testing.T) {
 	}
 }
 
-// Many repeats at once: one session, and each answer's token is good.
+// Many repeats at once: one session, and each token that was answered is good for
+// the grace. What is too much is refused, and ends no earlier one's.
 func TestIdempotencyInParallel(t *testing.T) {
-	w := newWorld(t)
-	const requests = 4 // as many unconfirmed secrets are kept
-	tokens := make(chan string, requests)
-	for range requests {
-		go func() {
-			s := w.Begin(context.Background(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
-			err := errors.Join(s.Login("ann"), s.Commit(context.Background()))
-			if err != nil {
-				t.Error(err)
+	for _, requests := range []int{6, 24} {
+		w := newWorld(t)
+		type answer struct {
+			token string
+			err   error
+		}
+		answers := make(chan answer, requests)
+		for range requests {
+			go func() {
+				s := w.Begin(context.Background(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				err := errors.Join(s.Login("ann"), s.Commit(context.Background()))
+				answers <- answer{s.Token(), err}
+			}()
+		}
+		var tokens []string
+		for range requests {
+			switch a := <-answers; {
+			case errors.Is(a.err, sojourn.ErrRepeats) && sojourn.StatusCode(a.err) == 429 && a.token == "":
+			case a.err != nil:
+				t.Error(a.err)
+			default:
+				tokens = append(tokens, a.token)
 			}
-			tokens <- s.Token()
-		}()
+		}
+		w.want("answers", len(tokens), min(requests, 17)) // the first, and sixteen repeats
+		for i := range 10 {                               // nobody confirms one of them, so all stay good
+			ids := map[sojourn.ID]bool{}
+			for _, token := range tokens {
+				s := w.present(token)
+				w.want("subject", s.Subject(), "ann")
+				ids[s.ID()] = true
+			}
+			w.want("sessions", len(ids), 1)
+			w.pass(time.Minute)
+			if i == 5 { // a rotation is due, and drops none that was issued within the grace
+				w.answered(w.present(tokens[0]))
+			}
+		}
+		w.want("endings", len(w.endings()), 0)
 	}
-	ids := map[sojourn.ID]bool{}
-	for range requests {
-		s := w.present(<-tokens)
-		w.want("subject", s.Subject(), "ann")
-		ids[s.ID()] = true
+}
+
+// I12: a thief who holds the first token shows after a repeat too, whoever of the
+// two goes on.
+func TestI12TheftAfterARepeat(t *testing.T) {
+	for name, order := range map[string][2]int{"the thief comes late": {1, 0}, "the user comes late": {0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var tokens [2]string
+			for i := range tokens {
+				s := w.Begin(ctx, sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				if err := errors.Join(s.Login("ann"), s.Commit(ctx)); err != nil {
+					t.Fatal(err)
+				}
+				tokens[i] = s.Token()
+			}
+			active, late := tokens[order[0]], tokens[order[1]]
+			for range 12 { // long enough to get and confirm a successor
+				w.pass(3 * time.Minute)
+				s := w.Begin(ctx, sojourn.Request{Session: []string{active}, Client: home})
+				w.want("who goes on", s.Subject(), "ann")
+				if token := w.answered(s); token != "" {
+					active = token
+				}
+			}
+			w.want("who comes late", w.look(&jar{session: late}), "")
+			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
+			w.want("who went on", w.look(&jar{session: active}), "")
+		})
 	}
-	w.want("sessions", len(ids), 1)
 }
 
 func TestIfRevision(t *testing.T) {

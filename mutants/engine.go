@@ -50,6 +50,12 @@ var engine = []mutant{
 			`if len(json) < 0 {`}},
 	},
 	{
+		name:   "I12-repeat-forgets-the-first",
+		breaks: "a stolen first token is noticed after a repeat",
+		test:   ". -run TestI12TheftAfterARepeat",
+		edits:  []edit{{"secrets.go", ` || slices.Contains(r.Halves, half.Print())`, ``}},
+	},
+	{
 		name:   "I12-judged-now-not-as-of-arrival",
 		breaks: "a request is judged as of its arrival",
 		test:   ". -run TestI12",

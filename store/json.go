@@ -200,15 +200,16 @@ type former struct {
 	Spent     []Spent       `json:"spent,omitempty"`
 	SpentTill Time          `json:"spent_till,omitempty"`
 	Epochs    []Fingerprint `json:"epochs,omitempty"`
+	Halves    []Fingerprint `json:"halves,omitempty"`
 }
 
-// MarshalFormer returns what r knows of the secrets before its current one, Good, Spent, SpentTill and Epochs, as a
+// MarshalFormer returns what r knows of the secrets before its current one, Good, Spent, SpentTill, Epochs and Halves, as a
 // JSON object; nil if that is nothing.
 func (r *Record) MarshalFormer() []byte {
-	if len(r.Good) == 0 && len(r.Spent) == 0 && len(r.Epochs) == 0 && r.SpentTill == 0 {
+	if len(r.Good) == 0 && len(r.Spent) == 0 && len(r.Epochs) == 0 && len(r.Halves) == 0 && r.SpentTill == 0 {
 		return nil
 	}
-	text, err := json.Marshal(&former{r.Good, r.Spent, r.SpentTill, r.Epochs})
+	text, err := json.Marshal(&former{r.Good, r.Spent, r.SpentTill, r.Epochs, r.Halves})
 	if err != nil {
 		panic(err) // JSON holds whatever these types do
 	}
@@ -218,7 +219,7 @@ func (r *Record) MarshalFormer() []byte {
 // UnmarshalFormer sets those fields, reusing the capacity of the slices, to what MarshalFormer returned.
 func (r *Record) UnmarshalFormer(text []byte) error {
 	if len(text) == 0 { // most often
-		r.Good, r.Spent, r.Epochs, r.SpentTill = r.Good[:0], r.Spent[:0], r.Epochs[:0], 0
+		r.Good, r.Spent, r.Epochs, r.Halves, r.SpentTill = r.Good[:0], r.Spent[:0], r.Epochs[:0], r.Halves[:0], 0
 		return nil
 	}
 	var f former
@@ -226,6 +227,7 @@ func (r *Record) UnmarshalFormer(text []byte) error {
 		return err
 	}
 	r.Good, r.Spent, r.Epochs = append(r.Good[:0], f.Good...), append(r.Spent[:0], f.Spent...), append(r.Epochs[:0], f.Epochs...)
+	r.Halves = append(r.Halves[:0], f.Halves...)
 	r.SpentTill = f.SpentTill
 	return nil
 }

@@ -132,9 +132,9 @@ func TestFormerSecrets(t *testing.T) {
 		{store.Record{
 			Good:   []store.Secret{{Hash: store.Hash{1, 2}, IssuedAt: 1, FirstSeenAt: 2, ConfirmedAt: 3, Until: 4, Login: true}, {Hash: store.Hash{31: 255}}},
 			Spent:  []store.Spent{{Print: store.Fingerprint{3, 7: 4}, Until: 6}, {}},
-			Epochs: []store.Fingerprint{{5}},
+			Epochs: []store.Fingerprint{{5}}, Halves: []store.Fingerprint{{6}, {7}},
 		}, `{"good":[{"hash":"AQIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","issued_at":1,"first_seen_at":2,"confirmed_at":3,"until":4,"login":true},` +
-			`{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAP8="}],"spent":[{"print":"AwAAAAAAAAQ=","until":6},{"print":"AAAAAAAAAAA="}],"epochs":["BQAAAAAAAAA="]}`},
+			`{"hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAP8="}],"spent":[{"print":"AwAAAAAAAAQ=","until":6},{"print":"AAAAAAAAAAA="}],"epochs":["BQAAAAAAAAA="],"halves":["BgAAAAAAAAA=","BwAAAAAAAAA="]}`},
 	} {
 		text := test.rec.MarshalFormer()
 		if string(text) != test.want {
@@ -142,7 +142,7 @@ func TestFormerSecrets(t *testing.T) {
 		}
 		back := full(t)
 		want := *back
-		want.Good, want.Spent, want.SpentTill, want.Epochs = test.rec.Good, test.rec.Spent, test.rec.SpentTill, test.rec.Epochs
+		want.Good, want.Spent, want.SpentTill, want.Epochs, want.Halves = test.rec.Good, test.rec.Spent, test.rec.SpentTill, test.rec.Epochs, test.rec.Halves
 		if err := back.UnmarshalFormer(text); err != nil || !back.Equal(&want) {
 			t.Errorf("%s: came back as %+v, %v", text, back, err)
 		}

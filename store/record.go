@@ -119,6 +119,7 @@ type Record struct {
 	SpentTill Time          // until when secrets that Spent no longer lists may have been good
 	EpochHash Hash          // SHA-256 of the half of the secret that lasts for the epoch
 	Epochs    []Fingerprint // of the EpochHashes of earlier epochs, oldest first, at most four
+	Halves    []Fingerprint // of further EpochHashes of this epoch: each repeat of an idempotent creation has one
 
 	CreatedAt       Time
 	AuthenticatedAt Time // last login or elevation; 0: never
@@ -203,7 +204,7 @@ func (r *Record) Bury(reason Reason, at Time) {
 	spent = append(spent, Spent{r.Secret.Hash.Print(), at})
 	*r = Record{
 		ID: r.ID, Revision: r.Revision + 1, Epoch: r.Epoch,
-		Spent: spent, SpentTill: r.SpentTill, EpochHash: r.EpochHash, Epochs: r.Epochs,
+		Spent: spent, SpentTill: r.SpentTill, EpochHash: r.EpochHash, Epochs: r.Epochs, Halves: r.Halves,
 		CreatedAt: r.CreatedAt,
 		End:       reason, EndAt: at,
 		Good: r.Good[:0], Values: r.Values[:0],
@@ -213,11 +214,12 @@ func (r *Record) Bury(reason Reason, at Time) {
 // CopyFrom makes r a copy of src that shares no slice with it, reusing the
 // capacity of r's own.
 func (r *Record) CopyFrom(src *Record) {
-	good, spent, epochs, values := r.Good, r.Spent, r.Epochs, r.Values
+	good, spent, epochs, halves, values := r.Good, r.Spent, r.Epochs, r.Halves, r.Values
 	*r = *src
 	r.Good = append(good[:0], src.Good...)
 	r.Spent = append(spent[:0], src.Spent...)
 	r.Epochs = append(epochs[:0], src.Epochs...)
+	r.Halves = append(halves[:0], src.Halves...)
 	r.Values = append(values[:0], src.Values...)
 }
 
@@ -225,7 +227,7 @@ func (r *Record) CopyFrom(src *Record) {
 func (r *Record) Equal(o *Record) bool {
 	return r.ID == o.ID && r.Revision == o.Revision && r.Subject == o.Subject && r.Epoch == o.Epoch &&
 		r.Secret == o.Secret && slices.Equal(r.Good, o.Good) && slices.Equal(r.Spent, o.Spent) &&
-		r.SpentTill == o.SpentTill && r.EpochHash == o.EpochHash && slices.Equal(r.Epochs, o.Epochs) &&
+		r.SpentTill == o.SpentTill && r.EpochHash == o.EpochHash && slices.Equal(r.Epochs, o.Epochs) && slices.Equal(r.Halves, o.Halves) &&
 		r.CreatedAt == o.CreatedAt && r.AuthenticatedAt == o.AuthenticatedAt && r.LastSeenAt == o.LastSeenAt &&
 		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
 		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&

@@ -204,7 +204,7 @@ func TestTombstone(t *testing.T) {
 
 	want := &store.Record{
 		ID: live.ID, Revision: live.Revision + 1, Epoch: live.Epoch, CreatedAt: live.CreatedAt,
-		SpentTill: live.SpentTill, EpochHash: live.EpochHash, Epochs: live.Epochs,
+		SpentTill: live.SpentTill, EpochHash: live.EpochHash, Epochs: live.Epochs, Halves: live.Halves,
 		Spent: []store.Spent{
 			{Print: store.Fingerprint{2}, Until: 20_000},
 			{Print: store.Fingerprint{3}, Until: 30_000},

@@ -115,12 +115,12 @@ func (r *row) giveBack() {
 // finish fills the record from the row that was scanned, and reports whether it is that of an ended session: its tombstone.
 func (r *row) finish() (ended bool, err error) {
 	rec := r.rec
-	good, spent, epochs, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Values
+	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values
 	*rec = store.Record{
 		ID: r.id.Bytes, Revision: uint64(r.revision), Epoch: uint32(r.epoch), Subject: r.subject.String(),
 		Secret: store.Secret{Hash: store.Hash(r.secret), IssuedAt: store.Time(r.issued), FirstSeenAt: store.Time(r.firstSeen),
 			ConfirmedAt: store.Time(r.confirmed), Until: store.Time(r.until), Login: r.login},
-		Good: good, Spent: spent, Epochs: epochs, EpochHash: store.Hash(r.epochHash),
+		Good: good, Spent: spent, Epochs: epochs, Halves: halves, EpochHash: store.Hash(r.epochHash),
 		CreatedAt: store.Time(r.created), AuthenticatedAt: store.Time(r.authenticated), LastSeenAt: store.Time(r.lastSeen),
 		Idle: time.Duration(r.idle) * time.Millisecond, ExpiresAt: store.Time(r.expires),
 		AMR: r.amr.String(), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer,

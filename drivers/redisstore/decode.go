@@ -28,7 +28,7 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	case version > 1:
 		return ErrNewer
 	}
-	*rec = store.Record{ID: id, Good: rec.Good[:0], Spent: rec.Spent[:0], Epochs: rec.Epochs[:0], Values: rec.Values[:0]}
+	*rec = store.Record{ID: id, Good: rec.Good[:0], Spent: rec.Spent[:0], Epochs: rec.Epochs[:0], Halves: rec.Halves[:0], Values: rec.Values[:0]}
 	var reason string
 	var endAt store.Time
 	if d.has(`,"end":"`) {
@@ -66,6 +66,11 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 		var print store.Fingerprint
 		d.hash(print[:])
 		rec.Epochs = append(rec.Epochs, print)
+	}
+	for d.more(`,"halves":[`, len(rec.Halves)) {
+		var print store.Fingerprint
+		d.hash(print[:])
+		rec.Halves = append(rec.Halves, print)
 	}
 	if reason == "" {
 		rec.Subject = d.string(`,"subject`)

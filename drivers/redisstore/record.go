@@ -57,6 +57,11 @@ func encode(rec *store.Record) encoding {
 		b = append(hex.AppendEncode(b, print[:]), '"')
 	}
 	b = appendEnd(b, len(rec.Epochs))
+	for i, print := range rec.Halves {
+		b = append(appendBegin(b, `,"halves":[`, i), '"')
+		b = append(hex.AppendEncode(b, print[:]), '"')
+	}
+	b = appendEnd(b, len(rec.Halves))
 
 	from := len(b)
 	b = appendText(b, `,"subject`, rec.Subject)

@@ -40,7 +40,7 @@ func assign(names []string) string { return strings.Join(names, " = ?, ") + " = 
 
 // A row is a session as the file keeps it. It shares no memory with a caller's record.
 type row struct {
-	store.Record // without Good, Spent, Epochs and Values, which are in former and data
+	store.Record // without Good, Spent, Epochs, Halves and Values, which are in former and data
 	former       any
 	data         any
 	app          int64
@@ -51,7 +51,7 @@ type row struct {
 // encode makes the row of a record.
 func encode(rec *store.Record) *row {
 	r := &row{Record: *rec, former: former(rec), data: encodeValues(rec.Values)}
-	r.Good, r.Spent, r.Epochs, r.Values = nil, nil, nil, nil
+	r.Good, r.Spent, r.Epochs, r.Halves, r.Values = nil, nil, nil, nil, nil
 	return r
 }
 
@@ -111,9 +111,9 @@ func (r *row) scan(v []driver.Value) {
 
 // decode fills rec with the whole record, reusing the capacity of its slices.
 func (r *row) decode(rec *store.Record) (err error) {
-	good, spent, epochs, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Values[:0]
+	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values[:0]
 	*rec = r.Record
-	rec.Good, rec.Spent, rec.Epochs = good, spent, epochs
+	rec.Good, rec.Spent, rec.Epochs, rec.Halves = good, spent, epochs, halves
 	if rec.Values, err = decodeValues(values, r.data); err != nil {
 		return fmt.Errorf("%w: session %v", err, r.ID)
 	}

@@ -142,7 +142,7 @@ func (c *core) bury(sh *shard, a *app, handle uint32, reason store.Reason, at st
 	if c.replace(sh, handle, buf.b) != nil {
 		// A tombstone larger than its session (one without a hash), and no memory to map. What
 		// matters stays: that it ended.
-		rec.Spent, rec.Epochs = rec.Spent[:0], rec.Epochs[:0]
+		rec.Spent, rec.Epochs, rec.Halves = rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0]
 		buf.b = arena.Encode(buf.b[:0], &c.strings, a.num, nil, rec)
 		if c.replace(sh, handle, buf.b) != nil {
 			panic("memstore: no memory to end a session") // never seen: it is smaller than any session

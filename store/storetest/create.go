@@ -311,5 +311,6 @@ func scribble(rec *store.Record) {
 		rec.Spent[i] = store.Spent{}
 	}
 	clear(rec.Epochs)
+	clear(rec.Halves)
 	clear(rec.Values)
 }

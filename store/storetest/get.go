@@ -75,9 +75,9 @@ var getCases = []testCase{
 		rec := f.create(full("alice"))
 		var got store.Record
 		f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
-		good, spent, epochs, vals := &got.Good[0], &got.Spent[0], &got.Epochs[0], &got.Values[0]
+		good, spent, epochs, halves, vals := &got.Good[0], &got.Spent[0], &got.Epochs[0], &got.Halves[0], &got.Values[0]
 		f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
-		if good != &got.Good[0] || spent != &got.Spent[0] || epochs != &got.Epochs[0] || vals != &got.Values[0] {
+		if good != &got.Good[0] || spent != &got.Spent[0] || epochs != &got.Epochs[0] || halves != &got.Halves[0] || vals != &got.Values[0] {
 			f.Error("Get allocated slices though there was room")
 		}
 	}},
@@ -95,7 +95,7 @@ var getCases = []testCase{
 		}
 		f.wantRecord(rec)
 		held := f.get(rec.ID)
-		rec.Values, rec.Good, rec.Spent, rec.Epochs = values("x", "1"), nil, nil, nil
+		rec.Values, rec.Good, rec.Spent, rec.Epochs, rec.Halves = values("x", "1"), nil, nil, nil, nil
 		want := clone(held)
 		_, err := f.s.Update(f.ctx, app, rec, plain(t0+5))
 		f.must(err)

@@ -154,7 +154,7 @@ func (w *walk) client() store.Client {
 func (w *walk) shuffle(rec *store.Record) {
 	rec.Epoch = w.rnd.Uint32()
 	rec.Secret = store.Secret{Hash: w.newHash(), IssuedAt: w.near(), Login: w.rnd.IntN(2) == 0}
-	rec.Good, rec.Spent, rec.Epochs = nil, nil, nil
+	rec.Good, rec.Spent, rec.Epochs, rec.Halves = nil, nil, nil, nil
 	for range w.rnd.IntN(4) {
 		rec.Good = append(rec.Good, store.Secret{Hash: w.newHash(), IssuedAt: w.near(), FirstSeenAt: w.near()})
 	}
@@ -163,6 +163,9 @@ func (w *walk) shuffle(rec *store.Record) {
 	}
 	for range w.rnd.IntN(5) {
 		rec.Epochs = append(rec.Epochs, w.newHash().Print())
+	}
+	for range w.rnd.IntN(3) {
+		rec.Halves = append(rec.Halves, w.newHash().Print())
 	}
 	rec.EpochHash = w.newHash()
 	rec.SpentTill, rec.AuthenticatedAt = w.near(), w.near()

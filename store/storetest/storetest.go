@@ -129,6 +129,7 @@ func full(subject string) *store.Record {
 	rec.Spent = []store.Spent{{Print: newHash().Print(), Until: t0 - 9}, {Print: newHash().Print(), Until: t0 - 8}}
 	rec.SpentTill = t0 - 10
 	rec.Epochs = []store.Fingerprint{newHash().Print(), newHash().Print()}
+	rec.Halves = []store.Fingerprint{newHash().Print(), newHash().Print(), newHash().Print()}
 	rec.AuthenticatedAt, rec.AMR, rec.Level, rec.Epoch = t0+1, "pwd otp", 2, 3
 	rec.Remembered, rec.Bearer, rec.Stale = true, true, true
 	rec.LastSeenAt, rec.LastClient = t0+5, laptop

@@ -53,7 +53,7 @@ func (a *API) routes() {
 		params: []*huma.Param{header("Idempotency-Key", "Lets the request be repeated, if its answer got lost, within 24 hours: 1 to 255 bytes, new for each session. A repeat, with the same body to the byte, returns the same session with a fresh token; the one that was issued before stays good for as long as the fresh one isn't used. Once a login or elevation has renewed the session, a repeat is refused: superseded.")},
 		body:   Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
 		status: http.StatusCreated, answer: example,
-		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
+		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeRepeats, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, create)
 	route(a, operation{
 		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Ask whose a token is",

@@ -59,6 +59,7 @@ var (
 	codeSubject     = code{"invalid_subject", http.StatusUnprocessableEntity, "A subject is 1 to 255 bytes of UTF-8 without control characters."}
 	codeValue       = code{"invalid_value", http.StatusUnprocessableEntity, "That cannot be kept in a session."}
 	codeReused      = code{"idempotency_key_reused", http.StatusUnprocessableEntity, "This Idempotency-Key came with another body before."}
+	codeRepeats     = code{"too_many_repeats", http.StatusTooManyRequests, "This Idempotency-Key was repeated too often. Nothing was changed: the tokens of the earlier answers stay good."}
 	codeTooLarge    = code{"too_large", http.StatusRequestEntityTooLarge, "The value or the session is above its limit."}
 	codeNoSession   = code{"session_not_found", http.StatusNotFound, "There is no live session of this ID."}
 	codeNotLive     = code{"not_live", http.StatusConflict, "The token is not that of a live session."}
@@ -80,7 +81,7 @@ var (
 // allCodes are those above.
 var allCodes = []code{
 	codeKey, codeNotFound, codeMethod, codeMedia, codeBody, codeTimeout, codeJSON, codeInvalid, codeIfMatch,
-	codeCursor, codeSubject, codeValue, codeReused, codeTooLarge, codeNoSession, codeNotLive, codeEnded, codeSuperseded,
+	codeCursor, codeSubject, codeValue, codeReused, codeRepeats, codeTooLarge, codeNoSession, codeNotLive, codeEnded, codeSuperseded,
 	codeConflict, codeAnonymous, codeLimit, codeRevision, codeNoRevision, codeThrottled, codeFull, codeUnavailable, codeUncertain, codeStream, codeInternal,
 }
 
@@ -104,6 +105,7 @@ var codes = []struct {
 	{sojourn.ErrSubject, codeSubject},
 	{sojourn.ErrAnonymous, codeAnonymous},
 	{sojourn.ErrKeyReused, codeReused},
+	{sojourn.ErrRepeats, codeRepeats},
 	{sojourn.ErrCursor, codeCursor},
 	{sojourn.ErrThrottled, codeThrottled},
 	{sojourn.ErrFull, codeFull},

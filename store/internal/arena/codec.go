@@ -57,6 +57,7 @@ const (
 	_
 	flagLastIP
 	_
+	flagHalves
 )
 
 const (
@@ -207,6 +208,13 @@ func Encode(dst []byte, t *Strings, app uint32, links *Links, rec *store.Record)
 		flags |= flagEpochs
 		dst = binary.AppendUvarint(dst, uint64(len(rec.Epochs)))
 		for _, p := range rec.Epochs {
+			dst = append(dst, p[:]...)
+		}
+	}
+	if len(rec.Halves) > 0 {
+		flags |= flagHalves
+		dst = binary.AppendUvarint(dst, uint64(len(rec.Halves)))
+		for _, p := range rec.Halves {
 			dst = append(dst, p[:]...)
 		}
 	}
@@ -579,6 +587,14 @@ func DecodeHead(b []byte, t *Strings, rec *store.Record) (values store.Values, e
 			var p store.Fingerprint
 			r.fill(p[:])
 			rec.Epochs = append(rec.Epochs, p)
+		}
+	}
+	rec.Halves = rec.Halves[:0]
+	if h.Flags&flagHalves != 0 {
+		for n := r.uvarint(); n > 0 && !r.bad; n-- {
+			var p store.Fingerprint
+			r.fill(p[:])
+			rec.Halves = append(rec.Halves, p)
 		}
 	}
 	if r.bad {
