@@ -105,9 +105,9 @@ func (r result) AsInt64() (int64, error) {
 // do sends a command.
 func (s *Store) do(ctx context.Context, command rueidis.Completed) result {
 	var r rueidis.RedisResult
-	err := s.send(ctx, s.gates.of(&command), func(ctx context.Context) func() error {
+	err := s.send(ctx, s.gates.of(&command), func(ctx context.Context) (func(), error) {
 		got := s.client.Do(ctx, command)
-		return func() error { r = got; return got.NonRedisError() }
+		return func() { r = got }, got.NonRedisError()
 	})
 	return result{r, err}
 }
@@ -118,17 +118,19 @@ func (s *Store) doMulti(ctx context.Context, commands ...rueidis.Completed) []re
 	if len(commands) == 0 {
 		return list
 	}
-	err := s.send(ctx, s.gates.of(&commands[0]), func(ctx context.Context) func() error {
+	err := s.send(ctx, s.gates.of(&commands[0]), func(ctx context.Context) (func(), error) {
 		got := s.client.DoMulti(ctx, commands...)
-		return func() (err error) {
+		var err error
+		for _, one := range got {
+			if e := one.NonRedisError(); e != nil {
+				err = e
+			}
+		}
+		return func() {
 			for i, one := range got {
 				list[i].RedisResult = one
-				if e := one.NonRedisError(); e != nil {
-					err = e
-				}
 			}
-			return err
-		}
+		}, err
 	})
 	for i := range list {
 		list[i].err = err
@@ -139,7 +141,7 @@ func (s *Store) doMulti(ctx context.Context, commands ...rueidis.Completed) []re
 // send has fn send something, and waits for what it returns: to take the
 // results, and tell whether there are any. When the context ends, or the timeout, the
 // answer comes to nobody; the connection, or its making, goes on.
-func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.Context) func() error) error {
+func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.Context) (take func(), err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	pass, err := gate.Enter(ctx)
@@ -149,12 +151,20 @@ func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.C
 	if err != nil {
 		return err
 	}
-	done := make(chan func() error, 1)
-	go func() { done <- fn(context.WithoutCancel(ctx)) }()
+	type reply struct {
+		take func()
+		err  error
+	}
+	done := make(chan reply, 1)
+	go func() {
+		take, err := fn(context.WithoutCancel(ctx))
+		done <- reply{take, err}
+	}()
 	select {
-	case take := <-done:
+	case re := <-done:
+		re.take()
 		outcome := overload.Served
-		if err := take(); err != nil {
+		if re.err != nil {
 			outcome = overload.Failed
 		}
 		gate.Leave(pass, outcome)
@@ -166,7 +176,7 @@ func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.C
 		outcome = overload.Abandoned
 	}
 	go func() {
-		if take := <-done; outcome == overload.Failed && take() == nil {
+		if re := <-done; outcome == overload.Failed && re.err == nil {
 			outcome = overload.Served // too late
 		}
 		gate.Leave(pass, outcome)
