@@ -157,7 +157,11 @@ func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.C
 	}
 	done := make(chan reply, 1)
 	go func() {
-		take, err := fn(context.WithoutCancel(ctx))
+		// With a context that may end, rueidis reads in the background, and so
+		// notices a connection that was closed before it is used again.
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		take, err := fn(own)
 		done <- reply{take, err}
 	}()
 	select {
