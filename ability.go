@@ -120,7 +120,8 @@ func abilities(w http.ResponseWriter) (can int) {
 
 type unwrapper interface{ Unwrap() http.ResponseWriter }
 
-// closeNotifier is http.CloseNotifier, which is deprecated, and which gin's Stream needs.
+// closeNotifier is http.CloseNotifier, which is deprecated, and which gin's
+// Stream needs.
 type closeNotifier interface{ CloseNotify() <-chan bool }
 
 // beneath returns w or what it wraps that is a T; the zero T if nothing is.

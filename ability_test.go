@@ -15,7 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// Writers with one ability each, to be combined. None is used: they are asked for only.
+// Writers with one ability each, to be combined. None is used: they are asked
+// for only.
 type (
 	bare      struct{}
 	flushes   struct{}
@@ -59,7 +60,8 @@ func can(w http.ResponseWriter) string {
 	return strings.Join(can, ", ")
 }
 
-// What the writer beneath can, the handler's can, and no more: in all combinations, and where the writer is wrapped.
+// What the writer beneath can, the handler's can, and no more: in all
+// combinations, and where the writer is wrapped.
 func TestWriterAbilities(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	closed, pushed := make(chan bool), ""

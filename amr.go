@@ -9,8 +9,9 @@ import (
 // maxAMR is the number of bytes of a login's methods together.
 const maxAMR = 255
 
-// joinWords returns the methods of an authentication as a record keeps them. They are checked before they are
-// joined, so that splitWords returns the same ones.
+// joinWords returns the methods of an authentication as a record keeps them.
+// They are checked before they are joined, so that splitWords returns the same
+// ones.
 func joinWords(methods []string) (string, error) {
 	for _, m := range methods {
 		if m == "" || strings.ContainsFunc(m, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {

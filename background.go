@@ -54,7 +54,8 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 }
 
-// sweep has the store end what has expired of the engine's application, in small steps.
+// sweep has the store end what has expired of the engine's application, in
+// small steps.
 func (e *Engine) sweep(ctx context.Context) {
 	every := time.NewTicker(sweepEvery)
 	defer every.Stop()

@@ -322,8 +322,9 @@ func TestBadRecord(t *testing.T) {
 	}
 }
 
-// A value that is nested deeper than the limit is refused by whatever way it comes, before anything is stored. Brackets in strings don't
-// count, and what is stored already can be read, replaced and deleted.
+// A value that is nested deeper than the limit is refused by whatever way it
+// comes, before anything is stored. Brackets in strings don't count, and what
+// is stored already can be read, replaced and deleted.
 func TestI11DepthOfValues(t *testing.T) {
 	nested := func(n int) json.RawMessage {
 		return json.RawMessage(strings.Repeat(`[{"a":`, n/2) + strings.Repeat("[", n%2) + `"[[{\\\"{["` + strings.Repeat("]", n%2) + strings.Repeat("}]", n/2))

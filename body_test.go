@@ -16,8 +16,10 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A limit of http.MaxBytesReader that was hit closes the connection, as without Handler; what wasn't hit doesn't. Where the body ends with the
-// very byte that is too many, and the buffer too, nothing is left on the connection, and it may stay open: those sizes are left out.
+// A limit of http.MaxBytesReader that was hit closes the connection, as without
+// Handler; what wasn't hit doesn't. Where the body ends with the very byte that
+// is too many, and the buffer too, nothing is left on the connection, and it
+// may stay open: those sizes are left out.
 func TestWriterMaxBytes(t *testing.T) {
 	read := func(rw http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
@@ -106,7 +108,8 @@ func TestWriterMaxBytes(t *testing.T) {
 	group.Wait()
 }
 
-// keepsOpen sends one request over a connection, and says whether that can be used again.
+// keepsOpen sends one request over a connection, and says whether that can be
+// used again.
 func keepsOpen(t *testing.T, h http.Handler, size int, chunked bool) string {
 	t.Helper()
 	server := httptest.NewServer(h)

@@ -416,7 +416,8 @@ func (s *Session) putValues(values store.Values) {
 	s.work.Values, s.spare = values, s.work.Values
 }
 
-// inspect returns how deep the arrays and objects of a valid JSON text are nested, and whether it has the escape of U+0000.
+// inspect returns how deep the arrays and objects of a valid JSON text are
+// nested, and whether it has the escape of U+0000.
 func inspect(json []byte) (depth int, nul bool) {
 	open, quoted := 0, false
 	for i := 0; i < len(json); i++ {

@@ -115,14 +115,15 @@ func (s *Session) store(ctx context.Context) error {
 	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
 }
 
-// unchanged reports whether the operations come to nothing: values that are there already, the deletion of absent ones, a
-// rotation that wasn't due.
+// unchanged reports whether the operations come to nothing: values that are
+// there already, the deletion of absent ones, a rotation that wasn't due.
 func (s *Session) unchanged() bool {
 	return !s.create && !s.fresh && s.work.Values.Equal(s.rec.Values)
 }
 
-// look stands for the write of a session that is unchanged: it makes sure that this is so in the store too. A copy in memory may be
-// older than what another request was told is stored, and then the write must come after that.
+// look stands for the write of a session that is unchanged: it makes sure that
+// this is so in the store too. A copy in memory may be older than what another
+// request was told is stored, and then the write must come after that.
 func (s *Session) look(ctx context.Context) error {
 	rec, err := s.e.live(ctx, s.rec.ID)
 	if err != nil {
@@ -259,7 +260,8 @@ func (s *Session) stored(ctx context.Context) error {
 		if err == nil || gone(err) {
 			continue
 		}
-		// Nobody may be left logged in as the other, and nothing be left of a login that failed.
+		// Nobody may be left logged in as the other, and nothing be left of a
+		// login that failed.
 		s.fresh, s.issued, s.cookies = false, "", cookieChange{}
 		undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
 		e.ended(s.request.Client, undone)

@@ -22,12 +22,14 @@ type Cookie struct {
 	Name    string
 	Visitor string
 
-	// Domain shares the cookies with all hosts below a domain, such as "example.com". The price: every one of these hosts,
-	// and whoever takes over one, can read and plant them. Default: this host alone.
+	// Domain shares the cookies with all hosts below a domain, such as
+	// "example.com". The price: every one of these hosts, and whoever takes
+	// over one, can read and plant them. Default: this host alone.
 	//
-	// New refuses a single label ("com", "localhost") and an IP address. It does not check whether the site lies below the
-	// domain, nor whether the domain is a public suffix of several labels ("co.uk", "github.io"): browsers drop the cookies
-	// then, and nobody can sign in.
+	// New refuses a single label ("com", "localhost") and an IP address. It
+	// does not check whether the site lies below the domain, nor whether the
+	// domain is a public suffix of several labels ("co.uk", "github.io"):
+	// browsers drop the cookies then, and nobody can sign in.
 	Domain string
 
 	// SameSite is http.SameSiteLaxMode by default.
@@ -79,7 +81,8 @@ func (c Cookie) withDefaults() (Cookie, error) {
 	return c, nil
 }
 
-// checkDomain refuses what no browser takes for a Domain; http.Cookie.Valid looks at the letters.
+// checkDomain refuses what no browser takes for a Domain; http.Cookie.Valid
+// looks at the letters.
 func checkDomain(domain string) error {
 	if domain == "" {
 		return nil

@@ -63,7 +63,8 @@ func (s *Session) stopWatching() {
 	s.e.watch.leave(s.watch)
 }
 
-// hijack notes that the handler has taken the connection, and returns it as the handler gets it.
+// hijack notes that the handler has taken the connection, and returns it as the
+// handler gets it.
 func (s *Session) hijack(conn net.Conn) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

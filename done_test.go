@@ -167,7 +167,8 @@ func TestSweepGoesByItself(t *testing.T) {
 	})
 }
 
-// Each application hears of its own ends, and of each once, also where two engines serve one application.
+// Each application hears of its own ends, and of each once, also where two
+// engines serve one application.
 func TestEndsReachTheirOwnApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := memstore.New()
@@ -211,7 +212,8 @@ func TestEndsReachTheirOwnApplication(t *testing.T) {
 	})
 }
 
-// The sessions of an application that no engine serves stay, refused, until an engine serves it again, which then tells of their end.
+// The sessions of an application that no engine serves stay, refused, until an
+// engine serves it again, which then tells of their end.
 func TestUnservedApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := memstore.New()

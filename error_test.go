@@ -20,7 +20,8 @@ import (
 
 var errInside = errors.New("dial tcp 10.1.2.3:5432: password of shop_rw refused")
 
-// Error tells the visitor the status and nothing of the inside, with a session and without.
+// Error tells the visitor the status and nothing of the inside, with a session
+// and without.
 func TestErrorTellsNothingOfTheInside(t *testing.T) {
 	log := captureLog(t)
 	w := newWebUnstarted(t, nil)
@@ -75,7 +76,8 @@ func TestErrorTellsNothingOfTheInside(t *testing.T) {
 	}
 }
 
-// What the handler stored before it answered with an error of below 500 is kept, as with any such answer.
+// What the handler stored before it answered with an error of below 500 is
+// kept, as with any such answer.
 func TestErrorWithinARequest(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)

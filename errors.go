@@ -7,10 +7,12 @@ import (
 
 // What can go wrong with a session, apart from the store. Compare with errors.Is. StatusCode has the HTTP status of each.
 var (
-	// ErrEnded: the session is over, or its subject's sessions were all ended, since the request arrived. The
-	// changes of the request are lost. A request that presents an ended session's token and is no
-	// GET or HEAD gets it too if it arrived within 30 seconds after the end: a page that was signed
-	// out may still send something, which must not land in the next visitor's session.
+	// ErrEnded: the session is over, or its subject's sessions were all ended,
+	// since the request arrived. The changes of the request are lost. A request
+	// that presents an ended session's token and is no GET or HEAD gets it too
+	// if it arrived within 30 seconds after the end: a page that was signed out
+	// may still send something, which must not land in the next visitor's
+	// session.
 	ErrEnded = errors.New("sojourn: the session has ended")
 
 	// ErrSuperseded: since the request arrived a login or elevation has replaced the secret that it presented, so
@@ -72,8 +74,9 @@ var (
 	// ErrKeyReused: see Idempotency.
 	ErrKeyReused = errors.New("sojourn: the idempotency key was used for something else")
 
-	// ErrRepeats: a creation was repeated more often than answers are kept good for.
-	// Nothing was changed: the earlier answers' tokens stay good. See Idempotency.
+	// ErrRepeats: a creation was repeated more often than answers are kept good
+	// for. Nothing was changed: the earlier answers' tokens stay good. See
+	// Idempotency.
 	ErrRepeats = errors.New("sojourn: too many repeats under one idempotency key")
 
 	// ErrFinished: the request that the session belongs to is over.

@@ -21,7 +21,8 @@ import (
 
 var errDown = errors.New("dial tcp 10.1.2.3:6379: connection refused")
 
-// recoverer is a middleware as routers have them: a panic is logged, and becomes a 500.
+// recoverer is a middleware as routers have them: a panic is logged, and
+// becomes a 500.
 func recoverer(l io.Writer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +41,8 @@ func recoverer(l io.Writer) func(http.Handler) http.Handler {
 	}
 }
 
-// bluntRecoverer takes ErrAbortHandler for a panic like any other, as gin's and gorilla's do.
+// bluntRecoverer takes ErrAbortHandler for a panic like any other, as gin's and
+// gorilla's do.
 func bluntRecoverer(l io.Writer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +116,8 @@ func orders(sessions middleware, l io.Writer) map[string][]middleware {
 	}
 }
 
-// The store can't answer: the visitor gets 503, whichever recoverer or TimeoutHandler stands where.
+// The store can't answer: the visitor gets 503, whichever recoverer or
+// TimeoutHandler stands where.
 func TestI9OutageIn503WhateverRecovers(t *testing.T) {
 	quietLog(t)
 	for _, ask := range []string{"in the handler", "on a goroutine"} {
@@ -158,7 +161,8 @@ func TestI9OutageIn503WhateverRecovers(t *testing.T) {
 	}
 }
 
-// A recoverer that knows http.ErrAbortHandler logs nothing of an outage: it isn't a fault of the handler's.
+// A recoverer that knows http.ErrAbortHandler logs nothing of an outage: it
+// isn't a fault of the handler's.
 func TestOutageIsNoStackTrace(t *testing.T) {
 	var recovered logbook
 	w := newWeb(t, nil)
@@ -191,7 +195,8 @@ func TestRecoverersKeepTheirPanics(t *testing.T) {
 	}
 }
 
-// Every accessor without an error is safe on a goroutine: it ends that goroutine, with its deferred calls.
+// Every accessor without an error is safe on a goroutine: it ends that
+// goroutine, with its deferred calls.
 func TestI9OutageOnAGoroutine(t *testing.T) {
 	quietLog(t)
 	asks := map[string]func(*sojourn.Session){
@@ -261,7 +266,8 @@ func TestI9OutageDropsTheResponseOnly(t *testing.T) {
 	b.get("/").withheld(t, http.StatusServiceUnavailable)
 }
 
-// The outage comes when the response has begun, and can't be told any more: the response is cut off, and the log says why.
+// The outage comes when the response has begun, and can't be told any more: the
+// response is cut off, and the log says why.
 func TestOutageMidResponse(t *testing.T) {
 	text := captureLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -279,7 +285,8 @@ func TestOutageMidResponse(t *testing.T) {
 	}
 }
 
-// runtime.Goexit passes every recoverer, as it does where a group hands it on to who waits.
+// runtime.Goexit passes every recoverer, as it does where a group hands it on
+// to who waits.
 func TestGoexitInTheHandler(t *testing.T) {
 	quietLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -296,7 +303,8 @@ func TestGoexitInTheHandler(t *testing.T) {
 	}
 }
 
-// The session of a request that is over, and that was never read: a goroutine that is left behind ends, and takes nothing along.
+// The session of a request that is over, and that was never read: a goroutine
+// that is left behind ends, and takes nothing along.
 func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	quietLog(t)
 	over, ended := make(chan struct{}), make(chan struct{})
@@ -313,7 +321,8 @@ func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	<-ended
 }
 
-// Without Handler nobody answers for a failure: the accessors panic with the error, and Load returns it.
+// Without Handler nobody answers for a failure: the accessors panic with the
+// error, and Load returns it.
 func TestOutageWithoutHandler(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	j := w.loggedIn("alice")
@@ -364,7 +373,8 @@ func TestPreload(t *testing.T) {
 	}
 }
 
-// In a program of its own: an outage kills no process, though goroutines ask and nobody recovers.
+// In a program of its own: an outage kills no process, though goroutines ask
+// and nobody recovers.
 func TestOutageKillsNoProcess(t *testing.T) {
 	if os.Getenv("SOJOURN_TEST_OUTAGE") == "" {
 		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOutageKillsNoProcess$", "-test.count=1", "-test.v")
@@ -400,8 +410,9 @@ func quietLog(t *testing.T) {
 	t.Cleanup(func() { slog.SetDefault(before) })
 }
 
-// The handler's time is up: within Handler, http.TimeoutHandler's 503 is the response, and what the handler has changed is dropped. Around
-// Handler, the visitor gets the 503, and the change is stored all the same.
+// The handler's time is up: within Handler, http.TimeoutHandler's 503 is the
+// response, and what the handler has changed is dropped. Around Handler, the
+// visitor gets the 503, and the change is stored all the same.
 func TestTimeoutHandlerOnEitherSide(t *testing.T) {
 	brief := func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Millisecond, "too slow") }
 	for _, test := range []struct {

@@ -9,17 +9,22 @@ import (
 	"time"
 )
 
-// Handler gives every request a session: From(r.Context()). The store is read when a handler first asks the session something, and not
-// before; changes are written before the first byte of the response. If that fails, the handler's response is withheld and the
-// client gets the error's status (StatusCode), unless the response is itself an error (400 or above). A handler that panics, or answers with 500 or above, changes nothing, except by a
-// Commit of its own.
+// Handler gives every request a session: From(r.Context()). The store is read
+// when a handler first asks the session something, and not before; changes are
+// written before the first byte of the response. If that fails, the handler's
+// response is withheld and the client gets the error's status (StatusCode),
+// unless the response is itself an error (400 or above). A handler that panics,
+// or answers with 500 or above, changes nothing, except by a Commit of its own.
 //
-// Unsafe requests from pages of other origins get 403 (http.CrossOriginProtection), WebSocket handshakes too; see
-// Options.Origins, Options.TrustedOrigins and AllowCrossOrigin.
+// Unsafe requests from pages of other origins get 403
+// (http.CrossOriginProtection), WebSocket handshakes too; see Options.Origins,
+// Options.TrustedOrigins and AllowCrossOrigin.
 //
-// Inside another Handler of the same engine it does nothing. Handlers of two engines may be nested: Engine.From tells their sessions apart.
+// Inside another Handler of the same engine it does nothing. Handlers of two
+// engines may be nested: Engine.From tells their sessions apart.
 //
-// A response that sets a cookie is always Cache-Control: no-store; one for which the session was read has Vary: Cookie.
+// A response that sets a cookie is always Cache-Control: no-store; one for
+// which the session was read has Vary: Cookie.
 func (e *Engine) Handler(next http.Handler) http.Handler {
 	return &handler{e, next}
 }

@@ -672,7 +672,8 @@ func TestHandlerNested(t *testing.T) {
 	}
 }
 
-// Handler inside Handler does nothing: one session, one cookie, one commit, whichever of them the code between has asked.
+// Handler inside Handler does nothing: one session, one cookie, one commit,
+// whichever of them the code between has asked.
 func TestHandlerNestedIsOne(t *testing.T) {
 	w := newWeb(t, nil)
 	wrap := func(next http.Handler) http.Handler { // hides the writer and copies the request
@@ -711,7 +712,8 @@ func TestHandlerNestedIsOne(t *testing.T) {
 
 type contextKey struct{}
 
-// The session of a request that is over makes no Handler a no-op: its context may outlive it.
+// The session of a request that is over makes no Handler a no-op: its context
+// may outlive it.
 func TestHandlerInALateContext(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {})
 	var late context.Context
@@ -724,7 +726,8 @@ func TestHandlerInALateContext(t *testing.T) {
 	}
 }
 
-// Two engines serve one request: each keeps its session, commits it, and is asked for it by its own From.
+// Two engines serve one request: each keeps its session, commits it, and is
+// asked for it by its own From.
 func TestHandlersOfTwoEngines(t *testing.T) {
 	named := func(name string) *world {
 		return newWorld(t, options(func(o *sojourn.Options) {
@@ -766,7 +769,8 @@ func TestHandlersOfTwoEngines(t *testing.T) {
 	outer.want("cookies", len(cookies), 2)
 	outer.want("after", ask(h, "GET"), "alice bob")
 
-	// A third Handler, of the outer engine again: the outer one's session is the innermost.
+	// A third Handler, of the outer engine again: the outer one's session is
+	// the innermost.
 	again := outer.Handler(inner.Handler(outer.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		io.WriteString(rw, who(sojourn.From(r.Context()))+" "+who(inner.From(r.Context())))
 	}))))

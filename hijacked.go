@@ -6,9 +6,10 @@ import (
 	"sync"
 )
 
-// A hijacked is what is watched on behalf of a connection that its handler has taken. The watch goes when the
-// connection is closed and the request is over, whichever comes last: net/http ends the request's context when the
-// handler returns, while a WebSocket goes on. It doesn't hold the request.
+// A hijacked is what is watched on behalf of a connection that its handler has
+// taken. The watch goes when the connection is closed and the request is over,
+// whichever comes last: net/http ends the request's context when the handler
+// returns, while a WebSocket goes on. It doesn't hold the request.
 type hijacked struct {
 	watcher *watcher
 
@@ -48,7 +49,8 @@ func (h *hijacked) settle() {
 	}
 }
 
-// wrap returns conn, and has its Close told to h. Whatever net/http's connections can, those that it returns can too.
+// wrap returns conn, and has its Close told to h. Whatever net/http's
+// connections can, those that it returns can too.
 func (h *hijacked) wrap(conn net.Conn) net.Conn {
 	switch c := conn.(type) {
 	case *net.TCPConn:

@@ -15,8 +15,9 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// socket hijacks as a WebSocket library does, says hello, and waits in a goroutine of its own for the connection's
-// or the session's end. ended hears of the latter.
+// socket hijacks as a WebSocket library does, says hello, and waits in a
+// goroutine of its own for the connection's or the session's end. ended hears
+// of the latter.
 func socket(t testing.TB, ended chan<- struct{}) handler {
 	return func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		early := r.URL.Query().Has("early")
@@ -72,7 +73,8 @@ func (s *surfer) open(path string) (net.Conn, error) {
 	return conn, err
 }
 
-// What Done holds for a WebSocket goes with the connection: five thousand that were opened and closed leave nothing.
+// What Done holds for a WebSocket goes with the connection: five thousand that
+// were opened and closed leave nothing.
 func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	w := newWeb(t, socket(t, ended))
@@ -109,7 +111,8 @@ func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 	}
 }
 
-// A WebSocket that is open is told of the end, after its handler has returned too, on whatever kind of connection.
+// A WebSocket that is open is told of the end, after its handler has returned
+// too, on whatever kind of connection.
 func TestHijackedHearsOfTheEnd(t *testing.T) {
 	for _, kind := range []string{"TCP", "TLS", "Unix"} {
 		for _, path := range []string{"/", "/?stay", "/?early"} {

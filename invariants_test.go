@@ -623,7 +623,8 @@ func TestI14LateRequests(t *testing.T) {
 				s = begin()
 				s.Logout()
 				s.Commit(ctx)
-				// The way out of a dead session, unless the request arrived before it died.
+				// The way out of a dead session, unless the request arrived
+				// before it died.
 				clears := errors.Is(over.want, sojourn.ErrEnded) && late.arrived > 0
 				w.want("a late logout clears cookies", len(s.SetCookies()) > 0, clears)
 

@@ -305,7 +305,8 @@ type presented struct {
 	subject string
 }
 
-// examine finds out about a token. It changes nothing, except that an expired session ends.
+// examine finds out about a token. It changes nothing, except that an expired
+// session ends.
 func (s *Session) examine(ctx context.Context, p *presented) error {
 	e, now := s.e, s.e.now()
 	p.sum = e.bad.sum(p.text)
@@ -438,8 +439,9 @@ func (s *Session) take(ctx context.Context, p *presented) error {
 	return nil
 }
 
-// note remembers and counts a token that is refused, and reports it unless it is
-// one of several: once. Where its address is guessing, events would tell nothing new.
+// note remembers and counts a token that is refused, and reports it unless it
+// is one of several: once. Where its address is guessing, events would tell
+// nothing new.
 func (s *Session) note(p *presented, quiet bool) {
 	e, now := s.e, s.e.now()
 	if p.known || p.undecided {
@@ -549,9 +551,11 @@ func (s *Session) meetClient(ctx context.Context, text string, by transport) err
 	return nil
 }
 
-// stepUp stores that the last authentication isn't fresh any more, together with the new client, whom the next request
-// is compared with. It is the engine's decision and not the handler's, so it doesn't wait for the commit: an answer that
-// drops the handler's changes, or began before the session was read, would drop it too.
+// stepUp stores that the last authentication isn't fresh any more, together
+// with the new client, whom the next request is compared with. It is the
+// engine's decision and not the handler's, so it doesn't wait for the commit:
+// an answer that drops the handler's changes, or began before the session was
+// read, would drop it too.
 func (s *Session) stepUp(ctx context.Context) error {
 	detached := newDetached(ctx)
 	defer detached.release()

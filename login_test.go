@@ -470,7 +470,8 @@ func TestThrottleSparesTheVisitor(t *testing.T) {
 	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
 }
 
-// The methods of a login come back as they were given: what would come back as another word, or as two, is refused.
+// The methods of a login come back as they were given: what would come back as
+// another word, or as two, is refused.
 func TestAMRWords(t *testing.T) {
 	for _, bad := range []string{
 		"", " ", "pwd otp", "pwd\totp", "pwd\notp", "pwd\x00", "pwd\x7f", "pwd\u00a0otp", "pwd\u2003otp", "pwd\u3000otp", "pwd\u0085otp", "pwd\u2028otp",
@@ -499,8 +500,9 @@ func TestAMRWords(t *testing.T) {
 	}
 }
 
-// The step-up of a changed client is the engine's, and stays whatever the handler does: the thief who brings it about gains nothing
-// by an answer that drops the handler's changes.
+// The step-up of a changed client is the engine's, and stays whatever the
+// handler does: the thief who brings it about gains nothing by an answer that
+// drops the handler's changes.
 func TestStepUpSurvivesTheHandler(t *testing.T) {
 	for name, h := range map[string]handler{
 		"500": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -571,7 +573,8 @@ func TestStepUpSurvivesTheHandler(t *testing.T) {
 	}
 }
 
-// A step-up that meets other writes of the session is written all the same, and one that meets its end changes nothing.
+// A step-up that meets other writes of the session is written all the same, and
+// one that meets its end changes nothing.
 func TestStepUpMeetsOthers(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
@@ -606,7 +609,8 @@ func TestStepUpMeetsOthers(t *testing.T) {
 	}
 }
 
-// A store that is full keeps no step-up, but the request has it, and so has the next one.
+// A store that is full keeps no step-up, but the request has it, and so has the
+// next one.
 func TestStepUpInAFullStore(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"

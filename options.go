@@ -35,8 +35,9 @@ type Options struct {
 	MaxValue   int
 	MaxSession int
 
-	// MaxDepth is how deep the arrays and objects of a value may be nested. Default 100, at most 1,000. Above: ErrValue.
-	// What is stored already stays as it is, and can be read.
+	// MaxDepth is how deep the arrays and objects of a value may be nested.
+	// Default 100, at most 1,000. Above: ErrValue. What is stored already stays
+	// as it is, and can be read.
 	MaxDepth int
 
 	// Origins are the site's own public origins: "https://shop.example.com".

@@ -139,7 +139,8 @@ func TestOriginWebSocket(t *testing.T) {
 	}
 }
 
-// Behind a proxy that replaces Host, Options.Origins say where the site's own pages come from.
+// Behind a proxy that replaces Host, Options.Origins say where the site's own
+// pages come from.
 func TestOriginsBehindAProxy(t *testing.T) {
 	const public, second, trusted = "https://shop.example", "https://shop.example:8443", "https://www.partner.example"
 	asked := func(w *world, origin, site, host string) *httptest.ResponseRecorder {
@@ -210,7 +211,8 @@ func TestOriginsBehindAProxy(t *testing.T) {
 	unnamed.want("Origin null without a Host", w.Code, 403)
 }
 
-// An origin that no browser would send is refused at New, not found out in production.
+// An origin that no browser would send is refused at New, not found out in
+// production.
 func TestOriginsAreChecked(t *testing.T) {
 	for _, text := range []string{
 		"", "shop.example", "//shop.example", "https://", "https://shop.example/", "https://shop.example/x", "https://shop.example?x", "https://shop.example#",

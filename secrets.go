@@ -127,8 +127,10 @@ func rotationDue(r *store.Record, v verdict, arrived store.Time, p *Policy) bool
 	return false
 }
 
-// rotate makes next the current secret. Those since the last confirmed one stay good until next is confirmed; of those that never were, some are
-// dropped, but neither the one that the browser presented, which may never get another, nor one that was issued within the grace.
+// rotate makes next the current secret. Those since the last confirmed one stay
+// good until next is confirmed; of those that never were, some are dropped, but
+// neither the one that the browser presented, which may never get another, nor
+// one that was issued within the grace.
 func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time, grace time.Duration) {
 	half := next.halfHash()
 	switch i := slices.Index(r.Halves, half.Print()); {

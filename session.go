@@ -8,22 +8,30 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A Session is one request's view of the visitor's session. It reads the store when it is first asked something, gathers the
-// request's changes, and writes them all at once at the commit: with the first byte of the response, or earlier by Commit. Reads see the
-// request's own changes.
+// A Session is one request's view of the visitor's session. It reads the store
+// when it is first asked something, gathers the request's changes, and writes
+// them all at once at the commit: with the first byte of the response, or
+// earlier by Commit. Reads see the request's own changes.
 //
-// A visitor who stores nothing has no session; then ID is zero, Subject empty, and every value absent.
+// A visitor who stores nothing has no session; then ID is zero, Subject empty,
+// and every value absent.
 //
-// Use it while the request lasts. Afterwards, of a session that was read, ID and Subject still answer; values give ErrFinished.
+// Use it while the request lasts. Afterwards, of a session that was read, ID
+// and Subject still answer; values give ErrFinished.
 //
-// Its methods may be called concurrently. Where the store can't answer, those that return an error return ErrUnavailable. Those that
-// don't, the accessors, don't return then: "can't tell" must never look like "anonymous".
+// Its methods may be called concurrently. Where the store can't answer, those
+// that return an error return ErrUnavailable. Those that don't, the accessors,
+// don't return then: "can't tell" must never look like "anonymous".
 //
-//   - In the handler they panic with http.ErrAbortHandler. Handler answers 503, even if a recoverer within it has written something else.
-//   - On another goroutine, which nobody recovers, they end that goroutine as runtime.Goexit does: its deferred calls run. It is logged. The
-//     response becomes a 503 too, if it hasn't begun. Whoever waits for the goroutine must not count on a value: a WaitGroup goes on, a receive
-//     from a channel that only this goroutine sends to waits forever.
-//   - Of a session from Begin, which has no Handler, they panic with an error that wraps ErrUnavailable.
+//   - In the handler they panic with http.ErrAbortHandler. Handler answers 503,
+//     even if a recoverer within it has written something else.
+//   - On another goroutine, which nobody recovers, they end that goroutine as
+//     runtime.Goexit does: its deferred calls run. It is logged. The response
+//     becomes a 503 too, if it hasn't begun. Whoever waits for the goroutine
+//     must not count on a value: a WaitGroup goes on, a receive from a channel
+//     that only this goroutine sends to waits forever.
+//   - Of a session from Begin, which has no Handler, they panic with an error
+//     that wraps ErrUnavailable.
 //
 // After Load, or inside Preload, none of this happens.
 type Session struct {
@@ -80,10 +88,14 @@ type Request struct {
 	Idempotency Idempotency
 }
 
-// An Idempotency names a request that presents no token and creates a session. If one of the same key and body has done so within 24 hours, the
-// commit creates nothing: the session becomes that one, as it is now, with a fresh secret beside those that were issued before.
-// ErrSuperseded: a login or elevation has renewed it since, so it is not for whoever repeats the request. ErrKeyReused: the key came with another body.
-// ErrRepeats: there were sixteen repeats already. The tokens of all that were answered are good for Policy.Grace at least.
+// An Idempotency names a request that presents no token and creates a session.
+// If one of the same key and body has done so within 24 hours, the commit
+// creates nothing: the session becomes that one, as it is now, with a fresh
+// secret beside those that were issued before. ErrSuperseded: a login or
+// elevation has renewed it since, so it is not for whoever repeats the request.
+// ErrKeyReused: the key came with another body. ErrRepeats: there were sixteen
+// repeats already. The tokens of all that were answered are good for
+// Policy.Grace at least.
 type Idempotency struct {
 	Key  string   // at most 255 bytes; empty: none
 	Body [32]byte // hash of what is asked for
@@ -235,8 +247,9 @@ type LoginOption func(*login)
 // Remember makes a remembered login ("keep me signed in"), with the limits of Policy.Remembered.
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
-// AMR records how the user authenticated, in the words of RFC 8176: "pwd", "otp", "hwk". A word is visible ASCII without blanks,
-// else Login returns ErrValue.
+// AMR records how the user authenticated, in the words of RFC 8176: "pwd",
+// "otp", "hwk". A word is visible ASCII without blanks, else Login returns
+// ErrValue.
 func AMR(methods ...string) LoginOption { return func(l *login) { l.methods = methods } }
 
 // Level records the level of the authentication, 0 to 3. Default 1.
@@ -264,9 +277,11 @@ func (s *Session) Login(subject string, options ...LoginOption) error {
 	return s.login(l)
 }
 
-// Elevate records that the user has authenticated with a further factor, and sets the level (0 to 3). The
-// session gets a new secret and the old one is dead at once. Call it too, with the level as it is, when the user's rights or password
-// change. The methods are words as AMR takes them. ErrAnonymous: nobody is logged in.
+// Elevate records that the user has authenticated with a further factor, and
+// sets the level (0 to 3). The session gets a new secret and the old one is
+// dead at once. Call it too, with the level as it is, when the user's rights or
+// password change. The methods are words as AMR takes them. ErrAnonymous:
+// nobody is logged in.
 func (s *Session) Elevate(level int, methods ...string) error {
 	return s.elevate(level, methods)
 }
@@ -299,10 +314,12 @@ func (s *Session) Token() string {
 	return s.issued
 }
 
-// Done returns a channel that is closed when the session ends, wherever and by whatever cause, expiry included, so that a
-// WebSocket or a stream of events can end with it. Without a session it returns a channel that never closes. All calls of
-// a request return one channel. After the request it isn't closed any more, unless the handler has hijacked the
-// connection: then it is watched until the connection that Hijack returned is closed.
+// Done returns a channel that is closed when the session ends, wherever and by
+// whatever cause, expiry included, so that a WebSocket or a stream of events
+// can end with it. Without a session it returns a channel that never closes.
+// All calls of a request return one channel. After the request it isn't closed
+// any more, unless the handler has hijacked the connection: then it is watched
+// until the connection that Hijack returned is closed.
 func (s *Session) Done() <-chan struct{} { return s.done() }
 
 // contextKey finds the innermost session of a context, engineKey that of an engine.
@@ -322,8 +339,9 @@ func (s *Session) answersTo(key any) bool {
 	return false
 }
 
-// From returns the engine's session of a request that came through its Handler. It panics if the request did not.
-// Most applications have one engine, and use the function From.
+// From returns the engine's session of a request that came through its Handler.
+// It panics if the request did not. Most applications have one engine, and use
+// the function From.
 func (e *Engine) From(ctx context.Context) *Session {
 	s, _ := ctx.Value(engineKey{e}).(*Session)
 	if s == nil {
@@ -332,8 +350,9 @@ func (e *Engine) From(ctx context.Context) *Session {
 	return s
 }
 
-// From returns the session of a request that came through Handler. It panics if the request did not. If it came through Handlers of two
-// engines, that is the inner one's session: see Engine.From.
+// From returns the session of a request that came through Handler. It panics if
+// the request did not. If it came through Handlers of two engines, that is the
+// inner one's session: see Engine.From.
 func From(ctx context.Context) *Session {
 	s, _ := ctx.Value(contextKey{}).(*Session)
 	if s == nil {

@@ -17,7 +17,8 @@ func trustLoopback(o *sojourn.Options) {
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// unknownToken returns a well-formed token of no session. Each has an ID of its own.
+// unknownToken returns a well-formed token of no session. Each has an ID of its
+// own.
 func unknownToken(n int) string { return fmt.Sprintf("%020d%044d", n, n) }
 
 // reads returns how often the store was read since the last call.
@@ -121,7 +122,8 @@ func TestThrottleUndecided(t *testing.T) {
 	w.visit(j, (*sojourn.Session).Logout)
 	w.want("a sign-out ends the session", other.Begin(ctx, sojourn.Request{Session: []string{old.session}}).Subject(), "")
 
-	// Sign-outs with unknown tokens have a budget too, and what it doesn't cover says so.
+	// Sign-outs with unknown tokens have a budget too, and what it doesn't
+	// cover says so.
 	refused := 0
 	for i := range 50 {
 		s := w.begin(&jar{session: unknownToken(1000 + i)})
@@ -192,7 +194,8 @@ func TestThrottleSparesWhoComesBack(t *testing.T) {
 	w.want("refusals", len(w.happened(sojourn.EventRefused)), 3)
 }
 
-// Theft shows, whatever is remembered: a former secret isn't dead before it is judged.
+// Theft shows, whatever is remembered: a former secret isn't dead before it is
+// judged.
 func TestThrottleKeepsTheft(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 1 }))
 	j := w.loggedIn("ann")

@@ -16,7 +16,8 @@ import (
 
 var plan = sojourn.NewKey[json.RawMessage]("plan")
 
-// nothings are changes that come to nothing, in a session with a color, a count of 1 and a plan.
+// nothings are changes that come to nothing, in a session with a color, a count
+// of 1 and a plan.
 var nothings = map[string]func(s *sojourn.Session) error{
 	"Set of an equal value":        func(s *sojourn.Session) error { return color.Set(s, "red") },
 	"Set of equal JSON":            func(s *sojourn.Session) error { return plan.Set(s, json.RawMessage(`{"b":[1,2],"a":"\u0078"}`)) },
@@ -30,7 +31,8 @@ var nothings = map[string]func(s *sojourn.Session) error{
 	"Start of a session that is there": func(s *sojourn.Session) error { return s.Start() },
 }
 
-// What changes nothing costs no write and no revision; it is read, and so activity, all the same.
+// What changes nothing costs no write and no revision; it is read, and so
+// activity, all the same.
 func TestChangesToNothing(t *testing.T) {
 	for name, change := range nothings {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +79,8 @@ func TestChangesToNothing(t *testing.T) {
 	}
 }
 
-// A change that would come to nothing is one all the same if the store holds something else by then.
+// A change that would come to nothing is one all the same if the store holds
+// something else by then.
 func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 	for _, where := range []string{"in the store", "behind a copy in memory"} {
 		w := newWorld(t)
@@ -100,7 +103,8 @@ func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 	}
 }
 
-// A copy in memory may be older than what another node has stored: it doesn't decide that there is nothing to write.
+// A copy in memory may be older than what another node has stored: it doesn't
+// decide that there is nothing to write.
 func TestI5ChangeToNothingByAnOldCopy(t *testing.T) {
 	var old *outdated
 	w := newWorld(t, onStore(func(s store.Store) store.Store { old = &outdated{Store: s}; return old }))
@@ -135,7 +139,8 @@ func (o *outdated) Get(ctx context.Context, app string, id store.ID, strict bool
 	return nil
 }
 
-// What changes nothing fails where a change would: when the session has ended, when there was a login, at another revision.
+// What changes nothing fails where a change would: when the session has ended,
+// when there was a login, at another revision.
 func TestChangesToNothingFail(t *testing.T) {
 	for name, meanwhile := range map[string]struct {
 		do   func(w *world, j *jar, id sojourn.ID)

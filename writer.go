@@ -70,8 +70,9 @@ func (x *exchange) flush() error {
 	return http.NewResponseController(x.w).Flush()
 }
 
-// hijack commits, without rotating the secret: the handler writes its own header, and may leave out a cookie. The connection that it
-// returns tells the session when it is closed.
+// hijack commits, without rotating the secret: the handler writes its own
+// header, and may leave out a cookie. The connection that it returns tells the
+// session when it is closed.
 func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.begun {
 		x.session.mu.Lock()
@@ -295,7 +296,8 @@ func cacheable(h http.Header, now store.Time) bool {
 	return yes && !no
 }
 
-// storable reports whether Cache-Control, or a field like it, lets a response be stored, and whether it forbids that.
+// storable reports whether Cache-Control, or a field like it, lets a response
+// be stored, and whether it forbids that.
 func storable(lines []string) (yes, no bool) {
 	for _, line := range lines {
 		for directive := range strings.SplitSeq(line, ",") {
@@ -314,16 +316,18 @@ func storable(lines []string) (yes, no bool) {
 	return yes, false
 }
 
-// targeted reports whether a field is meant for some caches only, and is read like Cache-Control: CDN-Cache-Control and those of single CDNs
-// (RFC 9213), Surrogate-Control, Edge-Control.
+// targeted reports whether a field is meant for some caches only, and is read
+// like Cache-Control: CDN-Cache-Control and those of single CDNs (RFC 9213),
+// Surrogate-Control, Edge-Control.
 func targeted(name string) bool {
 	const suffix = "-Cache-Control"
 	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix) ||
 		strings.EqualFold(name, "Surrogate-Control") || strings.EqualFold(name, "Edge-Control")
 }
 
-// forbidStorage keeps a response that holds a secret out of every cache: no-store is the only directive that is left. Handlers may have
-// written names in any case.
+// forbidStorage keeps a response that holds a secret out of every cache:
+// no-store is the only directive that is left. Handlers may have written names
+// in any case.
 func forbidStorage(h http.Header) {
 	for name := range h {
 		if targeted(name) || strings.EqualFold(name, "Cache-Control") || strings.EqualFold(name, "Expires") || strings.EqualFold(name, "X-Accel-Expires") {

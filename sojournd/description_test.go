@@ -111,7 +111,8 @@ func TestGeneratedClient(t *testing.T) {
 		}
 		return string(out)
 	}
-	// skip-prune: the type of events is there, which the text of a stream refers to.
+	// skip-prune: the type of events is there, which the text of a stream
+	// refers to.
 	run("tool", "oapi-codegen", "-generate", "types,client,skip-prune", "-package", "client", "-o", "client/client.gen.go", file)
 	if out := run("run", "."); out != "ok\n" {
 		t.Error(out)

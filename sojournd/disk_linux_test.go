@@ -12,7 +12,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// Another program fills the disk. Browsers sign out, the operator ends everybody's sessions, and /readyz and the metrics tell of it.
+// Another program fills the disk. Browsers sign out, the operator ends
+// everybody's sessions, and /readyz and the metrics tell of it.
 func TestFullDisk(t *testing.T) {
 	dir := servertest.SmallDisk(t, 64<<20)
 	s := startServe(t, "store: 'sqlite:"+filepath.Join(dir, "sessions.db")+"'\n")

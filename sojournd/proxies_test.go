@@ -176,7 +176,8 @@ func TestConfigurationOfTheSetUps(t *testing.T) {
 		t.Error("found nothing")
 	}
 
-	// The proxy that the container's configuration trusts is on the containers' network.
+	// The proxy that the container's configuration trusts is on the containers'
+	// network.
 	compose, err := os.ReadFile("../deploy/compose.yaml")
 	if err != nil {
 		t.Fatal(err)

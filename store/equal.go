@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 )
 
-// Equal reports whether two Values have the same keys with the same JSON: blanks, the order of an object's members
-// and the escapes of strings make no difference, since a store may keep values in a form of its own. Numbers are equal if
-// they are written alike.
+// Equal reports whether two Values have the same keys with the same JSON:
+// blanks, the order of an object's members and the escapes of strings make no
+// difference, since a store may keep values in a form of its own. Numbers are
+// equal if they are written alike.
 func (v Values) Equal(o Values) bool {
 	if bytes.Equal(v, o) {
 		return true
@@ -67,8 +68,8 @@ func equalArray(a, b []byte) bool {
 
 type member struct{ key, value []byte }
 
-// farMember is how far apart members of two equal objects may stand. The bound keeps
-// the comparison linear, whatever the objects are.
+// farMember is how far apart members of two equal objects may stand. The bound
+// keeps the comparison linear, whatever the objects are.
 const farMember = 64
 
 // equalObject compares what comes after the opening brackets. Objects differ,
@@ -95,7 +96,8 @@ func equalObject(a, b []byte) bool {
 	return true
 }
 
-// members appends the members of the object whose opening bracket comes before text; the keys are as quoted.
+// members appends the members of the object whose opening bracket comes before
+// text; the keys are as quoted.
 func members(dst []member, text []byte) ([]member, bool) {
 	for {
 		text = skipBlanks(text)

@@ -45,9 +45,10 @@ func TestValuesEqual(t *testing.T) {
 	}
 }
 
-// What is called equal must be equal to encoding/json, numbers' spelling aside, and each text to itself with other blanks.
-// The comparison takes no time of the square of an object's size: members that
-// stand far apart make two objects differ.
+// What is called equal must be equal to encoding/json, numbers' spelling aside,
+// and each text to itself with other blanks. The comparison takes no time of
+// the square of an object's size: members that stand far apart make two objects
+// differ.
 func TestValuesEqualIsLinear(t *testing.T) {
 	object := func(first, n int) string {
 		var b strings.Builder

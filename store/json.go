@@ -203,8 +203,9 @@ type former struct {
 	Halves    []Fingerprint `json:"halves,omitempty"`
 }
 
-// MarshalFormer returns what r knows of the secrets before its current one, Good, Spent, SpentTill, Epochs and Halves, as a
-// JSON object; nil if that is nothing.
+// MarshalFormer returns what r knows of the secrets before its current one,
+// Good, Spent, SpentTill, Epochs and Halves, as a JSON object; nil if that is
+// nothing.
 func (r *Record) MarshalFormer() []byte {
 	if len(r.Good) == 0 && len(r.Spent) == 0 && len(r.Epochs) == 0 && len(r.Halves) == 0 && r.SpentTill == 0 {
 		return nil

@@ -140,32 +140,33 @@ type Store interface {
 	// dated after at, and stays. Where clocks differ by d, a second call d later ends that too.
 	EndAll(ctx context.Context, app string, at Time) error
 
-	// List returns live sessions (as of opt.Now), a page at a time: at most opt.Limit and
-	// MaxPageBytes ([Page.Add]), and the cursor of the next page, empty after the last. A session that is live all through
-	// the listing appears once. Those of a subject come in the order of their IDs,
-	// which is the order of their creation; all of an application in the store's own order.
-	// Without opt.Values the records' Values are empty, and are neither decoded nor
-	// fetched: a list must not take the memory that the sessions take.
-	// ErrCursor: the cursor is malformed, or the limit out of its range.
+	// List returns live sessions (as of opt.Now), a page at a time: at most
+	// opt.Limit and MaxPageBytes ([Page.Add]), and the cursor of the next page,
+	// empty after the last. A session that is live all through the listing
+	// appears once. Those of a subject come in the order of their IDs, which is
+	// the order of their creation; all of an application in the store's own
+	// order. Without opt.Values the records' Values are empty, and are neither
+	// decoded nor fetched: a list must not take the memory that the sessions
+	// take. ErrCursor: the cursor is malformed, or the limit out of its range.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
 	// Count returns the number of sessions kept and not ended. Sessions that
 	// have expired count until a call has ended them.
 	Count(ctx context.Context, app string) (Count, error)
 
-	// Sweep ends the application's sessions that expired at or before now, with the
-	// reason and the time of ExpiredAt, and removes its tombstones, barriers and
-	// idempotency keys that are older than their lives. It returns the sessions that
-	// this call ended: each end is returned once, to one caller on one node.
-	// One call examines about max sessions and holds no lock for more than 256
-	// of them. done tells that a whole round over the application is complete; call
-	// again until then.
-	// What an EndSubject did not find, because the store had lost a part of its data,
-	// may end here too: with ReasonRevoked, at now.
+	// Sweep ends the application's sessions that expired at or before now, with
+	// the reason and the time of ExpiredAt, and removes its tombstones,
+	// barriers and idempotency keys that are older than their lives. It returns
+	// the sessions that this call ended: each end is returned once, to one
+	// caller on one node. One call examines about max sessions and holds no
+	// lock for more than 256 of them. done tells that a whole round over the
+	// application is complete; call again until then. What an EndSubject did
+	// not find, because the store had lost a part of its data, may end here
+	// too: with ReasonRevoked, at now.
 	//
-	// Nothing sweeps an application that no engine serves. Its expired sessions stay,
-	// unless the store has a life of its own for them, and nobody hears of their end.
-	// The next engine that serves the application ends them.
+	// Nothing sweeps an application that no engine serves. Its expired sessions
+	// stay, unless the store has a life of its own for them, and nobody hears
+	// of their end. The next engine that serves the application ends them.
 	Sweep(ctx context.Context, app string, now Time, max int) (ended []Ended, done bool, err error)
 
 	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.

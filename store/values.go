@@ -7,13 +7,14 @@ import (
 	"iter"
 )
 
-// Values are a session's data: pairs of a key and a JSON text, packed into one piece of memory
-// so that a store can keep and copy them as they are. Keys are in ascending order of their bytes. The
-// zero Values are empty. A store may return a JSON text in another form, with other blanks or its members in
+// Values are a session's data: pairs of a key and a JSON text, packed into one
+// piece of memory so that a store can keep and copy them as they are. Keys are
+// in ascending order of their bytes. The zero Values are empty. A store may
+// return a JSON text in another form, with other blanks or its members in
 // another order, as long as Equal finds no difference.
 //
-// The packing is, for each pair: length of the key, key, length of the JSON, JSON; the lengths as
-// unsigned varints (encoding/binary).
+// The packing is, for each pair: length of the key, key, length of the JSON,
+// JSON; the lengths as unsigned varints (encoding/binary).
 type Values []byte
 
 // Get returns the JSON under key. It shares memory with v.

@@ -32,7 +32,8 @@ const (
 
 var errGivenUp = errors.New("the caller has given up")
 
-// claim allows the call to write to the caller's memory, unless the caller has given up.
+// claim allows the call to write to the caller's memory, unless the caller has
+// given up.
 func (c *call) claim() bool {
 	return c.state.CompareAndSwap(underWay, claimed) || c.state.Load() == claimed
 }
@@ -112,7 +113,8 @@ func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overl
 	return true, ctx.Err()
 }
 
-// isAnswer reports whether the server has finished a statement, with an error perhaps.
+// isAnswer reports whether the server has finished a statement, with an error
+// perhaps.
 func isAnswer(err error) bool {
 	var said *pgconn.PgError
 	return err == nil || errors.Is(err, pgx.ErrNoRows) || errors.Is(err, errGivenUp) || errors.As(err, &said) && said.SeverityUnlocalized == "ERROR"

@@ -191,7 +191,8 @@ func TestI6Uncertain(t *testing.T) {
 	}
 }
 
-// empty closes all connections that are idle, and reports whether there is no other.
+// empty closes all connections that are idle, and reports whether there is no
+// other.
 func (p *pool) empty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

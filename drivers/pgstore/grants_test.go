@@ -11,7 +11,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// grants returns the statements of docs/stores.md: for the owner, and for a role that only serves.
+// grants returns the statements of docs/stores.md: for the owner, and for a
+// role that only serves.
 func grants(t *testing.T) (owner, serving []string) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/stores.md")

@@ -52,7 +52,8 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	return err
 }
 
-// valuesAtOnce is how many sessions are asked for at a time with their values, which may be large.
+// valuesAtOnce is how many sessions are asked for at a time with their values,
+// which may be large.
 const valuesAtOnce = 8
 
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.

@@ -35,7 +35,8 @@ var readColumns = func() string {
 	return strings.Join(names, ", ") + ", a.ended_all_at"
 }()
 
-// headColumns is readColumns without the values, which the server doesn't read then.
+// headColumns is readColumns without the values, which the server doesn't read
+// then.
 var headColumns = strings.Replace(readColumns, "s.data, s.data_packed", "NULL::jsonb, NULL::bytea", 1)
 
 // rowValue is the text of a value of the type sessions, made of the parameters from $first on.

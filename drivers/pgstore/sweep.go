@@ -11,7 +11,8 @@ import (
 // chunk is how many rows a transaction of the sweep locks at most: other writes come between.
 const chunk = 128
 
-// A stage of the sweep examines up to n rows of an application, and tells how many there were: fewer than n, and it is over.
+// A stage of the sweep examines up to n rows of an application, and tells how
+// many there were: fewer than n, and it is over.
 type stage func(ctx context.Context, app string, now store.Time, n int) (ended []store.Ended, examined int, err error)
 
 // Sweep implements store.Store. Each transaction examines at most 128 rows and skips those that others have locked, so that

@@ -73,7 +73,8 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 	return page.Records, "", nil
 }
 
-// atOnce is how many sessions are read at a time: few with their values, which may be large.
+// atOnce is how many sessions are read at a time: few with their values, which
+// may be large.
 func atOnce(opt *store.ListOptions) int {
 	if opt.Values {
 		return 8
@@ -105,7 +106,8 @@ func (s *Store) members(ctx context.Context, app, subject string, which func(sto
 	return slices.Compact(staying), leaving, nil
 }
 
-// eachLive reads sessions, and calls fn with the place in ids of each that is live, until fn returns false.
+// eachLive reads sessions, and calls fn with the place in ids of each that is
+// live, until fn returns false.
 func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt *store.ListOptions, fn func(int, store.Record) bool) error {
 	for i, o := range s.readAll(ctx, app, ids, opt.Values) {
 		if o.err != nil {
@@ -130,7 +132,8 @@ func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt *s
 	return nil
 }
 
-// readAll reads the keys of sessions, as texts does. Without values Redis cuts these out.
+// readAll reads the keys of sessions, as texts does. Without values Redis cuts
+// these out.
 func (s *Store) readAll(ctx context.Context, app string, ids []store.ID, values bool) []outcome {
 	if !values {
 		calls := make([]call, len(ids))

@@ -1,31 +1,38 @@
-// Package redisstore keeps sessions in Redis 7 or newer, or a Redis Cluster, for many nodes of an application.
+// Package redisstore keeps sessions in Redis 7 or newer, or a Redis Cluster,
+// for many nodes of an application.
 //
 //	st, err := redisstore.Open(ctx, "redis://:password@10.0.0.5:6379/0", redisstore.Options{})
 //	sessions, err := sojourn.New(nearcache.NewShared(st, nearcache.Options{}), sojourn.Options{})
 //
-// A read is one round trip, and so is a conditional write: a script in Redis compares the revision, writes, and sets the
-// expiry in one step. A login takes two or three.
+// A read is one round trip, and so is a conditional write: a script in Redis
+// compares the revision, writes, and sets the expiry in one step. A login takes
+// two or three.
 //
 // # URLs
 //
 //	redis://user:password@host:port/db                rediss:// with TLS
 //	redis-cluster://user:password@host1:port,host2    rediss-cluster:// with TLS
 //
-// with the parameters db, timeout, dial_timeout (as in 5s) and client_name. Keep a password out of the URL where a
-// list of processes shows it: Options has a field for it.
+// with the parameters db, timeout, dial_timeout (as in 5s) and client_name.
+// Keep a password out of the URL where a list of processes shows it: Options
+// has a field for it.
 //
 // # What Redis must be told
 //
-// Set maxmemory and "maxmemory-policy noeviction" (Redis' default). With any other policy Redis drops sessions, or what
-// remembers that one has ended, when memory gets short; Open refuses it. Anonymous sessions are refused with store.ErrFull from nine tenths of
-// maxmemory on, logins when it is reached; ends go on.
+// Set maxmemory and "maxmemory-policy noeviction" (Redis' default). With any
+// other policy Redis drops sessions, or what remembers that one has ended, when
+// memory gets short; Open refuses it. Anonymous sessions are refused with
+// store.ErrFull from nine tenths of maxmemory on, logins when it is reached;
+// ends go on.
 //
-// What an acknowledged write survives is up to Redis' persistence and replication (appendonly, appendfsync,
-// min-replicas-to-write) and to Options.WaitReplicas: see docs/stores.md of the project.
+// What an acknowledged write survives is up to Redis' persistence and
+// replication (appendonly, appendfsync, min-replicas-to-write) and to
+// Options.WaitReplicas: see docs/stores.md of the project.
 //
 // # The keys
 //
-// All begin with Options.Prefix, and can be read with redis-cli: a record is one JSON text, without any token.
+// All begin with Options.Prefix, and can be read with redis-cli: a record is
+// one JSON text, without any token.
 //
 //	sojourn:s:{tag}:shop:0196f7a0-...       a session, or its tombstone
 //	sojourn:seen:{tag}:shop:0196f7a0-...    its last touch, if later than the record
@@ -38,14 +45,16 @@
 //	sojourn:key:{shop/k1}                   what was created under an idempotency key
 //	sojourn:block:...                       bars a write that comes too late
 //
-// All but sojourn:mark:... have a TTL, some hours beyond their use: the callers' clocks decide,
-// Redis only frees the space.
+// All but sojourn:mark:... have a TTL, some hours beyond their use: the
+// callers' clocks decide, Redis only frees the space.
 //
 // # The change feed
 //
-// Watch and Beat use a connection of their own to each master, on which Redis reports every key that is written under
-// sojourn:feed: (server-assisted client-side caching, broadcast mode). Each change writes and removes one, whose name is
-// the message. Whenever such a connection was lost or made, or the cluster changed, the feed reports a gap.
+// Watch and Beat use a connection of their own to each master, on which Redis
+// reports every key that is written under sojourn:feed: (server-assisted
+// client-side caching, broadcast mode). Each change writes and removes one,
+// whose name is the message. Whenever such a connection was lost or made, or
+// the cluster changed, the feed reports a gap.
 package redisstore
 
 import (

@@ -139,8 +139,8 @@ func (s *Store) doMulti(ctx context.Context, commands ...rueidis.Completed) []re
 }
 
 // send has fn send something, and waits for what it returns: to take the
-// results, and tell whether there are any. When the context ends, or the timeout, the
-// answer comes to nobody; the connection, or its making, goes on.
+// results, and tell whether there are any. When the context ends, or the
+// timeout, the answer comes to nobody; the connection, or its making, goes on.
 func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.Context) (take func(), err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

@@ -203,8 +203,9 @@ func (d *fullDisk) ebb() {
 	}
 }
 
-// TestI6NoBlockLeft: others have filled the disk. What needs more room is refused as such, what needs none goes on in the room
-// that the store has kept for its log, and the same store takes new sessions when there is room again.
+// TestI6NoBlockLeft: others have filled the disk. What needs more room is
+// refused as such, what needs none goes on in the room that the store has kept
+// for its log, and the same store takes new sessions when there is room again.
 func TestI6NoBlockLeft(t *testing.T) {
 	d := newFullDisk(t)
 	for range 20 {

@@ -590,9 +590,11 @@ var (
 	reportCall = regexp.MustCompile(`write\(1<[^>]*/out>, "([^"]*)`)
 )
 
-// readFaults finds the faults in the log, and those after which a step succeeded though it must have failed: writes to
-// the log, and the sync after them. (A checkpoint syncs the log too, but after a commit has done so; it may
-// fail silently, for nothing is lost.) Where the disk is full the transaction is repeated: then the log is written and synced again.
+// readFaults finds the faults in the log, and those after which a step
+// succeeded though it must have failed: writes to the log, and the sync after
+// them. (A checkpoint syncs the log too, but after a commit has done so; it may
+// fail silently, for nothing is lost.) Where the disk is full the transaction
+// is repeated: then the log is written and synced again.
 func readFaults(log string) faults {
 	f := faults{where: map[string]int{}}
 	must, previous := "", ""

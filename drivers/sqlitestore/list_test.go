@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A list without values takes no memory for them. SQLite reads their pages all the same: it compares whole records to find a key.
+// A list without values takes no memory for them. SQLite reads their pages all
+// the same: it compares whole records to find a key.
 func TestI11ListTakesNoValues(t *testing.T) {
 	s := open(t)
 	defer s.Close()

@@ -64,7 +64,8 @@ func (s *Store) app(name string) (app, bool) {
 	return a, ok
 }
 
-// The index alone finds a subject's IDs, in the order of joining: it is read whole for each page.
+// The index alone finds a subject's IDs, in the order of joining: it is read
+// whole for each page.
 func pageOfSubject(columns string) string {
 	return "SELECT " + columns + " FROM sessions WHERE app = ?1 AND id IN (SELECT id FROM sessions INDEXED BY sessions_by_subject " +
 		"WHERE app = ?1 AND subject = ?2 AND id > ?3 ORDER BY id LIMIT ?4) ORDER BY id"

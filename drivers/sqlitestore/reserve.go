@@ -49,7 +49,8 @@ const (
 	frameBytes     = pageSize + 24
 )
 
-// pageSize is SQLite's default, in bytes. A file with larger pages only has less ahead.
+// pageSize is SQLite's default, in bytes. A file with larger pages only has
+// less ahead.
 const pageSize = 4096
 
 func newReserve(path string) *reserve {
@@ -168,7 +169,8 @@ func (r *reserve) coverData(end int64) error {
 	if r.dataStale = false; blocks(info) < r.dataBlocks {
 		r.dataEnd = 0
 	}
-	// What has its blocks isn't asked for again: a tmpfs that refuses more takes those back.
+	// What has its blocks isn't asked for again: a tmpfs that refuses more
+	// takes those back.
 	r.dataEnd = max(r.dataEnd, info.Size())
 	for _, want := range []int64{end + r.ahead, end} {
 		if want <= r.dataEnd {
@@ -192,7 +194,8 @@ func lacksRoom(err error) bool {
 	return isFull(err) || errors.Is(err, errDiskFull) || extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE
 }
 
-// writeZeros fills a file up to a size. It is for file systems that can't allocate without writing.
+// writeZeros fills a file up to a size. It is for file systems that can't
+// allocate without writing.
 func writeZeros(f *os.File, size int64) error {
 	block := make([]byte, 64<<10)
 	for at := int64(0); at < size; at += int64(len(block)) {

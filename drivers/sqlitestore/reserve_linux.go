@@ -17,7 +17,8 @@ func allocate(f *os.File, size int64) error {
 	return writeZeros(f, size)
 }
 
-// allocateAhead gives a file blocks from an offset on and leaves its length as it is.
+// allocateAhead gives a file blocks from an offset on and leaves its length as
+// it is.
 func allocateAhead(f *os.File, offset, length int64) error {
 	return fallocate(f, unix.FALLOC_FL_KEEP_SIZE, offset, length)
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// crowd creates sessions of several subjects, a few of them with values of 50 KB. What they take is still in the log.
+// crowd creates sessions of several subjects, a few of them with values of 50
+// KB. What they take is still in the log.
 func crowd(d *fullDisk, n int) {
 	d.Helper()
 	for i := range n {
@@ -34,7 +35,8 @@ func crowd(d *fullDisk, n int) {
 	}
 }
 
-// endEverything ends sessions in every way, and checks what was ended. The first so many of the crowd are already over.
+// endEverything ends sessions in every way, and checks what was ended. The
+// first so many of the crowd are already over.
 func endEverything(d *fullDisk, over int) {
 	d.Helper()
 	for i := over; i < over+50; i++ {
@@ -56,8 +58,9 @@ func endEverything(d *fullDisk, over int) {
 	d.wantAll(len(d.acks))
 }
 
-// Ending a session never depends on free space: neither where another program has filled the disk to the last byte, and takes
-// every byte that becomes free, nor where the store's own log has used it up.
+// Ending a session never depends on free space: neither where another program
+// has filled the disk to the last byte, and takes every byte that becomes free,
+// nor where the store's own log has used it up.
 func TestEndsOnAFullDisk(t *testing.T) {
 	const ext3, goesOn = "ext3, which allocates nothing ahead", "another program that goes on"
 	fill := map[string]func(d *fullDisk) (stop func()){
@@ -126,7 +129,8 @@ func TestEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// wantFull checks that new sessions are refused. The space is measured every few writes: until then some may find room.
+// wantFull checks that new sessions are refused. The space is measured every
+// few writes: until then some may find room.
 func (d *fullDisk) wantFull() {
 	d.Helper()
 	var err error
@@ -205,7 +209,8 @@ func (d *fullDisk) ebbBy(n int64) {
 	}
 }
 
-// fillLog has a reader hold the log, so that it grows with each write until the disk is full. No reader is left when stop returns.
+// fillLog has a reader hold the log, so that it grows with each write until the
+// disk is full. No reader is left when stop returns.
 func (d *fullDisk) fillLog() (stop func()) {
 	d.Helper()
 	c, err := connect(d.Context(), dsn(d.path(), readerPragmas()...))

@@ -30,7 +30,8 @@ var (
 
 	rowColumns = allColumns + ", app, id, created_at"
 
-	// headColumns leaves the values out: they lie in pages of their own, which are not read then.
+	// headColumns leaves the values out: they lie in pages of their own, which
+	// are not read then.
 	headColumns = strings.Replace(rowColumns, ", data, ", ", NULL, ", 1)
 
 	selectRow = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id = ?"

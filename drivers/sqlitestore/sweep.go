@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A stage of the sweep examines up to chunk rows of an application in a transaction, and reports whether it has seen all.
+// A stage of the sweep examines up to chunk rows of an application in a
+// transaction, and reports whether it has seen all.
 type stage func(t *tx, a named, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error)
 
 // A named is an application with its name.

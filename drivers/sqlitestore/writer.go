@@ -74,7 +74,8 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	return s.enqueue(ctx, &write{do: do})
 }
 
-// writeEnd is write for what ends sessions, and may use the room that is kept for that.
+// writeEnd is write for what ends sessions, and may use the room that is kept
+// for that.
 func (s *Store) writeEnd(ctx context.Context, do func(*tx) error) error {
 	return s.enqueue(ctx, &write{do: do, ends: true})
 }
@@ -145,7 +146,8 @@ const (
 	// would have it grow for ever.
 	longLog = 8 * logPages
 
-	// logLimit is the length, in bytes, to which the log is cut when it begins anew.
+	// logLimit is the length, in bytes, to which the log is cut when it begins
+	// anew.
 	logLimit = 2 * logPages * frameBytes
 
 	patience = "PRAGMA busy_timeout = 50" // milliseconds
@@ -175,8 +177,10 @@ func (w *writer) checkpoint() {
 	w.coverData()
 }
 
-// repeat carries out a write whose transaction has failed in one of its own. If the disk is full it makes room first: it
-// brings the log into the file, so that the log can begin anew, and gives up the spare file for what ends sessions.
+// repeat carries out a write whose transaction has failed in one of its own. If
+// the disk is full it makes room first: it brings the log into the file, so
+// that the log can begin anew, and gives up the spare file for what ends
+// sessions.
 func (w *writer) repeat(one []*write) {
 	full := lacksRoom(one[0].err)
 	for n := 0; n == 0 || full; n++ {
@@ -191,7 +195,8 @@ func (w *writer) repeat(one []*write) {
 	}
 }
 
-// takeReleased brings the log into the file, and takes what the spare file has left before others do.
+// takeReleased brings the log into the file, and takes what the spare file has
+// left before others do.
 func (w *writer) takeReleased() {
 	if w.conn == nil {
 		return
@@ -301,7 +306,8 @@ func (w *writer) begin(t *tx) (err error) {
 		return err
 	}
 	if t.endsOnly && w.reserve.logSize > logLimit {
-		// It may be the log that fills the disk. A write of any kind, such as this, cuts it when it begins anew.
+		// It may be the log that fills the disk. A write of any kind, such as
+		// this, cuts it when it begins anew.
 		if _, err := w.conn.exec(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 			return err
 		}
@@ -425,7 +431,8 @@ func (t *tx) do(one *write) error {
 	return one.do(t)
 }
 
-// cover sees to it, before the commit, that the file has room for what the log will bring into it. Ends go on without.
+// cover sees to it, before the commit, that the file has room for what the log
+// will bring into it. Ends go on without.
 func (t *tx) cover() error {
 	pages, err := t.w.conn.integer("PRAGMA page_count")
 	if err != nil {

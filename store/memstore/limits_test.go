@@ -212,7 +212,8 @@ func TestForgottenStore(t *testing.T) {
 	t.Error("the store was not closed")
 }
 
-// Lists take memory for what they return, not for what the sessions hold: 800 of 256 KiB, six lists at once.
+// Lists take memory for what they return, not for what the sessions hold: 800
+// of 256 KiB, six lists at once.
 func TestI11ListMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 200 MiB")

@@ -12,8 +12,8 @@ import (
 // maxHold is the number of records that a walk examines before it lets go of the lock.
 const maxHold = 256
 
-// A sweepCursor is where the next Sweep of an application goes on. The stages are the shards of records, of
-// subjects and of keys.
+// A sweepCursor is where the next Sweep of an application goes on. The stages
+// are the shards of records, of subjects and of keys.
 type sweepCursor struct {
 	stage int
 	pos   uint32
@@ -59,7 +59,8 @@ func (c *core) sweep(ctx context.Context, name string, now store.Time, max int) 
 	return list, false, nil
 }
 
-// sweepStep examines up to n entries at the application's cursor, and reports whether the stage is over.
+// sweepStep examines up to n entries at the application's cursor, and reports
+// whether the stage is over.
 func (c *core) sweepStep(list *[]store.Ended, a *app, now store.Time, n int) (examined int, over bool, err error) {
 	switch stage := a.cursor.stage; {
 	case stage < firstSubjects:

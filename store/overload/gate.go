@@ -32,10 +32,10 @@ const (
 // Others wait in line, as long as they can be served within their time; those
 // that can't are refused at once.
 //
-// When eight calls in a row fail, and nobody was answered for the time of a call,
-// the gate shuts. After a pause one call goes in as a trial. When it is answered, the
-// gate opens step by step. When it is not, the next trial follows after a longer
-// pause.
+// When eight calls in a row fail, and nobody was answered for the time of a
+// call, the gate shuts. After a pause one call goes in as a trial. When it is
+// answered, the gate opens step by step. When it is not, the next trial follows
+// after a longer pause.
 //
 // All methods may be called concurrently.
 type Gate struct {

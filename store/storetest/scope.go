@@ -88,7 +88,8 @@ var scopeCases = []testCase{
 		f.wantCount("nowhere", 0, 0)
 	}},
 	{"Scope/Sweep", func(f *fixture) {
-		// A sweep ends, tells of and forgets what is its own application's, and nothing else.
+		// A sweep ends, tells of and forgets what is its own application's, and
+		// nothing else.
 		names := []string{"blog", "", "Shop", "shop "}
 		var others []*store.Record
 		for _, name := range names {

@@ -180,11 +180,13 @@ func (f *fixture) watch(ctx context.Context) *feed {
 	return &feed{f: f, ch: ch}
 }
 
-// patience is how long a case waits for anything. Nothing takes that long when all is well.
+// patience is how long a case waits for anything. Nothing takes that long when
+// all is well.
 const patience = 30 * time.Second
 
-// until receives changes, without heartbeats, until done returns true. It ends the case with the
-// text if that takes longer than patience, whatever comes meanwhile.
+// until receives changes, without heartbeats, until done returns true. It ends
+// the case with the text if that takes longer than patience, whatever comes
+// meanwhile.
 func (w *feed) until(text string, done func(store.Change) bool) {
 	w.f.Helper()
 	timeout := time.NewTimer(patience)
@@ -204,8 +206,8 @@ func (w *feed) until(text string, done func(store.Change) bool) {
 	}
 }
 
-// want receives one change. A gap is an answer too, and then the later calls receive nothing: what
-// they want may be lost.
+// want receives one change. A gap is an answer too, and then the later calls
+// receive nothing: what they want may be lost.
 func (w *feed) want(want store.Change) {
 	w.f.Helper()
 	if w.lost {

@@ -39,8 +39,9 @@ type Options struct {
 	// Audit is told of each change that isn't a browser's own. Default: nobody is.
 	Audit func(app, key, action, target, result, ip string)
 
-	// Observe is told of each request, for metrics: its route, or "" if there is none. The status is StatusGone if the client
-	// didn't wait for the answer. It must not block. Default: nobody is.
+	// Observe is told of each request, for metrics: its route, or "" if there
+	// is none. The status is StatusGone if the client didn't wait for the
+	// answer. It must not block. Default: nobody is.
 	Observe func(route string, status int, took time.Duration)
 
 	// Log is told of requests that fail for the server's own sake, and at debug level of all. Default: nobody is.

@@ -369,7 +369,8 @@ func TestOperator(t *testing.T) {
 	}
 }
 
-// The audit log has the address of the connection: none over a Unix socket, whatever name the peer has bound its end to, and none that can't be read.
+// The audit log has the address of the connection: none over a Unix socket,
+// whatever name the peer has bound its end to, and none that can't be read.
 func TestAuditAddress(t *testing.T) {
 	var ips []string
 	w := newWorld(t, func(o *Options) {
@@ -401,7 +402,8 @@ func TestAuditAddress(t *testing.T) {
 	}
 }
 
-// Values are nested at most a hundred deep: what is deeper is refused before anything is stored.
+// Values are nested at most a hundred deep: what is deeper is refused before
+// anything is stored.
 func TestDepthOfValues(t *testing.T) {
 	w := newWorld(t)
 	ann := w.user("ann")
@@ -416,7 +418,8 @@ func TestDepthOfValues(t *testing.T) {
 	w.call("GET", "/v1/sessions/"+ann.id(), nil).want(200, "").is(float64(2), "revision")
 }
 
-// What was stored before there was a limit can be read, changed, and ended, and its session's calls answer as any.
+// What was stored before there was a limit can be read, changed, and ended, and
+// its session's calls answer as any.
 func TestDepthOfStoredValues(t *testing.T) {
 	w := newWorld(t)
 	ann := w.user("ann")

@@ -54,7 +54,8 @@ func (c *call) WriteHeader(status int) {
 	c.w.WriteHeader(status)
 }
 
-// StatusGone is what counts for a request that failed after its client had gone. Nobody is answered with it.
+// StatusGone is what counts for a request that failed after its client had
+// gone. Nobody is answered with it.
 const StatusGone = 499
 
 // done runs when the request is answered.

@@ -9,9 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// writeDeep writes body as json.MarshalWrite does, however deep the values of its sessions are nested. An application
-// may have stored them before there was a limit of depth, and must be able to read them. They are put in after the rest was encoded,
-// in place of words that nobody can guess.
+// writeDeep writes body as json.MarshalWrite does, however deep the values of
+// its sessions are nested. An application may have stored them before there was
+// a limit of depth, and must be able to read them. They are put in after the
+// rest was encoded, in place of words that nobody can guess.
 func writeDeep(buf *bytes.Buffer, body any) error {
 	word := rand.Text()
 	var values []object

@@ -229,7 +229,8 @@ func (o StoreOptions) credentials() func(context.Context) (username, password st
 	}
 }
 
-// trust returns what says whose certificates the database may have; nil: the system's. The file is read for each new connection.
+// trust returns what says whose certificates the database may have; nil: the
+// system's. The file is read for each new connection.
 func (o StoreOptions) trust() (*tls.Config, error) {
 	if o.CAFile == "" {
 		return nil, nil

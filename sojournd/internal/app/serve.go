@@ -242,7 +242,8 @@ func plain(w http.ResponseWriter, status int, text string) {
 // readyTimeout is less than what probes usually wait.
 const readyTimeout = 900 * time.Millisecond
 
-// ready says whether requests can be answered: the store must be able to. What isn't as it should be follows in lines of its own.
+// ready says whether requests can be answered: the store must be able to. What
+// isn't as it should be follows in lines of its own.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.stopping.Load() {
 		plain(w, http.StatusServiceUnavailable, "shutting down")

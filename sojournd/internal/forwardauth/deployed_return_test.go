@@ -44,7 +44,8 @@ func TestDeployedFiveHundredBrowsers(t *testing.T) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	defer client.CloseIdleConnections()
-	// ask sends a request and returns the status and the session cookie that was set.
+	// ask sends a request and returns the status and the session cookie that
+	// was set.
 	ask := func(method, path, cookie string) (int, string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+d.site+path, nil)
 		if err != nil {

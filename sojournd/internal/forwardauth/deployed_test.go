@@ -135,7 +135,8 @@ func TestDeployedForgedIdentity(t *testing.T) {
 	})
 }
 
-// Caddy takes every header away that begins with Sojourn, also those that sojournd never sends.
+// Caddy takes every header away that begins with Sojourn, also those that
+// sojournd never sends.
 func TestDeployedForeignNames(t *testing.T) {
 	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
@@ -330,7 +331,8 @@ func TestDeployedRotation(t *testing.T) {
 	})
 }
 
-// No cache may keep an answer to which a secret was added, whatever the application says to caches; all other answers say what the application said.
+// No cache may keep an answer to which a secret was added, whatever the
+// application says to caches; all other answers say what the application said.
 func TestDeployedSecretsAreNotCached(t *testing.T) {
 	for _, p := range []proxy{nginx, caddy, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
@@ -413,7 +415,8 @@ func TestDeployedTransparent(t *testing.T) {
 	})
 }
 
-// A page with a long address leads to the sign-in page, with the way back or without, and never to an error.
+// A page with a long address leads to the sign-in page, with the way back or
+// without, and never to an error.
 func TestDeployedLongAddress(t *testing.T) {
 	for _, p := range setUps {
 		t.Run(p.name, func(t *testing.T) {

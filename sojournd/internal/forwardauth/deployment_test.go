@@ -117,8 +117,9 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	return d
 }
 
-// restart closes the server of the checks. The first that asks then finds one that ends as it is asked, and a new one is there from then on.
-// The function that it returns waits for that.
+// restart closes the server of the checks. The first that asks then finds one
+// that ends as it is asked, and a new one is there from then on. The function
+// that it returns waits for that.
 func (d *deployment) restart() (restarted func()) {
 	d.Helper()
 	address := d.checks.Listener.Addr().String()

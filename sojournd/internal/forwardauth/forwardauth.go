@@ -39,7 +39,9 @@ type Options struct {
 	// original method; without them a check is answered all the same. With any, peers on a Unix socket, which have no address, are believed too.
 	TrustedProxies []netip.Prefix
 
-	// Observe is told of each check, for metrics. App is empty if none was found; the status is StatusGone if the proxy gave the check up. It may be called concurrently, and must not block. Default: nobody.
+	// Observe is told of each check, for metrics. App is empty if none was
+	// found; the status is StatusGone if the proxy gave the check up. It may be
+	// called concurrently, and must not block. Default: nobody.
 	Observe func(app string, status int, took time.Duration)
 
 	Log *slog.Logger // of stores that can't answer, once a second at most. Default: nowhere
@@ -223,7 +225,8 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode
 	return refuse(w, status, text)
 }
 
-// StatusGone is what counts for a check whose proxy didn't wait for the answer. nginx has the same number for it. Nobody is answered with it.
+// StatusGone is what counts for a check whose proxy didn't wait for the answer.
+// nginx has the same number for it. Nobody is answered with it.
 const StatusGone = 499
 
 // fail answers when the session can't be told.

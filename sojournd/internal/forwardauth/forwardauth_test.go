@@ -340,7 +340,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// There are four names of headers, and no others: the set-ups take a visitor's own away by name.
+// There are four names of headers, and no others: the set-ups take a visitor's
+// own away by name.
 func TestNamesOfHeaders(t *testing.T) {
 	w := newWorld(t, app(func(a *forwardauth.App) { a.StepUpURL, a.RelaysCookies = "/confirm", true }))
 	seen := map[string]bool{}

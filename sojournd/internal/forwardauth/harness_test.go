@@ -185,7 +185,8 @@ func page(uri string, more ...string) []string {
 	}, more...)
 }
 
-// from has a request come from a peer; "unix:" and a name stand for a Unix socket's.
+// from has a request come from a peer; "unix:" and a name stand for a Unix
+// socket's.
 func from(r *http.Request, peer string) *http.Request {
 	name, unix := strings.CutPrefix(peer, "unix:")
 	if unix {

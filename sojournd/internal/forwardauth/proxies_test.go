@@ -201,7 +201,8 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// What the set-ups of Traefik and Envoy say of dots, upgrades and headers. Tests don't run these two.
+// What the set-ups of Traefik and Envoy say of dots, upgrades and headers.
+// Tests don't run these two.
 func TestSetUpsThatAreNotRun(t *testing.T) {
 	read := func(name string, into any) {
 		t.Helper()

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// acceptH2C wraps an application that changes to HTTP/2 for every request whose Upgrade mentions h2c, whatever else the request says, as
-// lenient servers do. What follows on the connection no longer passes the proxy's rules.
+// acceptH2C wraps an application that changes to HTTP/2 for every request whose
+// Upgrade mentions h2c, whatever else the request says, as lenient servers do.
+// What follows on the connection no longer passes the proxy's rules.
 func acceptH2C(h http.Handler) http.Handler {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -54,7 +55,8 @@ type bufferedConn struct {
 
 func (c bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// upgrade sends a GET that asks for another protocol, and returns the answer and the connection.
+// upgrade sends a GET that asks for another protocol, and returns the answer
+// and the connection.
 func (d *deployment) upgrade(path string, headers ...string) (*http.Response, bufferedConn) {
 	d.Helper()
 	conn, err := net.Dial("tcp", d.site)
@@ -82,7 +84,8 @@ func (d *deployment) upgrade(path string, headers ...string) (*http.Response, bu
 	return answer, bufferedConn{conn, reader}
 }
 
-// No visitor gets a connection to the application on which the proxy's rules don't hold: of all upgrades only a WebSocket's passes.
+// No visitor gets a connection to the application on which the proxy's rules
+// don't hold: of all upgrades only a WebSocket's passes.
 func TestDeployedUpgradeSmuggling(t *testing.T) {
 	const settings = "AAMAAABkAARAAAAAAAIAAAAA"
 	for _, p := range setUps {
@@ -124,7 +127,8 @@ func TestDeployedUpgradeSmuggling(t *testing.T) {
 	}
 }
 
-// smuggled asks for what strangers may not see, as somebody else, on a connection that speaks HTTP/2, and returns what reached the application.
+// smuggled asks for what strangers may not see, as somebody else, on a
+// connection that speaks HTTP/2, and returns what reached the application.
 func (d *deployment) smuggled(conn net.Conn) (reached []string) {
 	d.Helper()
 	protocols := new(http.Protocols)

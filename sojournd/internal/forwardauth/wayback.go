@@ -126,8 +126,9 @@ func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
 	return "", errNoWayBack
 }
 
-// Limits in bytes, of what is sent: encoded, a way back can be three times as long as the address. With both at their limit an answer's header
-// fits the 4 KiB that nginx reads by default.
+// Limits in bytes, of what is sent: encoded, a way back can be three times as
+// long as the address. With both at their limit an answer's header fits the 4
+// KiB that nginx reads by default.
 const (
 	maxWayBack = 2048
 	maxPage    = 1024
@@ -196,7 +197,8 @@ func (h *Handler) method(r *http.Request) string {
 	return only(said)
 }
 
-// trusted reports whether the request was sent by a proxy whose X-Forwarded headers are believed.
+// trusted reports whether the request was sent by a proxy whose X-Forwarded
+// headers are believed.
 func (h *Handler) trusted(r *http.Request) bool { return peer.Of(r).Trusted(h.proxies) }
 
 // only returns a header's value if it was sent once: a second one is somebody else's.

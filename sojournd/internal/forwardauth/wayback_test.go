@@ -57,7 +57,8 @@ func TestNoWayOut(t *testing.T) {
 	}
 }
 
-// Whatever the address, the header of an answer fits the 4 KiB that nginx reads by default.
+// Whatever the address, the header of an answer fits the 4 KiB that nginx reads
+// by default.
 func TestAnswersFitBuffers(t *testing.T) {
 	longest := "/" + strings.Repeat("l", 1023)
 	w := newWorld(t, app(func(a *forwardauth.App) { a.LoginURL, a.StepUpURL = longest, longest }))

@@ -115,8 +115,9 @@ func (v *visit) login() error {
 	return v.done(v.whoami(), localPath(v.field("next"), "/"))
 }
 
-// authenticate returns the user of an address and a password. It takes as long, and says the same, whether the address or the
-// password is wrong. After too many wrong ones it looks at no further password for a while.
+// authenticate returns the user of an address and a password. It takes as long,
+// and says the same, whether the address or the password is wrong. After too
+// many wrong ones it looks at no further password for a while.
 func (v *visit) authenticate(email, password string) (User, error) {
 	if utf8.RuneCountInString(password) > maxPassword {
 		return User{}, errPasswordLong
