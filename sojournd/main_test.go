@@ -110,7 +110,8 @@ func TestCommandLine(t *testing.T) {
 		{"backup /nowhere/x", 1, "", "make it first"},
 		{"backup x", 1, "", "there is no store"}, // in the default place
 		{"check", 1, "", "there is no store"},
-		{"demo --listen 7080 --store memory:", 1, "", "127.0.0.1:7080"},
+		{"demo --listen 7080 --store memory:", 2, "", "127.0.0.1:7080"},
+		{"demo --listen localhost:99999 --store memory:", 2, "", "from 0 to 65535"},
 	} {
 		var stdout, stderr bytes.Buffer
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // should one get as far as to serve

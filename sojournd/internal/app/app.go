@@ -146,10 +146,10 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	const use = "use host:port, as in --listen 127.0.0.1:7080; port 0 is any free one"
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("--listen %q is no address: %s", address, use)
+		return nil, UsageError{fmt.Errorf("--listen %q is no address: %s", address, use)}
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, fmt.Errorf("--listen %q: the port must be a number from 0 to 65535: %s", address, use)
+		return nil, UsageError{fmt.Errorf("--listen %q: the port must be a number from 0 to 65535: %s", address, use)}
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	var dns *net.DNSError
