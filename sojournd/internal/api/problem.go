@@ -69,7 +69,7 @@ var (
 	codeAnonymous   = code{"anonymous", http.StatusConflict, "Nobody is logged in to this session: log in first."}
 	codeLimit       = code{"too_many_sessions", http.StatusConflict, "The subject has as many sessions as the configuration allows."}
 	codeRevision    = code{"revision_mismatch", http.StatusPreconditionFailed, "The session is at another revision. Nothing was changed: read it again."}
-	codeNoRevision  = code{"revision_required", http.StatusPreconditionRequired, `Say which revision you have seen, as If-Match: "5".`}
+	codeNoRevision  = code{"revision_required", http.StatusPreconditionRequired, `Say which revision you have seen, as If-Match: "5", or If-Match: * for any.`}
 	codeThrottled   = code{"throttled", http.StatusTooManyRequests, "Too many bad tokens from the client's address: wait a minute."}
 	codeFull        = code{"store_full", http.StatusServiceUnavailable, "The store has no room for it."}
 	codeUnavailable = code{"unavailable", http.StatusServiceUnavailable, "The store cannot answer at the moment: try again later."}

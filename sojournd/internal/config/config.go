@@ -242,8 +242,8 @@ func (c *Config) Warnings() (list []string) {
 	for i := range c.Applications {
 		a := &c.Applications[i]
 		if len(a.Keys) == 0 || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
-			list = append(list, fmt.Sprintf("trusted_proxies: is empty, and application %q looks as if a proxy asks /check for it: nobody is then sent back to where they came from, "+
-				"and all visitors count as one address, so that one stranger's bad tokens refuse everybody's; write the proxy's address there, as sojournd sees it", a.Name))
+			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check for application %q. Then a sign-in can't lead back to the page "+
+				"that was asked for, and all visitors count as one address: write the proxy's address there, as sojournd sees it", a.Name))
 		}
 	}
 	return list

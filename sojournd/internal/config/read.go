@@ -137,6 +137,7 @@ func (s *source) syntax(text []byte, err error) Problem {
 	case strings.Contains(p.Text, "cannot start any token"):
 		p.Text += ": put the value in quotes"
 	}
+	p.Text = "this is not YAML: " + p.Text
 	return p
 }
 
