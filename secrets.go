@@ -147,10 +147,10 @@ func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time,
 	unconfirmed := 1 // next
 	for i := len(r.Good) - 1; i >= 0; i-- {
 		g := &r.Good[i]
-		if g.Until != 0 || g.ConfirmedAt != 0 || g.Hash == presented || now.Sub(g.IssuedAt) < grace {
+		if g.Until != 0 || g.ConfirmedAt != 0 || g.Hash == presented {
 			continue
 		}
-		if unconfirmed++; unconfirmed > maxUnconfirmed {
+		if unconfirmed++; unconfirmed > maxUnconfirmed && now.Sub(g.IssuedAt) >= grace {
 			g.Until = now
 		}
 	}
