@@ -216,7 +216,7 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 	quiet := s.e.bad.guessing(s.request.Client.IP, s.e.now(), s.e.opt.MaxBadTokens)
 	var best, telling *presented
 	var refused []*presented
-	tooMany := false
+	tooMany, undecided := false, false
 	seen := make([]string, 0, maxSameName)
 	for _, t := range tokens {
 		if slices.Contains(seen, t) {
@@ -232,7 +232,7 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 		}
 		switch {
 		case p.undecided:
-			s.undecided = true
+			undecided, s.undecided = true, true
 		case p.refusal == "":
 			s.lives[by] = appendNew(s.lives[by], p.id)
 			if best == nil || best.id == p.id && p.verdict > best.verdict { // of two secrets of one session the newer
@@ -254,9 +254,9 @@ func (s *Session) presentAll(ctx context.Context, tokens []string, by transport)
 		}
 	}
 	switch {
-	case best != nil && !tooMany && len(s.lives[by]) < 2:
+	case best != nil && !tooMany && len(s.lives[by]) < 2 && (!undecided || best == telling):
 		return s.take(ctx, best)
-	case s.undecided:
+	case undecided: // it may live as well
 		s.refusal = RefusedThrottled
 		return nil
 	}
@@ -447,6 +447,9 @@ func (s *Session) note(p *presented, quiet bool) {
 	if p.known || p.undecided {
 		return
 	}
+	if p.refusal == RefusedMalformed && e.bad.told(s.request.Client.IP, now, e.opt.MaxBadTokens) {
+		return // it costs no read, and must not displace what does
+	}
 	d := &deadToken{refusal: p.refusal, reason: p.reason, endedAt: p.endedAt}
 	if p.final {
 		d.at = now
@@ -515,18 +518,25 @@ func (s *Session) clientChanged(rec *store.Record) bool {
 
 // meetClient compares who presents the session with who did last time.
 func (s *Session) meetClient(ctx context.Context, text string, by transport) error {
-	if s.passive || !s.clientChanged(s.rec) || s.arrived < s.rec.LastSeenAt {
+	if s.passive || !s.clientChanged(s.rec) {
 		return nil
 	}
 	e, is, was := s.e, s.request.Client, s.rec.LastClient
-	if s.met == 0 {
+	reaction := Allow
+	if e.opt.ClientChanged != nil {
+		reaction = e.opt.ClientChanged(was, is)
+	}
+	// Of a slow request, since whose arrival another client was seen, no change is
+	// noted. But it is reacted to: a thief can be as slow as he likes.
+	slow := s.arrived < s.rec.LastSeenAt
+	if s.met == 0 && (!slow || reaction != Allow) {
 		e.emit(Event{Kind: EventClientChanged, Session: s.rec.ID, Subject: s.rec.Subject, Client: is, Was: was})
 	}
-	if e.opt.ClientChanged == nil {
-		return nil
-	}
-	switch e.opt.ClientChanged(was, is) {
+	switch reaction {
 	case StepUp:
+		if slow && s.rec.Stale {
+			return nil
+		}
 		err := s.stepUp(ctx)
 		if !errors.Is(err, store.ErrConflict) && !gone(err) || s.met == maxConflicts {
 			return wrap("step up a session whose client changed", err)
@@ -561,7 +571,10 @@ func (s *Session) stepUp(ctx context.Context) error {
 	defer detached.release()
 	e, w := s.e, new(store.Record)
 	w.CopyFrom(s.rec)
-	w.Stale, w.LastSeenAt, w.LastClient = true, s.arrived, s.request.Client
+	w.Stale = true
+	if s.arrived >= w.LastSeenAt {
+		w.LastSeenAt, w.LastClient = s.arrived, s.request.Client
+	}
 	ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
 	e.ended(s.request.Client, ended)
 	switch {

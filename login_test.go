@@ -609,6 +609,45 @@ func TestStepUpMeetsOthers(t *testing.T) {
 	}
 }
 
+// A thief who sends a body slowly is judged like any other, although the user
+// was seen since his request arrived.
+func TestClientChangeOfASlowRequest(t *testing.T) {
+	away := home
+	away.UserAgent = "Browser/2"
+	for _, reaction := range []sojourn.Reaction{sojourn.Allow, sojourn.StepUp, sojourn.End} {
+		w := newWorld(t, options(func(o *sojourn.Options) {
+			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return reaction }
+		}))
+		j := w.loggedIn("ann")
+		id := w.id(j)
+		w.pass(time.Second)
+		arrived := w.time()
+		w.pass(2 * time.Minute)
+		w.look(j)
+		w.pass(time.Second)
+		w.want("seen", w.record(id).LastSeenAt.Time().After(arrived), true)
+		for range 2 {
+			s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away, Arrived: arrived})
+			w.want("subject", s.Subject(), map[bool]string{true: "", false: "ann"}[reaction == sojourn.End])
+			w.want("fresh", s.Fresh(time.Hour), reaction == sojourn.Allow)
+			w.answer(j, s)
+		}
+		if reaction == sojourn.End {
+			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
+			continue
+		}
+		rec := w.record(id)
+		w.want("stale", rec.Stale, reaction == sojourn.StepUp)
+		w.want("last seen by", rec.LastClient, home)
+		w.want("last seen later", rec.LastSeenAt.Time().After(arrived), true)
+		if n := len(w.happened(sojourn.EventClientChanged)); (n > 0) != (reaction == sojourn.StepUp) {
+			t.Errorf("%d events", n)
+		}
+		w.login(j, "ann")
+		w.want("fresh after a login", w.begin(j).Fresh(time.Minute), true)
+	}
+}
+
 // A store that is full keeps no step-up, but the request has it, and so has the
 // next one.
 func TestStepUpInAFullStore(t *testing.T) {

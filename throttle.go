@@ -134,6 +134,11 @@ func (t *throttle) guessing(ip netip.Addr, now store.Time, limit int) bool {
 	return inWindow(&t.counted[t.slot(ip)], minute) >= uint32(limit)
 }
 
+// told reports whether an event has told in this minute that an address is guessing.
+func (t *throttle) told(ip netip.Addr, now store.Time, limit int) bool {
+	return limit >= 0 && t.guessing(ip, now, limit+1)
+}
+
 // count counts a dead token, and reports whether the address is guessing, and if
 // so whether this token is the first to show it.
 func (t *throttle) count(ip netip.Addr, now store.Time, limit int) (guessing, first bool) {

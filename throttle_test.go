@@ -138,6 +138,54 @@ func TestThrottleUndecided(t *testing.T) {
 	}
 }
 
+// A planted cookie can't become the one that counts because the visitor's own
+// isn't looked up: which one lives isn't known before both are.
+func TestThrottleUndecidedBeside(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
+	other, err := sojourn.New(w.store, sojourn.Options{Now: w.time})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(ctx)
+	s := other.Begin(ctx, sojourn.Request{Client: home})
+	if err := errors.Join(s.Login("ann"), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	own, planted := s.Token(), w.loggedIn("mallory").session
+	for i := range 50 {
+		w.look(&jar{session: unknownToken(i)})
+	}
+	for _, cookies := range [][]string{{own, planted}, {planted, own}} {
+		s := w.Begin(ctx, sojourn.Request{Session: cookies, Client: home})
+		w.want("subject", s.Subject(), "")
+		w.want("refused", s.Refused(), sojourn.RefusedThrottled)
+	}
+	s = w.Begin(ctx, sojourn.Request{Session: []string{own, planted}, Client: home})
+	if err := errors.Join(color.Set(s, "red"), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	w.want("written as", s.Subject(), "")
+	w.want("a live token alone", w.look(&jar{session: planted}), "mallory")
+}
+
+// Who sends garbage displaces nothing of what is remembered of others.
+func TestThrottleMemoryOutlastsGarbage(t *testing.T) {
+	w := newWeb(t, nil, options(trustLoopback))
+	back := w.surfer("X-Forwarded-For", "203.0.113.8", "Cookie", "__Host-session="+unknownToken(1))
+	back.who()
+	w.pass(time.Second)
+	garbage := sojourn.Client{IP: netip.MustParseAddr("203.0.113.7")}
+	for i := range 100_000 {
+		w.Begin(ctx, sojourn.Request{Session: []string{fmt.Sprint(i)}, Client: garbage}).Subject()
+	}
+	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
+	w.reads()
+	for range 20 {
+		w.want("who comes back", back.who(), "nobody")
+	}
+	w.want("reads", w.reads(), 0)
+}
+
 // Several cookies don't get around it: a request reads the store once for each
 // distinct token at most, and tokens that are known to be dead not at all.
 func TestThrottleCountsCrowds(t *testing.T) {

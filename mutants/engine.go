@@ -85,6 +85,17 @@ var engine = []mutant{
 	err := error(store.ErrFull)`}},
 	},
 	{
+		name:   "I13-slow-thief-is-not-stepped-up",
+		breaks: "a changed client is reacted to, whoever was seen since the request arrived",
+		test:   ". -run TestClientChangeOfASlowRequest",
+		edits: []edit{{"load.go",
+			`slow := s.arrived < s.rec.LastSeenAt`,
+			`slow := s.arrived < s.rec.LastSeenAt
+	if slow {
+		reaction = Allow
+	}`}},
+	},
+	{
 		name:   "I13-old-authority-writes",
 		breaks: "a request from before a login writes nothing after it",
 		test:   ". -run TestI13",
@@ -122,6 +133,12 @@ var engine = []mutant{
 		breaks: "what a signed-out page still sends creates nothing",
 		test:   ". -run TestI14",
 		edits:  []edit{{"load.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
+	},
+	{
+		name:   "I2-one-of-two-not-looked-up",
+		breaks: "of several cookies one counts only if it is known that the others are dead",
+		test:   ". -run TestThrottleUndecidedBeside",
+		edits:  []edit{{"load.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
 	},
 	{
 		name:   "I2-any-secret-is-good",
