@@ -50,6 +50,7 @@ type Gate struct {
 	allowed int       // the same; grows to most after a trial
 	service time.Duration
 	alive   time.Time // when a call was last served, or the first that wasn't came
+	came    time.Time // the last call that had not to wait
 
 	failures int // in a row
 	pauses   int // in a row; 0: the gate is open
@@ -131,6 +132,10 @@ func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
 	g.mu.Lock()
 	now := time.Now()
 	if len(g.line) == 0 && g.mayAdmit() {
+		if now.Sub(g.came) > g.timeout { // what is inside has no bound: that nobody was served says nothing
+			g.alive = now
+		}
+		g.came = now
 		p := g.admit(now)
 		g.mu.Unlock()
 		return p, nil
@@ -237,7 +242,8 @@ func (g *Gate) letIn(now time.Time) {
 func (g *Gate) answer(now time.Time, p Pass) {
 	g.alive, g.failures = now, 0
 	if !p.trial { // which may have waited for a connection
-		g.service += (now.Sub(p.began) - g.service) / 8
+		took := min(now.Sub(p.began), g.timeout) // a call without a bound must not have the others refused
+		g.service += (took - g.service) / 8
 	}
 	switch {
 	case g.pauses > 0:

@@ -249,3 +249,30 @@ func TestBackoff(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestGateLongCall: a call without a bound says nothing of the others.
+func TestGateLongCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(4, 10*time.Millisecond)
+		p, err := s.Enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		burst := func(when string) {
+			t.Helper()
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() { _ = s.call() })
+			}
+			wg.Wait()
+			if n := s.refused.Swap(0); n > 0 {
+				t.Errorf("%s: %d of 20 calls were refused", when, n)
+			}
+		}
+		time.Sleep(10 * timeout)
+		burst("beside it")
+		time.Sleep(10 * timeout)
+		s.Leave(p, Served)
+		burst("after it")
+	})
+}
