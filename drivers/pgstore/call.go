@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,21 +21,27 @@ type call struct {
 	ctx  context.Context
 	conn *pgx.Conn
 
-	state atomic.Int32
+	filling sync.Mutex // of the caller's memory
+	givenUp bool       // the caller is gone, and with it what it gave
 }
-
-const (
-	underWay = iota
-	claimed  // it fills what the caller gave it; the caller waits for that
-	givenUp  // the caller is gone, and with it what it gave
-)
 
 var errGivenUp = errors.New("the caller has given up")
 
-// claim allows the call to write to the caller's memory, unless the caller has
-// given up.
-func (c *call) claim() bool {
-	return c.state.CompareAndSwap(underWay, claimed) || c.state.Load() == claimed
+// fill calls fn, which writes to the caller's memory, unless the caller has given
+// up. The caller waits for fn: it must not wait for the server.
+func (c *call) fill(fn func() error) error {
+	c.filling.Lock()
+	defer c.filling.Unlock()
+	if c.givenUp {
+		return errGivenUp
+	}
+	return fn()
+}
+
+func (c *call) giveUp() {
+	c.filling.Lock()
+	defer c.filling.Unlock()
+	c.givenUp = true
 }
 
 // row scans the only row of a statement's result.
@@ -51,10 +57,7 @@ func (c *call) row(statement string, args []any, dest ...any) error {
 		}
 		return pgx.ErrNoRows
 	}
-	if !c.claim() {
-		return errGivenUp
-	}
-	if err := found.Scan(dest...); err != nil {
+	if err := c.fill(func() error { return found.Scan(dest...) }); err != nil {
 		return err
 	}
 	found.Close()
@@ -63,7 +66,7 @@ func (c *call) row(statement string, args []any, dest ...any) error {
 
 // use lends fn a connection: at once, or after a while. sent is false if fn was
 // not called. If the context ends, use returns, and fn goes on for as long as a
-// timeout: it must write to the caller's memory only after a claim.
+// timeout: it must write to the caller's memory only in call.fill.
 func (s *Store) use(ctx context.Context, fn func(*call) error) (sent bool, err error) {
 	return s.useAfter(ctx, s.gate.Enter, fn)
 }
@@ -104,9 +107,7 @@ func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overl
 		return true, err
 	case <-ctx.Done():
 	}
-	if !c.state.CompareAndSwap(underWay, givenUp) {
-		return true, <-done
-	}
+	c.giveUp()
 	enough := time.AfterFunc(s.opt.Timeout, cancel)
 	stop := context.AfterFunc(s.pool.ctx, cancel)
 	context.AfterFunc(own, func() { enough.Stop(); stop() })

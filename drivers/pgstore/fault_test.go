@@ -30,6 +30,7 @@ const (
 	pass        = iota
 	cutRequests // the request doesn't get through
 	cutAnswers  // the request gets through, its answer doesn't
+	cutTails    // nor does the end of the answer, and the connection stays
 )
 
 func newCutter(t testing.TB, server, marker string) *cutter {
@@ -64,17 +65,21 @@ func (c *cutter) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var deaf atomic.Bool // what the server says gets lost
+	var deaf, blunt atomic.Bool // what the server says gets lost, or its end
 	requests := make(chan struct{})
 	go func() {
 		defer close(requests)
 		defer server.Close()
 		_ = each(client, func(b []byte) error {
 			if c.mode.Load() != pass && bytes.Contains(b, c.marker) {
-				if c.mode.Swap(pass) == cutRequests {
+				switch c.mode.Swap(pass) {
+				case cutRequests:
 					return io.EOF
+				case cutAnswers:
+					deaf.Store(true)
+				case cutTails:
+					blunt.Store(true)
 				}
-				deaf.Store(true)
 			}
 			_, err := server.Write(b)
 			return err
@@ -83,6 +88,9 @@ func (c *cutter) serve(client net.Conn) {
 	_ = each(server, func(b []byte) error {
 		if deaf.Load() {
 			return io.EOF
+		}
+		if blunt.Load() {
+			b = bytes.TrimSuffix(b, []byte{'Z', 0, 0, 0, 5, 'I'}) // ReadyForQuery
 		}
 		_, err := client.Write(b)
 		return err
@@ -390,4 +398,31 @@ func TestSweepShared(t *testing.T) {
 		t.Errorf("%d sessions were ended, want %d", len(by), n)
 	}
 	t.Logf("ended by each: %v", shares)
+}
+
+// TestEndsWithItsContext: a call whose answer came but for its end waits no
+// longer than its context.
+func TestEndsWithItsContext(t *testing.T) {
+	c, s := through(t)
+	now := store.TimeOf(time.Now())
+	rec := newSession("ada", now)
+	if _, err := s.Create(t.Context(), "cut", rec, store.CreateOptions{Arrived: now, Now: now}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	c.mode.Store(cutTails)
+	err := make(chan error, 1)
+	go func() {
+		var got store.Record
+		err <- s.Get(ctx, "cut", rec.ID, true, &got)
+	}()
+	select {
+	case err := <-err:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the error is %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the call waits without end")
+	}
 }

@@ -117,11 +117,10 @@ func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions
 		if err := found.Err(); err != nil {
 			return err
 		}
-		if !c.claim() {
-			return errGivenUp
-		}
-		list = page
-		return nil
+		return c.fill(func() error {
+			list = page
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err

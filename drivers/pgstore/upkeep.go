@@ -111,8 +111,10 @@ func (s *Store) askServer(ctx context.Context) (started int64, err error) {
 		if err := c.row(s.sql.heartbeat, nil, &started, &serverTime); err != nil {
 			return err
 		}
-		asked, took = began, time.Since(began) // after the row's claim
-		return nil
+		return c.fill(func() error {
+			asked, took = began, time.Since(began)
+			return nil
+		})
 	})
 	if err != nil {
 		return 0, explain(err)
