@@ -57,7 +57,7 @@ func newReserve(path string) *reserve {
 	size, _ := diskSpace(filepath.Dir(path))
 	spare := min(spareBytes, size/spareFraction/pageSize*pageSize)
 	r := &reserve{path: path, spare: spare, ahead: min(aheadBytes, spare)}
-	if info, err := os.Stat(r.name()); err == nil {
+	if info, err := os.Stat(r.name()); err == nil && !isSparse(info) {
 		r.held.Store(info.Size())
 	}
 	return r

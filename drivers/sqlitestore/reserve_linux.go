@@ -38,6 +38,10 @@ func isUnsupported(err error) bool {
 // isDiskFull reports whether there is no room, or no more for this user.
 func isDiskFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
+// isSparse reports whether a file lacks blocks, as a copy of one may: most
+// programs that copy leave out what was never written.
+func isSparse(info fs.FileInfo) bool { return blocks(info)*512 < info.Size() }
+
 // blocks returns how many a file has, with those beyond its end.
 func blocks(info fs.FileInfo) int64 {
 	s, _ := info.Sys().(*syscall.Stat_t)

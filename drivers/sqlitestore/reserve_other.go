@@ -14,4 +14,6 @@ func allocateAhead(*os.File, int64, int64) error { return nil }
 
 func isDiskFull(error) bool { return false }
 
+func isSparse(fs.FileInfo) bool { return false }
+
 func blocks(fs.FileInfo) int64 { return 0 }

@@ -243,3 +243,32 @@ func (d *fullDisk) fillLog() (stop func()) {
 		}
 	}
 }
+
+// TestSparseReserve: the spare file of a store that was copied has its room too.
+func TestSparseReserve(t *testing.T) {
+	dir := t.TempDir()
+	openIn(t, dir).Close()
+	files, _ := filepath.Glob(filepath.Join(dir, "*-reserve"))
+	if len(files) != 1 {
+		t.Fatalf("spare files %q", files)
+	}
+	size := func() (bytes, room int64) {
+		info, err := os.Stat(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512
+	}
+	bytes, _ := size()
+	if err := errors.Join(os.Truncate(files[0], 0), os.Truncate(files[0], bytes)); err != nil {
+		t.Fatal(err)
+	}
+	s := openIn(t, dir)
+	defer s.Close()
+	if _, room := size(); room < bytes {
+		t.Errorf("a spare file of %d bytes has room for %d", bytes, room)
+	}
+	if stats := s.Stats(); stats.Reserve < stats.ReserveWanted {
+		t.Errorf("reserve %d of %d", stats.Reserve, stats.ReserveWanted)
+	}
+}
