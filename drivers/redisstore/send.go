@@ -145,11 +145,8 @@ func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.C
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	pass, err := gate.Enter(ctx)
-	if errors.Is(err, overload.ErrOverloaded) {
-		return &unsentError{err}
-	}
 	if err != nil {
-		return err
+		return &unsentError{err}
 	}
 	type reply struct {
 		take func()
