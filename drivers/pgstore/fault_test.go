@@ -426,3 +426,17 @@ func TestEndsWithItsContext(t *testing.T) {
 		t.Error("the call waits without end")
 	}
 }
+
+// TestClosedInBetween: a call that has passed its first check when the store is
+// closed, as the second page of a list, is refused at once.
+func TestClosedInBetween(t *testing.T) {
+	s := openNew(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if sent, err := s.use(ctx, func(*call) error { return nil }); sent || !errors.Is(err, errPoolClosed) {
+		t.Errorf("sent: %v, the error is %v", sent, err)
+	}
+}

@@ -303,7 +303,7 @@ func (p *pool) close() {
 		close(w.got)
 	}
 	p.waiting = nil
-	p.gate.Dismiss(errPoolClosed)
+	p.gate.Close(errPoolClosed)
 	idle := p.idle
 	p.idle = nil
 	for _, c := range idle {

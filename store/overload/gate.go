@@ -57,6 +57,7 @@ type Gate struct {
 	trying   bool
 	opens    *time.Timer // when the pause is over; nil: it is
 	refused  uint64
+	closed   error
 }
 
 type waiter struct {
@@ -86,6 +87,18 @@ func (g *Gate) Resize(limit int) {
 func (g *Gate) Dismiss(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.dismiss(err)
+}
+
+// Close is Dismiss, also of all that come later.
+func (g *Gate) Close(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = err
+	g.dismiss(err)
+}
+
+func (g *Gate) dismiss(err error) {
 	for _, w := range g.line {
 		w.err = err
 		close(w.decided)
@@ -118,7 +131,7 @@ const (
 )
 
 // Enter waits until the call may go in, and returns what Leave wants back.
-// The error is ErrOverloaded, or that of the context.
+// The error is ErrOverloaded, that of the context, or what Dismiss or Close got.
 func (g *Gate) Enter(ctx context.Context) (Pass, error) { return g.enter(ctx, false) }
 
 // EnterFirst is Enter for what keeps a node in service, as its heartbeat does:
@@ -130,6 +143,10 @@ func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
 		return Pass{}, err
 	}
 	g.mu.Lock()
+	if err := g.closed; err != nil {
+		g.mu.Unlock()
+		return Pass{}, err
+	}
 	now := time.Now()
 	if len(g.line) == 0 && g.mayAdmit() {
 		if now.Sub(g.came) > g.timeout { // what is inside has no bound: that nobody was served says nothing
