@@ -6,11 +6,12 @@ import (
 	"net/http"
 )
 
-// What a ResponseWriter can do besides writing differs: net/http's over HTTP/1.1
-// can be hijacked, over HTTP/2 it can push, http.TimeoutHandler's can't even flush.
-// Handlers ask by type assertion, so the writer that they see must have the
-// methods of the one beneath, and no more. Each type below is an exchange with
-// some of these methods, and as small as a pointer: none takes an allocation.
+// ResponseWriters differ in what they can do besides writing: net/http's can be
+// hijacked over HTTP/1.1 and can push over HTTP/2, and http.TimeoutHandler's
+// can't even flush. Handlers find out by a type assertion, so the writer that
+// they get must have the methods of the one that it wraps, and no others. Each
+// type below is an exchange with some of these methods, and as small as a
+// pointer: none takes an allocation.
 type (
 	wF struct{ *exchange } // Flush and FlushError
 	wH struct{ *exchange } // Hijack
@@ -124,7 +125,8 @@ type unwrapper interface{ Unwrap() http.ResponseWriter }
 // Stream needs.
 type closeNotifier interface{ CloseNotify() <-chan bool }
 
-// beneath returns w or what it wraps that is a T; the zero T if nothing is.
+// beneath returns the first T among w and the writers that it wraps; the zero T
+// if there is none.
 func beneath[T any](w http.ResponseWriter) (t T) {
 	for {
 		if t, ok := w.(T); ok {

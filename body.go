@@ -6,18 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// A body is that of a request over HTTP/1. Where http.MaxBytesReader hits its
-// limit, it tells net/http to close the connection, by a method of net/http's own
-// ResponseWriter that no other type can have. So the body notices the limit, and
-// closeAfter tells net/http.
+// A body is the body of a request over HTTP/1. When http.MaxBytesReader hits
+// its limit, it tells net/http to close the connection, by a method of
+// net/http's own ResponseWriter that no other type can have. So this type
+// notices the limit, and closeAfter tells net/http.
 type body struct {
 	io.ReadCloser
 	limited atomic.Bool // the last read may have been that which hit the limit
 }
 
-// Read is, at the limit, called for one byte more than that allows, and then never
-// again: the read is answered in full, and is the last. A body that ends with that
-// byte may be missed; it leaves nothing on the connection.
+// At the limit, MaxBytesReader calls Read for one byte more than the limit
+// allows, gets all that it asks for, and never calls Read again. A body that
+// ends with that very byte may go unnoticed; it leaves nothing on the
+// connection.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	full := n > 0 && n == len(p) && (err == nil || cap(p) > n)
@@ -25,8 +26,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// closeAfter has net/http close the connection after the response, if a limit was
-// hit.
+// closeAfter makes net/http close the connection after the response, if a limit
+// was hit.
 func (x *exchange) closeAfter() {
 	if x.body == nil || !x.body.limited.Load() {
 		return

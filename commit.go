@@ -115,15 +115,16 @@ func (s *Session) store(ctx context.Context) error {
 	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
 }
 
-// unchanged reports whether the operations come to nothing: values that are
-// there already, the deletion of absent ones, a rotation that wasn't due.
+// unchanged reports whether the operations have no effect: they set values that
+// are there already, delete absent ones, or rotate a secret too early.
 func (s *Session) unchanged() bool {
 	return !s.create && !s.fresh && s.work.Values.Equal(s.rec.Values)
 }
 
-// look stands for the write of a session that is unchanged: it makes sure that
-// this is so in the store too. A copy in memory may be older than what another
-// request was told is stored, and then the write must come after that.
+// look takes the place of the write of an unchanged session. It makes sure that
+// the session is unchanged in the store too. A copy in memory may be older than
+// a write that another request was already told of; then this write must follow
+// that one.
 func (s *Session) look(ctx context.Context) error {
 	rec, err := s.e.live(ctx, s.rec.ID)
 	if err != nil {
@@ -260,8 +261,8 @@ func (s *Session) stored(ctx context.Context) error {
 		if err == nil || gone(err) {
 			continue
 		}
-		// Nobody may be left logged in as the other, and nothing be left of a
-		// login that failed.
+		// After a login that failed, nobody may be logged in as the other user,
+		// and nothing of the login may remain.
 		s.fresh, s.issued, s.cookies = false, "", cookieChange{}
 		undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
 		e.ended(s.request.Client, undone)
@@ -273,9 +274,9 @@ func (s *Session) stored(ctx context.Context) error {
 	return nil
 }
 
-// displaced returns the sessions that the new one takes the place of: another
-// user's, and those that live under other cookies of its cookie's name, beside
-// which it would be ambiguous.
+// displaced returns the sessions that the new one replaces: another user's, and
+// live ones of other cookies with the same name, which would make the next
+// request ambiguous.
 func (s *Session) displaced() (list []ID) {
 	if !s.replaced.IsZero() {
 		list = append(list, s.replaced)

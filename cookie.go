@@ -23,8 +23,8 @@ type Cookie struct {
 	Visitor string
 
 	// Domain shares the cookies with all hosts below a domain, such as
-	// "example.com". The price: every one of these hosts, and whoever takes
-	// over one, can read and plant them. Default: this host alone.
+	// "example.com". The price: each of these hosts, and anybody who takes one
+	// over, can read and plant them. Default: this host alone.
 	//
 	// New refuses a single label ("com", "localhost") and an IP address. It
 	// does not check whether the site lies below the domain, nor whether the
@@ -81,8 +81,8 @@ func (c Cookie) withDefaults() (Cookie, error) {
 	return c, nil
 }
 
-// checkDomain refuses what no browser takes for a Domain; http.Cookie.Valid
-// looks at the letters.
+// checkDomain refuses a Domain that no browser accepts. http.Cookie.Valid
+// checks its characters.
 func checkDomain(domain string) error {
 	if domain == "" {
 		return nil

@@ -99,10 +99,10 @@ type Info struct {
 	Revision        uint64    `json:"revision"`
 }
 
-// List returns a page of the live sessions of a subject, or with an empty
-// subject of the application, and the cursor of the next page; it is empty
-// after the last. A page has at most limit sessions, 1 to 1000, and may have
-// fewer although another follows. Values are not read: use Get.
+// List returns a page of the live sessions of a subject, or of the whole
+// application if subject is empty, and the cursor of the next page. The cursor
+// is empty after the last page. A page has at most limit sessions, 1 to 1000,
+// and may have fewer although another follows. Values are not read: use Get.
 func (e *Engine) List(ctx context.Context, subject, cursor string, limit int) ([]Info, string, error) {
 	recs, next, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit, Now: e.now()})
 	if err != nil {

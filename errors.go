@@ -9,10 +9,9 @@ import (
 var (
 	// ErrEnded: the session is over, or its subject's sessions were all ended,
 	// since the request arrived. The changes of the request are lost. A request
-	// that presents an ended session's token and is no GET or HEAD gets it too
-	// if it arrived within 30 seconds after the end: a page that was signed out
-	// may still send something, which must not land in the next visitor's
-	// session.
+	// with an ended session's token, other than GET or HEAD, gets it too if it
+	// arrived within 30 seconds after the end: a page that was signed out may
+	// still send something, which must not land in the next visitor's session.
 	ErrEnded = errors.New("sojourn: the session has ended")
 
 	// ErrSuperseded: since the request arrived a login or elevation has replaced the secret that it presented, so
@@ -58,8 +57,9 @@ var (
 	// that wasn't looked up, since too many from its address were refused.
 	ErrThrottled = errors.New("sojourn: too many bad session tokens from this address")
 
-	// ErrCrossOrigin: an unsafe request from a page of another origin, or of the
-	// site's own behind a proxy that replaces Host: see Options.Origins.
+	// ErrCrossOrigin: an unsafe request from a page of another origin. Behind a
+	// proxy that replaces Host, requests of the site's own pages get it too:
+	// see Options.Origins.
 	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins, Options.TrustedOrigins and AllowCrossOrigin")
 
 	// ErrBearer: AsBearer without Options.Bearer, or after other changes of a cookie's session.
@@ -74,9 +74,8 @@ var (
 	// ErrKeyReused: see Idempotency.
 	ErrKeyReused = errors.New("sojourn: the idempotency key was used for something else")
 
-	// ErrRepeats: a creation was repeated more often than answers are kept good
-	// for. Nothing was changed: the earlier answers' tokens stay good. See
-	// Idempotency.
+	// ErrRepeats: a creation was repeated more than sixteen times. Nothing was
+	// changed: the tokens of the earlier answers stay good. See Idempotency.
 	ErrRepeats = errors.New("sojourn: too many repeats under one idempotency key")
 
 	// ErrFinished: the request that the session belongs to is over.
@@ -86,6 +85,6 @@ var (
 	ErrClosed = errors.New("sojourn: closed")
 )
 
-// errOrigin is ErrCrossOrigin where the Origin header alone told of it, so that the
-// cause may be a missing option.
+// errOrigin is ErrCrossOrigin when only the Origin header showed it, so a
+// missing option may be the cause.
 var errOrigin = fmt.Errorf("%w", ErrCrossOrigin)

@@ -21,7 +21,7 @@ import (
 // Options.TrustedOrigins and AllowCrossOrigin.
 //
 // Inside another Handler of the same engine it does nothing. Handlers of two
-// engines may be nested: Engine.From tells their sessions apart.
+// engines may be nested: Engine.From returns the session of each.
 //
 // A response that sets a cookie is always Cache-Control: no-store; one for
 // which the session was read has Vary: Cookie.
@@ -40,14 +40,14 @@ func Strict(next http.Handler) http.Handler {
 	})
 }
 
-// Preload reads the session before next runs, and answers with the error if that
-// fails (503 if the store can't answer). So within next no accessor of the session
-// fails, on whatever goroutine. Every request to next reads the store. It goes
-// inside Handler, and inside Strict:
+// Preload reads the session before next runs, and answers with the error if
+// that fails (503 if the store can't answer). So in next no accessor of the
+// session can fail, on any goroutine. Every request to next reads the store.
+// Use Preload inside Handler, and inside Strict:
 //
 //	mux.Handle("/account/", sojourn.Preload(account))
 //
-// A call of Session.Strict within next may read again, and that can fail.
+// If next calls Session.Strict, that may read again, and can fail.
 func Preload(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := From(r.Context()).Load(r.Context()); err != nil {
@@ -58,24 +58,24 @@ func Preload(next http.Handler) http.Handler {
 	})
 }
 
-// AllowCrossOrigin admits requests from other origins' pages to one route, which
-// Handler refuses otherwise: for a sign-in service that answers by POST (SAML,
-// OpenID Connect's form_post). It goes around Handler, which refuses before any
-// route is chosen; inside it has no effect.
+// AllowCrossOrigin admits requests from pages of other origins to one route.
+// Handler would refuse them. Use it for a sign-in service that answers by POST
+// (SAML, OpenID Connect's form_post). It goes around Handler, which refuses
+// before any route is chosen; inside Handler it has no effect.
 //
 //	mux.Handle("/", sessions.Handler(site))
 //	mux.Handle("POST /saml/acs", sojourn.AllowCrossOrigin(sessions.Handler(acs)))
 //
-// Any page on the Internet can have a visitor's browser send such a request. So the
-// route must check by itself that it was meant: the signature of what is sent, that
-// it is new and for this site, and that this browser asked for it, by a cookie
-// that was set when the visitor left (login CSRF). It must do nothing else, and
-// nothing because of who is signed in.
+// Any page on the Internet can make a visitor's browser send such a request. So
+// the route must check by itself that the request is genuine: its signature,
+// that it is new and meant for this site, and, by a cookie that was set when
+// the visitor left, that this browser asked for it (login CSRF). The route must
+// do nothing else, and nothing that depends on who is signed in.
 //
-// The session's cookies are SameSite=Lax by default, and browsers don't send those
-// with a POST of another site: the session is that of a visitor without a cookie.
-// Login works. For a session's values, send the browser on to a page of the site
-// by a redirect, with which the cookies come.
+// The session's cookies are SameSite=Lax by default, and browsers don't send
+// those with a POST of another site: the session is that of a visitor without a
+// cookie. Login works. To use the visitor's own session, redirect the browser
+// to a page of the site; it sends the cookies with that request.
 func AllowCrossOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), crossOriginKey{}, true)))
@@ -181,10 +181,10 @@ func bearer(r *http.Request) string {
 }
 
 // Error answers a request with an error of this package, in place of the
-// handler's response: with the status of StatusCode, a text that tells the
-// visitor nothing of the inside, and headers that keep the answer out of caches.
-// Where a request came through Handler, Options.OnError writes the answer, if it
-// is set. Return from the handler afterwards:
+// handler's response: with the status of StatusCode, a text without internal
+// details, and headers that keep the answer out of caches. If the request came
+// through Handler, and Options.OnError is set, that writes the answer. Return
+// from the handler afterwards:
 //
 //	if err := cart.Update(s, add); err != nil {
 //		sojourn.Error(w, r, err)
@@ -200,8 +200,8 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	answerError(w, r, err, onError)
 }
 
-// answerError answers with err: by onError, unless that is nil, is the caller, or
-// writes nothing.
+// answerError answers with err. onError writes the answer, unless it is nil, is
+// the caller, or writes nothing.
 func answerError(w http.ResponseWriter, r *http.Request, err error, onError ErrorFunc) {
 	h := w.Header()
 	for _, name := range []string{

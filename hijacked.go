@@ -6,10 +6,11 @@ import (
 	"sync"
 )
 
-// A hijacked is what is watched on behalf of a connection that its handler has
-// taken. The watch goes when the connection is closed and the request is over,
-// whichever comes last: net/http ends the request's context when the handler
-// returns, while a WebSocket goes on. It doesn't hold the request.
+// A hijacked keeps the watch on a session for a connection that its handler has
+// taken over. The watch ends when the connection is closed and the request is
+// over, whichever comes last: net/http ends the request's context when the
+// handler returns, while a WebSocket goes on. It keeps no reference to the
+// request.
 type hijacked struct {
 	watcher *watcher
 
@@ -41,7 +42,7 @@ func (h *hijacked) finish() {
 	h.settle()
 }
 
-// settle leaves the watch if nothing needs it any more. h.mu is held.
+// settle ends the watch if nothing needs it any more. h.mu is held.
 func (h *hijacked) settle() {
 	if h.closed && h.over && h.watch != nil {
 		h.watcher.leave(h.watch)
@@ -49,8 +50,8 @@ func (h *hijacked) settle() {
 	}
 }
 
-// wrap returns conn, and has its Close told to h. Whatever net/http's
-// connections can, those that it returns can too.
+// wrap returns conn in a wrapper that tells h of its Close. The wrapper has all
+// methods of net/http's connections.
 func (h *hijacked) wrap(conn net.Conn) net.Conn {
 	switch c := conn.(type) {
 	case *net.TCPConn:

@@ -181,10 +181,10 @@ func (s *Session) find(ctx context.Context) error {
 	return s.presentAll(ctx, s.request.Visitor, visitorCookie)
 }
 
-// decide looks up the tokens that were left undecided, and applies to what they
-// name the changes that the request has made so far. Where nothing is going to
-// be written, budget limits how often; nil: it isn't limited, for the write that
-// follows costs more than the read.
+// decide looks up the tokens that were left undecided, and applies the
+// request's changes so far to the session that it finds. If nothing is going to
+// be written, budget limits the look-ups; nil means no limit, because the write
+// that follows costs more than the read.
 func (s *Session) decide(ctx context.Context, budget *budget) error {
 	s.found, s.budget, s.decides = found{}, budget, true
 	if err := s.find(ctx); err != nil {
@@ -439,9 +439,9 @@ func (s *Session) take(ctx context.Context, p *presented) error {
 	return nil
 }
 
-// note remembers and counts a token that is refused, and reports it unless it
-// is one of several: once. Where its address is guessing, events would tell
-// nothing new.
+// note remembers and counts a refused token, and reports it once. It reports
+// nothing for a token that is one of several, or whose address is guessing,
+// because such events would tell nothing new.
 func (s *Session) note(p *presented, quiet bool) {
 	e, now := s.e, s.e.now()
 	if p.known || p.undecided {
@@ -483,9 +483,9 @@ func (s *Session) over(reason Reason, at store.Time) {
 const lateUnsafe = 30 * time.Second
 
 // late reports whether the request was made for a session that ended, or a
-// secret that was replaced, at the given time: what it writes must not land in a
-// new session. A safe request that arrived later begins one at once, so that a
-// sign-in page can store what it needs.
+// secret that was replaced, at the given time. What such a request writes must
+// not land in a new session. A safe request that arrived later begins one at
+// once, so that a sign-in page can store what it needs.
 func (s *Session) late(at store.Time) bool {
 	if !s.request.Safe {
 		at = at.Add(lateUnsafe)
@@ -561,11 +561,11 @@ func (s *Session) meetClient(ctx context.Context, text string, by transport) err
 	return nil
 }
 
-// stepUp stores that the last authentication isn't fresh any more, together
-// with the new client, whom the next request is compared with. It is the
-// engine's decision and not the handler's, so it doesn't wait for the commit:
-// an answer that drops the handler's changes, or began before the session was
-// read, would drop it too.
+// stepUp stores that the last authentication is no longer fresh, together with
+// the new client, with which the next request is compared. It is the engine's
+// decision and not the handler's, so it doesn't wait for the commit: an answer
+// that drops the handler's changes, or began before the session was read, would
+// drop it too.
 func (s *Session) stepUp(ctx context.Context) error {
 	detached := newDetached(ctx)
 	defer detached.release()

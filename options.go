@@ -36,16 +36,16 @@ type Options struct {
 	MaxSession int
 
 	// MaxDepth is how deep the arrays and objects of a value may be nested.
-	// Default 100, at most 1,000. Above: ErrValue. What is stored already stays
-	// as it is, and can be read.
+	// Default 100, at most 1,000. A deeper value gets ErrValue. Deeper values
+	// that are stored already stay, and can be read.
 	MaxDepth int
 
 	// Origins are the site's own public origins: "https://shop.example.com".
-	// Most sites don't need them. Name them, all of them, behind a proxy that
-	// replaces the Host header, as nginx does by default: WebSocket handshakes
-	// and older browsers' forms tell their origin only, which is compared with
-	// Host otherwise, and get 403 where the two differ. Default: the origin's
-	// host must be Host.
+	// Most sites don't need them. Name all of them if a proxy replaces the Host
+	// header, as nginx does by default. WebSocket handshakes and forms of older
+	// browsers send only their origin. Without Origins it is compared with
+	// Host, and they get 403 if the two differ. Default: the origin's host must
+	// equal Host.
 	Origins []string
 
 	// TrustedOrigins are other sites whose pages may send unsafe requests and open

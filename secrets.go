@@ -127,10 +127,10 @@ func rotationDue(r *store.Record, v verdict, arrived store.Time, p *Policy) bool
 	return false
 }
 
-// rotate makes next the current secret. Those since the last confirmed one stay
-// good until next is confirmed; of those that never were, some are dropped, but
-// neither the one that the browser presented, which may never get another, nor
-// one that was issued within the grace.
+// rotate makes next the current secret. The secrets since the last confirmed
+// one stay good until next is confirmed. Of those that were never confirmed,
+// some are dropped, but never the one that the browser presented, which may get
+// no other, nor one that was issued within the grace period.
 func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time, grace time.Duration) {
 	half := next.halfHash()
 	switch i := slices.Index(r.Halves, half.Print()); {
@@ -213,8 +213,8 @@ func rememberEpoch(r *store.Record) {
 	r.Halves = r.Halves[:0]
 }
 
-// repeatHalf gives r a further half for its epoch: that of the repeat of an
-// idempotent creation, which doesn't know the first.
+// repeatHalf gives r one more half for its epoch, for the repeat of an
+// idempotent creation, which doesn't know the first half.
 func repeatHalf(r *store.Record, next *secret) {
 	r.Halves = append(r.Halves, r.EpochHash.Print())
 	r.EpochHash = next.halfHash()

@@ -13,25 +13,25 @@ import (
 // them all at once at the commit: with the first byte of the response, or
 // earlier by Commit. Reads see the request's own changes.
 //
-// A visitor who stores nothing has no session; then ID is zero, Subject empty,
-// and every value absent.
+// A visitor who stores nothing has no session. Then ID is zero, Subject is
+// empty, and every value is absent.
 //
-// Use it while the request lasts. Afterwards, of a session that was read, ID
-// and Subject still answer; values give ErrFinished.
+// Use it only during the request. Afterwards, ID and Subject of a session that
+// was read still answer; values return ErrFinished.
 //
-// Its methods may be called concurrently. Where the store can't answer, those
-// that return an error return ErrUnavailable. Those that don't, the accessors,
-// don't return then: "can't tell" must never look like "anonymous".
+// Its methods may be called concurrently. If the store can't answer, methods
+// with an error return ErrUnavailable. Accessors, which have no error, don't
+// return: a failure must never look like "anonymous".
 //
 //   - In the handler they panic with http.ErrAbortHandler. Handler answers 503,
 //     even if a recoverer within it has written something else.
-//   - On another goroutine, which nobody recovers, they end that goroutine as
-//     runtime.Goexit does: its deferred calls run. It is logged. The response
-//     becomes a 503 too, if it hasn't begun. Whoever waits for the goroutine
-//     must not count on a value: a WaitGroup goes on, a receive from a channel
-//     that only this goroutine sends to waits forever.
-//   - Of a session from Begin, which has no Handler, they panic with an error
-//     that wraps ErrUnavailable.
+//   - On another goroutine, where a panic would end the process, they log the
+//     failure and end that goroutine as runtime.Goexit does: its deferred calls
+//     run. The response becomes a 503 too, if it hasn't begun. Code that waits
+//     for the goroutine must not rely on a value: a WaitGroup goes on, but a
+//     receive from a channel that only this goroutine sends to waits forever.
+//   - Without Handler, on a session from Begin, they panic with an error that
+//     wraps ErrUnavailable.
 //
 // After Load, or inside Preload, none of this happens.
 type Session struct {
@@ -89,13 +89,12 @@ type Request struct {
 }
 
 // An Idempotency names a request that presents no token and creates a session.
-// If one of the same key and body has done so within 24 hours, the commit
-// creates nothing: the session becomes that one, as it is now, with a fresh
-// secret beside those that were issued before. ErrSuperseded: a login or
-// elevation has renewed it since, so it is not for whoever repeats the request.
-// ErrKeyReused: the key came with another body. ErrRepeats: there were sixteen
-// repeats already. The tokens of all that were answered are good for
-// Policy.Grace at least.
+// If a request with the same key and body has created one within 24 hours, the
+// commit creates nothing: the session becomes that one, as it is now, with a
+// fresh secret beside the earlier ones. The tokens of all answers stay good for
+// at least Policy.Grace. ErrSuperseded: a login or elevation has renewed the
+// session since, so a repeat must not get it. ErrKeyReused: the key came with
+// another body. ErrRepeats: there were sixteen repeats already.
 type Idempotency struct {
 	Key  string   // at most 255 bytes; empty: none
 	Body [32]byte // hash of what is asked for
@@ -248,8 +247,8 @@ type LoginOption func(*login)
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
 // AMR records how the user authenticated, in the words of RFC 8176: "pwd",
-// "otp", "hwk". A word is visible ASCII without blanks, else Login returns
-// ErrValue.
+// "otp", "hwk". Each word must be visible ASCII without blanks, or Login
+// returns ErrValue.
 func AMR(methods ...string) LoginOption { return func(l *login) { l.methods = methods } }
 
 // Level records the level of the authentication, 0 to 3. Default 1.
@@ -314,12 +313,12 @@ func (s *Session) Token() string {
 	return s.issued
 }
 
-// Done returns a channel that is closed when the session ends, wherever and by
-// whatever cause, expiry included, so that a WebSocket or a stream of events
-// can end with it. Without a session it returns a channel that never closes.
-// All calls of a request return one channel. After the request it isn't closed
-// any more, unless the handler has hijacked the connection: then it is watched
-// until the connection that Hijack returned is closed.
+// Done returns a channel that is closed when the session ends, on any node and
+// for any reason, also by expiry, so that a WebSocket or a stream of events can
+// end with it. Without a session it returns a channel that never closes. All
+// calls in a request return the same channel. After the request it is no longer
+// closed, unless the handler has hijacked the connection: then the session is
+// watched until the connection that Hijack returned is closed.
 func (s *Session) Done() <-chan struct{} { return s.done() }
 
 // contextKey finds the innermost session of a context, engineKey that of an engine.

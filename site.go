@@ -119,10 +119,10 @@ func (s *site) client(r *http.Request) Client {
 	return c
 }
 
-// clientIP returns the address of the connection, or, if that is a trusted
-// proxy's, the last address in X-Forwarded-For that isn't: what stands left of
-// it could have been written by anybody. It is zero if nobody who is believed
-// tells an address.
+// clientIP returns the address of the connection. If that is a trusted proxy,
+// it returns the last address in X-Forwarded-For that isn't one, because
+// anybody could have written what stands left of it. It is zero if no trusted
+// source tells an address.
 func (s *site) clientIP(r *http.Request) netip.Addr {
 	from := peer.Of(r)
 	ip := from.IP

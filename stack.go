@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// onStack reports whether one of the functions, or a function literal within one,
-// is running on this goroutine. It takes microseconds: it is for failures.
+// onStack reports whether one of the functions, or a function literal within
+// one, is running on this goroutine. It takes microseconds, so call it only
+// after a failure.
 func onStack(functions ...string) bool {
 	for size := 64; ; size *= 4 {
 		callers := make([]uintptr, size)

@@ -31,7 +31,8 @@ type throttle struct {
 	ends    budget                      // of requests that may end something
 }
 
-// A budget counts, in windows of a second, what guessing addresses had looked up.
+// A budget counts, for each second, the tokens that were looked up for guessing
+// addresses.
 type budget [addressSlots]atomic.Uint64
 
 const (
@@ -40,8 +41,8 @@ const (
 	seenSlots    = 16384
 	addressSlots = 4096 // addresses that share a slot share a count
 
-	// deadLife is how long a dead token is answered without a look at the store.
-	// It could live again only if the store lost data and got it back.
+	// deadLife is how long a dead token is refused without a read of the store.
+	// It could become good again only if the store lost data and got it back.
 	deadLife = time.Minute
 
 	// readsWhileGuessing is how many tokens a second are looked up for an address
@@ -76,7 +77,7 @@ func (t *throttle) find(token string, sum uint64) *deadToken {
 	return nil
 }
 
-// fresh reports whether d can be answered with, without a look at the store.
+// fresh reports whether d can be used without a read of the store.
 func (d *deadToken) fresh(now store.Time) bool {
 	return d != nil && d.at != 0 && now >= d.at && now.Sub(d.at) < deadLife
 }

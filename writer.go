@@ -70,9 +70,9 @@ func (x *exchange) flush() error {
 	return http.NewResponseController(x.w).Flush()
 }
 
-// hijack commits, without rotating the secret: the handler writes its own
-// header, and may leave out a cookie. The connection that it returns tells the
-// session when it is closed.
+// hijack commits without rotating the secret: the handler writes its own
+// header, and may leave out the cookie. The connection that hijack returns
+// tells the session when it is closed.
 func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.begun {
 		x.session.mu.Lock()

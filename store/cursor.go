@@ -5,20 +5,20 @@ import "encoding/hex"
 const (
 	MaxPage = 1000 // the highest Limit of a List
 
-	// MaxPageBytes is how many bytes of Subject and Values the sessions of a page
-	// have together, at most. A page of one session may have more.
+	// MaxPageBytes is how many bytes of Subject and Values all sessions of a
+	// page may have together. A page of a single session may have more.
 	MaxPageBytes = 4 << 20
 )
 
-// A Page gathers the sessions of a List. It is for stores.
+// A Page collects the sessions of a page of List. Stores use it.
 type Page struct {
 	Records []Record
 	bytes   int
 }
 
-// Add appends a session, whose slices are the page's from then on. It reports
-// false, and appends nothing, if the page is full: it has limit sessions, or
-// would have more than MaxPageBytes.
+// Add appends a session; the page then owns its slices. If the page already has
+// limit sessions, or would exceed MaxPageBytes, Add appends nothing and returns
+// false.
 func (p *Page) Add(rec Record, limit int) bool {
 	n := len(rec.Subject) + len(rec.Values)
 	if len(p.Records) >= limit || len(p.Records) > 0 && p.bytes+n > MaxPageBytes {

@@ -9,7 +9,7 @@ import (
 
 // Equal reports whether two Values have the same keys with the same JSON:
 // blanks, the order of an object's members and the escapes of strings make no
-// difference, since a store may keep values in a form of its own. Numbers are
+// difference, because a store may keep values in another form. Numbers are
 // equal if they are written alike.
 func (v Values) Equal(o Values) bool {
 	if bytes.Equal(v, o) {
@@ -72,8 +72,8 @@ func equalArray(a, b []byte) bool {
 
 type member struct{ key, value []byte }
 
-// farMember is how far apart members of two equal objects may stand. The bound
-// keeps the comparison linear, whatever the objects are.
+// farMember is how many places apart a member may stand in two equal objects.
+// The limit keeps the comparison linear for all objects.
 const farMember = 64
 
 // equalObject compares what comes after the opening brackets. Objects differ,

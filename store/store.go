@@ -165,8 +165,9 @@ type Store interface {
 	// too: with ReasonRevoked, at now.
 	//
 	// Nothing sweeps an application that no engine serves. Its expired sessions
-	// stay, unless the store has a life of its own for them, and nobody hears
-	// of their end. The next engine that serves the application ends them.
+	// stay, unless the store removes them after a time of its own, and no
+	// observer hears of their end. The next engine that serves the application
+	// ends them.
 	Sweep(ctx context.Context, app string, now Time, max int) (ended []Ended, done bool, err error)
 
 	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.

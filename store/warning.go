@@ -1,7 +1,7 @@
 package store
 
 // A Warning is something about a store's server that its operator should
-// change. The store works all the same, but less well than it seems to.
+// change. The store works, but not as well as it should.
 type Warning struct {
 	Code string // names the kind: small letters and underscores
 	Text string // what is wrong, and what to do; one line, without secrets

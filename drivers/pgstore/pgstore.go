@@ -57,12 +57,12 @@ type Options struct {
 	// Password replaces the URL's, so that it need not stand there.
 	Password string
 
-	// Credentials are asked for at each new connection, and replace the URL's
-	// and Password: for passwords that are rotated, and those of IAM or Vault. An
-	// empty username means the URL's. It may be called concurrently, and the
-	// context bounds it. nil: they stay as they are. The files that the URL names
-	// (sslrootcert, sslcert, sslkey, passfile) are read at each new connection
-	// anyway.
+	// Credentials is called for each new connection. Its results replace the
+	// URL's username and password, and Password: use it for rotated passwords,
+	// and for those of IAM or Vault. An empty username means the URL's. It may
+	// be called concurrently, and the context limits its time. Default: they
+	// never change. The files that the URL names (sslrootcert, sslcert, sslkey,
+	// passfile) are read for each new connection in any case.
 	Credentials func(ctx context.Context) (username, password string, err error)
 
 	// FeedURL is a URL of the same server without a pooler in transaction mode, for the change feed's one connection. The password is

@@ -88,10 +88,11 @@ type Options struct {
 	// Username and Password replace those of the URL, if they are not empty.
 	Username, Password string
 
-	// Credentials are asked for at each new connection, and replace the URL's
-	// and the two above: for passwords that are rotated. An empty username means
-	// that of the URL or of Username. It may be called concurrently, and the
-	// context bounds it by the DialTimeout. nil: they stay as they are.
+	// Credentials is called for each new connection. Its results replace those
+	// of the URL and the two fields above: use it for rotated passwords. An
+	// empty username means that of the URL or of Username. It may be called
+	// concurrently, and the context limits its time to DialTimeout. Default:
+	// they never change.
 	Credentials func(ctx context.Context) (username, password string, err error)
 
 	// TLSConfig is for rediss:// and rediss-cluster://; default the system's roots, TLS 1.2 or newer.

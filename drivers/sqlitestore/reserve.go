@@ -9,15 +9,14 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A reserve is room on the disk that is really there, so that sessions can be
-// ended when others have taken all the rest.
+// A reserve is allocated room on the disk, so that sessions can be ended when
+// other programs have taken all the rest.
 //
 // Blocks are allocated beyond the end of the file, of its log and of the log's
-// index, before they are needed: nobody else can take these. A spare file
-// beside them is given up where they don't suffice: on file systems that
-// allocate nothing ahead, while a reader holds the log, and at a start on a
-// full disk. While the spare file is missing, only what ends sessions is
-// written.
+// index, before they are needed. No other program can take them. A spare file
+// is removed when they aren't enough: on file systems that can't allocate
+// ahead, while a reader holds the log, and at a start on a full disk. While the
+// spare file is missing, only what ends sessions is written.
 //
 // All methods are the writer's, or Open's before the writer runs.
 type reserve struct {
@@ -25,8 +24,8 @@ type reserve struct {
 	ahead int64  // bytes beyond each end
 	spare int64  // bytes that the spare file should have
 
-	// SQLite's locks on a file go when the process closes any descriptor of
-	// it. These stay open as long as the store's connections.
+	// SQLite loses its locks on a file when the process closes any descriptor
+	// of it. So these stay open as long as the store's connections.
 	data, index *os.File
 
 	dataEnd    int64 // bytes of the file that have their blocks
@@ -107,7 +106,7 @@ func (r *reserve) refill() {
 	r.held.Store(r.spare)
 }
 
-// release gives the spare file up, and reports whether there was one.
+// release removes the spare file, and reports whether there was one.
 func (r *reserve) release() bool {
 	if r.held.Swap(0) == 0 {
 		return false
@@ -115,8 +114,8 @@ func (r *reserve) release() bool {
 	return os.Remove(r.name()) == nil
 }
 
-// coverLog has blocks for what comes after the log's end, and reports whether
-// there are enough.
+// coverLog allocates blocks after the log's end, and reports whether there are
+// enough.
 func (r *reserve) coverLog() bool {
 	name := r.path + "-wal"
 	info, err := os.Stat(name)
@@ -169,7 +168,7 @@ func (r *reserve) coverData(end int64) error {
 	if r.dataStale = false; blocks(info) < r.dataBlocks {
 		r.dataEnd = 0
 	}
-	// What has its blocks isn't asked for again: a tmpfs that refuses more
+	// Don't allocate blocks that are there again: a tmpfs that refuses more
 	// takes those back.
 	r.dataEnd = max(r.dataEnd, info.Size())
 	for _, want := range []int64{end + r.ahead, end} {
@@ -189,7 +188,7 @@ func (r *reserve) coverData(end int64) error {
 
 var errDiskFull = errors.New("sqlitestore: the disk is full")
 
-// lacksRoom reports whether a transaction has failed since the disk is full.
+// lacksRoom reports whether a transaction has failed because the disk is full.
 func lacksRoom(err error) bool {
 	return isFull(err) || errors.Is(err, errDiskFull) || extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE
 }

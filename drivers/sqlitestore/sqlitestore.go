@@ -245,17 +245,18 @@ func (s *Store) closeConnections() (err error) {
 	return err
 }
 
-// Stats are what a Store tells of the room that it has.
+// Stats describe the room that a Store has.
 type Stats struct {
 	NearlyFull bool // anonymous sessions are refused
 	Full       bool // all new sessions are refused: there is no room on the disk, or Options.MaxBytes is reached
 
 	// Reserve is how many bytes are kept so that sessions can be ended on a
-	// full disk. While it is less than ReserveWanted nothing else is written.
+	// full disk. While it is less than ReserveWanted, only what ends sessions
+	// is written.
 	Reserve, ReserveWanted int64
 }
 
-// Stats returns how much room there is at the moment.
+// Stats returns how much room there is now.
 func (s *Store) Stats() Stats {
 	size, available := diskSpace(filepath.Dir(s.path))
 	t := Stats{Reserve: s.reserve.held.Load(), ReserveWanted: s.reserve.spare}

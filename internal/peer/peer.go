@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A Peer is the other end of a connection. The zero Peer is nobody: its
-// address can't be read, and nothing that it says is believed.
+// A Peer is the other end of a connection. The zero Peer has no address that
+// can be read, and is never trusted.
 type Peer struct {
 	IP   netip.Addr // zero over a Unix socket
 	Unix bool       // connected through a Unix socket, which its permissions guard
@@ -19,7 +19,7 @@ type Peer struct {
 
 // Of returns the peer of r. It takes RemoteAddr with a port, as net/http sets
 // it, and without, as "real IP" middlewares leave it. Over a Unix socket
-// RemoteAddr is a name that the peer chose, and it is not looked at.
+// RemoteAddr is a name that the peer chose, so Of ignores it.
 func Of(r *http.Request) Peer {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local != nil && strings.HasPrefix(local.Network(), "unix") {
 		return Peer{Unix: true}
@@ -39,8 +39,9 @@ func Of(r *http.Request) Peer {
 	return Peer{IP: plain(ip)}
 }
 
-// Trusted reports whether the peer is one of these reverse proxies. Where any
-// is named, so is who may connect to the Unix socket.
+// Trusted reports whether the peer is one of these reverse proxies. If any is
+// named, every peer on a Unix socket is trusted: the socket's permissions
+// decide who may connect.
 func (p Peer) Trusted(proxies []netip.Prefix) bool {
 	if p.Unix {
 		return len(proxies) > 0

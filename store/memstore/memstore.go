@@ -174,8 +174,8 @@ func (s *Store) Count(ctx context.Context, app string) (store.Count, error) {
 	return n, err
 }
 
-// Sweep implements store.Store. Parallel calls take turns. A round walks over
-// the records of all applications, to find those of the one.
+// Sweep implements store.Store. Parallel calls take turns. Each round walks
+// over the records of all applications.
 func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	if err := s.core.check(ctx); err != nil {
 		return nil, false, err

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Backoff returns how long to wait after a number of failures in a row: first
-// after one, doubled by each further one up to most, half of it at random, so
-// that those who failed together don't come back together. 0 after none.
+// Backoff returns how long to wait after a number of failures in a row. The
+// time is first after one failure, and doubles with each further one up to
+// most. Half of it is random, so callers that failed together don't come back
+// together. After no failure it is 0.
 func Backoff(failures int, first, most time.Duration) time.Duration {
 	if failures <= 0 {
 		return 0

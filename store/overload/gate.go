@@ -1,9 +1,9 @@
-// Package overload keeps a store that is too slow from being asked for more
-// than it can do. It is for those who write a driver of a store.
+// Package overload protects a slow store from more calls than it can answer. It
+// is meant for drivers of stores; applications don't need it.
 //
 // A store under too much load answers after its callers have given up, and all
-// its work is lost. A Gate lets in as many calls at once as the store can work
-// on, and refuses at once those that it could not serve in time.
+// its work is lost. A Gate lets in as many calls as the store can work on at a
+// time, and refuses at once those that could not be served in time.
 package overload
 
 import (
@@ -28,14 +28,14 @@ const (
 	lastPause  = time.Second
 )
 
-// A Gate stands before a store. A limited number of calls are inside at once.
-// Others wait in line, as long as they can be served within their time; those
-// that can't are refused at once.
+// A Gate limits the calls to a store. A limited number of calls are inside at a
+// time. Other calls wait in line if they can be served in time; those that
+// can't are refused at once.
 //
-// When eight calls in a row fail, and nobody was answered for the time of a
-// call, the gate shuts. After a pause one call goes in as a trial. When it is
-// answered, the gate opens step by step. When it is not, the next trial follows
-// after a longer pause.
+// When eight calls in a row fail, and no call was answered for the length of a
+// timeout, the gate shuts. After a pause one call goes in as a trial. When it
+// is answered, the gate opens step by step. When it is not, the next trial
+// follows after a longer pause.
 //
 // All methods may be called concurrently.
 type Gate struct {
@@ -67,15 +67,15 @@ type waiter struct {
 	err      error
 }
 
-// NewGate returns a gate for calls that may take so long each. So many may be
-// inside at once, unless Resize says otherwise.
+// NewGate returns a gate for calls that take at most timeout each. most is how
+// many may be inside at a time, until Resize changes it.
 func NewGate(most int, timeout time.Duration) *Gate {
 	most = max(most, 1)
 	return &Gate{most: most, limit: most, allowed: most, timeout: timeout}
 }
 
-// Resize says how many calls may be inside at present: as many as there are
-// connections, say.
+// Resize sets how many calls may be inside at a time, such as the number of
+// connections.
 func (g *Gate) Resize(limit int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -83,7 +83,7 @@ func (g *Gate) Resize(limit int) {
 	g.letIn(time.Now())
 }
 
-// Dismiss ends the waiting of all that are in line, with an error.
+// Dismiss refuses all calls that wait in line, with the error err.
 func (g *Gate) Dismiss(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -106,7 +106,7 @@ func (g *Gate) dismiss(err error) {
 	g.line = nil
 }
 
-// Waiting returns how many are in line.
+// Waiting returns how many calls wait in line.
 func (g *Gate) Waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -130,12 +130,13 @@ const (
 	Abandoned                // that isn't known, or says nothing of the store
 )
 
-// Enter waits until the call may go in, and returns what Leave wants back.
-// The error is ErrOverloaded, that of the context, or what Dismiss or Close got.
+// Enter waits until the call may go in, and returns the Pass that Leave needs.
+// The error is ErrOverloaded, the context's, or the one that Dismiss or Close
+// got.
 func (g *Gate) Enter(ctx context.Context) (Pass, error) { return g.enter(ctx, false) }
 
-// EnterFirst is Enter for what keeps a node in service, as its heartbeat does:
-// it goes to the head of the line, and is not refused.
+// EnterFirst is Enter for calls that keep a node in service, such as its
+// heartbeat: they go to the head of the line, and are never refused.
 func (g *Gate) EnterFirst(ctx context.Context) (Pass, error) { return g.enter(ctx, true) }
 
 func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
@@ -216,7 +217,7 @@ func (g *Gate) tooMany(now time.Time, left time.Duration) bool {
 	if g.pauses > 0 {
 		return len(g.line) >= max(g.most, leastWaiting) // these may still be served after the trial
 	}
-	// While nobody is served, a call takes at least so long.
+	// While no call is answered, assume that one takes at least this long.
 	service := max(g.service, now.Sub(g.alive))
 	wait := service * time.Duration(len(g.line)+1) / time.Duration(g.most) // soon as many as that will be let in
 	return wait+service > left
@@ -241,7 +242,7 @@ func (g *Gate) Leave(p Pass, o Outcome) {
 	g.letIn(now)
 }
 
-// letIn lets in as many of the line as may be inside.
+// letIn lets in calls from the line, up to the limit.
 func (g *Gate) letIn(now time.Time) {
 	for len(g.line) > 0 && g.mayAdmit() {
 		w := g.line[0]
@@ -282,7 +283,8 @@ func (g *Gate) fail(now time.Time, p Pass) {
 	case g.pauses > 0 || g.failures < strikes || now.Sub(g.alive) < g.timeout:
 		return
 	}
-	// Those inside may hang for long. The trial doesn't wait for them.
+	// The calls inside may hang for a long time. The trial doesn't wait for
+	// them.
 	g.life++
 	g.inside = 0
 	g.pauses++

@@ -135,9 +135,10 @@ type Application struct {
 	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
 	ReturnOrigins []string `yaml:"return_origins"`
 
-	// Origins are the application's own public origins. Name them where the
-	// proxy replaces Host. They are sojourn.Options.Origins; a check, which is
-	// asked by the proxy, looks at no origin. Default: Host tells.
+	// Origins are the application's own public origins, as in
+	// sojourn.Options.Origins. Name them if the proxy replaces Host. A check,
+	// which the proxy asks for, doesn't look at the origin. Default: Host is
+	// compared.
 	Origins []string `yaml:"origins"`
 
 	// RelaysCookies tells that the proxy, one of TrustedProxies, passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
@@ -233,7 +234,7 @@ func (c *Config) Proxies() []netip.Prefix {
 	return list
 }
 
-// Warnings says what is allowed, and hardly meant: one sentence each, which
+// Warnings returns what is allowed but probably a mistake, a text each, which
 // begins with the path of a setting.
 func (c *Config) Warnings() (list []string) {
 	if len(c.TrustedProxies) > 0 || len(c.Internal.Listen) == 0 {
