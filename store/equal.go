@@ -76,9 +76,10 @@ type member struct{ key, value []byte }
 // The limit keeps the comparison linear for all objects.
 const farMember = 64
 
-// equalObject compares what comes after the opening brackets. Objects differ,
-// unless their texts are the same, if a key comes twice or members stand more than
-// farMember places apart.
+// equalObject compares what comes after the opening brackets. Members with the
+// same key must come in the same order, since the last one counts. Objects differ,
+// unless their texts are the same, if members stand more than farMember places
+// apart.
 func equalObject(a, b []byte) bool {
 	var few, others [8]member
 	x, ok := members(few[:0], a)
@@ -90,7 +91,9 @@ func equalObject(a, b []byte) bool {
 		found := false
 		for j := i; j < min(len(y), i+farMember) && !found; j++ {
 			if found = equalString(x[i].key, y[j].key); found {
-				y[i], y[j] = y[j], y[i]
+				next := y[j]
+				copy(y[i+1:], y[i:j]) // the others stay in their order
+				y[i] = next
 			}
 		}
 		if !found || !equalJSON(x[i].value, y[i].value) {
