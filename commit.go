@@ -101,6 +101,8 @@ func (s *Session) store(ctx context.Context) error {
 			return nil
 		case errors.Is(err, store.ErrConflict) && s.rec != nil:
 			err = s.reread(ctx)
+		case errors.Is(err, store.ErrLimit) && s.makeRoom(ctx):
+			err = nil
 		case s.overtaken(err):
 			err = s.rebase(nil)
 		case errors.Is(err, ErrSuperseded), errors.Is(err, ErrRepeats):
@@ -294,6 +296,26 @@ func (s *Session) displaced() (list []ID) {
 		}
 	}
 	return list
+}
+
+// makeRoom ends the sessions that a login is to displace, after the limit of the
+// subject's sessions has refused it, and reports whether it may be tried again.
+func (s *Session) makeRoom(ctx context.Context) (ended bool) {
+	if s.work.Bearer { // it has no cookie, and displaces nothing
+		return false
+	}
+	for _, id := range s.lives[sessionCookie] {
+		if id == s.replaced || id == s.work.ID {
+			continue
+		}
+		list, err := s.e.store.End(ctx, s.e.opt.App, id, ReasonLogout, s.e.now())
+		s.e.ended(s.request.Client, list)
+		ended = ended || len(list) > 0
+		if err != nil && !gone(err) {
+			return false
+		}
+	}
+	return ended
 }
 
 // report emits what the commit did.

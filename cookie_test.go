@@ -579,6 +579,20 @@ func TestTwoLiveCookies(t *testing.T) {
 		w.surfer("Cookie", both+"; "+fresh).who()
 		w.want("reads with the dead ones", w.reads(), 1)
 	})
+	t.Run("login at the limit", func(t *testing.T) {
+		w := newWeb(t, nil, options(func(o *sojourn.Options) { o.MaxSessions, o.RefuseOverLimit = 1, true }))
+		_, _, both := two(w)
+		visitor := w.surfer()
+		visitor.post("/count")
+		for _, more := range []string{"", "; __Host-visitor=" + visitor.cookies["__Host-visitor"]} {
+			reply := w.surfer("Cookie", both+more).post("/login?user=alice")
+			reply.wantStatus(t, http.StatusSeeOther)
+			fresh := "; __Host-session=" + reply.setting(t).Value
+			w.want("after", w.surfer("Cookie", both+fresh).who(), "alice")
+			both = fresh[2:] + "; __Host-session=" + w.surfer().login("bob").cookies["__Host-session"]
+		}
+		w.surfer().post("/login?user=alice").wantStatus(t, http.StatusConflict) // the limit is one still
+	})
 	t.Run("logout", func(t *testing.T) {
 		w := newWeb(t, nil)
 		a, b, both := two(w)
