@@ -86,7 +86,7 @@ func TestGuideRefuseLocksOut(t *testing.T) {
 		t.Errorf("after the idle limit: %v", err)
 	}
 
-	// Whoever had a visitor's session finds the way back into the login.
+	// A browser that had a visitor's session gets the same login again.
 	w = newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions, o.RefuseOverLimit = 1, true }))
 	var visitor jar
 	s := w.begin(&visitor)

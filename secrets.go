@@ -21,7 +21,7 @@ const (
 	// maxUnconfirmed successors are kept.
 	maxUnconfirmed = 4
 
-	// maxRepeats of a creation have a secret of their own.
+	// maxRepeats is how many repeats of a creation get a secret of their own.
 	maxRepeats = 16
 
 	// spentLife is how long a former secret is remembered by its fingerprint, so that a slow request can be judged as of its arrival.

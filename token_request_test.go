@@ -242,8 +242,8 @@ func TestIdempotencyInParallel(t *testing.T) {
 	}
 }
 
-// I12: a thief who holds the first token shows after a repeat too, whoever of the
-// two goes on.
+// I12: a thief who holds the first token is noticed after a repeat too, whether
+// the thief or the user goes on.
 func TestI12TheftAfterARepeat(t *testing.T) {
 	for name, order := range map[string][2]int{"the thief comes late": {1, 0}, "the user comes late": {0, 1}} {
 		t.Run(name, func(t *testing.T) {

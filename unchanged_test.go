@@ -16,8 +16,8 @@ import (
 
 var plan = sojourn.NewKey[json.RawMessage]("plan")
 
-// nothings are changes that come to nothing, in a session with a color, a count
-// of 1 and a plan.
+// nothings are changes without an effect, in a session with a color, a count of
+// 1 and a plan.
 var nothings = map[string]func(s *sojourn.Session) error{
 	"Set of an equal value":        func(s *sojourn.Session) error { return color.Set(s, "red") },
 	"Set of equal JSON":            func(s *sojourn.Session) error { return plan.Set(s, json.RawMessage(`{"b":[1,2],"a":"\u0078"}`)) },
@@ -79,7 +79,7 @@ func TestChangesToNothing(t *testing.T) {
 	}
 }
 
-// A change that would come to nothing is one all the same if the store holds
+// A change that had no effect on the copy is written if the store holds
 // something else by then.
 func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 	for _, where := range []string{"in the store", "behind a copy in memory"} {

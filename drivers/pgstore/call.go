@@ -13,10 +13,10 @@ import (
 	"github.com/sojourn-go/sojourn/store/overload"
 )
 
-// A call is a statement under way. It runs on a goroutine of its own, so that it
-// may go on when its caller gives up: its connection would be lost otherwise,
-// and to make one is a far greater burden on a server that is too slow than to
-// finish a statement.
+// A call is a statement under way. It runs on its own goroutine, so that it can
+// go on when its caller gives up. Otherwise its connection would be lost, and
+// for a slow server a new connection is a far greater burden than the end of a
+// statement.
 type call struct {
 	ctx  context.Context
 	conn *pgx.Conn
@@ -71,7 +71,7 @@ func (s *Store) use(ctx context.Context, fn func(*call) error) (sent bool, err e
 	return s.useAfter(ctx, s.gate.Enter, fn)
 }
 
-// useFirst is use for what keeps this node in service.
+// useFirst is use for calls that keep this node in service.
 func (s *Store) useFirst(ctx context.Context, fn func(*call) error) error {
 	_, err := s.useAfter(ctx, s.gate.EnterFirst, fn)
 	return err
@@ -114,8 +114,8 @@ func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overl
 	return true, ctx.Err()
 }
 
-// isAnswer reports whether the server has finished a statement, with an error
-// perhaps.
+// isAnswer reports whether the server has finished a statement, with or without
+// an error.
 func isAnswer(err error) bool {
 	var said *pgconn.PgError
 	return err == nil || errors.Is(err, pgx.ErrNoRows) || errors.Is(err, errGivenUp) || errors.As(err, &said) && said.SeverityUnlocalized == "ERROR"

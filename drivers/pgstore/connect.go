@@ -25,8 +25,8 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 
 const unacknowledged = 10 * time.Second
 
-// connectFactor times the timeout of a call is that of a connection. It takes
-// several round trips, and nobody waits for it alone.
+// connectFactor is the deadline of a new connection, in timeouts of a call. It
+// takes several round trips, and no call waits for it alone.
 const connectFactor = 5
 
 // CheckURL returns what Open would say of the URL, without connecting: ErrURL. The error holds no password.
@@ -67,8 +67,8 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// foreign are parameters of other drivers' URLs. To pgx, what it doesn't know is
-// a setting of the server, which refuses the connection then.
+// foreign are parameters of other drivers' URLs. pgx takes an unknown parameter
+// for a setting of the server, which then refuses the connection.
 var foreign = map[string]string{
 	"schema":           schemaParameter,
 	"currentschema":    schemaParameter,
@@ -79,8 +79,8 @@ var foreign = map[string]string{
 // schemaParameter: the tables are in a schema that the program names, not the URL.
 const schemaParameter = "the tables are in a schema of their own, whatever the URL says: leave it out"
 
-// takesWrites reports whether a server does. PostgreSQL 14 and newer say so
-// unasked; a round trip less matters where they are slow.
+// takesWrites reports whether a server accepts writes. PostgreSQL 14 and newer
+// say so by themselves, which saves a round trip to a slow server.
 func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 	standby, readOnly := conn.ParameterStatus("in_hot_standby"), conn.ParameterStatus("default_transaction_read_only")
 	if standby == "off" && readOnly == "off" {

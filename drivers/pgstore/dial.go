@@ -17,7 +17,7 @@ type dialer struct {
 	cancelled atomic.Int64 // when the last statement was cancelled, in Unix milliseconds
 }
 
-// dial makes a connection, with the credentials and the certificates of now.
+// dial makes a connection, with the current credentials and certificates.
 func (d *dialer) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config, err := d.renew(ctx, config)
 	if err != nil {
@@ -47,9 +47,9 @@ func (d *dialer) renew(ctx context.Context, config *pgx.ConnConfig) (*pgx.ConnCo
 	return config, nil
 }
 
-// reach connects. Of several servers it tries the first, and when that fails, or
-// stays silent for the timeout of a call, the next one beside it. The first
-// connection counts.
+// reach connects. If there are several servers, it tries the first. When that
+// fails, or is silent for the timeout of a call, it tries the next one at the
+// same time. It returns the first connection that is made.
 func (d *dialer) reach(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	servers := serversOf(config)
 	if len(servers) == 1 {
@@ -122,9 +122,9 @@ func serversOf(config *pgx.ConnConfig) (list []*pgx.ConnConfig) {
 
 var errCancelled = errors.New("another statement was cancelled just now")
 
-// connect makes a connection to one server. Later on pgx makes others, to cancel
-// statements that nobody waits for: these are few, since they are of little use
-// and a burden to a server that is too slow.
+// connect makes a connection to one server. Later pgx makes further connections
+// to cancel statements whose callers have given up. Their number is limited,
+// because they are of little use and a burden to a slow server.
 func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	const pause = 100 // milliseconds
 	config = config.Copy()
@@ -144,9 +144,9 @@ func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn
 	return conn, err
 }
 
-// warm has the server prepare the statements that are sent all the time, in one
-// round trip. Otherwise the first use of each on a connection takes two, and
-// fails where one takes more than half of the timeout.
+// warm makes the server prepare the most frequent statements, in one round
+// trip. Otherwise the first use of each on a connection takes two round trips,
+// and fails if one takes more than half of the timeout.
 func (s *Store) warm(ctx context.Context, conn *pgx.Conn) {
 	batch := new(pgx.Batch)
 	for _, text := range []string{s.sql.get, s.sql.create, s.sql.update, s.sql.touch, s.sql.confirm, s.sql.end, s.sql.heartbeat, s.sql.notify} {

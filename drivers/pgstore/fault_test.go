@@ -400,7 +400,7 @@ func TestSweepShared(t *testing.T) {
 	t.Logf("ended by each: %v", shares)
 }
 
-// TestEndsWithItsContext: a call whose answer came but for its end waits no
+// TestEndsWithItsContext: a call that got its answer except the end waits no
 // longer than its context.
 func TestEndsWithItsContext(t *testing.T) {
 	c, s := through(t)

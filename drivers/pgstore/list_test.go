@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A list without values doesn't have the server send them.
+// The server doesn't send the values for a list without them.
 func TestI11ListFetchesNoValues(t *testing.T) {
 	s := openNew(t)
 	now := store.TimeOf(time.Now())

@@ -24,8 +24,8 @@ const (
 var errPoolClosed = errors.New("the pool is closed")
 
 // A pool lends connections. It makes them in the background, a few at a time,
-// with pauses while they fail. A call that gives up waiting ends no connection
-// that is being made: the next call gets it.
+// with pauses while they fail. If a call gives up waiting, the connection that
+// is being made for it goes to the next call.
 type pool struct {
 	config *pgxpool.Config // its limits
 	gate   *overload.Gate  // before acquire: as many calls go through as there are connections
@@ -58,7 +58,7 @@ type pooledConn struct {
 	broken  bool      // not to be lent again
 }
 
-// A waiter gets a connection, or why there is none.
+// A waiter gets a connection, or the error why there is none.
 type waiter struct {
 	got chan struct{}
 	c   *pooledConn
@@ -169,8 +169,8 @@ func (p *pool) give(c *pooledConn) {
 	p.put(c)
 }
 
-// put lends a connection to who has waited longest, or lays it aside. It is
-// called with the lock, as are the functions below.
+// put lends a connection to the call that has waited longest, or keeps it as
+// idle. It is called with the lock, as are the functions below.
 func (p *pool) put(c *pooledConn) {
 	c.since = time.Now()
 	switch {
@@ -201,14 +201,14 @@ func (p *pool) drop(c *pooledConn) {
 
 func (p *pool) resize() { p.gate.Resize(p.total - p.opening) }
 
-// fail notes that a connection came to nothing.
+// fail notes that a connection could not be made.
 func (p *pool) fail() {
 	p.failures++
 	p.retryAt = time.Now().Add(overload.Backoff(p.failures, firstRetry, lastRetry))
 }
 
-// grow makes connections as long as some are missing: for those that wait, and
-// for as many that are about to.
+// grow makes connections while some are missing: for the calls that wait, and
+// for more that are about to wait.
 func (p *pool) grow(more int) {
 	most := mostOpening
 	if p.trying {

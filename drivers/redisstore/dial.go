@@ -19,8 +19,8 @@ const (
 )
 
 // A dialer makes connections: a few at a time to each server, with pauses while
-// they fail. It doesn't stop when the call that wanted the connection gives up:
-// the next call will want it too.
+// they fail. If the call that wanted a connection gives up, the dialer goes on,
+// because the next call will want it too.
 type dialer struct {
 	opt *Options
 
@@ -92,8 +92,8 @@ func (s *server) fail() {
 	s.retryAt = time.Now().Add(overload.Backoff(s.failures, firstRetry, lastRetry))
 }
 
-// A watchedConn tells its server whether it was of use: what comes first is the
-// answer to the greeting, and what comes then to a command.
+// A watchedConn tells its server whether it was of use. The first data that it
+// reads are the answer to the greeting; later data are answers to commands.
 type watchedConn struct {
 	net.Conn
 	server *server

@@ -73,8 +73,8 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 	return page.Records, "", nil
 }
 
-// atOnce is how many sessions are read at a time: few with their values, which
-// may be large.
+// atOnce is how many sessions are read at a time: only a few if values are
+// wanted, which may be large.
 func atOnce(opt *store.ListOptions) int {
 	if opt.Values {
 		return 8
@@ -132,8 +132,8 @@ func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt *s
 	return nil
 }
 
-// readAll reads the keys of sessions, as texts does. Without values Redis cuts
-// these out.
+// readAll reads the keys of sessions, as texts does. If values aren't wanted,
+// Redis removes them.
 func (s *Store) readAll(ctx context.Context, app string, ids []store.ID, values bool) []outcome {
 	if !values {
 		calls := make([]call, len(ids))

@@ -85,7 +85,7 @@ func (s *Store) Warnings() (list []store.Warning) {
 	return list
 }
 
-// noteFeed notes whether the feed may listen. A heartbeat that came to err says.
+// noteFeed notes whether the feed may listen. err is the result of a heartbeat.
 func (m *monitor) noteFeed(err error, log *slog.Logger) {
 	text := ""
 	switch {
@@ -99,7 +99,7 @@ func (m *monitor) noteFeed(err error, log *slog.Logger) {
 	change(&m.deaf, text, log)
 }
 
-// change sets what is wrong, and logs it when it becomes so, and when it is over.
+// change sets what is wrong. It logs when that begins, and when it is over.
 func change(before *string, now string, log *slog.Logger) {
 	switch {
 	case *before == "" && now != "":
@@ -110,7 +110,7 @@ func change(before *string, now string, log *slog.Logger) {
 	*before = now
 }
 
-// evicts says what is wrong with a shard's policy; empty: nothing.
+// evicts says what is wrong with a shard's policy; empty if nothing is.
 func (d *shard) evicts() string {
 	if d.max <= 0 || d.policy == "noeviction" {
 		return ""

@@ -45,8 +45,8 @@
 //	sojourn:key:{shop/k1}                   what was created under an idempotency key
 //	sojourn:block:...                       bars a write that comes too late
 //
-// All but sojourn:mark:... have a TTL, some hours beyond their use: the
-// callers' clocks decide, Redis only frees the space.
+// All except sojourn:mark:... have a TTL that ends some hours after their use:
+// the callers' clocks decide, Redis only frees the space.
 //
 // # The change feed
 //

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// How many calls may be under way at once, before one Redis, or for each of
-	// the parts that a cluster's keys are divided into: calls that wait for one
-	// shard don't stop those for another.
+	// How many calls may be under way at once: for a single Redis, or for each
+	// part of a cluster's slots, so that calls for one shard don't stop those
+	// for another.
 	mostCalls       = 1024
 	mostCallsOfPart = 256
 	parts           = 16
 	slots           = 16384
 )
 
-// gates are what calls go through.
+// gates limit the calls.
 type gates []*overload.Gate
 
 func newGates(cluster bool, timeout time.Duration) gates {
@@ -46,8 +46,8 @@ func (g gates) refused() (n uint64) {
 	return n
 }
 
-// A result is what a command came to. err: it was not sent, or nobody waits for
-// the answer any more.
+// A result is the result of a command. err is set if the command was not sent,
+// or if its caller has given up.
 type result struct {
 	rueidis.RedisResult
 	err error
@@ -138,9 +138,10 @@ func (s *Store) doMulti(ctx context.Context, commands ...rueidis.Completed) []re
 	return list
 }
 
-// send has fn send something, and waits for what it returns: to take the
-// results, and tell whether there are any. When the context ends, or the
-// timeout, the answer comes to nobody; the connection, or its making, goes on.
+// send calls fn, which sends something, and then the function that fn returns,
+// which takes the results and reports whether there are any. When the context
+// ends, or the timeout is over, the answer is dropped; the connection, or the
+// making of it, goes on.
 func (s *Store) send(ctx context.Context, gate *overload.Gate, fn func(context.Context) (take func(), err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

@@ -151,8 +151,8 @@ func duration(text string) (time.Duration, error) {
 const (
 	defaultTimeout = 3 * time.Second
 
-	// In timeouts of a call: how long a connection may answer nothing, and how
-	// long its making may take by default.
+	// In timeouts of a call: how long a connection may be silent, and by
+	// default how long it may take to make one.
 	connFactor = 2
 	dialFactor = 3
 )

@@ -44,8 +44,8 @@ func acquire(path string) (*lock, error) {
 	return l, nil
 }
 
-// writeHolder writes who holds the lock into its file, as a line. What a longer
-// line has left behind it doesn't matter.
+// writeHolder writes who holds the lock into its file, as a line. The rest of a
+// longer line may follow it, and doesn't matter.
 func writeHolder(name string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {

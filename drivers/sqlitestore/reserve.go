@@ -155,8 +155,8 @@ func (r *reserve) logLeft(frames int64) bool {
 	return frames*frameBytes+r.ahead/2 <= max(r.logEnd, r.logSize)
 }
 
-// coverData sees to it that the file has blocks for so many bytes, and if
-// possible for some more. The error is errDiskFull.
+// coverData makes sure that the file has blocks for end bytes, and if possible
+// for some more. The error is errDiskFull.
 func (r *reserve) coverData(end int64) error {
 	if !r.dataStale && end+r.ahead/2 <= r.dataEnd {
 		return nil

@@ -146,8 +146,8 @@ const (
 	// would have it grow for ever.
 	longLog = 8 * logPages
 
-	// logLimit is the length, in bytes, to which the log is cut when it begins
-	// anew.
+	// logLimit is the length, in bytes, to which the log is cut when it starts
+	// over.
 	logLimit = 2 * logPages * frameBytes
 
 	patience = "PRAGMA busy_timeout = 50" // milliseconds
@@ -177,10 +177,10 @@ func (w *writer) checkpoint() {
 	w.coverData()
 }
 
-// repeat carries out a write whose transaction has failed in one of its own. If
-// the disk is full it makes room first: it brings the log into the file, so
-// that the log can begin anew, and gives up the spare file for what ends
-// sessions.
+// repeat carries out a write in a transaction of its own, after the one that it
+// shared has failed. If the disk is full, it makes room first: it writes the
+// log into the file, so that the log can start over, and removes the spare file
+// for writes that end sessions.
 func (w *writer) repeat(one []*write) {
 	full := lacksRoom(one[0].err)
 	for n := 0; n == 0 || full; n++ {
@@ -227,7 +227,7 @@ func (w *writer) endsOnly() bool {
 	if err != nil || short || w.reserve.logLeft(toInt(v[1])) {
 		return err != nil || short
 	}
-	// The log can begin anew unless a reader holds it.
+	// The log can start over unless a reader holds it.
 	_, _ = w.conn.first("PRAGMA busy_timeout = 0")
 	v, err = w.conn.first("PRAGMA wal_checkpoint(RESTART)")
 	busy := err != nil || toInt(v[0]) != 0
@@ -306,8 +306,8 @@ func (w *writer) begin(t *tx) (err error) {
 		return err
 	}
 	if t.endsOnly && w.reserve.logSize > logLimit {
-		// It may be the log that fills the disk. A write of any kind, such as
-		// this, cuts it when it begins anew.
+		// It may be the log that fills the disk. Any write, such as this one,
+		// cuts it when it starts over.
 		if _, err := w.conn.exec(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 			return err
 		}
@@ -431,8 +431,8 @@ func (t *tx) do(one *write) error {
 	return one.do(t)
 }
 
-// cover sees to it, before the commit, that the file has room for what the log
-// will bring into it. Ends go on without.
+// cover makes sure, before the commit, that the file has room for what the log
+// will write into it. Writes that end sessions go on without.
 func (t *tx) cover() error {
 	pages, err := t.w.conn.integer("PRAGMA page_count")
 	if err != nil {

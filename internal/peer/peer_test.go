@@ -59,8 +59,8 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// A peer that binds its end of a Unix socket to an address's text has no
-// address all the same.
+// A peer that binds its end of a Unix socket to the text of an address still
+// has no address.
 func TestBoundUnixPeer(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

@@ -67,8 +67,8 @@ type waiter struct {
 	err      error
 }
 
-// NewGate returns a gate for calls that take at most timeout each. most is how
-// many may be inside at a time, until Resize changes it.
+// NewGate returns a gate for calls that take at most timeout each. most is the
+// largest number of calls inside at a time; Resize can set a lower one.
 func NewGate(most int, timeout time.Duration) *Gate {
 	most = max(most, 1)
 	return &Gate{most: most, limit: most, allowed: most, timeout: timeout}
@@ -90,7 +90,7 @@ func (g *Gate) Dismiss(err error) {
 	g.dismiss(err)
 }
 
-// Close is Dismiss, also of all that come later.
+// Close is Dismiss, and refuses all later calls too.
 func (g *Gate) Close(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

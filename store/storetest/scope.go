@@ -88,8 +88,8 @@ var scopeCases = []testCase{
 		f.wantCount("nowhere", 0, 0)
 	}},
 	{"Scope/Sweep", func(f *fixture) {
-		// A sweep ends, tells of and forgets what is its own application's, and
-		// nothing else.
+		// A sweep ends, reports and forgets sessions of its own application,
+		// and of no other.
 		names := []string{"blog", "", "Shop", "shop "}
 		var others []*store.Record
 		for _, name := range names {
@@ -122,7 +122,7 @@ var scopeCases = []testCase{
 		}
 	}},
 	{"Scope/SweepsSideBySide", func(f *fixture) {
-		// Each application hears of its own ends, each once.
+		// Each application is told of the ends of its own sessions, once each.
 		const each = 100
 		names := []string{"shop", "blog", "", "Shop"}
 		want := map[string]map[store.ID]bool{}

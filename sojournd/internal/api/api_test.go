@@ -960,8 +960,8 @@ func TestStoreFails(t *testing.T) {
 	w.alive(user.token(), "ann")
 }
 
-// Guessing is noticed where the application says who the client is, and refuses
-// nobody who is to be served as a visitor, signs in or signs out.
+// Guessing is noticed if the application names the client. It refuses no
+// visitor's request, no login and no sign-out.
 func TestThrottled(t *testing.T) {
 	w := newWorld(t)
 	token := func(n int) string { return fmt.Sprintf("%020d%044d", n, n) }

@@ -171,7 +171,7 @@ var withoutNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.
 	return errors.ErrUnsupported // the usual way goes on
 }))
 
-// A nullError is null in the place of another type.
+// A nullError reports a null where another type is wanted.
 type nullError struct{ wanted reflect.Type }
 
 func (nullError) Error() string { return "null" }

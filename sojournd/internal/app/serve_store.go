@@ -156,7 +156,7 @@ func cacheMetrics(stats func() nearcache.Stats) []prometheus.Collector {
 	}
 }
 
-// roomMetrics tell of the room that a store in a file has.
+// roomMetrics are metrics of the room that a store in a file has.
 func roomMetrics(stats func() sqlitestore.Stats) []prometheus.Collector {
 	gauge := func(o prometheus.GaugeOpts, value func(sqlitestore.Stats) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(o, func() float64 { return value(stats()) })

@@ -242,7 +242,7 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// A flag that was mistyped is told what was meant.
+// The error for a mistyped flag says what was meant.
 func TestUnknownFlags(t *testing.T) {
 	for path, want := range map[string]string{
 		"log.levle": "write log.level", "LOG.LEVEL": "write log.level", "api-listen": "write api.listen", "api.socket-mode": "write api.socket_mode",

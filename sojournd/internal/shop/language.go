@@ -40,7 +40,7 @@ func init() {
 }
 
 // acceptedLanguage chooses a language by the browser's header. It also reports
-// whether the header asks for languages none of which is there.
+// whether the header asks only for languages that the shop doesn't have.
 func acceptedLanguage(header string) (lang string, unspoken bool) {
 	if len(header) > 500 {
 		return languageOrder[0], false

@@ -44,8 +44,8 @@ func (v *view) MinPassword() int  { return minPassword }
 func (v *view) MaxPassword() int  { return maxPassword }
 func (v *view) FreshMinutes() int { return int(freshness.Minutes()) }
 
-// Unspoken tells that the page is in none of the languages that the browser
-// asks for.
+// Unspoken reports that the page is not in a language that the browser asks
+// for.
 func (v *view) Unspoken() bool { return v.other }
 
 // LanguageName is a language's name in itself.

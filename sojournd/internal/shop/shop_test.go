@@ -793,7 +793,7 @@ func TestWrongPasswordsInParallel(t *testing.T) {
 	}
 }
 
-// Whoever signs out is told so, and nobody else is.
+// A page says so after a sign-out, and only then.
 func TestSignOutSaysSo(t *testing.T) {
 	b := newSite(t).browser()
 	b.login(ada)

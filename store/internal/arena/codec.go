@@ -506,8 +506,8 @@ func Decode(b []byte, t *Strings, rec *store.Record) error {
 	return err
 }
 
-// DecodeHead is Decode but for the values: rec has none. It returns them as
-// they lie in b.
+// DecodeHead is Decode without the values: rec has none, and DecodeHead returns
+// them as a part of b.
 func DecodeHead(b []byte, t *Strings, rec *store.Record) (values store.Values, err error) {
 	var h Head
 	if !Peek(b, &h) {
