@@ -192,7 +192,7 @@ func TestHandlerStoreDown(t *testing.T) {
 		"Logout":          func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
 		"Subject, recovered": func(_ http.ResponseWriter, s *sojourn.Session) {
 			defer func() {
-				if p := recover(); p != http.ErrAbortHandler { // which recoverers pass on, and don't log
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the value itself, which recoverers pass on, and don't log
 					t.Errorf("the panic's value: %v", p)
 				}
 			}()
