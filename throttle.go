@@ -86,24 +86,23 @@ func (d *deadToken) fresh(now store.Time) bool {
 func (t *throttle) remember(token string, sum uint64, d *deadToken) (news bool) {
 	d.sums = [2]uint64{sum, maphash.String(t.seeds[1], token)}
 	set := &t.dead[sum%deadSets]
-	place, oldest := 0, store.Time(0)
-	for i := range set {
-		old := set[i].Load()
-		if old != nil && old.sums == d.sums {
-			if old.refusal == d.refusal && d.at == 0 {
-				return false // old may know more
+	for kept := false; !kept; { // until no parallel request comes between
+		place, oldest := 0, (*deadToken)(nil)
+		for i := range set {
+			old := set[i].Load()
+			if old != nil && old.sums == d.sums {
+				if old.refusal == d.refusal && d.at == 0 {
+					return false // old may know more
+				}
+				set[i].Store(d)
+				return old.refusal != d.refusal
 			}
-			set[i].Store(d)
-			return old.refusal != d.refusal
+			if i == 0 || oldest != nil && (old == nil || old.at < oldest.at) {
+				place, oldest = i, old
+			}
 		}
-		switch {
-		case old == nil:
-			place, oldest = i, -1
-		case i == 0 || old.at < oldest:
-			place, oldest = i, old.at
-		}
+		kept = set[place].CompareAndSwap(oldest, d)
 	}
-	set[place].Store(d)
 	if seen := &t.seen[sum%seenSlots]; seen.Load() == sum {
 		seen.Store(0)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,6 +167,29 @@ func TestThrottleUndecidedBeside(t *testing.T) {
 	}
 	w.want("written as", s.Subject(), "")
 	w.want("a live token alone", w.look(&jar{session: planted}), "mallory")
+}
+
+// A browser sends its dead token in many requests at once, and it counts once.
+func TestThrottleCountsParallelRequestsOnce(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 1000 }))
+	const tokens, requests = 500, 16
+	for n := range tokens {
+		var ready, done sync.WaitGroup
+		start := make(chan struct{})
+		for range requests {
+			ready.Add(1)
+			done.Go(func() {
+				s := w.begin(&jar{session: unknownToken(n)})
+				ready.Done()
+				<-start
+				s.Subject()
+			})
+		}
+		ready.Wait()
+		close(start)
+		done.Wait()
+	}
+	w.want("refusals", len(w.happened(sojourn.EventRefused)), tokens)
 }
 
 // Who sends garbage displaces nothing of what is remembered of others.
