@@ -80,6 +80,7 @@ func (s *Store) useFirst(ctx context.Context, fn func(*call) error) error {
 func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overload.Pass, error), fn func(*call) error) (sent bool, err error) {
 	s.pool.want()
 	pass, err := enter(ctx)
+	s.pool.came()
 	if err != nil {
 		return false, fmt.Errorf("no connection: %w", err)
 	}

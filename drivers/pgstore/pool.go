@@ -39,6 +39,7 @@ type pool struct {
 	idle     []*pooledConn // used last, lent first
 	total    int           // connections that are idle, lent or being made
 	opening  int           // of these being made
+	coming   int           // calls before the gate
 	waiting  []*waiter     // in the order of their coming
 	failures int           // in a row: connections that were not made, or have served nothing
 	retryAt  time.Time
@@ -70,19 +71,27 @@ func newPool(config *pgxpool.Config, gate *overload.Gate, dial func(context.Cont
 	gate.Resize(0)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.mu.Lock()
-	p.grow(0)
+	p.grow()
 	p.mu.Unlock()
 	p.running.Go(p.tidy)
 	return p
 }
 
-// want makes a connection if all are lent.
+// want makes a connection if all are lent, for a call that comes to the gate.
 func (p *pool) want() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.coming++
 	if len(p.idle) == 0 {
-		p.grow(1)
+		p.grow()
 	}
+}
+
+// came follows want when the gate has let the call in, or not.
+func (p *pool) came() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming--
 }
 
 // acquire returns a connection that give returns to the pool.
@@ -128,7 +137,7 @@ func (p *pool) next(ctx context.Context) (*pooledConn, error) {
 	w := &waiter{got: make(chan struct{})}
 	p.waiting = append(p.waiting, w)
 	p.waits++
-	p.grow(0)
+	p.grow()
 	p.mu.Unlock()
 
 	began := time.Now()
@@ -196,7 +205,7 @@ func (p *pool) drop(c *pooledConn) {
 		defer cancel()
 		_ = c.Close(ctx)
 	})
-	p.grow(0)
+	p.grow()
 }
 
 func (p *pool) resize() { p.gate.Resize(p.total - p.opening) }
@@ -208,14 +217,14 @@ func (p *pool) fail() {
 }
 
 // grow makes connections while some are missing: for the calls that wait, and
-// for more that are about to wait.
-func (p *pool) grow(more int) {
+// for those that come to the gate.
+func (p *pool) grow() {
 	most := mostOpening
 	if p.trying {
 		most = 1
 	}
 	for !p.closed && p.opening < most && p.total < int(p.config.MaxConns) {
-		missing := max(len(p.waiting)+p.gate.Waiting()+more, int(p.config.MinIdleConns)-len(p.idle), int(p.config.MinConns)-p.total+p.opening)
+		missing := max(len(p.waiting)+p.coming, int(p.config.MinIdleConns)-len(p.idle), int(p.config.MinConns)-p.total+p.opening)
 		if p.opening >= missing {
 			return
 		}
@@ -240,7 +249,7 @@ func (p *pool) open(pause time.Duration) {
 		p.opened++
 		p.put(&pooledConn{Conn: conn, expires: time.Now().Add(p.config.MaxConnLifetime + rand.N(p.config.MaxConnLifetimeJitter+1))})
 		p.resize()
-		p.grow(0)
+		p.grow()
 		return
 	}
 	p.total--
@@ -253,7 +262,7 @@ func (p *pool) open(pause time.Duration) {
 		p.waiting = nil
 		p.gate.Dismiss(err)
 	}
-	p.grow(0)
+	p.grow()
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -289,7 +298,7 @@ func (p *pool) tidy() {
 		for _, c := range old {
 			p.drop(c)
 		}
-		p.grow(0)
+		p.grow()
 		p.mu.Unlock()
 	}
 }

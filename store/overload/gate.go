@@ -106,13 +106,6 @@ func (g *Gate) dismiss(err error) {
 	g.line = nil
 }
 
-// Waiting returns how many calls wait in line.
-func (g *Gate) Waiting() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.line)
-}
-
 // A Pass is the right of one call to be inside.
 type Pass struct {
 	began time.Time

@@ -51,6 +51,12 @@ func (s *server) call() error {
 	}
 }
 
+func (s *server) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.line)
+}
+
 // press has callers call one after the other for a while.
 func (s *server) press(callers int, d time.Duration) {
 	var wg sync.WaitGroup
@@ -170,8 +176,8 @@ func TestGateResized(t *testing.T) {
 		synctest.Wait()
 		go s.press(64, 3*time.Second)
 		time.Sleep(timeout / 4)
-		if s.refused.Load() != 0 || s.Waiting() != 65 {
-			t.Errorf("%d wait, %d were refused", s.Waiting(), s.refused.Load())
+		if s.refused.Load() != 0 || s.waiting() != 65 {
+			t.Errorf("%d wait, %d were refused", s.waiting(), s.refused.Load())
 		}
 		s.Resize(2)
 		time.Sleep(timeout / 4)
@@ -188,8 +194,8 @@ func TestGateResized(t *testing.T) {
 		if err := <-p; !errors.Is(err, cause) && !errors.Is(err, ErrOverloaded) {
 			t.Error(err)
 		}
-		if s.Waiting() != 0 {
-			t.Errorf("%d wait", s.Waiting())
+		if s.waiting() != 0 {
+			t.Errorf("%d wait", s.waiting())
 		}
 		time.Sleep(5 * time.Second)
 	})

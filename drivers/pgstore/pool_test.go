@@ -1,0 +1,35 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sojourn-go/sojourn/store/overload"
+)
+
+// TestPoolTellsLateComers: a connection can't be made, and that is known before
+// the call that wanted it stands in line. It is told all the same.
+func TestPoolTellsLateComers(t *testing.T) {
+	config, err := parse("postgres://localhost/shop", &Options{Timeout: DefaultTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		refused := errors.New("connection refused")
+		gate := overload.NewGate(int(config.MaxConns), DefaultTimeout)
+		p := newPool(config, gate, func(context.Context) (*pgx.Conn, error) { return nil, refused })
+		defer p.close()
+		p.want()
+		synctest.Wait() // it was refused
+		ctx, cancel := context.WithTimeout(t.Context(), DefaultTimeout)
+		defer cancel()
+		if _, err := gate.Enter(ctx); !errors.Is(err, refused) {
+			t.Errorf("the error is %v", err)
+		}
+		p.came()
+	})
+}
