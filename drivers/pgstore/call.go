@@ -64,9 +64,9 @@ func (c *call) row(statement string, args []any, dest ...any) error {
 	return found.Err()
 }
 
-// use lends fn a connection: at once, or after a while. sent is false if fn was
-// not called. If the context ends, use returns, and fn goes on for as long as a
-// timeout: it must write to the caller's memory only in call.fill.
+// use lends fn a connection, and waits for one if necessary. sent is false if
+// fn was not called. If the context ends, use returns, and fn may go on for the
+// length of a timeout: it must write to the caller's memory only in call.fill.
 func (s *Store) use(ctx context.Context, fn func(*call) error) (sent bool, err error) {
 	return s.useAfter(ctx, s.gate.Enter, fn)
 }
