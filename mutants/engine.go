@@ -21,7 +21,7 @@ var engine = []mutant{
 		name:   "I10-strict-route-from-memory",
 		breaks: "a strict route reads the store",
 		test:   ". -run TestI10StrictRoutes",
-		edits: []edit{{"load.go",
+		edits: []edit{{"presented.go",
 			`err := e.store.Get(ctx, e.opt.App, p.id, s.strict, rec)`,
 			`err := e.store.Get(ctx, e.opt.App, p.id, false, rec)`}},
 	},
@@ -59,7 +59,7 @@ var engine = []mutant{
 		name:   "I12-judged-now-not-as-of-arrival",
 		breaks: "a request is judged as of its arrival",
 		test:   ". -run TestI12",
-		edits: []edit{{"load.go",
+		edits: []edit{{"presented.go",
 			`s.strict, rec)
 	v := judge(rec, &p.sec, s.arrived)`,
 			`s.strict, rec)
@@ -79,7 +79,7 @@ var engine = []mutant{
 		name:   "I13-step-up-not-stored",
 		breaks: "the step-up of a changed client is stored at once, whatever the handler answers",
 		test:   ". -run TestStepUpSurvivesTheHandler",
-		edits: []edit{{"load.go",
+		edits: []edit{{"client.go",
 			`ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})`,
 			`var ended []store.Ended
 	err := error(store.ErrFull)`}},
@@ -88,7 +88,7 @@ var engine = []mutant{
 		name:   "I13-slow-thief-is-not-stepped-up",
 		breaks: "a changed client is reacted to, whoever was seen since the request arrived",
 		test:   ". -run TestClientChangeOfASlowRequest",
-		edits: []edit{{"load.go",
+		edits: []edit{{"client.go",
 			`slow := s.arrived < s.rec.LastSeenAt`,
 			`slow := s.arrived < s.rec.LastSeenAt
 	if slow {
@@ -132,13 +132,13 @@ var engine = []mutant{
 		name:   "I14-late-unsafe-request-writes",
 		breaks: "what a signed-out page still sends creates nothing",
 		test:   ". -run TestI14",
-		edits:  []edit{{"load.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
+		edits:  []edit{{"presented.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
 	},
 	{
 		name:   "I2-one-of-two-not-looked-up",
 		breaks: "of several cookies one counts only if it is known that the others are dead",
 		test:   ". -run TestThrottleUndecidedBeside",
-		edits:  []edit{{"load.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
+		edits:  []edit{{"presented.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
 	},
 	{
 		name:   "I2-any-secret-is-good",
@@ -224,7 +224,7 @@ var engine = []mutant{
 		name:   "I7-store-decides",
 		breaks: "the engine compares the deadlines itself",
 		test:   ". -run TestI7",
-		edits: []edit{{"load.go",
+		edits: []edit{{"presented.go",
 			`if reason, at := rec.ExpiredAt(now); reason != "" {`,
 			`if reason, at := rec.ExpiredAt(now); reason == "never" {`}},
 	},
@@ -256,7 +256,7 @@ var engine = []mutant{
 		name:   "I9-store-error-is-anonymous",
 		breaks: "a store that fails is an error",
 		test:   ". -run TestI9",
-		edits: []edit{{"load.go",
+		edits: []edit{{"presented.go",
 			`return wrap("read a session", err)`,
 			`return nil`}},
 	},

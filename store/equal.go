@@ -46,8 +46,8 @@ func equalJSON(a, b []byte) bool {
 	return false
 }
 
-// equalString calls strings different that have U+FFFD, unless they are written alike: package json reads
-// each half of a surrogate pair as that.
+// equalString compares two strings. Those with U+FFFD differ unless they are
+// written alike, since package json reads every unpaired surrogate as that.
 func equalString(a, b []byte) bool {
 	if !bytes.Contains(a, []byte{'\\'}) && !bytes.Contains(b, []byte{'\\'}) {
 		return bytes.Equal(a, b)
