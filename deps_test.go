@@ -270,3 +270,23 @@ func walk(t *testing.T, visit func(name string)) {
 		t.Fatal(err)
 	}
 }
+
+// Each file and directory that CONTRIBUTING's map names is there.
+func TestMapOfTheHouse(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "## A map of the house")
+	houseMap, _, _ := strings.Cut(rest, "\n## ")
+	named := regexp.MustCompile("`([a-z_/]+(?:\\.go|\\.lua)|[a-z]+/[a-z/]+)`").FindAllStringSubmatch(houseMap, -1)
+	if len(named) < 30 {
+		t.Fatalf("the map names %d places", len(named))
+	}
+	for _, n := range named {
+		places := []string{n[1], filepath.Join("sojournd/internal/api", n[1]), filepath.Join("drivers/pgstore", n[1])}
+		if !slices.ContainsFunc(places, func(p string) bool { _, err := os.Stat(p); return err == nil }) {
+			t.Errorf("CONTRIBUTING.md names %s, which isn't there", n[1])
+		}
+	}
+}
