@@ -13,7 +13,6 @@ const (
 	sweepEvery  = time.Minute
 	sweepStep   = 1024 // sessions for each call of Store.Sweep
 	sweepPause  = time.Millisecond
-	touchEvery  = time.Minute
 	queueSize   = 4096
 	noteWriters = 16 // notes that are written at a time: a store across a network takes its time for each
 )

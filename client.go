@@ -3,11 +3,16 @@ package sojourn
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// touchDue reports whether the activity of this request is worth noting: at most once in a twentieth of the idle limit, or a minute.
+// touchEvery is how often activity is noted, where the idle limit is long.
+const touchEvery = time.Minute
+
+// touchDue reports whether the activity of this request is worth noting: at most
+// once in a twentieth of the idle limit, or in touchEvery.
 func (s *Session) touchDue(rec *store.Record) bool {
 	if s.passive {
 		return false

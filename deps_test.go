@@ -284,7 +284,10 @@ func TestMapOfTheHouse(t *testing.T) {
 		t.Fatalf("the map names %d places", len(named))
 	}
 	for _, n := range named {
-		places := []string{n[1], filepath.Join("sojournd/internal/api", n[1]), filepath.Join("drivers/pgstore", n[1])}
+		places := []string{n[1]}
+		for _, dir := range []string{"sojournd/internal/api", "sojournd/internal/config", "sojournd/internal/events", "drivers/redisstore/lua"} {
+			places = append(places, filepath.Join(dir, n[1]))
+		}
 		if !slices.ContainsFunc(places, func(p string) bool { _, err := os.Stat(p); return err == nil }) {
 			t.Errorf("CONTRIBUTING.md names %s, which isn't there", n[1])
 		}

@@ -253,7 +253,7 @@ func (a *answer) Unwrap() http.ResponseWriter {
 	return a.ResponseWriter
 }
 
-// statuses is the one place where errors become statuses.
+// statuses is the one place of this package where errors become statuses.
 var statuses = []struct {
 	err    error
 	status int
