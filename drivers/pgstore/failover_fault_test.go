@@ -18,7 +18,8 @@ func TestI10Failover(t *testing.T) {
 	both := strings.Replace(p.URL(), p.Addr(), p.Addr()+","+standby.Addr(), 1)
 	// A standby is never read, not even by who asks for it: it lags.
 	wantError(t, standby.URL()+"&target_session_attrs=any", Options{}, ErrReadOnly, "standby")
-	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, both+"&target_session_attrs=prefer-standby", Options{})}
+	standbyFirst := strings.Replace(p.URL(), p.Addr(), standby.Addr()+","+p.Addr(), 1)
+	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, standbyFirst+"&target_session_attrs=prefer-standby", Options{})}
 	watches := []*watcher{watchOf(t, nodes[0]), watchOf(t, nodes[1])}
 	rec := createOne(t, nodes[0])
 	for i, w := range watches {
