@@ -3,6 +3,7 @@ package forwardauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -256,22 +257,18 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Bad tokens are refused like none at all, and too many of them before the store is asked; never with an answer that nginx makes a 500 of.
+// Bad tokens, however many, are answered like none at all: whoever comes back with
+// a dead cookie can't be told from a guesser, and must reach the sign-in page.
 func TestGuessing(t *testing.T) {
 	w := newWorld(t, func(_ *forwardauth.App, o *sojourn.Options) { o.MaxBadTokens = 3 })
 	ann := w.login("ann")
-	bad := "__Host-session=" + strings.Repeat("A", 64)
-	for range 3 {
+	for i := range 50 {
+		bad := "__Host-session=" + strings.Repeat("A", 62) + fmt.Sprintf("%02d", i)
 		w.want("a guess", w.get("/check/shop/status/login", "Cookie", bad), http.StatusUnauthorized)
-	}
-	w.want("one more", w.get("/check/shop/status/any", "Cookie", bad), http.StatusForbidden)
-	answer := w.get("/check/shop/redirect/login", page("/", "Cookie", bad)...)
-	w.want("one more, elsewhere", answer, http.StatusTooManyRequests)
-	if answer.Header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
+		w.want("where anybody passes", w.get("/check/shop/status/any", "Cookie", bad), http.StatusOK)
+		w.want("a page view", w.get("/check/shop/redirect/login", page("/", "Cookie", bad)...), http.StatusFound)
 	}
 	w.want("ann, from the same address", w.get("/check/shop/status/login", "Cookie", ann), http.StatusOK)
-	w.want("another address", w.get("/check/shop/status/login", "Cookie", bad, "X-Forwarded-For", "203.0.113.8"), http.StatusUnauthorized)
 }
 
 func TestParallelChecks(t *testing.T) {
