@@ -176,7 +176,7 @@ func TestImportRulesSeeWhatIsForbidden(t *testing.T) {
 		{"drivers/pgstore/pgstore.go", modulePath + "/drivers/pgstore/migrations"},
 		{"drivers/pgstore/pgstore.go", "github.com/jackc/pgx/v5"},
 		{"sojournd/main.go", modulePath + "/sojournd/internal/app"},
-		{"sojournd/internal/app/app.go", modulePath + "/sojournd/internal/shop"},
+		{"sojournd/internal/app/demo.go", modulePath + "/sojournd/internal/shop"},
 		{"sojournd/internal/shop/shop.go", modulePath + "/sojournd/internal/shop/catalogue"},
 		{"sojournd/internal/shop/shop.go", modulePath},
 		{"examples/chi/main.go", chi},

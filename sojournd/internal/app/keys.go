@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/api"
-	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
 // NewKey prints a new API key and its hash.
@@ -19,6 +18,3 @@ func NewKey(out io.Writer, asJSON bool) error {
 		"    keys:\n      - name: backend\n        hash: %s\n\nthen systemctl reload sojournd, or SIGHUP.\n", key, hash, hash)
 	return err
 }
-
-// ExampleConfig returns a configuration with every setting.
-func ExampleConfig() string { return config.Example }

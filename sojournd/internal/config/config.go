@@ -7,6 +7,7 @@
 package config
 
 import (
+	_ "embed"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -259,3 +260,8 @@ func (c *Config) HasKeys() bool {
 	}
 	return false
 }
+
+// Example is a file with every setting, its default and its purpose.
+//
+//go:embed example.yaml
+var Example string

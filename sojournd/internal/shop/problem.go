@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -118,6 +119,17 @@ func (v *visit) fail(err error) {
 	default:
 		v.render(p.status, "error", problemView{p, v.message(p)})
 	}
+}
+
+// AnswerError answers a request with an error of the session engine that no handler of the shop has seen. It is for
+// Options.OnError of the engine.
+func AnswerError(w http.ResponseWriter, r *http.Request, err error) {
+	v := &visit{
+		shop: &Shop{Options: Options{Log: slog.Default()}}, w: w, r: r,
+		json: wantsJSON(r),
+	}
+	v.lang, v.other = acceptedLanguage(r.Header.Get("Accept-Language"))
+	v.fail(err)
 }
 
 type problemView struct {

@@ -8,20 +8,10 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
-
-	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 )
 
 // barAfter is how long work must have taken to be worth a bar.
 const barAfter = 500 * time.Millisecond
-
-// during shows how far the work is, where somebody is looking.
-func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
-	if terminal(o.Progress) == nil {
-		return work(nil)
-	}
-	return During(o.Progress, what, func(report func(done, total int64)) error { return work(report) })
-}
 
 // During does work that reports how far it is, and shows that if w is a terminal and the work takes long enough for somebody to wonder.
 func During(w io.Writer, what string, work func(report func(done, total int64)) error) error {

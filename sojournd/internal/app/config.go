@@ -132,3 +132,6 @@ func checkAudit(path string) error {
 	}
 	return f.Close()
 }
+
+// ExampleConfig returns a configuration with every setting.
+func ExampleConfig() string { return config.Example }

@@ -112,6 +112,14 @@ func (o FileOptions) path(what string) (string, error) {
 	return path, nil
 }
 
+// during shows how far the work is, where somebody is looking.
+func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
+	if terminal(o.Progress) == nil {
+		return work(nil)
+	}
+	return During(o.Progress, what, func(report func(done, total int64)) error { return work(report) })
+}
+
 // effort is the size of a file, and how long the work on it took.
 func effort(path string, began time.Time) string {
 	took := time.Since(began).Round(time.Millisecond)
