@@ -29,8 +29,8 @@ var store = []mutant{
 		name:   "I11-page-of-any-bytes",
 		breaks: "a page of a list is bounded by bytes",
 		test:   "./store/memstore -run TestI11ListMemory",
-		edits: []edit{{"store/cursor.go",
-			` || len(p.Records) > 0 && p.bytes+n > MaxPageBytes {`,
+		edits: []edit{{"store/driver/list.go",
+			` || len(p.Records) > 0 && p.bytes+n > store.MaxPageBytes {`,
 			` {`}},
 	},
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store/internal/jsontext"
 )
 
 // Equal reports whether two Values have the same keys with the same JSON:
@@ -59,7 +61,7 @@ func equalString(a, b []byte) bool {
 // equalArray compares what comes after the opening brackets.
 func equalArray(a, b []byte) bool {
 	for {
-		n, m := valueEnd(a), valueEnd(b)
+		n, m := jsontext.ValueEnd(a), jsontext.ValueEnd(b)
 		if n < 0 || m < 0 || a[n] != b[m] || !equalJSON(a[:n], b[:m]) {
 			return n == 0 && m == 0 && a[0] == b[0] // both empty
 		}
@@ -107,20 +109,20 @@ func equalObject(a, b []byte) bool {
 // text; the keys are as quoted.
 func members(dst []member, text []byte) ([]member, bool) {
 	for {
-		text = skipBlanks(text)
+		text = jsontext.SkipBlanks(text)
 		if len(dst) == 0 && len(text) > 0 && text[0] == '}' {
 			return dst, true
 		}
-		n := stringEnd(text)
+		n := jsontext.StringEnd(text)
 		if n < 0 {
 			return dst, false
 		}
 		key := text[:n]
-		if text = skipBlanks(text[n:]); len(text) == 0 || text[0] != ':' {
+		if text = jsontext.SkipBlanks(text[n:]); len(text) == 0 || text[0] != ':' {
 			return dst, false
 		}
 		text = text[1:]
-		if n = valueEnd(text); n < 0 {
+		if n = jsontext.ValueEnd(text); n < 0 {
 			return dst, false
 		}
 		dst = append(dst, member{key, text[:n]})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"net/netip"
@@ -77,8 +78,33 @@ type Hash [32]byte
 // Print returns the hash's fingerprint.
 func (h Hash) Print() Fingerprint { return Fingerprint(h[:8]) }
 
+// MarshalText returns the hash in base64.
+func (h Hash) MarshalText() ([]byte, error) { return base64.StdEncoding.AppendEncode(nil, h[:]), nil }
+
+// UnmarshalText is the reverse of MarshalText.
+func (h *Hash) UnmarshalText(b []byte) error { return decodeBase64(h[:], b) }
+
 // A Fingerprint is the beginning of a Hash. It recognises a secret that is no longer good.
 type Fingerprint [8]byte
+
+// MarshalText returns the fingerprint in base64.
+func (f Fingerprint) MarshalText() ([]byte, error) {
+	return base64.StdEncoding.AppendEncode(nil, f[:]), nil
+}
+
+// UnmarshalText is the reverse of MarshalText.
+func (f *Fingerprint) UnmarshalText(b []byte) error { return decodeBase64(f[:], b) }
+
+func decodeBase64(dst, text []byte) error {
+	b, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil || len(b) != len(dst) {
+		return errBadBase64
+	}
+	copy(dst, b)
+	return nil
+}
+
+var errBadBase64 = errors.New("store: not a hash or fingerprint in base64")
 
 // Time is a time in milliseconds since the Unix epoch; 0 is never. It has no time zone to lose on its
 // way through a store, and compares with ==.

@@ -30,6 +30,15 @@ const (
 // and Values together. The engine's own limits are lower by default.
 const MaxRecord = 1 << 20
 
+// The limits of a page of List.
+const (
+	MaxPage = 1000 // the highest Limit
+
+	// MaxPageBytes is how many bytes of Subject and Values all sessions of a
+	// page may have together. A page of a single session may have more.
+	MaxPageBytes = 4 << 20
+)
+
 // The errors of a store. Each is distinct under errors.Is; a driver returns
 // every other failure as the raw cause.
 var (
@@ -141,7 +150,7 @@ type Store interface {
 	EndAll(ctx context.Context, app string, at Time) error
 
 	// List returns live sessions (as of opt.Now), a page at a time: at most
-	// opt.Limit and MaxPageBytes ([Page.Add]), and the cursor of the next page,
+	// opt.Limit and MaxPageBytes, and the cursor of the next page,
 	// empty after the last. A session that is live all through the listing
 	// appears once. Those of a subject come in the order of their IDs, which is
 	// the order of their creation; all of an application in the store's own
@@ -215,6 +224,19 @@ const (
 	Gap                           // changes were lost: what happened before this is unknown
 	Beat                          // a heartbeat of Feeder came back
 )
+
+// A Warning is something about a store's server that its operator should
+// change. The store works, but not as well as it should.
+type Warning struct {
+	Code string // names the kind: small letters and underscores
+	Text string // what is wrong, and what to do; one line, without secrets
+}
+
+// A Warner is a Store that notices what is wrong with its server while it
+// serves. Warnings returns what is wrong at present.
+type Warner interface {
+	Warnings() []Warning
+}
 
 // CreateOptions are the conditions of a Create.
 type CreateOptions struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/overload"
 )
 
@@ -37,7 +38,7 @@ const (
 type feed struct {
 	config *pgx.ConnConfig
 	ctx    context.Context
-	out    store.Feed
+	out    driver.Feed
 
 	live   atomic.Bool
 	down   atomic.Bool // it has lost its connection, or got none

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // reads is how often a read is sent, while it is answered by nothing but a lost connection.
@@ -58,14 +59,14 @@ const valuesAtOnce = 8
 
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	after, err := opt.After()
+	after, err := driver.After(opt)
 	if err != nil {
 		return nil, "", err
 	}
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
 	}
-	var page store.Page
+	var page driver.Page
 	for {
 		// One more than asked for tells whether there is another page.
 		n := opt.Limit + 1 - len(page.Records)
@@ -78,7 +79,7 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 		}
 		for i := range some {
 			if after = some[i].ID; !page.Add(some[i], opt.Limit) {
-				return page.Records, opt.CursorAfter(page.Records[len(page.Records)-1].ID), nil
+				return page.Records, driver.Cursor(opt, page.Records[len(page.Records)-1].ID), nil
 			}
 		}
 		if len(some) < n {

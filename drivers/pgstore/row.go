@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype/zeronull"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // columns are those of the table sessions, in its order.
@@ -132,7 +133,7 @@ func (r *row) finish() (ended bool, err error) {
 	if !r.lastIP.null {
 		rec.LastClient = store.Client{IP: toIP(r.lastIP.String()), UserAgent: r.lastAgent.String()}
 	}
-	if err := rec.UnmarshalFormer(r.former.b); err != nil {
+	if err := driver.UnmarshalFormer(rec, r.former.b); err != nil {
 		return false, fmt.Errorf("pgstore: the former secrets of session %v: %w", rec.ID, err)
 	}
 	switch {
@@ -175,7 +176,7 @@ func (s *valuesScanner) ScanBytes(text []byte) error {
 		return nil
 	}
 	s.compact = appendCompact(s.compact[:0], text)
-	values, rest, err := store.ParseValues(rec.Values, s.compact)
+	values, rest, err := driver.ParseValues(rec.Values, s.compact)
 	if err != nil || len(rest) > 0 {
 		return errBadData
 	}
@@ -201,7 +202,7 @@ func (h *hashScanner) ScanBytes(b []byte) error {
 
 // formerOrNull returns the column of what a record knows of the secrets before its current one.
 func formerOrNull(rec *store.Record) any {
-	if text := rec.MarshalFormer(); text != nil {
+	if text := driver.MarshalFormer(rec); text != nil {
 		return string(text)
 	}
 	return nil

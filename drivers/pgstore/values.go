@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // encodeValues returns values as a JSON object, for a column of the type jsonb. What jsonb can't hold, and the engine never writes,
@@ -14,7 +15,7 @@ func encodeValues(v store.Values) (text, packed any) {
 	if len(v) == 0 {
 		return nil, nil
 	}
-	object, ok := v.AppendJSON(make([]byte, 0, len(v)+16))
+	object, ok := driver.AppendValues(make([]byte, 0, len(v)+16), v)
 	if !ok || !fitsJSONB(object) {
 		return nil, bytes.Clone(v)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 var (
@@ -302,7 +303,7 @@ func (d *decoder) values(dst store.Values) store.Values {
 		return packed
 	}
 	d.want(`,"values":`)
-	dst, rest, err := store.ParseValues(dst, d.text)
+	dst, rest, err := driver.ParseValues(dst, d.text)
 	if d.text = rest; err != nil {
 		d.fail()
 	}

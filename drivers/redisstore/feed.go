@@ -16,6 +16,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // The feed listens on one connection to each master. Redis sends there the name of every key written under the feed's
@@ -32,7 +33,7 @@ type feed struct {
 	cluster bool
 	option  rueidis.ClientOption
 	name    string // of this feed's heartbeats
-	out     store.Feed
+	out     driver.Feed
 
 	gaps, beats atomic.Uint64
 

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // List implements store.Store. All of an application come by bucket, and in it by creation. A cursor says where its page ended.
@@ -24,13 +25,13 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 		return nil, "", store.ErrCursor
 	}
 	if opt.Subject != "" {
-		return s.listSubject(ctx, app, &opt)
+		return s.listSubject(ctx, app, opt)
 	}
-	return s.listAll(ctx, app, &opt)
+	return s.listAll(ctx, app, opt)
 }
 
-func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOptions) ([]store.Record, string, error) {
-	after, err := opt.After()
+func (s *Store) listSubject(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
+	after, err := driver.After(opt)
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,10 +65,10 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
 		list = slices.CompactFunc(list, func(a, b store.Record) bool { return a.ID == b.ID })
 	}
-	var page store.Page
+	var page driver.Page
 	for i := range list {
 		if !page.Add(list[i], opt.Limit) {
-			return page.Records, opt.CursorAfter(list[i-1].ID), nil
+			return page.Records, driver.Cursor(opt, list[i-1].ID), nil
 		}
 	}
 	return page.Records, "", nil
@@ -75,7 +76,7 @@ func (s *Store) listSubject(ctx context.Context, app string, opt *store.ListOpti
 
 // atOnce is how many sessions are read at a time: only a few if values are
 // wanted, which may be large.
-func atOnce(opt *store.ListOptions) int {
+func atOnce(opt store.ListOptions) int {
 	if opt.Values {
 		return 8
 	}
@@ -108,7 +109,7 @@ func (s *Store) members(ctx context.Context, app, subject string, which func(sto
 
 // eachLive reads sessions, and calls fn with the place in ids of each that is
 // live, until fn returns false.
-func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt *store.ListOptions, fn func(int, store.Record) bool) error {
+func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt store.ListOptions, fn func(int, store.Record) bool) error {
 	for i, o := range s.readAll(ctx, app, ids, opt.Values) {
 		if o.err != nil {
 			return s.read(ctx, o.err)
@@ -200,8 +201,8 @@ func parseSpot(cursor string) (c spot, ok bool) {
 
 // listAll asks one bucket, then two at once, then four: a small application must not take 256 round trips, nor a page of a large one hold
 // more than it needs.
-func (s *Store) listAll(ctx context.Context, app string, opt *store.ListOptions) ([]store.Record, string, error) {
-	var page store.Page
+func (s *Store) listAll(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
+	var page driver.Page
 	at, ok := parseSpot(opt.Cursor)
 	if !ok {
 		return nil, "", store.ErrCursor

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A record is one JSON text, to be read with redis-cli, with its fields in a fixed order: scripts and decode rely on
@@ -171,7 +172,7 @@ func appendClient(b []byte, c store.Client) []byte {
 	case c.IP.Zone() == "":
 		b = append(c.IP.AppendTo(append(b, '"')), '"')
 	default: // a zone may be any text
-		b = store.AppendJSONString(b, c.IP.String())
+		b = driver.AppendString(b, c.IP.String())
 	}
 	return append(appendText(b, `,"user_agent`, c.UserAgent), '}')
 }
@@ -180,14 +181,14 @@ func appendClient(b []byte, c store.Client) []byte {
 func appendText(b []byte, name, text string) []byte {
 	b = append(b, name...)
 	if utf8.ValidString(text) {
-		return store.AppendJSONString(append(b, `":`...), text)
+		return driver.AppendString(append(b, `":`...), text)
 	}
 	return append(base64.StdEncoding.AppendEncode(append(b, `_base64":"`...), []byte(text)), '"')
 }
 
 // appendValues appends the values as a JSON object. What JSON can't hold, and the engine never writes, is kept packed, as base64.
 func appendValues(b []byte, v store.Values) []byte {
-	if out, ok := v.AppendJSON(append(b, `,"values":`...)); ok {
+	if out, ok := driver.AppendValues(append(b, `,"values":`...), v); ok {
 		return out
 	}
 	return append(base64.StdEncoding.AppendEncode(append(b, `,"values_base64":"`...), v), '"')

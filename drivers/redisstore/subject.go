@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A subject's index lies in a slot of its own, apart from its sessions, so no script sees both. What always holds is that
@@ -251,7 +252,7 @@ func (s *Store) leave(ctx context.Context, app, subject string, members ...strin
 }
 
 func quoteReason(r store.Reason) string {
-	return string(store.AppendJSONString(nil, strings.ToValidUTF8(string(r), "?")))
+	return string(driver.AppendString(nil, strings.ToValidUTF8(string(r), "?")))
 }
 
 func unquoteReason(text string) store.Reason {

@@ -2,7 +2,7 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +190,7 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	total *= 2 // SQLite's own check comes after ours, takes about as long, and doesn't tell how far it is
 	var done int64
 	var faults []error
-	err = c.query(func(v []driver.Value) error {
+	err = c.query(func(v []sqldriver.Value) error {
 		var r row
 		var rec store.Record
 		r.scan(v)
@@ -206,7 +206,7 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	err = c.query(func(v []driver.Value) error {
+	err = c.query(func(v []sqldriver.Value) error {
 		if line := toString(v[0]); line != "ok" {
 			faults = append(faults, errors.New(line))
 		}
@@ -296,7 +296,7 @@ func (s *Store) endRestored(ctx context.Context, name string, now store.Time) er
 	var ahead []store.ID
 	err := s.read(ctx, func(c *conn) error {
 		a, _ := s.app(name)
-		return c.query(func(v []driver.Value) error {
+		return c.query(func(v []sqldriver.Value) error {
 			var id store.ID
 			fill(id[:], v[0])
 			ahead = append(ahead, id)

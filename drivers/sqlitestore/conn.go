@@ -2,7 +2,7 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
 	"io"
 	"net/url"
@@ -15,16 +15,16 @@ import (
 // A conn is one connection to the file, for one goroutine at a time. It goes to the driver without the pool of
 // database/sql, which costs more than a short statement does.
 type conn struct {
-	driver.Conn
+	sqldriver.Conn
 	stmts map[string]*stmt
 }
 
 // A stmt is prepared once for a connection.
 type stmt struct {
-	exec  driver.StmtExecContext
-	query driver.StmtQueryContext
-	args  []driver.NamedValue
-	row   []driver.Value
+	exec  sqldriver.StmtExecContext
+	query sqldriver.StmtQueryContext
+	args  []sqldriver.NamedValue
+	row   []sqldriver.Value
 }
 
 // dsn names the file for the driver.
@@ -50,7 +50,7 @@ func connect(ctx context.Context, dsn string) (*conn, error) {
 
 func (c *conn) close() error {
 	for _, s := range c.stmts {
-		s.query.(driver.Stmt).Close() //nolint:errcheck // the connection goes too
+		s.query.(sqldriver.Stmt).Close() //nolint:errcheck // the connection goes too
 	}
 	return c.Close()
 }
@@ -60,18 +60,18 @@ func (c *conn) prepare(query string) (*stmt, error) {
 	if s := c.stmts[query]; s != nil {
 		return s, nil
 	}
-	p, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(context.Background(), query)
+	p, err := c.Conn.(sqldriver.ConnPrepareContext).PrepareContext(context.Background(), query)
 	if err != nil {
 		return nil, err
 	}
-	s := &stmt{exec: p.(driver.StmtExecContext), query: p.(driver.StmtQueryContext)}
+	s := &stmt{exec: p.(sqldriver.StmtExecContext), query: p.(sqldriver.StmtQueryContext)}
 	c.stmts[query] = s
 	return s, nil
 }
 
-func (s *stmt) bind(args []any) []driver.NamedValue {
+func (s *stmt) bind(args []any) []sqldriver.NamedValue {
 	for len(s.args) < len(args) {
-		s.args = append(s.args, driver.NamedValue{Ordinal: len(s.args) + 1})
+		s.args = append(s.args, sqldriver.NamedValue{Ordinal: len(s.args) + 1})
 	}
 	for i, a := range args {
 		s.args[i].Value = a
@@ -93,7 +93,7 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 }
 
 // rows begins a query. Its rows are read into the statement's row.
-func (c *conn) rows(query string, args []any) (*stmt, driver.Rows, error) {
+func (c *conn) rows(query string, args []any) (*stmt, sqldriver.Rows, error) {
 	s, err := c.prepare(query)
 	if err != nil {
 		return nil, nil, err
@@ -103,14 +103,14 @@ func (c *conn) rows(query string, args []any) (*stmt, driver.Rows, error) {
 		return nil, nil, err
 	}
 	if s.row == nil {
-		s.row = make([]driver.Value, len(rows.Columns()))
+		s.row = make([]sqldriver.Value, len(rows.Columns()))
 	}
 	return s, rows, nil
 }
 
 // query calls each with every row, until that returns an error. The row is good during the call only; what it holds
 // is the caller's. The same query must not be made during it.
-func (c *conn) query(each func(row []driver.Value) error, query string, args ...any) error {
+func (c *conn) query(each func(row []sqldriver.Value) error, query string, args ...any) error {
 	s, rows, err := c.rows(query, args)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (c *conn) query(each func(row []driver.Value) error, query string, args ...
 }
 
 // first returns the first row of a query, nil if there is none. It is good until the same query is made again.
-func (c *conn) first(query string, args ...any) ([]driver.Value, error) {
+func (c *conn) first(query string, args ...any) ([]sqldriver.Value, error) {
 	s, rows, err := c.rows(query, args)
 	if err != nil {
 		return nil, err
@@ -151,12 +151,12 @@ func (c *conn) integer(query string, args ...any) (int64, error) {
 	return toInt(row[0]), nil
 }
 
-func toInt(v driver.Value) int64 {
+func toInt(v sqldriver.Value) int64 {
 	n, _ := v.(int64)
 	return n
 }
 
-func toString(v driver.Value) string {
+func toString(v sqldriver.Value) string {
 	s, _ := v.(string)
 	return s
 }

@@ -2,7 +2,7 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -93,7 +93,7 @@ func (t *tx) endSome(name, subject string, except store.ID, reason store.Reason,
 	}
 	var rows []*row
 	next = last
-	err = t.w.conn.query(func(v []driver.Value) error {
+	err = t.w.conn.query(func(v []sqldriver.Value) error {
 		r := new(row)
 		r.scan(v)
 		rows = append(rows, r)

@@ -1,7 +1,7 @@
 package sqlitestore
 
 import (
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -40,7 +40,7 @@ func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arri
 	}
 	// Some of them may have expired, and self be among them.
 	var live []*row
-	err = t.w.conn.query(func(v []driver.Value) error {
+	err = t.w.conn.query(func(v []sqldriver.Value) error {
 		r := new(row)
 		r.scan(v)
 		switch {

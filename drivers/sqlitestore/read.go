@@ -2,10 +2,11 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // readers is the number of connections for reading. A read takes microseconds, so that few are in use at a time.
@@ -85,11 +86,11 @@ var errPageFull = errors.New("the page is full")
 
 // List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_ []store.Record, cursor string, err error) {
-	after, err := opt.After()
+	after, err := driver.After(opt)
 	if err != nil {
 		return nil, "", err
 	}
-	var page store.Page
+	var page driver.Page
 	err = s.read(ctx, func(c *conn) error {
 		a, ok := s.app(name)
 		if !ok {
@@ -100,7 +101,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_
 				return err
 			}
 			limit, n := int64(max(opt.Limit+1-len(page.Records), size)), int64(0)
-			each := func(v []driver.Value) error {
+			each := func(v []sqldriver.Value) error {
 				var r row
 				r.scan(v)
 				n++
@@ -131,7 +132,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_
 	})
 	switch {
 	case errors.Is(err, errPageFull):
-		cursor = opt.CursorAfter(page.Records[len(page.Records)-1].ID)
+		cursor = driver.Cursor(opt, page.Records[len(page.Records)-1].ID)
 	case err != nil:
 		return nil, "", err
 	}

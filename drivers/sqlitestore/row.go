@@ -1,13 +1,14 @@
 package sqlitestore
 
 import (
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // The columns of a session besides its key, in the order of row.append. Those of an index come last: a
@@ -56,7 +57,7 @@ func encode(rec *store.Record) *row {
 	return r
 }
 
-func former(rec *store.Record) any { return textOrNull(string(rec.MarshalFormer())) }
+func former(rec *store.Record) any { return textOrNull(string(driver.MarshalFormer(rec))) }
 
 // deadline returns when the session expires, if nothing happens.
 func deadline(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
@@ -91,7 +92,7 @@ func (r *row) appendIndexed(args []any) []any {
 }
 
 // scan reads a row of rowColumns. Nothing in it is shared with the driver.
-func (r *row) scan(v []driver.Value) {
+func (r *row) scan(v []sqldriver.Value) {
 	*r = row{Record: store.Record{
 		Revision: uint64(toInt(v[0])), Epoch: uint32(toInt(v[1])),
 		Secret:          store.Secret{IssuedAt: toTime(v[3]), FirstSeenAt: toTime(v[4]), ConfirmedAt: toTime(v[5]), Until: toTime(v[6]), Login: toInt(v[7]) != 0},
@@ -118,7 +119,7 @@ func (r *row) decode(rec *store.Record) (err error) {
 	if rec.Values, err = decodeValues(values, r.data); err != nil {
 		return fmt.Errorf("%w: session %v", err, r.ID)
 	}
-	if err := rec.UnmarshalFormer([]byte(toString(r.former))); err != nil {
+	if err := driver.UnmarshalFormer(rec, []byte(toString(r.former))); err != nil {
 		return fmt.Errorf("sqlitestore: the former secrets of session %v: %w", r.ID, err)
 	}
 	return nil
@@ -141,7 +142,7 @@ func timeOrNull(t store.Time) any {
 	return int64(t)
 }
 
-func toTime(v driver.Value) store.Time { return store.Time(toInt(v)) }
+func toTime(v sqldriver.Value) store.Time { return store.Time(toInt(v)) }
 
 func hashOrNull(h *store.Hash) any {
 	if *h == (store.Hash{}) {
@@ -172,13 +173,13 @@ func ipText(ip netip.Addr) string {
 	return ip.String()
 }
 
-func toIP(v driver.Value) netip.Addr {
+func toIP(v sqldriver.Value) netip.Addr {
 	ip, _ := netip.ParseAddr(toString(v))
 	return ip
 }
 
 // fill copies a blob of its size.
-func fill(dst []byte, v driver.Value) {
+func fill(dst []byte, v sqldriver.Value) {
 	b, _ := v.([]byte)
 	copy(dst, b)
 }

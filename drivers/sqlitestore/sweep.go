@@ -2,7 +2,7 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -65,7 +65,7 @@ var selectDue = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by
 // active since.
 func sweepDue(t *tx, a named, now store.Time, n int) (ended []store.Ended, examined int, over bool, err error) {
 	var rows []*row
-	err = t.w.conn.query(func(v []driver.Value) error {
+	err = t.w.conn.query(func(v []sqldriver.Value) error {
 		r := new(row)
 		r.scan(v)
 		rows = append(rows, r)

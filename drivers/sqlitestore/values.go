@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // encodeValues returns values as a JSON object. What JSON can't hold is kept packed, as a blob; nil is no values.
@@ -11,7 +12,7 @@ func encodeValues(v store.Values) any {
 	if len(v) == 0 {
 		return nil
 	}
-	if text, ok := v.AppendJSON(make([]byte, 0, len(v)+16)); ok {
+	if text, ok := driver.AppendValues(make([]byte, 0, len(v)+16), v); ok {
 		return string(text)
 	}
 	return append([]byte(nil), v...)
@@ -29,7 +30,7 @@ func decodeValues(dst store.Values, column any) (store.Values, error) {
 			return append(dst, data...), nil
 		}
 	case string:
-		if dst, rest, err := store.ParseValues(dst, data); err == nil && rest == "" {
+		if dst, rest, err := driver.ParseValues(dst, data); err == nil && rest == "" {
 			return dst, nil
 		}
 	}

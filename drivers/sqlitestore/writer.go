@@ -2,7 +2,7 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 const (
@@ -30,7 +31,7 @@ type writer struct {
 	left    atomic.Int64 // the room's, as of the last measure
 
 	unmeasured, unchecked int // writes since the room was measured, and since the length of the log was looked at
-	feed                  store.Feed
+	feed                  driver.Feed
 
 	apps      map[string]app // as of the open transaction
 	published atomic.Pointer[map[string]app]
@@ -361,7 +362,7 @@ func (w *writer) publish(t *tx) {
 
 func (w *writer) loadApps() error {
 	apps := map[string]app{}
-	err := w.conn.query(func(v []driver.Value) error {
+	err := w.conn.query(func(v []sqldriver.Value) error {
 		a := app{num: toInt(v[0]), mark: never}
 		if v[2] != nil {
 			a.mark = toTime(v[2])

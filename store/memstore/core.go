@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
@@ -29,7 +30,7 @@ type core struct {
 	closed   atomic.Bool
 	apps     arena.Apps[app]
 	strings  arena.Strings
-	feed     store.Feed
+	feed     driver.Feed
 	records  [shardCount]shard
 	subjects [shardCount]subjectShard
 	keys     [keyShards]keyShard

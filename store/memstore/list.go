@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
@@ -65,7 +66,7 @@ func (c *core) listSubject(a *app, after store.ID, opt *store.ListOptions) ([]st
 	if opt.Cursor != "" {
 		ids = ids[sortedAfter(ids, after):]
 	}
-	var page store.Page
+	var page driver.Page
 	for i := range ids {
 		rec, ok, err := c.listed(a, &ids[i], opt)
 		switch {
@@ -139,7 +140,7 @@ func (c *core) listed(a *app, id *store.ID, opt *store.ListOptions) (rec store.R
 
 // listAll visits the shards in order, and in each the handles: a session keeps its own for life.
 func (c *core) listAll(ctx context.Context, a *app, after link, opt *store.ListOptions) ([]store.Record, string, error) {
-	var page store.Page
+	var page driver.Page
 	at := after + 1
 	if opt.Cursor == "" {
 		at = 0

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A mapStore is the model as a store: slow, simple and, unless it is broken on purpose, right.
@@ -270,7 +271,7 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 		}
 	}
 	slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
-	var page store.Page
+	var page driver.Page
 	for _, rec := range list {
 		if !opt.Values {
 			rec.Values = nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A hub is the model that several nodes share.
@@ -31,7 +32,7 @@ type nodeState struct {
 type mapNode struct {
 	*mapStore
 	hub  *hub
-	feed store.Feed
+	feed driver.Feed
 	held *store.Change // what a broken feed keeps until the next change
 	seen map[scoped]*store.Record
 }
