@@ -171,7 +171,7 @@ type eventQueue struct {
 
 // emit queues an event for the observer.
 func (e *Engine) emit(event Event) {
-	if e.opt.Observer == nil {
+	if e.opt.OnEvent == nil {
 		return
 	}
 	event.App = e.opt.App
@@ -224,7 +224,7 @@ func (e *Engine) observe(ctx context.Context) {
 			if event.flushed != nil {
 				close(event.flushed)
 			} else {
-				e.opt.Observer.Observe(*event)
+				e.opt.OnEvent(*event)
 			}
 		}
 	}

@@ -264,7 +264,7 @@ func TestBadSubjectsAndKeys(t *testing.T) {
 		if err := w.begin(&jar{}).Login(subject); !errors.Is(err, sojourn.ErrSubject) {
 			t.Errorf("Login(%.20q): %v", subject, err)
 		}
-		if _, err := w.EndSubject(t.Context(), subject); !errors.Is(err, sojourn.ErrSubject) {
+		if _, err := w.EndSubject(t.Context(), subject, sojourn.ID{}); !errors.Is(err, sojourn.ErrSubject) {
 			t.Errorf("EndSubject(%.20q): %v", subject, err)
 		}
 		func() {

@@ -24,7 +24,7 @@ import (
 
 // Row 1: tokens come from a random source: of 10,000 no secret occurs twice, and no bit of a secret, nor of an ID's random part, is fixed.
 func TestTokensAreRandom(t *testing.T) {
-	w := newWorld(t, options(func(o *sojourn.Options) { o.Observer = nil }))
+	w := newWorld(t, options(func(o *sojourn.Options) { o.OnEvent = nil }))
 	const n = 10_000
 	secrets, halves := map[string]bool{}, map[string]bool{}
 	var ones [48 * 8]int
@@ -160,7 +160,7 @@ func TestDisabledAccount(t *testing.T) {
 		browsers = append(browsers, w.surfer().login("alice"))
 	}
 	bob := w.surfer().login("bob")
-	if n, err := w.EndSubject(t.Context(), "alice"); n != 5 || err != nil {
+	if n, err := w.EndSubject(t.Context(), "alice", sojourn.ID{}); n != 5 || err != nil {
 		t.Errorf("ended %d, %v", n, err)
 	}
 	for _, b := range browsers {
@@ -189,7 +189,7 @@ func TestFactorChange(t *testing.T) {
 		if err := s.Commit(r.Context()); err != nil {
 			t.Error(err)
 		}
-		if _, err := w.EndSubject(r.Context(), s.Subject(), sojourn.Except(s.ID())); err != nil {
+		if _, err := w.EndSubject(r.Context(), s.Subject(), s.ID()); err != nil {
 			t.Error(err)
 		}
 	}))
@@ -258,7 +258,7 @@ func TestLevelNeedsAnAuthentication(t *testing.T) {
 	w.visit(j, func(s *sojourn.Session) error { return s.Elevate(2, "otp") })
 	w.want("after Elevate", level(), 2)
 	elevated := w.happened(sojourn.EventElevated)
-	if len(elevated) != 1 || elevated[0].Level != 2 || elevated[0].AMR != "pwd otp" {
+	if len(elevated) != 1 || elevated[0].Level != 2 || strings.Join(elevated[0].AMR, " ") != "pwd otp" {
 		t.Errorf("%+v", elevated)
 	}
 	w.login(j, "alice", sojourn.AMR("pwd"))
@@ -316,7 +316,7 @@ func TestBeforeLoginDataGrantsNothing(t *testing.T) {
 		w.answer(j, s)
 	}
 	s := w.begin(j)
-	if s.Subject() != "" || s.Level() != 0 || s.Fresh(time.Hour) || len(s.AMR()) != 0 {
+	if s.Subject() != "" || s.Level() != 0 || s.Fresh(time.Hour) || len(s.Info().AMR) != 0 {
 		t.Errorf("%+v", s.Info())
 	}
 	// Put into the other cookie, a visitor's token is nobody's.

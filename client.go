@@ -32,18 +32,18 @@ func (s *Session) meetClient(ctx context.Context, text string, by transport) err
 		return nil
 	}
 	e, is, was := s.e, s.request.Client, s.rec.LastClient
-	reaction := Allow
+	reaction := ReactionAllow
 	if e.opt.ClientChanged != nil {
 		reaction = e.opt.ClientChanged(was, is)
 	}
 	// Of a slow request, since whose arrival another client was seen, no change is
 	// noted. But it is reacted to: a thief can be as slow as he likes.
 	slow := s.arrived < s.rec.LastSeenAt
-	if s.met == 0 && (!slow || reaction != Allow) {
+	if s.met == 0 && (!slow || reaction != ReactionAllow) {
 		e.emit(Event{Kind: EventClientChanged, Session: s.rec.ID, Subject: s.rec.Subject, Client: is, Was: was})
 	}
 	switch reaction {
-	case StepUp:
+	case ReactionStepUp:
 		if slow && s.rec.Stale {
 			return nil
 		}
@@ -58,7 +58,7 @@ func (s *Session) meetClient(ctx context.Context, text string, by transport) err
 		err = s.present(ctx, text, by)
 		s.strict = strict
 		return err
-	case End:
+	case ReactionEnd:
 		now, id := e.now(), s.rec.ID
 		ended, err := e.store.End(ctx, e.opt.App, id, ReasonRevoked, now)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -89,8 +89,8 @@ func (s *Session) stepUp(ctx context.Context) error {
 	e.ended(s.request.Client, ended)
 	switch {
 	case err == nil:
-		if s.ifRevision == s.rec.Revision {
-			s.ifRevision = w.Revision // nobody else has changed anything
+		if s.request.IfRevision == s.rec.Revision {
+			s.request.IfRevision = w.Revision // nobody else has changed anything
 		}
 		s.rec = w
 	case errors.Is(err, store.ErrFull): // the step-up holds for this request; the client stays unknown, so that the next one meets it too

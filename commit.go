@@ -45,7 +45,7 @@ func (s *Session) write(ctx context.Context) error {
 	if s.refused != nil && len(s.ops) > 0 && s.loginSubject() == "" {
 		return s.refused
 	}
-	if s.ifRevision != 0 && len(s.ops) > 0 && (s.rec == nil || s.rec.Revision != s.ifRevision) {
+	if s.request.IfRevision != 0 && len(s.ops) > 0 && (s.rec == nil || s.rec.Revision != s.request.IfRevision) {
 		return ErrRevision
 	}
 	if s.loginSubject() != "" && s.e.now().Sub(s.arrived) > store.BarrierLife {
@@ -148,7 +148,7 @@ func (s *Session) try(ctx context.Context) error {
 	if s.create {
 		opt := store.CreateOptions{Limit: limit, Arrived: s.arrived, Now: now}
 		if s.rec == nil {
-			opt.Key, opt.KeyBody = s.request.Idempotency.Key, s.request.Idempotency.Body
+			opt.Key, opt.KeyBody = s.request.IdempotencyKey, s.request.IdempotencyBody
 		}
 		ended, err = e.store.Create(ctx, e.opt.App, w, opt)
 	} else {
@@ -208,7 +208,7 @@ func (s *Session) reread(ctx context.Context) error {
 	if err != nil {
 		return wrap("commit", err)
 	}
-	if s.ifRevision != 0 {
+	if s.request.IfRevision != 0 {
 		return ErrRevision
 	}
 	if rec.Epoch != s.epoch {
@@ -254,7 +254,7 @@ func (s *Session) stored(ctx context.Context) error {
 		s.cookies.set(w, s.visitorSent)
 		e.bad.live(e.bad.sum(s.issued))
 	}
-	if e.opt.Observer != nil {
+	if e.opt.OnEvent != nil {
 		s.report()
 	}
 	for _, id := range s.displaced() {
@@ -321,7 +321,7 @@ func (s *Session) makeRoom(ctx context.Context) (ended bool) {
 // report emits what the commit did.
 func (s *Session) report() {
 	e, w := s.e, s.work
-	event := Event{Session: w.ID, Subject: w.Subject, Client: s.request.Client, Level: int(w.Level), AMR: w.AMR}
+	event := Event{Session: w.ID, Subject: w.Subject, Client: s.request.Client, Level: int(w.Level), AMR: splitWords(w.AMR)}
 	if s.create {
 		e.emit(event.of(EventCreated))
 	}

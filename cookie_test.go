@@ -424,7 +424,7 @@ func TestCookiesAreSeparate(t *testing.T) {
 // However a session ended, no answer but a logout's clears its cookie: it may be a late one, and the browser may hold a newer login.
 func TestCookieOnlyLogoutClears(t *testing.T) {
 	for name, end := range map[string]func(*web, *surfer){
-		"revoked": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice") },
+		"revoked": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice", sojourn.ID{}) },
 		"all":     func(w *web, b *surfer) { w.EndAll(w.Context()) },
 		"idle":    func(w *web, b *surfer) { w.pass(25 * time.Hour) },
 		"garbage": func(w *web, b *surfer) { b.cookies["__Host-session"] = "garbage" },

@@ -25,7 +25,7 @@ func TestDoneClosesWithTheSession(t *testing.T) {
 			other.Commit(ctx)
 		},
 		"end":         func(e *sojourn.Engine, s *sojourn.Session) { e.End(ctx, s.ID()) },
-		"end subject": func(e *sojourn.Engine, s *sojourn.Session) { e.EndSubject(ctx, "ann") },
+		"end subject": func(e *sojourn.Engine, s *sojourn.Session) { e.EndSubject(ctx, "ann", sojourn.ID{}) },
 		"end all":     func(e *sojourn.Engine, s *sojourn.Session) { e.EndAll(ctx) },
 		"expiry":      func(e *sojourn.Engine, s *sojourn.Session) { time.Sleep(24*time.Hour - 2*time.Second) },
 		"other login": func(e *sojourn.Engine, s *sojourn.Session) {
@@ -134,7 +134,7 @@ func TestSweepGoesByItself(t *testing.T) {
 		mem := memstore.New()
 		defer mem.Close()
 		var reasons []sojourn.Reason
-		e := sojourn.Must(sojourn.New(mem, sojourn.Options{Observer: sojourn.ObserverFunc(func(e sojourn.Event) {
+		e := sojourn.Must(sojourn.New(mem, sojourn.Options{OnEvent: (func(e sojourn.Event) {
 			if e.Kind == sojourn.EventEnded {
 				reasons = append(reasons, e.Reason)
 			}
@@ -177,7 +177,7 @@ func TestEndsReachTheirOwnApplication(t *testing.T) {
 		heard := map[string][]string{}
 		var engines []*sojourn.Engine
 		for _, app := range []string{"shop", "blog", "shop"} {
-			e := sojourn.Must(sojourn.New(mem, sojourn.Options{App: app, Observer: sojourn.ObserverFunc(func(e sojourn.Event) {
+			e := sojourn.Must(sojourn.New(mem, sojourn.Options{App: app, OnEvent: (func(e sojourn.Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if e.App != app {
@@ -232,7 +232,7 @@ func TestUnservedApplication(t *testing.T) {
 			t.Errorf("%+v, %v: another application's engine ended the session", n, err)
 		}
 		var reasons []sojourn.Reason
-		again := sojourn.Must(sojourn.New(mem, sojourn.Options{App: "old", Observer: sojourn.ObserverFunc(func(e sojourn.Event) {
+		again := sojourn.Must(sojourn.New(mem, sojourn.Options{App: "old", OnEvent: (func(e sojourn.Event) {
 			if e.Kind == sojourn.EventEnded {
 				reasons = append(reasons, e.Reason)
 			}

@@ -156,25 +156,14 @@ func endError(err error) error {
 	return wrap("end a session", err)
 }
 
-// Except spares one session from EndSubject: log out everywhere else.
-func Except(id ID) EndOption { return func(o *endOptions) { o.except = id } }
-
-// An EndOption changes what EndSubject ends.
-type EndOption func(*endOptions)
-
-type endOptions struct{ except ID }
-
-// EndSubject ends all sessions of a user, and returns how many. A login that was under way when it was called
-// fails with ErrEnded: that of this request too, so Commit it first.
-func (e *Engine) EndSubject(ctx context.Context, subject string, options ...EndOption) (int, error) {
+// EndSubject ends all sessions of a user except keep, and returns how many it
+// ended. The zero ID keeps none. A login that is under way fails with ErrEnded,
+// also one of the request that calls EndSubject: Commit it first.
+func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, error) {
 	if err := checkSubject(subject); err != nil {
 		return 0, err
 	}
-	var o endOptions
-	for _, option := range options {
-		option(&o)
-	}
-	ended, err := e.store.EndSubject(ctx, e.opt.App, subject, o.except, ReasonRevoked, e.now())
+	ended, err := e.store.EndSubject(ctx, e.opt.App, subject, keep, ReasonRevoked, e.now())
 	e.ended(Client{}, ended)
 	return len(ended), wrap("end a subject's sessions", err)
 }

@@ -68,14 +68,15 @@ var (
 	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or above 1000.
 	ErrCursor = errors.New("sojourn: bad cursor or limit of a list")
 
-	// ErrRevision: see Session.IfRevision.
+	// ErrRevision: see Request.IfRevision.
 	ErrRevision = errors.New("sojourn: the session is at another revision")
 
-	// ErrKeyReused: see Idempotency.
+	// ErrKeyReused: see Request.IdempotencyKey.
 	ErrKeyReused = errors.New("sojourn: the idempotency key was used for something else")
 
 	// ErrRepeats: a creation was repeated more than sixteen times. Nothing was
-	// changed: the tokens of the earlier answers stay good. See Idempotency.
+	// changed: the tokens of the earlier answers stay good. See
+	// Request.IdempotencyKey.
 	ErrRepeats = errors.New("sojourn: too many repeats under one idempotency key")
 
 	// ErrFinished: the request that the session belongs to is over.

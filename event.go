@@ -3,6 +3,7 @@ package sojourn
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -15,13 +16,13 @@ type Event struct {
 	Subject string // empty: anonymous, or not known
 	Client  Client // who sent the request; for an end by sweep or operator: zero
 
-	Reason  Reason  // for Ended
-	Refusal Refusal // for Refused
-	Was     Client  // for ClientChanged: the client before
-	Level   int     // for Authenticated and Elevated
-	AMR     string  // for Authenticated and Elevated
-	Detail  string  // a few words for people
-	Lost    int     // events dropped before this one, since the observer was too slow
+	Reason  Reason   // for Ended
+	Refusal Refusal  // for Refused
+	Was     Client   // for ClientChanged: the client before
+	Level   int      // for Authenticated and Elevated
+	AMR     []string // for Authenticated and Elevated
+	Detail  string   // a few words for people
+	Lost    int      // events dropped before this one, since the observer was too slow
 
 	flushed chan struct{} // not an event: Flush waits for it
 }
@@ -54,31 +55,10 @@ const (
 	RefusedThrottled Refusal = "throttled" // not looked up: its address is guessing, and this process hasn't seen it live. No event
 )
 
-// An Observer receives events, one at a time, in order, from a goroutine of its own: it never delays a request. While it is slow,
-// events wait in a queue of 4,096; then they are dropped and counted in Event.Lost.
-type Observer interface {
-	Observe(Event)
-}
-
-// ObserverFunc makes an Observer of a function.
-type ObserverFunc func(Event)
-
-// Observe calls f.
-func (f ObserverFunc) Observe(e Event) { f(e) }
-
-// Observers makes one Observer of several.
-func Observers(list ...Observer) Observer {
-	return ObserverFunc(func(e Event) {
-		for _, o := range list {
-			o.Observe(e)
-		}
-	})
-}
-
-// LogEvents returns an Observer that writes each event as a structured record: ends and refusals as warnings where
+// LogEvents returns a function for Options.OnEvent that writes each event as a structured record: ends and refusals as warnings where
 // they tell of an attack, all else as information. Values from requests are attributes, so a slog handler quotes them.
-func LogEvents(l *slog.Logger) Observer {
-	return ObserverFunc(func(e Event) {
+func LogEvents(l *slog.Logger) func(Event) {
+	return func(e Event) {
 		level := slog.LevelInfo
 		if e.Reason == ReasonTheft || e.Kind == EventThrottled || e.Kind == EventWriteFailed || e.Refusal == RefusedAmbiguous {
 			level = slog.LevelWarn
@@ -96,7 +76,7 @@ func LogEvents(l *slog.Logger) Observer {
 		add("subject", e.Subject)
 		add("reason", string(e.Reason))
 		add("refusal", string(e.Refusal))
-		add("amr", e.AMR)
+		add("amr", strings.Join(e.AMR, " "))
 		if e.Kind == EventAuthenticated || e.Kind == EventElevated {
 			attrs = append(attrs, slog.Int("auth_level", e.Level)) // "level" is slog's own
 		}
@@ -114,5 +94,5 @@ func LogEvents(l *slog.Logger) Observer {
 		}
 		attrs = append(attrs, slog.Time("at", e.Time))
 		l.LogAttrs(context.Background(), level, "session "+string(e.Kind), attrs...)
-	})
+	}
 }

@@ -34,11 +34,11 @@ func (w *web) logged() string {
 		}
 		return a
 	}})
-	observer := sojourn.LogEvents(slog.New(h))
+	write := sojourn.LogEvents(slog.New(h))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {
-		observer.Observe(e)
+		write(e)
 	}
 	return anonymize(log.String())
 }
@@ -94,7 +94,7 @@ func TestEventsGolden(t *testing.T) {
 		b.post("/in?user=bob").wantStatus(t, 200)
 	}
 	w.pass(time.Second)
-	w.EndSubject(t.Context(), "bob")
+	w.EndSubject(t.Context(), "bob", sojourn.ID{})
 
 	// Theft: a copy of the cookie is used after its successor was confirmed and the grace is over.
 	w.pass(time.Second)
@@ -227,18 +227,19 @@ func TestCanary(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		// A page that dumps all it can reach.
 		fmt.Fprintf(rw, "%v %+v %#v\n", s.Info(), s.Info(), s.Info())
-		fmt.Fprintf(rw, "%s %v %v %v\n", s.ID(), s.Subject(), s.AMR(), s.Ended())
+		fmt.Fprintf(rw, "%s %v %v %v\n", s.ID(), s.Subject(), s.Info().AMR, s.EndReason())
 		if r.URL.Path == "/panic" {
 			panic(fmt.Sprintf("%+v", s.Info()))
 		}
 		errs(color.Set(s, "late"))
 		errs(s.Login("late"))
 	}, options(trustLoopback), options(func(o *sojourn.Options) {
-		record := o.Observer
-		o.Observer = sojourn.Observers(record, sojourn.LogEvents(debug), sojourn.ObserverFunc(func(e sojourn.Event) { fmt.Fprintf(seen, "%v %+v %#v\n", e, e, e) }))
+		record := o.OnEvent
+		logged := sojourn.LogEvents(debug)
+		o.OnEvent = func(e sojourn.Event) { record(e); logged(e); fmt.Fprintf(seen, "%v %+v %#v\n", e, e, e) }
 		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction {
 			fmt.Fprintf(seen, "%+v %+v\n", was, is)
-			return sojourn.StepUp
+			return sojourn.ReactionStepUp
 		}
 		o.MaxBadTokens = 3
 	}))
@@ -337,7 +338,7 @@ func TestLogInjection(t *testing.T) {
 	} {
 		t.Run(format, func(t *testing.T) {
 			log := new(logbook)
-			w := newWorld(t, options(func(o *sojourn.Options) { o.Observer = sojourn.LogEvents(slog.New(handler(log))) }))
+			w := newWorld(t, options(func(o *sojourn.Options) { o.OnEvent = sojourn.LogEvents(slog.New(handler(log))) }))
 			// An engine without net/http, whose caller cleans nothing.
 			r := sojourn.Request{Session: []string{evil}, Client: sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: evil}}
 			s := w.Begin(t.Context(), r)
@@ -372,7 +373,7 @@ func TestObserverNeverDelays(t *testing.T) {
 	var lost int
 	w := newWorld(t, options(func(o *sojourn.Options) {
 		o.MaxBadTokens = -1
-		o.Observer = sojourn.ObserverFunc(func(e sojourn.Event) {
+		o.OnEvent = (func(e sojourn.Event) {
 			select {
 			case reached <- struct{}{}:
 			default:

@@ -200,18 +200,15 @@ func TestRecoverersKeepTheirPanics(t *testing.T) {
 func TestI9OutageOnAGoroutine(t *testing.T) {
 	quietLog(t)
 	asks := map[string]func(*sojourn.Session){
-		"ID":              func(s *sojourn.Session) { s.ID() },
-		"Subject":         func(s *sojourn.Session) { s.Subject() },
-		"Level":           func(s *sojourn.Session) { s.Level() },
-		"AMR":             func(s *sojourn.Session) { s.AMR() },
-		"AuthenticatedAt": func(s *sojourn.Session) { s.AuthenticatedAt() },
-		"Remembered":      func(s *sojourn.Session) { s.Remembered() },
-		"Fresh":           func(s *sojourn.Session) { s.Fresh(time.Hour) },
-		"Info":            func(s *sojourn.Session) { s.Info() },
-		"Snapshot":        func(s *sojourn.Session) { s.Snapshot() },
-		"Ended":           func(s *sojourn.Session) { s.Ended() },
-		"Refused":         func(s *sojourn.Session) { s.Refused() },
-		"Done":            func(s *sojourn.Session) { s.Done() },
+		"ID":            func(s *sojourn.Session) { s.ID() },
+		"Subject":       func(s *sojourn.Session) { s.Subject() },
+		"Level":         func(s *sojourn.Session) { s.Level() },
+		"Fresh":         func(s *sojourn.Session) { s.Fresh(time.Hour) },
+		"Info":          func(s *sojourn.Session) { s.Info() },
+		"Snapshot":      func(s *sojourn.Session) { s.Snapshot() },
+		"EndReason":     func(s *sojourn.Session) { s.EndReason() },
+		"RefusalReason": func(s *sojourn.Session) { s.RefusalReason() },
+		"Done":          func(s *sojourn.Session) { s.Done() },
 	}
 	var mu sync.Mutex
 	deferred, went := 0, 0

@@ -18,7 +18,7 @@ const fuzzToken = "AZypRQoAfkKUyuiGSQjguMdSDjYKpARCfJBT2aZnvlRMFOafpIIzcDtxWKB2E
 func fuzzWorld(f testing.TB) *world {
 	w := newWorld(f, options(func(o *sojourn.Options) {
 		o.MaxBadTokens = -1
-		o.Observer = nil
+		o.OnEvent = nil
 	}))
 	sojourn.SetRand(w.Engine, rand.NewChaCha8([32]byte{7}))
 	s := w.begin(&jar{})

@@ -74,7 +74,7 @@ func TestGuideRefuseLocksOut(t *testing.T) {
 	if err := login(w, jar{}); !errors.Is(err, sojourn.ErrLimit) {
 		t.Errorf("the second login: %v, want ErrLimit", err)
 	}
-	if _, err := w.EndSubject(t.Context(), "ann"); err != nil {
+	if _, err := w.EndSubject(t.Context(), "ann", sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
 	w.pass(time.Second)

@@ -158,9 +158,9 @@ func (x *exchange) read(into *Request) {
 	into.Session, into.Visitor = e.site.cookie.readCookies(x.r.Header["Cookie"], x.session.tokens[0:0:1], x.session.tokens[1:1:2])
 }
 
-// Request returns what a net/http request presents, for callers that answer without Handler, as a proxy's check does: the tokens of its cookies, or
+// RequestFrom returns what a net/http request presents, for callers that answer without Handler, as a proxy's check does: the tokens of its cookies, or
 // with Options.Bearer that of its Authorization header, and the client. Nothing is said about where the request came from: Handler refuses other origins' pages.
-func (e *Engine) Request(r *http.Request) Request {
+func (e *Engine) RequestFrom(r *http.Request) Request {
 	p := Request{Client: e.site.client(r), Safe: safe(r)}
 	if e.opt.Bearer {
 		p.Bearer = bearer(r)

@@ -79,7 +79,7 @@ func TestHandlerStrangersCostNothing(t *testing.T) {
 		if v, ok, err := color.Lookup(s); v != "" || ok || err != nil {
 			t.Errorf("%q %v %v", v, ok, err)
 		}
-		if s.Subject() != "" || !s.ID().IsZero() || s.Level() != 0 || s.Fresh(time.Hour) || s.Remembered() || s.Ended() != "" || !s.AuthenticatedAt().IsZero() {
+		if s.Subject() != "" || !s.ID().IsZero() || s.Level() != 0 || s.Fresh(time.Hour) || s.Info().Remembered || s.EndReason() != "" || !s.Info().AuthenticatedAt.IsZero() {
 			t.Errorf("%+v", s.Info())
 		}
 	})
@@ -171,25 +171,22 @@ func TestHandlerPanicValue(t *testing.T) {
 // A store that can't answer is a 503, and never "anonymous", whatever the handler asks and however it takes the error.
 func TestHandlerStoreDown(t *testing.T) {
 	asks := map[string]func(rw http.ResponseWriter, s *sojourn.Session){
-		"Subject":         func(_ http.ResponseWriter, s *sojourn.Session) { s.Subject() },
-		"ID":              func(_ http.ResponseWriter, s *sojourn.Session) { s.ID() },
-		"Level":           func(_ http.ResponseWriter, s *sojourn.Session) { s.Level() },
-		"AMR":             func(_ http.ResponseWriter, s *sojourn.Session) { s.AMR() },
-		"AuthenticatedAt": func(_ http.ResponseWriter, s *sojourn.Session) { s.AuthenticatedAt() },
-		"Remembered":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Remembered() },
-		"Fresh":           func(_ http.ResponseWriter, s *sojourn.Session) { s.Fresh(time.Hour) },
-		"Info":            func(_ http.ResponseWriter, s *sojourn.Session) { s.Info() },
-		"Ended":           func(_ http.ResponseWriter, s *sojourn.Session) { s.Ended() },
-		"Done":            func(_ http.ResponseWriter, s *sojourn.Session) { s.Done() },
-		"Load":            func(_ http.ResponseWriter, s *sojourn.Session) { s.Load(context.Background()) },
-		"Get":             func(_ http.ResponseWriter, s *sojourn.Session) { color.Get(s) },
-		"Set":             func(_ http.ResponseWriter, s *sojourn.Session) { color.Set(s, "red") },
-		"Delete":          func(_ http.ResponseWriter, s *sojourn.Session) { color.Delete(s) },
-		"Update":          func(_ http.ResponseWriter, s *sojourn.Session) { count.Update(s, increment) },
-		"Login":           func(_ http.ResponseWriter, s *sojourn.Session) { s.Login("alice") },
-		"Elevate":         func(_ http.ResponseWriter, s *sojourn.Session) { s.Elevate(2, "otp") },
-		"Rotate":          func(_ http.ResponseWriter, s *sojourn.Session) { s.Rotate() },
-		"Logout":          func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
+		"Subject":   func(_ http.ResponseWriter, s *sojourn.Session) { s.Subject() },
+		"ID":        func(_ http.ResponseWriter, s *sojourn.Session) { s.ID() },
+		"Level":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Level() },
+		"Fresh":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Fresh(time.Hour) },
+		"Info":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Info() },
+		"EndReason": func(_ http.ResponseWriter, s *sojourn.Session) { s.EndReason() },
+		"Done":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Done() },
+		"Load":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Load(context.Background()) },
+		"Get":       func(_ http.ResponseWriter, s *sojourn.Session) { color.Get(s) },
+		"Set":       func(_ http.ResponseWriter, s *sojourn.Session) { color.Set(s, "red") },
+		"Delete":    func(_ http.ResponseWriter, s *sojourn.Session) { color.Delete(s) },
+		"Update":    func(_ http.ResponseWriter, s *sojourn.Session) { count.Update(s, increment) },
+		"Login":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Login("alice") },
+		"Elevate":   func(_ http.ResponseWriter, s *sojourn.Session) { s.Elevate(2, "otp") },
+		"Rotate":    func(_ http.ResponseWriter, s *sojourn.Session) { s.Rotate() },
+		"Logout":    func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
 		"Subject, recovered": func(_ http.ResponseWriter, s *sojourn.Session) {
 			defer func() {
 				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the value itself, which recoverers pass on, and don't log

@@ -53,7 +53,7 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 	if cached {
 		w.store = nearcache.New(memstore.New(), nearcache.Options{})
 	}
-	opt := sojourn.Options{Now: w.time, Observer: sojourn.ObserverFunc(w.observe)}
+	opt := sojourn.Options{Now: w.time, OnEvent: (w.observe)}
 	for _, f := range change {
 		f(w, &opt)
 	}

@@ -145,7 +145,7 @@ func TestHijackedHearsOfTheEnd(t *testing.T) {
 				if n := sojourn.OpenDones(w.Engine); n != 1 {
 					t.Errorf("%d sessions are watched", n)
 				}
-				if _, err := w.EndSubject(ctx, "alice"); err != nil {
+				if _, err := w.EndSubject(ctx, "alice", sojourn.ID{}); err != nil {
 					t.Fatal(err)
 				}
 				<-ended

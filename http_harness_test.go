@@ -68,7 +68,7 @@ func webRoutes(h handler) http.Handler {
 		return err
 	})
 	route("GET /ended", func(w http.ResponseWriter, r *http.Request, s *sojourn.Session) error {
-		_, err := io.WriteString(w, string(s.Ended()))
+		_, err := io.WriteString(w, string(s.EndReason()))
 		return err
 	})
 	route("POST /login", func(w http.ResponseWriter, r *http.Request, s *sojourn.Session) error {

@@ -202,7 +202,7 @@ func TestI4NothingResurrects(t *testing.T) {
 	ends := map[string]func(*world, *jar){
 		"logout":      func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) },
 		"end":         func(w *world, j *jar) { w.End(ctx, w.id(j)) },
-		"end subject": func(w *world, j *jar) { w.EndSubject(ctx, "ann") },
+		"end subject": func(w *world, j *jar) { w.EndSubject(ctx, "ann", sojourn.ID{}) },
 		"end all":     func(w *world, j *jar) { w.EndAll(ctx) },
 	}
 	flights := map[string]func(*sojourn.Session) error{
@@ -363,7 +363,7 @@ func TestI7NeverPastADeadline(t *testing.T) {
 			w.pass(time.Millisecond)
 			s := w.begin(j)
 			w.want("at the deadline", s.ID(), sojourn.ID{})
-			w.want("reason", s.Ended(), sojourn.ReasonIdle)
+			w.want("reason", s.EndReason(), sojourn.ReasonIdle)
 		})
 		t.Run(test.name+"/activity moves idle only", func(t *testing.T) {
 			w, j := start(t)
@@ -380,7 +380,7 @@ func TestI7NeverPastADeadline(t *testing.T) {
 			if limit := epoch.Add(test.limits.Absolute); lastSeen.Before(limit.Add(-test.limits.Idle)) || !lastSeen.Before(limit) {
 				t.Errorf("last seen %v, the absolute limit was %v", lastSeen, limit)
 			}
-			w.want("reason", w.begin(j).Ended(), sojourn.ReasonAbsolute)
+			w.want("reason", w.begin(j).EndReason(), sojourn.ReasonAbsolute)
 		})
 	}
 }
@@ -494,7 +494,7 @@ func TestI11SessionsOfASubject(t *testing.T) {
 			want := "ann"
 			if i < 2 {
 				want = ""
-				w.want("reason", w.begin(j).Ended(), sojourn.ReasonEvicted)
+				w.want("reason", w.begin(j).EndReason(), sojourn.ReasonEvicted)
 			}
 			w.want(fmt.Sprintf("browser %d", i), w.look(j), want)
 		}
@@ -585,7 +585,7 @@ func TestI14LateRequests(t *testing.T) {
 		want error
 	}{
 		"logged out": {func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) }, sojourn.ErrEnded},
-		"revoked":    {func(w *world, j *jar) { w.EndSubject(ctx, "ann") }, sojourn.ErrEnded},
+		"revoked":    {func(w *world, j *jar) { w.EndSubject(ctx, "ann", sojourn.ID{}) }, sojourn.ErrEnded},
 		"all ended":  {func(w *world, j *jar) { w.EndAll(ctx) }, sojourn.ErrEnded},
 		"evicted":    {func(w *world, j *jar) { w.pass(time.Millisecond); w.loggedIn("ann"); w.loggedIn("ann") }, sojourn.ErrEnded},
 		"expired":    {func(w *world, j *jar) { w.pass(24*time.Hour - time.Second) }, sojourn.ErrEnded},
@@ -682,7 +682,7 @@ func TestSignInPageAfterAnEnd(t *testing.T) {
 		}
 	})
 	b := w.surfer().login("ann")
-	if _, err := w.EndSubject(ctx, "ann"); err != nil {
+	if _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
 	w.pass(time.Second)

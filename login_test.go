@@ -32,8 +32,8 @@ func TestLoginKeepsWhatTheVisitorHad(t *testing.T) {
 	w.want("socks", c["sock"], 1)
 	w.want("ID", s.ID(), id)
 	w.want("level", s.Level(), 2)
-	w.want("amr", strings.Join(s.AMR(), "+"), "pwd+otp")
-	w.want("at", s.AuthenticatedAt(), epoch)
+	w.want("amr", strings.Join(s.Info().AMR, "+"), "pwd+otp")
+	w.want("at", s.Info().AuthenticatedAt, epoch)
 	w.want("fresh", s.Fresh(time.Minute), true)
 	w.pass(time.Minute + time.Millisecond)
 	w.want("fresh after that", w.begin(j).Fresh(time.Minute), false)
@@ -135,7 +135,7 @@ func TestElevateEndsWhatALoginLeft(t *testing.T) {
 	w.want("the first tab", w.look(&one), "")
 	s := w.begin(&two)
 	w.want("level", s.Level(), 2)
-	w.want("amr", strings.Join(s.AMR(), " "), "otp")
+	w.want("amr", strings.Join(s.Info().AMR, " "), "otp")
 	equal(t, "endings", w.endings(), nil)
 }
 
@@ -171,7 +171,7 @@ func TestLoginIsRefused(t *testing.T) {
 // A login whose request arrived before its subject's sessions were ended fails: the attacker's login may be the one under way.
 func TestLoginUnderWayDuringEndSubject(t *testing.T) {
 	for name, end := range map[string]func(w *world) error{
-		"end subject": func(w *world) error { _, err := w.EndSubject(ctx, "ann"); return err },
+		"end subject": func(w *world) error { _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); return err },
 		"end all":     func(w *world) error { return w.EndAll(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestLoginThatTookTooLong(t *testing.T) {
 	if err := s.Login("ann"); err != nil {
 		t.Fatal(err)
 	}
-	w.EndSubject(ctx, "ann")
+	w.EndSubject(ctx, "ann", sojourn.ID{})
 	w.pass(time.Hour + time.Millisecond)
 	for done := false; !done; {
 		_, done, _ = w.store.Sweep(ctx, "default", store.TimeOf(w.time()), 256)
@@ -213,7 +213,7 @@ func TestLoginThatTookTooLong(t *testing.T) {
 func TestEndSubjectExcept(t *testing.T) {
 	w := newWorld(t)
 	here, there, bob := w.loggedIn("ann"), w.loggedIn("ann"), w.loggedIn("bob")
-	n, err := w.EndSubject(ctx, "ann", sojourn.Except(w.id(here)))
+	n, err := w.EndSubject(ctx, "ann", w.id(here))
 	if n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
@@ -242,7 +242,7 @@ func TestEndAll(t *testing.T) {
 	}
 	w.want("ann", w.look(j), "")
 	w.want("the visitor", w.begin(visitor).ID(), sojourn.ID{})
-	w.want("reason", w.begin(j).Ended(), sojourn.ReasonRevoked)
+	w.want("reason", w.begin(j).EndReason(), sojourn.ReasonRevoked)
 	sessions, loggedIn, err := w.Count(ctx)
 	if sessions != 0 || loggedIn != 0 || err != nil {
 		t.Error(sessions, loggedIn, err)
@@ -324,7 +324,7 @@ func TestPassiveRequestsAreNoActivity(t *testing.T) {
 func TestClientChange(t *testing.T) {
 	elsewhere := home
 	elsewhere.UserAgent = "Browser/2"
-	for _, reaction := range []sojourn.Reaction{sojourn.Allow, sojourn.StepUp, sojourn.End} {
+	for _, reaction := range []sojourn.Reaction{sojourn.ReactionAllow, sojourn.ReactionStepUp, sojourn.ReactionEnd} {
 		var was, is sojourn.Client
 		w := newWorld(t, options(func(o *sojourn.Options) {
 			o.ClientChanged = func(a, b sojourn.Client) sojourn.Reaction { was, is = a, b; return reaction }
@@ -337,16 +337,16 @@ func TestClientChange(t *testing.T) {
 		w.flush()
 		w.want("was", was, home)
 		w.want("is", is, elsewhere)
-		w.want("subject", subject, map[bool]string{true: "", false: "ann"}[reaction == sojourn.End])
-		w.want("fresh", fresh, reaction == sojourn.Allow)
+		w.want("subject", subject, map[bool]string{true: "", false: "ann"}[reaction == sojourn.ReactionEnd])
+		w.want("fresh", fresh, reaction == sojourn.ReactionAllow)
 		w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
-		if reaction == sojourn.End {
+		if reaction == sojourn.ReactionEnd {
 			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
 			continue
 		}
 		w.want("last seen by", w.record(s.ID()).LastClient, elsewhere)
 		s = w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: elsewhere})
-		w.want("fresh, next time", s.Fresh(time.Minute), reaction == sojourn.Allow)
+		w.want("fresh, next time", s.Fresh(time.Minute), reaction == sojourn.ReactionAllow)
 		w.login(j, "ann")
 		w.want("fresh after a login", w.begin(j).Fresh(time.Minute), true)
 	}
@@ -488,11 +488,11 @@ func TestAMRWords(t *testing.T) {
 		if err := s.Elevate(2, bad); !errors.Is(err, sojourn.ErrValue) {
 			t.Errorf("Elevate with the method %q: %v", bad, err)
 		}
-		equal(t, "methods", s.AMR(), []string{"mfa"})
+		equal(t, "methods", s.Info().AMR, []string{"mfa"})
 		if err := s.Elevate(2, "urn:example:x=1;y", "~"); err != nil {
 			t.Error(err)
 		}
-		equal(t, "methods", s.AMR(), []string{"mfa", "urn:example:x=1;y", "~"})
+		equal(t, "methods", s.Info().AMR, []string{"mfa", "urn:example:x=1;y", "~"})
 	}
 	w := newWorld(t)
 	if err := w.begin(new(jar)).Login("ann", sojourn.AMR(strings.Repeat("x", 256))); !errors.Is(err, sojourn.ErrValue) {
@@ -551,7 +551,7 @@ func TestStepUpSurvivesTheHandler(t *testing.T) {
 					h(rw, r, s)
 				}
 			}, options(trustLoopback), options(func(o *sojourn.Options) {
-				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
 			}))
 			b := w.surfer("User-Agent", "Browser/1").login("alice")
 			w.pass(time.Second)
@@ -582,7 +582,7 @@ func TestStepUpMeetsOthers(t *testing.T) {
 		var meddler *meddling
 		w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
 			options(func(o *sojourn.Options) {
-				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
 			}))
 		j := w.loggedIn("ann")
 		id := w.id(j)
@@ -604,7 +604,7 @@ func TestStepUpMeetsOthers(t *testing.T) {
 			w.want("stale", rec.Stale, true)
 			w.want("client", rec.LastClient, away)
 		} else {
-			w.want("ended", s.Ended(), sojourn.ReasonRevoked)
+			w.want("ended", s.EndReason(), sojourn.ReasonRevoked)
 		}
 	}
 }
@@ -614,7 +614,7 @@ func TestStepUpMeetsOthers(t *testing.T) {
 func TestClientChangeOfASlowRequest(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
-	for _, reaction := range []sojourn.Reaction{sojourn.Allow, sojourn.StepUp, sojourn.End} {
+	for _, reaction := range []sojourn.Reaction{sojourn.ReactionAllow, sojourn.ReactionStepUp, sojourn.ReactionEnd} {
 		w := newWorld(t, options(func(o *sojourn.Options) {
 			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return reaction }
 		}))
@@ -628,19 +628,19 @@ func TestClientChangeOfASlowRequest(t *testing.T) {
 		w.want("seen", w.record(id).LastSeenAt.Time().After(arrived), true)
 		for range 2 {
 			s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away, Arrived: arrived})
-			w.want("subject", s.Subject(), map[bool]string{true: "", false: "ann"}[reaction == sojourn.End])
-			w.want("fresh", s.Fresh(time.Hour), reaction == sojourn.Allow)
+			w.want("subject", s.Subject(), map[bool]string{true: "", false: "ann"}[reaction == sojourn.ReactionEnd])
+			w.want("fresh", s.Fresh(time.Hour), reaction == sojourn.ReactionAllow)
 			w.answer(j, s)
 		}
-		if reaction == sojourn.End {
+		if reaction == sojourn.ReactionEnd {
 			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
 			continue
 		}
 		rec := w.record(id)
-		w.want("stale", rec.Stale, reaction == sojourn.StepUp)
+		w.want("stale", rec.Stale, reaction == sojourn.ReactionStepUp)
 		w.want("last seen by", rec.LastClient, home)
 		w.want("last seen later", rec.LastSeenAt.Time().After(arrived), true)
-		if n := len(w.happened(sojourn.EventClientChanged)); (n > 0) != (reaction == sojourn.StepUp) {
+		if n := len(w.happened(sojourn.EventClientChanged)); (n > 0) != (reaction == sojourn.ReactionStepUp) {
 			t.Errorf("%d events", n)
 		}
 		w.login(j, "ann")
@@ -656,7 +656,7 @@ func TestStepUpInAFullStore(t *testing.T) {
 	var meddler *meddling
 	w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
 		options(func(o *sojourn.Options) {
-			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
 		}))
 	j := w.loggedIn("ann")
 	w.pass(time.Second)

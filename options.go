@@ -81,8 +81,11 @@ type Options struct {
 	// sibling hosts too. Default: nothing.
 	ClearSiteData []string
 
-	// Observer receives the events of the engine. Default none. See Observers and LogEvents.
-	Observer Observer
+	// OnEvent receives the engine's events, one at a time and in order, on a
+	// goroutine of its own. A slow function delays no request: events wait in a
+	// queue of 4,096, and are then dropped and counted in Event.Lost. Default:
+	// none. LogEvents returns a function that logs them.
+	OnEvent func(Event)
 
 	// Now is the clock. Default time.Now. Tests set it.
 	Now func() time.Time
@@ -145,9 +148,9 @@ func nist(login Lifetime) Policy {
 type Reaction int
 
 const (
-	Allow  Reaction = iota // go on
-	StepUp                 // Session.Fresh reports false until the subject authenticates again. It is stored at once, whatever the handler answers
-	End                    // end the session
+	ReactionAllow  Reaction = iota // go on
+	ReactionStepUp                 // Session.Fresh reports false until the subject authenticates again; stored at once, whatever the handler answers
+	ReactionEnd                    // end the session
 )
 
 // withDefaults returns the options with every unset field set, or an error that says what to change.

@@ -106,7 +106,7 @@ func TestCloseTwice(t *testing.T) {
 	w = newWorld(t) // for the cleanup of another
 	hang := make(chan int)
 	defer close(hang)
-	e := sojourn.Must(sojourn.New(w.store, sojourn.Options{Observer: sojourn.ObserverFunc(func(sojourn.Event) { <-hang })}))
+	e := sojourn.Must(sojourn.New(w.store, sojourn.Options{OnEvent: (func(sojourn.Event) { <-hang })}))
 	s := e.Begin(ctx, sojourn.Request{})
 	s.Login("ann")
 	s.Commit(ctx)
@@ -150,7 +150,7 @@ func TestDoneOfAHijackedConnection(t *testing.T) {
 	}
 	done := <-dones
 	server.Close()
-	if _, err := w.EndSubject(ctx, "ann"); err != nil {
+	if _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
 	<-done
@@ -203,7 +203,7 @@ func TestI12DecoyCookies(t *testing.T) {
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
 
 	j := w.loggedIn("bob")
-	w.EndSubject(ctx, "bob")
+	w.EndSubject(ctx, "bob", sojourn.ID{})
 	s = w.Begin(ctx, sojourn.Request{Session: []string{j.session, "x"}, Client: home})
 	if err := color.Set(s, "red"); err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestStepUpOnce(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
 	w := newWorld(t, options(func(o *sojourn.Options) {
-		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.StepUp }
+		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
 	}))
 	j := w.loggedIn("ann")
 	w.pass(time.Second)

@@ -23,14 +23,14 @@ func TestRequestOfHTTP(t *testing.T) {
 	r.Header["Origin"] = []string{"https://elsewhere.example"}
 	r.Header["Authorization"] = []string{"Bearer b"}
 	r.Header["Cookie"] = []string{"__Host-session=s; other=1; __Host-visitor=v", "__Host-session=t"}
-	got := w.Request(r)
+	got := w.RequestFrom(r)
 	equal(t, "session cookies", got.Session, []string{"s", "t"})
 	equal(t, "visitor cookies", got.Visitor, []string{"v"})
 	w.want("bearer", got.Bearer, "b")
 	w.want("address", got.Client.IP.String(), "203.0.113.7")
 	w.want("user agent", got.Client.UserAgent, "Browser/2")
 
-	plain := newWorld(t).Request(r)
+	plain := newWorld(t).RequestFrom(r)
 	w.want("bearer where it isn't accepted", plain.Bearer, "")
 	w.want("address behind an unknown proxy", plain.Client.IP.String(), "10.0.0.1")
 }

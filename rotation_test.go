@@ -89,7 +89,7 @@ func TestI12TheftShows(t *testing.T) {
 	w.pass(10*time.Minute + time.Second)
 	s := w.begin(old)
 	w.want("the former secret", s.Subject(), "")
-	w.want("reason", s.Ended(), sojourn.ReasonTheft)
+	w.want("reason", s.EndReason(), sojourn.ReasonTheft)
 	w.want("the other one", w.look(now), "")
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
 	w.want("whose", w.happened(sojourn.EventEnded)[0].Subject, "ann")

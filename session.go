@@ -56,8 +56,6 @@ type Session struct {
 	decides   bool    // tokens are looked up by the next field
 	budget    *budget // nil: without a limit
 
-	ifRevision uint64 // 0: any
-
 	*view               // from load on, until the request is over
 	ended chan struct{} // of Done
 	watch *watched      // whose channel that is
@@ -84,20 +82,21 @@ type Request struct {
 	// Token is a token from the caller, who knows where it came from: it may be of any kind, and nothing else is looked at.
 	Token string
 
-	// Idempotency makes this request one that may come again, since its answer may get lost.
-	Idempotency Idempotency
-}
+	// IdempotencyKey, 1 to 255 bytes, names a request that presents no token and
+	// creates a session, so that it can be repeated if its answer got lost. If a
+	// request with the same key and IdempotencyBody has created a session within
+	// 24 hours, the commit creates none: the session becomes that one, as it is
+	// now, with a fresh secret beside the earlier ones. The tokens of all answers
+	// stay good for at least Policy.Grace. ErrKeyReused: the key came with another
+	// body. ErrSuperseded: a login or elevation has renewed the session since.
+	// ErrRepeats: there were sixteen repeats already. Empty: none.
+	IdempotencyKey  string
+	IdempotencyBody [32]byte // hash of what is asked for
 
-// An Idempotency names a request that presents no token and creates a session.
-// If a request with the same key and body has created one within 24 hours, the
-// commit creates nothing: the session becomes that one, as it is now, with a
-// fresh secret beside the earlier ones. The tokens of all answers stay good for
-// at least Policy.Grace. ErrSuperseded: a login or elevation has renewed the
-// session since, so a repeat must not get it. ErrKeyReused: the key came with
-// another body. ErrRepeats: there were sixteen repeats already.
-type Idempotency struct {
-	Key  string   // at most 255 bytes; empty: none
-	Body [32]byte // hash of what is asked for
+	// IfRevision makes Commit return ErrRevision unless the session is still at
+	// this revision (Info.Revision), so that a change overwrites nothing that the
+	// caller hasn't seen. The session is read strictly. 0: any revision.
+	IfRevision uint64
 }
 
 // Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
@@ -111,7 +110,7 @@ func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 		arrived = e.now()
 	}
 	s := &Session{e: e, ctx: ctx, arrived: arrived, view: e.lendView()}
-	s.request = r
+	s.request, s.strict = r, r.IfRevision != 0
 	return s
 }
 
@@ -142,21 +141,6 @@ func (s *Session) Level() int {
 	return ask(s, func(r *store.Record) int { return int(r.Level) })
 }
 
-// AMR returns how the user authenticated, as given to Login and Elevate (RFC 8176).
-func (s *Session) AMR() []string {
-	return ask(s, func(r *store.Record) []string { return splitWords(r.AMR) })
-}
-
-// AuthenticatedAt returns the time of the last login or elevation; the zero time if nobody is logged in.
-func (s *Session) AuthenticatedAt() time.Time {
-	return ask(s, func(r *store.Record) time.Time { return r.AuthenticatedAt.Time() })
-}
-
-// Remembered reports whether the user asked to be kept signed in.
-func (s *Session) Remembered() bool {
-	return ask(s, func(r *store.Record) bool { return r.Remembered })
-}
-
 // Fresh reports whether the user authenticated within the last d. Ask it before what a
 // thief must not do: change the password, the address, the money.
 func (s *Session) Fresh(d time.Duration) bool {
@@ -171,9 +155,10 @@ func (s *Session) Info() Info {
 	return ask(s, func(r *store.Record) Info { return info(r) })
 }
 
-// Ended returns why the session that the visitor presented is over, to tell them: "You were signed out since …". It is empty
-// if the session lives, if none was presented, or if the token was never good for it.
-func (s *Session) Ended() Reason {
+// EndReason returns why the session that the visitor presented is over, to tell
+// them: "You were signed out because …". It is empty if the session lives, if
+// none was presented, or if the token was never good for it.
+func (s *Session) EndReason() Reason {
 	return ask(s, func(*store.Record) Reason {
 		if s.view == nil { // the request is over
 			return ""
@@ -182,10 +167,12 @@ func (s *Session) Ended() Reason {
 	})
 }
 
-// Refused returns why the token that the request presented is not accepted, empty if it is, or if there is none.
-// RefusedThrottled means that it wasn't looked up: its address sends too many bad
-// tokens. The request reads as a visitor's until it changes something.
-func (s *Session) Refused() Refusal {
+// RefusalReason returns why the token that the request presented is not
+// accepted. It is empty if the token is accepted, or if there is none.
+// RefusedThrottled means that the token wasn't looked up, because its address
+// sends too many bad ones. Such a request reads as a visitor's until it changes
+// something.
+func (s *Session) RefusalReason() Refusal {
 	return ask(s, func(*store.Record) Refusal {
 		if s.view == nil || s.rec != nil {
 			return ""
@@ -202,14 +189,6 @@ func (s *Session) Start() error {
 		return err
 	}
 	return s.change(op{kind: opStart})
-}
-
-// IfRevision has the commit of a change fail with ErrRevision unless the session is at this revision (Info.Revision), so that nothing is written over
-// what the caller hasn't seen. Call it before the session is read.
-func (s *Session) IfRevision(revision uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ifRevision, s.strict = revision, true
 }
 
 // Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from
@@ -353,11 +332,18 @@ func (e *Engine) From(ctx context.Context) *Session {
 // the request did not. If it came through Handlers of two engines, that is the
 // inner one's session: see Engine.From.
 func From(ctx context.Context) *Session {
-	s, _ := ctx.Value(contextKey{}).(*Session)
-	if s == nil {
+	s, ok := Lookup(ctx)
+	if !ok {
 		panic("sojourn: no session in this context: wrap the handler in Engine.Handler")
 	}
 	return s
+}
+
+// Lookup is From for code that also runs outside Handler: ok tells whether the
+// context has a session.
+func Lookup(ctx context.Context) (s *Session, ok bool) {
+	s, _ = ctx.Value(contextKey{}).(*Session)
+	return s, s != nil
 }
 
 // NewContext returns a context that carries s, for callers that don't use Handler.

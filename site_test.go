@@ -143,9 +143,9 @@ func TestSiteClientChange(t *testing.T) {
 		fresh    bool
 	}{
 		{"default", nil, "alice", true},
-		{"allow", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.Allow }, "alice", true},
-		{"step up", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.StepUp }, "alice", false},
-		{"end", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.End }, "nobody", false},
+		{"allow", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionAllow }, "alice", true},
+		{"step up", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }, "alice", false},
+		{"end", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionEnd }, "nobody", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			fresh := false

@@ -87,9 +87,9 @@ func (e *Engine) find(ctx context.Context, id ID) (*store.Record, error) {
 // SetValues changes values of the live session of an ID, if it is at the given revision: those that are nil are removed. ErrRevision: it
 // is at another one; ErrNotFound: there is none. Otherwise as Session.Commit. It isn't an activity of the session.
 func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
-	s := e.Begin(ctx, Request{})
+	s := e.Begin(ctx, Request{IfRevision: revision})
 	defer s.Finish()
-	s.passive, s.noRotate, s.ifRevision = true, true, revision
+	s.passive, s.noRotate = true, true
 	rec, err := e.find(ctx, id)
 	if err != nil {
 		return Snapshot{}, err

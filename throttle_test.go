@@ -98,7 +98,7 @@ func TestThrottleUndecided(t *testing.T) {
 
 	j := fresh()
 	s := w.begin(j)
-	w.want("undecided", s.Refused(), sojourn.RefusedThrottled)
+	w.want("undecided", s.RefusalReason(), sojourn.RefusedThrottled)
 	w.want("subject", s.Subject(), "")
 	w.visit(j, func(s *sojourn.Session) error {
 		w.want("undecided", s.Subject(), "")
@@ -159,7 +159,7 @@ func TestThrottleUndecidedBeside(t *testing.T) {
 	for _, cookies := range [][]string{{own, planted}, {planted, own}} {
 		s := w.Begin(ctx, sojourn.Request{Session: cookies, Client: home})
 		w.want("subject", s.Subject(), "")
-		w.want("refused", s.Refused(), sojourn.RefusedThrottled)
+		w.want("refused", s.RefusalReason(), sojourn.RefusedThrottled)
 	}
 	s = w.Begin(ctx, sojourn.Request{Session: []string{own, planted}, Client: home})
 	if err := errors.Join(color.Set(s, "red"), s.Commit(ctx)); err != nil {
@@ -297,7 +297,7 @@ func TestThrottleFiveHundredBrowsers(t *testing.T) {
 	w := newWorld(t)
 	watched := new(tripwire)
 	watched.Store = w.store
-	e, err := sojourn.New(watched, sojourn.Options{Now: w.time, Observer: sojourn.ObserverFunc(w.observe)})
+	e, err := sojourn.New(watched, sojourn.Options{Now: w.time, OnEvent: (w.observe)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestThrottleNetworks(t *testing.T) {
 	n := 0
 	try := func(ip string) sojourn.Refusal {
 		n++
-		return w.Begin(t.Context(), sojourn.Request{Session: []string{unknownToken(n)}, Client: sojourn.Client{IP: netip.MustParseAddr(ip)}}).Refused()
+		return w.Begin(t.Context(), sojourn.Request{Session: []string{unknownToken(n)}, Client: sojourn.Client{IP: netip.MustParseAddr(ip)}}).RefusalReason()
 	}
 	for i := range 20 { // ten of the minute, ten of the second
 		w.want("a guess", try(fmt.Sprintf("2001:db8::%x", i)), sojourn.RefusedUnknown)
@@ -379,11 +379,11 @@ func TestThrottleNetworks(t *testing.T) {
 func TestThrottleOff(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	for i := range 500 {
-		w.want("refused", w.begin(&jar{session: unknownToken(i)}).Refused(), sojourn.RefusedUnknown)
+		w.want("refused", w.begin(&jar{session: unknownToken(i)}).RefusalReason(), sojourn.RefusedUnknown)
 	}
 	w = newWorld(t)
 	for i := range 500 {
-		w.want("refused", w.Begin(t.Context(), sojourn.Request{Session: []string{unknownToken(i)}}).Refused(), sojourn.RefusedUnknown)
+		w.want("refused", w.Begin(t.Context(), sojourn.Request{Session: []string{unknownToken(i)}}).RefusalReason(), sojourn.RefusedUnknown)
 	}
 }
 

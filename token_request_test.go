@@ -38,8 +38,8 @@ func TestRequestToken(t *testing.T) {
 	bearerToken := w.answered(bearer)
 	for token, subject := range map[string]string{visitor.visitor: "", user.session: "ann", bearerToken: "bot"} {
 		s := w.present(token)
-		if s.Subject() != subject || s.ID() == (sojourn.ID{}) || s.Refused() != "" {
-			t.Errorf("subject %q, want %q; refused %q", s.Subject(), subject, s.Refused())
+		if s.Subject() != subject || s.ID() == (sojourn.ID{}) || s.RefusalReason() != "" {
+			t.Errorf("subject %q, want %q; refused %q", s.Subject(), subject, s.RefusalReason())
 		}
 	}
 	w.want("refusals", len(w.happened(sojourn.EventRefused)), 0)
@@ -76,11 +76,11 @@ func TestRefused(t *testing.T) {
 		former.session: sojourn.RefusedFormer, ended.session: sojourn.RefusedEnded,
 	} {
 		s := w.present(token)
-		if got := s.Refused(); got != want {
+		if got := s.RefusalReason(); got != want {
 			t.Errorf("refused as %q, want %q", got, want)
 		}
-		if (s.Ended() == sojourn.ReasonLogout) != (want == sojourn.RefusedEnded) {
-			t.Errorf("%q: ended by %q", want, s.Ended())
+		if (s.EndReason() == sojourn.ReasonLogout) != (want == sojourn.RefusedEnded) {
+			t.Errorf("%q: ended by %q", want, s.EndReason())
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestStart(t *testing.T) {
 func TestIdempotency(t *testing.T) {
 	w := newWorld(t)
 	create := func(key string, body byte, subject string) (*sojourn.Session, error) {
-		s := w.Begin(t.Context(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: key, Body: [32]byte{body}}})
+		s := w.Begin(t.Context(), sojourn.Request{Client: home, IdempotencyKey: key, IdempotencyBody: [32]byte{body}})
 		if err := errors.Join(s.Login(subject), color.Set(s, "red")); err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestI13RepeatedCreate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			create := func() (*sojourn.Session, error) {
-				s := w.Begin(t.Context(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				s := w.Begin(t.Context(), sojourn.Request{Client: home, IdempotencyKey: "k"})
 				if err := c.create(s); err != nil {
 					t.Fatal(err)
 				}
@@ -209,7 +209,7 @@ func TestIdempotencyInParallel(t *testing.T) {
 		answers := make(chan answer, requests)
 		for range requests {
 			go func() {
-				s := w.Begin(context.Background(), sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				s := w.Begin(context.Background(), sojourn.Request{Client: home, IdempotencyKey: "k"})
 				err := errors.Join(s.Login("ann"), s.Commit(context.Background()))
 				answers <- answer{s.Token(), err}
 			}()
@@ -250,7 +250,7 @@ func TestI12TheftAfterARepeat(t *testing.T) {
 			w := newWorld(t)
 			var tokens [2]string
 			for i := range tokens {
-				s := w.Begin(ctx, sojourn.Request{Client: home, Idempotency: sojourn.Idempotency{Key: "k"}})
+				s := w.Begin(ctx, sojourn.Request{Client: home, IdempotencyKey: "k"})
 				if err := errors.Join(s.Login("ann"), s.Commit(ctx)); err != nil {
 					t.Fatal(err)
 				}
@@ -277,8 +277,7 @@ func TestIfRevision(t *testing.T) {
 	j := w.loggedIn("ann")
 	seen := w.present(j.session).Info().Revision
 	set := func(revision uint64, before func()) error {
-		s := w.present(j.session)
-		s.IfRevision(revision)
+		s := w.Begin(context.Background(), sojourn.Request{Token: j.session, Client: home, IfRevision: revision})
 		if err := color.Set(s, "red"); err != nil {
 			t.Fatal(err)
 		}

@@ -158,8 +158,7 @@ func TestChangesToNothingFail(t *testing.T) {
 		s := w.begin(j)
 		id := s.ID()
 		if name == "another value" {
-			s = w.begin(j)
-			s.IfRevision(w.record(id).Revision)
+			s = w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Arrived: w.time(), Client: home, IfRevision: w.record(id).Revision})
 		}
 		if err := color.Set(s, "red"); err != nil {
 			t.Fatal(err)

@@ -59,7 +59,7 @@ const keepValues = 16 << 10 // larger buffers are left to the collector
 // reset empties v but for memory that the next request can use. The records are written over by the next reader.
 func (v *view) reset() {
 	v.request.Session, v.request.Visitor, v.request.Bearer, v.request.Token = nil, nil, "", ""
-	v.request.Idempotency = Idempotency{}
+	v.request.IdempotencyKey = ""
 	v.found = found{}
 	if v.work != nil {
 		v.changes, v.outcome = changes{}, outcome{}

@@ -584,7 +584,7 @@ func TestWriterStreamEndsWithSession(t *testing.T) {
 	}
 	for name, end := range map[string]func(w *web, b *surfer){
 		"logout":     func(w *web, b *surfer) { b.fork().post("/logout").wantStatus(w, http.StatusSeeOther) },
-		"EndSubject": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice") },
+		"EndSubject": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice", sojourn.ID{}) },
 		"EndAll":     func(w *web, b *surfer) { w.EndAll(w.Context()) },
 		"End": func(w *web, b *surfer) {
 			list, _, err := w.List(w.Context(), "alice", "", 10)

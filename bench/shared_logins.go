@@ -271,7 +271,7 @@ func (s *sharedRun) subjectOf(ctx context.Context, b *backend) (r subjectResult,
 		}
 		time.Sleep(2 * time.Millisecond) // a login of the same millisecond would count as under way
 		start := time.Now()
-		n, err := engines[0].EndSubject(ctx, subject)
+		n, err := engines[0].EndSubject(ctx, subject, sojourn.ID{})
 		d := time.Since(start)
 		if err != nil || n != r.Sessions {
 			return r, errors.Join(err, fmt.Errorf("ended %d of %d sessions", n, r.Sessions))

@@ -72,7 +72,7 @@ func (v *sojournVault) visit(jar *manyCookies, i int, do func(*sojourn.Session) 
 		return err
 	}
 	if s.Subject() == "" {
-		return fmt.Errorf("bench: session %d is gone: %q", i, s.Ended())
+		return fmt.Errorf("bench: session %d is gone: %q", i, s.EndReason())
 	}
 	if do != nil {
 		if err := do(s); err != nil {

@@ -194,7 +194,7 @@ func routes(e *sojourn.Engine) http.Handler {
 		return a, e.End(r.Context(), id)
 	})
 	handle("POST /endsubject", func(_ *sojourn.Session, r *http.Request) (a answer, err error) {
-		a.Count, err = e.EndSubject(r.Context(), r.FormValue("subject"))
+		a.Count, err = e.EndSubject(r.Context(), r.FormValue("subject"), sojourn.ID{})
 		return a, err
 	})
 	handle("GET /count", func(_ *sojourn.Session, r *http.Request) (a answer, err error) {

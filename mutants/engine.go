@@ -200,7 +200,7 @@ var engine = []mutant{
 		breaks: "a commit that asks for a revision is not repeated after a conflict",
 		test:   "./sojournd/internal/api -run TestRevisionRaces",
 		edits: []edit{{"commit.go",
-			`if s.ifRevision != 0 {`,
+			`if s.request.IfRevision != 0 {`,
 			`if false {`}},
 	},
 	{

@@ -42,7 +42,7 @@ func startSite(t *testing.T) *site {
 	st := memstore.New()
 	var apps []api.App
 	for _, name := range []string{"shop", "blog"} {
-		engine, err := sojourn.New(st, sojourn.Options{App: name, Observer: s.hub.Observer(name)})
+		engine, err := sojourn.New(st, sojourn.Options{App: name, OnEvent: s.hub.Observer(name)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func main() {
 	defer stop()
 	store := memstore.New()
 	defer store.Close()
-	sessions, err := sojourn.New(store, sojourn.Options{Observer: sojourn.LogEvents(slog.Default())})
+	sessions, err := sojourn.New(store, sojourn.Options{OnEvent: sojourn.LogEvents(slog.Default())})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -267,7 +267,7 @@ func (b *browser) endElsewhere() {
 		err = node.End(bg, t.session.id)
 	default:
 		w.count("elsewhere: all sessions ended")
-		_, err = node.EndSubject(bg, t.session.subject)
+		_, err = node.EndSubject(bg, t.session.subject, sojourn.ID{})
 		w.barriers = append(w.barriers, barrier{t.session.subject, w.now()})
 	}
 	if err != nil && !errors.Is(err, sojourn.ErrNotFound) {

@@ -148,8 +148,8 @@ func newWorld(seed uint64, trace bool) *world {
 	for range nodes {
 		node, err := sojourn.New(w.store, sojourn.Options{
 			Policy: w.policy, MaxSessions: w.max, MaxBadTokens: -1,
-			Now:      func() time.Time { return w.now().Time() },
-			Observer: sojourn.ObserverFunc(w.observe),
+			Now:     func() time.Time { return w.now().Time() },
+			OnEvent: (w.observe),
 		})
 		if err != nil {
 			panic(err)

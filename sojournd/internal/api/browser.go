@@ -107,12 +107,12 @@ type LoggedOut struct {
 }
 
 // begin returns the session of a token.
-func (c *call) begin(ctx context.Context, token string, client *RequestClient) (*sojourn.Session, error) {
+func (c *call) begin(ctx context.Context, token string, client *RequestClient, revision uint64) (*sojourn.Session, error) {
 	is, err := client.client()
 	if err != nil {
 		return nil, err
 	}
-	return c.key.app.Sessions.Begin(ctx, sojourn.Request{Token: token, Client: is, Arrived: c.arrived}), nil
+	return c.key.app.Sessions.Begin(ctx, sojourn.Request{Token: token, Client: is, Arrived: c.arrived, IfRevision: revision}), nil
 }
 
 // text returns a member that must be there and hold something.
@@ -127,17 +127,14 @@ func text(where string, member *string) (string, error) {
 }
 
 // live returns the live session of a token.
-func (c *call) live(ctx context.Context, presented *string, client *RequestClient, before ...func(*sojourn.Session)) (*sojourn.Session, error) {
+func (c *call) live(ctx context.Context, presented *string, client *RequestClient, revision uint64) (*sojourn.Session, error) {
 	token, err := text("/token", presented)
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.begin(ctx, token, client)
+	s, err := c.begin(ctx, token, client, revision)
 	if err != nil {
 		return nil, err
-	}
-	for _, f := range before {
-		f(s)
 	}
 	if err := s.Load(ctx); err != nil {
 		s.Finish()
@@ -145,7 +142,7 @@ func (c *call) live(ctx context.Context, presented *string, client *RequestClien
 	}
 	if s.ID().IsZero() {
 		defer s.Finish()
-		if s.Refused() == sojourn.RefusedThrottled {
+		if s.RefusalReason() == sojourn.RefusedThrottled {
 			return nil, sojourn.ErrThrottled
 		}
 		p := problemOf(codeNotLive)
@@ -157,10 +154,10 @@ func (c *call) live(ctx context.Context, presented *string, client *RequestClien
 
 // why says why the presented token is not that of a live session.
 func why(s *sojourn.Session) string {
-	if reason := s.Ended(); reason != "" {
+	if reason := s.EndReason(); reason != "" {
 		return string(reason)
 	}
-	switch s.Refused() {
+	switch s.RefusalReason() {
 	case sojourn.RefusedFormer:
 		return "superseded"
 	case sojourn.RefusedThrottled:
@@ -195,11 +192,11 @@ func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
 	if in.Remember && in.Subject == nil {
 		return nil, invalid("/remember", "needs a subject")
 	}
-	again, err := c.idempotency()
+	key, err := c.idempotency()
 	if err != nil {
 		return nil, err
 	}
-	s := c.key.app.Sessions.Begin(ctx, sojourn.Request{Client: client, Arrived: c.arrived, Idempotency: again})
+	s := c.key.app.Sessions.Begin(ctx, sojourn.Request{Client: client, Arrived: c.arrived, IdempotencyKey: key, IdempotencyBody: sha256.Sum256(c.body)})
 	defer s.Finish()
 	if in.Subject != nil {
 		err = s.Login(*in.Subject, remember(in.Remember)...)
@@ -219,16 +216,16 @@ func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
 	return out, err
 }
 
-// idempotency returns the request's Idempotency-Key, with a hash of the body as it was sent.
-func (c *call) idempotency() (sojourn.Idempotency, error) {
+// idempotency returns the request's Idempotency-Key.
+func (c *call) idempotency() (string, error) {
 	h := c.r.Header["Idempotency-Key"]
 	if len(h) == 0 {
-		return sojourn.Idempotency{}, nil
+		return "", nil
 	}
 	if len(h) > 1 || h[0] == "" || len(h[0]) > 255 {
-		return sojourn.Idempotency{}, invalid("Idempotency-Key", "must be there once, with 1 to 255 bytes")
+		return "", invalid("Idempotency-Key", "must be there once, with 1 to 255 bytes")
 	}
-	return sojourn.Idempotency{Key: h[0], Body: sha256.Sum256(c.body)}, nil
+	return h[0], nil
 }
 
 func remember(yes bool) (options []sojourn.LoginOption) {
@@ -274,7 +271,7 @@ func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.begin(ctx, token, in.Client)
+	s, err := c.begin(ctx, token, in.Client, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -307,11 +304,11 @@ func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
 			return nil, invalid("/delete", fmt.Sprintf("has a key that is to be set, too: %q", key))
 		}
 	}
-	s, err := c.live(ctx, in.Token, in.Client, func(s *sojourn.Session) {
-		if in.IfRevision != nil {
-			s.IfRevision(max(*in.IfRevision, 1)) // there is no revision 0
-		}
-	})
+	var revision uint64
+	if in.IfRevision != nil {
+		revision = max(*in.IfRevision, 1) // there is no revision 0
+	}
+	s, err := c.live(ctx, in.Token, in.Client, revision)
 	if err != nil {
 		return nil, err
 	}
@@ -342,7 +339,7 @@ func login(ctx context.Context, c *call, in *Login) (*Issued, error) {
 		return nil, err
 	}
 	options = append(options, sojourn.AMR(in.AMR...))
-	s, err := c.begin(ctx, in.Token, in.Client)
+	s, err := c.begin(ctx, in.Token, in.Client, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +367,7 @@ func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
 	if err := checkAMR(in.AMR); err != nil {
 		return nil, err
 	}
-	s, err := c.live(ctx, in.Token, in.Client)
+	s, err := c.live(ctx, in.Token, in.Client, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -382,7 +379,7 @@ func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
 }
 
 func rotate(ctx context.Context, c *call, in *Presented) (*Issued, error) {
-	s, err := c.live(ctx, in.Token, in.Client)
+	s, err := c.live(ctx, in.Token, in.Client, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -398,7 +395,7 @@ func logout(ctx context.Context, c *call, in *Presented) (*LoggedOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.begin(ctx, token, in.Client)
+	s, err := c.begin(ctx, token, in.Client, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -229,15 +229,14 @@ func endMany(ctx context.Context, c *call, _ *none) (*Ended, error) {
 		c.audit("end_all", "", err)
 		return &Ended{}, err
 	}
-	var options []sojourn.EndOption
+	var keep sojourn.ID
 	if except != "" {
-		id, err := sojourn.ParseID(except)
-		if err != nil {
+		var err error
+		if keep, err = sojourn.ParseID(except); err != nil {
 			return nil, invalid("except", "is no session's ID")
 		}
-		options = append(options, sojourn.Except(id))
 	}
-	n, err := c.key.app.Sessions.EndSubject(ctx, subject, options...)
+	n, err := c.key.app.Sessions.EndSubject(ctx, subject, keep)
 	c.audit("end_subject", subject, err)
 	return &Ended{Ended: &n}, err
 }

@@ -79,7 +79,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 
 	options := sojourn.Options{App: "shop", OnError: shop.AnswerError}
 	if o.Events {
-		options.Observer = sojourn.LogEvents(o.Log)
+		options.OnEvent = sojourn.LogEvents(o.Log)
 	}
 	sessions, err := sojourn.New(st.Store, options)
 	if err != nil {

@@ -78,7 +78,8 @@ func (s *server) apply(c *config.Config) (err error) {
 			e = old.engines[a.Name]
 		} else {
 			observed := options
-			observed.Observer = sojourn.Observers(s.hub.Observer(a.Name), s.metrics)
+			publish := s.hub.Observer(a.Name)
+			observed.OnEvent = func(e sojourn.Event) { publish(e); s.metrics.count(e) }
 			sessions, err := sojourn.New(s.metrics.store(), observed)
 			if err != nil {
 				return fmt.Errorf("application %s: %w", a.Name, err)

@@ -104,7 +104,7 @@ func (m *metrics) begin(app string) {
 }
 
 // Observe counts an engine's event.
-func (m *metrics) Observe(e sojourn.Event) {
+func (m *metrics) count(e sojourn.Event) {
 	switch e.Kind {
 	case sojourn.EventCreated:
 		m.created.WithLabelValues(e.App).Inc()

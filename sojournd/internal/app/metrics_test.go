@@ -113,7 +113,7 @@ func TestMetricsBeginAtZero(t *testing.T) {
 		{Kind: sojourn.EventThrottled}, {Kind: sojourn.EventAuthenticated}, {Kind: sojourn.EventRotated}, {Kind: sojourn.EventCreated},
 	} {
 		e.App = "shop"
-		s.metrics.Observe(e)
+		s.metrics.count(e)
 	}
 	metrics := scrape()
 	if !strings.Contains(metrics, `sojourn_sessions_ended_total{app="shop",reason="theft"} 1`) || strings.Count(metrics, "\nsojourn_") != series {

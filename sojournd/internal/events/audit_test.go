@@ -57,11 +57,11 @@ func TestAuditLines(t *testing.T) {
 	audit := openAudit(t, AuditFile{Path: path})
 	h := newHub(t, Options{Audit: audit}, App{Name: "shop"})
 	client := sojourn.Client{IP: netip.MustParseAddr("203.0.113.7"), UserAgent: "Browser/1\n"}
-	h.Observer("shop").Observe(sojourn.Event{
+	h.Observer("shop")(sojourn.Event{
 		Kind: sojourn.EventAuthenticated, Time: time.Date(2026, 11, 24, 10, 30, 0, 0, time.FixedZone("local", 3600)), App: "shop",
-		Session: sojourn.ID{1}, Subject: "alice", Client: client, AMR: "pwd otp",
+		Session: sojourn.ID{1}, Subject: "alice", Client: client, AMR: []string{"pwd", "otp"},
 	})
-	h.Observer("shop").Observe(sojourn.Event{Kind: sojourn.EventEnded, App: "elsewhere", Subject: "bob", Reason: sojourn.ReasonIdle})
+	h.Observer("shop")(sojourn.Event{Kind: sojourn.EventEnded, App: "elsewhere", Subject: "bob", Reason: sojourn.ReasonIdle})
 	h.Operated("shop", "backend-2026", "end_subject", "alice", "ok", "192.0.2.1")
 
 	lines := readAudit(t, path)
@@ -196,7 +196,7 @@ func TestEventHasAllFields(t *testing.T) {
 	full := sojourn.Event{
 		Kind: sojourn.EventAuthenticated, Time: time.UnixMilli(1), App: "app-1", Session: sojourn.ID{7}, Subject: "subject-1",
 		Client: sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "agent-1"}, Reason: "reason-1", Refusal: "refusal-1",
-		Was: sojourn.Client{IP: netip.MustParseAddr("192.0.2.2"), UserAgent: "agent-2"}, Level: 3, AMR: "amr-1", Detail: "detail-1",
+		Was: sojourn.Client{IP: netip.MustParseAddr("192.0.2.2"), UserAgent: "agent-2"}, Level: 3, AMR: []string{"amr-1"}, Detail: "detail-1",
 	}
 	e := eventOf(full)
 	text := string(e.encode())

@@ -51,7 +51,7 @@ func TestCanaryEventsHoldNoToken(t *testing.T) {
 	defer st.Close() //nolint:errcheck // memory
 	var mu sync.Mutex
 	now := time.Now()
-	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Observer: h.Observer("shop"), Now: func() time.Time {
+	engine, err := sojourn.New(st, sojourn.Options{App: "shop", OnEvent: h.Observer("shop"), Now: func() time.Time {
 		mu.Lock()
 		defer mu.Unlock()
 		return now

@@ -2,7 +2,6 @@ package events
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -43,7 +42,7 @@ func eventOf(e sojourn.Event) Event {
 	event := Event{
 		Kind: string(e.Kind), Time: e.Time.UTC(), App: e.App, Subject: e.Subject,
 		Client: clientOf(e.Client), Was: clientOf(e.Was),
-		Reason: string(e.Reason), Refusal: string(e.Refusal), AMR: strings.Fields(e.AMR), Detail: e.Detail,
+		Reason: string(e.Reason), Refusal: string(e.Refusal), AMR: e.AMR, Detail: e.Detail,
 	}
 	if !e.Session.IsZero() {
 		event.Session = e.Session.String()

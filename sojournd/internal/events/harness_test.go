@@ -38,7 +38,7 @@ func created(app string, n int) sojourn.Event {
 func observe(h *Hub, app string, from, to int) {
 	o := h.Observer(app)
 	for n := from; n < to; n++ {
-		o.Observe(created(app, n))
+		o(created(app, n))
 	}
 }
 

@@ -2,7 +2,7 @@
 //
 //	hub := events.New(events.Options{Audit: audit, Log: log})
 //	err := hub.Configure(apps)                                    // at the start, and again at each reload
-//	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Observer: hub.Observer("shop")})
+//	engine, err := sojourn.New(st, sojourn.Options{App: "shop", OnEvent: hub.Observer("shop")})
 //	err = hub.Stream(w, r, "shop", r.Header.Get("Last-Event-ID"), 0, true)
 //	…
 //	hub.EndStreams()                                              // then http.Server.Shutdown, then Engine.Close, then
@@ -121,14 +121,14 @@ func (h *Hub) Configure(apps []App) error {
 	return nil
 }
 
-// Observer returns the observer for the engine of an application.
-func (h *Hub) Observer(name string) sojourn.Observer {
-	return sojourn.ObserverFunc(func(e sojourn.Event) {
+// Observer returns the Options.OnEvent for the engine of an application.
+func (h *Hub) Observer(name string) func(sojourn.Event) {
+	return func(e sojourn.Event) {
 		if e.Lost > 0 {
 			h.publish(Event{Kind: KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"})
 		}
 		h.publish(eventOf(e))
-	})
+	}
 }
 
 // publish gives the event its ID, and hands it to all.

@@ -31,9 +31,9 @@ func TestStreamFollows(t *testing.T) {
 func TestEventGoesToItsApplication(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"}, App{Name: "blog"})
 	server := serveHub(t, h)
-	h.Observer("shop").Observe(created("blog", 1))
-	h.Observer("shop").Observe(created("elsewhere", 2)) // of another server on the same store
-	h.Observer("shop").Observe(created("shop", 3))
+	h.Observer("shop")(created("blog", 1))
+	h.Observer("shop")(created("elsewhere", 2)) // of another server on the same store
+	h.Observer("shop")(created("shop", 3))
 	s := subscribe(t, server, "/blog?last=9&follow=false", "")
 	s.want(1, 2)
 	s.wantEnd()
@@ -135,7 +135,7 @@ func TestLostEventsAreAGap(t *testing.T) {
 	server := serveHub(t, h)
 	e := created("blog", 1)
 	e.Lost = 7
-	h.Observer("blog").Observe(e)
+	h.Observer("blog")(e)
 	s := subscribe(t, server, "/blog?last=9&follow=false", "")
 	s.wantGap(7)
 	if e := s.want(1, 2); e.Lost != 0 {
@@ -360,7 +360,7 @@ func waitUntil(t *testing.T, h *Hub, app string, done func(*ring) bool) {
 func TestFrameInjection(t *testing.T) {
 	const evil = "x\n\nevent: ended\ndata: {}\r\n\r\u2028id: 1\x00"
 	h := newHub(t, Options{}, App{Name: "shop"})
-	h.Observer("shop").Observe(sojourn.Event{Kind: sojourn.EventRefused, App: "shop", Subject: evil, Client: sojourn.Client{UserAgent: evil}, Detail: evil, AMR: evil})
+	h.Observer("shop")(sojourn.Event{Kind: sojourn.EventRefused, App: "shop", Subject: evil, Client: sojourn.Client{UserAgent: evil}, Detail: evil, AMR: []string{evil}})
 	w := httptest.NewRecorder()
 	if err := h.Stream(w, httptest.NewRequest(http.MethodGet, "/", nil), "shop", "", 1, false); err != nil {
 		t.Fatal(err)

@@ -136,7 +136,7 @@ func TestWebhookIsSigned(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop", Webhooks: []Webhook{{URL: server.URL + "/hook", Secrets: secrets}}})
 	e := created("shop", 1)
 	e.Kind, e.Reason, e.Session = sojourn.EventEnded, sojourn.ReasonTheft, sojourn.ID{1}
-	h.Observer("shop").Observe(e)
+	h.Observer("shop")(e)
 	p := <-posts
 	for _, s := range append(secrets, secret(32)) {
 		verifier, err := standardwebhooks.NewWebhook(s)
@@ -221,7 +221,7 @@ func TestWebhookKinds(t *testing.T) {
 		for _, kind := range Kinds() {
 			e := created("shop", 0)
 			e.Kind = sojourn.EventKind(kind)
-			h.Observer("shop").Observe(e)
+			h.Observer("shop")(e)
 		}
 		synctest.Wait()
 		var got []string

@@ -104,11 +104,11 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 		a.RelaysCookies = true
 		change(a, fmt.Sprintf("localhost:%d", running.Port()))
 		o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
-		o.Observer = sojourn.ObserverFunc(func(e sojourn.Event) {
+		o.OnEvent = func(e sojourn.Event) {
 			if e.Kind == sojourn.EventThrottled {
 				d.throttled.Add(1)
 			}
-		})
+		}
 	})
 	d.app.engine = d.engine
 	checks.Start()

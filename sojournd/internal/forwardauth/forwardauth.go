@@ -151,7 +151,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	if !ok {
 		return "", refuse(w, http.StatusNotFound, "there is no such check: ask at /check/{app}/{status|redirect}/{any|login|fresh-10m|level-2}, with the name of an application of the configuration")
 	}
-	s := a.sessions.Begin(r.Context(), a.sessions.Request(r))
+	s := a.sessions.Begin(r.Context(), a.sessions.RequestFrom(r))
 	defer s.Finish()
 	if need.strict() {
 		s.Strict()

@@ -106,10 +106,13 @@ func TestIdentityOfNobody(t *testing.T) {
 
 func TestEndedAndExpired(t *testing.T) {
 	for name, end := range map[string]func(w *world, cookie string) error{
-		"ended":         func(w *world, c string) error { return w.engine.End(t.Context(), w.id(c)) },
-		"subject ended": func(w *world, c string) error { _, err := w.engine.EndSubject(t.Context(), "ann"); return err },
-		"all ended":     func(w *world, c string) error { return w.engine.EndAll(t.Context()) },
-		"idle":          func(w *world, c string) error { w.pass(24 * time.Hour); return nil },
+		"ended": func(w *world, c string) error { return w.engine.End(t.Context(), w.id(c)) },
+		"subject ended": func(w *world, c string) error {
+			_, err := w.engine.EndSubject(t.Context(), "ann", sojourn.ID{})
+			return err
+		},
+		"all ended": func(w *world, c string) error { return w.engine.EndAll(t.Context()) },
+		"idle":      func(w *world, c string) error { w.pass(24 * time.Hour); return nil },
 		"logged out": func(w *world, c string) error {
 			s := w.engine.Begin(t.Context(), sojourn.Request{Session: []string{strings.TrimPrefix(c, "__Host-session=")}})
 			return errors.Join(s.Logout(), s.Commit(t.Context()))

@@ -199,7 +199,7 @@ func (v *visit) endOthers() error {
 	if err := v.fresh(); err != nil {
 		return err
 	}
-	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.session.Subject(), sojourn.Except(v.session.ID()))
+	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.session.Subject(), v.session.ID())
 	if err != nil {
 		return err
 	}

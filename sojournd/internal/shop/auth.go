@@ -94,7 +94,7 @@ func (v *visit) loginPage() error {
 		return nil
 	}
 	e := entry{Next: next, Demo: v.shop.Demo}
-	if reason := v.session.Ended(); reason != "" {
+	if reason := v.session.EndReason(); reason != "" {
 		e.Notice = v.T("ended." + string(reason))
 	} else if next != "" {
 		e.Notice = v.T("login.needed")
@@ -262,7 +262,7 @@ func (v *visit) reauth() error {
 		err = errWrongPassword
 	}
 	if err == nil {
-		err = v.signIn(user, v.session.Remembered())
+		err = v.signIn(user, v.session.Info().Remembered)
 	}
 	if err != nil {
 		return v.retry("reauth", entry{}, err)

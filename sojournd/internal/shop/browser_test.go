@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
 
@@ -343,7 +344,7 @@ func TestGallery(t *testing.T) {
 	b.Eval(`document.body.insertAdjacentHTML("beforeend", '<form method=post action=/cart><button id=nonsense>!</button></form>'), ""`)
 	b.Click("#nonsense")
 	b.Picture(filepath.Join(dir, "35-dark-error.png"))
-	if _, err := r.Sessions.EndSubject(t.Context(), r.user(ada.Email).ID); err != nil {
+	if _, err := r.Sessions.EndSubject(t.Context(), r.user(ada.Email).ID, sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
 	phone.See("#signed-out", "abgemeldet")

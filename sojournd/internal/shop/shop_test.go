@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -448,7 +449,7 @@ func TestEndedMeanwhile(t *testing.T) {
 	page.login(ada)
 	page.post("/cart", "sku", "tent")
 	program.cookies = page.cookies
-	if _, err := s.Sessions.EndSubject(t.Context(), s.user(ada.Email).ID); err != nil {
+	if _, err := s.Sessions.EndSubject(t.Context(), s.user(ada.Email).ID, sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
 	program.post("/cart", "sku", "camera").fails(409, "session_ended")
