@@ -1,6 +1,7 @@
 # The programs that work on the source, pinned; they are not dependencies of any module.
 GOTESTSUM     := go run gotest.tools/gotestsum@v1.13.0
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT     := go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 # The modules of go.work: their directories, and all their packages.
 MODULES  = $(shell go list -m -f '{{.Dir}}')
@@ -12,7 +13,7 @@ ONLY     ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 # SOJOURN_REQUIRE_ALL: a test that would skip itself for want of Chromium or the like fails.
 .PHONY: test
@@ -41,9 +42,14 @@ cross: ## build and vet every module for the other systems, and the library for 
 mutants: ## break each invariant and see its test go red (ONLY="I4 I5" for some)
 	@go run ./mutants $(ONLY)
 
-.PHONY: bench
-bench: ## side by side with other libraries (ARGS=... for the program)
-	@cd bench && go run . $(ARGS)
+.PHONY: bench bench-against
+bench bench-against: export BENCHSTAT := $(BENCHSTAT)
+bench bench-against: export ARGS := $(ARGS)
+bench: ## side by side with other libraries (ONLY="requests races" for some parts, ARGS=-test.short for a quick run)
+	@scripts/bench.sh $(ONLY)
+
+bench-against: ## this tree beside another commit, taking turns (REV=COMMIT, and ONLY, ARGS as above)
+	@AGAINST=$(or $(REV),$(error REV=COMMIT is missing)) scripts/bench.sh $(ONLY)
 
 .PHONY: soak
 soak: ## the rotation rules against 100,000 simulated browser-days (ARGS=...); crashes and faults of the stores

@@ -1,0 +1,168 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// An op is one thing that a request does in the application. It is also the
+// path of its handler, without the slash.
+type op string
+
+const (
+	// These are measured. Each handler answers 200 if what it read is right.
+	nothing     op = "nothing"      // answers without using the session
+	readSubject op = "read-subject" // reads who is logged in
+	readTheme   op = "read-theme"   // reads one string
+	readProfile op = "read-profile" // reads a struct of three fields
+	change      op = "change"       // gives the string another value
+	create      op = "create"       // stores a first string in a new session
+	loginAny    op = "login-any"    // logs some user in
+	list        op = "read-list"    // lists the sessions of subject
+
+	// These prepare a session, or check it.
+	login       op = "login"        // logs subject in
+	fillTwenty  op = "fill-twenty"  // stores 20 keys of 2 KB together, one of them the string
+	fillProfile op = "fill-profile" // stores the struct
+	readChanged op = "read-changed" // checks that change wrote the string
+
+	// The races consist of these.
+	addItem   op = "add-item"   // adds the query's "item" to the cart and answers 5 ms later
+	readState op = "read-state" // returns the session's state as JSON
+	slowWrite op = "slow-write" // waits at the gate, then writes
+	elevate   op = "elevate"    // renews the token, as after a second factor
+	rotate    op = "rotate"     // replaces the secret; the old one stays good for a while
+	logout    op = "logout"
+)
+
+func (o op) reads() bool { return o == nothing || strings.HasPrefix(string(o), "read-") }
+
+func (o op) method() string {
+	if o.reads() {
+		return "GET"
+	}
+	return "POST"
+}
+
+func (o op) path() string { return "/" + string(o) }
+
+// The application's data.
+const (
+	subject = "user-0000042"
+	theme   = "dark"
+)
+
+type profile struct {
+	Name  string
+	Age   int
+	Admin bool
+}
+
+var (
+	someone = profile{"Ada Lovelace", 36, true}
+	ok      = []byte("ok")
+)
+
+// twenty holds the 19 keys beside the string in a session of 20 keys. In either
+// order of the alphabet, the string lies in their middle.
+var twenty = func() (keys []string) {
+	for i := range 19 {
+		keys = append(keys, fmt.Sprintf("%c-preference-%02d", "az"[i%2], i))
+	}
+	return keys
+}()
+
+// twentyValue has 87 bytes: 20 keys with it take 2 KB.
+const twentyValue = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.0123456789abcdefghijklmn"
+
+var newThemes = func() (names [1024]string) {
+	for i := range names {
+		names[i] = fmt.Sprintf("theme-%04d", i)
+	}
+	return names
+}()
+
+func newTheme() string         { return newThemes[rand.Uint32()%uint32(len(newThemes))] }
+func isNewTheme(s string) bool { return len(s) == len(newThemes[0]) }
+
+// anyUser returns one of 100,000 users, so that nobody reaches a limit of
+// sessions in a benchmark of a second or two.
+func anyUser() string { return userID(rand.IntN(100_000)) }
+
+func userID(i int) string { return fmt.Sprintf("user-%07d", i) }
+
+// think stands for the rest of a handler's work.
+func think() { time.Sleep(5 * time.Millisecond) }
+
+// A state is what readState returns.
+type state struct {
+	Subject string   `json:"subject"`
+	Level   int      `json:"level"` // 2 after elevate
+	Theme   string   `json:"theme"` // set by create: shows that a token is good
+	Late    string   `json:"late"`  // set by slowWrite
+	Cart    []string `json:"cart"`
+}
+
+func (s state) json() []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// A site is the application on one library, with a fresh store.
+type site interface {
+	supports(op) bool
+	visitor() visitor
+	gate() *gate
+	// listen serves the application on a real connection until Close.
+	listen(ctx context.Context) (url string, err error)
+	Close() error
+}
+
+// A visitor is a browser: it keeps the cookies that it is given.
+type visitor interface {
+	// send runs the whole middleware once. An answer other than 200 is an error.
+	send(op) error
+	// prepare returns a function that sends the same request with the visitor's
+	// present cookies, drops new ones, and returns the status. It does as
+	// little as possible besides calling the library. One goroutine uses it.
+	prepare(op) func() int
+}
+
+// A gate holds a handler in the middle of a request.
+type gate struct{ arrived, release chan struct{} }
+
+func newGate() *gate { return &gate{make(chan struct{}), make(chan struct{})} }
+
+// wait is called by the handler.
+func (g *gate) wait() {
+	g.arrived <- struct{}{}
+	<-g.release
+}
+
+// A peer is one library as its users set it up, with its defaults unless a
+// comment says otherwise.
+type peer struct {
+	name string
+	open func() (site, error)
+}
+
+var peers = []peer{
+	{"sojourn", openSojourn},
+	{"scs", openSCS},
+	{"fiber", openFiber}, // called as a fasthttp handler
+	{"gorilla-cookie", openGorillaCookie},
+	{"gorilla-files", openGorillaFiles},
+}
+
+// limits are no session libraries. They show what is left to gain.
+var limits = []peer{
+	{"bare", openBare},   // a handler without sessions
+	{"floor", openFloor}, // finds the cookie, decodes and hashes it, and looks into a sharded map
+}
