@@ -178,7 +178,7 @@ func TestClientAgainstServer(t *testing.T) {
 		t.Error("all of one application ended another's")
 	}
 	s.keys["nobody"] = "sojourn_nobody"
-	if _, err := s.command("nobody", 1, "stats"); !strings.Contains(err, "doesn't take this API key") {
+	if _, err := s.command("nobody", 1, "stats"); !strings.Contains(err, "doesn't accept this API key") {
 		t.Error(err)
 	}
 }

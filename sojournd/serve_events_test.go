@@ -142,7 +142,7 @@ func TestServeEvents(t *testing.T) {
 	}
 	select {
 	case c := <-code:
-		if c != 1 || !strings.Contains(notes.String(), "doesn't take this API key") {
+		if c != 1 || !strings.Contains(notes.String(), "doesn't accept this API key") {
 			t.Errorf("exit code %d: %s", c, notes)
 		}
 	case <-time.After(time.Minute):

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,9 +31,6 @@ type Options struct {
 
 	// Events streams what happens. Default: there is no /v1/events.
 	Events Events
-
-	// EventType is that of an event's JSON, for the description.
-	EventType reflect.Type
 
 	// Audit is told of each change that isn't a browser's own. Default: nobody is.
 	Audit func(app, key, action, target, result, ip string)

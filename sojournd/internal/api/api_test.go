@@ -19,6 +19,7 @@ import (
 	"github.com/pb33f/libopenapi"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -882,7 +883,7 @@ func TestNull(t *testing.T) {
 	}
 	refused("POST", "/v1/sessions/update", `{"token":"`+user.token()+`","set":{"a":3},"if_revision":null}`, "/if_revision")
 	for path, body := range map[string]any{
-		"": Create{}, "/resolve": Resolve{}, "/update": Update{}, "/login": Login{}, "/elevate": Elevate{}, "/rotate": Presented{}, "/logout": Presented{},
+		"": v1.Create{}, "/resolve": v1.Resolve{}, "/update": v1.Update{}, "/login": v1.Login{}, "/elevate": v1.Elevate{}, "/rotate": v1.Presented{}, "/logout": v1.Presented{},
 	} {
 		path = "/v1/sessions" + path
 		refused("POST", path, "null", "")

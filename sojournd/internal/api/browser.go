@@ -7,108 +7,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// What a browser's request may do.
-
-// Create asks for a session.
-type Create struct {
-	Subject  *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
-	Values   map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
-	Client   *RequestClient             `json:"client,omitempty"`
-	Remember bool                       `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
-}
-
-// Issued is a session and the token that is good for it.
-type Issued struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Session   *Session `json:"session"`
-	Token     string   `json:"token" doc:"What authenticates the browser. A secret: send it to that browser and nowhere else." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	SetCookie []string `json:"set_cookie" nullable:"false" doc:"The values of Set-Cookie headers to send to the browser, each as a header of its own, with Cache-Control: no-store." example:"[\"__Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax\"]"`
-}
-
-// Resolve asks whose a token is.
-type Resolve struct {
-	Token   *string        `json:"token" nullable:"false" minLength:"1" doc:"The value of the browser's cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	Client  *RequestClient `json:"client,omitempty"`
-	Passive bool           `json:"passive,omitempty" doc:"The request is no activity of the user: a page that polls."`
-}
-
-// Resolved is the answer to Resolve.
-type Resolved struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Session   *Session `json:"session"`
-	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled" doc:"Why there is none. throttled: the token was not looked up, since too many from the client's address were bad; its visitor is to be served as an anonymous one. All others but unknown are told only to a token that was good once."`
-	Token     string   `json:"token,omitempty" doc:"Present when the secret was renewed: the new one, which set_cookie has too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present when the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
-}
-
-// TransformSchema says that the session may be null (huma.SchemaTransformer).
-func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s.Properties["session"] = &huma.Schema{
-		OneOf:       []*huma.Schema{s.Properties["session"], {Type: "null"}},
-		Description: "null: the token is not that of a live session.",
-	}
-	return s
-}
-
-// Update changes values.
-type Update struct {
-	Token      *string                    `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
-	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of other keys all land."`
-	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
-	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
-	Client     *RequestClient             `json:"client,omitempty"`
-}
-
-// Updated is the answer to Update.
-type Updated struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Session   *Session `json:"session"`
-	Token     string   `json:"token,omitempty" doc:"As for resolve." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"As for resolve."`
-}
-
-// Login logs a user in.
-type Login struct {
-	Token    string         `json:"token,omitempty" doc:"The browser's, if it has one: its session goes on, with its values."`
-	Subject  *string        `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
-	AMR      []string       `json:"amr,omitempty" nullable:"false" doc:"How (RFC 8176)." example:"[\"pwd\"]"`
-	Level    *int           `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
-	Remember bool           `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
-	Client   *RequestClient `json:"client,omitempty"`
-}
-
-// Elevate records a further factor.
-type Elevate struct {
-	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
-	Level  *int           `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
-	AMR    []string       `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
-	Client *RequestClient `json:"client,omitempty"`
-}
-
-// Presented is a token alone.
-type Presented struct {
-	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
-	Client *RequestClient `json:"client,omitempty"`
-}
-
-// LoggedOut is the answer to a logout.
-type LoggedOut struct {
-	_ struct{} `additionalProperties:"true"`
-
-	SetCookie []string `json:"set_cookie" nullable:"false" doc:"Set-Cookie headers that clear the browser's cookies."`
-}
-
 // begin returns the session of a token.
-func (c *call) begin(ctx context.Context, token string, client *RequestClient, revision uint64) (*sojourn.Session, error) {
-	is, err := client.client()
+func (c *call) begin(ctx context.Context, token string, client *v1.RequestClient, revision uint64) (*sojourn.Session, error) {
+	is, err := clientOf(client)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +32,7 @@ func text(where string, member *string) (string, error) {
 }
 
 // live returns the live session of a token.
-func (c *call) live(ctx context.Context, presented *string, client *RequestClient, revision uint64) (*sojourn.Session, error) {
+func (c *call) live(ctx context.Context, presented *string, client *v1.RequestClient, revision uint64) (*sojourn.Session, error) {
 	token, err := text("/token", presented)
 	if err != nil {
 		return nil, err
@@ -167,7 +72,7 @@ func why(s *sojourn.Session) string {
 }
 
 // issued commits, and returns the session with the token that is good from now on.
-func issued(ctx context.Context, s *sojourn.Session, token string) (*Issued, error) {
+func issued(ctx context.Context, s *sojourn.Session, token string) (*v1.Issued, error) {
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
@@ -175,14 +80,14 @@ func issued(ctx context.Context, s *sojourn.Session, token string) (*Issued, err
 		token = fresh
 	}
 	snap := s.Snapshot()
-	return &Issued{Session: sessionOf(&snap), Token: token, SetCookie: s.SetCookies()}, nil
+	return &v1.Issued{Session: sessionOf(&snap), Token: token, SetCookie: s.SetCookies()}, nil
 }
 
-func create(ctx context.Context, c *call, in *Create) (*Issued, error) {
+func create(ctx context.Context, c *call, in *v1.Create) (*v1.Issued, error) {
 	if err := checkKeys("/values", len(in.Values)); err != nil {
 		return nil, err
 	}
-	client, err := in.Client.client()
+	client, err := clientOf(in.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -235,12 +140,9 @@ func remember(yes bool) (options []sojourn.LoginOption) {
 	return options
 }
 
-// maxKeys bounds what one request changes, since each change takes time that grows with the session. The descriptions of the bodies have it too.
-const maxKeys = 1000
-
 func checkKeys(where string, n int) error {
-	if n > maxKeys {
-		return invalid(where, fmt.Sprintf("has %d keys: send at most %d in one request", n, maxKeys))
+	if n > v1.MaxKeys {
+		return invalid(where, fmt.Sprintf("has %d keys: send at most %d in one request", n, v1.MaxKeys))
 	}
 	return nil
 }
@@ -266,7 +168,7 @@ func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMess
 	return nil
 }
 
-func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
+func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error) {
 	token, err := text("/token", in.Token)
 	if err != nil {
 		return nil, err
@@ -287,12 +189,12 @@ func resolve(ctx context.Context, c *call, in *Resolve) (*Resolved, error) {
 	}
 	snap := s.Snapshot()
 	if snap.ID.IsZero() {
-		return &Resolved{Why: why(s)}, nil
+		return &v1.Resolved{Why: why(s)}, nil
 	}
-	return &Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
+	return &v1.Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
 }
 
-func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
+func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	if err := checkKeys("/set", len(in.Set)); err != nil {
 		return nil, err
 	}
@@ -323,10 +225,10 @@ func update(ctx context.Context, c *call, in *Update) (*Updated, error) {
 		return nil, err
 	}
 	snap := s.Snapshot()
-	return &Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
+	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
 }
 
-func login(ctx context.Context, c *call, in *Login) (*Issued, error) {
+func login(ctx context.Context, c *call, in *v1.Login) (*v1.Issued, error) {
 	subject, err := text("/subject", in.Subject)
 	if err != nil {
 		return nil, err
@@ -360,7 +262,7 @@ func checkAMR(list []string) error {
 	return nil
 }
 
-func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
+func elevate(ctx context.Context, c *call, in *v1.Elevate) (*v1.Issued, error) {
 	if in.Level == nil {
 		return nil, invalid("/level", "is missing")
 	}
@@ -378,7 +280,7 @@ func elevate(ctx context.Context, c *call, in *Elevate) (*Issued, error) {
 	return issued(ctx, s, *in.Token)
 }
 
-func rotate(ctx context.Context, c *call, in *Presented) (*Issued, error) {
+func rotate(ctx context.Context, c *call, in *v1.Presented) (*v1.Issued, error) {
 	s, err := c.live(ctx, in.Token, in.Client, 0)
 	if err != nil {
 		return nil, err
@@ -390,7 +292,7 @@ func rotate(ctx context.Context, c *call, in *Presented) (*Issued, error) {
 	return issued(ctx, s, *in.Token) // a rotation under way goes on, and the token that was sent stays good
 }
 
-func logout(ctx context.Context, c *call, in *Presented) (*LoggedOut, error) {
+func logout(ctx context.Context, c *call, in *v1.Presented) (*v1.LoggedOut, error) {
 	token, err := text("/token", in.Token)
 	if err != nil {
 		return nil, err
@@ -406,5 +308,5 @@ func logout(ctx context.Context, c *call, in *Presented) (*LoggedOut, error) {
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
-	return &LoggedOut{SetCookie: s.SetCookies()}, nil
+	return &v1.LoggedOut{SetCookie: s.SetCookies()}, nil
 }

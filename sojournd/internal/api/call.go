@@ -23,6 +23,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sojourn-go/sojourn/internal/peer"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // A call is a request on its way. It is the ResponseWriter that handlers see.
@@ -283,7 +284,7 @@ func checkQuery(op *operation, raw string) error {
 	return nil
 }
 
-func badQuery(detail string) *Problem {
+func badQuery(detail string) *v1.Problem {
 	p := invalid("", detail)
 	p.Detail = "The query " + detail + "."
 	return p
@@ -330,8 +331,8 @@ func (c *call) answer(status int, body any) {
 // rest was encoded, in place of words that nobody can guess.
 func writeDeep(buf *bytes.Buffer, body any) error {
 	word := rand.Text()
-	var values []object
-	stand := json.MarshalToFunc(func(e *jsontext.Encoder, o object) error {
+	var values []v1.Values
+	stand := json.MarshalToFunc(func(e *jsontext.Encoder, o v1.Values) error {
 		values = append(values, o)
 		return e.WriteToken(jsontext.String(word + strconv.Itoa(len(values))))
 	})
@@ -355,7 +356,7 @@ var (
 	problemJSON = []string{"application/problem+json"}
 )
 
-func (c *call) problem(p *Problem) { c.answer(p.Status, p) }
+func (c *call) problem(p *v1.Problem) { c.answer(p.Status, p) }
 
 // fail answers with an error.
 func (c *call) fail(err error) {

@@ -19,7 +19,6 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 
 	"github.com/sojourn-go/sojourn"
-	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -48,8 +47,8 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 		now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), seen: map[string]bool{},
 	}
 	opt := Options{
-		Events: fakeEvents{}, EventType: reflect.TypeFor[events.Event](),
-		Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Events: fakeEvents{},
+		Log:    slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	opt.Now = w.time
 	for _, f := range change {

@@ -6,10 +6,12 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // mergeValues returns the values that a merge patch (RFC 7396) changes, nil for those that it removes.
-func mergeValues(values stdjson.RawMessage, patch Patch) (map[string]stdjson.RawMessage, error) {
+func mergeValues(values stdjson.RawMessage, patch v1.Patch) (map[string]stdjson.RawMessage, error) {
 	var now map[string]jsontext.Value
 	if err := json.Unmarshal(values, &now); err != nil {
 		return nil, err

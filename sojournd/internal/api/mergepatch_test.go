@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // The examples of RFC 7396, appendix A, as members of a session's values, and what goes beyond them.
@@ -28,12 +30,12 @@ func TestMerge(t *testing.T) {
 		{nested(100, `1`), `{"b":2}`, strings.TrimSuffix(nested(100, `1`), "}") + `,"b":2}`},
 		{nested(100, `1`), nested(64, `2`), nested(64, `2`)},
 	} {
-		changes, err := mergeValues(json.RawMessage(`{"k":`+c.target+`}`), Patch{"k": json.RawMessage(c.patch)})
+		changes, err := mergeValues(json.RawMessage(`{"k":`+c.target+`}`), v1.Patch{"k": json.RawMessage(c.patch)})
 		if got := string(changes["k"]); err != nil || got != c.want {
 			t.Errorf("%.80s and %.80s: %s, %v\nwant %s", c.target, c.patch, got, err, c.want)
 		}
 	}
-	if _, err := mergeValues(json.RawMessage(`{}`), Patch{"k": json.RawMessage(nested(65, `2`))}); err == nil {
+	if _, err := mergeValues(json.RawMessage(`{}`), v1.Patch{"k": json.RawMessage(nested(65, `2`))}); err == nil {
 		t.Error("a patch of 65 levels is taken")
 	}
 }
@@ -46,7 +48,7 @@ func TestMergeDepth(t *testing.T) {
 	}
 	object := "{" + strings.Join(large, ",") + "}"
 	allocs := func(depth int) float64 {
-		values, patch := json.RawMessage(`{"k":`+nested(depth, object)+`}`), Patch{"k": json.RawMessage(nested(depth, object))}
+		values, patch := json.RawMessage(`{"k":`+nested(depth, object)+`}`), v1.Patch{"k": json.RawMessage(nested(depth, object))}
 		return testing.AllocsPerRun(3, func() {
 			if _, err := mergeValues(values, patch); err != nil {
 				t.Error(err)

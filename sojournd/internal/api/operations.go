@@ -16,6 +16,7 @@ import (
 	v2 "github.com/go-json-experiment/json"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // An operation is a route: what it takes, answers and is described as.
@@ -37,10 +38,10 @@ type operation struct {
 
 // routes says what there is.
 func (a *API) routes() {
-	example := Issued{Session: exampleSession(), Token: exampleToken, SetCookie: []string{"__Host-shop-session=" + exampleToken + "; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax"}}
+	example := v1.Issued{Session: exampleSession(), Token: exampleToken, SetCookie: []string{"__Host-shop-session=" + exampleToken + "; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax"}}
 	alone := *exampleSession()
 	alone.Values = nil
-	client := &RequestClient{IP: "203.0.113.7", UserAgent: exampleAgent}
+	client := &v1.RequestClient{IP: "203.0.113.7", UserAgent: exampleAgent}
 	level, elevated, revision, three := 1, 2, uint64(3), 3
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
@@ -51,47 +52,47 @@ func (a *API) routes() {
 		pattern: "POST /v1/sessions", id: "create-session", tag: tagBrowser, summary: "Create a session",
 		text:   "For a browser that has none: anonymous, or with a subject logged in. A login of a browser that has one is POST /v1/sessions/login.",
 		params: []*huma.Param{header("Idempotency-Key", "Lets the request be repeated, if its answer got lost, within 24 hours: 1 to 255 bytes, new for each session. A repeat, with the same body to the byte, returns the same session with a fresh token; the one that was issued before stays good for as long as the fresh one isn't used. Once a login or elevation has renewed the session, a repeat is refused: superseded.")},
-		body:   Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
+		body:   v1.Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
 		status: http.StatusCreated, answer: example,
 		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeRepeats, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, create)
 	route(a, operation{
 		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Ask whose a token is",
 		text:   "For each request of a browser. It counts as activity.",
-		body:   Resolve{Token: new(exampleToken), Client: client},
-		answer: Resolved{Session: exampleSession()}, codes: browsers,
+		body:   v1.Resolve{Token: new(exampleToken), Client: client},
+		answer: v1.Resolved{Session: exampleSession()}, codes: browsers,
 	}, resolve)
 	route(a, operation{
 		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
 		text:   "Parallel updates of different keys all land; of one key, the last wins, unless if_revision is given.",
-		body:   Update{Token: new(exampleToken), Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
-		answer: Updated{Session: exampleSession()},
+		body:   v1.Update{Token: new(exampleToken), Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
+		answer: v1.Updated{Session: exampleSession()},
 		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
 	}, update)
 	route(a, operation{
 		pattern: "POST /v1/sessions/login", id: "log-in", tag: tagBrowser, summary: "Log a user in",
 		text:   "After the application has authenticated them. The token is renewed and the old one dead at once; the session's values stay, unless another user was logged in to it. Without a live token there is a new session.",
-		body:   Login{Token: exampleToken, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level, Client: client},
+		body:   v1.Login{Token: exampleToken, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level, Client: client},
 		answer: example,
 		codes:  with(browsers, codeSubject, codeValue, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, login)
 	route(a, operation{
 		pattern: "POST /v1/sessions/elevate", id: "elevate-session", tag: tagBrowser, summary: "Record a further factor",
 		text:   "Also, with the level as it is, when the user's rights or password change: the token is renewed and the old one dead at once.",
-		body:   Elevate{Token: new(exampleToken), Level: &elevated, AMR: []string{"otp"}, Client: client},
+		body:   v1.Elevate{Token: new(exampleToken), Level: &elevated, AMR: []string{"otp"}, Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
 	}, elevate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/rotate", id: "rotate-session", tag: tagBrowser, summary: "Renew a token",
 		text:   "Resolve does so by itself every now and then. The old token stays good for requests in flight. While a renewal is under way nothing happens, and the token that was sent is returned.",
-		body:   Presented{Token: new(exampleToken), Client: client},
+		body:   v1.Presented{Token: new(exampleToken), Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeFull),
 	}, rotate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
 		text:   "It never comes back. Without a live token the cookies are cleared all the same.",
-		body:   Presented{Token: new(exampleToken), Client: client},
-		answer: LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned"}},
+		body:   v1.Presented{Token: new(exampleToken), Client: client},
+		answer: v1.LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned"}},
 		codes:  with(browsers, codeUncertain),
 	}, logout)
 
@@ -103,7 +104,7 @@ func (a *API) routes() {
 			query("limit", "Length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
 			query("cursor", "As next_cursor of the page before.", &huma.Schema{Type: "string"}),
 		},
-		answer: Sessions{Sessions: []*Session{&alone}}, codes: []code{codeInvalid, codeCursor},
+		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor},
 	}, list)
 	route(a, operation{
 		pattern: "DELETE /v1/sessions", id: "end-sessions", tag: tagOperator, summary: "End a user's sessions, or all",
@@ -113,7 +114,7 @@ func (a *API) routes() {
 			query("except", "ID of one session that goes on: log out everywhere else.", &huma.Schema{Type: "string", Format: "uuid"}),
 			query("all", "true ends every session of the application, anonymous ones too.", &huma.Schema{Type: "boolean", Enum: []any{true}}),
 		},
-		answer: Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
+		answer: v1.Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
 	}, endMany)
 	route(a, operation{
 		pattern: "GET /v1/sessions/{id}", id: "get-session", tag: tagOperator, summary: "Look at a session",
@@ -129,7 +130,7 @@ func (a *API) routes() {
 		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", tag: tagOperator, summary: "Change a session's values",
 		text:   "A JSON Merge Patch (RFC 7396): null removes, objects are merged, all else replaces. It is no activity of the session.",
 		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision, with its quotes; a list of them; or * for any revision. Required.`)},
-		body:   Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
+		body:   v1.Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
 		answer: *exampleSession(), tagged: true,
 		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain),
 	}, patch)
@@ -148,7 +149,7 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "GET /v1/stats", id: "get-stats", tag: tagServer, summary: "Count live sessions",
 		text:   "Of the key's application.",
-		answer: Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid},
+		answer: v1.Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid},
 	}, stats)
 }
 
@@ -157,14 +158,14 @@ const (
 	exampleAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 )
 
-func exampleSession() *Session {
+func exampleSession() *v1.Session {
 	at := time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC)
 	id, _ := sojourn.ParseID("019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21")
-	return &Session{
+	return &v1.Session{
 		ID: id.String(), Subject: "u-1815", CreatedAt: at, AuthenticatedAt: at.Add(time.Minute), LastSeenAt: at.Add(10 * time.Minute),
 		IdleExpiresAt: at.Add(24*time.Hour + 10*time.Minute), ExpiresAt: at.Add(30 * 24 * time.Hour), AMR: []string{"pwd"}, Level: 1,
-		Client: Browser{IP: "203.0.113.7", UserAgent: exampleAgent, Name: "Firefox on Linux"}, Revision: 3,
-		Values: object(`{"cart":{"items":[{"sku":"tent","quantity":1}]}}`),
+		Client: v1.Browser{IP: "203.0.113.7", UserAgent: exampleAgent, Name: "Firefox on Linux"}, Revision: 3,
+		Values: v1.Values(`{"cart":{"items":[{"sku":"tent","quantity":1}]}}`),
 	}
 }
 
@@ -243,7 +244,7 @@ func (a *API) describe() {
 			{Name: tagServer, Description: "What happens, and how much there is."},
 		},
 		Components: &huma.Components{
-			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+			Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the application: sojournd keys new makes one."}},
 		},
 		Security: []map[string][]string{{"key": {}}},
@@ -256,18 +257,6 @@ const (
 	tagOperator = "operator"
 	tagServer   = "server"
 )
-
-// schemaName keeps the types of another package apart from those of this one: a Client of events is an EventClient.
-func schemaName(t reflect.Type, hint string) string {
-	name := huma.DefaultSchemaNamer(t, hint)
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.PkgPath() != "" && t.PkgPath() != reflect.TypeFor[Session]().PkgPath() && !strings.HasPrefix(name, "Event") {
-		return "Event" + name
-	}
-	return name
-}
 
 // document describes an operation, from the types that it reads and writes.
 func (a *API) document(op *operation) {
@@ -309,14 +298,14 @@ func (a *API) document(op *operation) {
 		d.Responses[strconv.Itoa(status)] = &huma.Response{
 			Description: strings.Join(text, "\n\n"),
 			Content: map[string]*huma.MediaType{"application/problem+json": {
-				Schema: schemas.Schema(reflect.TypeFor[Problem](), true, ""), Example: plain(exampleProblem(list[0])),
+				Schema: schemas.Schema(reflect.TypeFor[v1.Problem](), true, ""), Example: plain(exampleProblem(list[0])),
 			}},
 		}
 	}
 	a.doc.AddOperation(d)
 }
 
-func exampleProblem(c code) *Problem {
+func exampleProblem(c code) *v1.Problem {
 	p := problemOf(c)
 	switch c {
 	case codeNotLive:
@@ -330,10 +319,8 @@ func exampleProblem(c code) *Problem {
 // events describes the stream: a text, with JSON in the data of each event.
 func (a *API) events() *huma.Schema {
 	stream := &huma.Schema{Type: "string", Description: "Server-sent events. The data of each is JSON, as contentSchema says."}
-	if a.opt.EventType != nil {
-		event := a.doc.Components.Schemas.Schema(a.opt.EventType, true, "")
-		stream.Extensions = map[string]any{"contentMediaType": "application/json", "contentSchema": event}
-	}
+	event := a.doc.Components.Schemas.Schema(reflect.TypeFor[v1.Event](), true, "")
+	stream.Extensions = map[string]any{"contentMediaType": "application/json", "contentSchema": event}
 	return stream
 }
 
@@ -352,6 +339,10 @@ func plain(value any) (v any) {
 // finish adds what answers for all other paths, and the description.
 func (a *API) finish() error {
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.(*call).problem(problemOf(codeNotFound)) })
+	code := a.doc.Components.Schemas.Map()["Problem"].Properties["code"]
+	for _, c := range allCodes {
+		code.Enum = append(code.Enum, c.name)
+	}
 	text, err := json.Marshal(a.doc)
 	if err != nil {
 		return fmt.Errorf("api: describe the API: %w", err)

@@ -2,55 +2,18 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// What an operator, or the application by itself, does.
-
-type none struct{} // no body
-
-// Sessions is a page of a list.
-type Sessions struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Sessions   []*Session `json:"sessions" nullable:"false" doc:"Without their values."`
-	NextCursor string     `json:"next_cursor,omitzero" doc:"Of the next page; absent after the last."`
-}
-
-// Ended says how many sessions were ended.
-type Ended struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Ended *int `json:"ended,omitempty" doc:"How many; absent with all=true, which takes the same time however many there are." example:"3"`
-}
-
-// Stats are live counts.
-type Stats struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Sessions  int64 `json:"sessions" doc:"Those that have expired may count for up to a minute." example:"1204"`
-	LoggedIn  int64 `json:"logged_in" example:"310"`
-	Anonymous int64 `json:"anonymous" example:"894"`
-}
-
-// Patch is a JSON Merge Patch (RFC 7396) of a session's values.
-type Patch map[string]json.RawMessage
-
-// TransformSchema says how many keys it may have (huma.SchemaTransformer).
-func (Patch) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	most := maxKeys
-	s.MaxProperties = &most
-	return s
-}
+// none is the body of a request or answer without one.
+type none struct{}
 
 // id returns the session that the path names.
 func (c *call) id() (sojourn.ID, error) {
@@ -62,14 +25,14 @@ func (c *call) id() (sojourn.ID, error) {
 }
 
 // found is the answer with a session, whose revision is its entity tag.
-func (c *call) found(snap *sojourn.Snapshot) *Session {
+func (c *call) found(snap *sojourn.Snapshot) *v1.Session {
 	c.w.Header().Set("ETag", etag(snap.Revision))
 	return sessionOf(snap)
 }
 
 func etag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
 
-func get(ctx context.Context, c *call, _ *none) (*Session, error) {
+func get(ctx context.Context, c *call, _ *none) (*v1.Session, error) {
 	id, err := c.id()
 	if err != nil {
 		return nil, err
@@ -99,7 +62,7 @@ func end(ctx context.Context, c *call, _ *none) (*none, error) {
 	return nil, nil
 }
 
-func patch(ctx context.Context, c *call, in *Patch) (*Session, error) {
+func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	id, err := c.id()
 	if err != nil {
 		return nil, err
@@ -193,7 +156,7 @@ func cutTag(list string) (tag, rest string, ok bool) {
 	return list[:end], strings.TrimLeft(list[end:], " \t"), !strings.ContainsFunc(list[begin+1:end-1], opaque)
 }
 
-func list(ctx context.Context, c *call, _ *none) (*Sessions, error) {
+func list(ctx context.Context, c *call, _ *none) (*v1.Sessions, error) {
 	limit := 100
 	if text := c.query("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -206,14 +169,14 @@ func list(ctx context.Context, c *call, _ *none) (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := &Sessions{Sessions: make([]*Session, len(infos)), NextCursor: next}
+	page := &v1.Sessions{Sessions: make([]*v1.Session, len(infos)), NextCursor: next}
 	for i := range infos {
 		page.Sessions[i] = infoOf(&infos[i])
 	}
 	return page, nil
 }
 
-func endMany(ctx context.Context, c *call, _ *none) (*Ended, error) {
+func endMany(ctx context.Context, c *call, _ *none) (*v1.Ended, error) {
 	subject, all, except := c.query("subject"), c.query("all"), c.query("except")
 	switch {
 	case subject != "" && all != "":
@@ -227,7 +190,7 @@ func endMany(ctx context.Context, c *call, _ *none) (*Ended, error) {
 	case all != "":
 		err := c.key.app.Sessions.EndAll(ctx)
 		c.audit("end_all", "", err)
-		return &Ended{}, err
+		return &v1.Ended{}, err
 	}
 	var keep sojourn.ID
 	if except != "" {
@@ -238,12 +201,12 @@ func endMany(ctx context.Context, c *call, _ *none) (*Ended, error) {
 	}
 	n, err := c.key.app.Sessions.EndSubject(ctx, subject, keep)
 	c.audit("end_subject", subject, err)
-	return &Ended{Ended: &n}, err
+	return &v1.Ended{Ended: &n}, err
 }
 
-func stats(ctx context.Context, c *call, _ *none) (*Stats, error) {
+func stats(ctx context.Context, c *call, _ *none) (*v1.Stats, error) {
 	sessions, loggedIn, err := c.key.app.Sessions.Count(ctx)
-	return &Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
+	return &v1.Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
 }
 
 // stream sends events until the client is gone, or the key.

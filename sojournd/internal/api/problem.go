@@ -7,36 +7,9 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
-
-// A Problem is the body of every answer that isn't a success (RFC 9457).
-type Problem struct {
-	_ struct{} `additionalProperties:"true"`
-
-	Title  string  `json:"title" doc:"The status in words." example:"Conflict"`
-	Status int     `json:"status" doc:"The HTTP status." example:"409"`
-	Code   string  `json:"code" doc:"What happened, in a word that stays the same." example:"not_live"`
-	Detail string  `json:"detail" doc:"What happened and what to do, for people."`
-	Why    string  `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded" doc:"With not_live: why, in the words of resolve." example:"logout"`
-	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"With invalid_request: what is wrong where."`
-}
-
-// TransformSchema lists the codes and the reasons (huma.SchemaTransformer).
-func (*Problem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for _, c := range allCodes {
-		s.Properties["code"].Enum = append(s.Properties["code"].Enum, c.name)
-	}
-	return s
-}
-
-// A Field is a part of a request that is wrong.
-type Field struct {
-	Where  string `json:"where" doc:"A JSON Pointer into the body (RFC 6901), or the name of a header or of a parameter. Empty: the body or the query as a whole." example:"/subject"`
-	Detail string `json:"detail" doc:"What is wrong with it." example:"is missing"`
-}
 
 // A code is a kind of problem.
 type code struct {
@@ -115,16 +88,13 @@ var codes = []struct {
 	{context.Canceled, codeUnavailable}, // the client is gone
 }
 
-// Error makes a Problem an error that handlers return.
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
-
-func problemOf(c code) *Problem {
-	return &Problem{Title: http.StatusText(c.status), Status: c.status, Code: c.name, Detail: c.detail}
+func problemOf(c code) *v1.Problem {
+	return &v1.Problem{Title: http.StatusText(c.status), Status: c.status, Code: c.name, Detail: c.detail}
 }
 
 // toProblem returns what the caller is told of an error.
-func toProblem(err error) *Problem {
-	var p *Problem
+func toProblem(err error) *v1.Problem {
+	var p *v1.Problem
 	if errors.As(err, &p) {
 		return p
 	}
@@ -141,9 +111,9 @@ func toProblem(err error) *Problem {
 	return problemOf(codeInternal)
 }
 
-func invalid(where, detail string) *Problem {
+func invalid(where, detail string) *v1.Problem {
 	p := problemOf(codeInvalid)
 	p.Detail = cmp.Or(where, "The body") + " " + detail + "."
-	p.Errors = []Field{{where, detail}}
+	p.Errors = []v1.Field{{Where: where, Detail: detail}}
 	return p
 }

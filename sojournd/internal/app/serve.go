@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,7 +120,7 @@ func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 	s.hub = events.New(events.Options{Log: s.log, Audit: audit})
 	s.metrics.registry.MustRegister(s.hub)
 	s.api, err = api.New(api.Options{
-		MaxBody: int64(c.Limits.Body), Events: s.hub, EventType: reflect.TypeFor[events.Event](), Audit: s.hub.Operated,
+		MaxBody: int64(c.Limits.Body), Events: s.hub, Audit: s.hub.Operated,
 		Observe: s.metrics.request, Log: s.log, Version: s.opt.Version,
 	})
 	return err

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // Options say which server, by which key, and how to print.
@@ -132,22 +134,6 @@ func readKey(path string) (string, error) {
 	return string(b), nil
 }
 
-// A Problem is an answer that is no success (RFC 9457).
-type Problem struct {
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-func (p *Problem) Error() string {
-	text := p.Detail
-	if text == "" {
-		text = p.Title
-	}
-	return fmt.Sprintf("the server answers: %s (%d %s)", strings.TrimSuffix(clean(text), "."), p.Status, clean(p.Code))
-}
-
 // open makes a request, and returns the answer if it is a success.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, header http.Header) (*http.Response, error) {
 	target := c.base + path
@@ -175,17 +161,17 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 }
 
 func (c *Client) problem(res *http.Response) error {
-	p := &Problem{}
+	p := new(v1.Problem)
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(p)
+	p.Status, p.Title, p.Code, p.Detail = res.StatusCode, clean(p.Title), clean(p.Code), clean(p.Detail)
 	switch {
 	case media != "application/problem+json" || err != nil:
 		return fmt.Errorf("what answers at %s is no Sojourn API: %s. Does --server name another of the server's addresses?", c.opt.Server, res.Status)
 	case res.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf("the server at %s doesn't take this API key: it must be one of those in its configuration: %w", c.opt.Server, p)
+		return fmt.Errorf("the server at %s doesn't accept this API key: its configuration must list the key's hash: %w", c.opt.Server, p)
 	}
-	p.Status = res.StatusCode
-	return p
+	return fmt.Errorf("the server answers: %w", p)
 }
 
 // explain says what to do about a server that doesn't answer.

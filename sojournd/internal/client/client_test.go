@@ -19,6 +19,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 const testKey = "sojourn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -26,7 +30,7 @@ const testKey = "sojourn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 // A fake speaks the API's contract, with n sessions of which every third is alice's.
 type fake struct {
 	mu       sync.Mutex
-	sessions []session
+	sessions []*v1.Session
 	requests []string
 	fail     func(w http.ResponseWriter, r *http.Request) bool // answers itself
 	pageMost int
@@ -36,9 +40,9 @@ func newFake(n int) *fake {
 	f := &fake{pageMost: 1000}
 	base := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	for i := range n {
-		s := session{
+		s := &v1.Session{
 			ID: testID(i), CreatedAt: base, LastSeenAt: base.Add(time.Minute), IdleExpiresAt: base.Add(24 * time.Hour), ExpiresAt: base.Add(30 * 24 * time.Hour),
-			Client: browser{IP: "203.0.113.7", UserAgent: "Mozilla/5.0", Name: "Firefox on Linux"}, AMR: []string{}, Revision: 2,
+			Client: v1.Browser{IP: "203.0.113.7", UserAgent: "Mozilla/5.0", Name: "Firefox on Linux"}, AMR: []string{}, Revision: 2,
 		}
 		if i%3 == 0 {
 			s.Subject, s.Level, s.AMR, s.AuthenticatedAt = "alice", 1, []string{"pwd"}, base
@@ -57,10 +61,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := func(status int, media string, body any) {
 		w.Header().Set("Content-Type", media)
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(body)
+		_ = jsonv2.MarshalWrite(w, body)
 	}
 	problem := func(status int, code, detail string) {
-		answer(status, "application/problem+json", Problem{status, http.StatusText(status), code, detail})
+		answer(status, "application/problem+json", v1.Problem{Status: status, Title: http.StatusText(status), Code: code, Detail: detail})
 	}
 	if f.fail != nil && f.fail(w, r) {
 		return
@@ -70,20 +74,20 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, one := strings.CutPrefix(r.URL.Path, "/v1/sessions/")
-	at := slices.IndexFunc(f.sessions, func(s session) bool { return s.ID == id })
+	at := slices.IndexFunc(f.sessions, func(s *v1.Session) bool { return s.ID == id })
 	query := r.URL.Query()
 	switch {
 	case one && at < 0:
 		problem(404, "session_not_found", "There is no live session of this ID.")
 	case one && r.Method == "GET":
-		s := f.sessions[at]
-		s.Values = json.RawMessage(`{"cart":{"items":[1,2]},"evil":"` + "\u202e" + `x"}`)
+		s := *f.sessions[at]
+		s.Values = v1.Values(`{"cart":{"items":[1,2]},"evil":"` + "\u202e" + `x"}`)
 		answer(200, "application/json", s)
 	case one && r.Method == "DELETE":
 		f.sessions = slices.Delete(f.sessions, at, at+1)
 		w.WriteHeader(204)
 	case r.URL.Path == "/v1/stats":
-		answer(200, "application/json", stats{int64(len(f.sessions)), 1, int64(len(f.sessions) - 1)})
+		answer(200, "application/json", v1.Stats{Sessions: int64(len(f.sessions)), LoggedIn: 1, Anonymous: int64(len(f.sessions) - 1)})
 	case r.URL.Path == "/v1/sessions" && r.Method == "GET":
 		limit, _ := strconv.Atoi(query.Get("limit"))
 		from, _ := strconv.Atoi(query.Get("cursor"))
@@ -91,10 +95,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			problem(422, "invalid_request", "limit must be 1 to 1000.")
 			return
 		}
-		page := struct {
-			Sessions   []session `json:"sessions"`
-			NextCursor string    `json:"next_cursor,omitempty"`
-		}{Sessions: []session{}}
+		page := v1.Sessions{Sessions: []*v1.Session{}}
 		for i := from; i < len(f.sessions); i++ {
 			if len(page.Sessions) == min(limit, f.pageMost) {
 				page.NextCursor = strconv.Itoa(i)
@@ -107,7 +108,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(200, "application/json", page)
 	case r.URL.Path == "/v1/sessions" && r.Method == "DELETE":
 		n := 0
-		f.sessions = slices.DeleteFunc(f.sessions, func(s session) bool {
+		f.sessions = slices.DeleteFunc(f.sessions, func(s *v1.Session) bool {
 			gone := query.Get("all") == "true" || s.Subject == query.Get("subject") && s.ID != query.Get("except")
 			if gone {
 				n++
@@ -214,7 +215,7 @@ func TestListSessions(t *testing.T) {
 func TestListTable(t *testing.T) {
 	f := newFake(2)
 	f.sessions[1].Subject = "bob\x1b[2J\u202e"
-	f.sessions[1].Client = browser{UserAgent: "curl/8\x07"}
+	f.sessions[1].Client = v1.Browser{UserAgent: "curl/8\x07"}
 	f.sessions[1].Level = 2
 	s := start(t, f)
 	check(t, s.ListSessions(t.Context(), List{}), "")
@@ -242,7 +243,7 @@ func TestShowSession(t *testing.T) {
 	}
 	s = start(t, newFake(2), asJSON)
 	check(t, s.ShowSession(t.Context(), testID(1)), "")
-	var got session
+	var got v1.Session
 	if err := json.Unmarshal(s.out.Bytes(), &got); err != nil || got.ID != testID(1) || len(s.lines()) != 1 {
 		t.Errorf("%v %s", err, s.out)
 	}
@@ -443,7 +444,7 @@ func TestErrors(t *testing.T) {
 		{at(closed.URL), "is sojournd serve running"},
 		{at(tls.URL), "certificate"},
 		{at(strings.Replace(plain.URL, "http:", "https:", 1)), "use http://"},
-		{func(o *Options) { o.Key = testKey + "x" }, "doesn't take this API key"},
+		{func(o *Options) { o.Key = testKey + "x" }, "doesn't accept this API key"},
 		{answers(404, "text/html", "<html>"), "is no Sojourn API: 404"},
 		{answers(302, "text/html", ""), "is no Sojourn API: 302"},
 		{answers(200, "text/html", "<html>"), "read what the server"},

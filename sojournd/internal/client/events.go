@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // Events chooses what PrintEvents prints.
@@ -87,7 +89,7 @@ func (c *Client) stream(ctx context.Context, query url.Values, at *place) error 
 	}
 	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header)
 	if err != nil {
-		if p := new(Problem); errors.As(err, &p) && p.Status < 500 {
+		if p := new(v1.Problem); errors.As(err, &p) && p.Status < 500 {
 			return err
 		}
 		if !at.opened { // somebody is waiting for it
@@ -166,22 +168,6 @@ func readFrames(r io.Reader, alive func(lastID string), each func(frame) error) 
 	return lines.Err()
 }
 
-// An event is what a line for people shows of one.
-type event struct {
-	Kind    string    `json:"kind"`
-	Time    time.Time `json:"time"`
-	Session string    `json:"session"`
-	Subject string    `json:"subject"`
-	Client  browser   `json:"client"`
-	Was     browser   `json:"was"`
-	Reason  string    `json:"reason"`
-	Refusal string    `json:"refusal"`
-	AMR     []string  `json:"amr"`
-	Level   *int      `json:"level"`
-	Detail  string    `json:"detail"`
-	Lost    int       `json:"lost"`
-}
-
 func (c *Client) printEvent(f frame) error {
 	if c.opt.JSON {
 		if !json.Valid(f.data) {
@@ -189,7 +175,7 @@ func (c *Client) printEvent(f frame) error {
 		}
 		return c.printJSON(json.RawMessage(f.data))
 	}
-	var e event
+	var e v1.Event
 	if err := json.Unmarshal(f.data, &e); err != nil {
 		return fmt.Errorf("read an event, after %s: %w", clean(f.id), err)
 	}
@@ -206,8 +192,10 @@ func (c *Client) printEvent(f frame) error {
 	if e.Level != nil {
 		word("level", strconv.Itoa(*e.Level))
 	}
-	word("from", e.Client.IP)
-	if e.Was.IP != e.Client.IP {
+	if e.Client != nil {
+		word("from", e.Client.IP)
+	}
+	if e.Was != nil && (e.Client == nil || e.Was.IP != e.Client.IP) {
 		word("before", e.Was.IP)
 	}
 	if e.Lost > 0 {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // A play answers each request for events in turn.
@@ -124,7 +126,7 @@ func follow(t *testing.T, e Events, acts ...func(http.ResponseWriter, *http.Requ
 func subjects(t *testing.T, out *bytes.Buffer) (list []string) {
 	t.Helper()
 	for line := range strings.Lines(out.String()) {
-		var e event
+		var e v1.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
@@ -145,7 +147,7 @@ func TestEventsOnce(t *testing.T) {
 	_, _, _, err = follow(t, Events{}, breakOff)
 	check(t, err, "connection reset")
 	_, _, _, err = follow(t, Events{}, refuse(401))
-	check(t, err, "doesn't take this API key")
+	check(t, err, "doesn't accept this API key")
 }
 
 // Whatever breaks, it goes on after the last event it has seen.
@@ -237,7 +239,7 @@ func TestEventsGiveUp(t *testing.T) {
 		_, _, _, err = follow(t, Events{Follow: true}, refuse(503))
 		check(t, err, "503 some_code")
 		_, out, _, err := follow(t, Events{Follow: true}, send(frameOf(1)), refuse(401))
-		check(t, err, "doesn't take this API key")
+		check(t, err, "doesn't accept this API key")
 		if got := fmt.Sprint(subjects(t, out)); got != "[1]" {
 			t.Error(got)
 		}
@@ -264,9 +266,9 @@ func TestEventsForPeople(t *testing.T) {
 	}
 	at := time.Date(2026, 11, 24, 9, 30, 0, 0, time.Local)
 	for _, e := range []map[string]any{
-		{"kind": "authenticated", "session": testID(1), "subject": "alice\x1b[2J", "amr": []string{"pwd", "otp"}, "level": 2, "client": browser{IP: "203.0.113.7"}},
+		{"kind": "authenticated", "session": testID(1), "subject": "alice\x1b[2J", "amr": []string{"pwd", "otp"}, "level": 2, "client": v1.EventClient{IP: "203.0.113.7"}},
 		{"kind": "ended", "session": testID(1), "reason": "logout"},
-		{"kind": "client_changed", "session": testID(2), "client": browser{IP: "192.0.2.2"}, "was": browser{IP: "192.0.2.1"}},
+		{"kind": "client_changed", "session": testID(2), "client": v1.EventClient{IP: "192.0.2.2"}, "was": v1.EventClient{IP: "192.0.2.1"}},
 		{"kind": "refused", "refusal": "malformed"},
 		{"kind": "gap", "lost": 5, "detail": "older events are no longer kept"},
 	} {

@@ -19,40 +19,18 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// A session is what the tables show of one.
-type session struct {
-	ID              string          `json:"id"`
-	Subject         string          `json:"subject"`
-	CreatedAt       time.Time       `json:"created_at"`
-	AuthenticatedAt time.Time       `json:"authenticated_at"`
-	LastSeenAt      time.Time       `json:"last_seen_at"`
-	IdleExpiresAt   time.Time       `json:"idle_expires_at"`
-	ExpiresAt       time.Time       `json:"expires_at"`
-	AMR             []string        `json:"amr"`
-	Level           int             `json:"level"`
-	Remembered      bool            `json:"remembered"`
-	Client          browser         `json:"client"`
-	Revision        uint64          `json:"revision"`
-	Values          json.RawMessage `json:"values"`
-}
-
-type browser struct {
-	IP        string `json:"ip"`
-	UserAgent string `json:"user_agent"`
-	Name      string `json:"name"`
-}
-
 // expires is the earlier of the two deadlines.
-func (s *session) expires() time.Time {
+func expires(s *v1.Session) time.Time {
 	if s.IdleExpiresAt.Before(s.ExpiresAt) {
 		return s.IdleExpiresAt
 	}
 	return s.ExpiresAt
 }
 
-func (s *session) who() string {
+func who(s *v1.Session) string {
 	if s.Subject == "" {
 		return "(nobody)"
 	}
@@ -69,7 +47,7 @@ const pageSize = 1000
 
 // ListSessions prints live sessions.
 func (c *Client) ListSessions(ctx context.Context, l List) error {
-	var rows []session
+	var rows []*v1.Session
 	printed, more := 0, false
 	err := c.opt.Progress("Listing", func(report func(done, total int64)) error {
 		total := c.expected(ctx, l)
@@ -86,8 +64,8 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 					}
 					continue
 				}
-				var s session
-				if err := json.Unmarshal(raw, &s); err != nil {
+				s := new(v1.Session)
+				if err := json.Unmarshal(raw, s); err != nil {
 					return fmt.Errorf("read a session that the server listed: %w", err)
 				}
 				rows = append(rows, s)
@@ -118,7 +96,7 @@ func (c *Client) expected(ctx context.Context, l List) int64 {
 	if l.Subject != "" || l.Limit > 0 && l.Limit <= pageSize {
 		return int64(l.Limit)
 	}
-	var s stats
+	var s v1.Stats
 	if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &s); err != nil {
 		return 0 // the list itself will tell
 	}
@@ -148,14 +126,13 @@ func (c *Client) page(ctx context.Context, l List, cursor string, have int) (ses
 	return page.Sessions, page.NextCursor, err
 }
 
-func (c *Client) printSessions(rows []session) error {
+func (c *Client) printSessions(rows []*v1.Session) error {
 	if len(rows) == 0 {
 		c.note("There are no such sessions.")
 		return nil
 	}
 	t := newTable("SESSION", "USER", "LEVEL", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT")
-	for i := range rows {
-		s := &rows[i]
+	for _, s := range rows {
 		name := s.Client.Name
 		if name == "" {
 			name = s.Client.UserAgent
@@ -165,7 +142,7 @@ func (c *Client) printSessions(rows []session) error {
 			level = strconv.Itoa(s.Level)
 		}
 		t.AppendRow(table.Row{
-			clean(s.ID), short(s.who(), 40), level, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(s.expires()),
+			clean(s.ID), short(who(s), 40), level, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(expires(s)),
 			clean(s.Client.IP), short(clean(name), 40),
 		})
 	}
@@ -185,8 +162,8 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 	if c.opt.JSON {
 		return c.printJSON(raw)
 	}
-	var s session
-	if err := json.Unmarshal(raw, &s); err != nil {
+	s := new(v1.Session)
+	if err := json.Unmarshal(raw, s); err != nil {
 		return fmt.Errorf("read the session: %w", err)
 	}
 	t := newTable()
@@ -196,7 +173,7 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 		}
 	}
 	row("Session", clean(s.ID))
-	row("User", s.who())
+	row("User", who(s))
 	row("Created", c.when(s.CreatedAt))
 	row("Signed in", c.when(s.AuthenticatedAt))
 	if s.Subject != "" {
@@ -246,7 +223,7 @@ func sessionPath(id string) (string, error) {
 
 // missing puts into words that a session isn't there.
 func (c *Client) missing(id string, err error) error {
-	if p := new(Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
+	if p := new(v1.Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
 		return fmt.Errorf("there is no live session %s in this key's application", id)
 	}
 	return err
@@ -281,7 +258,7 @@ func (c *Client) EndSessions(ctx context.Context, ids []string, in io.Reader) er
 	err := c.opt.Progress("Ending", func(report func(done, total int64)) error {
 		for i, path := range paths {
 			err := c.call(ctx, http.MethodDelete, path, nil, nil)
-			if p := new(Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
+			if p := new(v1.Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
 				missing = append(missing, all[i])
 			} else if err != nil {
 				return err
@@ -332,22 +309,17 @@ func (c *Client) EndSubject(ctx context.Context, subject, except string) error {
 		}
 		query.Set("except", except)
 	}
-	var answer struct {
-		Ended int `json:"ended"`
-	}
+	var answer v1.Ended
 	if err := c.call(ctx, http.MethodDelete, "/v1/sessions", query, &answer); err != nil {
 		return err
 	}
 	if c.opt.JSON {
 		return c.printJSON(answer)
 	}
-	return c.printf("Ended %s of %s.\n", english.Plural(answer.Ended, "session", ""), clean(subject))
-}
-
-type stats struct {
-	Sessions  int64 `json:"sessions"`
-	LoggedIn  int64 `json:"logged_in"`
-	Anonymous int64 `json:"anonymous"`
+	if answer.Ended == nil {
+		return fmt.Errorf("the server at %s doesn't tell how many sessions it ended", c.opt.Server)
+	}
+	return c.printf("Ended %s of %s.\n", english.Plural(*answer.Ended, "session", ""), clean(subject))
 }
 
 // Stats prints how many sessions there are.
@@ -359,7 +331,7 @@ func (c *Client) Stats(ctx context.Context) error {
 	if c.opt.JSON {
 		return c.printJSON(raw)
 	}
-	var s stats
+	var s v1.Stats
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return fmt.Errorf("read the counts: %w", err)
 	}

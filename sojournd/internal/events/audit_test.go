@@ -199,7 +199,7 @@ func TestEventHasAllFields(t *testing.T) {
 		Was: sojourn.Client{IP: netip.MustParseAddr("192.0.2.2"), UserAgent: "agent-2"}, Level: 3, AMR: []string{"amr-1"}, Detail: "detail-1",
 	}
 	e := eventOf(full)
-	text := string(e.encode())
+	text := string(encode(&e))
 	for _, want := range []string{"authenticated", "1970-01-01T00:00:00.001Z", "app-1", full.Session.String(), "subject-1", "192.0.2.1", "agent-1", "reason-1", "refusal-1", "192.0.2.2", "agent-2", `"level":3`, "amr-1", "detail-1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s lacks %s", text, want)

@@ -104,7 +104,7 @@ func TestCanaryEventsHoldNoToken(t *testing.T) {
 			break
 		}
 		kinds[e.Kind] = true
-		fmt.Fprintf(&streamed, "%s\n", e.encode())
+		fmt.Fprintf(&streamed, "%s\n", encode(&e.Event))
 	}
 	for _, kind := range []string{"created", "authenticated", "elevated", "rotated", "ended", "refused"} {
 		if !kinds[kind] {

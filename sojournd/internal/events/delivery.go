@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/store/overload"
 )
 
@@ -94,7 +95,7 @@ func (hs *hooks) configure(targets []target) {
 }
 
 // add queues an event for every webhook that wants it. It never waits for one.
-func (hs *hooks) add(event *Event, encoded []byte) {
+func (hs *hooks) add(event *v1.Event, encoded []byte) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	var body []byte // the same for all

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 func newHub(t *testing.T, o Options, apps ...App) *Hub {
@@ -68,7 +69,7 @@ func serveHub(t *testing.T, h *Hub) *httptest.Server {
 
 type received struct {
 	id, kind string
-	Event
+	v1.Event
 }
 
 func (r received) number() int {
@@ -182,7 +183,7 @@ func (s *subscriber) want(from, to int) (e received) {
 func (s *subscriber) wantGap(lost int) received {
 	s.t.Helper()
 	e, ok := s.next()
-	if !ok || e.Kind != KindGap || e.Lost != lost {
+	if !ok || e.Kind != v1.KindGap || e.Lost != lost {
 		s.t.Fatalf("got %+v, want a gap of %d", e, lost)
 	}
 	return e

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // Options configure a Hub. The zero value hands events to subscribers only.
@@ -125,19 +126,19 @@ func (h *Hub) Configure(apps []App) error {
 func (h *Hub) Observer(name string) func(sojourn.Event) {
 	return func(e sojourn.Event) {
 		if e.Lost > 0 {
-			h.publish(Event{Kind: KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"})
+			h.publish(v1.Event{Kind: v1.KindGap, Time: e.Time.UTC(), App: name, Lost: e.Lost, Detail: "the observer was too slow"})
 		}
 		h.publish(eventOf(e))
 	}
 }
 
 // publish gives the event its ID, and hands it to all.
-func (h *Hub) publish(e Event) {
+func (h *Hub) publish(e v1.Event) {
 	h.mu.RLock()
 	a := h.apps[e.App]
 	h.mu.RUnlock()
 	if a == nil { // a reload has removed it, and its engine has something left to tell
-		h.writeAudit(e.encode())
+		h.writeAudit(encode(&e))
 		return
 	}
 	encoded := a.ring.add(&e)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // Keep is how many events of an application subscribers can look back at.
@@ -31,11 +33,11 @@ func newRing(app string) *ring {
 }
 
 // add gives the event its ID, keeps it, and returns its JSON.
-func (r *ring) add(e *Event) []byte {
+func (r *ring) add(e *v1.Event) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.ID = r.id(r.next)
-	encoded := e.encode()
+	encoded := encode(e)
 	if frame := frame(e, encoded); len(r.frames) < Keep {
 		r.frames = append(r.frames, frame)
 	} else {
@@ -113,11 +115,11 @@ func (r *ring) read(at uint64, batch [][]byte) (n int, next uint64, changed <-ch
 // gap returns the frame that stands for the events from number at on, before oldest. It has the ID of the last of them, so that who resumes after it
 // meets no second one.
 func (r *ring) gap(at, oldest uint64) []byte {
-	e := Event{ID: r.id(oldest - 1), Kind: KindGap, Time: time.Now().UTC(), App: r.app, Detail: "older events are no longer kept"}
+	e := v1.Event{ID: r.id(oldest - 1), Kind: v1.KindGap, Time: time.Now().UTC(), App: r.app, Detail: "older events are no longer kept"}
 	if at == 0 {
 		e.Detail = "events were lost, or that ID is not of this server's run: it keeps these"
 	} else {
 		e.Lost = int(oldest - at)
 	}
-	return frame(&e, e.encode())
+	return frame(&e, encode(&e))
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 const (
@@ -144,7 +146,7 @@ func (s stream) send(frames ...[]byte) bool {
 }
 
 // frame is the event as the EventSource standard has it. JSON has no line ends, nor have IDs and kinds.
-func frame(e *Event, encoded []byte) []byte {
+func frame(e *v1.Event, encoded []byte) []byte {
 	b := make([]byte, 0, len("id: \nevent: \ndata: \n\n")+len(e.ID)+len(e.Kind)+len(encoded))
 	b = append(append(b, "id: "...), e.ID...)
 	b = append(append(b, "\nevent: "...), e.Kind...)

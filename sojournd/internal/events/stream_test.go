@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 func TestStreamFollows(t *testing.T) {
@@ -282,7 +283,7 @@ func TestSlowSubscriberDelaysNobody(t *testing.T) {
 		switch {
 		case !ok:
 			t.Fatal("the stream ended")
-		case e.Kind == KindGap:
+		case e.Kind == v1.KindGap:
 			missed += e.Lost
 			last += e.Lost
 		case e.number() != last+1:

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // A Webhook is where events are sent to, as the Standard Webhooks specification says (standardwebhooks.com).
@@ -33,7 +34,7 @@ type Webhook struct {
 
 // Kinds are the kinds of events there are.
 func Kinds() []string {
-	kinds := []string{KindGap}
+	kinds := []string{v1.KindGap}
 	for _, k := range []sojourn.EventKind{
 		sojourn.EventCreated, sojourn.EventAuthenticated, sojourn.EventElevated, sojourn.EventRotated, sojourn.EventEnded, sojourn.EventEndedAll,
 		sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed,
@@ -155,7 +156,7 @@ func sign(keys [][]byte, id string, at time.Time, body []byte) string {
 }
 
 // payload is the body of a message: type, timestamp and data.
-func payload(e *Event, encoded []byte) []byte {
+func payload(e *v1.Event, encoded []byte) []byte {
 	b := make([]byte, 0, len(encoded)+100)
 	b = append(append(b, `{"type":"session.`...), e.Kind...)
 	b = e.Time.AppendFormat(append(b, `","timestamp":"`...), time.RFC3339Nano)

@@ -25,6 +25,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 func secret(size int) string {
@@ -154,7 +155,7 @@ func TestWebhookIsSigned(t *testing.T) {
 	var body struct {
 		Type      string
 		Timestamp time.Time
-		Data      Event
+		Data      v1.Event
 	}
 	if err := json.Unmarshal(p.body, &body); err != nil {
 		t.Fatal(err)

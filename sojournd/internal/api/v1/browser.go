@@ -1,0 +1,106 @@
+package v1
+
+import (
+	"encoding/json"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// A RequestClient tells who sent the browser's request to the application. It
+// is not called Client, because code generators use that name themselves.
+type RequestClient struct {
+	IP        string `json:"ip,omitzero" doc:"The browser's address." example:"203.0.113.7"`
+	UserAgent string `json:"user_agent,omitzero" doc:"The browser's User-Agent header." example:"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"`
+}
+
+// Create asks for a new session.
+type Create struct {
+	Subject  *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
+	Values   map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
+	Client   *RequestClient             `json:"client,omitempty"`
+	Remember bool                       `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+}
+
+// Issued is a session with the token that is valid for it.
+type Issued struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Session   *Session `json:"session"`
+	Token     string   `json:"token" doc:"Authenticates the browser. A secret: send it to that browser and nowhere else." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	SetCookie []string `json:"set_cookie" nullable:"false" doc:"The values of Set-Cookie headers. Send each to the browser as a header of its own, with Cache-Control: no-store." example:"[\"__Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax\"]"`
+}
+
+// Resolve asks for the session of a token.
+type Resolve struct {
+	Token   *string        `json:"token" nullable:"false" minLength:"1" doc:"The value of the browser's cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	Client  *RequestClient `json:"client,omitempty"`
+	Passive bool           `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
+}
+
+// Resolved is the answer to Resolve.
+type Resolved struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Session   *Session `json:"session"`
+	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled" doc:"Why there is no session. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown are told only to a token that was valid once."`
+	Token     string   `json:"token,omitempty" doc:"Present if the secret was renewed: the new token, which set_cookie holds too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present if the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
+}
+
+// TransformSchema implements huma.SchemaTransformer. The session may be null.
+func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["session"] = &huma.Schema{
+		OneOf:       []*huma.Schema{s.Properties["session"], {Type: "null"}},
+		Description: "null: the token does not belong to a live session.",
+	}
+	return s
+}
+
+// Update changes values of a session.
+type Update struct {
+	Token      *string                    `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of different keys do not disturb each other."`
+	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
+	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
+	Client     *RequestClient             `json:"client,omitempty"`
+}
+
+// Updated is the answer to Update.
+type Updated struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Session   *Session `json:"session"`
+	Token     string   `json:"token,omitempty" doc:"As for resolve." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"As for resolve."`
+}
+
+// Login logs a user in.
+type Login struct {
+	Token    string         `json:"token,omitempty" doc:"The browser's token, if it has one. Its session goes on, with its values."`
+	Subject  *string        `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
+	AMR      []string       `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
+	Level    *int           `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
+	Remember bool           `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+	Client   *RequestClient `json:"client,omitempty"`
+}
+
+// Elevate records a further factor.
+type Elevate struct {
+	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Level  *int           `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
+	AMR    []string       `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
+	Client *RequestClient `json:"client,omitempty"`
+}
+
+// Presented is a request with a token and nothing else.
+type Presented struct {
+	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Client *RequestClient `json:"client,omitempty"`
+}
+
+// LoggedOut is the answer to a logout.
+type LoggedOut struct {
+	_ struct{} `additionalProperties:"true"`
+
+	SetCookie []string `json:"set_cookie" nullable:"false" doc:"Set-Cookie headers that clear the browser's cookies."`
+}
