@@ -5,44 +5,43 @@ import (
 	"errors"
 	"os"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/sojourn-go/sojourn/sojournd/internal/app"
 	"github.com/sojourn-go/sojourn/sojournd/internal/client"
 )
 
-// keyVariable holds the API key: the arguments of a process are for everybody to see.
-const keyVariable = "SOJOURN_KEY"
-
-// serverFlags are those of all commands that call a running server.
+// serverFlags are the flags of the commands that call a running server. The key
+// itself is in a variable, because every user can see the arguments of a process.
 type serverFlags struct {
 	Server    string `default:"http://127.0.0.1:7081" env:"SOJOURN_SERVER" placeholder:"URL" help:"The server's API: https://host:port, http://127.0.0.1:port, or unix:/path/to/socket. Default ${default}."`
-	KeyFile   string `env:"SOJOURN_KEY_FILE" type:"path" placeholder:"FILE" help:"A file with an API key of the application and nothing else. The key itself may be in $$SOJOURN_KEY, but not on the command line, where everybody on this machine sees it."`
-	PlainHTTP bool   `name:"plain-http" help:"Send the key over plain HTTP to another machine, where nobody can listen."`
-	JSON      bool   `name:"json" help:"Print JSON, a value on each line, for programs."`
+	KeyFile   string `env:"SOJOURN_KEY_FILE" type:"path" placeholder:"FILE" help:"A file that holds only an API key of the application. The key may also be in $$SOJOURN_KEY. It cannot be on the command line, where every user of this machine could read it."`
+	PlainHTTP bool   `name:"plain-http" help:"Send the key over plain HTTP to another machine. Use it only where nobody can listen."`
+	JSON      bool   `name:"json" help:"Print JSON, one value on each line."`
 }
 
-func (f *serverFlags) client(out output) (*client.Client, error) {
+// AfterApply is called by the parser. It gives Run its client.
+func (f *serverFlags) AfterApply(parsed *kong.Context, out output) error {
 	c, err := client.New(client.Options{
-		Server: f.Server, PlainHTTP: f.PlainHTTP, Key: os.Getenv(keyVariable), KeyFile: f.KeyFile,
+		Server: f.Server, PlainHTTP: f.PlainHTTP, Key: os.Getenv("SOJOURN_KEY"), KeyFile: f.KeyFile,
 		JSON: f.JSON, Out: out.stdout, Err: out.stderr,
 		Progress: func(what string, work func(func(done, total int64)) error) error {
 			return app.During(out.stderr, what, work)
 		},
 	})
-	if err != nil {
-		return nil, app.UsageError{Err: err}
-	}
-	return c, nil
+	parsed.Bind(c)
+	return err
 }
 
 type sessionsCommand struct {
-	List listSessions `cmd:"" help:"List a running server's live sessions."`
-	Show showSession  `cmd:"" help:"Show one session of a running server, with its values."`
-	End  endSessions  `cmd:"" help:"End sessions of a running server: whoever has one is signed out."`
+	List listSessions `cmd:"" help:"List the live sessions of a running server."`
+	Show showSession  `cmd:"" help:"Show a session of a running server, with its values."`
+	End  endSessions  `cmd:"" help:"End sessions of a running server. Their users are signed out."`
 }
 
 type listSessions struct {
-	Subject string `placeholder:"USER" help:"Only this user's."`
-	Limit   *int   `placeholder:"N" help:"How many; 0: all. Default 100, with --json all."`
+	Subject string `placeholder:"USER" help:"List only the sessions of this user."`
+	Limit   *int   `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
 	serverFlags
 }
 
@@ -54,11 +53,7 @@ func (l *listSessions) Validate() error {
 	return nil
 }
 
-func (l *listSessions) Run(ctx context.Context, out output) error {
-	c, err := l.client(out)
-	if err != nil {
-		return err
-	}
+func (l *listSessions) Run(ctx context.Context, c *client.Client) error {
 	limit := 100
 	if l.JSON {
 		limit = 0
@@ -77,18 +72,14 @@ type showSession struct {
 // Validate is called by the parser.
 func (s *showSession) Validate() error { return client.CheckID(s.ID) }
 
-func (s *showSession) Run(ctx context.Context, out output) error {
-	c, err := s.client(out)
-	if err != nil {
-		return err
-	}
+func (s *showSession) Run(ctx context.Context, c *client.Client) error {
 	return c.ShowSession(ctx, s.ID)
 }
 
 type endSessions struct {
-	ID  []string `arg:"" optional:"" help:"IDs of sessions. - reads them from standard input, one on each line."`
-	All bool     `help:"End every session of the application, anonymous ones too. Needs --yes."`
-	Yes bool     `help:"Yes, all of them."`
+	ID  []string `arg:"" optional:"" help:"IDs of sessions. - reads IDs from standard input, one on each line."`
+	All bool     `help:"End every session of the application, including anonymous ones. Requires --yes."`
+	Yes bool     `help:"Confirm --all."`
 	serverFlags
 }
 
@@ -105,11 +96,7 @@ func (e *endSessions) Validate() error {
 	return nil
 }
 
-func (e *endSessions) Run(ctx context.Context, out output) error {
-	c, err := e.client(out)
-	if err != nil {
-		return err
-	}
+func (e *endSessions) Run(ctx context.Context, c *client.Client) error {
 	if e.All {
 		return c.EndAll(ctx)
 	}
@@ -117,36 +104,26 @@ func (e *endSessions) Run(ctx context.Context, out output) error {
 }
 
 type subjectsCommand struct {
-	End endSubject `cmd:"" help:"End all sessions of a user on a running server: they are signed out everywhere."`
+	End endSubject `cmd:"" help:"End all sessions of a user on a running server."`
 }
 
 type endSubject struct {
-	User   string `arg:"" help:"The user, as the application calls them when they log in."`
-	Except string `placeholder:"ID" help:"A session that goes on."`
+	User   string `arg:"" help:"The user, by the name that the application passes at login."`
+	Except string `placeholder:"ID" help:"Keep this session."`
 	serverFlags
 }
 
-func (e *endSubject) Run(ctx context.Context, out output) error {
-	c, err := e.client(out)
-	if err != nil {
-		return err
-	}
+func (e *endSubject) Run(ctx context.Context, c *client.Client) error {
 	return c.EndSubject(ctx, e.User, e.Except)
 }
 
 type statsCommand struct{ serverFlags }
 
-func (s *statsCommand) Run(ctx context.Context, out output) error {
-	c, err := s.client(out)
-	if err != nil {
-		return err
-	}
-	return c.Stats(ctx)
-}
+func (s *statsCommand) Run(ctx context.Context, c *client.Client) error { return c.Stats(ctx) }
 
 type eventsCommand struct {
-	Follow bool `short:"f" help:"Go on with what happens, until Ctrl-C."`
-	Last   *int `short:"n" placeholder:"N" help:"Begin with so many of the last 10,000. Default all of them; with --follow 10."`
+	Follow bool `short:"f" help:"Wait for further events, until Ctrl-C."`
+	Last   *int `short:"n" placeholder:"N" help:"Begin with the last N events. The server keeps 10,000. Default all, and with --follow 10."`
 	serverFlags
 }
 
@@ -158,11 +135,7 @@ func (e *eventsCommand) Validate() error {
 	return nil
 }
 
-func (e *eventsCommand) Run(ctx context.Context, out output) error {
-	c, err := e.client(out)
-	if err != nil {
-		return err
-	}
+func (e *eventsCommand) Run(ctx context.Context, c *client.Client) error {
 	last := 10_000
 	if e.Follow {
 		last = 10

@@ -85,7 +85,7 @@ func (s *site) signIn(app, subject string) string {
 // command runs the client with an application's key.
 func (s *site) command(app string, wantCode int, args ...string) (stdout, stderr string) {
 	s.t.Helper()
-	s.t.Setenv(keyVariable, s.keys[app])
+	s.t.Setenv("SOJOURN_KEY", s.keys[app])
 	s.t.Setenv("SOJOURN_SERVER", s.url)
 	code, stdout, stderr := call(s.t, args...)
 	if code != wantCode {
@@ -186,7 +186,7 @@ func TestClientAgainstServer(t *testing.T) {
 // events --follow tells what happens while it runs, and Ctrl-C ends it without an error.
 func TestClientFollows(t *testing.T) {
 	s := startSite(t)
-	t.Setenv(keyVariable, s.keys["shop"])
+	t.Setenv("SOJOURN_KEY", s.keys["shop"])
 	before := s.signIn("shop", "before")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -234,7 +234,7 @@ func TestClientOverSocket(t *testing.T) {
 	if err := os.WriteFile(keyFile, []byte(s.keys["shop"]+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(keyVariable, "")
+	t.Setenv("SOJOURN_KEY", "")
 	code, stdout, stderr := call(t, "stats", "--json", "--server", "unix:"+l.Addr().String(), "--key-file", keyFile)
 	if code != 0 || !strings.Contains(stdout, `"logged_in":1`) {
 		t.Errorf("%d %s %s", code, stdout, stderr)

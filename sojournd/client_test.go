@@ -35,7 +35,7 @@ func TestClientCommandLine(t *testing.T) {
 		{"secret", "sessions", 2, "", "list"},
 		{"secret", "subjects end", 2, "", "<user>"},
 	} {
-		t.Setenv(keyVariable, c.key)
+		t.Setenv("SOJOURN_KEY", c.key)
 		code, stdout, stderr := call(t, strings.Fields(c.args)...)
 		if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) || strings.Contains(stdout+stderr, "secret") && !strings.Contains(c.args, "secret") {
 			t.Errorf("%q: exit code %d, want %d; printed %q and %q", c.args, code, c.code, stdout, stderr)

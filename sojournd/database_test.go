@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
-	"github.com/sojourn-go/sojourn/sojournd/internal/app"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
 // canary is the password of every database: whatever holds it tells a secret.
@@ -149,12 +149,12 @@ func (s *server) wantSignedIn(token *http.Cookie, want bool) {
 // The whole URL may be in the environment, and the password too.
 func TestDatabaseInTheEnvironment(t *testing.T) {
 	d := servertest.Redis(t, servertest.RedisOptions{Password: canary})
-	t.Setenv(app.StoreVariable, d.URL())
+	t.Setenv("SOJOURN_STORE", d.URL())
 	if code, stdout, stderr := callServer(t, "serve"); code != 0 || !strings.Contains(stdout, "in Redis at "+d.Addr()) || strings.Contains(stdout+stderr, canary) {
 		t.Errorf("exit code %d, printed %q and %q", code, stdout, stderr)
 	}
-	t.Setenv(app.StoreVariable, "redis://"+d.Addr())
-	t.Setenv(app.StorePasswordVariable, canary)
+	t.Setenv("SOJOURN_STORE", "redis://"+d.Addr())
+	t.Setenv(config.StorePasswordVariable, canary)
 	if code, stdout, stderr := callServer(t, "serve"); code != 0 || strings.Contains(stdout+stderr, canary) {
 		t.Errorf("exit code %d, printed %q and %q", code, stdout, stderr)
 	}

@@ -87,7 +87,7 @@ func TestServeEvents(t *testing.T) {
 	key := s.keys["shop"]
 
 	// Two subscribers: the client, and a bare one, whose request's time is over while nothing happens.
-	t.Setenv(keyVariable, key)
+	t.Setenv("SOJOURN_KEY", key)
 	out, seen := newPrintout("ann")
 	notes, _ := newPrintout("never printed")
 	code := make(chan int, 1)

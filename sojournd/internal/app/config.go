@@ -49,7 +49,7 @@ func rehearse(o ServeOptions, c *config.Config) error {
 
 // checkParts asks the parts that are to use the configuration, and looks at the files that it names.
 func checkParts(c *config.Config, wrong config.Reporter) {
-	for _, err := range storeOptions(c).mistakes() {
+	for _, err := range StoreOptions(c.Store).mistakes() {
 		wrong(settingOf(err))
 	}
 	for name, t := range map[string]config.TLS{"api.tls": c.API.TLS, "internal.tls": c.Internal.TLS} {
@@ -132,6 +132,3 @@ func checkAudit(path string) error {
 	}
 	return f.Close()
 }
-
-// ExampleConfig returns a configuration with every setting.
-func ExampleConfig() string { return config.Example }

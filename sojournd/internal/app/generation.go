@@ -169,7 +169,7 @@ func (s *server) sayRestart(c *config.Config) {
 		name    string
 		was, is any
 	}{
-		{"store", []string{was.Store, was.StorePasswordFile, was.StoreCA, was.StoreFeed}, []string{c.Store, c.StorePasswordFile, c.StoreCA, c.StoreFeed}},
+		{"store", was.Store, c.Store},
 		{"log.format", was.Log.Format, c.Log.Format},
 		{"api", was.API, c.API}, {"internal", was.Internal, c.Internal},
 		{"limits", was.Limits, c.Limits}, {"events.audit", was.Events.Audit, c.Events.Audit},

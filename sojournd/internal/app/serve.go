@@ -63,7 +63,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	}
 
 	warn(log, c)
-	st, err := openStore(ctx, storeOptions(c), log)
+	st, err := openStore(ctx, StoreOptions(c.Store), log)
 	if err != nil {
 		return err
 	}
@@ -126,13 +126,8 @@ func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 	return err
 }
 
-// storeOptions returns what the configuration says of the store.
-func storeOptions(c *config.Config) StoreOptions {
-	return StoreOptions{URL: c.Store, PasswordFile: c.StorePasswordFile, CAFile: c.StoreCA, Feed: c.StoreFeed}
-}
-
 // knownVariables begin with SOJOURN_, too, and are read elsewhere.
-var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE", "SOJOURN_SERVER", StoreVariable, StorePasswordVariable}
+var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE", "SOJOURN_SERVER", config.StorePasswordVariable}
 
 func load(o ServeOptions) (*config.Config, error) {
 	if o.Config == "" {

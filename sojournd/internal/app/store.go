@@ -16,24 +16,14 @@ import (
 	"github.com/sojourn-go/sojourn/drivers/pgstore"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// The environment of every command that opens a store.
-const (
-	StoreVariable         = "SOJOURN_STORE"          // the URL, with or without a password
-	StorePasswordVariable = "SOJOURN_STORE_PASSWORD" // the database's
-)
-
-// StoreOptions say where the sessions live.
-type StoreOptions struct {
-	URL          string // sqlite:/path, sqlite: for the default place, memory:, or a database server's
-	PasswordFile string // holds the database's password; empty: it is StorePasswordVariable's, or the URL's
-	CAFile       string // certificates that vouch for the database's, in PEM; empty: the system's
-	Feed         string // PostgreSQL's URL for the change feed, where URL leads to a pooler; empty: URL
-}
+// StoreOptions say where the sessions are stored.
+type StoreOptions config.Store
 
 // An openedStore is a store, and what there is to say of it.
 type openedStore struct {
@@ -201,7 +191,7 @@ func shared(server interface {
 // password returns what the file or the environment says; empty: the URL's counts.
 func (o StoreOptions) password() (string, error) {
 	if o.PasswordFile == "" {
-		return os.Getenv(StorePasswordVariable), nil
+		return os.Getenv(config.StorePasswordVariable), nil
 	}
 	b, err := os.ReadFile(o.PasswordFile)
 	if err != nil {
@@ -284,19 +274,6 @@ func withTrust(url, file string) string {
 		url += "sslmode=verify-full&"
 	}
 	return url + "sslrootcert=" + neturl.QueryEscape(file)
-}
-
-// CheckVisible refuses a store's URL on a command line that tells a password, for everybody on the machine reads that with ps.
-// The password may hold what should have been escaped: whatever has a colon before its last @ is taken for one.
-func CheckVisible(flag, url string) error {
-	_, rest, server := strings.Cut(url, "://")
-	at := strings.LastIndexByte(rest, '@')
-	beforeHost := server && at >= 0 && strings.Contains(rest[:at], ":")
-	if !beforeHost && !strings.Contains(strings.ToLower(url), "password=") {
-		return nil
-	}
-	return fmt.Errorf("%s: a password on the command line shows in ps: leave it out of the URL, and put it into a file that --store-password-file names, or into $%s; or give the whole URL in $%s (an @ that ends no password is written %%40)",
-		flag, StorePasswordVariable, StoreVariable)
 }
 
 // hostOf returns the part of a server's URL that names it: not who signs in there, nor with what. All before the last @ may be a

@@ -13,32 +13,13 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-func TestCheckVisible(t *testing.T) {
-	for _, url := range []string{
-		"redis://:canary@host:6379/0", "redis://user:canary@host", "rediss://u:canary@[::1]:1/?x=y", "redis-cluster://u:canary@a:1,b:2",
-		"postgres://u:canary@h/db", "postgresql://u:canary@h/db?sslmode=disable", "postgres://h/db?user=u&password=canary",
-		"postgres://h/db?PASSWORD=canary", "postgres://u:can/ary@h/db", "postgres://u:can@ary@h/db", "postgres://h/db?sslpassword=canary",
-		"redis://u:can?ary@host", "redis://:can/?ary@host/0", "postgres://u:can?ary@h:5432/db?sslmode=require", "postgres://u:can#ary@h/db",
-		"host=h user=u password=canary dbname=db", "//u@h/db?password=canary",
-	} {
-		err := CheckVisible("--store", url)
-		if err == nil || !strings.Contains(err.Error(), "--store-password-file") || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "can") && strings.Contains(err.Error(), "ary@") {
-			t.Errorf("%q: %v", url, err)
-		}
-	}
-	for _, url := range []string{"sqlite:", "sqlite:/a:b@c", "memory:", "", "redis://host:6379", "redis://user@host:6379/0", "postgres://u@h:5432/db?sslmode=require", "redis-cluster://a:1,b:2", "postgres://h:5432/db?user=u%40h"} {
-		if err := CheckVisible("--store", url); err != nil {
-			t.Errorf("%q: %v", url, err)
-		}
-	}
-}
-
 func TestStorePassword(t *testing.T) {
-	t.Setenv(StorePasswordVariable, "from the environment")
+	t.Setenv(config.StorePasswordVariable, "from the environment")
 	file := filepath.Join(t.TempDir(), "password")
 	for text, want := range map[string]string{"secret\n": "secret", "secret": "secret", "a b\r\n": "a b", "": "is empty", "\n\n": "is empty", "two\nlines\n": "several lines"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -24,10 +24,10 @@ type Check func(c *Config, wrong Reporter)
 
 // check looks for what each setting alone doesn't show.
 func check(c *Config, wrong Reporter) {
-	if c.Store == "" {
+	if c.Store.URL == "" {
 		wrong("store", "is empty: write where sessions live, like sqlite:/var/lib/sojournd/sojourn.db")
 	}
-	for _, f := range []struct{ path, file string }{{"store_password_file", c.StorePasswordFile}, {"store_ca", c.StoreCA}} {
+	for _, f := range []struct{ path, file string }{{"store_password_file", c.Store.PasswordFile}, {"store_ca", c.Store.CAFile}} {
 		if f.file != "" && !filepath.IsAbs(f.file) {
 			wrong(f.path, "is no absolute path: write one like /etc/sojournd/%s", f.path)
 		}

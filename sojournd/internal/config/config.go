@@ -16,14 +16,7 @@ import (
 
 // A Config is all that the server can be told. Keys in the file are those of the yaml tags.
 type Config struct {
-	// Store is the URL of where sessions live. Default "sqlite:".
-	Store string `yaml:"store"`
-
-	// StorePasswordFile holds the password of a database server, StoreCA certificates that vouch for it instead of the system's. StoreFeed is
-	// PostgreSQL itself, where Store leads to PgBouncer.
-	StorePasswordFile string `yaml:"store_password_file"`
-	StoreCA           string `yaml:"store_ca"`
-	StoreFeed         string `yaml:"store_feed"`
+	Store
 
 	Log Log `yaml:"log"`
 
@@ -186,7 +179,7 @@ type Lifetime struct {
 // defaults returns what holds where neither the file nor anything else says otherwise.
 func defaults() *Config {
 	return &Config{
-		Store:    "sqlite:",
+		Store:    Store{URL: defaultStore},
 		Log:      Log{Level: Level(slog.LevelInfo), Format: "text"},
 		API:      Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7081"}}, SocketMode: 0o660},
 		Internal: Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7082"}}, SocketMode: 0o660},

@@ -41,15 +41,15 @@ func TestExample(t *testing.T) {
 		if isText(typ) || typ.Kind() != reflect.Struct {
 			return
 		}
-		for i := range typ.NumField() {
-			key := typ.Field(i).Tag.Get("yaml")
-			if !typ.Field(i).IsExported() {
+		for _, f := range reflect.VisibleFields(typ) {
+			if !f.IsExported() || f.Anonymous {
 				continue
 			}
+			key := f.Tag.Get("yaml")
 			if key == "" || !strings.Contains(Example, key+":") {
-				t.Errorf("%v.%s: the example lacks %q", typ, typ.Field(i).Name, key)
+				t.Errorf("%v.%s: the example lacks %q", typ, f.Name, key)
 			}
-			named(typ.Field(i).Type)
+			named(f.Type)
 		}
 	}
 	named(reflect.TypeFor[Config]())
@@ -220,7 +220,7 @@ func TestOverrides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Store != "memory:" || c.Log.Level != Level(slog.LevelDebug) || c.Log.Format != "json" || !c.API.PlainHTTP || c.Limits.Body != 2<<20 ||
+	if c.URL != "memory:" || c.Log.Level != Level(slog.LevelDebug) || c.Log.Format != "json" || !c.API.PlainHTTP || c.Limits.Body != 2<<20 ||
 		c.Limits.ReadTimeout != Duration(5*time.Second) || fmt.Sprint(c.API.Listen) != "[127.0.0.1:2 unix:/run/a.sock]" ||
 		fmt.Sprint(c.TrustedProxies) != "[10.0.0.1/32]" || fmt.Sprint(c.Internal.Listen) != "[127.0.0.1:3]" {
 		t.Errorf("%+v", c)
@@ -377,6 +377,26 @@ func TestWarnings(t *testing.T) {
 			if !strings.HasPrefix(one, "trusted_proxies: ") || !strings.Contains(one, "write the proxy's address") {
 				t.Errorf("%q", one)
 			}
+		}
+	}
+}
+
+func TestCheckVisible(t *testing.T) {
+	for _, url := range []string{
+		"redis://:canary@host:6379/0", "redis://user:canary@host", "rediss://u:canary@[::1]:1/?x=y", "redis-cluster://u:canary@a:1,b:2",
+		"postgres://u:canary@h/db", "postgresql://u:canary@h/db?sslmode=disable", "postgres://h/db?user=u&password=canary",
+		"postgres://h/db?PASSWORD=canary", "postgres://u:can/ary@h/db", "postgres://u:can@ary@h/db", "postgres://h/db?sslpassword=canary",
+		"redis://u:can?ary@host", "redis://:can/?ary@host/0", "postgres://u:can?ary@h:5432/db?sslmode=require", "postgres://u:can#ary@h/db",
+		"host=h user=u password=canary dbname=db", "//u@h/db?password=canary",
+	} {
+		err := CheckVisible("--store", url)
+		if err == nil || !strings.Contains(err.Error(), "--store-password-file") || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "can") && strings.Contains(err.Error(), "ary@") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	for _, url := range []string{"sqlite:", "sqlite:/a:b@c", "memory:", "", "redis://host:6379", "redis://user@host:6379/0", "postgres://u@h:5432/db?sslmode=require", "redis-cluster://a:1,b:2", "postgres://h:5432/db?user=u%40h"} {
+		if err := CheckVisible("--store", url); err != nil {
+			t.Errorf("%q: %v", url, err)
 		}
 	}
 }

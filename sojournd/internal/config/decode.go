@@ -8,124 +8,136 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
-// A decoder fills in a Config, and goes on after a mistake.
+// A decoder fills in a Config. It goes on after a mistake.
 type decoder struct {
-	src      *source
+	file     string
+	origins  map[*yaml.Node]string // of values that are not from the file: "$" and a variable, or commandLine
+	values   map[string]*yaml.Node // by path
+	keys     map[string]*yaml.Node // by path
 	problems []Problem
-	wrong    map[string]bool // paths with a mistake, of which check says no more
+	wrong    map[string]bool // paths with a mistake; the checks report no second one there
 }
 
-// report notes a mistake in what is at a path, unless one was found there before.
+const commandLine = "the command line" // as Problem.File
+
+// report notes a mistake at a path, unless one was found there before.
 func (d *decoder) report(path, format string, args ...any) {
-	if !d.wrong[path] {
-		d.note(path, false, fmt.Sprintf(format, args...))
-	}
-}
-
-func (d *decoder) note(path string, ofKey bool, text string) {
-	if d.wrong == nil {
-		d.wrong = map[string]bool{}
+	if d.wrong[path] {
+		return
 	}
 	d.wrong[path] = true
-	d.problems = append(d.problems, d.src.problem(path, ofKey, text))
+	n := d.values[path]
+	for up := path; (n == nil || n.Line == 0 && d.origins[n] == "") && up != ""; n = d.values[up] {
+		up = up[:max(strings.LastIndexAny(up, ".["), 0)]
+	}
+	d.problems = append(d.problems, d.at(n, path, fmt.Sprintf(format, args...)))
+}
+
+// at returns a problem at the place of a node.
+func (d *decoder) at(n *yaml.Node, path, text string) Problem {
+	if origin := d.origins[n]; origin != "" {
+		return Problem{File: origin, Path: path, Text: text}
+	}
+	return Problem{File: d.file, Line: n.Line, Column: n.Column, Path: path, Text: text}
 }
 
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) }
 
 var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
 
-func (d *decoder) decode(into reflect.Value, value any, path string) {
-	if value == nil {
-		return // a key without a value is as good as none
+func (d *decoder) decode(into reflect.Value, n *yaml.Node, path string) {
+	d.values[path] = n
+	if isNull(n) {
+		return // a key without a value has the default
 	}
-	if v, ok := value.(scalar); ok && v.Tag == aliasTag {
+	if n.Kind == yaml.AliasNode {
 		d.report(path, "aliases have no meaning here: write the value again")
 		return
 	}
 	switch t := into.Type(); {
 	case isText(t):
-		d.text(into, value, path)
+		d.text(into, n, path)
 	case t.Kind() == reflect.Struct:
-		d.mapping(into, value, path)
+		d.mapping(into, n, path)
 	case t.Kind() == reflect.Slice:
-		d.list(into, value, path)
+		d.list(into, n, path)
 	case t.Kind() == reflect.String:
-		v, ok := value.(scalar)
-		if !ok || v.Tag != "" && v.Tag != "!!str" {
-			d.report(path, "is %s: write a text, in quotes if it looks like something else", kindOf(value))
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+			d.report(path, "is %s: write a text, in quotes if it looks like something else", kindOf(n))
 			return
 		}
-		into.SetString(v.Text)
+		into.SetString(n.Value)
 	case t.Kind() == reflect.Bool:
-		v, _ := value.(scalar)
-		b, err := strconv.ParseBool(v.Text)
-		if err != nil || v.Tag == "!!int" {
+		b, err := strconv.ParseBool(n.Value)
+		if err != nil || n.ShortTag() == "!!int" {
 			d.report(path, "write true or false")
 			return
 		}
 		into.SetBool(b)
 	case t.Kind() == reflect.Int:
-		v, _ := value.(scalar)
-		n, err := strconv.ParseUint(v.Text, 10, 31)
+		number, err := strconv.ParseUint(n.Value, 10, 31)
 		if err != nil {
 			d.report(path, "write a number from 0 on")
 			return
 		}
-		into.SetInt(int64(n))
+		into.SetInt(int64(number))
 	default:
 		panic("config: no way to read a " + t.String())
 	}
 }
 
-func (d *decoder) text(into reflect.Value, value any, path string) {
-	v, ok := value.(scalar)
-	if !ok {
-		d.report(path, "is %s: write a single value", kindOf(value))
+func (d *decoder) text(into reflect.Value, n *yaml.Node, path string) {
+	if n.Kind != yaml.ScalarNode {
+		d.report(path, "is %s: write a single value", kindOf(n))
 		return
 	}
-	if err := into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(v.Text)); err != nil {
-		if into.Type() == reflect.TypeFor[KeyHash]() { // it may be the key itself
+	if err := into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Value)); err != nil {
+		if into.Type() == reflect.TypeFor[KeyHash]() { // the text may be the key itself
 			d.report(path, "this %v", err)
 			return
 		}
-		d.report(path, "%q %v", v.Text, err)
+		d.report(path, "%q %v", n.Value, err)
 	}
 }
 
-func (d *decoder) mapping(into reflect.Value, value any, path string) {
-	m, ok := value.(map[string]any)
-	if !ok {
-		d.report(path, "is %s: write settings below it, as key: value", kindOf(value))
+func (d *decoder) mapping(into reflect.Value, n *yaml.Node, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.report(path, "is %s: write settings below it, as key: value", kindOf(n))
 		return
 	}
-	t := into.Type()
-	fields := map[string]int{}
-	for i := range t.NumField() {
-		if t.Field(i).IsExported() {
-			fields[t.Field(i).Tag.Get("yaml")] = i
-		}
+	known := map[string]reflect.StructField{}
+	for _, f := range fields(into.Type()) {
+		known[f.Tag.Get("yaml")] = f
 	}
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		at := join(path, key)
-		i, known := fields[key]
-		if !known {
-			d.note(at, true, "there is no such setting: "+suggest(key, slices.Sorted(maps.Keys(fields))))
+	for pair := range slices.Chunk(n.Content, 2) {
+		key, at := pair[0], join(path, pair[0].Value)
+		d.keys[at] = key
+		f, ok := known[key.Value]
+		if !ok {
+			names := slices.Sorted(maps.Keys(known))
+			text := "there are " + strings.Join(names, ", ")
+			if best := closest(key.Value, names); best != "" {
+				text = "write " + best
+			}
+			d.problems = append(d.problems, d.at(key, at, "there is no such setting: "+text))
 			continue
 		}
-		d.decode(into.Field(i), m[key], at)
+		d.decode(into.FieldByIndex(f.Index), pair[1], at)
 	}
 }
 
-func (d *decoder) list(into reflect.Value, value any, path string) {
-	items, ok := value.([]any)
-	if !ok {
-		if _, isMap := value.(map[string]any); isMap || into.Type().Elem().Kind() == reflect.Struct && !isText(into.Type().Elem()) {
-			d.report(path, "is %s: write a list: - and an item on each line", kindOf(value))
+func (d *decoder) list(into reflect.Value, n *yaml.Node, path string) {
+	items := n.Content
+	if n.Kind != yaml.SequenceNode {
+		if elem := into.Type().Elem(); n.Kind == yaml.MappingNode || elem.Kind() == reflect.Struct && !isText(elem) {
+			d.report(path, "is %s: write a list: - and an item on each line", kindOf(n))
 			return
 		}
-		items = []any{value} // one item needs no dash
+		items = []*yaml.Node{n} // one item needs no dash
 	}
 	list := reflect.MakeSlice(into.Type(), len(items), len(items))
 	for i, item := range items {
@@ -134,55 +146,58 @@ func (d *decoder) list(into reflect.Value, value any, path string) {
 	into.Set(list)
 }
 
-func kindOf(value any) string {
-	switch v := value.(type) {
-	case map[string]any:
+func kindOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
 		return "a mapping"
-	case []any:
+	case yaml.SequenceNode:
 		return "a list"
-	case scalar:
-		switch v.Tag {
-		case "", "!!str":
-			return "a text"
-		case "!!bool":
-			return "a truth value"
-		case "!!int", "!!float":
-			return "a number"
-		}
+	}
+	switch n.ShortTag() {
+	case "!!str":
+		return "a text"
+	case "!!bool":
+		return "a truth value"
+	case "!!int", "!!float":
+		return "a number"
 	}
 	return "something else"
 }
 
-// suggest names the setting that was meant, or all there are.
-func suggest(key string, known []string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		if n := edits(strings.ReplaceAll(strings.ToLower(key), "-", "_"), k); n < distance && n < len(k) {
-			best, distance = k, n
-		}
-	}
-	if best != "" {
-		return "write " + best
-	}
-	return "there are " + strings.Join(known, ", ")
+// Problems are the mistakes of a configuration.
+type Problems struct{ List []Problem } // in the order of the file
+
+// OnCommandLine reports whether one of the mistakes is on the command line.
+func (p *Problems) OnCommandLine() bool {
+	return slices.ContainsFunc(p.List, func(one Problem) bool { return one.File == commandLine })
 }
 
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// A Problem is one mistake.
+type Problem struct {
+	File         string // or "$" and a variable, or "the command line", without a line
+	Line, Column int
+	Path         string // of the setting
+	Text         string // what is wrong, and what to write instead
+}
+
+func (p Problem) String() string {
+	text := p.File + ": "
+	if p.Line > 0 {
+		text = fmt.Sprintf("%s:%d:%d: ", p.File, p.Line, p.Column)
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := min(row[j]+1, row[j+1]+1, diagonal+1)
-			if a[i] == b[j] {
-				next = min(next, diagonal)
-			}
-			diagonal, row[j+1] = row[j+1], next
-		}
+	if p.Path != "" {
+		text += p.Path + ": "
 	}
-	return row[len(b)]
+	return text + p.Text
+}
+
+func (p *Problems) Error() string {
+	text := "the configuration has a mistake:"
+	if len(p.List) != 1 {
+		text = fmt.Sprintf("the configuration has %d mistakes:", len(p.List))
+	}
+	for _, one := range p.List {
+		text += "\n  " + one.String()
+	}
+	return text
 }
