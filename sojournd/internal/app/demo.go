@@ -103,20 +103,13 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	return serve(ctx, listener, handler, o.Log)
 }
 
-type closableUsers interface {
-	shop.Users
-	io.Closer
-}
-
 // openUsers opens the shop's accounts, and returns their file: beside the store's, in the state directory if a server keeps the
 // sessions, and none, but memory, if memory keeps them.
-func openUsers(ctx context.Context, st *openedStore) (_ closableUsers, path string, err error) {
+func openUsers(ctx context.Context, st *openedStore) (_ *shop.Users, path string, err error) {
 	switch {
 	case !st.keeps:
-		return struct {
-			shop.Users
-			io.Closer
-		}{shop.NewMemoryUsers(), io.NopCloser(nil)}, "", nil
+		users, err := shop.NewMemoryUsers(ctx)
+		return users, "", err
 	case st.path != "":
 		path = shopPath(st.path)
 		users, err := shop.OpenUsers(ctx, path)

@@ -26,7 +26,7 @@ func normaliseEmail(s string) (string, bool) {
 
 // AddDemo makes the accounts that the sign-in page offers, unless they are there, and returns them with the addresses that they
 // have by now.
-func AddDemo(ctx context.Context, users Users, passwords *Passwords, accounts []Account) ([]Account, error) {
+func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts []Account) ([]Account, error) {
 	accounts = slices.Clone(accounts)
 	for i, a := range accounts {
 		name, _, _ := strings.Cut(a.Email, "@")

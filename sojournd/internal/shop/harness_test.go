@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -49,7 +50,10 @@ func newSiteOn(t *testing.T, st store.Store) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users := NewMemoryUsers()
+	users, err := NewMemoryUsers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := AddDemo(t.Context(), users, cheapPasswords(), []Account{ada, ben}); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +70,7 @@ func newSiteOn(t *testing.T, st store.Store) *site {
 		if err := engine.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := st.Close(); err != nil {
+		if err := errors.Join(st.Close(), users.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -26,7 +26,7 @@ import (
 // Options are what a shop is made of.
 type Options struct {
 	Sessions  *sojourn.Engine // required
-	Users     Users           // required
+	Users     *Users          // required
 	Passwords *Passwords      // required
 	Demo      []Account       // accounts that the sign-in page offers; they must be among the users. Default none
 	Log       *slog.Logger    // what goes wrong inside. Default slog.Default()

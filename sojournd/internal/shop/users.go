@@ -2,13 +2,26 @@ package shop
 
 import (
 	"context"
+	"database/sql"
+	"embed"
+	"encoding/json"
 	"errors"
-	"sync"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sojourn-go/sojourn"
 )
 
-// A User is an account of the shop. The ID never changes, so it is the subject of the user's sessions; the e-mail address may.
+// A User is an account of the shop. The ID never changes, so it is the subject
+// of the user's sessions. The e-mail address may change.
 type User struct {
 	ID           string
 	Email        string // normalised, see normaliseEmail
@@ -23,7 +36,7 @@ type Preferences struct {
 	Language string `json:"language,omitempty"` // a key of languages
 }
 
-// or takes what p leaves open from q.
+// or returns p, with the choices of q where p has none.
 func (p Preferences) or(q Preferences) Preferences {
 	if p.Theme == "" {
 		p.Theme = q.Theme
@@ -34,35 +47,10 @@ func (p Preferences) or(q Preferences) Preferences {
 	return p
 }
 
-// A CartVersion says which state of which session a saved cart comes from.
+// A CartVersion is the state of a session that a saved cart comes from.
 type CartVersion struct {
 	Session  sojourn.ID
 	Revision uint64
-}
-
-// before reports whether v is older than w and of the same session. Of different sessions the last to save wins.
-func (v CartVersion) before(w CartVersion) bool {
-	return v.Session == w.Session && v.Revision < w.Revision
-}
-
-// Users keeps the accounts. Its methods may be called concurrently.
-type Users interface {
-	// Add stores a new user: ErrEmailTaken if another has the address, ErrUsersFull if there is no room.
-	Add(ctx context.Context, u User) error
-
-	// ByID and ByEmail return a user, or ErrNoUser.
-	ByID(ctx context.Context, id string) (User, error)
-	ByEmail(ctx context.Context, email string) (User, error)
-
-	// SetEmail changes the address: ErrNoUser, or ErrEmailTaken.
-	SetEmail(ctx context.Context, id, email string) error
-
-	// SetCart saves the cart, unless a later one of the same session is saved already: requests of one session may
-	// arrive here in another order than they were committed in. ErrNoUser.
-	SetCart(ctx context.Context, id string, items []Line, version CartVersion) error
-
-	// SetPreferences changes the preferences that are not empty. ErrNoUser.
-	SetPreferences(ctx context.Context, id string, p Preferences) error
 }
 
 // The errors of Users.
@@ -72,93 +60,246 @@ var (
 	ErrUsersFull  = errors.New("shop: no room for another account")
 )
 
-// maxUsers bounds the memory that sign-ups can take.
+// maxUsers bounds the room that sign-ups can take.
 const maxUsers = 100_000
 
-// memoryUsers are users that last as long as the process.
-type memoryUsers struct {
-	mu      sync.RWMutex
-	byID    map[string]*memoryUser
-	byEmail map[string]*memoryUser
+// Users keeps the accounts, in an SQLite file or in memory. Its methods may be
+// called concurrently. A change is on the disk when the method returns.
+type Users struct {
+	db  *sql.DB
+	max int
 }
 
-type memoryUser struct {
-	User
-	version CartVersion
-}
+//go:embed migrations/*.sql
+var migrations embed.FS
 
-// NewMemoryUsers returns an empty set of users that lasts as long as the process.
-func NewMemoryUsers() Users {
-	return &memoryUsers{byID: map[string]*memoryUser{}, byEmail: map[string]*memoryUser{}}
-}
+// usersFileID is "SHOP", in the header of the file.
+const usersFileID = 0x53484f50
 
-func (m *memoryUsers) Add(_ context.Context, u User) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byEmail[u.Email] != nil {
-		return ErrEmailTaken
+// NewMemoryUsers returns an empty set of users in memory.
+func NewMemoryUsers(ctx context.Context) (*Users, error) {
+	db, err := openDatabase(":memory:")
+	if err != nil {
+		return nil, err
 	}
-	if len(m.byID) >= maxUsers {
-		return ErrUsersFull
+	db.SetMaxOpenConns(1) // each connection has a memory of its own
+	if err := migrate(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	stored := &memoryUser{User: u}
-	m.byID[u.ID], m.byEmail[u.Email] = stored, stored
+	return &Users{db, maxUsers}, nil
+}
+
+// OpenUsers opens the users in a file. It creates the file, readable only by its
+// owner, in a directory that exists. One process at a time may open the file.
+func OpenUsers(ctx context.Context, path string) (*Users, error) {
+	u, err := openUsers(ctx, path)
+	if err == nil {
+		err = u.forgetCarts(ctx)
+	}
+	return u, describe(path, err)
+}
+
+// OpenSharedUsers is OpenUsers for several processes that serve the same
+// sessions. All of them may open the file.
+func OpenSharedUsers(ctx context.Context, path string) (*Users, error) {
+	lock := flock.New(path+"-lock", flock.SetPermissions(0o600)) // several may create the file at once
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return nil, describe(path, err)
+	}
+	u, err := openUsers(ctx, path)
+	return u, describe(path, errors.Join(err, lock.Close()))
+}
+
+func describe(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if code, ok := sqliteCode(err); ok && code&0xff == sqlite3.SQLITE_NOTADB {
+		err = errNotUsers
+	}
+	return fmt.Errorf("shop: the accounts in %s: %w", path, err)
+}
+
+var errNotUsers = errors.New("this is not a file of the shop: move it away, and a new one is made")
+
+func openUsers(ctx context.Context, path string) (*Users, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	if err := recognise(ctx, path); err != nil {
+		return nil, err
+	}
+	db, err := openDatabase(path, "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	if err := migrate(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Users{db, maxUsers}, nil
+}
+
+// forgetCarts makes the next cart of each user the newest. No request of an
+// earlier process can still arrive, and a session that was restored from a
+// backup has a lower revision than its saved cart.
+func (u *Users) forgetCarts(ctx context.Context) error {
+	if _, err := u.db.ExecContext(ctx, "UPDATE users SET cart_session = '', cart_revision = 0 WHERE cart_session <> ''"); err != nil {
+		return errors.Join(err, u.db.Close())
+	}
 	return nil
 }
 
-func (m *memoryUsers) ByID(_ context.Context, id string) (User, error) {
-	return m.get(m.byID, id)
+func openDatabase(path string, pragmas ...string) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+url.Values{"_pragma": pragmas}.Encode())
 }
 
-func (m *memoryUsers) ByEmail(_ context.Context, email string) (User, error) {
-	return m.get(m.byEmail, email)
-}
-
-// get returns a copy. A saved cart is replaced and never changed, so that sharing it is safe.
-func (m *memoryUsers) get(by map[string]*memoryUser, key string) (User, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if u := by[key]; u != nil {
-		return u.User, nil
+// recognise returns an error unless the file is empty or the shop's. It does not
+// change the file.
+func recognise(ctx context.Context, path string) error {
+	db, err := openDatabase(path, "busy_timeout(5000)", "query_only(1)")
+	if err != nil {
+		return err
 	}
-	return User{}, ErrNoUser
-}
-
-func (m *memoryUsers) change(id string, fn func(*memoryUser) error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	u := m.byID[id]
-	if u == nil {
-		return ErrNoUser
+	var id, tables int
+	err = db.QueryRowContext(ctx, "SELECT (SELECT * FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)").Scan(&id, &tables)
+	if err == nil && id != usersFileID && (id != 0 || tables > 0) {
+		err = errNotUsers
 	}
-	return fn(u)
+	return errors.Join(err, db.Close())
 }
 
-func (m *memoryUsers) SetEmail(_ context.Context, id, email string) error {
-	return m.change(id, func(u *memoryUser) error {
-		if other := m.byEmail[email]; other != nil && other != u {
+// migrate brings the database to this version's schema.
+func migrate(ctx context.Context, db *sql.DB) error {
+	source, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, source)
+	if err != nil {
+		return err
+	}
+	has, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return err
+	}
+	sources := p.ListSources()
+	if newest := sources[len(sources)-1].Version; has > newest {
+		return fmt.Errorf("written by a newer version (%d, this one knows up to %d): use that one, or move the file away", has, newest)
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// Close closes the file.
+func (u *Users) Close() error { return u.db.Close() }
+
+// Add stores a new user. It returns ErrEmailTaken if another user has the
+// address, and ErrUsersFull if there is no room.
+func (u *Users) Add(ctx context.Context, user User) error {
+	cart, err := encodeCart(user.Cart)
+	if err != nil {
+		return err
+	}
+	err = u.exec(ctx, `INSERT INTO users (id, email, password_hash, cart, theme, language)
+		SELECT ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM users) < ?`,
+		user.ID, user.Email, user.PasswordHash, cart, user.Preferences.Theme, user.Preferences.Language, u.max)
+	if errors.Is(err, ErrNoUser) { // nothing was inserted
+		if _, err := u.ByEmail(ctx, user.Email); err == nil {
 			return ErrEmailTaken
 		}
-		delete(m.byEmail, u.Email)
-		u.Email = email
-		m.byEmail[email] = u
-		return nil
-	})
+		return ErrUsersFull
+	}
+	if code, ok := sqliteCode(err); ok && code&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w: %w", ErrUsersFull, err)
+	}
+	return err
 }
 
-func (m *memoryUsers) SetCart(_ context.Context, id string, items []Line, version CartVersion) error {
-	items = append([]Line(nil), items...)
-	return m.change(id, func(u *memoryUser) error {
-		if !version.before(u.version) {
-			u.Cart, u.version = items, version
-		}
-		return nil
-	})
+// ByID returns a user, or ErrNoUser.
+func (u *Users) ByID(ctx context.Context, id string) (User, error) { return u.get(ctx, "id", id) }
+
+// ByEmail returns the user of an address, or ErrNoUser.
+func (u *Users) ByEmail(ctx context.Context, email string) (User, error) {
+	return u.get(ctx, "email", email)
 }
 
-func (m *memoryUsers) SetPreferences(_ context.Context, id string, p Preferences) error {
-	return m.change(id, func(u *memoryUser) error {
-		u.Preferences = p.or(u.Preferences)
-		return nil
-	})
+func (u *Users) get(ctx context.Context, column, key string) (user User, err error) {
+	var cart []byte
+	err = u.db.QueryRowContext(ctx, "SELECT id, email, password_hash, cart, theme, language FROM users WHERE "+column+" = ?", key).
+		Scan(&user.ID, &user.Email, &user.PasswordHash, &cart, &user.Preferences.Theme, &user.Preferences.Language)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return User{}, ErrNoUser
+	case err != nil:
+		return User{}, fmt.Errorf("shop: read a user: %w", err)
+	}
+	if err := json.Unmarshal(cart, &user.Cart); err != nil {
+		return User{}, fmt.Errorf("shop: read the cart of the user %s: %w", user.ID, err)
+	}
+	return user, nil
+}
+
+// SetEmail changes the address. It returns ErrNoUser or ErrEmailTaken.
+func (u *Users) SetEmail(ctx context.Context, id, email string) error {
+	return u.exec(ctx, "UPDATE users SET email = ? WHERE id = ?", email, id)
+}
+
+// SetCart saves the cart, unless a later cart of the same session is saved
+// already: requests may arrive here in another order than they were committed.
+// Of different sessions the last one to save wins. It returns ErrNoUser.
+func (u *Users) SetCart(ctx context.Context, id string, items []Line, version CartVersion) error {
+	cart, err := encodeCart(items)
+	if err != nil {
+		return err
+	}
+	session, revision := version.Session.String(), int64(version.Revision)
+	err = u.exec(ctx, `UPDATE users SET cart = ?, cart_session = ?, cart_revision = ?
+		WHERE id = ? AND (cart_session <> ? OR cart_revision <= ?)`, cart, session, revision, id, session, revision)
+	if errors.Is(err, ErrNoUser) { // or a later cart is saved
+		_, err = u.ByID(ctx, id)
+	}
+	return err
+}
+
+// SetPreferences changes the preferences that are not empty. It returns ErrNoUser.
+func (u *Users) SetPreferences(ctx context.Context, id string, p Preferences) error {
+	return u.exec(ctx, "UPDATE users SET theme = coalesce(nullif(?, ''), theme), language = coalesce(nullif(?, ''), language) WHERE id = ?",
+		p.Theme, p.Language, id)
+}
+
+// exec changes one user. It returns ErrNoUser if the statement changed none.
+func (u *Users) exec(ctx context.Context, query string, args ...any) error {
+	result, err := u.db.ExecContext(ctx, query, args...)
+	if code, ok := sqliteCode(err); ok && code == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
+		return ErrEmailTaken
+	}
+	if err != nil {
+		return fmt.Errorf("shop: store a user: %w", err)
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = ErrNoUser
+	}
+	return err
+}
+
+func encodeCart(items []Line) (string, error) {
+	if items == nil {
+		items = []Line{}
+	}
+	cart, err := json.Marshal(items)
+	return string(cart), err
+}
+
+func sqliteCode(err error) (code int, ok bool) {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return 0, false
+	}
+	return e.Code(), true
 }

@@ -10,13 +10,20 @@ import (
 )
 
 func TestMemoryUsers(t *testing.T) {
-	testUsers(t, func(*testing.T) Users { return NewMemoryUsers() })
+	testUsers(t, func(t *testing.T) *Users {
+		users, err := NewMemoryUsers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = users.Close() })
+		return users
+	})
 }
 
-// testUsers is what every implementation of Users must pass.
-func testUsers(t *testing.T, open func(t *testing.T) Users) {
+// testUsers tests users in memory and in a file.
+func testUsers(t *testing.T, open func(t *testing.T) *Users) {
 	ctx := t.Context()
-	fresh := func(t *testing.T) Users {
+	fresh := func(t *testing.T) *Users {
 		users := open(t)
 		for _, u := range []User{{ID: "1", Email: "ada@x", PasswordHash: "h"}, {ID: "2", Email: "ben@x"}} {
 			if err := users.Add(ctx, u); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-func openUserFile(t *testing.T, path string) *UserFile {
+func openUserFile(t *testing.T, path string) *Users {
 	t.Helper()
 	u, err := OpenUsers(t.Context(), path)
 	if err != nil {
@@ -28,7 +28,7 @@ func openUserFile(t *testing.T, path string) *UserFile {
 }
 
 func TestUserFile(t *testing.T) {
-	testUsers(t, func(t *testing.T) Users { return openUserFile(t, filepath.Join(t.TempDir(), "shop.db")) })
+	testUsers(t, func(t *testing.T) *Users { return openUserFile(t, filepath.Join(t.TempDir(), "shop.db")) })
 }
 
 func TestUserFileKeepsUsers(t *testing.T) {
