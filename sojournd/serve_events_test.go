@@ -195,7 +195,7 @@ func TestServeWebhookDown(t *testing.T) {
 	})
 	s.stop() // that is no failure of the server's
 	log := s.stderr.String()
-	if strings.Count(log, "webhook message given up") != 40 || !strings.Contains(log, "reason=shutdown") || !strings.Contains(log, "webhook fails") {
+	if strings.Count(log, "webhook message dropped") != 40 || !strings.Contains(log, "reason=shutdown") || !strings.Contains(log, "webhook fails") {
 		t.Errorf("the log:\n%s", log)
 	}
 	if strings.Contains(log, secret[6:]) {

@@ -401,7 +401,7 @@ func TestNoKeyNoAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &serving{server: start(t, "serve", "--config", file), file: file, keys: map[string]string{}, api: "unix:" + file + ".sock"}
-	if !strings.Contains(s.stdout.String(), "none, for no application has a key") {
+	if !strings.Contains(s.stdout.String(), "none, because no application has a key") {
 		t.Errorf("printed:\n%s", s.stdout)
 	}
 	if _, err := os.Stat(file + ".sock"); err == nil {
@@ -482,7 +482,7 @@ func TestTLS(t *testing.T) {
 	}
 	good := s.text()
 	s.write(t, good+"  - name: third\n")
-	s.reload("the configuration was not reloaded; all stays as it was")
+	s.reload("the configuration was not reloaded; nothing changes")
 	if n, _ := serial(); n != 2 {
 		t.Errorf("after a broken one: certificate %d", n)
 	}

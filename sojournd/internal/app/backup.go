@@ -15,16 +15,16 @@ import (
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 )
 
-// FileOptions are what the command line says about work on a store's file.
+// FileOptions are the options of work on a store's file.
 type FileOptions struct {
-	Store        string    // as in Options
-	File         string    // the backup's
-	KeepSessions bool      // Restore doesn't end them
-	Out          io.Writer // for people
-	Progress     io.Writer // a bar is drawn on it if it is a terminal
+	Store        string    // the URL
+	File         string    // path of the backup
+	KeepSessions bool      // Restore does not end the sessions
+	Out          io.Writer // gets messages for people
+	Progress     io.Writer // gets a progress bar if it is a terminal
 }
 
-// Backup copies the store, which a server may be using, to a file that isn't there yet.
+// Backup copies the store to a new file. A server may be using the store.
 func Backup(ctx context.Context, o FileOptions) error {
 	path, err := o.path("back up")
 	if err != nil {
@@ -47,7 +47,7 @@ func Backup(ctx context.Context, o FileOptions) error {
 	return err
 }
 
-// Restore puts a backup in the place of the store, which no server may be using.
+// Restore replaces the store with a backup. No server may be using the store.
 func Restore(ctx context.Context, o FileOptions) error {
 	path, err := o.path("restore")
 	if err != nil {
@@ -67,9 +67,9 @@ func Restore(ctx context.Context, o FileOptions) error {
 	} else if err != nil {
 		return err
 	}
-	sessions := "All its sessions are ended, for it holds some that have ended since: everybody signs in again."
+	sessions := "All its sessions are ended, because it may hold some that ended after the backup: all users must sign in again."
 	if o.KeepSessions {
-		sessions = "Its sessions go on, those too that have ended since the backup was made."
+		sessions = "Its sessions go on, including those that ended after the backup was made."
 	}
 	was := "There was no store before."
 	if kept != "" {
@@ -79,7 +79,7 @@ func Restore(ctx context.Context, o FileOptions) error {
 	return err
 }
 
-// Check looks for damage in the store, which a server may be using.
+// Check looks for damage in the store. A server may be using the store.
 func Check(ctx context.Context, o FileOptions) error {
 	path, err := o.path("check")
 	if err != nil {
@@ -88,7 +88,7 @@ func Check(ctx context.Context, o FileOptions) error {
 	began := time.Now()
 	err = o.during("Checking", func(p sqlitestore.Progress) error { return sqlitestore.Check(ctx, path, p) })
 	if err != nil && ctx.Err() != nil {
-		return errors.New("interrupted: not all was looked at")
+		return errors.New("interrupted: the check is not complete")
 	} else if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func Check(ctx context.Context, o FileOptions) error {
 	return err
 }
 
-// path returns the store's file.
+// path returns the store's file. What is the verb for errors.
 func (o FileOptions) path(what string) (string, error) {
 	if server := (StoreOptions{URL: o.Store}); server.redis() || server.postgreSQL() {
 		scheme, _, _ := strings.Cut(o.Store, ":")
@@ -112,7 +112,7 @@ func (o FileOptions) path(what string) (string, error) {
 	return path, nil
 }
 
-// during shows how far the work is, where somebody is looking.
+// during shows the progress of the work on a terminal.
 func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) error {
 	if terminal(o.Progress) == nil {
 		return work(nil)
@@ -120,7 +120,7 @@ func (o FileOptions) during(what string, work func(sqlitestore.Progress) error) 
 	return During(o.Progress, what, func(report func(done, total int64)) error { return work(report) })
 }
 
-// effort is the size of a file, and how long the work on it took.
+// effort returns the size of a file and the duration of the work on it.
 func effort(path string, began time.Time) string {
 	took := time.Since(began).Round(time.Millisecond)
 	if took > 10*time.Second {

@@ -2,12 +2,15 @@ package app
 
 import "runtime"
 
-// ballastSize is untouched memory, which costs addresses and nothing else.
+// ballastSize is the size of the ballast. It is never touched, so it uses only
+// address space.
 const ballastSize = 32 << 20
 
-// ballast has the garbage collector wait for some 64 MiB. It runs when the heap has doubled, and a server's heap, whose sessions lie outside of it,
-// is of a few megabytes: at 50,000 checks a second a fifth of the CPU would go there. A limit on memory (GOMEMLIMIT) counts it as used.
-// It lasts until release is called.
+// ballast delays the garbage collector until the heap has about 64 MiB. The
+// collector runs when the heap has doubled. The server's heap has only a few
+// megabytes, because sessions are outside of it: at 50,000 checks a second the
+// collector would take a fifth of the CPU. GOMEMLIMIT counts the ballast as
+// used. The ballast exists until release is called.
 func ballast() (release func()) {
 	b := make([]byte, ballastSize)
 	return func() { runtime.KeepAlive(b) }

@@ -15,8 +15,10 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// CheckConfig reports every mistake in the configuration, those in the files that it names too, and says so if there is none. What it finds right
-// RunServe takes, unless the machine has something against it: a store that can't be reached, an address that is taken.
+// CheckConfig reports every mistake in the configuration and in the files that
+// it names, or prints that there is none. RunServe accepts a configuration
+// without mistakes, unless the machine refuses it: the store does not answer,
+// or an address is in use.
 func CheckConfig(o ServeOptions) error {
 	c, err := load(o)
 	if err != nil {
@@ -32,13 +34,14 @@ func CheckConfig(o ServeOptions) error {
 	}
 	note := ""
 	if !c.HasKeys() {
-		note = " No application has a key, so there is no API: sojournd keys new makes one."
+		note = " No application has a key, so there is no API: sojournd keys new makes a key."
 	}
 	_, err = fmt.Fprintf(o.Out, "%s is right: %s.%s\n", o.Config, applications(c), note)
 	return err
 }
 
-// rehearse has every part take the configuration, on a store in memory, in case one refuses what load lets through.
+// rehearse builds every part of the server on a store in memory, because a part
+// may refuse what load accepts.
 func rehearse(o ServeOptions, c *config.Config) error {
 	s := &server{opt: o, level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New()}}
 	if err := s.build(c, nil); err != nil {
@@ -47,7 +50,8 @@ func rehearse(o ServeOptions, c *config.Config) error {
 	return errors.Join(s.apply(c), s.closeAll(context.Background()), s.store.Close())
 }
 
-// checkParts asks the parts that are to use the configuration, and looks at the files that it names.
+// checkParts runs the checks of the parts that use the configuration, and
+// checks the files that it names.
 func checkParts(c *config.Config, wrong config.Reporter) {
 	for _, err := range StoreOptions(c.Store).mistakes() {
 		wrong(settingOf(err))
@@ -99,17 +103,18 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 	}
 }
 
-// settingOf says of a mistake in a flag of the store which setting it is, and what to write there.
+// settingOf turns a mistake in a flag of the store into one in a setting.
 func settingOf(err error) (path, format string, text string) {
 	flag, text, _ := strings.Cut(err.Error(), " ")
-	if !strings.HasPrefix(flag, "--store") { // it is the machine's fault: there is no state directory
+	if !strings.HasPrefix(flag, "--store") { // the machine has no state directory
 		return "", "%s", err.Error()
 	}
 	path = strings.ReplaceAll(strings.Trim(flag, "-:"), "-", "_")
 	return path, "%s", strings.ReplaceAll(text, "--store ", "")
 }
 
-// checkAudit says what is against an audit log there, without making it.
+// checkAudit checks whether an audit log can be written there. It creates
+// nothing.
 func checkAudit(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -124,7 +129,7 @@ func checkAudit(path string) error {
 	case info.IsDir():
 		return fmt.Errorf("%s is a directory: name a file in it", path)
 	case !info.Mode().IsRegular():
-		return nil // to open a pipe may take for ever
+		return nil // opening a pipe may block
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {

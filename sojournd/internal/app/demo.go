@@ -21,23 +21,23 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/shop"
 )
 
-// Options are what the command line says.
+// Options are the options of the demo.
 type Options struct {
 	Listen string       // host:port; port 0 is any free one
-	Store  StoreOptions // where sessions live
-	Out    io.Writer    // for people
-	Log    *slog.Logger // of the running server; nil: what goes wrong is lost
+	Store  StoreOptions // where sessions are stored
+	Out    io.Writer    // gets messages for people
+	Log    *slog.Logger // nil: no log
 	Events bool         // log the sessions' events too
 }
 
-// A UsageError is a mistake on the command line, or in the environment that
-// stands for it.
+// A UsageError is a mistake on the command line, or in a variable that replaces
+// a flag.
 type UsageError struct{ Err error }
 
 func (e UsageError) Error() string { return e.Err.Error() }
 func (e UsageError) Unwrap() error { return e.Err }
 
-// usage makes a UsageError of one that begins with a flag.
+// usage returns an error that begins with a flag as a UsageError.
 func usage(err error) error {
 	if err != nil && strings.HasPrefix(err.Error(), "--") {
 		return UsageError{err}
@@ -45,16 +45,17 @@ func usage(err error) error {
 	return err
 }
 
-// shutdownTimeout is how long requests in flight may take to end.
+// shutdownTimeout is how long a shutdown waits for requests in flight.
 const shutdownTimeout = 5 * time.Second
 
-// demoAccounts are there for everybody to try, so their passwords are no secrets.
+// demoAccounts are accounts to try. Their passwords are not secret.
 var demoAccounts = []shop.Account{
 	{Email: "ada@example.com", Password: "difference-engine"},
 	{Email: "ben@example.com", Password: "kite-and-lightning"},
 }
 
-// RunDemo runs the demo until the context ends; then it returns nil, after the requests in flight.
+// RunDemo runs the demo until the context ends. Then it waits for the requests
+// in flight and returns nil.
 func RunDemo(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -103,8 +104,10 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	return serve(ctx, listener, handler, o.Log)
 }
 
-// openUsers opens the shop's accounts, and returns their file: beside the store's, in the state directory if a server keeps the
-// sessions, and none, but memory, if memory keeps them.
+// openUsers opens the shop's accounts and returns the path of their file:
+// beside the store's file, or in the state directory if the store is a database
+// server. If the store is in memory, the accounts are too, and the path is
+// empty.
 func openUsers(ctx context.Context, st *openedStore) (_ *shop.Users, path string, err error) {
 	switch {
 	case !st.keeps:
@@ -123,18 +126,19 @@ func openUsers(ctx context.Context, st *openedStore) (_ *shop.Users, path string
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, "", fmt.Errorf("the shop's accounts: %w", err)
 	}
-	users, err := shop.OpenSharedUsers(ctx, path) // the demo may run several times on this machine, as the nodes of one shop
+	users, err := shop.OpenSharedUsers(ctx, path) // several demos on this machine may share the store
 	return users, path, err
 }
 
-// closeSessions has a bounded time after the context has ended.
+// closeSessions closes an engine within shutdownTimeout, even after the context
+// has ended.
 func closeSessions(ctx context.Context, sessions *sojourn.Engine) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	return sessions.Close(ctx)
 }
 
-// listen opens the listener, with errors that say what to do.
+// listen opens the listener. Its errors say what to do.
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	const use = "use host:port, as in --listen 127.0.0.1:7080; port 0 is any free one"
 	host, port, err := net.SplitHostPort(address)
@@ -161,7 +165,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return nil, fmt.Errorf("--listen %s: %w", address, err)
 }
 
-// greet says where the demo is and how to get in.
+// greet prints the demo's address and accounts.
 func greet(w io.Writer, address net.Addr, accounts []shop.Account, st *openedStore, usersPath string) {
 	url, note := siteURL(address)
 	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
@@ -183,8 +187,8 @@ func greet(w io.Writer, address net.Addr, accounts []shop.Account, st *openedSto
 	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)
 }
 
-// siteURL returns the address to type into a browser, and what there is to say about it. Browsers keep the cookie, which is
-// Secure, over plain HTTP on localhost only.
+// siteURL returns the address for a browser, and a note about it. Over plain
+// HTTP, browsers keep the cookie, which is Secure, only on localhost.
 func siteURL(address net.Addr) (url, note string) {
 	a, err := netip.ParseAddrPort(address.String())
 	if err != nil {
@@ -192,7 +196,7 @@ func siteURL(address net.Addr) (url, note string) {
 	}
 	ip, port := a.Addr().Unmap(), strconv.Itoa(int(a.Port()))
 	if ip.IsLoopback() && ip != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && ip != netip.IPv6Loopback() {
-		return "http://" + a.String(), "" // localhost is another one
+		return "http://" + a.String(), "" // localhost is another address
 	}
 	if ip.IsLoopback() {
 		return "http://" + net.JoinHostPort("localhost", port), ""
@@ -209,9 +213,9 @@ func serve(ctx context.Context, listener net.Listener, handler *shop.Shop, log *
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second, // of a whole request; the shop's are small
+		ReadTimeout:       30 * time.Second, // for a whole request, which is small
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    128 << 10, // a browser with too many cookies gets an answer of ours
+		MaxHeaderBytes:    128 << 10, // large enough that the engine answers a browser with too many cookies
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
@@ -222,11 +226,11 @@ func serve(ctx context.Context, listener net.Listener, handler *shop.Shop, log *
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	handler.Close() // the live streams would outlast any patience
+	handler.Close() // ends the live streams, which would delay the shutdown
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off after %v: %w", shutdownTimeout, err), server.Close())
+		return errors.Join(fmt.Errorf("requests were aborted after %v: %w", shutdownTimeout, err), server.Close())
 	}
 	return nil
 }

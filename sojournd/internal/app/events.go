@@ -13,7 +13,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 )
 
-// openAudit opens the audit log that the configuration names; nil if it names none.
+// openAudit opens the audit log of the configuration. It returns nil if there
+// is none.
 func openAudit(c config.Audit) (io.WriteCloser, error) {
 	if c.File == "" {
 		return nil, nil
@@ -23,7 +24,7 @@ func openAudit(c config.Audit) (io.WriteCloser, error) {
 	})
 }
 
-// eventApps returns what the configuration wants done with each application's events. It reads the webhooks' secrets.
+// eventApps returns the webhooks of each application. It reads their secrets.
 func eventApps(c *config.Config) ([]events.App, error) {
 	apps := make([]events.App, len(c.Applications))
 	for i := range c.Applications {
@@ -49,13 +50,15 @@ func eventApps(c *config.Config) ([]events.App, error) {
 	return apps, errors.Join(errs...)
 }
 
-// webhookOf reads the secrets of a webhook. With an error there are none.
+// webhookOf returns a webhook with the secrets of its file. If it returns an
+// error, the webhook has no secrets.
 func webhookOf(w *config.Webhook) (events.Webhook, error) {
 	secrets, err := readSecrets(w.SecretFile)
 	return events.Webhook{URL: w.URL, Secrets: secrets, Events: w.Events, PlainHTTP: w.PlainHTTP}, err
 }
 
-// readSecrets returns the words of a file: one, or two while one replaces the other.
+// readSecrets returns the words of a file. There are two while one secret
+// replaces the other.
 func readSecrets(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

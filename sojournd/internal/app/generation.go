@@ -14,25 +14,28 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
-// A generation is what one reading of the configuration made: an engine for each application, and who checks for proxies. It is closed when
-// another has taken its place and its last request is over.
+// A generation belongs to one version of the configuration: an engine for each
+// application, and the handler of the proxies' checks. It is closed after it
+// was replaced and its last request has ended.
 type generation struct {
 	engines map[string]*engine
 	check   *forwardauth.Handler
 
-	users   atomic.Int64 // requests
+	users   atomic.Int64 // requests in flight
 	retired atomic.Bool
 	drained chan struct{}
 	once    sync.Once
 }
 
-// An engine is one generation's or several's: it goes on as long as its options stay the same.
+// An engine belongs to one or more generations: a reload keeps it if its
+// options have not changed.
 type engine struct {
 	*sojourn.Engine
 	options sojourn.Options
 }
 
-// acquire returns the generation for a request, which releases it at its end.
+// acquire returns the current generation for a request. The request must
+// release it.
 func (s *server) acquire() *generation {
 	for {
 		g := s.current.Load()
@@ -40,7 +43,7 @@ func (s *server) acquire() *generation {
 		if s.current.Load() == g {
 			return g
 		}
-		g.release() // it was replaced meanwhile, and may be closed
+		g.release() // it was replaced in the meantime, and may be closed
 	}
 }
 
@@ -50,7 +53,8 @@ func (g *generation) release() {
 	}
 }
 
-// apply has the configuration take effect, or changes nothing. What needs a restart is left as it is, and said.
+// apply applies the configuration, or returns an error and changes nothing. It
+// logs the settings that need a restart.
 func (s *server) apply(c *config.Config) (err error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
@@ -108,15 +112,16 @@ func (s *server) apply(c *config.Config) (err error) {
 		s.metrics.begin(c.Applications[i].Name)
 	}
 	s.level.Set(levelOf(c))
-	s.api.Set(apps) // first: a request of the generation before may use the next one's engines, which outlive it, but not the other way round
+	s.api.Set(apps) // before replace: a request may use engines of a later generation, which outlive it, but not of an earlier one
 	s.replace(next)
 	s.sayRestart(c)
 	s.config = c
 	return nil
 }
 
-// replace makes next the current generation, and has the one before closed when its requests are over: after the ones before that, which may have lent
-// it an engine.
+// replace makes next the current generation. The old one is closed after its
+// requests have ended, and after all earlier generations, because it may share
+// engines with them.
 func (s *server) replace(next *generation) {
 	old := s.current.Load()
 	if next != nil {
@@ -146,7 +151,7 @@ func (s *server) replace(next *generation) {
 	}()
 }
 
-// engines returns those of the current generation, for metrics.
+// engines returns the engines of the current generation, for metrics.
 func (s *server) engines() map[string]*sojourn.Engine {
 	g := s.current.Load()
 	if g == nil {
@@ -159,7 +164,7 @@ func (s *server) engines() map[string]*sojourn.Engine {
 	return list
 }
 
-// sayRestart names the settings that have changed without effect.
+// sayRestart logs the settings that have changed but need a restart.
 func (s *server) sayRestart(c *config.Config) {
 	if s.config == nil {
 		return
@@ -175,7 +180,7 @@ func (s *server) sayRestart(c *config.Config) {
 		{"limits", was.Limits, c.Limits}, {"events.audit", was.Events.Audit, c.Events.Audit},
 	} {
 		if !reflect.DeepEqual(one.was, one.is) {
-			s.log.Warn("this setting has changed, and takes effect after a restart", "setting", one.name)
+			s.log.Warn("a changed setting takes effect after a restart", "setting", one.name)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func NewKey(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(map[string]string{"key": key, "hash": hash})
 	}
-	_, err := fmt.Fprintf(out, "key    %s\nhash   %s\n\nThe key is a secret of the application, and is shown this once. Its hash goes into the configuration:\n\n"+
-		"    keys:\n      - name: backend\n        hash: %s\n\nthen systemctl reload sojournd, or SIGHUP.\n", key, hash, hash)
+	_, err := fmt.Fprintf(out, "key    %s\nhash   %s\n\nThe key is a secret of the application. It is not shown again. Put its hash into the configuration:\n\n"+
+		"    keys:\n      - name: backend\n        hash: %s\n\nThen run systemctl reload sojournd, or send SIGHUP.\n", key, hash, hash)
 	return err
 }

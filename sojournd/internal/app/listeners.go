@@ -18,14 +18,14 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
-// A front is the listeners that serve the same.
+// A front is a set of listeners with one handler.
 type front struct {
-	name        string // of its settings
+	name        string // of its settings: api or internal
 	config      *config.Front
 	server      *http.Server
 	certificate atomic.Pointer[tls.Certificate]
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards listeners
 	listeners []net.Listener
 }
 
@@ -48,7 +48,8 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 	return f
 }
 
-// open opens the listeners, unless they are open, and serves. The certificate is there.
+// open opens the listeners and serves, unless they are open. The certificate
+// must be loaded.
 func (f *front) open(ctx context.Context, failed chan<- error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,7 +72,7 @@ func (f *front) open(ctx context.Context, failed chan<- error) error {
 			if err := f.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				select {
 				case failed <- fmt.Errorf("%s: serve: %w", f.name, err):
-				default: // another one did before
+				default: // another error was sent first
 				}
 			}
 		}()
@@ -79,7 +80,7 @@ func (f *front) open(ctx context.Context, failed chan<- error) error {
 	return nil
 }
 
-// listen opens one listener, with errors that say what to do.
+// listen opens one listener. Its errors say what to do.
 func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, error) {
 	if a.Network == "unix" {
 		return f.listenUnix(ctx, a.Address)
@@ -107,11 +108,11 @@ func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, err
 	}), nil
 }
 
-// listenUnix takes the place of a socket that a server left behind, not of one that lives.
+// listenUnix replaces a socket that nobody listens on.
 func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&fs.ModeSocket == 0 {
-			return nil, fmt.Errorf("%s is there and is no socket: take another path", path)
+			return nil, fmt.Errorf("%s exists and is not a socket: take another path", path)
 		}
 		dialer := net.Dialer{Timeout: time.Second}
 		if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
@@ -124,7 +125,7 @@ func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, erro
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: its directory must be there, and the server's user must be allowed to write to it", path, err)
+		return nil, fmt.Errorf("%s: %w: the directory must exist, and the server's user must be allowed to write to it", path, err)
 	}
 	if err := os.Chmod(path, fs.FileMode(f.config.SocketMode)); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), l.Close())
@@ -132,7 +133,8 @@ func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, erro
 	return l, nil
 }
 
-// loadCertificates reads those of all listeners, and returns what has them take effect.
+// loadCertificates reads the certificates of all fronts. The function that it
+// returns puts them into use.
 func loadCertificates(c *config.Config, fronts []*front) (use func(), err error) {
 	settings := map[string]config.TLS{"api": c.API.TLS, "internal": c.Internal.TLS}
 	certs := make([]*tls.Certificate, len(fronts))
@@ -140,7 +142,7 @@ func loadCertificates(c *config.Config, fronts []*front) (use func(), err error)
 	for i, f := range fronts {
 		t := settings[f.name]
 		if t != f.config.TLS || t.Certificate == "" {
-			continue // other files take a restart
+			continue // other files need a restart
 		}
 		var err error
 		if certs[i], err = loadCertificate(t); err != nil {
@@ -168,12 +170,12 @@ func loadCertificate(t config.TLS) (*tls.Certificate, error) {
 func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
 	err := f.server.Shutdown(ctx)
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s: requests were cut off after %v: %w", f.name, patience, err), f.server.Close())
+		return errors.Join(fmt.Errorf("%s: requests were aborted after %v: %w", f.name, patience, err), f.server.Close())
 	}
 	return nil
 }
 
-// urls says where it listens.
+// urls returns the addresses that are open.
 func (f *front) urls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 var storeCalls = []string{"create", "get", "update", "touch", "confirm", "end", "end_subject", "end_all", "list", "count", "sweep"}
 
-// store returns the store for an engine, which measures each call.
+// store returns the store for an engine. It measures each call.
 func (m *metrics) store() store.Store {
 	measured := &measuredStore{m.backend, m}
 	if w, ok := m.backend.(store.Watcher); ok {
@@ -26,7 +26,8 @@ func (m *metrics) store() store.Store {
 	return measured
 }
 
-// A measuredStore is the server's store for one engine. The store is the server's to close.
+// A measuredStore measures the calls of one engine. The server closes the
+// store.
 type measuredStore struct {
 	store.Store
 	m *metrics
@@ -40,7 +41,8 @@ func (s *measuredStore) done(call string, began time.Time, err error) {
 	}
 }
 
-// failed reports whether the store couldn't answer: the contract's errors are answers.
+// failed reports whether the store did not answer. The errors of its contract
+// are answers.
 func failed(err error) bool {
 	if err == nil {
 		return false
@@ -135,7 +137,7 @@ func (s *measuredStore) Sweep(ctx context.Context, app string, now store.Time, m
 	return ended, done, err
 }
 
-// cacheMetrics tell of the memory in front of the store.
+// cacheMetrics are the metrics of the cache in front of the store.
 func cacheMetrics(stats func() nearcache.Stats) []prometheus.Collector {
 	counter := func(name, help string, value func(nearcache.Stats) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(stats())) })
@@ -146,17 +148,17 @@ func cacheMetrics(stats func() nearcache.Stats) []prometheus.Collector {
 	return []prometheus.Collector{
 		counter("sojourn_cache_hits_total", "Reads answered from memory.", func(s nearcache.Stats) uint64 { return s.Hits }),
 		counter("sojourn_cache_negative_hits_total", "Reads of unknown sessions answered from memory.", func(s nearcache.Stats) uint64 { return s.NegativeHits }),
-		counter("sojourn_cache_misses_total", "Reads that memory could have answered, and the store did.", func(s nearcache.Stats) uint64 { return s.Misses }),
-		counter("sojourn_cache_evictions_total", "Sessions that made room for others in memory.", func(s nearcache.Stats) uint64 { return s.Evictions }),
+		counter("sojourn_cache_misses_total", "Reads that the store answered although they may come from memory.", func(s nearcache.Stats) uint64 { return s.Misses }),
+		counter("sojourn_cache_evictions_total", "Sessions removed from memory to make room for others.", func(s nearcache.Stats) uint64 { return s.Evictions }),
 		gauge("sojourn_cache_sessions", "Sessions in memory.", func(s nearcache.Stats) float64 { return float64(s.Entries) }),
 		gauge("sojourn_cache_bytes", "Memory of the cache.", func(s nearcache.Stats) float64 { return float64(s.Bytes) }),
-		gauge("sojourn_cache_live", "1 while the change feed is live, so that memory is used.", func(s nearcache.Stats) float64 {
+		gauge("sojourn_cache_live", "1 while the change feed is live and memory is used.", func(s nearcache.Stats) float64 {
 			return oneIf(s.Live)
 		}),
 	}
 }
 
-// roomMetrics are metrics of the room that a store in a file has.
+// roomMetrics are the metrics of a file's disk space.
 func roomMetrics(stats func() sqlitestore.Stats) []prometheus.Collector {
 	gauge := func(o prometheus.GaugeOpts, value func(sqlitestore.Stats) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(o, func() float64 { return value(stats()) })
@@ -166,7 +168,7 @@ func roomMetrics(stats func() sqlitestore.Stats) []prometheus.Collector {
 			func(s sqlitestore.Stats) float64 { return oneIf(s.NearlyFull) }),
 		gauge(prometheus.GaugeOpts{Name: "sojourn_store_full", Help: "1 while all new sessions are refused for lack of room."},
 			func(s sqlitestore.Stats) float64 { return oneIf(s.Full) }),
-		gauge(prometheus.GaugeOpts{Name: "sojourn_store_reserve_bytes", Help: "Bytes on the disk that are kept so that sessions can be ended. At 0 nothing else is written."},
+		gauge(prometheus.GaugeOpts{Name: "sojourn_store_reserve_bytes", Help: "Bytes on the disk that are reserved for ending sessions. At 0 nothing else is written."},
 			func(s sqlitestore.Stats) float64 { return float64(s.Reserve) }),
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// metrics count what the server does, for Prometheus. It observes the engines.
+// metrics are the server's metrics for Prometheus. They observe the engines.
 type metrics struct {
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -36,7 +36,8 @@ type metrics struct {
 	errors   *prometheus.CounterVec
 }
 
-// fast are the bounds of latencies, in seconds: most are well below a millisecond.
+// fast are the bounds of latencies, in seconds. Most are well below a
+// millisecond.
 var fast = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *metrics {
@@ -56,10 +57,10 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.rotated = counter("sojourn_rotations_total", "Secrets renewed.", "app")
 	m.ended = counter("sojourn_sessions_ended_total", "Sessions ended, by reason: logout, revoked, idle, absolute, evicted, theft; all for the end of all.", "app", "reason")
 	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous; throttled once a minute and address.", "app", "refusal")
-	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed, since they came too fast."})
+	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed because they came too fast."})
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
 	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
-	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call. Reads from memory are not among them.", "call")
+	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call, without reads from memory.", "call")
 	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
 	for _, call := range storeCalls {
 		m.calls[call] = calls.WithLabelValues(call)
@@ -77,14 +78,15 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 		m.registry.MustRegister(roomMetrics(st.room)...)
 	}
 	if st.warnings != nil {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_warnings", Help: "What is wrong with the store or its server at present; /readyz says what."},
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_warnings", Help: "Warnings about the store or its server now; /readyz prints them."},
 			func() float64 { return float64(len(st.warnings())) }))
 	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
 }
 
-// begin has an application's counters at 0 before there is anything to count: an alert on a rise needs to have seen that.
+// begin sets an application's counters to 0. An alert on an increase needs a
+// first value.
 func (m *metrics) begin(app string) {
 	m.created.WithLabelValues(app)
 	m.rotated.WithLabelValues(app)
@@ -130,7 +132,7 @@ func (m *metrics) check(app string, status int, took time.Duration) {
 
 func (m *metrics) request(route string, status int, took time.Duration) {
 	if route == "GET /v1/events" {
-		return // lasts as long as the subscriber likes
+		return // its duration says nothing
 	}
 	m.requests.WithLabelValues(route, statusText(status)).Observe(took.Seconds())
 }
@@ -142,7 +144,7 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-// ping asks the store itself for a session that nobody has.
+// ping asks the store, not the cache, for a session that does not exist.
 func (m *metrics) ping(ctx context.Context) error {
 	err := m.backend.Get(ctx, "ready", store.ID{}, true, new(store.Record))
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) {
@@ -151,19 +153,20 @@ func (m *metrics) ping(ctx context.Context) error {
 	return err
 }
 
-// live counts sessions when it is asked, but for countPause times as long as that took it says the same again: some stores
-// read all sessions for it.
+// live counts the sessions when Prometheus asks. Some stores read all sessions
+// for that, so live repeats a result for countPause times as long as the count
+// took.
 type live struct {
 	engines func() map[string]*sojourn.Engine
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards found and due
 	found []prometheus.Metric
-	due   time.Time // for the next count
+	due   time.Time // of the next count
 }
 
 const countPause = 50
 
-var sessionsDesc = prometheus.NewDesc("sojourn_sessions", "Live sessions; expired ones may count for up to a minute.", []string{"app", "kind"}, nil)
+var sessionsDesc = prometheus.NewDesc("sojourn_sessions", "Live sessions. Those that expired less than a minute ago may be counted too.", []string{"app", "kind"}, nil)
 
 func (l *live) Describe(out chan<- *prometheus.Desc) { out <- sessionsDesc }
 

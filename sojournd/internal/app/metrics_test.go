@@ -25,7 +25,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// The documentation lists every metric with its labels, and none that isn't there.
+// The documentation lists every metric with its labels, and none that isn't
+// there.
 func TestMetricsAreDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../../docs/server.md")
 	if err != nil {
@@ -63,7 +64,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// What is worth an alert is there before it happens, for each application that a reload brings too, and an event counts where it was at 0.
+// What is worth an alert is there before it happens, for each application that
+// a reload brings too, and an event counts where it was at 0.
 func TestMetricsBeginAtZero(t *testing.T) {
 	s := &server{level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New()}}
 	read := func(apps string) *config.Config {
@@ -133,7 +135,8 @@ func (s *slowCount) Count(context.Context, string) (store.Count, error) {
 	return store.Count{Sessions: 7, LoggedIn: 5}, nil
 }
 
-// However often the metrics are read, counting takes a fiftieth of the time at most.
+// However often the metrics are read, counting takes a fiftieth of the time at
+// most.
 func TestCountingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &slowCount{Store: memstore.New()}

@@ -10,10 +10,11 @@ import (
 	"golang.org/x/term"
 )
 
-// barAfter is how long work must have taken to be worth a bar.
+// barAfter is the time after which a bar appears.
 const barAfter = 500 * time.Millisecond
 
-// During does work that reports how far it is, and shows that if w is a terminal and the work takes long enough for somebody to wonder.
+// During runs work that reports its progress. It shows a bar if w is a terminal
+// and the work takes longer than barAfter.
 func During(w io.Writer, what string, work func(report func(done, total int64)) error) error {
 	f := terminal(w)
 	if f == nil {
@@ -21,7 +22,7 @@ func During(w io.Writer, what string, work func(report func(done, total int64)) 
 	}
 	b := &bar{w: f, what: what, began: time.Now(), after: barAfter}
 	defer b.clear()
-	tick := time.NewTicker(time.Second) // steps may be far between
+	tick := time.NewTicker(time.Second) // reports may be rare
 	defer tick.Stop()
 	done := make(chan error, 1)
 	go func() { done <- work(b.show) }()
@@ -35,7 +36,7 @@ func During(w io.Writer, what string, work func(report func(done, total int64)) 
 	}
 }
 
-// terminal returns w if it is a terminal that can draw, else nil.
+// terminal returns w if it is a terminal that can draw a bar, else nil.
 func terminal(w io.Writer) *os.File {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
@@ -44,18 +45,18 @@ func terminal(w io.Writer) *os.File {
 	return f
 }
 
-// A bar is drawn on a terminal. Its methods may be called concurrently.
+// A bar shows progress on a terminal. Its methods may be called concurrently.
 type bar struct {
 	w     io.Writer
 	what  string
 	began time.Time
 	after time.Duration
 
-	mu    sync.Mutex
-	drawn *progressbar.ProgressBar // nil before it is worth one
+	mu    sync.Mutex               // guards drawn
+	drawn *progressbar.ProgressBar // nil until the bar appears
 }
 
-// show is a sqlitestore.Progress.
+// show draws the progress. It is a sqlitestore.Progress.
 func (b *bar) show(done, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -70,7 +71,7 @@ func (b *bar) show(done, total int64) {
 	}
 }
 
-// redraw shows the time that has passed.
+// redraw updates the time.
 func (b *bar) redraw() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,7 +80,7 @@ func (b *bar) redraw() {
 	}
 }
 
-// clear leaves the line as it was.
+// clear removes the bar.
 func (b *bar) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -19,18 +19,18 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 )
 
-// ServeOptions are what the command line says.
+// ServeOptions are the options of the server, and of config check.
 type ServeOptions struct {
-	Config  string            // the file
-	Environ []string          // as os.Environ has it
-	Flags   map[string]string // settings of the command line, by their path in the file
-	Reload  <-chan os.Signal  // each has the file read again; nil: never
-	Out     io.Writer         // for people
-	Log     io.Writer         // for the log
+	Config  string            // path of the file
+	Environ []string          // in the form of os.Environ
+	Flags   map[string]string // settings from the command line, by their path in the file
+	Reload  <-chan os.Signal  // each signal reloads the file; nil: never
+	Out     io.Writer         // gets messages for people
+	Log     io.Writer         // gets the log
 	Version string
 }
 
-// A server is what RunServe runs.
+// A server is the session server.
 type server struct {
 	opt     ServeOptions
 	level   *slog.LevelVar
@@ -39,16 +39,17 @@ type server struct {
 	metrics *metrics
 	hub     *events.Hub
 	api     *api.API
-	fronts  []*front // api's and internal's
+	fronts  []*front // api and internal
 
-	reloading sync.Mutex
+	reloading sync.Mutex     // guards config and closed
 	config    *config.Config // as last applied
 	current   atomic.Pointer[generation]
-	closed    chan struct{} // of the last generation that was replaced
+	closed    chan struct{} // closed with the last generation that was replaced
 	stopping  atomic.Bool
 }
 
-// RunServe runs the session server until the context ends; then it returns nil, after the requests in flight.
+// RunServe runs the session server until the context ends. Then it waits for
+// the requests in flight and returns nil.
 func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	c, err := load(o)
 	if err != nil {
@@ -112,7 +113,8 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	}
 }
 
-// build makes the parts that a reload leaves as they are. The audit log may be nil.
+// build creates the parts that a reload does not change. The audit log may be
+// nil.
 func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 	s.closed = make(chan struct{})
 	close(s.closed)
@@ -126,7 +128,7 @@ func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 	return err
 }
 
-// knownVariables begin with SOJOURN_, too, and are read elsewhere.
+// knownVariables begin with SOJOURN_ but are not settings.
 var knownVariables = []string{"SOJOURN_CONFIG", "SOJOURN_KEY", "SOJOURN_KEY_FILE", "SOJOURN_SERVER", config.StorePasswordVariable}
 
 func load(o ServeOptions) (*config.Config, error) {
@@ -143,7 +145,7 @@ func load(o ServeOptions) (*config.Config, error) {
 
 func warn(log *slog.Logger, c *config.Config) {
 	for _, warning := range c.Warnings() {
-		log.Warn("the configuration is hardly meant so: " + warning)
+		log.Warn("the configuration may be wrong: " + warning)
 	}
 }
 
@@ -154,7 +156,8 @@ func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// open opens the listeners. The API's wait for a key.
+// open opens the listeners. The API's listeners stay closed until there is a
+// key.
 func (s *server) open(ctx context.Context, c *config.Config, failed chan<- error) error {
 	for _, f := range s.fronts {
 		if f.name == "api" && !c.HasKeys() {
@@ -167,7 +170,7 @@ func (s *server) open(ctx context.Context, c *config.Config, failed chan<- error
 	return nil
 }
 
-// reload applies the file as it is now. If anything is wrong with it, nothing changes.
+// reload applies the file as it is now. If it has a mistake, nothing changes.
 func (s *server) reload(ctx context.Context, failed chan<- error) {
 	c, err := load(s.opt)
 	use := func() {}
@@ -183,10 +186,10 @@ func (s *server) reload(ctx context.Context, failed chan<- error) {
 		for _, one := range mistakes.List {
 			s.log.Error("a mistake in the configuration", "at", one.String())
 		}
-		s.log.Error("the configuration was not reloaded; all stays as it was", "mistakes", len(mistakes.List))
+		s.log.Error("the configuration was not reloaded; nothing changes", "mistakes", len(mistakes.List))
 		return
 	case err != nil:
-		s.log.Error("the configuration was not reloaded; all stays as it was", "err", err)
+		s.log.Error("the configuration was not reloaded; nothing changes", "err", err)
 		return
 	}
 	use()
@@ -197,9 +200,9 @@ func (s *server) reload(ctx context.Context, failed chan<- error) {
 	s.log.Info("the configuration was reloaded", "file", s.opt.Config, "applications", len(c.Applications))
 }
 
-// serveAPI answers what comes to the API's listeners.
+// serveAPI answers requests of the API's listeners.
 func (s *server) serveAPI(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/v1/events" { // stays for as long as the subscriber likes, and asks no engine
+	if r.URL.Path == "/v1/events" { // may last for days, and uses no engine
 		s.api.ServeHTTP(w, r)
 		return
 	}
@@ -208,7 +211,8 @@ func (s *server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	s.api.ServeHTTP(w, r)
 }
 
-// serveInternal answers what comes to the internal listeners. Not by an http.ServeMux, which would redirect the checks of unclean paths.
+// serveInternal answers requests of the internal listeners. It is not an
+// http.ServeMux, which would redirect checks whose paths are not clean.
 func (s *server) serveInternal(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case strings.HasPrefix(path, "/check/"):
@@ -233,11 +237,11 @@ func plain(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text+"\n")
 }
 
-// readyTimeout is less than what probes usually wait.
+// readyTimeout is shorter than the usual timeout of a probe.
 const readyTimeout = 900 * time.Millisecond
 
-// ready says whether requests can be answered: the store must be able to. What
-// isn't as it should be follows in lines of its own.
+// ready reports whether the server can answer requests: the store must answer.
+// Warnings of the store follow, one on each line.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.stopping.Load() {
 		plain(w, http.StatusServiceUnavailable, "shutting down")
@@ -246,8 +250,8 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	if err := s.metrics.ping(ctx); err != nil {
-		s.log.Warn("not ready: the store can't answer", "err", err)
-		plain(w, http.StatusServiceUnavailable, "the store can't answer")
+		s.log.Warn("not ready: the store doesn't answer", "err", err)
+		plain(w, http.StatusServiceUnavailable, "the store doesn't answer")
 		return
 	}
 	lines := []string{"ready"}
@@ -257,11 +261,11 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, strings.Join(lines, "\n"))
 }
 
-// shutdown finishes the requests in flight and refuses new ones.
+// shutdown refuses new requests and waits for those in flight.
 func (s *server) shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	s.tell("STOPPING=1")
-	s.hub.EndStreams() // they would outlast any patience
+	s.hub.EndStreams() // they would delay the shutdown for ever
 	patience := s.limits().ShutdownTimeout.Duration()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
@@ -280,7 +284,7 @@ func (s *server) limits() *config.Limits {
 	return &s.config.Limits
 }
 
-// closeAll closes the engines, and then the hub, which has what they told it.
+// closeAll closes the engines, and then the hub, which gets their last events.
 func (s *server) closeAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
@@ -301,21 +305,21 @@ func (s *server) tell(state string) {
 	}
 }
 
-// greet says what is served where.
+// greet prints the addresses of the server.
 func (s *server) greet(c *config.Config) {
 	lines := map[string]string{"api": "", "internal": ""}
 	for _, f := range s.fronts {
 		lines[f.name] = strings.Join(f.urls(), ", ")
 	}
 	if !c.HasKeys() {
-		lines["api"] = "none, for no application has a key: sojournd keys new makes one"
+		lines["api"] = "none, because no application has a key: sojournd keys new makes one"
 	}
 	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /metrics, /healthz, /readyz)\n\n"+
-		"  Sessions are kept %s.\n  Ctrl-C stops it; SIGHUP has it read %s again.\n\n",
+		"  Sessions are kept %s.\n  Ctrl-C stops it; SIGHUP makes it read %s again.\n\n",
 		applications(c), cmp.Or(lines["api"], "none"), cmp.Or(lines["internal"], "none"), s.store.where, s.opt.Config)
 }
 
-// applications names the first few.
+// applications names the first five applications.
 func applications(c *config.Config) string {
 	var names []string
 	for i := range c.Applications {

@@ -25,21 +25,21 @@ import (
 // StoreOptions say where the sessions are stored.
 type StoreOptions config.Store
 
-// An openedStore is a store, and what there is to say of it.
+// An openedStore is an open store with what the server tells about it.
 type openedStore struct {
-	store.Store        // with a cache in front, but for memory:
+	store.Store        // behind a cache, except memory:
 	path        string // of its file; empty if it has none
 	where       string // for people
-	keeps       bool   // the sessions outlast the process
+	keeps       bool   // the sessions survive the process
 
 	cache       *nearcache.Cache     // nil for memory:
-	clockOffset func() time.Duration // the server's clock less this machine's; nil without a server
+	clockOffset func() time.Duration // the database's clock minus this machine's; nil without a database
 
-	room     func() sqlitestore.Stats // of its file; nil without
-	warnings func() []string          // what /readyz tells beside; nil: nothing
+	room     func() sqlitestore.Stats // of its file; nil if it has none
+	warnings func() []string          // for /readyz; may be nil
 }
 
-// The databases whose servers many nodes share.
+// redis and postgreSQL report whether the URL is that of such a database.
 func (o StoreOptions) redis() bool {
 	scheme, _, _ := strings.Cut(o.URL, ":")
 	return slices.Contains([]string{"redis", "rediss", "redis-cluster", "rediss-cluster"}, scheme)
@@ -50,7 +50,8 @@ func (o StoreOptions) postgreSQL() bool {
 	return scheme == "postgres" || scheme == "postgresql"
 }
 
-// mistakes returns all that is wrong with the options, as far as can be told without opening the store. Each begins with its flag, and holds no password.
+// mistakes returns every mistake in the options that can be found without
+// opening the store. Each error begins with its flag and holds no password.
 func (o StoreOptions) mistakes() (list []error) {
 	wrong := func(flag string, err error) {
 		if err != nil {
@@ -94,7 +95,7 @@ func (o StoreOptions) mistakes() (list []error) {
 	return list
 }
 
-// openStore opens the store of a URL. The log gets what is worth a warning while it is open.
+// openStore opens a store. The log gets its warnings while it is open.
 func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
 	if err := errors.Join(o.mistakes()...); err != nil {
 		return nil, usage(err)
@@ -123,7 +124,7 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 		room: file.Stats, warnings: func() []string { return roomWarnings(file.Stats()) }}, nil
 }
 
-// roomWarnings say what a store that has little room refuses.
+// roomWarnings say what a store refuses when its disk is almost full.
 func roomWarnings(s sqlitestore.Stats) []string {
 	switch {
 	case s.Reserve < s.ReserveWanted:
@@ -172,7 +173,7 @@ func openPostgreSQL(ctx context.Context, o StoreOptions, log *slog.Logger) (*ope
 	return shared(server, where, func() time.Duration { return server.Stats().ClockOffset }), nil
 }
 
-// shared puts a cache in front of a store that other nodes use, too.
+// shared puts a cache in front of a store that several processes share.
 func shared(server interface {
 	store.Store
 	store.Feeder
@@ -188,7 +189,8 @@ func shared(server interface {
 	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset, warnings: warnings}
 }
 
-// password returns what the file or the environment says; empty: the URL's counts.
+// password returns the password from the file or the environment. If it is
+// empty, the URL's password counts.
 func (o StoreOptions) password() (string, error) {
 	if o.PasswordFile == "" {
 		return os.Getenv(config.StorePasswordVariable), nil
@@ -207,8 +209,8 @@ func (o StoreOptions) password() (string, error) {
 	return password, nil
 }
 
-// credentials reads the password's file for each new connection, so that a
-// password that was replaced needs no restart; nil without a file.
+// credentials returns a function that reads the password's file for each new
+// connection, so a new password needs no restart. It is nil without a file.
 func (o StoreOptions) credentials() func(context.Context) (username, password string, err error) {
 	if o.PasswordFile == "" {
 		return nil
@@ -219,8 +221,8 @@ func (o StoreOptions) credentials() func(context.Context) (username, password st
 	}
 }
 
-// trust returns what says whose certificates the database may have; nil: the
-// system's. The file is read for each new connection.
+// trust returns a TLS configuration that trusts the authorities in the file.
+// The file is read for each new connection. It is nil without a file.
 func (o StoreOptions) trust() (*tls.Config, error) {
 	if o.CAFile == "" {
 		return nil, nil
@@ -230,7 +232,7 @@ func (o StoreOptions) trust() (*tls.Config, error) {
 	}
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection does what is skipped, by the file as it is now
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies by the file as it is now
 		VerifyConnection: func(state tls.ConnectionState) error {
 			roots, err := o.roots()
 			if err != nil {
@@ -258,7 +260,8 @@ func (o StoreOptions) roots() (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// withTrust has PostgreSQL's URL ask for a certificate that the file vouches for, unless it says itself what it asks for.
+// withTrust adds the file of authorities to PostgreSQL's URL. It adds
+// sslmode=verify-full unless the URL has an sslmode.
 func withTrust(url, file string) string {
 	if url == "" {
 		return ""
@@ -276,8 +279,8 @@ func withTrust(url, file string) string {
 	return url + "sslrootcert=" + neturl.QueryEscape(file)
 }
 
-// hostOf returns the part of a server's URL that names it: not who signs in there, nor with what. All before the last @ may be a
-// password that isn't escaped.
+// hostOf returns the hosts of a URL, without user and password. A password may
+// contain unescaped characters, so everything before the last @ is left out.
 func hostOf(url string) string {
 	_, rest, _ := strings.Cut(url, "://")
 	rest = rest[strings.LastIndexByte(rest, '@')+1:]

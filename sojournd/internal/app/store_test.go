@@ -101,8 +101,8 @@ func answers(t *testing.T, st store.Store) {
 	t.Fatalf("the store doesn't answer: %v", err)
 }
 
-// TestRotatedPassword: after a change of the password in the database and in the
-// file, new connections are made without a restart.
+// TestRotatedPassword: after a change of the password in the database and in
+// the file, new connections are made without a restart.
 func TestRotatedPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(text string) {

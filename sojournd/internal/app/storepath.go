@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// DefaultStore returns the file that --store sqlite: means: sojourn/sojourn.db in the user's state directory.
+// DefaultStore returns the file for --store sqlite:, which is
+// sojourn/sojourn.db in the user's state directory.
 func DefaultStore() (string, error) {
 	dir, err := stateDir()
 	if err != nil {
@@ -18,8 +19,8 @@ func DefaultStore() (string, error) {
 	return filepath.Join(dir, "sojourn", "sojourn.db"), nil
 }
 
-// stateDir is that of the XDG Base Directory Specification, which has relative values ignored; of the system's own where that
-// has another.
+// stateDir returns the state directory: on Unix the one of the XDG Base
+// Directory Specification, which says to ignore relative paths.
 func stateDir() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return dir, nil
@@ -42,7 +43,7 @@ const (
 	exampleStores = exampleStore + ", --store redis://host:6379/0, --store postgres://user@host/database, or --store memory:"
 )
 
-// storePath returns the file of a store's URL, empty for the store in memory.
+// storePath returns the file in a store's URL. It is empty for memory:.
 func storePath(url string) (string, error) {
 	wrong := func(format string, args ...any) (string, error) {
 		return "", fmt.Errorf("--store %q: %s", url, fmt.Sprintf(format, args...))
@@ -65,15 +66,15 @@ func storePath(url string) (string, error) {
 	return "", fmt.Errorf("--store %q: there is no store of the kind %q: use %s", scheme+":…", scheme, exampleStores)
 }
 
-// tellsPassword reports whether a text may be somebody's way to say with what to sign in at a database.
+// tellsPassword reports whether a text may hold a database's password.
 func tellsPassword(text string) bool {
 	return strings.Contains(text, "@") || strings.Contains(strings.ToLower(text), "password=")
 }
 
-// parameters are what URLs of other programs end with. A question mark alone may be part of a name.
+// parameters match the query of a URL. A file name may hold a question mark.
 var parameters = regexp.MustCompile(`\?\w+=`)
 
-// sqlitePath returns the path after sqlite:.
+// sqlitePath checks and returns the path after sqlite:.
 func sqlitePath(path string, wrong func(format string, args ...any) (string, error)) (string, error) {
 	switch {
 	case path == "":
@@ -106,5 +107,6 @@ func sqlitePath(path string, wrong func(format string, args ...any) (string, err
 	}
 }
 
-// shopPath is the file of the shop's accounts, beside that of its sessions.
+// shopPath returns the file of the shop's accounts, beside the file of its
+// sessions.
 func shopPath(storePath string) string { return strings.TrimSuffix(storePath, ".db") + "-shop.db" }

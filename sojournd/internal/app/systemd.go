@@ -5,7 +5,8 @@ import (
 	"os"
 )
 
-// notify tells systemd how the server is (sd_notify(3)), where that has started it.
+// notify sends a state to systemd, if systemd has started the server
+// (sd_notify(3)).
 func notify(state string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {

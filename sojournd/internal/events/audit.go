@@ -11,22 +11,25 @@ import (
 	"github.com/DeRuina/timberjack"
 )
 
-// AuditFile says where the audit log is, and how much of it is kept.
+// AuditFile is the path of the audit log, and how much of it is kept.
 type AuditFile struct {
-	Path     string        // absolute; its directory must be there
-	MaxBytes int64         // a larger file is put aside under a name with the time; default 100 MiB, rounded up to whole MiB
-	MaxFiles int           // how many of those are kept; 0: all
-	MaxAge   time.Duration // how long they are kept, rounded up to days; 0: for ever
-	Compress bool          // those that were put aside, by gzip
+	Path     string        // absolute; the directory must exist
+	MaxBytes int64         // a larger file is renamed, with the time; default 100 MiB, rounded up to MiB
+	MaxFiles int           // how many renamed files are kept; 0: all
+	MaxAge   time.Duration // how long they are kept, rounded up to days; 0: no limit
+	Compress bool          // compress renamed files with gzip
 }
 
-// OpenAudit opens the audit log, or says why it can't be written. The file is for its owner only. One process at a time may write to it. What was
-// written survives the process, and since it isn't synced to disk for each line, the last seconds may be lost when the machine fails.
+// OpenAudit opens the audit log. Only the owner can read the file. One process
+// at a time may write to it. Lines survive a crash of the process. They are not
+// synced to disk one by one, so a crash of the machine may lose the last
+// seconds.
 func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 	if !filepath.IsAbs(f.Path) {
-		return nil, fmt.Errorf("events: the audit log %q must be absolute, since a server's working directory is an accident", f.Path)
+		return nil, fmt.Errorf("events: the audit log %q: use an absolute path", f.Path)
 	}
-	// The library opens the file at the first line only, and makes directories with modes of its own.
+	// timberjack opens the file only at the first line, and would create
+	// directories.
 	file, err := os.OpenFile(f.Path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("events: open the audit log: %w", err)
@@ -45,7 +48,7 @@ func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 	return l, nil
 }
 
-// An Operation is something that an operator or an application had the server do, for the audit log.
+// An Operation is an entry of the audit log for a call of the API.
 type Operation struct {
 	Time   time.Time `json:"time"`
 	App    string    `json:"app"`
@@ -57,19 +60,21 @@ type Operation struct {
 	IP     string    `json:"ip,omitempty"`
 }
 
-// Operated writes an operation to the audit log. Subscribers and webhooks don't get it: they see what came of it.
+// Operated writes an operation to the audit log. Subscribers and webhooks get
+// only the events that follow from it.
 func (h *Hub) Operated(app, key, action, target, result, ip string) {
 	if h.audit == nil {
 		return
 	}
 	line, err := json.Marshal(Operation{time.Now().UTC(), app, "operation", key, action, target, result, ip})
 	if err != nil {
-		panic(err) // strings and a time of this age
+		panic(err) // strings and a time can always be encoded
 	}
 	h.writeAudit(line)
 }
 
-// writeAudit never fails what it tells of. It says so once when lines are lost, and again when that is over.
+// writeAudit never fails the operation that it records. It logs when lines
+// begin to be lost, and when writing works again.
 func (h *Hub) writeAudit(line []byte) {
 	if h.audit == nil {
 		return

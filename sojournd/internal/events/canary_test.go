@@ -35,7 +35,8 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
-// Through a real engine's life of a session: no token, no part of one and no hash of one is in a stream, a webhook message, the audit log, or the
+// Through a real engine's life of a session: no token, no part of one and no
+// hash of one is in a stream, a webhook message, the audit log, or the
 // program's log at debug level.
 func TestCanaryEventsHoldNoToken(t *testing.T) {
 	var logs, audit locked

@@ -28,18 +28,18 @@ const (
 	retryMost   = time.Hour
 	giveUpAfter = 24 * time.Hour
 
-	// A webhook that doesn't answer gets no message for a while, whichever is due.
+	// A webhook that does not answer gets no message for a while.
 	pauseFirst = time.Second
 	pauseMost  = time.Minute
 )
 
-// Why a message was given up: a dead letter.
+// The reasons why a message is dropped: a dead letter.
 const (
 	deadFull     = "queue_full"
 	deadExpired  = "expired"  // not delivered for giveUpAfter
-	deadGone     = "gone"     // the webhook answered 410: it wants no more
-	deadRemoved  = "removed"  // the configuration doesn't name the webhook any more
-	deadShutdown = "shutdown" // the process ended before
+	deadGone     = "gone"     // the webhook answered 410 Gone
+	deadRemoved  = "removed"  // the webhook is no longer in the configuration
+	deadShutdown = "shutdown" // the process ended first
 )
 
 func webhookClient(t http.RoundTripper) *http.Client {
@@ -56,7 +56,7 @@ type hooks struct {
 	client *http.Client
 	log    *slog.Logger
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards all below, and the endpoints
 	list      []*endpoint
 	closed    bool
 	delivered int64
@@ -68,7 +68,8 @@ func newHooks(app string, client *http.Client, log *slog.Logger) *hooks {
 	return &hooks{app: app, client: client, log: log, dead: map[string]int64{}}
 }
 
-// configure replaces the webhooks. One of the same URL keeps what waits for it.
+// configure replaces the webhooks. A webhook with the same URL keeps its
+// waiting messages.
 func (hs *hooks) configure(targets []target) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
@@ -94,11 +95,11 @@ func (hs *hooks) configure(targets []target) {
 	}
 }
 
-// add queues an event for every webhook that wants it. It never waits for one.
+// add queues an event for every webhook that wants it. It never blocks.
 func (hs *hooks) add(event *v1.Event, encoded []byte) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	var body []byte // the same for all
+	var body []byte // the same for all webhooks
 	for _, e := range hs.list {
 		if !e.target.kinds[event.Kind] {
 			continue
@@ -110,7 +111,8 @@ func (hs *hooks) add(event *v1.Event, encoded []byte) {
 	}
 }
 
-// close sends what was never tried until ctx is done, gives up on all else, and returns how many messages those are.
+// close sends the messages that were not tried yet, until ctx is done. It drops
+// all others and returns how many it dropped.
 func (hs *hooks) close(ctx context.Context) (left int64) {
 	hs.mu.Lock()
 	hs.closed = true
@@ -145,22 +147,23 @@ type message struct {
 	tries int
 }
 
-// An endpoint is one webhook with what waits for it. Its fields are guarded by the mutex of its hooks.
+// An endpoint is one webhook with its waiting messages. The mutex of its hooks
+// guards its fields.
 type endpoint struct {
 	hooks  *hooks
 	target target
 
 	waiting  messages
 	inFlight int
-	failures int       // in a row, of the webhook itself: while it fails one message at a time is its trial
+	failures int       // in a row; a failing webhook gets one message at a time, as a trial
 	resumes  time.Time // the next trial
-	full     bool      // as are the next two, said once in the log
+	full     bool      // this and failing are logged once
 	failing  bool
-	gone     bool // it answered 410, and gets nothing until the next reload
+	gone     bool // it answered 410 Gone and gets nothing until the next reload
 	removed  bool
 
-	wake chan struct{}      // of one element: look again at what waits
-	stop context.CancelFunc // cuts off what is in flight
+	wake chan struct{}      // capacity 1: run looks at the waiting messages again
+	stop context.CancelFunc // cancels the requests in flight
 	idle chan struct{}      // closed when run has returned
 }
 
@@ -178,7 +181,7 @@ func (e *endpoint) signal() {
 	}
 }
 
-// add is called with the mutex held, as are giveUp, bury and next.
+// add queues a message. The mutex is held, as for giveUp and bury.
 func (e *endpoint) add(m *message) {
 	switch {
 	case e.hooks.closed:
@@ -198,7 +201,7 @@ func (e *endpoint) add(m *message) {
 	}
 }
 
-// giveUp buries all that waits.
+// giveUp drops all waiting messages.
 func (e *endpoint) giveUp(reason string) {
 	for _, m := range e.waiting {
 		e.bury(m, reason, nil)
@@ -206,17 +209,18 @@ func (e *endpoint) giveUp(reason string) {
 	e.waiting = nil
 }
 
-// bury counts a dead letter, and says which event it was: the audit log has it.
+// bury counts a dropped message and logs its event, which the audit log has.
 func (e *endpoint) bury(m *message, reason string, cause error) {
 	e.hooks.dead[reason]++
 	attrs := []any{"app", e.hooks.app, "webhook", e.target.name, "event", m.id, "kind", m.kind, "reason", reason, "tries", m.tries}
 	if cause != nil {
 		attrs = append(attrs, "error", cause)
 	}
-	e.hooks.log.Warn("webhook message given up", attrs...)
+	e.hooks.log.Warn("webhook message dropped", attrs...)
 }
 
-// next returns the message to send now, or how long to wait for one. over: there will be none any more.
+// next returns the message to send now, or how long to wait for one. If over is
+// true, no message will follow.
 func (e *endpoint) next(ctx context.Context) (m *message, wait time.Duration, over bool) {
 	e.hooks.mu.Lock()
 	defer e.hooks.mu.Unlock()
@@ -224,7 +228,7 @@ func (e *endpoint) next(ctx context.Context) (m *message, wait time.Duration, ov
 		e.giveUp(deadShutdown)
 	}
 	if e.hooks.closed {
-		// What failed before is not worth waiting for.
+		// There is no time to wait for messages that failed before.
 		for len(e.waiting) > 0 && e.waiting[0].tries > 0 {
 			e.bury(heap.Pop(&e.waiting).(*message), deadShutdown, nil)
 		}
@@ -246,7 +250,7 @@ func (e *endpoint) next(ctx context.Context) (m *message, wait time.Duration, ov
 	return heap.Pop(&e.waiting).(*message), 0, false
 }
 
-// run sends until the endpoint is over and nothing is left.
+// run sends messages until next says that it is over.
 func (e *endpoint) run(ctx context.Context) {
 	defer close(e.idle)
 	timer := time.NewTimer(0)
@@ -311,8 +315,9 @@ func (e *endpoint) deliver(ctx context.Context, m *message) {
 	}
 }
 
-// backoff returns how long to wait after so many tries: exponentially, up to a limit, half of it at random, so that those who failed together don't
-// come back together.
+// backoff returns how long to wait after so many tries. The time grows
+// exponentially up to a limit. Half of it is random, so messages that failed
+// together are not tried together again.
 func backoff(tries int) time.Duration {
 	d := retryFirst
 	for i := 1; i < tries && d < retryMost; i++ {
@@ -324,10 +329,11 @@ func backoff(tries int) time.Duration {
 
 type answer struct {
 	status int
-	after  time.Duration // Retry-After, at most retryMost
+	after  time.Duration // from Retry-After, at most retryMost
 }
 
-// send makes one attempt. Its errors don't show the URL, which may hold a password.
+// send makes one attempt. Its errors do not show the URL, which may hold a
+// password.
 func (e *endpoint) send(ctx context.Context, m *message) (answer, error) {
 	e.hooks.mu.Lock()
 	t := e.target
@@ -350,15 +356,16 @@ func (e *endpoint) send(ctx context.Context, m *message) (answer, error) {
 		return answer{}, err
 	}
 	defer res.Body.Close()                        //nolint:errcheck // read only
-	_, _ = io.CopyN(io.Discard, res.Body, 16<<10) // so that the connection serves again
+	_, _ = io.CopyN(io.Discard, res.Body, 16<<10) // to reuse the connection
 	a := answer{res.StatusCode, min(retryAfter(res.Header.Get("Retry-After"), now), retryMost)}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return a, fmt.Errorf("events: it answered %s", res.Status)
+		return a, fmt.Errorf("events: the webhook answered %s", res.Status)
 	}
 	return a, nil
 }
 
-// retryAfter reads the header of RFC 9110, section 10.2.3; 0 if there is none.
+// retryAfter parses a Retry-After header (RFC 9110, section 10.2.3). It returns
+// 0 if there is none.
 func retryAfter(text string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
@@ -369,7 +376,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// messages is a heap: what is due first comes first, and of what is due at once the oldest.
+// messages is a heap, ordered by due time and then by age.
 type messages []*message
 
 func (q messages) Len() int { return len(q) }

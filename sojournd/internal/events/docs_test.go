@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// The receiver that docs/events.md shows takes a real message, by either secret, and nothing else.
+// The receiver that docs/events.md shows takes a real message, by either
+// secret, and nothing else.
 func TestDocsReceiver(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {

@@ -37,7 +37,7 @@ func clientOf(c sojourn.Client) *v1.EventClient {
 func encode(e *v1.Event) []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
-		panic(err) // strings, numbers and a time of this age
+		panic(err) // strings, numbers and a time can always be encoded
 	}
 	return b
 }

@@ -43,7 +43,8 @@ func observe(h *Hub, app string, from, to int) {
 	}
 }
 
-// serveHub serves /{app}?last=&follow= over a real connection, with small buffers.
+// serveHub serves /{app}?last=&follow= over a real connection, with small
+// buffers.
 func serveHub(t *testing.T, h *Hub) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,14 +1,16 @@
-// Package events hands on what happens to sessions: to subscribers as server-sent events, to webhooks, and to the audit log.
+// Package events passes events of sessions to subscribers (as server-sent
+// events), to webhooks, and to the audit log.
 //
 //	hub := events.New(events.Options{Audit: audit, Log: log})
 //	err := hub.Configure(apps)                                    // at the start, and again at each reload
 //	engine, err := sojourn.New(st, sojourn.Options{App: "shop", OnEvent: hub.Observer("shop")})
 //	err = hub.Stream(w, r, "shop", r.Header.Get("Last-Event-ID"), 0, true)
 //	…
-//	hub.EndStreams()                                              // then http.Server.Shutdown, then Engine.Close, then
+//	hub.EndStreams()                                              // then http.Server.Shutdown, then Engine.Close
 //	hub.Close(ctx)
 //
-// Each process hands on the events of its own engines. Where several share a store, whoever wants all events asks all of them.
+// Each process passes on the events of its own engines. If several processes
+// share a store, a subscriber that wants all events must ask each of them.
 package events
 
 import (
@@ -25,34 +27,36 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// Options configure a Hub. The zero value hands events to subscribers only.
+// Options configure a Hub. With the zero value only subscribers get events.
 type Options struct {
-	// Audit gets one line of JSON for each event, in one Write. Default none. See OpenAudit.
+	// Audit gets one line of JSON for each event, in one Write. Default none.
+	// OpenAudit opens a file for it.
 	Audit io.Writer
 
-	// Log is told of webhooks and audit lines that fail. Default: nobody is.
+	// Log gets failures of webhooks and of the audit log. Default none.
 	Log *slog.Logger
 
 	// Transport sends the webhooks. Default: a copy of http.DefaultTransport.
 	Transport http.RoundTripper
 }
 
-// An App is what is done with an application's events.
+// An App is an application and where its events go.
 type App struct {
 	Name     string
 	Webhooks []Webhook
 }
 
-// A Hub hands on the events of all applications. Its methods may be called concurrently.
+// A Hub passes on the events of all applications. Its methods may be called
+// concurrently.
 type Hub struct {
 	audit  io.Writer
 	log    *slog.Logger
 	client *http.Client
 
 	auditErrors atomic.Int64
-	auditBroken atomic.Bool // told so, and not written since
+	auditBroken atomic.Bool // the last write failed
 
-	mu     sync.RWMutex
+	mu     sync.RWMutex // guards apps and closed
 	apps   map[string]*app
 	closed bool
 }
@@ -79,9 +83,10 @@ func New(o Options) *Hub {
 	return &Hub{audit: o.Audit, log: o.Log, client: webhookClient(o.Transport), apps: map[string]*app{}}
 }
 
-// Configure sets the applications, and reports every mistake at once; then nothing changes. Those that were there before keep their
-// events, their subscribers, and what their webhooks have not delivered yet, as long as the webhook's URL is the same. The subscribers
-// of those that aren't there any more are cut off.
+// Configure sets the applications. If it finds mistakes, it reports all of them
+// and changes nothing. An application that existed before keeps its events, its
+// subscribers, and the messages that wait for webhooks with the same URL. If an
+// application is gone, its subscribers are disconnected.
 func (h *Hub) Configure(apps []App) error {
 	var errs []error
 	checked := make(map[string][]target, len(apps))
@@ -132,12 +137,12 @@ func (h *Hub) Observer(name string) func(sojourn.Event) {
 	}
 }
 
-// publish gives the event its ID, and hands it to all.
+// publish gives the event its ID and passes it on.
 func (h *Hub) publish(e v1.Event) {
 	h.mu.RLock()
 	a := h.apps[e.App]
 	h.mu.RUnlock()
-	if a == nil { // a reload has removed it, and its engine has something left to tell
+	if a == nil { // a reload removed the application, but its engine still reports
 		h.writeAudit(encode(&e))
 		return
 	}
@@ -158,8 +163,9 @@ func (h *Hub) app(name string) (*app, error) {
 	return nil, ErrNoApp
 }
 
-// EndStreams ends the streams of all subscribers, who would otherwise outlast any patience of a shutdown, and refuses new ones with ErrClosed.
-// Events are still observed.
+// EndStreams ends all streams, which would otherwise delay a shutdown for ever,
+// and refuses new ones with ErrClosed. Webhooks and the audit log still get
+// events.
 func (h *Hub) EndStreams() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,9 +175,12 @@ func (h *Hub) EndStreams() {
 	}
 }
 
-// Close ends the streams, sends what webhooks haven't been sent yet, and gives up on what is left when ctx is done, or has failed before. It returns
-// how many messages that are, each of which the log names.
-// The engines must be closed: later events are not handed on. The audit log stays open: whoever opened it closes it.
+// Close ends the streams and sends the webhook messages that were not tried
+// yet. It drops messages that failed before, and all others when ctx is done.
+// It logs each dropped message and returns how many there were.
+//
+// The engines must be closed first: Close ignores later events. The caller
+// closes the audit log.
 func (h *Hub) Close(ctx context.Context) (left int64) {
 	h.EndStreams()
 	h.mu.Lock()

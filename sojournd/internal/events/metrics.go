@@ -8,11 +8,11 @@ import (
 
 var (
 	streamsDesc     = desc("sojourn_event_streams", "Subscribers to events now.", "app")
-	eventsDesc      = desc("sojourn_events_total", "Events handed on.", "app")
-	gapsDesc        = desc("sojourn_event_gaps_total", "Gaps in what subscribers got, since they were too slow or away for too long.", "app")
+	eventsDesc      = desc("sojourn_events_total", "Events passed on.", "app")
+	gapsDesc        = desc("sojourn_event_gaps_total", "Gaps that subscribers got because they were too slow or away for too long.", "app")
 	pendingDesc     = desc("sojourn_webhook_pending", "Webhook messages not delivered yet.", "app")
 	attemptsDesc    = desc("sojourn_webhook_attempts_total", "Attempts to deliver a webhook message.", "app", "outcome")
-	deadDesc        = desc("sojourn_webhook_dead_letters_total", "Webhook messages that were given up.", "app", "reason")
+	deadDesc        = desc("sojourn_webhook_dead_letters_total", "Webhook messages that were dropped.", "app", "reason")
 	auditErrorsDesc = desc("sojourn_audit_errors_total", "Lines missing from the audit log.")
 )
 
@@ -20,14 +20,14 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// Describe is a prometheus.Collector's.
+// Describe implements prometheus.Collector.
 func (h *Hub) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{streamsDesc, eventsDesc, gapsDesc, pendingDesc, attemptsDesc, deadDesc, auditErrorsDesc} {
 		out <- d
 	}
 }
 
-// Collect is a prometheus.Collector's.
+// Collect implements prometheus.Collector.
 func (h *Hub) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
@@ -56,7 +56,7 @@ func (h *Hub) Collect(out chan<- prometheus.Metric) {
 		counter(attemptsDesc, delivered, name, "delivered")
 		counter(attemptsDesc, failed, name, "failed")
 		for _, reason := range []string{deadFull, deadExpired, deadGone, deadRemoved, deadShutdown} {
-			counter(deadDesc, dead[reason], name, reason) // those of 0 too: an alert on a rise needs to have seen it
+			counter(deadDesc, dead[reason], name, reason) // also 0: an alert on an increase needs a first value
 		}
 	}
 	counter(auditErrorsDesc, h.auditErrors.Load())

@@ -10,16 +10,17 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// Keep is how many events of an application subscribers can look back at.
+// Keep is how many past events of an application subscribers can get.
 const Keep = 10_000
 
-// A ring keeps the last events of one application. Subscribers read it at their own pace: there is no queue for any of them, so that one who
-// is slow costs nothing, and misses what the ring has forgotten.
+// A ring keeps the last events of one application. Each subscriber reads it at
+// its own pace. There are no queues, so a slow subscriber costs nothing; it
+// misses the events that the ring has dropped.
 type ring struct {
 	app string
-	run string // tells the IDs of this ring from those of other applications, processes and times
+	run string // distinguishes this ring's IDs from those of other applications and runs
 
-	mu      sync.Mutex
+	mu      sync.Mutex    // guards all below
 	frames  [][]byte      // number n is at (n-1) % Keep
 	next    uint64        // the next event's number; the first one's is 1
 	changed chan struct{} // closed when there is something new to read, or the ring closes; nil while nobody waits
@@ -64,11 +65,12 @@ func (r *ring) wake() {
 
 func (r *ring) id(n uint64) string { return r.run + "-" + strconv.FormatUint(n, 10) }
 
-// oldest returns the number of the oldest event kept; where there is none, of the next one.
+// oldest returns the number of the oldest event kept, or of the next event if
+// there is none. The mutex must be held.
 func (r *ring) oldest() uint64 { return r.next - uint64(len(r.frames)) }
 
-// after returns the number of the event after the one of this ID: 0, which is before everything and no event's, if the ring never
-// issued the ID. The ID of the number 0 it issues where no event is before.
+// after returns the number of the event that follows the one with this ID. It
+// returns 0, which no event has, if the ring did not issue the ID.
 func (r *ring) after(id string) uint64 {
 	run, number, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(number, 10, 64)
@@ -80,15 +82,17 @@ func (r *ring) after(id string) uint64 {
 	return n + 1
 }
 
-// last returns the number of the event at which the last n begin.
+// last returns the number of the first of the last n events.
 func (r *ring) last(n int) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.next - uint64(min(max(n, 0), len(r.frames)))
 }
 
-// read fills the batch with frames from number at on, and returns how many, and the number to go on at. The first of them is a gap if
-// events are missing there. With none, changed tells when to read again; it is nil if the ring is closed.
+// read fills the batch with frames, beginning with event number at. It returns
+// the number of frames and the number of the event after them. The first frame
+// is a gap if events are missing. If there are no frames, changed is closed
+// when there is something to read, or nil if the ring is closed.
 func (r *ring) read(at uint64, batch [][]byte) (n int, next uint64, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,12 +116,13 @@ func (r *ring) read(at uint64, batch [][]byte) (n int, next uint64, changed <-ch
 	return 0, at, r.changed
 }
 
-// gap returns the frame that stands for the events from number at on, before oldest. It has the ID of the last of them, so that who resumes after it
-// meets no second one.
+// gap returns the frame in place of the missing events from number at to
+// oldest. It has the ID of the last of them, so a subscriber that resumes after
+// it gets no second gap.
 func (r *ring) gap(at, oldest uint64) []byte {
 	e := v1.Event{ID: r.id(oldest - 1), Kind: v1.KindGap, Time: time.Now().UTC(), App: r.app, Detail: "older events are no longer kept"}
 	if at == 0 {
-		e.Detail = "events were lost, or that ID is not of this server's run: it keeps these"
+		e.Detail = "events were lost, or the ID is from an earlier run of this server"
 	} else {
 		e.Lost = int(oldest - at)
 	}

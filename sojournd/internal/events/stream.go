@@ -13,22 +13,31 @@ const (
 	// MaxStreams is how many subscribers an application may have.
 	MaxStreams = 16_384
 
-	// pingEvery keeps proxies from closing a quiet stream, and finds out when the subscriber is gone.
+	// pingEvery keeps proxies from closing an idle stream, and detects a
+	// subscriber that is gone.
 	pingEvery = 15 * time.Second
 
-	// writeTimeout is how long a subscriber may take to accept a batch before it is cut off.
+	// writeTimeout is how long a subscriber may take to accept a batch.
 	writeTimeout = 30 * time.Second
 
-	// pace is the least time between two batches for one subscriber. Ten thousand of them would else be woken for each event.
+	// pace is the least time between two batches for one subscriber. Without it
+	// each event would wake all of them.
 	pace = 100 * time.Millisecond
 
 	batchSize = 64
 )
 
-// Stream answers a request with an application's events as they happen, as server-sent events, until the request's context is done, the
-// subscriber doesn't read, or the server shuts down. It begins after the event of the ID lastID, with a gap if later ones are no longer kept
-// or this hub didn't issue the ID; without lastID with the last few events, none for 0. Without follow it ends when it
-// has caught up. An error means that nothing was written: ErrNoApp, ErrTooManyStreams, ErrClosed.
+// Stream answers a request with an application's events, as server-sent events.
+// It ends when the request's context is done, when the subscriber does not
+// read, or when the server shuts down. Without follow it also ends when there
+// are no more events.
+//
+// The stream begins after the event with the ID lastID. It begins with a gap if
+// later events are no longer kept, or if this hub did not issue the ID. Without
+// lastID it begins with the last few events.
+//
+// The error is ErrNoApp, ErrTooManyStreams or ErrClosed. Then Stream has
+// written nothing.
 func (h *Hub) Stream(w http.ResponseWriter, r *http.Request, name, lastID string, last int, follow bool) error {
 	a, err := h.app(name)
 	if err != nil {
@@ -47,12 +56,12 @@ func (h *Hub) Stream(w http.ResponseWriter, r *http.Request, name, lastID string
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold the events back
 	s := stream{w, http.NewResponseController(w), a.ring}
-	_ = s.rc.SetReadDeadline(time.Time{}) // the server's is for requests, and would end the stream; not all servers have one
+	_ = s.rc.SetReadDeadline(time.Time{}) // the server's deadline is for requests; not every server has one
 	s.run(r.Context(), at, follow)
 	return nil
 }
 
-// enter counts a subscriber in.
+// enter counts a new subscriber.
 func (r *ring) enter() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,8 +89,10 @@ type stream struct {
 
 var ping = []byte(": ping\n\n")
 
-// hello returns the frame that a stream begins with. It has no data, but the ID after which the stream begins, so that who loses the
-// connection before the first event misses nothing. Where a gap comes first, the subscriber's own ID is to be the last.
+// hello returns the first frame of a stream. It has no data, only the ID after
+// which the stream begins, so a subscriber that loses the connection before the
+// first event can resume. If a gap comes first, the frame has no ID: the
+// subscriber keeps its own.
 func (r *ring) hello(at uint64) []byte {
 	const text = ": Sojourn's events\nretry: 2000\n"
 	if at == 0 {
@@ -133,7 +144,7 @@ func (s stream) run(ctx context.Context, at uint64, follow bool) {
 
 // send reports whether the subscriber is still there.
 func (s stream) send(frames ...[]byte) bool {
-	// Servers that know no deadlines have no clients that stop reading, either.
+	// A server without deadlines, as in tests, has no slow clients either.
 	if err := s.rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return false
 	}
@@ -145,7 +156,8 @@ func (s stream) send(frames ...[]byte) bool {
 	return s.rc.Flush() == nil
 }
 
-// frame is the event as the EventSource standard has it. JSON has no line ends, nor have IDs and kinds.
+// frame returns the event in the format of the EventSource standard. Neither
+// the JSON nor the ID and the kind contain line ends.
 func frame(e *v1.Event, encoded []byte) []byte {
 	b := make([]byte, 0, len("id: \nevent: \ndata: \n\n")+len(e.ID)+len(e.Kind)+len(encoded))
 	b = append(append(b, "id: "...), e.ID...)

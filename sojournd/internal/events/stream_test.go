@@ -197,7 +197,8 @@ func (l *lockedRecorder) text() string {
 	return l.Body.String()
 }
 
-// At once: not with the next ping. And what happens is told at once too, unless much does.
+// At once: not with the next ping. And what happens is told at once too, unless
+// much does.
 func TestStreamsLoseNoTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{})
@@ -266,7 +267,8 @@ func TestStreamsAreLimited(t *testing.T) {
 	}
 }
 
-// One who doesn't read delays neither the others nor the observer, and finds a gap where the ring went on without them.
+// One who doesn't read delays neither the others nor the observer, and finds a
+// gap where the ring went on without them.
 func TestSlowSubscriberDelaysNobody(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -297,7 +299,8 @@ func TestSlowSubscriberDelaysNobody(t *testing.T) {
 	}
 }
 
-// Many write, many read and come back: each reader gets each event once, in the order of the IDs.
+// Many write, many read and come back: each reader gets each event once, in the
+// order of the IDs.
 func TestStreamRaces(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -357,7 +360,8 @@ func waitUntil(t *testing.T, h *Hub, app string, done func(*ring) bool) {
 	t.Fatal("it doesn't come to pass")
 }
 
-// Handlers of servers without deadlines, such as a recorder, are served too, and what a client sent cannot forge a frame.
+// Handlers of servers without deadlines, such as a recorder, are served too,
+// and what a client sent cannot forge a frame.
 func TestFrameInjection(t *testing.T) {
 	const evil = "x\n\nevent: ended\ndata: {}\r\n\r\u2028id: 1\x00"
 	h := newHub(t, Options{}, App{Name: "shop"})

@@ -17,22 +17,25 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// A Webhook is where events are sent to, as the Standard Webhooks specification says (standardwebhooks.com).
+// A Webhook receives events by the Standard Webhooks specification
+// (standardwebhooks.com).
 type Webhook struct {
-	// URL is https://…; http://… only on this machine's loopback, or with PlainHTTP.
+	// URL is https://…, or http://… on loopback or with PlainHTTP.
 	URL       string
 	PlainHTTP bool
 
-	// Secrets sign the messages: "whsec_" and the base64 of 24 to 64 bytes. While a secret is replaced there are two; a message carries a
-	// signature by each.
+	// Secrets sign the messages: "whsec_" and the base64 of 24 to 64 bytes. A
+	// message has a signature by each, so a secret can be replaced without a
+	// break.
 	Secrets []string
 
-	// Events are the kinds to send. Default: all but refused, rotated, throttled and write_failed, which strangers can cause by the thousand, or
-	// which happen all day.
+	// Events are the kinds to send. Default: all except refused, rotated,
+	// throttled and write_failed, which are frequent or can be caused by
+	// strangers.
 	Events []string
 }
 
-// Kinds are the kinds of events there are.
+// Kinds returns all kinds of events.
 func Kinds() []string {
 	kinds := []string{v1.KindGap}
 	for _, k := range []sojourn.EventKind{
@@ -44,12 +47,13 @@ func Kinds() []string {
 	return kinds
 }
 
-// quietKinds are those that a webhook gets only when it asks for them.
+// quietKinds are the kinds that a webhook gets only if it names them.
 var quietKinds = []string{
 	string(sojourn.EventRefused), string(sojourn.EventRotated), string(sojourn.EventThrottled), string(sojourn.EventWriteFailed),
 }
 
-// Check returns every mistake in the webhook, with what to write instead. The errors don't show the secrets.
+// Check returns every mistake in the webhook. The errors do not show the
+// secrets.
 func (w Webhook) Check() error {
 	errs := []error{w.CheckURL(), w.CheckSecrets()}
 	for _, kind := range w.Events {
@@ -60,7 +64,7 @@ func (w Webhook) Check() error {
 	return errors.Join(errs...)
 }
 
-// CheckURL is Check of the URL alone.
+// CheckURL checks only the URL.
 func (w Webhook) CheckURL() error {
 	u, err := url.Parse(w.URL)
 	switch {
@@ -72,7 +76,7 @@ func (w Webhook) CheckURL() error {
 	return nil
 }
 
-// CheckSecrets is Check of the secrets alone.
+// CheckSecrets checks only the secrets.
 func (w Webhook) CheckSecrets() error {
 	if len(w.Secrets) == 0 {
 		return errors.New(`a webhook needs a secret: "whsec_" and the base64 of 24 to 64 random bytes`)
@@ -91,7 +95,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.IsLoopback()
 }
 
-// decodeSecret takes both alphabets of base64, padded or not.
+// decodeSecret accepts both alphabets of base64, with and without padding.
 func decodeSecret(s string) ([]byte, error) {
 	text, ok := strings.CutPrefix(s, "whsec_")
 	if !ok {
@@ -132,7 +136,7 @@ func targets(hooks []Webhook) ([]target, error) {
 			errs = append(errs, fmt.Errorf("the webhook %s is there twice", t.name))
 		}
 		for _, s := range w.Secrets {
-			key, _ := decodeSecret(s) // Check has
+			key, _ := decodeSecret(s) // Check has tried it
 			t.keys = append(t.keys, key)
 		}
 		for _, kind := range Kinds() {

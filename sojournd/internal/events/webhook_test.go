@@ -45,7 +45,8 @@ type post struct {
 
 func (p post) id() string { return p.header.Get("webhook-id") }
 
-// A receiver stands for all webhooks, without a network. It answers as its function says.
+// A receiver stands for all webhooks, without a network. It answers as its
+// function says.
 type receiver struct {
 	answer func(n int, p post) (status int, header http.Header, err error) // of the nth request, from 1
 	mu     sync.Mutex
@@ -92,7 +93,8 @@ func (rc *receiver) got() []post {
 	return append([]post(nil), rc.posts...)
 }
 
-// metric returns the value of a metric with these label values, in the order of the labels' names.
+// metric returns the value of a metric with these label values, in the order of
+// the labels' names.
 func metric(t *testing.T, h *Hub, name string, labels ...string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -125,7 +127,8 @@ func wantMetric(t *testing.T, h *Hub, want float64, name string, labels ...strin
 	}
 }
 
-// The signature verifies with the specification's own library, by either of two secrets, over a real connection.
+// The signature verifies with the specification's own library, by either of two
+// secrets, over a real connection.
 func TestWebhookIsSigned(t *testing.T) {
 	posts := make(chan post, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -248,7 +251,8 @@ func slicesEqual(t *testing.T, got, want []string) {
 	}
 }
 
-// A message that fails is sent again, the same but with a new time and signature, later and later, for a day; then it is a dead letter.
+// A message that fails is sent again, the same but with a new time and
+// signature, later and later, for a day; then it is a dead letter.
 func TestWebhookRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failures := []func() (int, http.Header, error){
@@ -402,7 +406,8 @@ func TestWebhookGone(t *testing.T) {
 	})
 }
 
-// A webhook that doesn't answer keeps neither the observer nor another webhook from going on, and no more wait for it than may.
+// A webhook that doesn't answer keeps neither the observer nor another webhook
+// from going on, and no more wait for it than may.
 func TestWebhookHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
@@ -442,7 +447,8 @@ func TestWebhookHangs(t *testing.T) {
 	})
 }
 
-// What was never tried is sent before the end; what can't be is a dead letter, and no longer than the caller allows.
+// What was never tried is sent before the end; what can't be is a dead letter,
+// and no longer than the caller allows.
 func TestWebhookClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rc := &receiver{hold: make(chan struct{})}
@@ -484,7 +490,8 @@ func TestWebhookClose(t *testing.T) {
 	})
 }
 
-// A reload keeps what waits for a webhook of the same URL, and takes its new secret; what waits for one that is gone is given up.
+// A reload keeps what waits for a webhook of the same URL, and takes its new
+// secret; what waits for one that is gone is given up.
 func TestWebhookReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := true
