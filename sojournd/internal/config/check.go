@@ -14,15 +14,16 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A Reporter notes what is wrong with the setting at a path, like "applications[0].keys", and what to write instead. Of what is noted at a
-// path the first counts.
+// A Reporter reports a mistake in the setting at a path, such as
+// "applications[0].keys", and what to write instead. Only the first report for
+// a path counts.
 type Reporter func(path, format string, args ...any)
 
-// A Check looks for mistakes that only the parts can tell that are to use the configuration. What has a mistake that was found before is in it as
-// well as it could be read, and defaults are filled in.
+// A Check looks for mistakes that only the user of the configuration can find.
+// Defaults are filled in. Settings with mistakes may have any value.
 type Check func(c *Config, wrong Reporter)
 
-// check looks for what each setting alone doesn't show.
+// check looks for mistakes that a type of a setting cannot find.
 func check(c *Config, wrong Reporter) {
 	if c.Store.URL == "" {
 		wrong("store", "is empty: write where sessions live, like sqlite:/var/lib/sojournd/sojourn.db")
@@ -47,7 +48,7 @@ func check(c *Config, wrong Reporter) {
 	names := checkApplications(c.Applications, wrong)
 	for i := range c.Applications {
 		if c.Applications[i].RelaysCookies && len(c.TrustedProxies) == 0 {
-			wrong(fmt.Sprintf("applications[%d].relays_cookies", i), "needs trusted_proxies: name the proxy there, for secrets rotate by the visitor's method, which only a trusted proxy can tell")
+			wrong(fmt.Sprintf("applications[%d].relays_cookies", i), "needs trusted_proxies: name the proxy there, because only a trusted proxy can tell the visitor's method, which decides whether secrets rotate")
 		}
 	}
 	for i := range c.Events.Webhooks {
@@ -55,7 +56,7 @@ func check(c *Config, wrong Reporter) {
 		checkWebhook(path, w, names, wrong)
 		for j := range i {
 			if other := &c.Events.Webhooks[j]; other.URL == w.URL && overlap(other.Applications, w.Applications) {
-				wrong(path+".url", "is that of events.webhooks[%d] too, for the same application: make one of the two", j)
+				wrong(path+".url", "is that of events.webhooks[%d] too, for the same application: merge the two", j)
 			}
 		}
 	}
@@ -69,7 +70,7 @@ func checkFront(path string, f *Front, wrong Reporter) {
 	case hasTLS && f.TLS.Certificate == "":
 		wrong(path+".tls.certificate", "is missing: write the path of the key's certificate")
 	case hasTLS && f.PlainHTTP:
-		wrong(path+".plain_http", "is no use with tls: take one out")
+		wrong(path+".plain_http", "is no use with tls: take one of them out")
 	}
 	for i, a := range f.Listen {
 		at := fmt.Sprintf("%s.listen[%d]", path, i)
@@ -77,7 +78,7 @@ func checkFront(path string, f *Front, wrong Reporter) {
 			wrong(at, "is listed twice: take one out")
 		}
 		if !a.Loopback() && !hasTLS && !f.PlainHTTP {
-			wrong(at, "other machines reach %q, and without TLS anybody on the way reads keys and tokens: set %s.tls, listen on 127.0.0.1 or a Unix socket, or, if the network is your own, set %s.plain_http: true", a, path, path)
+			wrong(at, "other machines can reach %q, and without TLS anybody on the way can read keys and tokens: set %s.tls, listen on 127.0.0.1 or a Unix socket, or, in a network that you trust, set %s.plain_http: true", a, path, path)
 		}
 	}
 }
@@ -109,7 +110,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 	cookies, keys := map[string]string{}, map[KeyHash]string{}
 	for i := range list {
 		a, at := &list[i], fmt.Sprintf("applications[%d]", i)
-		repeated := slices.Contains(names, a.Name) // so the default cookies' names are, too
+		repeated := slices.Contains(names, a.Name) // then the default names of its cookies are, too
 		switch {
 		case a.Name == "":
 			wrong(at+".name", "is missing: write 1 to 64 letters, digits, '.', '_' and '-'")
@@ -119,7 +120,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 			wrong(at+".name", "%q is another application's name: choose another", a.Name)
 		}
 		names = append(names, a.Name)
-		if nameOK(a.Name) { // the default names are made of it
+		if nameOK(a.Name) { // the default names contain it
 			checkCookie(at+".cookie", &a.Cookie, wrong)
 		}
 		for _, cookie := range []struct{ path, name string }{{at + ".cookie.name", a.Cookie.Name}, {at + ".cookie.visitor", a.Cookie.Visitor}} {
@@ -178,7 +179,8 @@ func cookieNameOK(name string) bool {
 	return name != "" && len(name) <= 255
 }
 
-// domainOK asks what writes the cookies, and leaves addresses and top-level domains to nobody.
+// domainOK reports whether net/http writes a cookie with the domain. Addresses and
+// top-level domains are not allowed.
 func domainOK(domain string) bool {
 	_, err := netip.ParseAddr(domain)
 	cookie := http.Cookie{Name: "a", Domain: domain}
@@ -189,7 +191,7 @@ func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong Reporte
 	for i, k := range a.Keys {
 		path := fmt.Sprintf("%s.keys[%d]", at, i)
 		if k.Name == "" || len(k.Name) > 64 || !cookieNameOK(k.Name) {
-			wrong(path+".name", "%q is no name: write one without blanks, by which you know the key in logs", k.Name)
+			wrong(path+".name", "%q is no name: write one without blanks, to recognise the key in logs", k.Name)
 		}
 		if slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.Name == k.Name }) {
 			wrong(path+".name", "%q is another key's name: choose another", k.Name)
@@ -223,18 +225,18 @@ func checkPolicy(path string, p *Policy, wrong Reporter) {
 			value Duration
 		}{{at + ".idle", l.set.Idle}, {at + ".absolute", l.set.Absolute}} {
 			if d.value < 0 {
-				wrong(d.path, "every session ends some day: write a duration like 24h or 90d")
+				wrong(d.path, "every session must end some day: write a duration like 24h or 90d")
 			} else if d.value > 0 && d.value < Duration(time.Second) {
 				wrong(d.path, "use a second or more")
 			}
 		}
 		whole := l.set.over(l.base)
-		if whole.Absolute < whole.Idle { // so idle was set
+		if whole.Absolute < whole.Idle { // so the file sets idle
 			limit := span(whole.Absolute)
 			if l.set.Absolute == 0 {
 				limit += ", as the preset has it"
 			}
-			wrong(at+".idle", "is %s, longer than absolute, which is %s: a session would end before it has been idle for so long: shorten idle, or set absolute to %[1]s or more", span(whole.Idle), limit)
+			wrong(at+".idle", "is %s, longer than absolute, which is %s: no session could be idle for so long: shorten idle, or set absolute to %[1]s or more", span(whole.Idle), limit)
 		}
 		if p.Preset != "default" && l.name != "anonymous" && (whole.Absolute > l.base.Absolute || whole.Idle > l.base.Idle) {
 			wrong(at, "is longer than %s allows (idle %s, absolute %s): shorten it, or take another preset", p.Preset, span(l.base.Idle), span(l.base.Absolute))
@@ -282,13 +284,14 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 	}
 }
 
-// As sojourn.Options has them.
+// The limits of sojourn.Options.
 const (
 	maxSession = store.MaxRecord - 1024
 	maxDepth   = 1000
 )
 
-// originOK reports whether browsers write an origin so, and HTTPS keeps it. Of its form forward-auth has the rules.
+// originOK reports whether an origin is written as browsers write it, and is safe:
+// HTTPS, or on this machine. Package forwardauth checks its form.
 func originOK(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && text == strings.ToLower(text) && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && localHost(u.Hostname()) && u.Port() != "80")
@@ -304,8 +307,8 @@ var eventKinds = []string{
 	string(sojourn.EventEndedAll), string(sojourn.EventRefused), string(sojourn.EventThrottled), string(sojourn.EventClientChanged), string(sojourn.EventWriteFailed), "gap",
 }
 
-// checkWord notes a word that isn't among those that a setting takes, and names
-// the one that was meant if only its capitals are wrong.
+// checkWord reports a word that is not known. If only its case is wrong, it names
+// the right one.
 func checkWord(path, word string, wrong Reporter, known ...string) {
 	if slices.Contains(known, word) {
 		return
@@ -320,7 +323,8 @@ func checkWord(path, word string, wrong Reporter, known ...string) {
 	wrong(path, "there is no %q: write %s or %s", word, strings.Join(known[:last], ", "), known[last])
 }
 
-// overlap reports whether two lists of applications, of which none means all, have one in common.
+// overlap reports whether two lists of applications have one in common. An empty
+// list means all applications.
 func overlap(a, b []string) bool {
 	return len(a) == 0 || len(b) == 0 || slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
 }
@@ -328,12 +332,12 @@ func overlap(a, b []string) bool {
 func checkWebhook(path string, w *Webhook, applications []string, wrong Reporter) {
 	switch u, err := url.Parse(w.URL); {
 	case err == nil && u.User != nil:
-		wrong(path+".url", "has a user in it: take that out, for messages are signed, and write a URL like https://hooks.example.com/sojourn")
+		wrong(path+".url", "has a user in it: take that out, because messages are signed, and write a URL like https://hooks.example.com/sojourn")
 	case err == nil && u.Scheme == "http" && !w.PlainHTTP && !localHost(u.Hostname()):
-		wrong(path+".url", "anybody on the way reads events that are sent over plain HTTP: write an https URL, or, if the network is your own, set %s.plain_http: true", path)
+		wrong(path+".url", "anybody on the way can read events that are sent over plain HTTP: write an https URL, or, in a network that you trust, set %s.plain_http: true", path)
 	}
 	if !filepath.IsAbs(w.SecretFile) {
-		wrong(path+".secret_file", "%q is no absolute path: write that of a file with the signing secret, whsec_ and base64", w.SecretFile)
+		wrong(path+".secret_file", "%q is no absolute path: write the path of a file with the signing secret, whsec_ and base64", w.SecretFile)
 	}
 	for i, kind := range w.Events {
 		checkWord(fmt.Sprintf("%s.events[%d]", path, i), kind, wrong, eventKinds...)

@@ -1,9 +1,11 @@
-// Package config reads the server's configuration: a YAML file, over which environment variables go, over which flags
-// go. It reports every mistake at once, with its place and what to write instead.
+// Package config reads the server's configuration: a YAML file, which
+// environment variables override, which flags override. It reports every
+// mistake at once, with its place and what to write instead.
 //
 //	c, err := config.Read("sojourn.yaml", text, config.Environment(os.Environ()), config.Flags{"log.level": "debug"})
 //
-// A Config that Read returned is whole: defaults are filled in, and what depends on each other fits together.
+// A Config that Read returns is complete: defaults are filled in, and settings
+// that depend on each other are consistent.
 package config
 
 import (
@@ -14,19 +16,23 @@ import (
 	"time"
 )
 
-// A Config is all that the server can be told. Keys in the file are those of the yaml tags.
+// A Config holds all settings of the server. The yaml tags are the keys in the
+// file.
 type Config struct {
 	Store
 
 	Log Log `yaml:"log"`
 
-	// API serves /v1 and /openapi.json. Default 127.0.0.1:7081. It is not opened while no application has a key.
+	// API serves /v1 and /openapi.json. Default 127.0.0.1:7081. It stays closed
+	// until an application has a key.
 	API Front `yaml:"api"`
 
-	// Internal serves /check, for proxies, and /metrics, /healthz and /readyz. Default 127.0.0.1:7082.
+	// Internal serves /check, for proxies, and /metrics, /healthz and /readyz.
+	// Default 127.0.0.1:7082.
 	Internal Front `yaml:"internal"`
 
-	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded headers are believed. Default none.
+	// TrustedProxies are the addresses of the reverse proxies whose X-Forwarded
+	// headers are trusted. Default none.
 	TrustedProxies []Prefix `yaml:"trusted_proxies"`
 
 	Limits       Limits        `yaml:"limits"`
@@ -34,39 +40,41 @@ type Config struct {
 	Applications []Application `yaml:"applications"`
 }
 
-// Log says what is logged, on standard error.
+// Log says what to log to standard error.
 type Log struct {
 	Level  Level  `yaml:"level"`  // default info
 	Format string `yaml:"format"` // "text", the default, or "json"
 }
 
-// A Front is a set of listeners that serve the same.
+// A Front is a set of listeners with one handler.
 type Front struct {
 	Listen []Address `yaml:"listen"`
 
-	// TLS is for the TCP listeners among them. Without it they serve plain HTTP/1.1 and HTTP/2.
+	// TLS is for the TCP listeners. Without it they serve plain HTTP/1.1 and
+	// HTTP/2.
 	TLS TLS `yaml:"tls"`
 
-	// PlainHTTP permits plain HTTP on addresses that other machines reach.
+	// PlainHTTP allows plain HTTP on addresses that other machines can reach.
 	PlainHTTP bool `yaml:"plain_http"`
 
-	// SocketMode is for the Unix sockets among them. Default 0660.
+	// SocketMode is the mode of the Unix sockets. Default 0660.
 	SocketMode FileMode `yaml:"socket_mode"`
 }
 
-// TLS names the files of a certificate chain and its key, in PEM. They are read again on SIGHUP.
+// TLS names the files of a certificate chain and its key, in PEM. They are read
+// again on SIGHUP.
 type TLS struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
 }
 
-// Limits bound what a client can make the server do.
+// Limits bound what a client can use of the server.
 type Limits struct {
 	Body              Size     `yaml:"body"`                // of a request; default 1 MiB
 	Header            Size     `yaml:"header"`              // of a request; default 64 KiB
 	ReadHeaderTimeout Duration `yaml:"read_header_timeout"` // default 10 s
 	ReadTimeout       Duration `yaml:"read_timeout"`        // of a whole request; default 30 s
-	WriteTimeout      Duration `yaml:"write_timeout"`       // of a whole answer, counted from the request's header; default 1 min. Streams have one of their own
+	WriteTimeout      Duration `yaml:"write_timeout"`       // of an answer, from the end of the request's header; default 1 min. Not for streams
 	IdleTimeout       Duration `yaml:"idle_timeout"`        // between two requests of a connection; default 2 min
 	ShutdownTimeout   Duration `yaml:"shutdown_timeout"`    // for requests in flight when the server stops; default 10 s
 }
@@ -77,81 +85,89 @@ type Events struct {
 	Webhooks []Webhook `yaml:"webhooks"`
 }
 
-// Audit is a log of every event, as JSON lines.
+// Audit is the log of every event, as JSON lines.
 type Audit struct {
 	File    string   `yaml:"file"`     // an absolute path; empty: no log
 	MaxSize Size     `yaml:"max_size"` // of a file, before the next begins; default 100 MiB
-	MaxAge  Duration `yaml:"max_age"`  // of former files, in whole days; default 90 days
-	Keep    int      `yaml:"keep"`     // number of former files; default 0: as many as MaxAge allows
+	MaxAge  Duration `yaml:"max_age"`  // of old files, in whole days; default 90 days
+	Keep    int      `yaml:"keep"`     // number of old files; default 0: as many as MaxAge allows
 }
 
-// A Webhook receives events as the Standard Webhooks specification says.
+// A Webhook receives events by the Standard Webhooks specification.
 type Webhook struct {
 	URL          string   `yaml:"url"`
-	PlainHTTP    bool     `yaml:"plain_http"`   // permits http to other machines, on a network that is your own
-	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes; while it is replaced, two of them on a line each
-	Events       []string `yaml:"events"`       // the kinds of event; default all but refused, rotated, throttled and write_failed
+	PlainHTTP    bool     `yaml:"plain_http"`   // allows http to other machines, in a network that you trust
+	SecretFile   string   `yaml:"secret_file"`  // holds whsec_ and base64 of 24 to 64 bytes; while it is replaced, two lines
+	Events       []string `yaml:"events"`       // kinds of events; default all except refused, rotated, throttled and write_failed
 	Applications []string `yaml:"applications"` // default all
 }
 
-// An Application is one site or product, whose sessions no other sees.
+// An Application is a site or product with its own sessions.
 type Application struct {
 	Name string `yaml:"name"` // 1 to 64 letters, digits, '.', '_' and '-'
 
-	// Keys open the API to this application. Default none: it is for forward-auth alone.
+	// Keys open the API to this application. Default none: it uses only
+	// forward-auth.
 	Keys []Key `yaml:"keys"`
 
 	Cookie Cookie `yaml:"cookie"`
 	Policy Policy `yaml:"policy"`
 
-	// MaxSessions is the number of sessions that a subject may have, default 100; "unlimited" is -1. OverLimit is
-	// "end_oldest", the default, or "refuse".
+	// MaxSessions is how many sessions a subject may have. Default 100; -1 is
+	// "unlimited". OverLimit is "end_oldest", the default, or "refuse".
 	MaxSessions Count  `yaml:"max_sessions"`
 	OverLimit   string `yaml:"over_limit"`
 
 	MaxValue   Size `yaml:"max_value"`   // of a value's JSON; default 64 KiB
 	MaxSession Size `yaml:"max_session"` // of all keys and values; default 256 KiB
-	MaxDepth   int  `yaml:"max_depth"`   // of a value's arrays and objects in one another; default 100
+	MaxDepth   int  `yaml:"max_depth"`   // of nested arrays and objects in a value; default 100
 
-	// MaxBadTokens a minute from one address, after which further ones get 429. Default 100; "unlimited" is -1.
+	// MaxBadTokens is how many bad tokens one address may send in a minute.
+	// After them further ones get 429. Default 100; -1 is "unlimited".
 	MaxBadTokens Count `yaml:"max_bad_tokens"`
 
-	// LoginURL is where mode redirect of forward-auth sends page views: a path of the application's host, or an https
-	// URL. Default "/login".
+	// LoginURL is where forward-auth redirects page views: a path of the
+	// application's host, or an https URL. Default "/login".
 	LoginURL string `yaml:"login_url"`
 
-	// ReturnParam is the query parameter of LoginURL that says the way back. Default "return_to".
+	// ReturnParam is the query parameter of LoginURL with the address to return
+	// to. Default "return_to".
 	ReturnParam string `yaml:"return_param"`
 
-	// StepUpURL is where page views go whose login isn't fresh enough, or of too low a level. Default: they get 403.
+	// StepUpURL is where page views go if the login is too old or its level too
+	// low. Default: they get 403.
 	StepUpURL string `yaml:"step_up_url"`
 
-	// ReturnOrigins are the origins that a way back may name besides the application's own, which is a path.
+	// ReturnOrigins are the other origins that may be in an address to return
+	// to.
 	ReturnOrigins []string `yaml:"return_origins"`
 
 	// Origins are the application's own public origins, as in
-	// sojourn.Options.Origins. Name them if the proxy replaces Host. A check,
-	// which the proxy asks for, doesn't look at the origin. Default: Host is
-	// compared.
+	// sojourn.Options.Origins. Name them if the proxy replaces Host. Checks for
+	// proxies ignore the origin. Default: the Host header is compared.
 	Origins []string `yaml:"origins"`
 
-	// RelaysCookies tells that the proxy, one of TrustedProxies, passes Set-Cookie of a forward-auth answer on, so that secrets can rotate there.
+	// RelaysCookies says that the proxy, one of TrustedProxies, passes
+	// Set-Cookie of a check's answer to the browser. Only then can a check
+	// rotate secrets.
 	RelaysCookies bool `yaml:"relays_cookies"`
 
-	// ClearSiteData is asked of the browser at logout. Default nothing.
+	// ClearSiteData is what the browser should clear at logout. Default
+	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
 
-	namesLoginURL bool // the file does, if only by its default
+	namesLoginURL bool // the file has login_url
 }
 
-// A Key is an API key, of which the file has the hash only.
+// A Key is an API key. The file has only its hash.
 type Key struct {
 	Name string  `yaml:"name"` // for logs
 	Hash KeyHash `yaml:"hash"`
 }
 
-// Cookie shapes the application's two cookies. Names default to __Host-NAME-session and __Host-NAME-visitor, or
-// __Secure- with Domain.
+// Cookie sets the application's two cookies. Their names default to
+// __Host-NAME-session and __Host-NAME-visitor, or with a Domain
+// __Secure-NAME-….
 type Cookie struct {
 	Name        string `yaml:"name"`
 	Visitor     string `yaml:"visitor"`
@@ -160,7 +176,8 @@ type Cookie struct {
 	Partitioned bool   `yaml:"partitioned"`
 }
 
-// Policy sets how long sessions live. What isn't set is as in Preset: "default", "aal1", "aal2" or "aal3" (NIST SP 800-63B-4).
+// Policy sets how long sessions live. Preset gives the defaults: "default",
+// "aal1", "aal2" or "aal3" (NIST SP 800-63B-4).
 type Policy struct {
 	Preset      string   `yaml:"preset"`
 	Anonymous   Lifetime `yaml:"anonymous"`
@@ -176,7 +193,7 @@ type Lifetime struct {
 	Absolute Duration `yaml:"absolute"`
 }
 
-// defaults returns what holds where neither the file nor anything else says otherwise.
+// defaults returns the default settings.
 func defaults() *Config {
 	return &Config{
 		Store:    Store{URL: defaultStore},
@@ -219,7 +236,7 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// Proxies returns TrustedProxies as net/netip has them.
+// Proxies returns TrustedProxies as prefixes of net/netip.
 func (c *Config) Proxies() []netip.Prefix {
 	list := make([]netip.Prefix, len(c.TrustedProxies))
 	for i, p := range c.TrustedProxies {
@@ -228,8 +245,8 @@ func (c *Config) Proxies() []netip.Prefix {
 	return list
 }
 
-// Warnings returns what is allowed but probably a mistake, a text each, which
-// begins with the path of a setting.
+// Warnings returns texts about settings that are allowed but probably a
+// mistake. Each begins with the path of a setting.
 func (c *Config) Warnings() (list []string) {
 	if len(c.TrustedProxies) > 0 || len(c.Internal.Listen) == 0 {
 		return nil
@@ -237,8 +254,8 @@ func (c *Config) Warnings() (list []string) {
 	for i := range c.Applications {
 		a := &c.Applications[i]
 		if len(a.Keys) == 0 || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
-			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check for application %q. Then a sign-in can't lead back to the page "+
-				"that was asked for, and all visitors count as one address: write the proxy's address there, as sojournd sees it", a.Name))
+			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check for application %q. Then a sign-in can't return to the page "+
+				"that was requested, and all visitors count as one address: write the proxy's address there, as sojournd sees it", a.Name))
 		}
 	}
 	return list

@@ -211,7 +211,8 @@ func TestEveryMistake(t *testing.T) {
 
 func hash(c byte) string { return "sha256:" + strings.Repeat(fmt.Sprintf("%02x", c), 32) }
 
-// Flags win over the environment, which wins over the file. Mistakes name the place where they were made.
+// Flags win over the environment, which wins over the file. Mistakes name the
+// place where they were made.
 func TestOverrides(t *testing.T) {
 	text := minimal + "store: 'memory:'\nlog: {level: warn, format: json}\napi: {listen: [127.0.0.1:1]}\nlimits: {body: 2MiB}\n"
 	env := Environment{"SOJOURN_LOG_LEVEL=error", "SOJOURN_API_LISTEN=127.0.0.1:2, unix:/run/a.sock", "SOJOURN_API_PLAIN_HTTP=true",

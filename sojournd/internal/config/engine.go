@@ -38,7 +38,8 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 
 var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}
 
-// over returns base with what is set in l. An idle limit that isn't set never exceeds the absolute one.
+// over returns base with the limits that l sets. An idle limit from base is at
+// most the absolute limit.
 func (l Lifetime) over(base sojourn.Lifetime) sojourn.Lifetime {
 	absolute := l.Absolute.over(base.Absolute)
 	return sojourn.Lifetime{Idle: l.Idle.over(min(base.Idle, absolute)), Absolute: absolute}

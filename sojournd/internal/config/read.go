@@ -14,9 +14,9 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Environment is a list of variables in the form of os.Environ. SOJOURN_LOG_LEVEL
-// sets log.level. Commas separate the items of a list. Variables cannot set what
-// is inside a list, such as an application.
+// Environment is a list of variables in the form of os.Environ.
+// SOJOURN_LOG_LEVEL sets log.level. Commas separate the items of a list.
+// Variables cannot set what is inside a list, such as an application.
 type Environment []string
 
 // Flags are settings from the command line, by their path in the file, such as
@@ -63,8 +63,8 @@ func Read(name string, text []byte, env Environment, flags Flags, also ...Check)
 	return nil, &Problems{slices.Compact(d.problems)}
 }
 
-// parse returns the file's mapping of settings. It reports mistakes in the YAML,
-// and returns nil if there is no mapping.
+// parse returns the file's mapping of settings. It reports mistakes in the
+// YAML, and returns nil if there is no mapping.
 func (d *decoder) parse(text []byte) *yaml.Node {
 	var docs []yaml.Node
 	if err := yaml.Load(text, &docs, yaml.WithUniqueKeys(false), yaml.WithAllDocuments()); err != nil {
@@ -115,8 +115,8 @@ func (d *decoder) syntax(text []byte, err error) Problem {
 	return p
 }
 
-// indentedByTab returns the place of the first tab in the indentation of a line,
-// or 0 if there is none.
+// indentedByTab returns the place of the first tab in the indentation of a
+// line, or 0 if there is none.
 func indentedByTab(text []byte) (line, column int) {
 	for content := range bytes.Lines(text) {
 		line++
@@ -165,7 +165,8 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// override lays the environment over the file's settings, and the flags over both.
+// override lays the environment over the file's settings, and the flags over
+// both.
 func (d *decoder) override(root *yaml.Node, env Environment, flags Flags) {
 	variables := map[string]string{}
 	for _, entry := range env {

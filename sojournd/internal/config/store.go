@@ -45,10 +45,10 @@ func (s Store) Validate() error {
 	return CheckVisible("--store-feed", s.Feed)
 }
 
-// CheckVisible refuses a store's URL that holds a password, for use on a command
-// line, which every user of the machine can read with ps. A password may contain
-// characters that should have been escaped, so CheckVisible takes everything
-// with a colon before the last @ for a password.
+// CheckVisible refuses a store's URL that holds a password, for use on a
+// command line, which every user of the machine can read with ps. A password
+// may contain characters that should have been escaped, so CheckVisible takes
+// everything with a colon before the last @ for a password.
 func CheckVisible(flag, url string) error {
 	_, rest, server := strings.Cut(url, "://")
 	at := strings.LastIndexByte(rest, '@')

@@ -16,14 +16,16 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// The types below are texts in the file. Their errors say what to write instead, and are put after the text.
+// The types below are texts in the file. Their errors follow the text and say
+// what to write instead.
 
 const day = 24 * time.Hour
 
-// A Duration is a positive time span: "90s", "15m", "24h", "14d" or several in a row. "never" is -1, where it is allowed.
+// A Duration is a positive duration, such as "90s", "24h", "14d" or "1h30m". -1
+// is "never", where that is allowed.
 type Duration time.Duration
 
-// Duration returns d as package time has it.
+// Duration returns d as a time.Duration.
 func (d Duration) Duration() time.Duration { return time.Duration(d) }
 
 // UnmarshalText reads a duration.
@@ -57,7 +59,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 var errDuration = errors.New("is no duration: write one like 90s, 15m, 24h or 14d")
 
-// span writes a duration as the file has it.
+// span writes a duration as in the file.
 func span(d time.Duration) string {
 	if d >= day && d%day == 0 {
 		return fmt.Sprintf("%dd", d/day)
@@ -71,7 +73,7 @@ func span(d time.Duration) string {
 	return text
 }
 
-// A Size is a number of bytes: "262144", "256KiB", "1MiB".
+// A Size is a number of bytes, such as "262144", "256KiB" or "1MiB".
 type Size int64
 
 // UnmarshalText reads a size.
@@ -121,7 +123,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A FileMode is that of a Unix socket.
+// A FileMode is the mode of a Unix socket.
 type FileMode fs.FileMode
 
 // UnmarshalText reads a mode, in octal.
@@ -137,7 +139,7 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A Prefix is a range of IP addresses, or one.
+// A Prefix is an IP address or a range of addresses.
 type Prefix netip.Prefix
 
 // UnmarshalText reads a prefix.
@@ -154,16 +156,17 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 		return fmt.Errorf("has bits beyond its length: write %v", prefix.Masked())
 	}
 	if prefix.Bits() == 0 {
-		return errors.New("is every address there is: name those of the proxies, or anybody could forge where requests come from")
+		return errors.New("contains every address: write those of the proxies, or anybody could forge where requests come from")
 	}
 	*p = Prefix(prefix)
 	return nil
 }
 
-// String returns the prefix as it is written.
+// String returns the prefix as in the file.
 func (p Prefix) String() string { return netip.Prefix(p).String() }
 
-// An Address is where to listen: "127.0.0.1:7081", or "unix:/run/sojournd/api.sock".
+// An Address is an address to listen on, such as "127.0.0.1:7081" or
+// "unix:/run/sojournd/api.sock".
 type Address struct {
 	Network string // "tcp" or "unix"
 	Address string
@@ -190,14 +193,14 @@ func (a *Address) UnmarshalText(text []byte) error {
 	}
 	if host != "localhost" && host != "" {
 		if _, err := netip.ParseAddr(host); err != nil {
-			return errors.New("names a host: write the IP address to listen on, so that it is the same whatever the resolver says")
+			return errors.New("names a host: write the IP address to listen on, which does not depend on the resolver")
 		}
 	}
 	*a = Address{"tcp", string(text)}
 	return nil
 }
 
-// String returns the address as it is written.
+// String returns the address as in the file.
 func (a Address) String() string {
 	if a.Network == "unix" {
 		return "unix:" + a.Address
@@ -205,7 +208,7 @@ func (a Address) String() string {
 	return a.Address
 }
 
-// Loopback reports whether only this machine reaches the address.
+// Loopback reports whether only this machine can reach the address.
 func (a Address) Loopback() bool {
 	if a.Network == "unix" {
 		return true
@@ -215,8 +218,8 @@ func (a Address) Loopback() bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// A KeyHash is the SHA-256 of an API key: "sha256:" and 64 hexadecimal digits. Keys are 32 random bytes, so a fast hash
-// gives nothing away.
+// A KeyHash is the SHA-256 of an API key: "sha256:" and 64 hexadecimal digits.
+// Keys are 32 random bytes, so a fast hash is safe.
 type KeyHash [32]byte
 
 // UnmarshalText reads a hash.
@@ -231,10 +234,10 @@ func (h *KeyHash) UnmarshalText(text []byte) error {
 	case isHash:
 		return errors.New("hash lacks its beginning: write sha256: before the 64 digits")
 	case strings.HasPrefix(string(text), keyPrefix):
-		return errors.New("is an API key itself: the file has its hash only, so that nobody can read the key there. Make another with sojournd keys new, and write the hash that it prints, sha256: and 64 digits")
+		return errors.New("is an API key itself: the file must hold only its hash. Create another key with sojournd keys new, and write the hash that it prints, sha256: and 64 digits")
 	}
 	return errors.New("is no hash of a key: write what sojournd keys new prints, sha256: and 64 digits")
 }
 
-// keyPrefix is what every API key begins with.
+// keyPrefix begins every API key.
 const keyPrefix = "sojourn_"

@@ -26,7 +26,7 @@ type AuditFile struct {
 // seconds.
 func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 	if !filepath.IsAbs(f.Path) {
-		return nil, fmt.Errorf("events: the audit log %q: use an absolute path", f.Path)
+		return nil, fmt.Errorf("events: the path %q of the audit log must be absolute", f.Path)
 	}
 	// timberjack opens the file only at the first line, and would create
 	// directories.
