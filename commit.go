@@ -1,6 +1,7 @@
 package sojourn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,50 +15,215 @@ const (
 	// storeTimeout bounds a commit, which goes on when the client goes away.
 	storeTimeout = 10 * time.Second
 
-	// maxConflicts is the number of times that a commit is tried again. In one process commits of a session take turns, so
-	// it takes as many nodes to lose that often.
+	// maxConflicts is how often a commit is tried again. Commits of one session
+	// take turns in a process, so it takes as many nodes to lose that often.
 	maxConflicts = 50
 )
 
-// commit writes the changes, once.
-func (s *Session) commit(ctx context.Context) error {
+// An outcome is what the commit of a request did.
+type outcome struct {
+	done    bool // it was tried
+	err     error
+	issued  string // a token; empty: none
+	cookies cookieChange
+}
+
+// Commit writes the request's changes. Handler does it with the first byte of
+// the response. Call it earlier to see the error before a side effect that
+// can't be undone. Afterwards the session can't be changed in this request
+// (ErrCommitted). A second Commit returns what the first returned.
+//
+// If it fails, reads go on showing the request's changes. ErrUncertain means
+// that nobody knows whether the changes were written. Every other error means
+// that nothing was written: ErrEnded, ErrSuperseded, ErrConflict, ErrLimit,
+// ErrFull, ErrTooLarge, ErrRevision, ErrUnavailable.
+func (s *Session) Commit(ctx context.Context) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.committed {
-		if s.finished { // the handler panicked: nothing of it may land
+	if !s.outcome.done {
+		if s.finished { // the handler panicked, and none of its changes may land
 			return ErrFinished
 		}
-		s.committed, s.commitErr = true, ErrUncertain // until write returns: it may panic, in the function of an Update
-		s.commitErr = s.write(ctx)
+		s.outcome.done, s.outcome.err = true, ErrUncertain // until write returns: the function of an Update may panic
+		s.outcome.err = s.write(ctx)
 	}
-	return s.commitErr
+	return s.outcome.err
 }
 
+// do adds an operation to what the request wants.
+func (s *Session) do(o op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	return s.change(o)
+}
+
+// mayChange reads the session, and returns an error if it is too late to change
+// it. mu is held.
+func (s *Session) mayChange() error {
+	if err := s.load(s.ctx); err != nil {
+		return err
+	}
+	switch {
+	case s.outcome.done:
+		return ErrCommitted
+	case s.draft.logout:
+		return ErrEnded
+	}
+	return nil
+}
+
+// change applies one operation, and keeps it for the commit. mu is held.
+func (s *Session) change(o op) error {
+	if s.found.undecided {
+		if err := s.decide(s.ctx, s.budgetOf(o.kind)); err != nil {
+			return err
+		}
+	}
+	if o.kind == opLogin && s.found.rec == nil && !s.found.reentry.IsZero() {
+		if err := s.reenter(s.ctx, o.login.subject); err != nil {
+			return err
+		}
+	}
+	if s.draft.rec == nil {
+		if s.found.rec == nil && o.kind == opDelete {
+			return nil // nothing to delete, and no reason to start a session
+		}
+		t := s.terms()
+		if err := s.draft.start(s.found.rec, &t); err != nil {
+			return err
+		}
+	}
+	if err := s.apply(&o); err != nil {
+		if !s.finished && !s.draft.logout && len(s.draft.ops) == 0 {
+			s.draft.reset()
+		}
+		return err
+	}
+	s.draft.ops = append(s.draft.ops, o)
+	return nil
+}
+
+// budgetOf returns the budget for looking up undecided tokens before an
+// operation; nil for one that writes in any case.
+func (s *Session) budgetOf(k opKind) *budget {
+	switch k {
+	case opSet, opUpdate, opStart, opLogin:
+		return nil
+	}
+	return &s.e.bad.ends
+}
+
+// terms returns what operations depend on, as of now. mu is held.
+func (s *Session) terms() terms {
+	return terms{&s.e.opt, s.e.rand, &s.found, s.request.Client, s.arrived, s.e.now()}
+}
+
+// apply applies one operation to the draft. mu is held.
+func (s *Session) apply(o *op) error {
+	if o.kind == opUpdate {
+		return s.applyUpdate(o)
+	}
+	t := s.terms()
+	return s.draft.apply(o, &t)
+}
+
+// applyUpdate calls the application's function without mu, because the function
+// may ask the session something. mu is held when it is called.
+func (s *Session) applyUpdate(o *op) error {
+	unlocked := func(raw []byte) ([]byte, error) {
+		s.mu.Unlock()
+		defer s.mu.Lock()
+		return o.fn(raw)
+	}
+	t, atCommit := s.terms(), s.outcome.done
+	for range maxConflicts {
+		raw, had := s.draft.rec.Values.Get(o.key)
+		raw = bytes.Clone(raw) // others may change the session meanwhile
+		next, err := unlocked(raw)
+		if err != nil {
+			return err
+		}
+		switch { // what another goroutine did meanwhile
+		case s.finished:
+			return ErrFinished
+		case s.draft.logout:
+			return ErrEnded
+		case s.outcome.done && !atCommit:
+			return ErrCommitted
+		case s.draft.rec == nil: // its first change failed
+			if err := s.draft.start(s.found.rec, &t); err != nil {
+				return err
+			}
+		}
+		if now, has := s.draft.rec.Values.Get(o.key); has == had && bytes.Equal(now, raw) {
+			return s.draft.put(o.key, next, &t)
+		}
+	}
+	return fmt.Errorf("%w: other goroutines, or the function itself, keep changing key %q", ErrConflict, o.key)
+}
+
+// reenter adopts a live session whose pre-login secret was presented, if the
+// same user logs in again: the answer to the first login was lost or is under
+// way, and its session must not be orphaned. mu is held.
+func (s *Session) reenter(ctx context.Context, subject string) error {
+	id := s.found.reentry
+	s.found.reentry = ID{}
+	rec, err := s.e.live(ctx, id)
+	if gone(err) || err == nil && rec.Subject != subject {
+		return nil
+	}
+	if err != nil {
+		return wrap("read a session", err)
+	}
+	s.found.rec, s.found.verdict = rec, former
+	return s.rebase(rec)
+}
+
+// rebase applies the request's operations again, to rec, or to a new session if
+// rec is nil. mu is held.
+func (s *Session) rebase(rec *store.Record) error {
+	d, t := &s.draft, s.terms()
+	d.replaced, d.fresh = ID{}, false
+	if err := d.start(rec, &t); err != nil {
+		return err
+	}
+	for i := range d.ops {
+		if err := s.apply(&d.ops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write commits. mu is held.
 func (s *Session) write(ctx context.Context) error {
 	if !s.loaded || s.loadErr != nil {
 		return s.loadErr
 	}
-	if s.logout {
+	d, f := &s.draft, &s.found
+	if d.logout {
 		return s.writeLogout(ctx)
 	}
-	if s.refused != nil && len(s.ops) > 0 && s.loginSubject() == "" {
-		return s.refused
-	}
-	if s.request.IfRevision != 0 && len(s.ops) > 0 && (s.rec == nil || s.rec.Revision != s.request.IfRevision) {
+	asked, login := len(d.ops) > 0, d.loginSubject() != ""
+	switch {
+	case f.late != nil && asked && !login:
+		return f.late
+	case s.request.IfRevision != 0 && asked && (f.rec == nil || f.rec.Revision != s.request.IfRevision):
 		return ErrRevision
-	}
-	if s.loginSubject() != "" && s.e.now().Sub(s.arrived) > store.BarrierLife {
+	case login && s.e.now().Sub(s.arrived) > store.BarrierLife:
 		return fmt.Errorf("%w: the login took longer than %v, so nobody can say whether the user's sessions were ended meanwhile", ErrEnded, store.BarrierLife)
 	}
-	asked := len(s.ops) > 0
 	if s.rotates() {
 		if err := s.change(op{kind: opRotate, periodic: true}); err != nil && asked {
 			return err
 		}
 	}
-	if len(s.ops) == 0 {
+	if len(d.ops) == 0 {
 		s.noteLater()
 		return nil
 	}
@@ -67,31 +233,34 @@ func (s *Session) write(ctx context.Context) error {
 	if err == nil {
 		return s.stored(detached)
 	}
-	s.fresh = false
+	d.fresh = false
 	if asked {
 		return err
 	}
-	// Only a rotation was due. Whether it was written or not, the browser's secret stays good.
+	// Only a rotation was due. Whether it was written or not, the browser's secret
+	// stays good.
 	if !errors.Is(err, ErrSuperseded) && !errors.Is(err, ErrEnded) {
-		s.e.emit(Event{Kind: EventWriteFailed, Session: s.rec.ID, Detail: "rotation: " + err.Error()})
+		s.e.emit(Event{Kind: EventWriteFailed, Session: f.rec.ID, Detail: "rotation: " + err.Error()})
 	}
 	return nil
 }
 
-// rotates reports whether the response is to carry a new secret, though nobody asked for it.
+// rotates reports whether the commit gives the session a new secret that nobody
+// asked for.
 func (s *Session) rotates() bool {
-	return s.rec != nil && !s.noRotate && !s.fresh && rotationDue(s.rec, s.verdict, s.arrived, &s.e.policy)
+	return s.found.rec != nil && !s.keepSecret && !s.draft.fresh && rotationDue(s.found.rec, s.found.verdict, s.arrived, &s.e.opt.Policy)
 }
 
-// store writes work, with the operations applied to the newest record for as long as others get in between.
+// store writes the draft. While other commits come first, it applies the
+// operations to the newest record and tries again.
 func (s *Session) store(ctx context.Context) error {
-	if !s.create {
-		turn := s.e.queue.enter(s.rec.ID)
-		defer s.e.queue.leave(s.rec.ID, turn)
+	if !s.draft.create {
+		turn := s.e.queue.enter(s.found.rec.ID)
+		defer s.e.queue.leave(s.found.rec.ID, turn)
 	}
 	for range maxConflicts {
 		var err error
-		if s.unchanged() {
+		if !s.draft.create && s.draft.unchanged(s.found.rec) {
 			err = s.look(ctx)
 		} else {
 			err = s.try(ctx)
@@ -99,7 +268,7 @@ func (s *Session) store(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, store.ErrConflict) && s.rec != nil:
+		case errors.Is(err, store.ErrConflict) && s.found.rec != nil:
 			err = s.reread(ctx)
 		case errors.Is(err, store.ErrLimit) && s.makeRoom(ctx):
 			err = nil
@@ -117,91 +286,78 @@ func (s *Session) store(ctx context.Context) error {
 	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
 }
 
-// unchanged reports whether the operations have no effect: they set values that
-// are there already, delete absent ones, or rotate a secret too early.
-func (s *Session) unchanged() bool {
-	return !s.create && !s.fresh && s.work.Values.Equal(s.rec.Values)
-}
-
 // look takes the place of the write of an unchanged session. It makes sure that
 // the session is unchanged in the store too. A copy in memory may be older than
 // a write that another request was already told of; then this write must follow
 // that one.
 func (s *Session) look(ctx context.Context) error {
-	rec, err := s.e.live(ctx, s.rec.ID)
+	rec, err := s.e.live(ctx, s.found.rec.ID)
 	if err != nil {
 		return err
 	}
-	if rec.Revision != s.rec.Revision {
+	if rec.Revision != s.found.rec.Revision {
 		return store.ErrConflict
 	}
 	s.noteLater()
 	return nil
 }
 
-// try writes work once.
+// try writes the draft once.
 func (s *Session) try(ctx context.Context) error {
-	e, w, now := s.e, s.work, s.e.now()
+	e, d, now := s.e, &s.draft, s.e.now()
 	limit := store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
 	var ended []store.Ended
 	var err error
-	if s.create {
+	if d.create {
 		opt := store.CreateOptions{Limit: limit, Arrived: s.arrived, Now: now}
-		if s.rec == nil {
+		if s.found.rec == nil {
 			opt.Key, opt.KeyBody = s.request.IdempotencyKey, s.request.IdempotencyBody
 		}
-		ended, err = e.store.Create(ctx, e.opt.App, w, opt)
+		ended, err = e.store.Create(ctx, e.opt.App, d.rec, opt)
 	} else {
-		s.noteNow(w)
-		ended, err = e.store.Update(ctx, e.opt.App, w, store.UpdateOptions{
-			Login: s.loginSubject() != "", Limit: limit, Arrived: s.arrived, Now: now,
+		s.noteWith(d.rec)
+		ended, err = e.store.Update(ctx, e.opt.App, d.rec, store.UpdateOptions{
+			Login: d.loginSubject() != "", Limit: limit, Arrived: s.arrived, Now: now,
 		})
 	}
-	e.ended(s.request.Client, ended)
+	e.reportEnded(s.request.Client, ended)
 	if errors.Is(err, store.ErrRepeated) {
-		return s.repeat(ctx, w.ID)
+		return s.repeat(ctx, d.rec.ID)
 	}
 	return err
 }
 
-// repeat gives the session that an earlier request of the same idempotency key has created a fresh secret. The answer to that request may have
-// arrived all the same, so its secret stays good until the fresh one is confirmed.
+// repeat gives the session that an earlier request under the same idempotency
+// key has created a fresh secret. The answer to that request may have arrived
+// all the same, so its secret stays good until the fresh one is confirmed.
 func (s *Session) repeat(ctx context.Context, id ID) error {
 	turn := s.e.queue.enter(id)
 	defer s.e.queue.leave(id, turn)
 	for range maxConflicts {
-		rec, err := s.e.live(ctx, id)
+		created, err := s.e.live(ctx, id)
 		if err != nil {
 			return err
 		}
-		w, now := s.work, s.e.now()
-		if rec.Epoch != w.Epoch {
-			// The session has more authority than the request had that created it, and whoever repeats that may not be who logged in (I13).
-			return ErrSuperseded
-		}
-		if len(rec.Halves) >= maxRepeats {
-			return ErrRepeats
-		}
-		w.CopyFrom(rec)
-		if err := s.renew(false); err != nil {
+		t := s.terms()
+		if err := s.draft.repeat(created, &t); err != nil {
 			return err
 		}
-		repeatHalf(w, &s.next)
-		rotate(w, &s.next, store.Hash{}, now, s.e.policy.Grace)
-		_, err = s.e.store.Update(ctx, s.e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: now})
+		_, err = s.e.store.Update(ctx, s.e.opt.App, s.draft.rec, store.UpdateOptions{Arrived: s.arrived, Now: t.now})
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
-		s.create = false
-		s.ops = append(s.ops[:0], op{kind: opRotate, done: true})
+		s.draft.create = false
+		s.draft.ops = append(s.draft.ops[:0], op{kind: opRotate, done: true})
 		return err
 	}
 	return store.ErrConflict
 }
 
-// reread takes the newest record after a conflict, if the request may still write into it, and applies the operations to it.
+// reread takes the newest record after a conflict, if the request may still
+// write into it, and applies the operations to it.
 func (s *Session) reread(ctx context.Context) error {
-	rec, err := s.e.live(ctx, s.rec.ID)
+	f := &s.found
+	rec, err := s.e.live(ctx, f.rec.ID)
 	if s.overtaken(err) {
 		return s.rebase(nil)
 	}
@@ -211,67 +367,56 @@ func (s *Session) reread(ctx context.Context) error {
 	if s.request.IfRevision != 0 {
 		return ErrRevision
 	}
-	if rec.Epoch != s.epoch {
-		// The request was authorised before a login or elevation (I13), and goes on only if it is itself a login.
-		switch s.loginSubject() {
+	if rec.Epoch != f.epoch {
+		// The request was authorised before a login or elevation (I13), and goes on
+		// only if it is itself a login.
+		switch s.draft.loginSubject() {
 		case "":
 			return ErrSuperseded
 		case rec.Subject:
-			s.verdict = former
+			f.verdict = former
 		default:
 			return s.rebase(nil)
 		}
-	} else if s.verdict >= good {
-		s.verdict = judge(rec, &s.presented, s.arrived)
+	} else if f.verdict >= good {
+		f.verdict = judge(rec, &f.secret, s.arrived)
 	}
-	s.rec = rec
+	f.rec = rec
 	if err := s.rebase(rec); err != nil {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return nil
 }
 
-// overtaken reports whether err tells that the session ended under a login, which then starts a new one.
+// overtaken reports whether err tells that the session ended under a login,
+// which then starts a new one.
 func (s *Session) overtaken(err error) bool {
-	return !s.create && s.loginSubject() != "" && gone(err)
-}
-
-// loginSubject returns whom the request logs in; empty if nobody.
-func (s *Session) loginSubject() string {
-	for i := len(s.ops) - 1; i >= 0; i-- {
-		if s.ops[i].kind == opLogin {
-			return s.ops[i].login.subject
-		}
-	}
-	return ""
+	return !s.draft.create && s.draft.loginSubject() != "" && gone(err)
 }
 
 // stored does what follows a successful write.
 func (s *Session) stored(ctx context.Context) error {
-	e, w := s.e, s.work
-	if s.fresh {
-		s.issued = token(w.ID, &s.next)
-		s.cookies.set(w, s.visitorSent)
-		e.bad.live(e.bad.sum(s.issued))
+	e, d := s.e, &s.draft
+	if d.fresh {
+		s.outcome.issued = token(d.rec.ID, &d.next)
+		s.outcome.cookies.set(d.rec, s.found.visitorSent)
+		e.bad.live(e.bad.sum(s.outcome.issued))
 	}
-	if e.opt.OnEvent != nil {
-		s.report()
-	}
+	e.reportDraft(s.request.Client, d)
 	for _, id := range s.displaced() {
 		ended, err := e.store.End(ctx, e.opt.App, id, ReasonLogout, e.now())
-		e.ended(s.request.Client, ended)
+		e.reportEnded(s.request.Client, ended)
 		if err == nil || gone(err) {
 			continue
 		}
-		// After a login that failed, nobody may be logged in as the other user,
-		// and nothing of the login may remain.
-		s.fresh, s.issued, s.cookies = false, "", cookieChange{}
-		undone, undo := e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, e.now())
-		e.ended(s.request.Client, undone)
+		// Undo the new session: the one that it replaces could not be ended.
+		d.fresh, s.outcome.issued, s.outcome.cookies = false, "", cookieChange{}
+		undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
+		e.reportEnded(s.request.Client, undone)
 		if undo != nil {
-			return fmt.Errorf("%w: end a session that another took the place of: %w", ErrUncertain, err)
+			return fmt.Errorf("%w: end the session before a login: %w", ErrUncertain, err)
 		}
-		return wrap("end a session that another took the place of", err)
+		return wrap("end the session before a login", err)
 	}
 	return nil
 }
@@ -280,18 +425,19 @@ func (s *Session) stored(ctx context.Context) error {
 // live ones of other cookies with the same name, which would make the next
 // request ambiguous.
 func (s *Session) displaced() (list []ID) {
-	if !s.replaced.IsZero() {
-		list = append(list, s.replaced)
+	replaced, cookies := s.draft.replaced, &s.outcome.cookies
+	if !replaced.IsZero() {
+		list = append(list, replaced)
 	}
-	if !s.cookies.setSession && !s.cookies.setVisitor {
+	if !cookies.setSession && !cookies.setVisitor {
 		return list
 	}
 	name := sessionCookie
-	if s.cookies.setVisitor {
+	if cookies.setVisitor {
 		name = visitorCookie
 	}
-	for _, id := range s.lives[name] {
-		if id != s.work.ID && id != s.replaced {
+	for _, id := range s.found.lives[name] {
+		if id != s.draft.rec.ID && id != replaced {
 			list = append(list, id)
 		}
 	}
@@ -299,17 +445,18 @@ func (s *Session) displaced() (list []ID) {
 }
 
 // makeRoom ends the sessions that a login is to displace, after the limit of the
-// subject's sessions has refused it, and reports whether it may be tried again.
+// subject's sessions has refused it. It reports whether that made room.
 func (s *Session) makeRoom(ctx context.Context) (ended bool) {
-	if s.work.Bearer { // it has no cookie, and displaces nothing
+	d := &s.draft
+	if d.rec.Bearer { // it has no cookie, and displaces nothing
 		return false
 	}
-	for _, id := range s.lives[sessionCookie] {
-		if id == s.replaced || id == s.work.ID {
+	for _, id := range s.found.lives[sessionCookie] {
+		if id == d.replaced || id == d.rec.ID {
 			continue
 		}
 		list, err := s.e.store.End(ctx, s.e.opt.App, id, ReasonLogout, s.e.now())
-		s.e.ended(s.request.Client, list)
+		s.e.reportEnded(s.request.Client, list)
 		ended = ended || len(list) > 0
 		if err != nil && !gone(err) {
 			return false
@@ -318,36 +465,18 @@ func (s *Session) makeRoom(ctx context.Context) (ended bool) {
 	return ended
 }
 
-// report emits what the commit did.
-func (s *Session) report() {
-	e, w := s.e, s.work
-	event := Event{Session: w.ID, Subject: w.Subject, Client: s.request.Client, Level: int(w.Level), AMR: splitWords(w.AMR)}
-	if s.create {
-		e.emit(event.of(EventCreated))
-	}
-	for i := range s.ops {
-		switch s.ops[i].kind {
-		case opLogin:
-			e.emit(event.of(EventAuthenticated))
-		case opElevate:
-			e.emit(event.of(EventElevated))
-		case opRotate:
-			if s.ops[i].done {
-				e.emit(event.of(EventRotated))
-			}
-		}
-	}
-}
-
 func (s *Session) writeLogout(ctx context.Context) error {
-	// A request that was sent before the session ended, or before it was renewed, may be answered after a later login, whose cookie must
-	// stay. One that was sent to a dead session is the visitor's way out of it.
-	if s.refused == nil || s.endedBy != "" && s.arrived > s.endedAt {
-		s.cookies.clear(s.sessionSent, s.visitorSent)
+	f := &s.found
+	// The answer to a request that was sent before the session ended, or before
+	// its secret was replaced, may arrive after a later login. The cookie of that
+	// login must stay. A request that was sent to a dead session is the visitor's
+	// way out of it, and clears the cookie.
+	if f.late == nil || f.endedBy != "" && s.arrived > f.endedAt {
+		s.outcome.cookies.clear(f.sessionSent, f.visitorSent)
 	}
-	list := append(s.lives[sessionCookie], s.lives[visitorCookie]...)
-	if s.rec != nil {
-		list = appendNew(list, s.rec.ID)
+	list := append(f.lives[sessionCookie], f.lives[visitorCookie]...)
+	if f.rec != nil {
+		list = appendNew(list, f.rec.ID)
 	}
 	if len(list) == 0 {
 		return nil
@@ -356,7 +485,7 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	defer detached.release()
 	for _, id := range list {
 		ended, err := s.e.store.End(detached, s.e.opt.App, id, ReasonLogout, s.e.now())
-		s.e.ended(s.request.Client, ended)
+		s.e.reportEnded(s.request.Client, ended)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return wrap("log out", err)
 		}
@@ -364,43 +493,8 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	return nil
 }
 
-// noteNow adds to a record that is written anyway what the request tells of its use.
-func (s *Session) noteNow(w *store.Record) {
-	if !s.passive && s.arrived > w.LastSeenAt {
-		w.LastSeenAt = s.arrived
-	}
-	if !s.passive && s.clientChanged(w) && s.arrived >= w.LastSeenAt {
-		w.LastClient = s.request.Client
-	}
-	if s.verdict != current || s.fresh {
-		return
-	}
-	if c, due := sight(w, s.arrived, s.e.policy.Grace); due {
-		w.Confirm(c)
-	}
-}
-
-// noteLater has that written behind.
-func (s *Session) noteLater() {
-	if s.rec == nil {
-		return
-	}
-	if s.touchDue(s.rec) {
-		client := s.request.Client
-		if client == (Client{}) { // of a caller who doesn't say
-			client = s.rec.LastClient
-		}
-		s.e.behind.add(&note{id: s.rec.ID, touch: s.arrived, client: client})
-	}
-	if s.verdict != current {
-		return
-	}
-	if c, due := sight(s.rec, s.arrived, s.e.policy.Grace); due {
-		s.e.behind.add(&note{id: s.rec.ID, secret: s.rec.Secret.Hash, confirm: c})
-	}
-}
-
-// A commitQueue lets the commits of one session take turns, so that in one process none has to be tried twice for long.
+// A commitQueue lets the commits of one session take turns, so that in one
+// process none has to be tried twice for long.
 type commitQueue struct {
 	shards [64]struct {
 		mu    sync.Mutex
@@ -411,7 +505,7 @@ type commitQueue struct {
 
 type turn struct {
 	mu    sync.Mutex
-	users int // who hold it or wait for it; the shard's mutex guards it
+	users int // commits that hold it or wait for it; guarded by the shard's mutex
 }
 
 func (q *commitQueue) enter(id ID) *turn {

@@ -172,7 +172,7 @@ func (c *cookieChange) clear(session, visitor bool) {
 func (s *Session) SetCookies() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view == nil {
+	if s.state == nil {
 		return nil
 	}
 	return s.setCookies(nil)
@@ -180,7 +180,7 @@ func (s *Session) SetCookies() []string {
 
 // setCookies appends them to list. Session.mu is held.
 func (s *Session) setCookies(list []string) []string {
-	c, site := s.cookies, s.e.site
+	c, site := s.outcome.cookies, s.e.site
 	if c.setSession || c.setVisitor {
 		name, sent := site.cookie.Name, s.request.Session
 		if c.setVisitor {
@@ -190,7 +190,7 @@ func (s *Session) setCookies(list []string) []string {
 			list = appendClear(list, name, site.forms[1:])
 		}
 		age := min(c.maxAge, maxCookieAge)
-		list = append(list, name+"="+s.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.forms[0])
+		list = append(list, name+"="+s.outcome.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.forms[0])
 	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)

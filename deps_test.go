@@ -49,13 +49,16 @@ var importRules = []struct {
 // httpFiles are the files of the root package that may import net/http. The engine works without HTTP;
 // only what is about HTTP knows it.
 var httpFiles = map[string]string{
-	"handler.go": "the middleware",
-	"writer.go":  "the response writer that commits before the first byte",
-	"ability.go": "the methods of that writer: those of the one beneath",
-	"body.go":    "closes the connection where http.MaxBytesReader would",
-	"failure.go": "what Handler answers where an accessor can't",
-	"cookie.go":  "reads and writes cookies",
-	"site.go":    "how an engine faces the web: cookies, proxies, origins, prepared once",
+	"handler.go":  "the middleware",
+	"exchange.go": "the response writer that commits before the first byte",
+	"ability.go":  "the methods of that writer: those of the one beneath",
+	"body.go":     "closes the connection where http.MaxBytesReader would",
+	"request.go":  "what a request presents",
+	"answer.go":   "answers with an error",
+	"errors.go":   "the status of each error",
+	"cache.go":    "headers for caches",
+	"cookie.go":   "reads and writes cookies",
+	"site.go":     "how an engine faces the web: cookies, proxies, origins, prepared once",
 }
 
 // badNames are names of packages that say nothing about what is inside.

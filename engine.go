@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -32,12 +31,12 @@ const (
 // ParseID reads an ID as ID.String writes it.
 func ParseID(s string) (ID, error) { return store.ParseID(s) }
 
-// An Engine keeps the sessions of one application in a store. Its methods may be called concurrently.
+// An Engine keeps the sessions of one application in a store. Its methods may be
+// called concurrently.
 type Engine struct {
-	store  store.Store
-	opt    Options
-	policy Policy
-	rand   io.Reader
+	store store.Store
+	opt   Options
+	rand  io.Reader
 
 	queue  commitQueue
 	behind writeBehind
@@ -45,15 +44,16 @@ type Engine struct {
 	bad    throttle
 	watch  watcher
 	site   *site
-	views  sync.Pool // of *view
+	states sync.Pool // of *state
 
 	ctx     context.Context // until Close
 	stop    context.CancelFunc
 	stopped sync.WaitGroup
 }
 
-// New returns an engine on the given store. It refuses options that no browser would accept, or that aren't safe, with an
-// error that says what to change. Call Close when done with it.
+// New returns an engine on the given store. It refuses options that no browser
+// would accept, or that aren't safe, with an error that says what to change.
+// Call Close when done with it.
 func New(st store.Store, opt Options) (*Engine, error) {
 	if st == nil {
 		return nil, errors.New("sojourn: New needs a store: memstore.New() for a start")
@@ -62,17 +62,22 @@ func New(st store.Store, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, opt: opt, policy: opt.Policy, rand: rand.Reader}
+	e := &Engine{store: st, opt: opt, rand: rand.Reader}
 	if e.site, err = newSite(opt); err != nil {
 		return nil, err
 	}
 	e.bad.init()
 	e.ctx, e.stop = context.WithCancel(context.Background())
-	e.start(e.ctx)
+	e.behind = writeBehind{make(chan *note, queueSize), e.ctx}
+	e.events.list, e.events.over = make(chan *Event, queueSize), e.ctx
+	for _, run := range []func(context.Context){e.sweep, e.writeNotes, e.observe} {
+		e.stopped.Go(func() { run(e.ctx) })
+	}
 	return e, nil
 }
 
-// Must returns e, or panics if err is not nil: for programs whose options are constants.
+// Must returns e, or panics if err is not nil. It is for programs whose options
+// are constants:
 //
 //	sessions := sojourn.Must(sojourn.New(memstore.New(), sojourn.Options{}))
 func Must(e *Engine, err error) *Engine {
@@ -82,127 +87,79 @@ func Must(e *Engine, err error) *Engine {
 	return e
 }
 
-// Info is what may be told about a session: all but its secrets and values.
-type Info struct {
-	ID              ID        `json:"id"`
-	Subject         string    `json:"subject"`
-	CreatedAt       time.Time `json:"created_at"`
-	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"`
-	LastSeenAt      time.Time `json:"last_seen_at"`
-	IdleExpiresAt   time.Time `json:"idle_expires_at"`
-	ExpiresAt       time.Time `json:"expires_at"`
-	AMR             []string  `json:"amr,omitempty"`
-	Level           int       `json:"level"`
-	Remembered      bool      `json:"remembered"`
-	Created         Client    `json:"-"` // the client at creation
-	LastSeen        Client    `json:"-"` // the client at LastSeenAt
-	Revision        uint64    `json:"revision"`
+// Flush waits until the activity noted so far is written and the events emitted
+// so far were handed to Options.OnEvent, or until ctx is done. ErrClosed: the
+// engine was closed.
+func (e *Engine) Flush(ctx context.Context) error {
+	if err := e.behind.flush(ctx); err != nil {
+		return err
+	}
+	return e.events.flush(ctx)
 }
 
-// List returns a page of the live sessions of a subject, or of the whole
-// application if subject is empty, and the cursor of the next page. The cursor
-// is empty after the last page. A page has at most limit sessions, 1 to 1000,
-// and may have fewer although another follows. Values are not read: use Get.
-func (e *Engine) List(ctx context.Context, subject, cursor string, limit int) ([]Info, string, error) {
-	recs, next, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit, Now: e.now()})
-	if err != nil {
-		return nil, "", wrap("list sessions", err)
+// Close flushes and stops the engine's goroutines, and takes no longer than ctx
+// allows. Requests must be over. It doesn't close the store. A second Close does
+// nothing.
+func (e *Engine) Close(ctx context.Context) error {
+	err := e.Flush(ctx)
+	if errors.Is(err, ErrClosed) {
+		return nil
 	}
-	infos := make([]Info, len(recs))
-	for i := range recs {
-		infos[i] = info(&recs[i])
+	e.stop()
+	stopped := make(chan struct{})
+	go func() { e.stopped.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+		return err
+	case <-ctx.Done(): // OnEvent, or the store, hangs
+		return ctx.Err()
 	}
-	return infos, next, nil
 }
 
-// Count returns the number of sessions, and how many of them are logged in. Expired ones may count for
-// up to a minute.
-func (e *Engine) Count(ctx context.Context) (sessions, loggedIn int64, err error) {
-	c, err := e.store.Count(ctx, e.opt.App)
-	return c.Sessions, c.LoggedIn, wrap("count sessions", err)
+const (
+	sweepEvery = time.Minute
+	sweepStep  = 1024 // sessions for each call of Store.Sweep
+	sweepPause = time.Millisecond
+)
+
+// sweep ends what has expired of the engine's application, in small steps.
+func (e *Engine) sweep(ctx context.Context) {
+	every := time.NewTicker(sweepEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		for done := false; !done && ctx.Err() == nil; time.Sleep(sweepPause) {
+			var ended []store.Ended
+			var err error
+			ended, done, err = e.store.Sweep(ctx, e.opt.App, e.now(), sweepStep)
+			e.reportEnded(Client{}, ended)
+			if err != nil {
+				break // the next round tries again
+			}
+		}
+	}
 }
 
-// End ends the session of this ID: ErrNotFound if there is none, or it has ended before. For users who end their own sessions, use EndOwn.
-func (e *Engine) End(ctx context.Context, id ID) error {
-	return e.end(ctx, id, ReasonRevoked)
+// live reads a session from the store itself. ErrNotFound or ErrEnded of package
+// store: it isn't live.
+func (e *Engine) live(ctx context.Context, id ID) (*store.Record, error) {
+	rec := new(store.Record)
+	if err := e.store.Get(ctx, e.opt.App, id, true, rec); err != nil {
+		return nil, err
+	}
+	if expired, _ := rec.ExpiredAt(e.now()); expired != "" {
+		return nil, store.ErrEnded
+	}
+	return rec, nil
 }
 
-// EndOwn ends the session of this ID if it is the subject's; ErrNotFound if it is not, so that
-// nobody learns whether somebody else's session exists.
-func (e *Engine) EndOwn(ctx context.Context, subject string, id ID) error {
-	rec, err := e.live(ctx, id)
-	if err != nil {
-		return endError(err)
-	}
-	if subject == "" || rec.Subject != subject {
-		return ErrNotFound
-	}
-	return e.end(ctx, id, ReasonRevoked)
-}
-
-func (e *Engine) end(ctx context.Context, id ID, reason Reason) error {
-	ended, err := e.store.End(ctx, e.opt.App, id, reason, e.now())
-	e.ended(Client{}, ended)
-	if err == nil && len(ended) == 0 {
-		return ErrNotFound
-	}
-	return endError(err)
-}
-
-func endError(err error) error {
-	if gone(err) {
-		return ErrNotFound
-	}
-	return wrap("end a session", err)
-}
-
-// EndSubject ends all sessions of a user except keep, and returns how many it
-// ended. The zero ID keeps none. A login that is under way fails with ErrEnded,
-// also one of the request that calls EndSubject: Commit it first.
-func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, error) {
-	if err := checkSubject(subject); err != nil {
-		return 0, err
-	}
-	ended, err := e.store.EndSubject(ctx, e.opt.App, subject, keep, ReasonRevoked, e.now())
-	e.ended(Client{}, ended)
-	return len(ended), wrap("end a subject's sessions", err)
-}
-
-// EndAll ends every session of the application, anonymous ones too, in constant time. What another node created in the last moments stays if
-// that node's clock is ahead: where clocks may differ, call it again after as long as they do.
-func (e *Engine) EndAll(ctx context.Context) error {
-	now := e.now()
-	if err := e.store.EndAll(ctx, e.opt.App, now); err != nil {
-		return wrap("end all sessions", err)
-	}
-	e.emit(Event{Kind: EventEndedAll, Time: now.Time(), Reason: ReasonRevoked})
-	return nil
+// gone reports whether a store's error says that the session doesn't live.
+func gone(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded)
 }
 
 func (e *Engine) now() store.Time { return store.TimeOf(e.opt.Now()) }
-
-// wrap turns a store's error into the engine's, once; errors of the caller's own making keep their identity.
-func wrap(doing string, err error) error {
-	var to error
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrBarrier):
-		to = ErrEnded
-	case errors.Is(err, store.ErrLimit):
-		to = ErrLimit
-	case errors.Is(err, store.ErrFull):
-		to = ErrFull
-	case errors.Is(err, store.ErrConflict):
-		to = ErrConflict
-	case errors.Is(err, store.ErrUncertain):
-		to = ErrUncertain
-	case errors.Is(err, store.ErrCursor):
-		to = ErrCursor
-	case errors.Is(err, store.ErrKeyReused):
-		to = ErrKeyReused
-	default:
-		to = ErrUnavailable
-	}
-	return fmt.Errorf("%w: %s: %w", to, doing, err)
-}

@@ -3,6 +3,9 @@ package sojourn
 import (
 	"errors"
 	"fmt"
+	"net/http"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // What can go wrong with a session, apart from the store. Compare with errors.Is. StatusCode has the HTTP status of each.
@@ -89,3 +92,86 @@ var (
 // errOrigin is ErrCrossOrigin when only the Origin header showed it, so a
 // missing option may be the cause.
 var errOrigin = fmt.Errorf("%w", ErrCrossOrigin)
+
+// statuses has the HTTP status of each error, and what a visitor may read of it:
+// never a store's own message. The first that matches counts.
+var statuses = []struct {
+	err    error
+	status int
+	text   string // for the client, who must not see a store's own message
+}{
+	{ErrUncertain, http.StatusServiceUnavailable, "it is not known whether your change was saved; look before you try again"},
+	{ErrUnavailable, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later"},
+	{ErrFull, http.StatusServiceUnavailable, "there is no room for another session at the moment; try again later"},
+	{ErrClosed, http.StatusServiceUnavailable, "the server is shutting down"},
+	{ErrEnded, http.StatusConflict, "your session has ended; nothing was changed"},
+	{ErrSuperseded, http.StatusConflict, "you have signed in again since; nothing was changed"},
+	{ErrConflict, http.StatusConflict, "somebody changed the same thing; nothing was changed"},
+	{ErrRevision, http.StatusPreconditionFailed, "somebody changed the session; nothing was changed"},
+	{ErrKeyReused, http.StatusUnprocessableEntity, "the idempotency key was used for something else"},
+	{ErrRepeats, http.StatusTooManyRequests, "the same was asked for too often; nothing was changed"},
+	{ErrCommitted, http.StatusInternalServerError, ""},
+	{ErrFinished, http.StatusInternalServerError, ""},
+	{ErrLimit, http.StatusConflict, "you are signed in in too many places; sign out in one of them"},
+	{ErrTooLarge, http.StatusRequestEntityTooLarge, "that is too much to keep in a session"},
+	{ErrValue, http.StatusUnprocessableEntity, "that can't be kept in a session"},
+	{ErrSubject, http.StatusUnprocessableEntity, "that is no user ID"},
+	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
+	{ErrNotFound, http.StatusNotFound, "no such session"},
+	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; wait a minute"},
+	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},
+	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
+	{ErrBearer, http.StatusInternalServerError, ""},
+	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},
+}
+
+// StatusCode returns the HTTP status for an error of this package: 409 for a
+// conflict or an ended session, 413, 429, 503 and so on; 500 for an error that
+// isn't the package's. Error answers with it.
+func StatusCode(err error) int {
+	for _, s := range statuses {
+		if errors.Is(err, s.err) {
+			return s.status
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+func publicText(err error) string {
+	for _, s := range statuses {
+		if errors.Is(err, s.err) && s.text != "" {
+			return s.text
+		}
+	}
+	return "something went wrong"
+}
+
+// wrap turns a store's error into the engine's. The caller names what it was
+// doing.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	to := ErrUnavailable
+	for _, e := range ofStore {
+		if errors.Is(err, e.store) {
+			to = e.engine
+			break
+		}
+	}
+	return fmt.Errorf("%w: %s: %w", to, doing, err)
+}
+
+// ofStore are the errors of stores that have a name of their own here. Every
+// other error of a store is ErrUnavailable.
+var ofStore = []struct{ store, engine error }{
+	{store.ErrNotFound, ErrEnded},
+	{store.ErrEnded, ErrEnded},
+	{store.ErrBarrier, ErrEnded},
+	{store.ErrLimit, ErrLimit},
+	{store.ErrFull, ErrFull},
+	{store.ErrConflict, ErrConflict},
+	{store.ErrUncertain, ErrUncertain},
+	{store.ErrCursor, ErrCursor},
+	{store.ErrKeyReused, ErrKeyReused},
+}

@@ -20,6 +20,19 @@ type hijacked struct {
 	over   bool     // the request
 }
 
+// hijack notes that the handler has taken the connection, and returns it as the
+// handler gets it.
+func (s *Session) hijack(conn net.Conn) net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &hijacked{watcher: &s.e.watch}
+	s.watching.conn = h
+	if s.watching.watch != nil {
+		h.add(s.watching.watch)
+	}
+	return h.wrap(conn)
+}
+
 // add gives it the session that Done waits for.
 func (h *hijacked) add(w *watched) {
 	h.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // A Key names a value of type T in a session. Declare keys once, at package level. T is anything that
@@ -21,13 +23,6 @@ func NewKey[T any](name string) Key[T] {
 	return Key[T]{name}
 }
 
-func checkKey(name string) error {
-	if name == "" || len(name) > 255 || !utf8.ValidString(name) || hasControl(name) {
-		return fmt.Errorf("%w: key %q: a key is 1 to 255 bytes of UTF-8 without control characters", ErrValue, name)
-	}
-	return nil
-}
-
 // Name returns the key's name.
 func (k Key[T]) Name() string { return k.name }
 
@@ -42,9 +37,12 @@ func (k Key[T]) Get(s *Session) (T, error) {
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	raw, ok, err := s.value(k.name)
-	if err != nil || !ok {
+	if err := s.load(s.ctx); err != nil {
 		return v, false, err
+	}
+	raw, ok := s.current().Values.Get(k.name)
+	if !ok {
+		return v, false, nil
 	}
 	v, err = k.decode(raw)
 	return v, true, err
@@ -57,7 +55,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 	if err != nil {
 		return err
 	}
-	return s.set(k.name, raw)
+	return s.do(op{kind: opSet, key: k.name, json: raw})
 }
 
 // Update applies fn to the value, or to the zero T if there is none. Parallel updates all land: if another request has
@@ -65,7 +63,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 // If fn returns an error, the value stays and Update returns that error; if it does so at the commit, the commit fails with
 // ErrConflict.
 func (k Key[T]) Update(s *Session, fn func(*T) error) error {
-	return s.update(k.name, func(raw []byte) ([]byte, error) {
+	return s.do(op{kind: opUpdate, key: k.name, fn: func(raw []byte) ([]byte, error) {
 		var v T
 		if raw != nil {
 			var err error
@@ -77,8 +75,11 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 			return nil, err
 		}
 		return k.encode(v)
-	})
+	}})
 }
+
+// Delete removes the value at the commit.
+func (k Key[T]) Delete(s *Session) error { return s.DeleteValue(k.name) }
 
 // decode returns the value of a JSON text; of a plain string without going through encoding/json.
 func (k Key[T]) decode(raw []byte) (v T, err error) {
@@ -120,5 +121,45 @@ func plain(raw []byte) bool {
 	return raw[len(raw)-1] == '"'
 }
 
-// Delete removes the value at the commit.
-func (k Key[T]) Delete(s *Session) error { return s.delete(k.name) }
+// SetValue is Key.Set for callers that learn keys at run time, as sojournd does.
+// ErrValue: the key isn't 1 to 255 bytes of UTF-8 without control characters, or
+// the value isn't JSON in UTF-8.
+func (s *Session) SetValue(key string, value json.RawMessage) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if len(value) == 0 || !utf8.Valid(value) {
+		return fmt.Errorf("%w: key %q: not JSON in UTF-8", ErrValue, key)
+	}
+	return Key[json.RawMessage]{key}.Set(s, value)
+}
+
+// DeleteValue removes a value at the commit.
+func (s *Session) DeleteValue(key string) error {
+	return s.do(op{kind: opDelete, key: key})
+}
+
+// appendObject appends values as a JSON object, with its keys in order.
+func appendObject(dst []byte, values store.Values) []byte {
+	if dst == nil {
+		dst = make([]byte, 0, len(values)+16)
+	}
+	dst = append(dst, '{')
+	first := true
+	for key, value := range values.All() {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(dst, '"')
+		for i := range len(key) { // keys hold no control characters
+			if key[i] == '"' || key[i] == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, key[i])
+		}
+		dst = append(dst, '"', ':')
+		dst = append(dst, value...)
+	}
+	return append(dst, '}')
+}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -222,31 +221,4 @@ func setDefault[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-func validApp(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 64
-}
-
-// checkSubject refuses what is no subject: a user ID is 1 to 255 bytes of UTF-8 without control characters.
-func checkSubject(s string) error {
-	if s == "" || len(s) > 255 || !utf8.ValidString(s) || hasControl(s) {
-		return ErrSubject
-	}
-	return nil
-}
-
-func hasControl(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x20 || s[i] == 0x7f || s[i] == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 { // C0, DEL, C1
-			return true
-		}
-	}
-	return false
 }

@@ -3,9 +3,6 @@ package sojourn
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -17,9 +14,10 @@ const (
 	sessionCookie transport = iota
 	visitorCookie
 	bearerHeader
-	anyTransport // Request.Token: its caller knows
+	anyTransport // Request.Token: its caller knows where it came from
 )
 
+// fits reports whether the session r is presented by this transport.
 func (t transport) fits(r *store.Record) bool {
 	switch t {
 	case bearerHeader:
@@ -33,129 +31,58 @@ func (t transport) fits(r *store.Record) bool {
 	}
 }
 
-// maxSameName is the number of different cookies of one name that are looked at.
-const maxSameName = 8
-
-// presentAll takes the tokens of one cookie name. A browser sends one. Several
-// come from other paths and domains, planted or left over from another shape of
-// the cookie, and count only if exactly one session that they name lives.
-func (s *Session) presentAll(ctx context.Context, tokens []string, by transport) error {
-	if len(tokens) == 0 {
-		return nil
-	}
-	if !slices.ContainsFunc(tokens, func(t string) bool { return t != tokens[0] }) {
-		return s.present(ctx, tokens[0], by)
-	}
-	quiet := s.e.bad.guessing(s.request.Client.IP, s.e.now(), s.e.opt.MaxBadTokens)
-	var best, telling *presented
-	var refused []*presented
-	tooMany, undecided := false, false
-	seen := make([]string, 0, maxSameName)
-	for _, t := range tokens {
-		if slices.Contains(seen, t) {
-			continue
-		}
-		if tooMany = len(seen) == maxSameName; tooMany {
-			break
-		}
-		seen = append(seen, t)
-		p := &presented{text: t, by: by, rec: new(store.Record)}
-		if err := s.examine(ctx, p); err != nil {
-			return err
-		}
-		switch {
-		case p.undecided:
-			undecided, s.undecided = true, true
-		case p.refusal == "":
-			s.lives[by] = appendNew(s.lives[by], p.id)
-			if best == nil || best.id == p.id && p.verdict > best.verdict { // of two secrets of one session the newer
-				best = p
-			}
-		default:
-			refused = append(refused, p)
-			if p.verdict > garbage && (telling == nil || p.verdict > telling.verdict) {
-				telling = p
-			}
-		}
-	}
-	if best == nil && telling != nil && !tooMany { // a former secret stays one, whatever comes with it
-		best = telling
-	}
-	for _, p := range refused {
-		if p != best {
-			s.note(p, true)
-		}
-	}
-	switch {
-	case best != nil && !tooMany && len(s.lives[by]) < 2 && (!undecided || best == telling):
-		return s.take(ctx, best)
-	case undecided: // it may live as well
-		s.refusal = RefusedThrottled
-		return nil
-	}
-	s.refusal = RefusedAmbiguous
-	all := strings.Join(seen, " ")
-	if !quiet && s.e.bad.remember(all, s.e.bad.sum(all), &deadToken{refusal: RefusedAmbiguous}) {
-		s.e.emit(Event{Kind: EventRefused, Client: s.request.Client, Refusal: RefusedAmbiguous})
-	}
-	return nil
-}
-
-func appendNew(list []ID, id ID) []ID {
-	if slices.Contains(list, id) {
-		return list
-	}
-	return append(list, id)
-}
-
-// present takes one token: the session becomes the request's, or the token is refused.
-func (s *Session) present(ctx context.Context, text string, by transport) error {
-	p := presented{text: text, by: by, rec: &s.recMemory}
-	if err := s.examine(ctx, &p); err != nil {
-		return err
-	}
-	return s.take(ctx, &p)
-}
-
-// presented is what is found out about a token.
+// A presented is what is known of one token that a request presents.
 type presented struct {
-	text string
-	by   transport
-	sum  uint64
-	id   ID
-	sec  secret
-	rec  *store.Record
+	text   string
+	by     transport
+	sum    uint64 // the throttle's hash of text
+	id     ID
+	secret secret
+	rec    *store.Record // what the store has under id
 
 	verdict   verdict
-	refusal   Refusal // empty: it names the live session rec
-	known     bool    // it was remembered as dead
-	undecided bool    // it may not be looked up
-	final     bool    // it is dead for good, by a strict read
+	refusal   Refusal // empty: the token names the live session rec
+	known     bool    // the throttle remembered that it is dead
+	undecided bool    // the throttle forbids to look it up
+	final     bool    // a strict read showed that it is dead for good
+	expired   bool    // a deadline has passed, and nobody has ended the session
 	reentry   bool    // a login may enter the session again
+	quiet     bool    // its refusal is not worth an event
 
 	reason  Reason // of RefusedEnded
 	endedAt store.Time
 	subject string
 }
 
-// examine finds out about a token. It changes nothing, except that an expired
-// session ends.
-func (s *Session) examine(ctx context.Context, p *presented) error {
-	e, now := s.e, s.e.now()
+// over notes that the token's session is over.
+func (p *presented) over(reason Reason, at store.Time) {
+	p.refusal, p.reason, p.endedAt, p.verdict = RefusedEnded, reason, at, former
+}
+
+// remember takes over what the throttle knows of a dead token.
+func (p *presented) remember(d *deadToken) {
+	p.known = true
+	if p.refusal = d.refusal; d.refusal == RefusedEnded {
+		p.over(d.reason, d.endedAt)
+	}
+}
+
+// examine finds out about a token. It writes nothing to the store.
+func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	p.sum = e.bad.sum(p.text)
 	memory := e.bad.find(p.text, p.sum)
-	if memory.fresh(now) {
-		p.remembered(memory)
+	if memory.fresh(q.now) {
+		p.remember(memory)
 		return nil
 	}
 	var ok bool
-	if p.id, p.sec, ok = parseToken(p.text); !ok {
+	if p.id, p.secret, ok = parseToken(p.text); !ok {
 		p.refusal, p.final = RefusedMalformed, true
 		return nil
 	}
-	if !s.mayRead(p, now) {
+	if q.budget != nil && !e.bad.mayRead(p.sum, q.Client.IP, q.now, e.opt.MaxBadTokens, q.budget) {
 		if memory != nil && memory.at != 0 {
-			p.remembered(memory)
+			p.remember(memory)
 		} else {
 			p.refusal, p.undecided = RefusedThrottled, true
 		}
@@ -164,12 +91,12 @@ func (s *Session) examine(ctx context.Context, p *presented) error {
 
 	rec := p.rec
 	rec.Cached = false
-	err := e.store.Get(ctx, e.opt.App, p.id, s.strict, rec)
-	v := judge(rec, &p.sec, s.arrived)
-	if err == nil && rec.Cached && !s.mayDecide(rec, v, now) {
+	err := e.store.Get(ctx, e.opt.App, p.id, q.strict, rec)
+	v := judge(rec, &p.secret, q.arrived)
+	if err == nil && rec.Cached && !e.mayDecide(q, rec, v) {
 		rec.Cached = false
 		err = e.store.Get(ctx, e.opt.App, p.id, true, rec)
-		v = judge(rec, &p.sec, s.arrived)
+		v = judge(rec, &p.secret, q.arrived)
 	}
 	switch {
 	case err == nil:
@@ -178,7 +105,7 @@ func (s *Session) examine(ctx context.Context, p *presented) error {
 		return nil
 	case errors.Is(err, store.ErrEnded):
 		p.final = !rec.Cached
-		if p.refusal = RefusedUnknown; knewEnd(rec, &p.sec) {
+		if p.refusal = RefusedUnknown; knewEnd(rec, &p.secret) {
 			p.over(rec.End, rec.EndAt)
 		}
 		return nil
@@ -191,16 +118,14 @@ func (s *Session) examine(ctx context.Context, p *presented) error {
 	case v == garbage:
 		p.refusal, p.final = RefusedUnknown, true
 		return nil
-	case v >= good && !p.by.fits(rec): // it lives, elsewhere
+	case v >= good && !p.by.fits(rec): // the session lives, and is presented elsewhere
 		p.refusal, p.verdict = RefusedUnknown, garbage
 		return nil
 	}
 	p.subject = rec.Subject
-	if reason, at := rec.ExpiredAt(now); reason != "" {
-		ended, err := e.store.End(ctx, e.opt.App, p.id, reason, at) // if not now, then by the sweep
-		e.ended(s.request.Client, ended)
+	if reason, at := rec.ExpiredAt(q.now); reason != "" {
 		p.over(reason, at)
-		p.final = err == nil
+		p.expired = true
 		return nil
 	}
 	if v < good {
@@ -212,125 +137,12 @@ func (s *Session) examine(ctx context.Context, p *presented) error {
 	return nil
 }
 
-// mayRead reports whether a token may be looked up.
-func (s *Session) mayRead(p *presented, now store.Time) bool {
-	e := s.e
-	budget := &e.bad.reads
-	if s.decides {
-		if budget = s.budget; budget == nil {
-			return true
-		}
-	}
-	return e.bad.mayRead(p.sum, s.request.Client.IP, now, e.opt.MaxBadTokens, budget)
-}
-
-// over notes that the session of a token is over.
-func (p *presented) over(reason Reason, at store.Time) {
-	p.refusal, p.reason, p.endedAt, p.verdict = RefusedEnded, reason, at, former
-}
-
-// remembered takes the answer from memory.
-func (p *presented) remembered(d *deadToken) {
-	p.known = true
-	if p.refusal = d.refusal; d.refusal == RefusedEnded {
-		p.over(d.reason, d.endedAt)
-	}
-}
-
-// take makes the session of a token the request's, or refuses the token.
-func (s *Session) take(ctx context.Context, p *presented) error {
-	e := s.e
-	if p.refusal == "" {
-		s.rec, s.epoch, s.presented, s.verdict = p.rec, p.rec.Epoch, p.sec, p.verdict
-		s.endedBy, s.refused = "", nil // of a session cookie, where the visitor's lives
-		return s.meetClient(ctx, p.text, p.by)
-	}
-	s.refusal = p.refusal
-	switch {
-	case p.undecided:
-		s.undecided = true
-		return nil
-	case p.refusal == RefusedEnded:
-		s.over(p.reason, p.endedAt)
-	case p.verdict == stolen:
-		now := e.now()
-		ended, err := e.store.End(ctx, e.opt.App, p.id, ReasonTheft, now)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return wrap("end a stolen session", err)
-		}
-		e.ended(s.request.Client, ended)
-		s.over(ReasonTheft, now)
-	case p.refusal == RefusedFormer:
-		if p.verdict == stale || s.late(max(p.rec.CreatedAt, p.rec.AuthenticatedAt)) {
-			s.refused = ErrSuperseded
-		}
-		if p.reentry {
-			s.reentry = p.id
-		}
-	}
-	s.note(p, false)
-	return nil
-}
-
-// note remembers and counts a refused token, and reports it once. It reports
-// nothing for a token that is one of several, or whose address is guessing,
-// because such events would tell nothing new.
-func (s *Session) note(p *presented, quiet bool) {
-	e, now := s.e, s.e.now()
-	if p.known || p.undecided {
-		return
-	}
-	if p.refusal == RefusedMalformed && e.bad.told(s.request.Client.IP, now, e.opt.MaxBadTokens) {
-		return // it costs no read, and must not displace what does
-	}
-	d := &deadToken{refusal: p.refusal, reason: p.reason, endedAt: p.endedAt}
-	if p.final {
-		d.at = now
-	}
-	if news := e.bad.remember(p.text, p.sum, d); !news && p.verdict != stolen {
-		return
-	}
-	if p.refusal == RefusedMalformed || p.refusal == RefusedUnknown {
-		guessing, first := e.bad.count(s.request.Client.IP, now, e.opt.MaxBadTokens)
-		if first {
-			e.emit(Event{Kind: EventThrottled, Client: s.request.Client, Detail: "too many bad tokens: further ones of this minute are refused without an event, and few of them are looked up"})
-		}
-		quiet = quiet || guessing
-	}
-	if quiet {
-		return
-	}
-	e.emit(Event{Kind: EventRefused, Session: p.id, Subject: p.subject, Client: s.request.Client, Refusal: p.refusal})
-}
-
-// over notes that the presented session is over.
-func (s *Session) over(reason Reason, at store.Time) {
-	s.endedBy, s.endedAt = reason, at
-	if s.late(at) {
-		s.refused = ErrEnded
-	}
-}
-
-// lateUnsafe is how long a page whose session was ended elsewhere may go on
-// sending unsafe requests that are meant for that session.
-const lateUnsafe = 30 * time.Second
-
-// late reports whether the request was made for a session that ended, or a
-// secret that was replaced, at the given time. What such a request writes must
-// not land in a new session. A safe request that arrived later begins one at
-// once, so that a sign-in page can store what it needs.
-func (s *Session) late(at store.Time) bool {
-	if !s.request.Safe {
-		at = at.Add(lateUnsafe)
-	}
-	return s.arrived <= at
-}
-
-// mayDecide reports whether a record from memory suffices: the current secret, no deadline near, and nothing due.
-func (s *Session) mayDecide(rec *store.Record, v verdict, now store.Time) bool {
+// mayDecide reports whether a record from a cache suffices: the secret is the
+// current one, no deadline has passed, and nothing is due.
+func (e *Engine) mayDecide(q *query, rec *store.Record, v verdict) bool {
 	if v != current || rec.Secret.ConfirmedAt == 0 {
 		return false
 	}
-	expired, _ := rec.ExpiredAt(now)
-	return expired == "" && !s.touchDue(rec) && !rotationDue(rec, v, s.arrived, &s.e.policy)
+	expired, _ := rec.ExpiredAt(q.now)
+	return expired == "" && !q.touchDue(rec) && !rotationDue(rec, v, q.arrived, &e.opt.Policy)
 }

@@ -14,7 +14,7 @@ func TestTokenHasOneSpelling(t *testing.T) {
 	var differ [32]byte
 	var first secret
 	for i := range 10_000 { // at least 128 bits of a CSPRNG: no duplicate, no byte that stays
-		id, s, err := e.newSecret(store.Time(i))
+		id, s, err := newSession(e.rand, store.Time(i))
 		if err != nil {
 			t.Fatal(err)
 		}

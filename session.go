@@ -35,43 +35,57 @@ import (
 //
 // After Load, or inside Preload, none of this happens.
 type Session struct {
-	e *Engine
+	e       *Engine
+	ctx     context.Context // of reads; a commit goes on when it is cancelled
+	arrived store.Time
+	source  source // presents the request when it is first needed; nil: Begin did
 
 	committing sync.Mutex // held through a commit; taken before mu
-	mu         sync.Mutex // guards all below
 
-	ctx     context.Context
-	source  *exchange // fills view.request when it is needed; nil: it is filled
-	arrived store.Time
-
-	loadErr   error
-	commitErr error
-	loaded    bool // load was tried
-	committed bool // commit was tried
-	finished  bool // the request is over
-	passive   bool
-	strict    bool
-	noRotate  bool    // the response can't carry a new cookie
-	failed    bool    // an accessor couldn't answer: the response is loadErr
-	decides   bool    // tokens are looked up by the next field
-	budget    *budget // nil: without a limit
-
-	*view               // from load on, until the request is over
-	ended chan struct{} // of Done
-	watch *watched      // whose channel that is
-	conn  *hijacked     // nil: the connection is net/http's
-
-	was struct { // what is left then
+	mu         sync.Mutex // guards all that follows
+	*state                // nil before the first read, and when the request is over
+	loaded     bool       // the store was asked
+	loadErr    error      // what that failed with
+	finished   bool       // the request is over
+	passive    bool       // asked for by Passive
+	strict     bool       // asked for by Strict
+	keepSecret bool       // asked for by KeepSecret, or the response can't carry a cookie
+	outcome    outcome
+	watching   watching
+	last       struct { // what ID and Subject answer when the request is over
 		ID      ID
 		Subject string
 	}
+}
+
+// A source presents the request of a Session that a server made.
+type source interface {
+	// present fills in the request. tokens is room for the usual two.
+	present(r *Request, tokens *[2]string)
+
+	// abort ends the handler because an accessor can't answer. It doesn't return.
+	abort(s *Session, err error)
+}
+
+// A state is what a session holds during its request: what the client
+// presented, what that led to, and what the request wants to change. It is
+// lent by the engine, and given back when the request is over. From then on
+// the Session has no state, so no goroutine that outlives its request sees
+// another's.
+type state struct {
+	request Request
+	found   found
+	draft   draft
+
+	tokens [2]string    // room for request
+	record store.Record // room for found
 }
 
 // A Request is what a client presented, for callers that don't speak net/http.
 type Request struct {
 	Session []string  // values of the session cookie, in the order sent
 	Visitor []string  // values of the visitor cookie
-	Bearer  string    // token of an Authorization header; with it, cookies are not looked at
+	Bearer  string    // token of an Authorization header; cookies are ignored beside it
 	Arrived time.Time // zero: now
 	Client  Client
 
@@ -79,7 +93,8 @@ type Request struct {
 	// has ended, such a request may begin a new one (see ErrEnded); others may not.
 	Safe bool
 
-	// Token is a token from the caller, who knows where it came from: it may be of any kind, and nothing else is looked at.
+	// Token is a token of any kind, from a caller who knows where it came from.
+	// The tokens above are ignored beside it.
 	Token string
 
 	// IdempotencyKey, 1 to 255 bytes, names a request that presents no token and
@@ -99,24 +114,36 @@ type Request struct {
 	IfRevision uint64
 }
 
-// Begin returns the session of a request. It doesn't touch the store. The context is used for reads; a
-// commit goes on when it is cancelled. Call Commit at the end, and before the answer is sent.
-//
-// Call Finish when the request is over, if there are many.
+// Begin returns the session of a request. It doesn't touch the store. Reads use
+// ctx; a commit goes on when ctx is cancelled. Call Commit before the answer is
+// sent, and Finish when the request is over.
 func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 	r.Client.UserAgent = cleanUserAgent(r.Client.UserAgent)
 	arrived := store.TimeOf(r.Arrived)
 	if arrived == 0 {
 		arrived = e.now()
 	}
-	s := &Session{e: e, ctx: ctx, arrived: arrived, view: e.lendView()}
-	s.request, s.strict = r, r.IfRevision != 0
+	s := &Session{e: e, ctx: ctx, arrived: arrived, strict: r.IfRevision != 0, state: e.lend()}
+	s.request = r
 	return s
 }
 
-// Finish says that the request of a Session from Begin is over, so that its memory can be used again. Nothing is committed by it. Afterwards, of a
-// session that was read, ID and Subject still answer; Token and SetCookies are empty.
-func (s *Session) Finish() { s.finish() }
+// Finish says that the request of a session from Begin is over, so that the
+// engine can use its memory again. It commits nothing. Without it, the memory
+// is left to the collector.
+func (s *Session) Finish() {
+	s.committing.Lock() // a commit on another goroutine ends first
+	defer s.committing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	s.outcome.issued, s.outcome.cookies = "", cookieChange{}
+	if st := s.state; st != nil {
+		s.last.ID, s.last.Subject = st.current().ID, st.current().Subject
+		s.state = nil
+		s.e.takeBack(st)
+	}
+}
 
 // Load reads the session from the store, if that wasn't done yet.
 func (s *Session) Load(ctx context.Context) error {
@@ -125,13 +152,65 @@ func (s *Session) Load(ctx context.Context) error {
 	return s.load(ctx)
 }
 
-// ID returns the session's public handle, or the zero ID if there is no session. It is no secret, and stays the same
-// through login and rotation.
+// load finds the live session of the request's tokens, once. mu is held.
+func (s *Session) load(ctx context.Context) error {
+	if s.finished {
+		return ErrFinished
+	}
+	if s.loaded {
+		return s.loadErr
+	}
+	s.loaded = true
+	if s.state == nil {
+		s.state = s.e.lend()
+	}
+	if s.source != nil {
+		s.source.present(&s.request, &s.tokens)
+	}
+	s.loadErr = s.find(ctx, &s.e.bad.reads)
+	if s.outcome.done { // the response began before the session was read
+		s.noteLater()
+	}
+	return s.loadErr
+}
+
+// mustLoad is load for an accessor: it doesn't return if that fails. mu is held.
+func (s *Session) mustLoad() {
+	err := s.load(s.ctx)
+	switch {
+	case err == nil:
+	case s.source == nil:
+		panic(loadFailure{err})
+	default:
+		s.source.abort(s, err)
+	}
+}
+
+// A loadFailure is the panic of an accessor for which no Handler answers.
+type loadFailure struct{ err error }
+
+func (f loadFailure) Error() string { return f.err.Error() }
+func (f loadFailure) Unwrap() error { return f.err }
+
+// ask returns what f says of the session.
+func ask[T any](s *Session, f func(*store.Record) T) T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished && s.loaded && s.loadErr == nil {
+		return f(&store.Record{ID: s.last.ID, Subject: s.last.Subject})
+	}
+	s.mustLoad()
+	return f(s.current())
+}
+
+// ID returns the session's public handle, or the zero ID if there is no
+// session. It is no secret, and stays the same through login and rotation.
 func (s *Session) ID() ID {
 	return ask(s, func(r *store.Record) ID { return r.ID })
 }
 
-// Subject returns the user that the session is logged in as, empty if nobody.
+// Subject returns the user that the session is logged in as. It is empty if
+// nobody is logged in.
 func (s *Session) Subject() string {
 	return ask(s, func(r *store.Record) string { return r.Subject })
 }
@@ -141,8 +220,9 @@ func (s *Session) Level() int {
 	return ask(s, func(r *store.Record) int { return int(r.Level) })
 }
 
-// Fresh reports whether the user authenticated within the last d. Ask it before what a
-// thief must not do: change the password, the address, the money.
+// Fresh reports whether the user authenticated within the last d. Ask it before
+// an action that a thief of the session must not take: changing the password or
+// the address, moving money.
 func (s *Session) Fresh(d time.Duration) bool {
 	now := s.e.now()
 	return ask(s, func(r *store.Record) bool {
@@ -150,9 +230,15 @@ func (s *Session) Fresh(d time.Duration) bool {
 	})
 }
 
-// Info returns all that may be told about the session.
+// Info returns all that may be told about the session, except its values.
 func (s *Session) Info() Info {
-	return ask(s, func(r *store.Record) Info { return info(r) })
+	return ask(s, func(r *store.Record) Info { return infoOf(r) })
+}
+
+// Snapshot returns all that may be told about the session, and its values, with
+// the changes that this request has made.
+func (s *Session) Snapshot() Snapshot {
+	return ask(s, func(r *store.Record) Snapshot { return snapshotOf(r) })
 }
 
 // EndReason returns why the session that the visitor presented is over, to tell
@@ -160,10 +246,10 @@ func (s *Session) Info() Info {
 // none was presented, or if the token was never good for it.
 func (s *Session) EndReason() Reason {
 	return ask(s, func(*store.Record) Reason {
-		if s.view == nil { // the request is over
+		if s.state == nil { // the request is over
 			return ""
 		}
-		return s.endedBy
+		return s.found.endedBy
 	})
 }
 
@@ -174,55 +260,61 @@ func (s *Session) EndReason() Reason {
 // something.
 func (s *Session) RefusalReason() Refusal {
 	return ask(s, func(*store.Record) Refusal {
-		if s.view == nil || s.rec != nil {
+		if s.state == nil || s.found.rec != nil {
 			return ""
 		}
-		return s.refusal
+		return s.found.refusal
 	})
 }
 
-// Start makes a session for a visitor who has none, even if nothing will be stored in it.
-func (s *Session) Start() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.mayChange(); err != nil || s.rec != nil || s.work != nil {
-		return err
-	}
-	return s.change(op{kind: opStart})
-}
-
-// Passive keeps this request from counting as activity, for polling: without it, an open page would keep its session from
-// ever being idle. Call it before the response begins.
+// Passive keeps this request from counting as activity. Use it for polling, or
+// an open page would keep its session from ever being idle. Call it before the
+// response begins.
 func (s *Session) Passive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passive = true
 }
 
-// Strict has this request's session read from the store itself, never from a cache in front of it: an end that was acknowledged
-// anywhere before the request came is seen. See the function Strict, for routes. If the session was already read from a cache it is
-// read again, unless the request has changed something: then the commit finds out.
+// Strict makes this request read its session from the store itself, never from
+// a cache in front of it. So the request sees every end that was acknowledged,
+// on any node, before it came. For whole routes, see the function Strict. If
+// the session was already read from a cache it is read again, unless the
+// request has changed something: then the commit finds out.
 func (s *Session) Strict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.strict = true
-	if s.loaded && !s.finished && s.rec != nil && s.rec.Cached && s.work == nil && !s.logout {
+	if s.loaded && !s.finished && s.found.rec != nil && s.found.rec.Cached && !s.draft.begun() {
 		s.found, s.loaded = found{}, false
 	}
 }
 
-// KeepSecret keeps the commit from rotating the secret by itself, for an answer that can't carry a new cookie. Login, Elevate and Rotate are
-// not affected. Call it before the commit.
+// KeepSecret keeps the commit from rotating the secret by itself, for an answer
+// that can't carry a new cookie. Login, Elevate and Rotate are not affected.
+// Call it before the commit.
 func (s *Session) KeepSecret() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.noRotate = true
+	s.keepSecret = true
+}
+
+// Start makes a session for a visitor who has none, even if nothing will be
+// stored in it.
+func (s *Session) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil || s.found.rec != nil || s.draft.begun() {
+		return err
+	}
+	return s.change(op{kind: opStart})
 }
 
 // A LoginOption says more about a login.
 type LoginOption func(*login)
 
-// Remember makes a remembered login ("keep me signed in"), with the limits of Policy.Remembered.
+// Remember makes a remembered login ("keep me signed in"), with the limits of
+// Policy.Remembered.
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
 // AMR records how the user authenticated, in the words of RFC 8176: "pwd",
@@ -233,26 +325,43 @@ func AMR(methods ...string) LoginOption { return func(l *login) { l.methods = me
 // Level records the level of the authentication, 0 to 3. Default 1.
 func Level(level int) LoginOption { return func(l *login) { l.level = level } }
 
-// AsBearer issues the token for use in an Authorization header, where cookies can't be: take it from
-// Token after Commit. No cookie is set. A session that the request's cookie names stays as it is: the bearer's is another. Needs
-// Options.Bearer.
+// AsBearer issues the token for an Authorization header, for programs that keep
+// no cookies. Take it from Token after Commit; no cookie is set. A session that
+// the request's cookie names stays as it is, and the bearer gets another one.
+// It needs Options.Bearer.
 func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
 
-// Login makes the session that of subject, after the application has authenticated the user. The session gets a new secret and the old
-// one is dead at once (no session fixation); its values stay, so a cart filled before login survives. If another subject is logged in,
-// that session ends and an empty one starts. Logging in the same subject again renews the
-// session and its limits: it is how a user confirms the password. Options are as given, not as before: pass Remember again if
-// Remembered.
+// Login logs the session in as subject. Call it after the application has
+// authenticated the user. The session gets a new secret and the old one is dead
+// at once, which prevents session fixation. Its values stay, so a cart filled
+// before the login survives. If another subject is logged in, that session ends
+// and an empty one starts. A login of the same subject renews the session and
+// its limits: use it when a user confirms the password. Options are not taken
+// over from the login before: pass Remember again if Info.Remembered.
 //
-// A subject is an ID that never changes, 1 to 255 bytes of UTF-8 without control characters (else ErrSubject); a database key is better than an
-// e-mail address. What can only be known at the commit fails there: ErrLimit, and ErrEnded if the subject's sessions
-// were ended after the request arrived.
+// A subject is an ID that never changes, 1 to 255 bytes of UTF-8 without
+// control characters (else ErrSubject); a database key is better than an e-mail
+// address. Some failures show at the commit only: ErrLimit, and ErrEnded if the
+// subject's sessions were ended after the request arrived.
 func (s *Session) Login(subject string, options ...LoginOption) error {
 	l := login{subject: subject, level: 1}
 	for _, option := range options {
 		option(&l)
 	}
-	return s.login(l)
+	if err := checkSubject(l.subject); err != nil {
+		return err
+	}
+	if l.bearer && !s.e.opt.Bearer {
+		return ErrBearer
+	}
+	if err := checkLevel(l.level); err != nil {
+		return err
+	}
+	var err error
+	if l.amr, err = joinAMR(l.methods); err != nil {
+		return err
+	}
+	return s.do(op{kind: opLogin, login: &l})
 }
 
 // Elevate records that the user has authenticated with a further factor, and
@@ -261,46 +370,100 @@ func (s *Session) Login(subject string, options ...LoginOption) error {
 // password change. The methods are words as AMR takes them. ErrAnonymous:
 // nobody is logged in.
 func (s *Session) Elevate(level int, methods ...string) error {
-	return s.elevate(level, methods)
+	if err := checkLevel(level); err != nil {
+		return err
+	}
+	amr, err := joinAMR(methods)
+	if err != nil {
+		return err
+	}
+	return s.do(op{kind: opElevate, level: level, amr: amr})
 }
 
-// Rotate gives a logged-in session a new secret at the commit; the old one stays good for requests in flight (see Policy.Grace).
-// The engine does this by itself every Policy.RotateEvery.
-func (s *Session) Rotate() error { return s.rotateNow() }
+// Rotate gives a logged-in session a new secret at the commit. The old one stays
+// good for requests in flight (Policy.Grace). The engine rotates by itself every
+// Policy.RotateEvery. ErrAnonymous: nobody is logged in.
+func (s *Session) Rotate() error { return s.do(op{kind: opRotate}) }
 
-// Logout ends the session at the commit, and its cookie. Without a session it does nothing. No later change is possible
-// in this request.
-func (s *Session) Logout() error { return s.logoutNow() }
-
-// Commit writes the request's changes. Handler does it with the first byte of the response; call it earlier to see the error before a side
-// effect that can't be undone. Afterwards the session can't be changed in this request (ErrCommitted). A second Commit returns what the first returned.
-//
-// If it fails, reads go on showing the request's changes. ErrEnded, ErrSuperseded, ErrConflict, ErrLimit, ErrFull, ErrTooLarge and ErrUnavailable mean that nothing was written, ErrUncertain
-// that this isn't known.
-func (s *Session) Commit(ctx context.Context) error {
-	return s.commit(ctx)
+// Logout ends the session at the commit, and clears its cookie. Without a
+// session it does nothing. The request can't change the session afterwards.
+func (s *Session) Logout() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		if !s.finished && !s.outcome.done && s.draft.logout {
+			return nil
+		}
+		return err
+	}
+	if s.found.undecided { // a sign-out must not leave a live session behind
+		if err := s.decide(s.ctx, &s.e.bad.ends); err != nil {
+			return err
+		}
+	}
+	s.draft.reset()
+	s.draft.logout = true
+	return nil
 }
 
-// Token returns the token that the commit issued, for callers that don't use cookies; empty if it issued none. It is a
-// secret: send it to the client and nowhere else.
+// Token returns the token that the commit issued, for callers that don't use
+// cookies. It is empty if the commit issued none. It is a secret: send it to the
+// client and nowhere else.
 func (s *Session) Token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view == nil {
-		return ""
-	}
-	return s.issued
+	return s.outcome.issued
 }
 
-// Done returns a channel that is closed when the session ends, on any node and
-// for any reason, also by expiry, so that a WebSocket or a stream of events can
-// end with it. Without a session it returns a channel that never closes. All
-// calls in a request return the same channel. After the request it is no longer
-// closed, unless the handler has hijacked the connection: then the session is
-// watched until the connection that Hijack returned is closed.
-func (s *Session) Done() <-chan struct{} { return s.done() }
+// From returns the session of a request that came through Handler. It panics if
+// the request did not. If the request came through Handlers of two engines, it
+// returns the inner one's session: see Engine.From.
+func From(ctx context.Context) *Session {
+	s, ok := Lookup(ctx)
+	if !ok {
+		panic("sojourn: no session in this context: wrap the handler in Engine.Handler")
+	}
+	return s
+}
 
-// contextKey finds the innermost session of a context, engineKey that of an engine.
+// Lookup is From for code that also runs outside Handler: ok tells whether the
+// context has a session.
+func Lookup(ctx context.Context) (s *Session, ok bool) {
+	s, _ = ctx.Value(contextKey{}).(*Session)
+	return s, s != nil
+}
+
+// From returns the engine's session of a request that came through its Handler.
+// It panics if the request did not. Most applications have one engine, and use
+// the function From.
+func (e *Engine) From(ctx context.Context) *Session {
+	s, _ := ctx.Value(engineKey{e}).(*Session)
+	if s == nil {
+		panic("sojourn: no session of this engine in this context: wrap the handler in its Handler")
+	}
+	return s
+}
+
+// NewContext returns a context that carries s, for callers that don't use
+// Handler.
+func NewContext(ctx context.Context, s *Session) context.Context {
+	return carrier{ctx, s}
+}
+
+type carrier struct {
+	context.Context
+	session *Session
+}
+
+func (c carrier) Value(key any) any {
+	if c.session.answersTo(key) {
+		return c.session
+	}
+	return c.Context.Value(key)
+}
+
+// contextKey finds the innermost session of a context, engineKey that of an
+// engine.
 type (
 	contextKey struct{}
 	engineKey  struct{ engine *Engine }
@@ -317,48 +480,51 @@ func (s *Session) answersTo(key any) bool {
 	return false
 }
 
-// From returns the engine's session of a request that came through its Handler.
-// It panics if the request did not. Most applications have one engine, and use
-// the function From.
-func (e *Engine) From(ctx context.Context) *Session {
-	s, _ := ctx.Value(engineKey{e}).(*Session)
-	if s == nil {
-		panic("sojourn: no session of this engine in this context: wrap the handler in its Handler")
+// noSession is the record of a visitor who has no session.
+var noSession store.Record
+
+// current returns the session with the request's changes. Session.mu is held.
+func (st *state) current() *store.Record {
+	switch {
+	case st.draft.logout:
+		return &noSession
+	case st.draft.rec != nil:
+		return st.draft.rec
+	case st.found.rec != nil:
+		return st.found.rec
 	}
-	return s
+	return &noSession
 }
 
-// From returns the session of a request that came through Handler. It panics if
-// the request did not. If it came through Handlers of two engines, that is the
-// inner one's session: see Engine.From.
-func From(ctx context.Context) *Session {
-	s, ok := Lookup(ctx)
-	if !ok {
-		panic("sojourn: no session in this context: wrap the handler in Engine.Handler")
+// lend returns a state for one request.
+func (e *Engine) lend() *state {
+	if st, _ := e.states.Get().(*state); st != nil {
+		return st
 	}
-	return s
+	st := new(state)
+	st.draft.reset()
+	return st
 }
 
-// Lookup is From for code that also runs outside Handler: ok tells whether the
-// context has a session.
-func Lookup(ctx context.Context) (s *Session, ok bool) {
-	s, _ = ctx.Value(contextKey{}).(*Session)
-	return s, s != nil
-}
-
-// NewContext returns a context that carries s, for callers that don't use Handler.
-func NewContext(ctx context.Context, s *Session) context.Context {
-	return carried{ctx, s}
-}
-
-type carried struct {
-	context.Context
-	session *Session
-}
-
-func (c carried) Value(key any) any {
-	if c.session.answersTo(key) {
-		return c.session
+// takeBack empties a state and keeps its memory for the next request. Records
+// keep what they hold: their next reader overwrites it.
+func (e *Engine) takeBack(st *state) {
+	st.request = Request{}
+	st.tokens = [2]string{}
+	st.found = found{}
+	if st.draft.begun() {
+		st.draft.reset()
+		st.draft.shrink()
 	}
-	return c.Context.Value(key)
+	st.record.Values = smallValues(st.record.Values)
+	e.states.Put(st)
+}
+
+const keepValues = 16 << 10 // larger buffers are left to the collector
+
+func smallValues(v store.Values) store.Values {
+	if cap(v) > keepValues {
+		return nil
+	}
+	return v[:0]
 }

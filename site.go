@@ -105,10 +105,7 @@ func (s *site) crossOrigin(r *http.Request) error {
 	}
 }
 
-const (
-	maxUserAgent = 255 // bytes that are kept of it
-	maxForwarded = 32  // addresses of X-Forwarded-For that are looked at
-)
+const maxForwarded = 32 // addresses of X-Forwarded-For that are looked at
 
 // client returns who sent the request.
 func (s *site) client(r *http.Request) Client {
@@ -160,22 +157,6 @@ func parseForwarded(text string) (netip.Addr, error) {
 	}
 	withPort, err := netip.ParseAddrPort(text)
 	return withPort.Addr().Unmap().WithZone(""), err
-}
-
-// cleanUserAgent makes of the header what every store can keep.
-func cleanUserAgent(ua string) string {
-	if len(ua) > maxUserAgent {
-		ua = ua[:maxUserAgent]
-	}
-	if !utf8.ValidString(ua) || hasControl(ua) {
-		ua = strings.Map(func(r rune) rune {
-			if r == utf8.RuneError || r < 0x20 || r >= 0x7f && r < 0xa0 {
-				return -1
-			}
-			return r
-		}, ua)
-	}
-	return ua
 }
 
 // warnPlainHTTP says once why a browser will drop the cookie.

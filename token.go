@@ -64,14 +64,15 @@ var digits = func() (table [256]uint8) {
 	return table
 }()
 
-// newSecret returns the ID and the secret of a new session. The ID is a UUID of version 7 (RFC 9562, section 5.7) with 74 random bits.
-func (e *Engine) newSecret(now store.Time) (id ID, s secret, err error) {
-	var random [10 + len(s)]byte
-	if err := e.random(random[:]); err != nil {
+// newSession returns the ID and the secret of a new session. The ID is a UUID of
+// version 7 (RFC 9562, section 5.7) with 74 random bits.
+func newSession(random io.Reader, now store.Time) (id ID, s secret, err error) {
+	var b [10 + len(s)]byte
+	if err := readRandom(random, b[:]); err != nil {
 		return id, s, err
 	}
-	copy(id[6:], random[:10])
-	copy(s[:], random[10:])
+	copy(id[6:], b[:10])
+	copy(s[:], b[10:])
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(now))
 	copy(id[:6], ms[2:])
@@ -80,9 +81,9 @@ func (e *Engine) newSecret(now store.Time) (id ID, s secret, err error) {
 	return id, s, nil
 }
 
-// random fills b, or fails: no session is ever made from less than good randomness.
-func (e *Engine) random(b []byte) error {
-	if _, err := io.ReadFull(e.rand, b); err != nil {
+// readRandom fills b, or fails: no session is made from less randomness.
+func readRandom(random io.Reader, b []byte) error {
+	if _, err := io.ReadFull(random, b); err != nil {
 		return fmt.Errorf("%w: read randomness: %w", ErrUnavailable, err)
 	}
 	return nil

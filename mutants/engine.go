@@ -22,7 +22,7 @@ var engine = []mutant{
 		breaks: "a strict route reads the store",
 		test:   ". -run TestI10StrictRoutes",
 		edits: []edit{{"presented.go",
-			`err := e.store.Get(ctx, e.opt.App, p.id, s.strict, rec)`,
+			`err := e.store.Get(ctx, e.opt.App, p.id, q.strict, rec)`,
 			`err := e.store.Get(ctx, e.opt.App, p.id, false, rec)`}},
 	},
 	{
@@ -37,16 +37,16 @@ var engine = []mutant{
 		name:   "I11-value-of-any-depth",
 		breaks: "a value has a limit of depth",
 		test:   ". -run TestI11Depth",
-		edits: []edit{{"change.go",
-			`if depth > s.e.opt.MaxDepth {`,
+		edits: []edit{{"validate.go",
+			`if depth > opt.MaxDepth {`,
 			`if false {`}},
 	},
 	{
 		name:   "I11-value-without-limit",
 		breaks: "a value has a limit",
 		test:   ". -run TestI11",
-		edits: []edit{{"change.go",
-			`if len(json) > s.e.opt.MaxValue {`,
+		edits: []edit{{"validate.go",
+			`if len(json) > opt.MaxValue {`,
 			`if len(json) < 0 {`}},
 	},
 	{
@@ -60,10 +60,10 @@ var engine = []mutant{
 		breaks: "a request is judged as of its arrival",
 		test:   ". -run TestI12",
 		edits: []edit{{"presented.go",
-			`s.strict, rec)
-	v := judge(rec, &p.sec, s.arrived)`,
-			`s.strict, rec)
-	v := judge(rec, &p.sec, now)`}},
+			`q.strict, rec)
+	v := judge(rec, &p.secret, q.arrived)`,
+			`q.strict, rec)
+	v := judge(rec, &p.secret, q.now)`}},
 	},
 	{
 		name:   "I12-theft-unnoticed",
@@ -79,7 +79,7 @@ var engine = []mutant{
 		name:   "I13-step-up-not-stored",
 		breaks: "the step-up of a changed client is stored at once, whatever the handler answers",
 		test:   ". -run TestStepUpSurvivesTheHandler",
-		edits: []edit{{"client.go",
+		edits: []edit{{"resolve.go",
 			`ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})`,
 			`var ended []store.Ended
 	err := error(store.ErrFull)`}},
@@ -88,11 +88,11 @@ var engine = []mutant{
 		name:   "I13-slow-thief-is-not-stepped-up",
 		breaks: "a changed client is reacted to, whoever was seen since the request arrived",
 		test:   ". -run TestClientChangeOfASlowRequest",
-		edits: []edit{{"client.go",
-			`slow := s.arrived < s.rec.LastSeenAt`,
-			`slow := s.arrived < s.rec.LastSeenAt
+		edits: []edit{{"resolve.go",
+			`slow := q.arrived < f.rec.LastSeenAt`,
+			`slow := q.arrived < f.rec.LastSeenAt
 	if slow {
-		reaction = Allow
+		reaction = ReactionAllow
 	}`}},
 	},
 	{
@@ -108,16 +108,16 @@ var engine = []mutant{
 		name:   "I13-repeat-hands-out-a-login",
 		breaks: "a repeated creation gives no authority that the first request did not have",
 		test:   ". -run TestI13",
-		edits: []edit{{"commit.go",
-			`if rec.Epoch != w.Epoch {`,
-			`if false {`}},
+		edits: []edit{{"draft.go",
+			`case created.Epoch != d.rec.Epoch:`,
+			`case false:`}},
 	},
 	{
 		name:   "I14-late-logout-clears",
 		breaks: "a late logout leaves the cookie alone",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
-			`if s.refused == nil || s.endedBy != "" && s.arrived > s.endedAt {`,
+			`if f.late == nil || f.endedBy != "" && s.arrived > f.endedAt {`,
 			`if true {`}},
 	},
 	{
@@ -125,20 +125,20 @@ var engine = []mutant{
 		breaks: "a late request creates nothing",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
-			`if s.refused != nil && len(s.ops) > 0`,
-			`if false && len(s.ops) > 0`}},
+			`case f.late != nil && asked`,
+			`case false && asked`}},
 	},
 	{
 		name:   "I14-late-unsafe-request-writes",
 		breaks: "what a signed-out page still sends creates nothing",
 		test:   ". -run TestI14",
-		edits:  []edit{{"presented.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
+		edits:  []edit{{"resolve.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
 	},
 	{
 		name:   "I2-one-of-two-not-looked-up",
 		breaks: "of several cookies one counts only if it is known that the others are dead",
 		test:   ". -run TestThrottleUndecidedBeside",
-		edits:  []edit{{"presented.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
+		edits:  []edit{{"resolve.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
 	},
 	{
 		name:   "I2-any-secret-is-good",
@@ -152,13 +152,13 @@ var engine = []mutant{
 		name:   "I3-sign-out-undecided",
 		breaks: "a sign-out ends the session, also where its token wasn't looked up",
 		test:   ". -run TestThrottleUndecided",
-		edits:  []edit{{"change.go", `if s.undecided { // a sign-out`, `if false { // a sign-out`}},
+		edits:  []edit{{"session.go", `if s.found.undecided { // a sign-out`, `if false { // a sign-out`}},
 	},
 	{
 		name:   "I3-two-live-cookies",
 		breaks: "a sign-out ends every session that was presented",
 		test:   ". -run TestTwoLiveCookies",
-		edits:  []edit{{"commit.go", `list := append(s.lives[sessionCookie], s.lives[visitorCookie]...)`, `list := []ID(nil)`}},
+		edits:  []edit{{"commit.go", `list := append(f.lives[sessionCookie], f.lives[visitorCookie]...)`, `list := []ID(nil)`}},
 	},
 	{
 		name:   "I3-login-keeps-old-secret",
@@ -173,8 +173,8 @@ var engine = []mutant{
 		breaks: "a write to a session that has ended fails, and makes no new one",
 		test:   ". -run TestI4",
 		edits: []edit{{"commit.go",
-			`return !s.create && s.loginSubject() != "" && gone(err)`,
-			`return !s.create && gone(err)`}},
+			`return !s.draft.create && s.draft.loginSubject() != "" && gone(err)`,
+			`return !s.draft.create && gone(err)`}},
 	},
 	{
 		name:   "I5-last-write-wins",
@@ -183,8 +183,8 @@ var engine = []mutant{
 		edits: []edit{{"commit.go",
 			`err = s.reread(ctx)`,
 			`var rec *store.Record
-			if rec, err = s.e.live(ctx, s.rec.ID); err == nil {
-				s.work.Revision = rec.Revision
+			if rec, err = s.e.live(ctx, s.found.rec.ID); err == nil {
+				s.draft.rec.Revision = rec.Revision
 			}`}},
 	},
 	{
@@ -192,7 +192,7 @@ var engine = []mutant{
 		breaks: "that a change comes to nothing is decided by what is stored, not by what was read before",
 		test:   ". -run TestI5ChangeToNothing",
 		edits: []edit{{"commit.go",
-			`if rec.Revision != s.rec.Revision {`,
+			`if rec.Revision != s.found.rec.Revision {`,
 			`if rec.Revision == 0 {`}},
 	},
 	{
@@ -207,7 +207,7 @@ var engine = []mutant{
 		name:   "I6-response-not-withheld",
 		breaks: "the response is withheld when the commit fails",
 		test:   ". -run TestWriterWithholds",
-		edits: []edit{{"writer.go",
+		edits: []edit{{"exchange.go",
 			`x.withhold(err)
 	return false`,
 			`return true`}},
@@ -217,30 +217,30 @@ var engine = []mutant{
 		breaks: "a write whose outcome is unknown is not tried again",
 		test:   ". -run TestI6",
 		edits: []edit{{"commit.go",
-			`case errors.Is(err, store.ErrConflict) && s.rec != nil:`,
-			`case errors.Is(err, store.ErrConflict) && s.rec != nil, errors.Is(err, store.ErrUncertain):`}},
+			`case errors.Is(err, store.ErrConflict) && s.found.rec != nil:`,
+			`case errors.Is(err, store.ErrConflict) && s.found.rec != nil, errors.Is(err, store.ErrUncertain):`}},
 	},
 	{
 		name:   "I7-store-decides",
 		breaks: "the engine compares the deadlines itself",
 		test:   ". -run TestI7",
 		edits: []edit{{"presented.go",
-			`if reason, at := rec.ExpiredAt(now); reason != "" {`,
-			`if reason, at := rec.ExpiredAt(now); reason == "never" {`}},
+			`if reason, at := rec.ExpiredAt(q.now); reason != "" {`,
+			`if reason, at := rec.ExpiredAt(q.now); reason == "never" {`}},
 	},
 	{
 		name:   "I8-delete-starts-a-session",
 		breaks: "deleting nothing creates nothing",
 		test:   ". -run TestI8",
-		edits: []edit{{"change.go",
-			`if s.rec == nil && o.kind == opDelete {`,
+		edits: []edit{{"commit.go",
+			`if s.found.rec == nil && o.kind == opDelete {`,
 			`if false {`}},
 	},
 	{
 		name:   "I9-goroutine-goes-on",
 		breaks: "an accessor that can't answer doesn't return",
 		test:   ". -run TestI9OutageOnAGoroutine",
-		edits: []edit{{"failure.go",
+		edits: []edit{{"exchange.go",
 			`runtime.Goexit()`,
 			`_ = runtime.Goexit`}},
 	},
@@ -248,8 +248,8 @@ var engine = []mutant{
 		name:   "I9-recoverer-has-the-last-word",
 		breaks: "an outage is a 503, whatever a recoverer within Handler writes",
 		test:   ". -run TestI9OutageIn503",
-		edits: []edit{{"writer.go",
-			`if s.failed {`,
+		edits: []edit{{"exchange.go",
+			`if x.failed {`,
 			`if false {`}},
 	},
 	{

@@ -8,9 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
-
-	"github.com/sojourn-go/sojourn/store"
 )
 
 // An exchange is a request on its way through Handler: its session, and the ResponseWriter that the handler sees. Every way to write the
@@ -27,6 +26,7 @@ type exchange struct {
 	headed   bool // the header tells of the session: a Hijack failed after the commit, if it is not begun
 	withheld bool // the response is an error in place of the handler's
 	returned bool // the handler came back, and didn't panic
+	failed   bool // an accessor couldn't answer: the response is an error; guarded by session.mu
 }
 
 func (x *exchange) Header() http.Header { return x.w.Header() }
@@ -75,9 +75,7 @@ func (x *exchange) flush() error {
 // tells the session when it is closed.
 func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.begun {
-		x.session.mu.Lock()
-		x.session.noRotate = true
-		x.session.mu.Unlock()
+		x.session.KeepSecret()
 		if !x.commit(http.StatusSwitchingProtocols) {
 			return nil, nil, x.whyWithheld()
 		}
@@ -109,7 +107,7 @@ func (x *exchange) begin(status int) bool {
 	x.closeAfter()
 	s := &x.session
 	s.mu.Lock()
-	if s.failed {
+	if x.failed {
 		s.mu.Unlock()
 		x.withhold(s.loadErr)
 		return false
@@ -118,7 +116,7 @@ func (x *exchange) begin(status int) bool {
 		s.discard()
 	}
 	if s.idle() {
-		s.committed = true
+		s.outcome.done = true
 		if s.loaded {
 			s.noteLater()
 			x.vary()
@@ -127,7 +125,7 @@ func (x *exchange) begin(status int) bool {
 		x.begun = true
 		return true
 	}
-	s.noRotate = s.noRotate || cacheable(x.w.Header(), s.arrived)
+	s.keepSecret = s.keepSecret || cacheable(x.w.Header(), s.arrived)
 	s.mu.Unlock()
 	if !x.commit(status) {
 		return false
@@ -136,17 +134,18 @@ func (x *exchange) begin(status int) bool {
 	return true
 }
 
-// idle reports whether a commit would have nothing to write and nothing to say, as in most requests.
+// idle reports whether a commit would have nothing to write and nothing to say,
+// as in most requests. mu is held.
 func (s *Session) idle() bool {
-	return !s.committed && !s.finished && (!s.loaded || s.loadErr == nil && len(s.ops) == 0 && !s.logout && !s.rotates())
+	return !s.outcome.done && !s.finished && (!s.loaded || s.loadErr == nil && !s.draft.begun() && !s.rotates())
 }
 
-// discard drops the request's changes: of a handler that failed, or of one that panicked and was caught on the way here, nothing half-done
-// is kept. What Commit has written stays.
+// discard drops the request's changes after a handler failed, so that nothing
+// half-done is kept. What Commit has written stays. mu is held.
 func (s *Session) discard() {
-	if s.view != nil && !s.committed {
-		clear(s.opsMemory[:])
-		s.changes, s.noRotate = changes{}, true
+	if s.state != nil && !s.outcome.done {
+		s.draft.reset()
+		s.keepSecret = true
 	}
 }
 
@@ -172,7 +171,7 @@ func (x *exchange) vary() {
 // response, unless that tells of an error already.
 func (x *exchange) commit(status int) bool {
 	s := &x.session
-	err := s.commit(s.ctx)
+	err := s.Commit(s.ctx)
 	s.mu.Lock()
 	if s.loaded {
 		x.tell(err == nil)
@@ -192,18 +191,18 @@ func (x *exchange) tell(written bool) {
 	if !written {
 		return
 	}
-	if s.cookies.any() {
-		if s.cookies.setSession || s.cookies.setVisitor {
+	if s.outcome.cookies.any() {
+		if s.outcome.cookies.setSession || s.outcome.cookies.setVisitor {
 			s.e.site.warnPlainHTTP(x.r)
 		}
 		if !again {
 			h["Set-Cookie"] = s.setCookies(h["Set-Cookie"])
 		}
 	}
-	if s.logout && len(s.e.opt.ClearSiteData) > 0 {
+	if s.draft.logout && len(s.e.opt.ClearSiteData) > 0 {
 		h.Set("Clear-Site-Data", `"`+strings.Join(s.e.opt.ClearSiteData, `", "`)+`"`)
 	}
-	if s.issued != "" || s.cookies.any() {
+	if s.outcome.issued != "" || s.outcome.cookies.any() {
 		forbidStorage(h)
 	}
 }
@@ -218,12 +217,12 @@ func (x *exchange) withhold(err error) {
 func (x *exchange) whyWithheld() error {
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
-	return fmt.Errorf("sojourn: the response was withheld: %w", cmp.Or(x.session.commitErr, x.session.loadErr))
+	return fmt.Errorf("sojourn: the response was withheld: %w", cmp.Or(x.session.outcome.err, x.session.loadErr))
 }
 
 // finish runs when the handler is over, however it ended.
 func (x *exchange) finish() {
-	defer x.session.finish()
+	defer x.session.Finish()
 	if x.returned {
 		if !x.begun && !x.withheld {
 			x.begin(http.StatusOK) // net/http writes the header
@@ -234,7 +233,7 @@ func (x *exchange) finish() {
 	p := recover()
 	s := &x.session
 	s.mu.Lock()
-	failed, cause := s.failed, s.loadErr
+	failed, cause := x.failed, s.loadErr
 	s.mu.Unlock()
 	switch {
 	case failed && x.begun:
@@ -256,95 +255,19 @@ func (x *exchange) finish() {
 	}
 }
 
-// finish gives the session's memory back. Whoever kept the session gets ErrFinished for its values.
-func (s *Session) finish() {
-	s.committing.Lock() // of another goroutine: its commit ends first
-	defer s.committing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.finished = true
-	if v := s.view; v != nil {
-		s.was.ID, s.was.Subject = v.now().ID, v.now().Subject
-		s.view = nil
-		v.reset()
-		s.e.views.Put(v)
+// abort ends the handler because an accessor can't answer. session.mu is held.
+func (x *exchange) abort(s *Session, err error) {
+	x.failed = true
+	const (
+		ours    = "github.com/sojourn-go/sojourn.(*handler).ServeHTTP"
+		timeout = "net/http.(*timeoutHandler).ServeHTTP" // whose goroutine hands panics on
+	)
+	switch {
+	case !s.finished && onStack(ours, timeout):
+		panic(http.ErrAbortHandler) // which recoverers and net/http pass without a stack trace
+	case onStack(timeout, "net/http.(*conn).serve", "testing.tRunner", "runtime.main"): // a mistake of the program's
+		panic(loadFailure{err})
 	}
-}
-
-// cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
-func cacheable(h http.Header, now store.Time) bool {
-	var yes, no bool // what Cache-Control says
-	for name, lines := range h {
-		switch {
-		case strings.EqualFold(name, "Cache-Control"):
-			y, n := storable(lines)
-			yes, no = yes || y, no || n
-		case strings.EqualFold(name, "X-Accel-Expires"):
-			if strings.Trim(strings.Join(lines, ""), "0") != "" {
-				return true
-			}
-		case targeted(name): // a cache for which it is meant obeys it before Cache-Control
-			if yes, _ := storable(lines); yes {
-				return true
-			}
-		}
-	}
-	if expires := h.Get("Expires"); expires != "" && !yes && !no {
-		until, err := http.ParseTime(expires)
-		return err == nil && store.TimeOf(until) > now
-	}
-	return yes && !no
-}
-
-// storable reports whether Cache-Control, or a field like it, lets a response
-// be stored, and whether it forbids that.
-func storable(lines []string) (yes, no bool) {
-	for _, line := range lines {
-		for directive := range strings.SplitSeq(line, ",") {
-			name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
-			switch name {
-			case "no-store", "no-cache":
-				return false, true
-			case "public", "immutable":
-				yes = true
-			case "max-age", "s-maxage":
-				age := strings.Trim(value, `"`)
-				yes = yes || strings.Trim(age, "0") != "" && !strings.HasPrefix(age, "-")
-			}
-		}
-	}
-	return yes, false
-}
-
-// targeted reports whether a field is meant for some caches only, and is read
-// like Cache-Control: CDN-Cache-Control and those of single CDNs (RFC 9213),
-// Surrogate-Control, Edge-Control.
-func targeted(name string) bool {
-	const suffix = "-Cache-Control"
-	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix) ||
-		strings.EqualFold(name, "Surrogate-Control") || strings.EqualFold(name, "Edge-Control")
-}
-
-// forbidStorage keeps a response that holds a secret out of every cache:
-// no-store is the only directive that is left. Handlers may have written names
-// in any case.
-func forbidStorage(h http.Header) {
-	for name := range h {
-		if targeted(name) || strings.EqualFold(name, "Cache-Control") || strings.EqualFold(name, "Expires") || strings.EqualFold(name, "X-Accel-Expires") {
-			delete(h, name)
-		}
-	}
-	h.Set("Cache-Control", "no-store")
-}
-
-// varies reports whether Vary names the cookie already.
-func varies(h http.Header) bool {
-	for _, line := range h["Vary"] {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); name == "*" || strings.EqualFold(name, "Cookie") {
-				return true
-			}
-		}
-	}
-	return false
+	slog.Error("sojourn: a goroutine asked for a session that can't be read, and was ended", "error", err)
+	runtime.Goexit()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -33,46 +32,49 @@ type watched struct {
 	timer *time.Timer // to its deadline
 }
 
-func (s *Session) done() <-chan struct{} {
+// watching is what a Session knows of its Done.
+type watching struct {
+	ended chan struct{} // nil: Done was not called, or there is no session
+	watch *watched      // whose channel that is
+	conn  *hijacked     // nil: the connection is net/http's
+}
+
+// Done returns a channel that is closed when the session ends, on any node and
+// for any reason, also by expiry, so that a WebSocket or a stream of events can
+// end with it. Without a session it returns a channel that never closes. All
+// calls in a request return the same channel. After the request it is no longer
+// closed, unless the handler has hijacked the connection: then the session is
+// watched until the connection that Hijack returned is closed.
+func (s *Session) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	w := &s.watching
 	if s.finished {
-		return s.ended
+		return w.ended
 	}
 	s.mustLoad()
-	stored := !s.logout && (s.rec != nil && !s.create || s.work != nil && s.committed && s.commitErr == nil)
-	if stored && s.ended == nil {
-		s.watch = s.e.watchSession(s.now().ID)
-		s.ended = s.watch.ended
-		if s.conn != nil {
-			s.conn.add(s.watch)
+	d := &s.draft
+	stored := !d.logout && (s.found.rec != nil && !d.create || d.rec != nil && s.outcome.done && s.outcome.err == nil)
+	if stored && w.ended == nil {
+		w.watch = s.e.watchSession(s.current().ID)
+		w.ended = w.watch.ended
+		if w.conn != nil {
+			w.conn.add(w.watch)
 		}
 		context.AfterFunc(s.ctx, s.stopWatching)
 	}
-	return s.ended // nil without a session: receiving from it waits forever
+	return w.ended // nil without a session: receiving from it waits forever
 }
 
 // stopWatching runs when the request's context ends.
 func (s *Session) stopWatching() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn != nil {
-		s.conn.finish()
+	if s.watching.conn != nil {
+		s.watching.conn.finish()
 		return
 	}
-	s.e.watch.leave(s.watch)
-}
-
-// hijack notes that the handler has taken the connection, and returns it as the
-// handler gets it.
-func (s *Session) hijack(conn net.Conn) net.Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conn = &hijacked{watcher: &s.e.watch}
-	if s.watch != nil {
-		s.conn.add(s.watch)
-	}
-	return s.conn.wrap(conn)
+	s.e.watch.leave(s.watching.watch)
 }
 
 func (e *Engine) watchSession(id ID) *watched {
@@ -167,10 +169,6 @@ func (e *Engine) recheckAll() {
 		})
 	}
 	reading.Wait()
-}
-
-func gone(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded)
 }
 
 // follow reads the store's change feed, or polls where it has none, until the engine stops.

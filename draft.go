@@ -1,0 +1,282 @@
+package sojourn
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A draft is what a request wants of its session: a list of operations, and the
+// session as it will be with them. The operations are applied at once to a copy
+// of the session, so that the request sees them and learns of mistakes, and
+// again to the newest record if the commit meets a conflict.
+//
+// What a draft makes of a record depends only on the operations, the terms, and
+// for new secrets on randomness. It never calls a store.
+type draft struct {
+	ops []op
+	rec *store.Record // the session with the operations; nil: none yet
+
+	create   bool // rec is a new session
+	logout   bool // the session is to end; there are no operations
+	replaced ID   // ends when rec is created, because it is another subject's
+
+	next  secret // the secret of rec, if fresh
+	fresh bool
+
+	room   store.Record // for rec
+	spare  store.Values // the next values of rec are built here
+	opRoom [2]op        // for ops
+}
+
+// terms are what an operation depends on, besides the record.
+type terms struct {
+	opt     *Options
+	random  io.Reader
+	found   *found
+	client  Client
+	arrived store.Time
+	now     store.Time
+}
+
+type opKind uint8
+
+const (
+	opSet opKind = iota
+	opDelete
+	opUpdate // Session.applyUpdate calls the application's function
+	opStart  // there is to be a session, whatever is in it
+	opLogin
+	opElevate
+	opRotate
+)
+
+type op struct {
+	kind  opKind
+	key   string
+	json  []byte
+	fn    func([]byte) ([]byte, error) // of opUpdate
+	login *login
+	level int
+	amr   string
+
+	// Of opRotate.
+	periodic bool // the engine's own, not the application's
+	done     bool // the secret was replaced
+}
+
+type login struct {
+	subject  string
+	methods  []string
+	amr      string // methods, joined
+	level    int
+	remember bool
+	bearer   bool
+}
+
+// begun reports whether the request wants anything.
+func (d *draft) begun() bool { return d.rec != nil || d.logout }
+
+// reset drops what the request wants, and keeps the memory.
+func (d *draft) reset() {
+	clear(d.opRoom[:])
+	d.ops = d.opRoom[:0]
+	d.rec, d.create, d.logout, d.replaced = nil, false, false, ID{}
+	d.next, d.fresh = secret{}, false
+}
+
+// shrink leaves large buffers to the collector.
+func (d *draft) shrink() {
+	d.room.Values = smallValues(d.room.Values)
+	d.spare = smallValues(d.spare)
+}
+
+// loginSubject returns the user whom the request logs in; empty if it doesn't.
+func (d *draft) loginSubject() string {
+	for i := len(d.ops) - 1; i >= 0; i-- {
+		if d.ops[i].kind == opLogin {
+			return d.ops[i].login.subject
+		}
+	}
+	return ""
+}
+
+// start begins with a copy of base, or with a new anonymous session if base is
+// nil. Operations are not applied.
+func (d *draft) start(base *store.Record, t *terms) error {
+	r := &d.room
+	if base != nil {
+		r.CopyFrom(base)
+		d.rec, d.create = r, false
+		return nil
+	}
+	id, next, err := newSession(t.random, t.now)
+	if err != nil {
+		return err
+	}
+	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
+	d.rec, d.create, d.next, d.fresh = r, true, next, true
+	life := t.opt.Policy.Anonymous
+	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: t.now, FirstSeenAt: t.now, ConfirmedAt: t.now}
+	r.EpochHash = next.halfHash()
+	r.CreatedAt, r.LastSeenAt = t.now, t.now
+	r.Idle, r.ExpiresAt = life.Idle, t.now.Add(life.Absolute)
+	r.Client, r.LastClient = t.client, t.client
+	return nil
+}
+
+// apply applies one operation to rec. An opUpdate must be resolved first, to the
+// opSet of what its function returned.
+func (d *draft) apply(o *op, t *terms) error {
+	r := d.rec
+	switch o.kind {
+	case opSet:
+		return d.put(o.key, o.json, t)
+	case opDelete:
+		d.swap(r.Values.AppendDelete(d.spare[:0], o.key))
+	case opLogin:
+		return d.login(o.login, t)
+	case opElevate:
+		if r.Subject == "" {
+			return ErrAnonymous
+		}
+		if !d.create { // else this request has logged in, and the secret is new
+			if err := d.renew(false, t); err != nil {
+				return err
+			}
+			newEpoch(r, &d.next, t.now, false, false, t.opt.Policy.Grace)
+		}
+		r.Level, r.AMR = uint8(o.level), mergeAMR(r.AMR, o.amr)
+	case opRotate:
+		if r.Subject == "" {
+			return ErrAnonymous
+		}
+		if o.done = !d.fresh && d.mayRotate(o.periodic, t); !o.done {
+			return nil
+		}
+		if err := d.renew(true, t); err != nil {
+			return err
+		}
+		rotate(r, &d.next, t.found.secret.hash(), t.now, t.opt.Policy.Grace)
+	case opStart, opUpdate:
+	}
+	return nil
+}
+
+// mayRotate reports whether a rotation is due, or, if the application asks for
+// one, possible. During a rotation a further one would only push out a secret
+// that a browser may hold.
+func (d *draft) mayRotate(periodic bool, t *terms) bool {
+	switch {
+	case periodic:
+		return rotationDue(d.rec, t.found.verdict, t.arrived, &t.opt.Policy)
+	case t.found.verdict == current && d.rec.Secret.ConfirmedAt != 0:
+		return true
+	}
+	return t.found.verdict >= held && t.arrived >= d.rec.Secret.IssuedAt.Add(repeatAfter)
+}
+
+func (d *draft) login(l *login, t *terms) error {
+	f := t.found
+	if l.bearer && !d.rec.Bearer && f.rec != nil { // a session beside the browser's, not in its place
+		if len(d.ops) > 0 {
+			return fmt.Errorf("%w: log in before other changes, which are made to the session of the cookie", ErrBearer)
+		}
+		if err := d.start(nil, t); err != nil {
+			return err
+		}
+	}
+	if d.rec.Subject != "" && d.rec.Subject != l.subject {
+		mine := f.rec != nil && f.rec.Epoch == f.epoch && f.verdict >= good
+		if err := d.start(nil, t); err != nil {
+			return err
+		}
+		if mine {
+			d.replaced = f.rec.ID
+		}
+	}
+	r := d.rec
+	life := t.opt.Policy.Login
+	if l.remember {
+		life = t.opt.Policy.Remembered
+	}
+	repeated := r.Subject != "" && f.verdict != current
+	if !d.create {
+		if err := d.renew(false, t); err != nil {
+			return err
+		}
+	}
+	r.Subject, r.AMR, r.Level, r.Remembered = l.subject, l.amr, uint8(l.level), l.remember
+	r.Bearer = l.bearer || r.Bearer || f.rec != nil && f.rec.Bearer
+	r.LastSeenAt, r.Idle, r.ExpiresAt = t.now, life.Idle, t.now.Add(life.Absolute)
+	r.Stale = false
+	if t.client.IP.IsValid() {
+		r.LastClient = t.client
+	}
+	if d.create {
+		r.Epoch, r.AuthenticatedAt, r.Secret.Login = 1, t.now, true
+		return nil
+	}
+	newEpoch(r, &d.next, t.now, true, repeated, t.opt.Policy.Grace)
+	return nil
+}
+
+// renew draws the next secret of rec, for the same epoch or for a new one.
+func (d *draft) renew(sameEpoch bool, t *terms) error {
+	var next secret
+	if err := readRandom(t.random, next[:]); err != nil {
+		return err
+	}
+	presented := &t.found.secret
+	if half := presented.halfHash(); sameEpoch && ourHalf(d.rec, &half) {
+		copy(next[:halfSize], presented[:halfSize])
+	}
+	d.next, d.fresh = next, true
+	return nil
+}
+
+// repeat makes rec the session that an earlier request under the same
+// idempotency key has created, with a fresh secret beside its own.
+func (d *draft) repeat(created *store.Record, t *terms) error {
+	switch {
+	case created.Epoch != d.rec.Epoch:
+		// A login has given the session more authority since, and perhaps to
+		// somebody else than who repeats the creation (I13).
+		return ErrSuperseded
+	case len(created.Halves) >= maxRepeats:
+		return ErrRepeats
+	}
+	d.rec.CopyFrom(created)
+	if err := d.renew(false, t); err != nil {
+		return err
+	}
+	repeatHalf(d.rec, &d.next)
+	rotate(d.rec, &d.next, store.Hash{}, t.now, t.opt.Policy.Grace)
+	return nil
+}
+
+func (d *draft) put(key string, json []byte, t *terms) error {
+	if err := checkJSON(key, json, t.opt); err != nil {
+		return err
+	}
+	values := d.rec.Values.AppendSet(d.spare[:0], key, json)
+	d.spare = values // it may have grown
+	if len(values) > t.opt.MaxSession {
+		return fmt.Errorf("%w: with key %q the session has %d bytes, the limit is %d", ErrTooLarge, key, len(values), t.opt.MaxSession)
+	}
+	d.swap(values)
+	return nil
+}
+
+// swap gives rec the values that were built in spare. The old ones become the
+// next spare.
+func (d *draft) swap(values store.Values) {
+	d.rec.Values, d.spare = values, d.rec.Values
+}
+
+// unchanged reports whether the operations leave the session as it was: they set
+// values that are there already, delete absent ones, or rotate too early.
+func (d *draft) unchanged(was *store.Record) bool {
+	return !d.create && !d.fresh && d.rec.Values.Equal(was.Values)
+}

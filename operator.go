@@ -1,0 +1,180 @@
+package sojourn
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// What operators and an application's own pages call: they name a session by
+// its ID or its subject, and present no token.
+
+// Info is what may be told about a session: all but its secrets and values.
+type Info struct {
+	ID              ID        `json:"id"`
+	Subject         string    `json:"subject"`
+	CreatedAt       time.Time `json:"created_at"`
+	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"` // the last login or elevation
+	LastSeenAt      time.Time `json:"last_seen_at"`
+	IdleExpiresAt   time.Time `json:"idle_expires_at"`
+	ExpiresAt       time.Time `json:"expires_at"`
+	AMR             []string  `json:"amr,omitempty"` // how the user authenticated (RFC 8176)
+	Level           int       `json:"level"`
+	Remembered      bool      `json:"remembered"` // the user asked to be kept signed in
+	Created         Client    `json:"-"`          // the client at creation
+	LastSeen        Client    `json:"-"`          // the client at LastSeenAt
+	Revision        uint64    `json:"revision"`
+}
+
+// A Snapshot is a session at one revision.
+type Snapshot struct {
+	Info
+	Values json.RawMessage // an object
+}
+
+func infoOf(r *store.Record) Info {
+	idle := r.LastSeenAt.Add(r.Idle)
+	if r.ID.IsZero() {
+		idle = 0
+	}
+	return Info{
+		ID: r.ID, Subject: r.Subject,
+		CreatedAt: r.CreatedAt.Time(), AuthenticatedAt: r.AuthenticatedAt.Time(), LastSeenAt: r.LastSeenAt.Time(),
+		IdleExpiresAt: min(idle, r.ExpiresAt).Time(), ExpiresAt: r.ExpiresAt.Time(),
+		AMR: splitAMR(r.AMR), Level: int(r.Level), Remembered: r.Remembered,
+		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision,
+	}
+}
+
+func snapshotOf(r *store.Record) Snapshot { return Snapshot{infoOf(r), appendObject(nil, r.Values)} }
+
+// List returns a page of the live sessions of a subject, or of the whole
+// application if subject is empty, and the cursor of the next page. The cursor
+// is empty after the last page. A page has at most limit sessions, 1 to 1000,
+// and may have fewer although another follows. Values are not read: use Get.
+func (e *Engine) List(ctx context.Context, subject, cursor string, limit int) ([]Info, string, error) {
+	recs, next, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit, Now: e.now()})
+	if err != nil {
+		return nil, "", wrap("list sessions", err)
+	}
+	infos := make([]Info, len(recs))
+	for i := range recs {
+		infos[i] = infoOf(&recs[i])
+	}
+	return infos, next, nil
+}
+
+// Count returns the number of sessions, and how many of them are logged in.
+// Expired sessions may count for up to a minute.
+func (e *Engine) Count(ctx context.Context) (sessions, loggedIn int64, err error) {
+	c, err := e.store.Count(ctx, e.opt.App)
+	return c.Sessions, c.LoggedIn, wrap("count sessions", err)
+}
+
+// Get returns the live session of an ID. ErrNotFound: there is none. It isn't an
+// activity of the session.
+func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
+	rec, err := e.live(ctx, id)
+	if err != nil {
+		return Snapshot{}, byID("read a session", err)
+	}
+	return snapshotOf(rec), nil
+}
+
+// SetValues changes values of the live session of an ID, if it is at the given
+// revision. A nil value removes the key. ErrRevision: the session is at another
+// revision. ErrNotFound: there is none. Other errors are those of
+// Session.Commit. It isn't an activity of the session.
+func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
+	rec, err := e.live(ctx, id)
+	if err != nil {
+		return Snapshot{}, byID("read a session", err)
+	}
+	s := e.Begin(ctx, Request{IfRevision: revision})
+	defer s.Finish()
+	s.adopt(rec)
+	for key, value := range values {
+		if value == nil {
+			err = s.DeleteValue(key)
+		} else {
+			err = s.SetValue(key, value)
+		}
+		if err != nil {
+			return Snapshot{}, err
+		}
+	}
+	if rec.Revision != revision {
+		return Snapshot{}, ErrRevision
+	}
+	if err := s.Commit(ctx); err != nil {
+		return Snapshot{}, err
+	}
+	return s.Snapshot(), nil
+}
+
+// adopt makes rec the session's without a secret, so that there is nothing to
+// rotate or to confirm.
+func (s *Session) adopt(rec *store.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passive, s.keepSecret, s.loaded = true, true, true
+	s.found.rec, s.found.epoch = rec, rec.Epoch
+}
+
+// End ends the session of an ID. ErrNotFound: there is none, or it has ended
+// before. For users who end their own sessions, use EndOwn.
+func (e *Engine) End(ctx context.Context, id ID) error {
+	ended, err := e.store.End(ctx, e.opt.App, id, ReasonRevoked, e.now())
+	e.reportEnded(Client{}, ended)
+	if err == nil && len(ended) == 0 {
+		return ErrNotFound
+	}
+	return byID("end a session", err)
+}
+
+// EndOwn ends the session of an ID if it is the subject's. ErrNotFound: it is
+// not, or there is none. So nobody learns whether another user's session exists.
+func (e *Engine) EndOwn(ctx context.Context, subject string, id ID) error {
+	rec, err := e.live(ctx, id)
+	switch {
+	case err != nil:
+		return byID("end a session", err)
+	case subject == "" || rec.Subject != subject:
+		return ErrNotFound
+	}
+	return e.End(ctx, id)
+}
+
+// byID wraps a store's error about the session of an ID.
+func byID(doing string, err error) error {
+	if gone(err) {
+		return ErrNotFound
+	}
+	return wrap(doing, err)
+}
+
+// EndSubject ends all sessions of a user except keep, and returns how many it
+// ended. The zero ID keeps none. A login that is under way fails with ErrEnded,
+// also one of the request that calls EndSubject: Commit it first.
+func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, error) {
+	if err := checkSubject(subject); err != nil {
+		return 0, err
+	}
+	ended, err := e.store.EndSubject(ctx, e.opt.App, subject, keep, ReasonRevoked, e.now())
+	e.reportEnded(Client{}, ended)
+	return len(ended), wrap("end a subject's sessions", err)
+}
+
+// EndAll ends every session of the application, anonymous ones too, in constant
+// time. Sessions created by a node with a fast clock may carry a later time and
+// survive: if clocks may differ, call EndAll again after that difference.
+func (e *Engine) EndAll(ctx context.Context) error {
+	now := e.now()
+	if err := e.store.EndAll(ctx, e.opt.App, now); err != nil {
+		return wrap("end all sessions", err)
+	}
+	e.emit(Event{Kind: EventEndedAll, Time: now.Time(), Reason: ReasonRevoked})
+	return nil
+}

@@ -1,0 +1,40 @@
+package sojourn
+
+import (
+	"net/http"
+	"strings"
+)
+
+// RequestFrom returns what a net/http request presents, for callers that answer
+// without Handler, such as a check that a proxy asks for: the tokens of its
+// cookies, the client, and with Options.Bearer the token of its Authorization
+// header. It says nothing about where the request came from. Handler refuses
+// pages of other origins; a caller without it must do so itself.
+func (e *Engine) RequestFrom(r *http.Request) (p Request) {
+	e.readRequest(r, &p, nil, nil)
+	return p
+}
+
+// readRequest fills in what a request presents. The slices are room for tokens.
+func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []string) {
+	p.Client = e.site.client(r)
+	p.Safe = r.Method == http.MethodGet || r.Method == http.MethodHead
+	if e.opt.Bearer {
+		p.Bearer = bearer(r)
+	}
+	p.Session, p.Visitor = e.site.cookie.readCookies(r.Header["Cookie"], session, visitor)
+}
+
+// present fills in the request of an exchange.
+func (x *exchange) present(p *Request, tokens *[2]string) {
+	x.session.e.readRequest(x.r, p, tokens[0:0:1], tokens[1:1:2])
+}
+
+// bearer returns the token of an Authorization header (RFC 6750, section 2.1).
+func bearer(r *http.Request) string {
+	const scheme = "Bearer "
+	if h := r.Header["Authorization"]; len(h) == 1 && hasPrefixFold(h[0], scheme) {
+		return strings.TrimLeft(h[0][len(scheme):], " ")
+	}
+	return ""
+}
