@@ -44,8 +44,8 @@ type Session struct {
 
 	mu         sync.Mutex // guards all that follows
 	*state                // nil before the first read, and when the request is over
+	loadErr    error      // why the store couldn't answer
 	loaded     bool       // the store was asked
-	loadErr    error      // what that failed with
 	finished   bool       // the request is over
 	passive    bool       // asked for by Passive
 	strict     bool       // asked for by Strict
