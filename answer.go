@@ -76,6 +76,6 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 func (a *answer) Unwrap() http.ResponseWriter {
-	a.begun = true // whoever asks for what is below writes there
+	a.begun = true // the caller is going to write to it
 	return a.ResponseWriter
 }

@@ -14,7 +14,7 @@ import (
 const (
 	touchEvery  = time.Minute // see touchDue
 	queueSize   = 4096
-	noteWriters = 16 // notes that are written at a time, because a store across a network is slow for each
+	noteWriters = 16 // notes that are written at a time: a store across a network is slow for each
 )
 
 // touchDue reports whether a request's activity is worth noting: at most once in

@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// cacheable reports whether the handler lets the response be stored, which a new cookie would forbid.
+// cacheable reports whether the handler lets caches store the response. A new
+// cookie would forbid that.
 func cacheable(h http.Header, now store.Time) bool {
 	var yes, no bool // what Cache-Control says
 	for name, lines := range h {

@@ -46,7 +46,7 @@ func (s *Session) Commit(ctx context.Context) error {
 		if s.finished { // the handler panicked, and none of its changes may land
 			return ErrFinished
 		}
-		s.outcome.done, s.outcome.err = true, ErrUncertain // until write returns: the function of an Update may panic
+		s.outcome.done, s.outcome.err = true, ErrUncertain // the function of an Update may panic in write
 		s.outcome.err = s.write(ctx)
 	}
 	return s.outcome.err

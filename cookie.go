@@ -13,18 +13,22 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Cookie shapes the two cookies of an application: that of logged-in sessions and that of anonymous ones. They are separate so that
-// a late answer to a stranger's request can't replace a login. Both are Secure and HttpOnly, with Path=/, always.
+// Cookie shapes the two cookies of an application: one of logged-in sessions and
+// one of anonymous sessions. They are separate, so that a late answer to an
+// anonymous request can't replace a login. Both are always Secure and HttpOnly,
+// with Path=/.
 type Cookie struct {
-	// Name is the session cookie's name, Visitor the other's. Default "__Host-session" and "__Host-visitor", or "__Secure-session" and
-	// "__Secure-visitor" with Domain. A browser accepts the prefix "__Host-" only from the host itself, over HTTPS or from localhost
+	// Name is the name of the logged-in session's cookie, Visitor that of the
+	// anonymous session's. Default "__Host-session" and "__Host-visitor"; with
+	// Domain "__Secure-session" and "__Secure-visitor". A browser accepts the
+	// prefix "__Host-" only from the host itself, over HTTPS or from localhost
 	// (draft-ietf-httpbis-rfc6265bis, section 4.1.3).
 	Name    string
 	Visitor string
 
 	// Domain shares the cookies with all hosts below a domain, such as
-	// "example.com". The price: each of these hosts, and anybody who takes one
-	// over, can read and plant them. Default: this host alone.
+	// "example.com". Each of these hosts can then read and plant them, and so can
+	// anybody who takes one over. Default: this host alone.
 	//
 	// New refuses a single label ("com", "localhost") and an IP address. It
 	// does not check whether the site lies below the domain, nor whether the
@@ -35,7 +39,8 @@ type Cookie struct {
 	// SameSite is http.SameSiteLaxMode by default.
 	SameSite http.SameSite
 
-	// Partitioned gives each embedding site a cookie jar of its own (CHIPS). It needs SameSite: http.SameSiteNoneMode.
+	// Partitioned gives each embedding site its own cookie jar (CHIPS). It needs
+	// SameSite: http.SameSiteNoneMode. Most applications don't need it.
 	Partitioned bool
 }
 
@@ -123,9 +128,10 @@ func (c *Cookie) attributes() string {
 	return b.String()
 }
 
-// forms returns the attributes of the cookie as it is set, and then those of the
-// other cookies of its name that a browser may hold from another configuration:
-// with and without Domain and Partitioned. To a browser these are cookies apart.
+// forms returns the attributes with which the cookie is set. After them it
+// returns those of other configurations, with and without Domain and
+// Partitioned, whose cookies a browser may still hold. To a browser these are
+// different cookies of the same name.
 func (c *Cookie) forms() []string {
 	var list []string
 	for _, domain := range slices.Compact([]string{c.Domain, ""}) {
@@ -167,8 +173,9 @@ func (c *cookieChange) clear(session, visitor bool) {
 	c.clearSession, c.clearVisitor = session, visitor
 }
 
-// SetCookies returns the values of the Set-Cookie headers that the commit asks for, for callers that don't use Handler. They hold a secret: they
-// are for the client alone, in a response that nobody stores (Cache-Control: no-store).
+// SetCookies returns the values of the Set-Cookie headers that the commit asks
+// for, for callers that don't use Handler. They hold a secret: send them to the
+// client alone, with Cache-Control: no-store.
 func (s *Session) SetCookies() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +193,7 @@ func (s *Session) setCookies(list []string) []string {
 		if c.setVisitor {
 			name, sent = site.cookie.Visitor, s.request.Visitor
 		}
-		if len(sent) > 1 { // first, for a browser that doesn't know Partitioned takes all for one
+		if len(sent) > 1 { // clear before setting: to a browser without Partitioned all are one cookie
 			list = appendClear(list, name, site.forms[1:])
 		}
 		age := min(c.maxAge, maxCookieAge)
@@ -208,8 +215,9 @@ func appendClear(list []string, name string, forms []string) []string {
 	return list
 }
 
-// readCookies appends the values of the two cookies in the lines of a Cookie header. Names compare exactly: "__host-session" is
-// another cookie, which any page may set.
+// readCookies appends the values of the two cookies in the lines of a Cookie
+// header. Names compare exactly: "__host-session" is another cookie, which any
+// page may set.
 func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []string) {
 	for _, line := range lines {
 		for line != "" {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// detached is a context for a commit: it has the values of the request's, not its end, and a deadline of its own. Its clock starts
-// when somebody first asks for it, which a store in memory never does.
+// detached is the context of a commit. It has the values of the request's
+// context, but isn't cancelled with it, and has a deadline of its own. The timer
+// starts when somebody first asks for it; a store in memory never does.
 type detached struct {
 	context.Context // the request's, without its cancellation
 	once            sync.Once
@@ -37,7 +38,8 @@ func (d *detached) start() context.Context {
 func (d *detached) Deadline() (time.Time, bool) { return d.start().Deadline() }
 func (d *detached) Done() <-chan struct{}       { return d.start().Done() }
 
-// Err is not nil once Done is closed: package context panics in a child that a store has left behind otherwise.
+// Err returns an error as soon as Done is closed. Without one, package context
+// panics in a child context that a store has left behind.
 func (d *detached) Err() error {
 	switch d.state.Load() {
 	case detachedTimed:

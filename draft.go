@@ -179,7 +179,7 @@ func (d *draft) mayRotate(periodic bool, t *terms) bool {
 
 func (d *draft) login(l *login, t *terms) error {
 	f := t.found
-	if l.bearer && !d.rec.Bearer && f.rec != nil { // a session beside the browser's, not in its place
+	if l.bearer && !d.rec.Bearer && f.rec != nil { // beside the browser's session, not in its place
 		if len(d.ops) > 0 {
 			return fmt.Errorf("%w: log in before other changes, which are made to the session of the cookie", ErrBearer)
 		}

@@ -8,28 +8,32 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What can go wrong with a session, apart from the store. Compare with errors.Is. StatusCode has the HTTP status of each.
+// The errors of this package. Compare with errors.Is. StatusCode returns the HTTP
+// status of each.
 var (
-	// ErrEnded: the session is over, or its subject's sessions were all ended,
-	// since the request arrived. The changes of the request are lost. A request
-	// with an ended session's token, other than GET or HEAD, gets it too if it
-	// arrived within 30 seconds after the end: a page that was signed out may
-	// still send something, which must not land in the next visitor's session.
+	// ErrEnded: after the request arrived, the session ended, or all sessions of
+	// its subject were ended. The changes of the request are lost. A request other
+	// than GET or HEAD with an ended session's token also gets this error if it
+	// arrived within 30 seconds after the end: what a signed-out page still sends
+	// must not land in the next visitor's session.
 	ErrEnded = errors.New("sojourn: the session has ended")
 
-	// ErrSuperseded: since the request arrived a login or elevation has replaced the secret that it presented, so
-	// it may no longer write (I13).
+	// ErrSuperseded: after the request arrived, a login or elevation replaced the
+	// secret that it presented. So the request may no longer write.
 	ErrSuperseded = errors.New("sojourn: the session was renewed by a login or elevation after this request arrived")
 
-	// ErrCommitted: the session was committed already, with the first byte of the response or by Commit.
+	// ErrCommitted: the session was committed already, with the first byte of the
+	// response or by Commit.
 	ErrCommitted = errors.New("sojourn: changed after the commit: change a session before the response begins, and before Commit")
 
-	// ErrConflict: the function given to Update failed when it was applied to a newer value at the commit, or a
-	// commit lost too many races. It wraps the function's error.
+	// ErrConflict: the function given to Update failed when it was applied to a
+	// newer value at the commit (the error wraps the function's), or a commit lost
+	// too many races.
 	ErrConflict = errors.New("sojourn: conflict with a parallel request")
 
-	// ErrUncertain: the store's answer to a write is missing; it may have happened or not. It is never
-	// retried here, since that could apply an Update twice.
+	// ErrUncertain: the store didn't answer a write, so nobody knows whether it
+	// happened. The engine doesn't try again, because that could apply an Update
+	// twice.
 	ErrUncertain = errors.New("sojourn: the outcome of the commit is unknown")
 
 	// ErrUnavailable: the store can't answer. It wraps the store's error.
@@ -44,7 +48,8 @@ var (
 	// ErrTooLarge: a value or the session is above its limit. The message says which.
 	ErrTooLarge = errors.New("sojourn: too large")
 
-	// ErrValue: a value can't be encoded as JSON for every store, or doesn't decode into the key's type.
+	// ErrValue: a value can't be encoded as JSON that every store can keep, or
+	// doesn't decode into the key's type. Also a bad key, level or method.
 	ErrValue = errors.New("sojourn: bad value")
 
 	// ErrSubject: see Session.Login.
@@ -65,10 +70,12 @@ var (
 	// see Options.Origins.
 	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins, Options.TrustedOrigins and AllowCrossOrigin")
 
-	// ErrBearer: AsBearer without Options.Bearer, or after other changes of a cookie's session.
+	// ErrBearer: AsBearer without Options.Bearer, or after other changes of the
+	// cookie's session.
 	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")
 
-	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or above 1000.
+	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or
+	// above 1000.
 	ErrCursor = errors.New("sojourn: bad cursor or limit of a list")
 
 	// ErrRevision: see Request.IfRevision.

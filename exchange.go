@@ -12,21 +12,22 @@ import (
 	"strings"
 )
 
-// An exchange is a request on its way through Handler: its session, and the ResponseWriter that the handler sees. Every way to write the
-// header commits the session first.
+// An exchange is a request on its way through Handler: its session, and the
+// ResponseWriter that the handler sees. Every way to write the header commits
+// the session first.
 type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	session Session
 	request http.Request // what the handler sees: r with the session's context
-	body    *body        // of the request; nil: there is none, or no connection that could be closed for it
+	body    *body        // of the request over HTTP/1; nil: none
 	varies  [1]string    // room for the usual Vary
 
 	begun    bool // the header is written, or the connection is the handler's
-	headed   bool // the header tells of the session: a Hijack failed after the commit, if it is not begun
+	headed   bool // the session's headers are set; not begun yet if a Hijack failed after the commit
 	withheld bool // the response is an error in place of the handler's
 	returned bool // the handler came back, and didn't panic
-	failed   bool // an accessor couldn't answer: the response is an error; guarded by session.mu
+	failed   bool // an accessor couldn't answer, so the response is an error; guarded by session.mu
 }
 
 func (x *exchange) Header() http.Header { return x.w.Header() }
@@ -88,7 +89,7 @@ func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return x.session.hijack(conn), rw, nil
 }
 
-// Unwrap lets http.ResponseController reach what is not about the response's bytes: deadlines, full duplex.
+// Unwrap lets http.ResponseController set deadlines and full duplex.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
 // ready begins a response without an explicit status.
@@ -102,7 +103,8 @@ func (x *exchange) ready() error {
 	return nil
 }
 
-// begin commits, and reports whether the handler's response may go out. If not, the error has been sent instead.
+// begin commits, and reports whether the handler's response may go out. If not,
+// it has sent the error instead.
 func (x *exchange) begin(status int) bool {
 	x.closeAfter()
 	s := &x.session
@@ -167,8 +169,8 @@ func (x *exchange) vary() {
 	x.headed = true
 }
 
-// commit writes the session, and sets the response's headers. An error goes to the client in place of the
-// response, unless that tells of an error already.
+// commit writes the session, and sets the response's headers. An error goes to
+// the client in place of the response, unless that is an error itself.
 func (x *exchange) commit(status int) bool {
 	s := &x.session
 	err := s.Commit(s.ctx)
@@ -184,7 +186,8 @@ func (x *exchange) commit(status int) bool {
 	return false
 }
 
-// tell sets the headers that tell of the session: its cookies too, if it was written. Session.mu is held.
+// tell sets the headers about the session. Its cookies are among them if it was
+// written. Session.mu is held.
 func (x *exchange) tell(written bool) {
 	s, h, again := &x.session, x.w.Header(), x.headed
 	x.vary()
@@ -265,7 +268,7 @@ func (x *exchange) abort(s *Session, err error) {
 	switch {
 	case !s.finished && onStack(ours, timeout):
 		panic(http.ErrAbortHandler) // which recoverers and net/http pass without a stack trace
-	case onStack(timeout, "net/http.(*conn).serve", "testing.tRunner", "runtime.main"): // a mistake of the program's
+	case onStack(timeout, "net/http.(*conn).serve", "testing.tRunner", "runtime.main"): // the program's mistake
 		panic(loadFailure{err})
 	}
 	slog.Error("sojourn: a goroutine asked for a session that can't be read, and was ended", "error", err)

@@ -26,8 +26,9 @@ func (e *Engine) Handler(next http.Handler) http.Handler {
 	return &handler{e, next}
 }
 
-// Strict has the routes of next read sessions strictly, see Session.Strict: for what must not rely on the second that an end may take to
-// reach every node, such as payments and administration. It goes inside Handler:
+// Strict wraps routes that must never use a cached session, such as payments and
+// administration: an end may take a second to reach the caches of all nodes. See
+// Session.Strict. Use Strict inside Handler:
 //
 //	mux.Handle("/admin/", sojourn.Strict(admin))
 func Strict(next http.Handler) http.Handler {
@@ -102,7 +103,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, r: r}
 	x.session.e, x.session.arrived, x.session.source = h.engine, arrived, x
 	x.session.ctx = r.Context()
-	x.request = *r.WithContext((*sessionContext)(&x.session)) // in the exchange, so that one allocation does for both
+	x.request = *r.WithContext((*sessionContext)(&x.session)) // a copy: one allocation serves both
 	if r.Body != nil && r.Body != http.NoBody && r.ProtoMajor == 1 {
 		x.body = &body{ReadCloser: r.Body}
 		x.request.Body = x.body

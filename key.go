@@ -8,14 +8,17 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A Key names a value of type T in a session. Declare keys once, at package level. T is anything that
-// encoding/json reads and writes; json.RawMessage gives the JSON itself.
+// A Key names a value of type T in a session. Declare keys once, at package
+// level. T is any type that encoding/json reads and writes; json.RawMessage gives
+// the JSON itself.
 //
-// A program of an older version that calls Update drops the fields of T that it does not know.
+// A program of an older version that calls Update drops the fields of T that it
+// doesn't know.
 type Key[T any] struct{ name string }
 
-// NewKey returns the key of the given name: 1 to 255 bytes of UTF-8 without control characters. It panics if name isn't
-// that, since a key is a constant of the program.
+// NewKey returns the key of the given name, 1 to 255 bytes of UTF-8 without
+// control characters. It panics if the name is anything else, since a key is a
+// constant of the program.
 func NewKey[T any](name string) Key[T] {
 	if err := checkKey(name); err != nil {
 		panic("sojourn: NewKey: " + err.Error())
@@ -26,14 +29,15 @@ func NewKey[T any](name string) Key[T] {
 // Name returns the key's name.
 func (k Key[T]) Name() string { return k.name }
 
-// Get returns the value, with the changes that this request has made; the zero T if there is none. ErrValue: what is stored
-// doesn't decode into T; the session is unharmed.
+// Get returns the value, with the changes that this request has made. It returns
+// the zero T if there is none. ErrValue: the stored value doesn't decode into T;
+// the session is unharmed.
 func (k Key[T]) Get(s *Session) (T, error) {
 	v, _, err := k.Lookup(s)
 	return v, err
 }
 
-// Lookup is Get that also tells whether there is a value.
+// Lookup is Get that also reports whether there is a value.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,8 +52,8 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	return v, true, err
 }
 
-// Set stores v at the commit. Of parallel Sets of one key the last commit wins; use Update where the new value depends
-// on the old.
+// Set stores v at the commit. Of parallel Sets of one key the last commit wins.
+// Use Update if the new value depends on the old one.
 func (k Key[T]) Set(s *Session, v T) error {
 	raw, err := k.encode(v)
 	if err != nil {
@@ -58,10 +62,11 @@ func (k Key[T]) Set(s *Session, v T) error {
 	return s.do(op{kind: opSet, key: k.name, json: raw})
 }
 
-// Update applies fn to the value, or to the zero T if there is none. Parallel updates all land: if another request has
-// committed in between, fn runs again on the newest value at the commit, so it must change nothing but *T. It may read the session.
-// If fn returns an error, the value stays and Update returns that error; if it does so at the commit, the commit fails with
-// ErrConflict.
+// Update applies fn to the value, or to the zero T if there is none. Parallel
+// updates all land: if another request has committed in between, fn runs again
+// at the commit, on the newest value. So fn must change nothing but *T. It may
+// read the session. If fn returns an error, the value stays and Update returns
+// that error. If that happens at the commit, the commit fails with ErrConflict.
 func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 	return s.do(op{kind: opUpdate, key: k.name, fn: func(raw []byte) ([]byte, error) {
 		var v T
@@ -81,7 +86,8 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 // Delete removes the value at the commit.
 func (k Key[T]) Delete(s *Session) error { return s.DeleteValue(k.name) }
 
-// decode returns the value of a JSON text; of a plain string without going through encoding/json.
+// decode returns the value of a JSON text. A plain string doesn't take the way
+// through encoding/json.
 func (k Key[T]) decode(raw []byte) (v T, err error) {
 	if _, isString := any(v).(string); isString && plain(raw) {
 		return any(string(raw[1 : len(raw)-1])).(T), nil
@@ -108,7 +114,7 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 	return raw, nil
 }
 
-// plain reports whether raw is a JSON string that stands for itself.
+// plain reports whether raw is a JSON string without escapes, in ASCII.
 func plain(raw []byte) bool {
 	if len(raw) < 2 || raw[0] != '"' {
 		return false

@@ -16,7 +16,7 @@ type Info struct {
 	ID              ID        `json:"id"`
 	Subject         string    `json:"subject"`
 	CreatedAt       time.Time `json:"created_at"`
-	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"` // the last login or elevation
+	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"` // last login or elevation
 	LastSeenAt      time.Time `json:"last_seen_at"`
 	IdleExpiresAt   time.Time `json:"idle_expires_at"`
 	ExpiresAt       time.Time `json:"expires_at"`

@@ -12,72 +12,78 @@ import (
 
 // Options configure an Engine. The zero value is the safe choice.
 type Options struct {
-	// App names the application. Sessions of another name in the same store are invisible to
-	// this engine. 1 to 64 letters, digits, '.', '_' and '-'. Default "default".
+	// App names the application: 1 to 64 letters, digits, '.', '_' and '-'. The
+	// engine doesn't see sessions of other applications in the same store.
+	// Default "default".
 	App string
 
-	// Policy sets how long sessions live and how often secrets change. A
-	// zero field takes its value from DefaultPolicy; AAL1, AAL2 and AAL3 are presets.
+	// Policy sets how long sessions live and how often secrets change. A zero field
+	// takes its value from DefaultPolicy. AAL1, AAL2 and AAL3 are presets.
 	Policy Policy
 
-	// Cookie shapes the two cookies. The default is right for a site on one host over HTTPS, and
-	// on http://localhost.
+	// Cookie shapes the two cookies. The default is right for a site on one host
+	// over HTTPS, and on http://localhost.
 	Cookie Cookie
 
-	// MaxSessions is the number of sessions that a subject may have. Default 100; negative: no limit.
-	// One more login ends the subject's oldest session, or fails with ErrLimit if RefuseOverLimit is set.
+	// MaxSessions is the number of sessions that a subject may have. Default 100;
+	// negative: no limit. One more login ends the subject's oldest session, or
+	// fails with ErrLimit if RefuseOverLimit is set.
 	MaxSessions     int
 	RefuseOverLimit bool
 
-	// MaxValue is the largest value, in bytes of JSON (default 64 KiB), MaxSession the largest sum of a
-	// session's keys and values (default 256 KiB, at most 1 MiB). Above: ErrTooLarge.
+	// MaxValue limits a value, in bytes of JSON. Default 64 KiB. MaxSession limits
+	// all keys and values of a session. Default 256 KiB, at most 1 MiB. A larger
+	// one gets ErrTooLarge.
 	MaxValue   int
 	MaxSession int
 
-	// MaxDepth is how deep the arrays and objects of a value may be nested.
-	// Default 100, at most 1,000. A deeper value gets ErrValue. Deeper values
-	// that are stored already stay, and can be read.
+	// MaxDepth limits how deep the arrays and objects of a value are nested.
+	// Default 100, at most 1,000. A deeper value gets ErrValue. Deeper values that
+	// are stored already can still be read.
 	MaxDepth int
 
-	// Origins are the site's own public origins: "https://shop.example.com".
-	// Most sites don't need them. Name all of them if a proxy replaces the Host
-	// header, as nginx does by default. WebSocket handshakes and forms of older
-	// browsers send only their origin. Without Origins it is compared with
-	// Host, and they get 403 if the two differ. Default: the origin's host must
-	// equal Host.
+	// Origins are the site's own public origins: "https://shop.example.com". Most
+	// sites don't need them. Name all of them if a proxy replaces the Host header,
+	// as nginx does by default. WebSocket handshakes and forms of older browsers
+	// tell only their origin. Default: its host must equal Host, or the request
+	// gets 403.
 	Origins []string
 
 	// TrustedOrigins are other sites whose pages may send unsafe requests and open
-	// WebSockets besides the site's own: "https://partner.example".
+	// WebSockets: "https://partner.example". Default: none.
 	TrustedOrigins []string
 
-	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For is believed. Default none:
-	// the client is whoever opened the connection. With any, a peer on a Unix socket, which has no address, is believed too.
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For is
+	// believed. If there are any, a peer on a Unix socket, which has no address, is
+	// believed too. Default none: the client is the peer of the connection.
 	TrustedProxies []netip.Prefix
 
-	// Bearer accepts tokens of sessions made with the AsBearer login option in the header "Authorization: Bearer",
-	// for programs that aren't browsers.
+	// Bearer accepts tokens in the header "Authorization: Bearer", of sessions made
+	// with the login option AsBearer. They are for programs that aren't browsers.
 	Bearer bool
 
-	// ClientChanged is asked when a session is presented by another address or user agent than last time. It
-	// must not block. Default: the change is an event and nothing else.
+	// ClientChanged decides what to do when a session is presented from another
+	// address or by another user agent than last time. It must not block. Default:
+	// ReactionAllow. The change is an event in any case.
 	ClientChanged func(was, is Client) Reaction
 
-	// MaxBadTokens is the number of dead tokens a minute from one address (for
-	// IPv6: one /64) after which it is taken to be guessing: EventThrottled tells
-	// of it, and of the tokens from there that this process hasn't seen live only
-	// ten a second are looked up; a request with another reads as a visitor's.
-	// Each token counts once. Default 100; negative: no limit.
+	// MaxBadTokens limits the dead tokens a minute from one address, or for IPv6
+	// from one /64. Above it, the address counts as guessing, and EventThrottled
+	// reports it. Of its tokens, those that this process has seen live are looked
+	// up as usual, and of the others ten a second. A request with a token that
+	// isn't looked up reads as a visitor's. Each dead token counts once. Default
+	// 100; negative: no limit.
 	MaxBadTokens int
 
-	// OnError writes the answers of Error, and Handler's own: in place of a
-	// response that was withheld, or to a request that was refused. It gets the
-	// error, whose status is StatusCode; nothing has been written yet. If it
+	// OnError writes error responses: those of Error, and those of Handler to a
+	// refused request or in place of a withheld response. Nothing has been written
+	// when it is called. StatusCode returns the status for the error. If OnError
 	// writes nothing, or calls Error, the default answers: a line of plain text.
 	OnError ErrorFunc
 
-	// ClearSiteData asks the browser to clear data at logout: "cache", "cookies", "storage", "executionContexts" or "*". Mind that "cookies" reaches
-	// sibling hosts too. Default: nothing.
+	// ClearSiteData asks the browser to clear data at logout: "cache", "cookies",
+	// "storage", "executionContexts" or "*" (the header Clear-Site-Data). Mind that
+	// "cookies" clears those of sibling hosts too. Default: nothing.
 	ClearSiteData []string
 
 	// OnEvent receives the engine's events, one at a time and in order, on a
@@ -86,7 +92,7 @@ type Options struct {
 	// none. LogEvents returns a function that logs them.
 	OnEvent func(Event)
 
-	// Now is the clock. Default time.Now. Tests set it.
+	// Now is the clock, for tests. Default time.Now.
 	Now func() time.Time
 }
 
@@ -96,13 +102,14 @@ type Policy struct {
 	Login      Lifetime // default: idle 24 hours, absolute 30 days from login
 	Remembered Lifetime // after a login with Remember; default: idle 30 days, absolute 90 days from login
 
-	// RotateEvery is the age at which a logged-in cookie session gets a new secret. Default 15 minutes,
-	// at least 5; negative: never.
+	// RotateEvery is the age at which the secret of a logged-in cookie session is
+	// replaced. Default 15 minutes, at least 5; negative: never.
 	RotateEvery time.Duration
 
-	// Grace is how long the secrets before the current one stay good after the current one is confirmed.
-	// Default 10 minutes, since a proxy that buffers an upload delivers it late; 2 minutes suffice behind one that doesn't buffer, or none.
-	// At least 1 minute, at most 30.
+	// Grace is how long earlier secrets stay good after the current one is
+	// confirmed. Default 10 minutes, because a proxy that buffers uploads delivers
+	// them late. 2 minutes suffice without such a proxy. At least 1 minute, at most
+	// 30.
 	Grace time.Duration
 }
 
@@ -125,8 +132,9 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// AAL1 returns limits that meet NIST SP 800-63B-4, section 2.1.3, for authentication assurance level 1:
-// reauthentication at least every 30 days. Remembering a login prolongs nothing.
+// AAL1 returns limits that meet NIST SP 800-63B-4, section 2.1.3, for
+// authentication assurance level 1: reauthentication at least every 30 days.
+// Remembering a login prolongs nothing.
 func AAL1() Policy { return nist(Lifetime{24 * time.Hour, 30 * day}) }
 
 // AAL2 returns limits that meet NIST SP 800-63B-4, section 2.2.3, for level 2:
@@ -143,16 +151,23 @@ func nist(login Lifetime) Policy {
 	return p
 }
 
-// A Reaction says what to do about a changed client.
+// A Reaction says what to do about a changed client. See Options.ClientChanged.
 type Reaction int
 
 const (
-	ReactionAllow  Reaction = iota // go on
-	ReactionStepUp                 // Session.Fresh reports false until the subject authenticates again; stored at once, whatever the handler answers
-	ReactionEnd                    // end the session
+	// ReactionAllow goes on.
+	ReactionAllow Reaction = iota
+
+	// ReactionStepUp makes Session.Fresh report false until the user authenticates
+	// again. That is stored at once, whatever the handler answers.
+	ReactionStepUp
+
+	// ReactionEnd ends the session.
+	ReactionEnd
 )
 
-// withDefaults returns the options with every unset field set, or an error that says what to change.
+// withDefaults returns the options with every unset field set, or an error that
+// says what to change.
 func (o Options) withDefaults() (Options, error) {
 	if o.App == "" {
 		o.App = "default"
@@ -204,7 +219,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for _, data := range o.ClearSiteData {
 		if !slices.Contains([]string{"cache", "cookies", "storage", "executionContexts", "*"}, data) {
-			return o, fmt.Errorf("sojourn: ClearSiteData: %q is none of cache, cookies, storage, executionContexts, *", data)
+			return o, fmt.Errorf("sojourn: ClearSiteData: %q: use cache, cookies, storage, executionContexts or *", data)
 		}
 	}
 	var err error

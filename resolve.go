@@ -22,7 +22,7 @@ type found struct {
 	endedAt   store.Time
 	late      error   // ErrEnded or ErrSuperseded: the request must not write (I14)
 	reentry   ID      // a live session of which an earlier epoch's secret was presented
-	lives     [2][]ID // live sessions whose tokens came in several cookies of one name, by transport
+	lives     [2][]ID // live sessions of several cookies of one name, by transport
 	undecided bool    // a token was not looked up, because its address is guessing
 
 	sessionSent bool // a session cookie was presented
@@ -186,7 +186,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 			undecided, f.undecided = true, true
 		case p.refusal == "":
 			f.lives[by] = appendNew(f.lives[by], p.id)
-			if best == nil || best.id == p.id && p.verdict > best.verdict { // of two secrets of one session the newer
+			if best == nil || best.id == p.id && p.verdict > best.verdict { // the newer of two secrets
 				best = p
 			}
 		default:
@@ -196,7 +196,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 			}
 		}
 	}
-	if best == nil && telling != nil && !tooMany { // a former secret stays one, whatever comes with it
+	if best == nil && telling != nil && !tooMany { // a former secret is judged, whatever comes with it
 		best = telling
 	}
 	for _, p := range refused {

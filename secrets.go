@@ -8,27 +8,30 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// The rules of secrets, as functions of a record, a time and a policy: DESIGN.md section 3. The simulator in
-// internal/simulator runs browsers and thieves against them; each number and sentence here has a mutation that it notices.
+// The rules of secrets, as functions of a record, a time and a policy. The
+// simulator in internal/simulator runs browsers and thieves against them. Each
+// rule has a mutant that the simulator notices.
 const (
-	// confirmAfter: browsers write cookies to disk up to 30 s late, so a secret is confirmed only by a request that
-	// arrives this long after the first one that presented it. A browser that crashed in between comes back with an older one.
+	// confirmAfter is how long after the first request with a secret another one
+	// confirms it. Browsers write cookies to disk up to 30 s late, and a browser
+	// that crashes before that comes back with an older secret.
 	confirmAfter = 60 * time.Second
 
-	// repeatAfter spaces the repeats of a rotation whose answer seems lost.
+	// repeatAfter is the time between repeats of a rotation whose answer seems lost.
 	repeatAfter = 5 * time.Minute
 
-	// maxUnconfirmed successors are kept.
+	// maxUnconfirmed is how many secrets that nobody has confirmed are kept.
 	maxUnconfirmed = 4
 
-	// maxRepeats is how many repeats of a creation get a secret of their own.
+	// maxRepeats is how many repeats of a creation get their own secret.
 	maxRepeats = 16
 
-	// spentLife is how long a former secret is remembered by its fingerprint, so that a slow request can be judged as of its arrival.
+	// spentLife is how long a former secret is remembered by its fingerprint, so
+	// that a slow request can be judged as of its arrival.
 	spentLife = time.Hour
 	maxSpent  = 16
 
-	// maxEpochs earlier epochs are recognised, for the event.
+	// maxEpochs is how many earlier epochs are recognised, for the event.
 	maxEpochs = 4
 )
 
@@ -36,16 +39,17 @@ const (
 type verdict uint8
 
 const (
-	garbage verdict = iota // nothing: refused
+	garbage verdict = iota // never a secret of the session: refused
 	former                 // of an earlier epoch: refused
-	stale                  // of this epoch, and too long ago to say whether it was good when the request arrived: refused
-	stolen                 // of this epoch and not good when the request arrived: theft
+	stale                  // of this epoch, so old that nobody knows whether it was good at arrival: refused
+	stolen                 // of this epoch, and not good when the request arrived: theft
 	good                   // an earlier secret that was good when the request arrived
-	held                   // likewise, and nobody has confirmed a successor: the browser may have none
+	held                   // a good one whose successors nobody has confirmed: the browser may have no other
 	current                // the current secret
 )
 
-// judge says what s is to r for a request that arrived at the given time, however late it is asked.
+// judge says what the secret s is to the session r, for a request that arrived at
+// the given time. The time of the call doesn't matter.
 func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 	hash := s.hash()
 	if same(hash[:], r.Secret.Hash[:]) {
@@ -62,7 +66,7 @@ func judge(r *store.Record, s *secret, arrived store.Time) verdict {
 	}
 	half := s.halfHash()
 	ours := ourHalf(r, &half)
-	known := ours || slices.Contains(r.Epochs, half.Print()) // a login that survived a repeated one is of an earlier epoch
+	known := ours || slices.Contains(r.Epochs, half.Print()) // also of a login before a repeated one
 	for _, spent := range r.Spent {
 		print := hash.Print()
 		if known && same(print[:], spent.Print[:]) && arrived <= spent.Until {
@@ -87,7 +91,8 @@ func ourHalf(r *store.Record, half *store.Hash) bool {
 
 func same(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
-// knewEnd reports whether s was ever good for the ended session r, so that its holder may learn why it ended.
+// knewEnd reports whether s was ever good for the ended session r. Only then may
+// its holder learn why the session ended.
 func knewEnd(r *store.Record, s *secret) bool {
 	half := s.halfHash()
 	if ourHalf(r, &half) || slices.Contains(r.Epochs, half.Print()) {
@@ -97,7 +102,8 @@ func knewEnd(r *store.Record, s *secret) bool {
 	return slices.ContainsFunc(r.Spent, func(spent store.Spent) bool { return spent.Print == print })
 }
 
-// sight is what a request that presents the current secret at the given time adds to what is known of it.
+// sight returns what a request with the current secret, which arrived at the
+// given time, adds to the record. due: it adds something.
 func sight(r *store.Record, arrived store.Time, grace time.Duration) (c store.Confirmation, due bool) {
 	switch {
 	case r.Secret.ConfirmedAt != 0:
@@ -137,7 +143,7 @@ func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time,
 	case half == r.EpochHash:
 	case i >= 0: // rotated from a repeat's
 		r.Halves[i], r.EpochHash = r.EpochHash.Print(), half
-	default: // rotated from a login that survived a repeated one: its half is of an earlier epoch
+	default: // rotated from a login before a repeated one, whose half is of an earlier epoch
 		rememberEpoch(r)
 		r.EpochHash = half
 	}
@@ -157,7 +163,8 @@ func rotate(r *store.Record, next *secret, presented store.Hash, now store.Time,
 	forgetSpent(r, now)
 }
 
-// forgetSpent keeps of secrets that aren't good any more a fingerprint, and of those long gone nothing.
+// forgetSpent keeps a fingerprint of secrets that are no longer good, and drops
+// those that are long gone.
 func forgetSpent(r *store.Record, now store.Time) {
 	r.Good = slices.DeleteFunc(r.Good, func(g store.Secret) bool {
 		if g.Until == 0 || g.Until > now {
@@ -179,11 +186,13 @@ func forgetSpent(r *store.Record, now store.Time) {
 	}
 }
 
-// newEpoch makes next the current secret after a login or elevation, and refuses all earlier ones, even to requests that arrived before (I3).
+// newEpoch makes next the current secret after a login or elevation. All earlier
+// secrets are refused from then on, even to requests that arrived before (I3).
 //
-// A login that was repeated by a request that didn't yet know the current secret (two tabs, or a lost answer) may keep
-// the secrets that logins issued within the grace, until next is confirmed: the browser holds one or the other, nobody can know
-// which.
+// There is one exception. If a request repeats a login and doesn't know the
+// current secret (two tabs, or a lost answer), the secrets that logins issued
+// within the grace stay good until next is confirmed: nobody can know which of
+// them the browser holds.
 func newEpoch(r *store.Record, next *secret, now store.Time, byLogin, repeated bool, grace time.Duration) {
 	var keep []store.Secret
 	if repeated {
@@ -199,7 +208,7 @@ func newEpoch(r *store.Record, next *secret, now store.Time, byLogin, repeated b
 	r.Good, r.Spent, r.SpentTill = keep, nil, 0
 	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, Login: byLogin}
 	if len(keep) == 0 {
-		r.Secret.FirstSeenAt, r.Secret.ConfirmedAt = now, now // born confirmed: there is nothing to go back to
+		r.Secret.FirstSeenAt, r.Secret.ConfirmedAt = now, now // there is no other secret to wait for
 	}
 	r.AuthenticatedAt = now
 	r.Stale = false

@@ -15,12 +15,12 @@ import (
 	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
-// site is what an engine knows of the web site that it serves.
+// A site is what an engine knows of the web site that it serves.
 type site struct {
 	cookie     Cookie
-	forms      []string // of the cookies' attributes: as they are set, then as they may have been
+	forms      []string // of Cookie.forms
 	protection *http.CrossOriginProtection
-	own        []string // public origins; none: Host tells
+	own        []string // public origins; none: compare with Host
 	proxies    []netip.Prefix
 	warnPlain  sync.Once
 }
@@ -70,8 +70,8 @@ func parseOrigin(text string) (string, error) {
 }
 
 // crossOrigin returns an error for an unsafe request from another origin's page.
-// The handshake of a WebSocket is a GET, which the protection lets pass, and so is
-// asked about as if it were a POST.
+// The handshake of a WebSocket is a GET, which the protection lets pass, so it is
+// checked as if it were a POST.
 func (s *site) crossOrigin(r *http.Request) error {
 	switch r.Method {
 	case http.MethodGet:
@@ -90,7 +90,7 @@ func (s *site) crossOrigin(r *http.Request) error {
 			return nil
 		}
 		r = r.WithContext(r.Context())
-		r.Host = "\x00" // is no origin's host; that of the origin "null" is empty
+		r.Host = "\x00" // no origin has this host; the origin "null" has an empty one
 	}
 	err := s.protection.Check(r)
 	switch {

@@ -24,7 +24,7 @@ import (
 type throttle struct {
 	seeds   [2]maphash.Seed
 	dead    [deadSets][deadWays]atomic.Pointer[deadToken]
-	seen    [seenSlots]atomic.Uint64    // hashes of tokens that were live when this process last saw them
+	seen    [seenSlots]atomic.Uint64    // hashes of tokens that this process last saw live
 	guesses atomic.Uint64               // a window of a minute: dead tokens of all addresses
 	counted [addressSlots]atomic.Uint64 // windows of a minute: dead tokens of an address
 	reads   budget                      // of requests that read
@@ -50,10 +50,10 @@ const (
 	readsWhileGuessing = 10
 )
 
-// A deadToken is what is remembered of a token that was refused.
+// A deadToken is a token that was refused, as the throttle remembers it.
 type deadToken struct {
 	sums    [2]uint64
-	at      store.Time // when a strict read said so; 0: it must be looked up each time, and its event was sent
+	at      store.Time // when a strict read showed it dead; 0: look it up each time, without another event
 	refusal Refusal
 	reason  Reason // of RefusedEnded
 	endedAt store.Time
@@ -66,7 +66,7 @@ func (t *throttle) init() {
 // sum returns the hash by which the tables are indexed.
 func (t *throttle) sum(token string) uint64 { return maphash.String(t.seeds[0], token) }
 
-// find returns what is remembered of a token; nil: nothing.
+// find returns the dead token; nil: it isn't remembered.
 func (t *throttle) find(token string, sum uint64) *deadToken {
 	for i := range t.dead[sum%deadSets] {
 		d := t.dead[sum%deadSets][i].Load()
@@ -134,7 +134,8 @@ func (t *throttle) guessing(ip netip.Addr, now store.Time, limit int) bool {
 	return inWindow(&t.counted[t.slot(ip)], minute) >= uint32(limit)
 }
 
-// told reports whether an event has told in this minute that an address is guessing.
+// told reports whether an event of this minute has told that an address is
+// guessing.
 func (t *throttle) told(ip netip.Addr, now store.Time, limit int) bool {
 	return limit >= 0 && t.guessing(ip, now, limit+1)
 }
@@ -179,7 +180,8 @@ func addToWindow(w *atomic.Uint64, number uint32) uint32 {
 	}
 }
 
-// network returns what one guesser may be assumed to have: an IPv4 address, or a /64 of IPv6.
+// network returns the addresses that one guesser is assumed to have: an IPv4
+// address, or a /64 of IPv6.
 func network(ip netip.Addr) netip.Addr {
 	ip = ip.Unmap()
 	if ip.Is4() {

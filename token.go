@@ -10,14 +10,16 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A token is what the browser holds: base64url, unpadded, of the session's ID and secret. It carries nothing about the user.
+// A token is what the browser holds: the session's ID and secret in unpadded
+// base64url. It says nothing about the user.
 const (
 	idSize    = 16
 	halfSize  = 16
 	tokenSize = 64
 )
 
-// A secret authenticates a session: 16 bytes that last for an epoch, then 16 that are new at each rotation.
+// A secret authenticates a session: 16 bytes that last for an epoch, then 16 that
+// are new at each rotation.
 type secret [2 * halfSize]byte
 
 func (s *secret) hash() store.Hash     { return sha256.Sum256(s[:]) }
@@ -31,14 +33,15 @@ func token(id ID, s *secret) string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// parseToken is the reverse of token. 64 characters hold 48 bytes exactly, so there is one spelling of each token. It runs for
-// every request that reads a session, in half the time of encoding/base64.
+// parseToken is the reverse of token. 64 characters hold 48 bytes exactly, so
+// each token has one spelling. It runs for every request that reads a session,
+// and takes half the time of encoding/base64.
 func parseToken(t string) (id ID, s secret, ok bool) {
 	if len(t) != tokenSize {
 		return id, s, false
 	}
 	var raw [idSize + len(s)]byte
-	var all uint8 // of the digits: above 63 if one is none
+	var all uint8 // above 63 if a character is no digit of base64url
 	for i, o := 0, 0; i < tokenSize; i, o = i+4, o+3 {
 		a, b, c, d := digits[t[i]], digits[t[i+1]], digits[t[i+2]], digits[t[i+3]]
 		all |= a | b | c | d
@@ -52,7 +55,8 @@ func parseToken(t string) (id ID, s secret, ok bool) {
 	return id, s, true
 }
 
-// digits are the values of the characters of base64url (RFC 4648, section 5); 255 for every other.
+// digits are the values of the characters of base64url (RFC 4648, section 5). All
+// other characters have 255.
 var digits = func() (table [256]uint8) {
 	for i := range table {
 		table[i] = 255

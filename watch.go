@@ -11,11 +11,14 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// pollEvery is how often sessions with an open Done are read where the store has no change feed, or can't answer.
-const pollEvery = time.Second
+const (
+	// pollEvery is how often a session with an open Done is read if the store has
+	// no change feed, or can't answer.
+	pollEvery = time.Second
 
-// recheckers is how many of them are read at a time.
-const recheckers = 16
+	// recheckers is how many of these sessions are read at a time.
+	recheckers = 16
+)
 
 // A watcher closes the channels of Session.Done.
 type watcher struct {
@@ -24,7 +27,7 @@ type watcher struct {
 	started bool
 }
 
-// watched is a session whose end somebody waits for.
+// A watched is a session whose end somebody waits for.
 type watched struct {
 	id    ID
 	ended chan struct{}
@@ -90,7 +93,7 @@ func (e *Engine) watchSession(id ID) *watched {
 	if w == nil {
 		w = &watched{id: id, ended: make(chan struct{})}
 		t.open[id] = w
-		w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // it may have ended since it was read
+		w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // the session may have ended since it was read
 	}
 	w.users++
 	return w
@@ -138,7 +141,7 @@ func (t *watcher) all() []*watched {
 	return slices.Collect(maps.Values(t.open))
 }
 
-// recheck reads the session of w, and comes again at its deadline.
+// recheck reads the session of w, and again at its deadline.
 func (e *Engine) recheck(w *watched) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -171,14 +174,15 @@ func (e *Engine) recheckAll() {
 	reading.Wait()
 }
 
-// follow reads the store's change feed, or polls where it has none, until the engine stops.
+// follow reads the store's change feed, or polls if there is none, until the
+// engine stops.
 func (e *Engine) follow() {
 	feed := func(context.Context) (<-chan store.Change, error) { return nil, errors.ErrUnsupported }
 	if w, ok := e.store.(store.Watcher); ok {
 		feed = w.Watch
 	}
 	ctx := e.ctx
-	changes, err := feed(ctx) // before any session is read again, so that no end falls between the two
+	changes, err := feed(ctx) // before any session is read again, so that no end is missed
 	e.stopped.Go(func() {
 		for {
 			for err != nil {
