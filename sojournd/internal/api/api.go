@@ -1,11 +1,13 @@
-// Package api serves the API for applications: /v1 and its description, /openapi.json.
+// Package api serves the API for applications: /v1 and its description,
+// /openapi.json.
 //
 //	a, err := api.New(api.Options{Events: hub, Log: log})
 //	a.Set(apps)                        // at the start, and again at each reload
 //	http.ListenAndServe(address, a)
 //
-// An application shows its key with each request, and sees its own sessions alone. What a browser's request may do is
-// done with the browser's token, and so judged by what that is good for at that moment; what an operator does, by the session's ID.
+// An application sends its key with each request, and sees only its own
+// sessions. Operations for a browser take the browser's token. Operations for
+// an operator take the session's ID.
 package api
 
 import (
@@ -29,35 +31,37 @@ type Options struct {
 	// MaxBody is the largest body of a request, in bytes. Default 1 MiB.
 	MaxBody int64
 
-	// Events streams what happens. Default: there is no /v1/events.
+	// Events serves /v1/events. Default: there is none.
 	Events Events
 
-	// Audit is told of each change that isn't a browser's own. Default: nobody is.
+	// Audit gets each change that an operator makes. Default none.
 	Audit func(app, key, action, target, result, ip string)
 
-	// Observe is told of each request, for metrics: its route, or "" if there
-	// is none. The status is StatusGone if the client didn't wait for the
-	// answer. It must not block. Default: nobody is.
+	// Observe gets each request, for metrics: its route, or "" if there is
+	// none. The status is StatusGone if the client did not wait for the answer.
+	// Observe must not block. Default none.
 	Observe func(route string, status int, took time.Duration)
 
-	// Log is told of requests that fail for the server's own sake, and at debug level of all. Default: nobody is.
+	// Log gets requests that fail because of the server, and at debug level all
+	// requests. Default none.
 	Log *slog.Logger
 
 	// Now is the clock of the engines. Default time.Now.
 	Now func() time.Time
 
-	// Version is told by the description. Default "dev".
+	// Version is the version in the description. Default "dev".
 	Version string
 }
 
-// Events are a stream of what happens to an application's sessions.
+// Events streams the events of an application's sessions.
 type Events interface {
-	// Stream answers a request, until its context is done, with the events after the one named by lastID, or with the last few.
-	// An error means that nothing was written.
+	// Stream answers a request with the events after the one with the ID
+	// lastID, or with the last few, until the request's context is done. If it
+	// returns an error, it has written nothing.
 	Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error
 }
 
-// An App is an application, and who may speak for it.
+// An App is an application with its keys.
 type App struct {
 	Name     string
 	Sessions *sojourn.Engine
@@ -70,21 +74,21 @@ type Key struct {
 	Hash [32]byte
 }
 
-// An API answers requests of applications. Its methods may be called concurrently.
+// An API is the handler of the API. Its methods may be called concurrently.
 type API struct {
 	opt     Options
 	log     *slog.Logger
 	mux     *http.ServeMux
-	paths   map[string]map[string]func(*call) // by path, as the mux has it, and method
+	paths   map[string]map[string]func(*call) // by the mux's path, then by method
 	methods map[string][]string               // by path
 	doc     *huma.OpenAPI
 	openapi []byte
 
 	keys atomic.Pointer[keyring]
-	set  sync.Mutex
+	set  sync.Mutex // held by Set
 }
 
-// New returns an API that knows no keys.
+// New returns an API without keys. Set adds them.
 func New(opt Options) (*API, error) {
 	if opt.MaxBody == 0 {
 		opt.MaxBody = 1 << 20
@@ -105,20 +109,21 @@ func New(opt Options) (*API, error) {
 	return a, a.finish()
 }
 
-// A keyring finds the application of a key. By the first bytes of its hash, which tell nothing about the key; the rest is
-// compared in constant time.
+// A keyring maps the first bytes of a key's hash to its application. They
+// reveal nothing about the key. The whole hash is compared in constant time.
 type keyring map[[8]byte]*opened
 
 type opened struct {
 	hash    [32]byte
 	name    string
 	app     *App
-	revoked context.Context // done when the key isn't good any more
+	revoked context.Context // done when the key is no longer valid
 	revoke  context.CancelFunc
 }
 
-// Set says which applications there are. When it returns, no request begins with a key that isn't among theirs, and streams that were opened
-// with one are cut off. Requests under way go on.
+// Set sets the applications. When it returns, other keys are invalid, and
+// streams that were opened with one have ended. Other requests in flight
+// continue.
 func (a *API) Set(apps []App) {
 	a.set.Lock()
 	defer a.set.Unlock()
@@ -145,9 +150,9 @@ func (a *API) Set(apps []App) {
 
 func fingerprint(hash [32]byte) [8]byte { return [8]byte(hash[:8]) }
 
-var errRevoked = errors.New("the key isn't good any more")
+var errRevoked = errors.New("the key is no longer valid")
 
-// open returns what the request's key opens; nil if nothing.
+// open returns the application of the request's key, or nil.
 func (a *API) open(r *http.Request) *opened {
 	const scheme = "Bearer "
 	h := r.Header["Authorization"]
@@ -166,7 +171,7 @@ func (a *API) open(r *http.Request) *opened {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := call{api: a, w: w, r: r, began: time.Now(), arrived: a.opt.Now()}
 	defer c.done()
-	// What isn't clean has no meaning, and the mux would send the client elsewhere.
+	// The mux would redirect a path that is not clean.
 	if p := r.URL.Path; p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
 		c.problem(problemOf(codeNotFound))
 		return

@@ -23,7 +23,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A browser's way through a site: a cart as a stranger, a login that keeps it, a second factor, a logout.
+// A browser's way through a site: a cart as a stranger, a login that keeps it,
+// a second factor, a logout.
 func TestBrowser(t *testing.T) {
 	w := newWorld(t)
 	visitor := w.visitor(j{"cart": j{"tent": 1}})
@@ -78,7 +79,8 @@ func TestBrowser(t *testing.T) {
 	w.call("POST", "/v1/sessions/logout", j{"token": rotated.token()}).want(200, "")
 }
 
-// A token that is renewed on the way comes with its cookie, and with nothing else.
+// A token that is renewed on the way comes with its cookie, and with nothing
+// else.
 func TestResolveRotates(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -194,7 +196,8 @@ func TestIfRevision(t *testing.T) {
 	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "if_revision": 9}).want(412, "revision_mismatch")
 }
 
-// One request changes a bounded number of values, whatever fits into its body, and stops when its time is over.
+// One request changes a bounded number of values, whatever fits into its body,
+// and stops when its time is over.
 func TestManyKeys(t *testing.T) {
 	w := newWorld(t)
 	keys := func(n int) (set j, list []string) {
@@ -287,7 +290,8 @@ func TestIdempotencyKey(t *testing.T) {
 	w.call("DELETE", "/v1/sessions/"+first.id(), nil).want(204, "")
 	create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(409, "ended")
 
-	// Whoever knows the key and the body is not the user who has logged in since.
+	// Whoever knows the key and the body is not the user who has logged in
+	// since.
 	visitor := create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "")
 	visitor = create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "").is(visitor.id(), "session", "id")
 	login := w.call("POST", "/v1/sessions/login", j{"token": visitor.token(), "subject": "ann", "level": 2}).want(200, "")
@@ -601,7 +605,8 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// Each route with the shop's key and the blog's sessions: as if they weren't there, and nothing happens to them.
+// Each route with the shop's key and the blog's sessions: as if they weren't
+// there, and nothing happens to them.
 func TestApplicationsAreApart(t *testing.T) {
 	w := newWorld(t)
 	blog := w.as("blog", "POST", "/v1/sessions", j{"subject": "ann", "values": j{"a": 1}}).want(201, "")
@@ -679,7 +684,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A key that is taken out is dead at once, and so are the streams that it opened; the others go on.
+// A key that is taken out is dead at once, and so are the streams that it
+// opened; the others go on.
 func TestRevokedKey(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w)
@@ -765,7 +771,7 @@ func TestBadBodies(t *testing.T) {
 		{"resolve", "  \n", 400, "malformed_json", "empty"},
 		{"resolve", "{", 400, "malformed_json", "byte 1"},
 		{"resolve", "{}x", 400, "malformed_json", "byte 2"},
-		{"resolve", `{"token":"` + token + `","token":"x"}`, 400, "malformed_json", "/token is there twice"},
+		{"resolve", `{"token":"` + token + `","token":"x"}`, 400, "malformed_json", "/token occurs twice"},
 		{"resolve", "{\"token\":\"\xff\"}", 400, "malformed_json", "UTF-8"},
 		{"resolve", `{"token":"\ud800"}`, 400, "malformed_json", ""},
 		{"resolve", `[]`, 422, "invalid_request", "an object is wanted"},
@@ -817,7 +823,7 @@ func TestBadBodies(t *testing.T) {
 		{"", j{"values": j{"": 1}}, 422, "invalid_value", ""},
 		{"", j{"values": j{"a": "x\u0000"}}, 422, "invalid_value", "U+0000"},
 		{"", j{"values": j{"a": strings.Repeat("x", 65<<10)}}, 413, "too_large", "65536"},
-		{"", `{"values":{"a":{"b":1,"b":2}}}`, 400, "malformed_json", "/values/a/b is there twice"},
+		{"", `{"values":{"a":{"b":1,"b":2}}}`, 400, "malformed_json", "/values/a/b occurs twice"},
 		{"", strings.Repeat("[", 20_000), 422, "invalid_request", "The body has the wrong type: an object is wanted."},
 		{"", `{"values":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, 422, "invalid_value", "/values/a is nested too deeply"},
 		{"", `{"values":{"a":"` + strings.Repeat("x", 10<<20) + `"}}`, 413, "body_too_large", ""},
@@ -870,7 +876,8 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// null stands for nothing where a value is wanted: least of all for "whatever the revision". Only a session's values may be null.
+// null stands for nothing where a value is wanted: least of all for "whatever
+// the revision". Only a session's values may be null.
 func TestNull(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -993,7 +1000,8 @@ func TestThrottled(t *testing.T) {
 	w.call("POST", "/v1/sessions/logout", j{"token": token(204), "client": there}).want(200, "")
 }
 
-// The description is valid, has an example for each body, and each is as described.
+// The description is valid, has an example for each body, and each is as
+// described.
 func TestDescription(t *testing.T) {
 	w := newWorld(t)
 	res := w.request("", "GET", "/openapi.json", nil).want(200, "")
@@ -1085,7 +1093,8 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// A description that says less than the server answers would go unnoticed if validation couldn't fail.
+// A description that says less than the server answers would go unnoticed if
+// validation couldn't fail.
 func TestValidationFails(t *testing.T) {
 	w := newWorld(t)
 	recorder := httptest.NewRecorder()
@@ -1096,7 +1105,8 @@ func TestValidationFails(t *testing.T) {
 	}
 }
 
-// Nothing that was logged, at debug level, holds a secret: neither one that was issued nor one that was sent.
+// Nothing that was logged, at debug level, holds a secret: neither one that was
+// issued nor one that was sent.
 func TestCanary(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -1147,7 +1157,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A body that never ends is cut off by the server's deadline, with a code of its own.
+// A body that never ends is cut off by the server's deadline, with a code of
+// its own.
 func TestSlowBody(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(w)
@@ -1185,7 +1196,8 @@ func TestEvents(t *testing.T) {
 	without.call("GET", "/v1/events", nil).want(404, "not_found")
 }
 
-// The documentation's table has every code and every route, and its requests work as they are written.
+// The documentation's table has every code and every route, and its requests
+// work as they are written.
 func TestDocumentation(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/server.md")
 	if err != nil {

@@ -20,7 +20,7 @@ func (c *call) begin(ctx context.Context, token string, client *v1.RequestClient
 	return c.key.app.Sessions.Begin(ctx, sojourn.Request{Token: token, Client: is, Arrived: c.arrived, IfRevision: revision}), nil
 }
 
-// text returns a member that must be there and hold something.
+// text returns a required member that must not be empty.
 func text(where string, member *string) (string, error) {
 	switch {
 	case member == nil:
@@ -57,7 +57,7 @@ func (c *call) live(ctx context.Context, presented *string, client *v1.RequestCl
 	return s, nil
 }
 
-// why says why the presented token is not that of a live session.
+// why returns the reason why the token does not belong to a live session.
 func why(s *sojourn.Session) string {
 	if reason := s.EndReason(); reason != "" {
 		return string(reason)
@@ -71,7 +71,7 @@ func why(s *sojourn.Session) string {
 	return "unknown"
 }
 
-// issued commits, and returns the session with the token that is good from now on.
+// issued commits, and returns the session with the token that is now valid.
 func issued(ctx context.Context, s *sojourn.Session, token string) (*v1.Issued, error) {
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func checkKeys(where string, n int) error {
 	return nil
 }
 
-// change makes changes for as long as the request may take.
+// change applies changes until ctx is done.
 func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMessage, remove []string) error {
 	for key, value := range set {
 		if err := ctx.Err(); err != nil {
@@ -203,7 +203,7 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	}
 	for _, key := range in.Delete {
 		if _, both := in.Set[key]; both {
-			return nil, invalid("/delete", fmt.Sprintf("has a key that is to be set, too: %q", key))
+			return nil, invalid("/delete", fmt.Sprintf("has a key that is set, too: %q", key))
 		}
 	}
 	var revision uint64
@@ -252,7 +252,7 @@ func login(ctx context.Context, c *call, in *v1.Login) (*v1.Issued, error) {
 	return issued(ctx, s, "")
 }
 
-// checkAMR refuses what the engine would, and names the one that is wrong.
+// checkAMR refuses what the engine would refuse, but names the wrong method.
 func checkAMR(list []string) error {
 	for i, method := range list {
 		if method == "" || strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
@@ -289,7 +289,7 @@ func rotate(ctx context.Context, c *call, in *v1.Presented) (*v1.Issued, error) 
 	if err := s.Rotate(); err != nil {
 		return nil, err
 	}
-	return issued(ctx, s, *in.Token) // a rotation under way goes on, and the token that was sent stays good
+	return issued(ctx, s, *in.Token) // during another rotation the token that was sent stays valid
 }
 
 func logout(ctx context.Context, c *call, in *v1.Presented) (*v1.LoggedOut, error) {

@@ -26,7 +26,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// A call is a request on its way. It is the ResponseWriter that handlers see.
+// A call is a request in progress. It is the ResponseWriter of the handlers.
 type call struct {
 	api     *API
 	w       http.ResponseWriter
@@ -56,11 +56,11 @@ func (c *call) WriteHeader(status int) {
 	c.w.WriteHeader(status)
 }
 
-// StatusGone is what counts for a request that failed after its client had
-// gone. Nobody is answered with it.
+// StatusGone is the status in metrics of a request that failed after its client
+// had disconnected. It is never sent.
 const StatusGone = 499
 
-// done runs when the request is answered.
+// done reports the answered request.
 func (c *call) done() {
 	took, status := time.Since(c.began), c.status
 	if status >= 500 && c.r.Context().Err() != nil {
@@ -74,11 +74,11 @@ func (c *call) done() {
 		if c.key != nil {
 			attrs = append(attrs, slog.String("app", c.key.app.Name), slog.String("key", c.key.name))
 		}
-		c.api.log.LogAttrs(ctx, slog.LevelDebug, "api request", attrs...) // without path and query, which hold what the client likes
+		c.api.log.LogAttrs(ctx, slog.LevelDebug, "api request", attrs...) // without path and query, which may hold anything
 	}
 }
 
-// buffers hold bodies. Large ones are left to the collector.
+// buffers hold bodies. The garbage collector gets large ones.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func giveBack(b *bytes.Buffer) {
@@ -88,10 +88,10 @@ func giveBack(b *bytes.Buffer) {
 	}
 }
 
-// storeTimeout bounds what a request waits for the store.
+// storeTimeout is how long a request may wait for the store.
 const storeTimeout = 10 * time.Second
 
-// serve answers a request of a route with what f returns.
+// serve answers a request with the result of f.
 func serve[In, Out any](op *operation, c *call, f func(context.Context, *call, *In) (*Out, error)) {
 	c.route = op.pattern
 	if c.key = c.api.open(c.r); c.key == nil {
@@ -132,7 +132,7 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 		if coding != "" && !strings.EqualFold(coding, "identity") {
 			c.w.Header().Set("Accept-Encoding", "identity") // RFC 9110, section 15.5.16
 			p := problemOf(codeMedia)
-			p.Detail = "The body is compressed, as Content-Encoding says: send it as it is."
+			p.Detail = "The body is compressed, as Content-Encoding says: send it uncompressed."
 			return p
 		}
 	}
@@ -157,20 +157,20 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 		return problemOf(codeTimeout)
 	case err != nil:
 		p := problemOf(codeJSON)
-		p.Detail = "The body broke off."
+		p.Detail = "The body is incomplete."
 		return p
 	}
 	c.body = buf.Bytes()
 	return decode(c.body, in)
 }
 
-// withoutNull refuses null, except as a session's value. Package json takes it
-// for a member that isn't there: an if_revision of null for no condition.
+// withoutNull rejects null, except as a session value. Package json would treat
+// it as a missing member, so an if_revision of null would be no condition.
 var withoutNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, v any) error {
 	if _, anything := v.(*stdjson.RawMessage); d.PeekKind() == 'n' && !anything {
 		return nullError{reflect.TypeOf(v).Elem()}
 	}
-	return errors.ErrUnsupported // the usual way goes on
+	return errors.ErrUnsupported // json decodes the value as usual
 }))
 
 // A nullError reports a null where another type is wanted.
@@ -178,10 +178,10 @@ type nullError struct{ wanted reflect.Type }
 
 func (nullError) Error() string { return "null" }
 
-// decode reads a body strictly: what isn't known, or is there twice, is a mistake.
+// decode reads a body strictly: unknown and repeated members are mistakes.
 func decode(body []byte, in any) error {
 	options := []json.Options{json.RejectUnknownMembers(true)}
-	if bytes.Contains(body, []byte("null")) { // else there is nothing to look for, which takes time
+	if bytes.Contains(body, []byte("null")) { // the check takes time
 		options = append(options, withoutNull)
 	}
 	err := json.Unmarshal(body, in, options...)
@@ -212,22 +212,21 @@ func decode(body []byte, in any) error {
 	case len(bytes.TrimSpace(body)) == 0:
 		p.Detail = "The body is empty: send a JSON object."
 	case bytes.HasPrefix(body, []byte{0x1f, 0x8b}):
-		p.Detail = "The body is compressed with gzip: send it as it is."
+		p.Detail = "The body is compressed with gzip: send it uncompressed."
 	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")), bytes.HasPrefix(body, []byte("\xff\xfe")), bytes.HasPrefix(body, []byte("\xfe\xff")):
 		p.Detail = "The body begins with a byte order mark: send UTF-8 without one."
 	case errors.Is(err, jsontext.ErrDuplicateName) && syntactic != nil:
-		p.Detail = string(syntactic.JSONPointer) + " is there twice."
+		p.Detail = string(syntactic.JSONPointer) + " occurs twice."
 	case syntactic != nil:
 		p.Detail = "The body is not JSON, or not in UTF-8, at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + "." // without what stands there
 	}
 	return p
 }
 
-// ancestor shortens a pointer to the member whose value holds what is meant.
+// ancestor shortens a pointer to two levels, such as /values/cart.
 func ancestor(p jsontext.Pointer) string {
-	const depth = 2 // as in /values/cart
 	end := 0
-	for range depth {
+	for range 2 {
 		next := strings.IndexByte(string(p[min(end+1, len(p)):]), '/')
 		if next < 0 {
 			return string(p)
@@ -237,7 +236,8 @@ func ancestor(p jsontext.Pointer) string {
 	return string(p[:end])
 }
 
-// wants says what would be right, without what was sent, which may be a secret.
+// wants says which type is wanted. It does not quote the value, which may be
+// secret.
 func wants(t reflect.Type) string {
 	if t == nil {
 		return "see /openapi.json"
@@ -274,8 +274,8 @@ func checkQuery(op *operation, raw string) error {
 		case !known:
 			return invalid(strings.ToValidUTF8(name, "\uFFFD"), "is not known here")
 		case len(values) > 1:
-			return invalid(name, "is there twice")
-		case values[0] == "": // what was to be there would restrict the request
+			return invalid(name, "occurs twice")
+		case values[0] == "": // it would not restrict the request as intended
 			return invalid(name, "is empty")
 		case !utf8.ValidString(values[0]):
 			return invalid(name, "is not UTF-8")
@@ -302,7 +302,7 @@ func (c *call) answer(status int, body any) {
 	buf := buffers.Get().(*bytes.Buffer)
 	defer giveBack(buf)
 	err := json.MarshalWrite(buf, body, json.Deterministic(true))
-	if err != nil { // perhaps since it holds values that are deeper than the encoder goes
+	if err != nil { // perhaps a value is nested deeper than the encoder allows
 		buf.Reset()
 		err = writeDeep(buf, body)
 	}
@@ -325,10 +325,10 @@ func (c *call) answer(status int, body any) {
 	_, _ = c.w.Write(buf.Bytes())
 }
 
-// writeDeep writes body as json.MarshalWrite does, however deep the values of
-// its sessions are nested. An application may have stored them before there was
-// a limit of depth, and must be able to read them. They are put in after the
-// rest was encoded, in place of words that nobody can guess.
+// writeDeep writes body as json.MarshalWrite does, but with no limit of depth
+// for the values of sessions. They may have been stored before there was a
+// limit. writeDeep encodes random words in their place, and then replaces the
+// words.
 func writeDeep(buf *bytes.Buffer, body any) error {
 	word := rand.Text()
 	var values []v1.Values
@@ -358,7 +358,7 @@ var (
 
 func (c *call) problem(p *v1.Problem) { c.answer(p.Status, p) }
 
-// fail answers with an error.
+// fail answers with the problem for an error.
 func (c *call) fail(err error) {
 	p := toProblem(err)
 	if p.Status >= 500 && c.r.Context().Err() == nil {
@@ -372,7 +372,7 @@ func (c *call) fail(err error) {
 
 var retryAfter = map[bool]string{true: "60", false: "5"}
 
-// audit tells of a change that isn't a browser's own.
+// audit reports a change by an operator.
 func (c *call) audit(action, target string, err error) {
 	if c.api.opt.Audit == nil {
 		return

@@ -23,8 +23,9 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// A world is an API with two applications, shop and blog, on a fresh store, with a clock that is the test's. Every answer is checked
-// against the description.
+// A world is an API with two applications, shop and blog, on a fresh store,
+// with a clock that is the test's. Every answer is checked against the
+// description.
 type world struct {
 	testing.TB
 	*API
@@ -126,7 +127,8 @@ type answer struct {
 	body   map[string]any
 }
 
-// call is a request with the shop's key. The body is a string, or encoded as JSON; nil is none.
+// call is a request with the shop's key. The body is a string, or encoded as
+// JSON; nil is none.
 func (w *world) call(method, path string, body any, headers ...string) *answer {
 	w.Helper()
 	return w.as("shop", method, path, body, headers...)
@@ -172,7 +174,8 @@ func request(t testing.TB, method, path string, body any) *http.Request {
 	return r
 }
 
-// check holds an answer against the description, and against the rules for all of them.
+// check holds an answer against the description, and against the rules for all
+// of them.
 func (w *world) check(r *http.Request, res *http.Response) *answer {
 	w.Helper()
 	text, err := io.ReadAll(res.Body)

@@ -10,7 +10,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// mergeValues returns the values that a merge patch (RFC 7396) changes, nil for those that it removes.
+// mergeValues returns the values that a merge patch (RFC 7396) changes. A
+// removed value is nil.
 func mergeValues(values stdjson.RawMessage, patch v1.Patch) (map[string]stdjson.RawMessage, error) {
 	var now map[string]jsontext.Value
 	if err := json.Unmarshal(values, &now); err != nil {
@@ -52,13 +53,15 @@ func mergeValue(target, patch jsontext.Value) (jsontext.Value, error) {
 	return json.Marshal(merged, json.Deterministic(true))
 }
 
-// maxDepth is how deep a patch goes.
+// maxDepth is how deep a patch may be nested.
 const maxDepth = 64
 
-// members are those of an object: members again, or a jsontext.Value of any other type, whose numbers so keep their digits.
+// members are the members of an object. Each is members again, or a
+// jsontext.Value of another type, so numbers keep their digits.
 type members map[string]any
 
-// parse reads a text once, however deep it is. What is deeper than maxDepth stays a jsontext.Value.
+// parse reads a text once, whatever its depth. Objects deeper than maxDepth
+// stay a jsontext.Value.
 func parse(v jsontext.Value) (any, error) {
 	return parseNext(jsontext.NewDecoder(bytes.NewReader(v)), 1)
 }
@@ -77,7 +80,7 @@ func parseNext(d *jsontext.Decoder, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := name.String() // before the next read takes it away
+		key := name.String() // the next read invalidates name
 		if m[key], err = parseNext(d, depth+1); err != nil {
 			return nil, err
 		}
@@ -86,7 +89,7 @@ func parseNext(d *jsontext.Decoder, depth int) (any, error) {
 	return m, err
 }
 
-// merge is MergePatch of RFC 7396, section 2. It may change the target.
+// merge implements MergePatch of RFC 7396, section 2. It may change the target.
 func merge(target, patch any) (any, error) {
 	change, ok := patch.(members)
 	if !ok {

@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// The examples of RFC 7396, appendix A, as members of a session's values, and what goes beyond them.
+// The examples of RFC 7396, appendix A, as members of a session's values, and
+// what goes beyond them.
 func TestMerge(t *testing.T) {
 	for _, c := range []struct{ target, patch, want string }{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},

@@ -19,7 +19,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// An operation is a route: what it takes, answers and is described as.
+// An operation is a route with its description.
 type operation struct {
 	pattern string // as of http.ServeMux
 	id      string
@@ -27,16 +27,16 @@ type operation struct {
 	summary string
 	text    string
 	params  []*huma.Param
-	body    any    // an example of what it takes; nil: nothing
-	media   string // of the body, besides application/json
+	body    any    // an example; nil: no body
+	media   string // a media type for the body besides application/json
 	status  int    // of a success; default 200
-	answer  any    // an example of what it answers; nil: nothing
-	stream  bool   // the answer is one of events
+	answer  any    // an example; nil: no body
+	stream  bool   // the answer is a stream of events
 	tagged  bool   // the answer has an ETag
-	codes   []code // besides those that every operation has
+	codes   []code // problems, besides those of every operation
 }
 
-// routes says what there is.
+// routes adds all operations.
 func (a *API) routes() {
 	example := v1.Issued{Session: exampleSession(), Token: exampleToken, SetCookie: []string{"__Host-shop-session=" + exampleToken + "; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax"}}
 	alone := *exampleSession()
@@ -50,47 +50,47 @@ func (a *API) routes() {
 
 	route(a, operation{
 		pattern: "POST /v1/sessions", id: "create-session", tag: tagBrowser, summary: "Create a session",
-		text:   "For a browser that has none: anonymous, or with a subject logged in. A login of a browser that has one is POST /v1/sessions/login.",
-		params: []*huma.Param{header("Idempotency-Key", "Lets the request be repeated, if its answer got lost, within 24 hours: 1 to 255 bytes, new for each session. A repeat, with the same body to the byte, returns the same session with a fresh token; the one that was issued before stays good for as long as the fresh one isn't used. Once a login or elevation has renewed the session, a repeat is refused: superseded.")},
+		text:   "For a browser without a session: anonymous, or with a subject logged in. To log in a browser that has a session, use POST /v1/sessions/login.",
+		params: []*huma.Param{header("Idempotency-Key", "Allows the request to be repeated within 24 hours, if its answer was lost: 1 to 255 bytes, new for each session. A repeat must have the same body, byte for byte. It returns the same session with a new token. The token that was issued before stays valid until the new one is used. After a login or elevation has renewed the session, a repeat is refused: superseded.")},
 		body:   v1.Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
 		status: http.StatusCreated, answer: example,
 		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeRepeats, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, create)
 	route(a, operation{
-		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Ask whose a token is",
+		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Get the session of a token",
 		text:   "For each request of a browser. It counts as activity.",
 		body:   v1.Resolve{Token: new(exampleToken), Client: client},
 		answer: v1.Resolved{Session: exampleSession()}, codes: browsers,
 	}, resolve)
 	route(a, operation{
 		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
-		text:   "Parallel updates of different keys all land; of one key, the last wins, unless if_revision is given.",
+		text:   "Parallel updates of different keys do not disturb each other. For one key the last update wins, unless if_revision is given.",
 		body:   v1.Update{Token: new(exampleToken), Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
 		answer: v1.Updated{Session: exampleSession()},
 		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
 	}, update)
 	route(a, operation{
 		pattern: "POST /v1/sessions/login", id: "log-in", tag: tagBrowser, summary: "Log a user in",
-		text:   "After the application has authenticated them. The token is renewed and the old one dead at once; the session's values stay, unless another user was logged in to it. Without a live token there is a new session.",
+		text:   "After the application has authenticated them. The token is renewed, and the old one is invalid at once. The session keeps its values, unless another user was logged in to it. Without a live token there is a new session.",
 		body:   v1.Login{Token: exampleToken, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level, Client: client},
 		answer: example,
 		codes:  with(browsers, codeSubject, codeValue, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, login)
 	route(a, operation{
 		pattern: "POST /v1/sessions/elevate", id: "elevate-session", tag: tagBrowser, summary: "Record a further factor",
-		text:   "Also, with the level as it is, when the user's rights or password change: the token is renewed and the old one dead at once.",
+		text:   "Use it also, with the same level, when the user's rights or password change. The token is renewed, and the old one is invalid at once.",
 		body:   v1.Elevate{Token: new(exampleToken), Level: &elevated, AMR: []string{"otp"}, Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
 	}, elevate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/rotate", id: "rotate-session", tag: tagBrowser, summary: "Renew a token",
-		text:   "Resolve does so by itself every now and then. The old token stays good for requests in flight. While a renewal is under way nothing happens, and the token that was sent is returned.",
+		text:   "Resolve does so by itself from time to time. The old token stays valid for requests in flight. While another renewal is in progress nothing changes, and the token that was sent is returned.",
 		body:   v1.Presented{Token: new(exampleToken), Client: client},
 		answer: example, codes: with(changes, codeAnonymous, codeFull),
 	}, rotate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
-		text:   "It never comes back. Without a live token the cookies are cleared all the same.",
+		text:   "The session never comes back. Without a live token the answer clears the cookies too.",
 		body:   v1.Presented{Token: new(exampleToken), Client: client},
 		answer: v1.LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned"}},
 		codes:  with(browsers, codeUncertain),
@@ -98,27 +98,27 @@ func (a *API) routes() {
 
 	route(a, operation{
 		pattern: "GET /v1/sessions", id: "list-sessions", tag: tagOperator, summary: "List live sessions",
-		text: "Of a subject in the order of their creation; of the whole application in an order of the store's own.",
+		text: "With a subject in the order of their creation. Otherwise the store decides the order.",
 		params: []*huma.Param{
-			query("subject", "Only this user's.", &huma.Schema{Type: "string"}),
-			query("limit", "Length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
-			query("cursor", "As next_cursor of the page before.", &huma.Schema{Type: "string"}),
+			query("subject", "Only the sessions of this user.", &huma.Schema{Type: "string"}),
+			query("limit", "The length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
+			query("cursor", "The next_cursor of the page before.", &huma.Schema{Type: "string"}),
 		},
 		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor},
 	}, list)
 	route(a, operation{
 		pattern: "DELETE /v1/sessions", id: "end-sessions", tag: tagOperator, summary: "End a user's sessions, or all",
-		text: "A login that was under way meanwhile fails.",
+		text: "A login that is in progress fails.",
 		params: []*huma.Param{
 			query("subject", "The user whose sessions end.", &huma.Schema{Type: "string"}),
-			query("except", "ID of one session that goes on: log out everywhere else.", &huma.Schema{Type: "string", Format: "uuid"}),
+			query("except", "The ID of a session to keep: log out everywhere else.", &huma.Schema{Type: "string", Format: "uuid"}),
 			query("all", "true ends every session of the application, anonymous ones too.", &huma.Schema{Type: "boolean", Enum: []any{true}}),
 		},
 		answer: v1.Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
 	}, endMany)
 	route(a, operation{
-		pattern: "GET /v1/sessions/{id}", id: "get-session", tag: tagOperator, summary: "Look at a session",
-		text:   "With its values. It is no activity of the session.",
+		pattern: "GET /v1/sessions/{id}", id: "get-session", tag: tagOperator, summary: "Get a session",
+		text:   "With its values. It does not count as activity.",
 		params: []*huma.Param{id}, answer: *exampleSession(), tagged: true, codes: []code{codeNoSession, codeInvalid},
 	}, get)
 	route(a, operation{
@@ -128,20 +128,20 @@ func (a *API) routes() {
 	}, end)
 	route(a, operation{
 		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", tag: tagOperator, summary: "Change a session's values",
-		text:   "A JSON Merge Patch (RFC 7396): null removes, objects are merged, all else replaces. It is no activity of the session.",
-		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision, with its quotes; a list of them; or * for any revision. Required.`)},
+		text:   "A JSON Merge Patch (RFC 7396): null removes a member, objects are merged, all else replaces. It does not count as activity.",
+		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision in quotes, or a list of them, or * for any revision. Required.`)},
 		body:   v1.Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
 		answer: *exampleSession(), tagged: true,
 		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain),
 	}, patch)
 	if a.opt.Events != nil {
 		route(a, operation{
-			pattern: "GET /v1/events", id: "stream-events", tag: tagServer, summary: "Follow what happens",
-			text: "Server-sent events: each has the ID of the event and its JSON as data. The last 10,000 of the application are kept; where some are missing, an event of the kind gap says so. Each process of the server tells of what it did itself.",
+			pattern: "GET /v1/events", id: "stream-events", tag: tagServer, summary: "Stream events",
+			text: "Server-sent events: each has the ID of the event, and its JSON as data. The server keeps the last 10,000 events of the application. An event of the kind gap stands for missing events. Each process of the server sends only its own events.",
 			params: []*huma.Param{
-				header("Last-Event-ID", "Go on after this event."),
-				query("last", "Begin with so many events that have happened already. Default 0.", &huma.Schema{Type: "integer", Minimum: number(0), Maximum: number(10_000)}),
-				query("follow", "false ends the stream when it has caught up.", &huma.Schema{Type: "boolean"}),
+				header("Last-Event-ID", "Begin after this event."),
+				query("last", "Begin with so many past events. Default 0.", &huma.Schema{Type: "integer", Minimum: number(0), Maximum: number(10_000)}),
+				query("follow", "false ends the stream when there are no more events.", &huma.Schema{Type: "boolean"}),
 			},
 			stream: true, codes: []code{codeInvalid, codeStream},
 		}, stream)
@@ -185,7 +185,7 @@ func with(base []code, more ...code) []code { return slices.Concat(base, more) }
 
 func number(n float64) *float64 { return &n }
 
-// route adds an operation.
+// route adds an operation. F answers it.
 func route[In, Out any](a *API, op operation, f func(context.Context, *call, *In) (*Out, error)) {
 	if op.status == 0 {
 		op.status = http.StatusOK
@@ -194,14 +194,14 @@ func route[In, Out any](a *API, op operation, f func(context.Context, *call, *In
 	a.handle(op.pattern, func(c *call) { serve(&op, c, f) })
 }
 
-// handle has f answer for a method of a path.
+// handle makes f answer a method of a path.
 func (a *API) handle(pattern string, f func(*call)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	if a.paths[path] == nil {
 		a.paths[path] = map[string]func(*call){}
 		a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			c := w.(*call)
-			c.r = r // with the path's values
+			c.r = r // has the path's values
 			a.dispatch(c, path)
 		})
 	}
@@ -209,7 +209,7 @@ func (a *API) handle(pattern string, f func(*call)) {
 	a.paths[path][method] = f
 }
 
-// dispatch chooses by the method.
+// dispatch calls the function of the request's method.
 func (a *API) dispatch(c *call, path string) {
 	method := c.r.Method
 	if method == http.MethodHead {
@@ -222,30 +222,30 @@ func (a *API) dispatch(c *call, path string) {
 	allow := strings.Join(a.methods[path], ", ")
 	c.w.Header().Set("Allow", allow)
 	p := problemOf(codeMethod)
-	p.Detail = "This path takes " + allow + "."
+	p.Detail = "This path accepts " + allow + "."
 	c.problem(p)
 }
 
-// describe begins the description.
+// describe starts the description.
 func (a *API) describe() {
 	a.doc = &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "Sojourn", Version: a.opt.Version,
-			Description: "Web sessions for applications in any language. Each request shows an API key, and sees the sessions of that key's application alone. " +
-				"What isn't a success is a problem (RFC 9457), with a code that stays the same. Fields may be added to answers; fields that a request must not have are refused.",
+			Description: "Web sessions for applications in any language. Each request sends an API key, and sees only the sessions of that key's application. " +
+				"An answer that is not a success is a problem (RFC 9457), with a code that never changes. Later versions may add fields to answers. Unknown fields in a request are refused.",
 			License: &huma.License{Name: "MIT", Identifier: "MIT"},
 			Contact: &huma.Contact{Name: "Sojourn", URL: "https://github.com/sojourn-go/sojourn"},
 		},
-		Servers: []*huma.Server{{URL: "http://127.0.0.1:7081", Description: "Where the API listens, unless the configuration says otherwise (api.listen)."}},
+		Servers: []*huma.Server{{URL: "http://127.0.0.1:7081", Description: "The default address of the API (api.listen in the configuration)."}},
 		Tags: []*huma.Tag{
-			{Name: tagBrowser, Description: "What a browser's request may do, by its token."},
-			{Name: tagOperator, Description: "What an operator does, or the application by itself, by a session's ID."},
-			{Name: tagServer, Description: "What happens, and how much there is."},
+			{Name: tagBrowser, Description: "Operations for a browser, by its token."},
+			{Name: tagOperator, Description: "Operations for an operator or the application itself, by a session's ID."},
+			{Name: tagServer, Description: "Events and counts."},
 		},
 		Components: &huma.Components{
 			Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
-			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the application: sojournd keys new makes one."}},
+			SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the application. sojournd keys new makes one."}},
 		},
 		Security: []map[string][]string{{"key": {}}},
 	}
@@ -258,7 +258,7 @@ const (
 	tagServer   = "server"
 )
 
-// document describes an operation, from the types that it reads and writes.
+// document adds an operation to the description.
 func (a *API) document(op *operation) {
 	schemas := a.doc.Components.Schemas
 	method, path, _ := strings.Cut(op.pattern, " ")
@@ -276,7 +276,7 @@ func (a *API) document(op *operation) {
 	success := &huma.Response{Description: http.StatusText(op.status)}
 	switch {
 	case op.stream:
-		success.Description = "Events, as they happen"
+		success.Description = "A stream of events"
 		success.Content = map[string]*huma.MediaType{"text/event-stream": {Schema: a.events()}}
 	case op.answer != nil:
 		success.Content = map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeOf(op.answer), true, ""), Example: plain(op.answer)}}
@@ -316,15 +316,15 @@ func exampleProblem(c code) *v1.Problem {
 	return p
 }
 
-// events describes the stream: a text, with JSON in the data of each event.
+// events describes the stream: a text with JSON as the data of each event.
 func (a *API) events() *huma.Schema {
-	stream := &huma.Schema{Type: "string", Description: "Server-sent events. The data of each is JSON, as contentSchema says."}
+	stream := &huma.Schema{Type: "string", Description: "Server-sent events. The data of each is JSON that contentSchema describes."}
 	event := a.doc.Components.Schemas.Schema(reflect.TypeFor[v1.Event](), true, "")
 	stream.Extensions = map[string]any{"contentMediaType": "application/json", "contentSchema": event}
 	return stream
 }
 
-// plain returns a value as encoding/json reads it, which writes the description.
+// plain returns an example as maps and lists, for encoding/json.
 func plain(value any) (v any) {
 	text, err := v2.Marshal(value)
 	if err == nil {
@@ -336,7 +336,7 @@ func plain(value any) (v any) {
 	return v
 }
 
-// finish adds what answers for all other paths, and the description.
+// finish adds the answer for all other paths, and /openapi.json.
 func (a *API) finish() error {
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { w.(*call).problem(problemOf(codeNotFound)) })
 	code := a.doc.Components.Schemas.Map()["Problem"].Properties["code"]

@@ -15,7 +15,7 @@ import (
 // none is the body of a request or answer without one.
 type none struct{}
 
-// id returns the session that the path names.
+// id returns the session ID in the path.
 func (c *call) id() (sojourn.ID, error) {
 	id, err := sojourn.ParseID(c.r.PathValue("id"))
 	if err != nil {
@@ -24,7 +24,7 @@ func (c *call) id() (sojourn.ID, error) {
 	return id, nil
 }
 
-// found is the answer with a session, whose revision is its entity tag.
+// found answers with a session. Its revision is the entity tag.
 func (c *call) found(snap *sojourn.Snapshot) *v1.Session {
 	c.w.Header().Set("ETag", etag(snap.Revision))
 	return sessionOf(snap)
@@ -88,7 +88,7 @@ func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 		}
 		snap, err = c.key.app.Sessions.SetValues(ctx, id, snap.Revision, changes)
 		if errors.Is(err, sojourn.ErrRevision) && match.any {
-			continue // the patch is for the values as they are now
+			continue // apply the patch to the newer values
 		}
 		c.audit("set_values", id.String(), err)
 		if err != nil {
@@ -100,24 +100,23 @@ func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	return nil, sojourn.ErrConflict
 }
 
-// maxPatches is how often a patch of any revision is tried, while others change
-// the same session.
+// maxPatches is how often a patch for any revision is tried while other
+// requests change the same session.
 const maxPatches = 50
 
 // An ifMatch is the condition of an If-Match header.
 type ifMatch struct {
 	any  bool     // "*"
-	tags []string // as they are written
+	tags []string // with their quotes
 }
 
-// revision reports whether the condition holds at a revision. The comparison is
-// strong, so a weak tag never matches.
+// revision reports whether the condition is true for a revision. The comparison
+// is strong, so a weak tag never matches.
 func (m ifMatch) revision(n uint64) bool {
 	return m.any || slices.Contains(m.tags, etag(n))
 }
 
-// ifMatch returns the condition under which the caller wants the change (RFC
-// 9110, section 13.1.1).
+// ifMatch parses the If-Match header (RFC 9110, section 13.1.1).
 func (c *call) ifMatch() (m ifMatch, err error) {
 	h := c.r.Header["If-Match"]
 	if len(h) == 0 {
@@ -141,7 +140,7 @@ func (c *call) ifMatch() (m ifMatch, err error) {
 	return m, nil
 }
 
-// cutTag splits an entity tag off, and the blanks after it.
+// cutTag cuts off an entity tag and the blanks after it.
 func cutTag(list string) (tag, rest string, ok bool) {
 	begin := len(list) - len(strings.TrimPrefix(list, "W/"))
 	if !strings.HasPrefix(list[begin:], `"`) {
@@ -209,7 +208,7 @@ func stats(ctx context.Context, c *call, _ *none) (*v1.Stats, error) {
 	return &v1.Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
 }
 
-// stream sends events until the client is gone, or the key.
+// stream sends events until the client disconnects or its key is revoked.
 func stream(_ context.Context, c *call, _ *none) (*none, error) {
 	last := 0
 	if text := c.query("last"); text != "" {

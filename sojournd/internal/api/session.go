@@ -48,7 +48,7 @@ func infoOf(i *sojourn.Info) *v1.Session {
 	return s
 }
 
-// names remembers what browsers are called: there are few, and it takes long to find out.
+// names caches the names of browsers, because parsing a user agent takes long.
 var names struct {
 	sync.RWMutex
 	of map[string]string
