@@ -1,4 +1,5 @@
-// Package client is the command line against a running server: it calls the API as an application does, with an application's key.
+// Package client is the command line for a running server. It calls the API
+// with an application's key, as the application does.
 //
 //	c, err := client.New(client.Options{Server: "unix:/run/sojournd/api.sock", Key: key, Out: os.Stdout})
 //	err = c.ListSessions(ctx, client.List{Subject: "alice"})
@@ -25,22 +26,24 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// Options say which server, by which key, and how to print.
+// Options are the server, the key, and how to print.
 type Options struct {
-	// Server is https://host:port, http://host:port, or unix:/path/to/socket. Plain HTTP to another machine
-	// needs PlainHTTP, since it would show the key.
+	// Server is https://host:port, http://host:port, or unix:/path/to/socket.
+	// Plain HTTP to another machine requires PlainHTTP, because others can read
+	// the key.
 	Server    string
 	PlainHTTP bool
 
-	// Key is the application's API key; without it KeyFile names a file with the key and nothing else, for its owner only.
+	// Key is the application's API key. If it is empty, KeyFile is a file that
+	// holds only the key. Others must not be able to read it.
 	Key     string
 	KeyFile string
 
-	JSON bool      // print JSON, one value a line, instead of tables
-	Out  io.Writer // what was asked for
-	Err  io.Writer // notes; default nowhere
+	JSON bool      // print JSON, one value on each line, instead of tables
+	Out  io.Writer // gets the result
+	Err  io.Writer // gets notes; default none
 
-	// Progress shows how far long work is. Default: nothing does.
+	// Progress shows the progress of long work. Default none.
 	Progress func(what string, work func(report func(done, total int64)) error) error
 }
 
@@ -52,10 +55,10 @@ type Client struct {
 	now  func() time.Time
 }
 
-// requestTimeout is for whole answers; streams have none.
+// requestTimeout is for a whole answer. Streams have no timeout.
 const requestTimeout = 30 * time.Second
 
-// New checks the options. It calls nobody.
+// New checks the options. It does not connect.
 func New(o Options) (*Client, error) {
 	if o.Err == nil {
 		o.Err = io.Discard
@@ -71,10 +74,10 @@ func New(o Options) (*Client, error) {
 	}
 	o.Key = strings.TrimSpace(o.Key)
 	if o.Key == "" {
-		return nil, errors.New("no API key: put it into the variable SOJOURN_KEY, or into a file and name that: --key-file FILE. sojournd keys new makes one")
+		return nil, errors.New("no API key: put it into the variable SOJOURN_KEY, or into a file for --key-file. sojournd keys new makes one")
 	}
 	if strings.ContainsFunc(o.Key, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return nil, errors.New("the API key has characters that no key has: it is one word, as sojournd keys new printed it")
+		return nil, errors.New("the API key has invalid characters: it is one word, as sojournd keys new printed it")
 	}
 	c := &Client{opt: o, now: time.Now}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -93,13 +96,13 @@ func New(o Options) (*Client, error) {
 			return nil, fmt.Errorf("--server %q is no server: use https://host:port, http://127.0.0.1:7081 or unix:/path/to/socket", o.Server)
 		}
 		if u.Scheme == "http" && !o.PlainHTTP && !isLoopback(u.Hostname()) {
-			return nil, fmt.Errorf("--server %s would send the API key in the clear to another machine: use https://, or say --plain-http if nobody can listen", o.Server)
+			return nil, fmt.Errorf("--server %s would send the API key unencrypted to another machine: use https://, or --plain-http if nobody can listen", o.Server)
 		}
 		c.base = strings.TrimSuffix(u.String(), "/")
 	}
 	c.http = &http.Client{
 		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the key is for one server
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the key is for this server only
 	}
 	return c, nil
 }
@@ -134,7 +137,7 @@ func readKey(path string) (string, error) {
 	return string(b), nil
 }
 
-// open makes a request, and returns the answer if it is a success.
+// open makes a request. It returns the answer if that is a success.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, header http.Header) (*http.Response, error) {
 	target := c.base + path
 	if len(query) > 0 {
@@ -167,14 +170,14 @@ func (c *Client) problem(res *http.Response) error {
 	p.Status, p.Title, p.Code, p.Detail = res.StatusCode, clean(p.Title), clean(p.Code), clean(p.Detail)
 	switch {
 	case media != "application/problem+json" || err != nil:
-		return fmt.Errorf("what answers at %s is no Sojourn API: %s. Does --server name another of the server's addresses?", c.opt.Server, res.Status)
+		return fmt.Errorf("%s is not a Sojourn API: %s. Does --server name another of the server's addresses?", c.opt.Server, res.Status)
 	case res.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("the server at %s doesn't accept this API key: its configuration must list the key's hash: %w", c.opt.Server, p)
 	}
 	return fmt.Errorf("the server answers: %w", p)
 }
 
-// explain says what to do about a server that doesn't answer.
+// explain says what to do if the server does not answer.
 func (c *Client) explain(err error) error {
 	if u := new(url.Error); errors.As(err, &u) {
 		err = u.Err
@@ -186,7 +189,7 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("nobody listens at %s: %s", c.opt.Server, where)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("not allowed to connect to %s: be a member of the group that the socket is for", c.opt.Server)
+		return fmt.Errorf("not allowed to connect to %s: join the socket's group", c.opt.Server)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the server at %s doesn't answer in time", c.opt.Server)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
@@ -195,7 +198,8 @@ func (c *Client) explain(err error) error {
 	return fmt.Errorf("call the server at %s: %w", c.opt.Server, err)
 }
 
-// call makes a request, and reads the answer's JSON into out unless that is nil.
+// call makes a request and reads the JSON of the answer into out, if out is not
+// nil.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -210,7 +214,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		err = json.NewDecoder(res.Body).Decode(out)
 	}
 	if err != nil {
-		return fmt.Errorf("read what the server at %s answers: %w", c.opt.Server, c.explain(err))
+		return fmt.Errorf("read the answer of the server at %s: %w", c.opt.Server, c.explain(err))
 	}
 	return nil
 }

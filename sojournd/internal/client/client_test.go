@@ -27,7 +27,8 @@ import (
 
 const testKey = "sojourn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// A fake speaks the API's contract, with n sessions of which every third is alice's.
+// A fake speaks the API's contract, with n sessions of which every third is
+// alice's.
 type fake struct {
 	mu       sync.Mutex
 	sessions []*v1.Session
@@ -398,8 +399,8 @@ func TestOptions(t *testing.T) {
 		{Options{Server: "http://localhost:1/", Key: "k"}, ""},
 		{Options{Server: "http://[::1]:1", Key: "k"}, ""},
 		{Options{Server: "https://sessions.example/prefix", Key: "k"}, ""},
-		{Options{Server: "http://sessions.example", Key: "k"}, "in the clear"},
-		{Options{Server: "http://127.0.0.1.example", Key: "k"}, "in the clear"},
+		{Options{Server: "http://sessions.example", Key: "k"}, "unencrypted"},
+		{Options{Server: "http://127.0.0.1.example", Key: "k"}, "unencrypted"},
 		{Options{Server: "http://sessions.example", Key: "k", PlainHTTP: true}, ""},
 		{Options{Server: "", Key: "k"}, "no server"},
 		{Options{Server: "127.0.0.1:7081", Key: "k"}, "no server"},
@@ -445,10 +446,10 @@ func TestErrors(t *testing.T) {
 		{at(tls.URL), "certificate"},
 		{at(strings.Replace(plain.URL, "http:", "https:", 1)), "use http://"},
 		{func(o *Options) { o.Key = testKey + "x" }, "doesn't accept this API key"},
-		{answers(404, "text/html", "<html>"), "is no Sojourn API: 404"},
-		{answers(302, "text/html", ""), "is no Sojourn API: 302"},
-		{answers(200, "text/html", "<html>"), "read what the server"},
-		{answers(500, problem, "{"), "is no Sojourn API"},
+		{answers(404, "text/html", "<html>"), "is not a Sojourn API: 404"},
+		{answers(302, "text/html", ""), "is not a Sojourn API: 302"},
+		{answers(200, "text/html", "<html>"), "read the answer of the server"},
+		{answers(500, problem, "{"), "is not a Sojourn API"},
 		{answers(503, problem, `{"title":"Service Unavailable","status":503,"code":"unavailable","detail":"The store cannot answer at the moment: try again later."}`), "The store cannot answer at the moment: try again later (503 unavailable)"},
 	} {
 		s := start(t, newFake(1), c.change)

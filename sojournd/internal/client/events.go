@@ -18,9 +18,9 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// Events chooses what PrintEvents prints.
+// Events selects the events for PrintEvents.
 type Events struct {
-	Last   int // begin with so many that have happened already
+	Last   int // begin with so many past events
 	Follow bool
 }
 
@@ -28,12 +28,14 @@ const (
 	reconnectFirst = time.Second
 	reconnectMost  = 30 * time.Second
 
-	// silence is how long a stream may send nothing: the server pings four times as often.
+	// silence is how long a stream may send nothing. The server sends a ping
+	// every quarter of that.
 	silence = time.Minute
 )
 
-// PrintEvents prints what happens to the application's sessions: until ctx is done if it follows, which is no error. When the connection breaks, it
-// goes on where it was.
+// PrintEvents prints events of the application's sessions. With Follow it waits
+// for more until ctx is done, and then returns nil. If the connection breaks,
+// it reconnects and continues after the last event.
 func (c *Client) PrintEvents(ctx context.Context, e Events) error {
 	query := url.Values{"last": {strconv.Itoa(e.Last)}, "follow": {strconv.FormatBool(e.Follow)}}
 	var at place
@@ -60,11 +62,11 @@ func (c *Client) PrintEvents(ctx context.Context, e Events) error {
 	}
 }
 
-// A place is where to go on.
+// A place is the place in the stream at which to continue.
 type place struct {
 	opened   bool   // there was a connection
-	lastID   string // as the server said last; it says where the stream begins, too, so that nothing is missed before the first event
-	failures int    // since anything came
+	lastID   string // the last ID from the server, which also sends one before the first event
+	failures int    // since the last data
 }
 
 func reconnectAfter(failures int) time.Duration {
@@ -72,7 +74,7 @@ func reconnectAfter(failures int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// A brokenError may be over soon.
+// A brokenError is a failure that may be temporary.
 type brokenError struct{ error }
 
 func (e *brokenError) Unwrap() error { return e.error }
@@ -92,7 +94,7 @@ func (c *Client) stream(ctx context.Context, query url.Values, at *place) error 
 		if p := new(v1.Problem); errors.As(err, &p) && p.Status < 500 {
 			return err
 		}
-		if !at.opened { // somebody is waiting for it
+		if !at.opened { // report a failure of the first connection
 			return err
 		}
 		return &brokenError{err}
@@ -130,8 +132,10 @@ type frame struct {
 
 const maxLine = 1 << 20
 
-// readFrames reads an event stream as the EventSource standard says, but for its rarer line ends. A frame that the stream's end cuts off is no frame.
-// After each line alive gets the last ID, which a frame without data may bring too.
+// readFrames reads an event stream by the EventSource standard, except for a
+// carriage return as a line end. It ignores an incomplete frame at the end.
+// After each line it passes the last ID to alive; a frame without data may set
+// it too.
 func readFrames(r io.Reader, alive func(lastID string), each func(frame) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 4096), maxLine)
@@ -206,7 +210,7 @@ func (c *Client) printEvent(f frame) error {
 	if id == "" {
 		id = "-"
 	}
-	// Columns of fixed width, since nobody knows what comes.
+	// The columns have a fixed width, because later events are not known.
 	line := fmt.Sprintf("%s  %-14s  %-36s  %s", e.Time.Local().Format("2006-01-02 15:04:05"), clean(e.Kind), id, strings.Join(words, ", "))
 	return c.printf("%s\n", strings.TrimRight(line, " "))
 }

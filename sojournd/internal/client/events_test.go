@@ -182,7 +182,8 @@ func TestEventsReconnect(t *testing.T) {
 	})
 }
 
-// The server goes down before anything has happened: who follows is told of what happens afterwards, and of nothing else.
+// The server goes down before anything has happened: who follows is told of
+// what happens afterwards, and of nothing else.
 func TestEventsReconnectBeforeTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, out, notes, err := follow(t, Events{Last: 10, Follow: true},
@@ -211,7 +212,8 @@ func TestEventsReconnectBeforeTheFirst(t *testing.T) {
 	})
 }
 
-// A stream that is quiet but alive goes on; one that is dead, from the start too, does not keep it waiting.
+// A stream that is quiet but alive goes on; one that is dead, from the start
+// too, does not keep it waiting.
 func TestEventsSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		quiet := func(w http.ResponseWriter, r *http.Request) {
@@ -321,7 +323,8 @@ func TestReadFrames(t *testing.T) {
 	}
 }
 
-// Whatever a server sends, it ends, and printing what came never shows a control character.
+// Whatever a server sends, it ends, and printing what came never shows a
+// control character.
 func FuzzReadFrames(f *testing.F) {
 	f.Add([]byte(": hello\nretry: 2000\n\n" + frameOf(1) + frameOf(2)))
 	f.Add([]byte("id: 1\r\ndata: {\"subject\":\"\\u001b[2J\",\"kind\":\"\u202e\"}\r\n\r\n"))

@@ -10,8 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
-// clean shows what can't be printed as an escape. Subjects and user agents come from strangers, and a terminal would do
-// as they say.
+// clean escapes characters that are not printable. Subjects and user agents
+// come from strangers and could control the terminal.
 func clean(s string) string {
 	if strings.IndexFunc(s, unprintable) < 0 {
 		return s
@@ -30,7 +30,7 @@ func clean(s string) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// short cuts a text to so many characters.
+// short cuts a text to a number of characters.
 func short(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most-1]) + "…"
@@ -38,7 +38,7 @@ func short(s string, most int) string {
 	return s
 }
 
-// newTable returns a table with these headings, without lines, as ps prints it.
+// newTable returns a table without lines, as ps prints it.
 func newTable(headings ...any) table.Writer {
 	t := table.NewWriter()
 	style := table.StyleDefault
@@ -52,7 +52,7 @@ func newTable(headings ...any) table.Writer {
 	return t
 }
 
-// ago is a time for people: "3 minutes ago".
+// ago formats a time as "3 minutes ago".
 func (c *Client) ago(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -60,7 +60,7 @@ func (c *Client) ago(t time.Time) string {
 	return humanize.RelTime(t, c.now(), "ago", "from now")
 }
 
-// when is a time for people who look at one session.
+// when formats a time with the date and how long ago it was.
 func (c *Client) when(t time.Time) string {
 	if t.IsZero() {
 		return ""

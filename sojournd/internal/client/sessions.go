@@ -37,9 +37,9 @@ func who(s *v1.Session) string {
 	return clean(s.Subject)
 }
 
-// List chooses what ListSessions prints.
+// List selects the sessions for ListSessions.
 type List struct {
-	Subject string // empty: of all users, and of nobody
+	Subject string // empty: all users, and anonymous sessions
 	Limit   int    // 0: all
 }
 
@@ -86,19 +86,20 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 		}
 	}
 	if more {
-		c.note("There are more: --limit says how many are listed, and --limit 0 lists all.")
+		c.note("There are more sessions: use a higher --limit, or --limit 0 to list all.")
 	}
 	return nil
 }
 
-// expected guesses how many sessions will come; 0 if nobody knows.
+// expected estimates how many sessions will be listed. It returns 0 if it
+// cannot.
 func (c *Client) expected(ctx context.Context, l List) int64 {
 	if l.Subject != "" || l.Limit > 0 && l.Limit <= pageSize {
 		return int64(l.Limit)
 	}
 	var s v1.Stats
 	if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &s); err != nil {
-		return 0 // the list itself will tell
+		return 0 // the list will report the error
 	}
 	if l.Limit > 0 {
 		return min(s.Sessions, int64(l.Limit))
@@ -198,7 +199,7 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 	return c.printf("\n%s\n", cleanLines(values.String()))
 }
 
-// cleanLines is clean for a text of several lines.
+// cleanLines is clean for several lines.
 func cleanLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
@@ -207,7 +208,7 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// CheckID says what is wrong with a text that is no session's ID.
+// CheckID returns an error unless the text is a session's ID.
 func CheckID(id string) error {
 	_, err := sessionPath(id)
 	return err
@@ -221,7 +222,7 @@ func sessionPath(id string) (string, error) {
 	return "/v1/sessions/" + parsed.String(), nil
 }
 
-// missing puts into words that a session isn't there.
+// missing returns a clear error if the session does not exist.
 func (c *Client) missing(id string, err error) error {
 	if p := new(v1.Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
 		return fmt.Errorf("there is no live session %s in this key's application", id)
@@ -229,7 +230,9 @@ func (c *Client) missing(id string, err error) error {
 	return err
 }
 
-// EndSessions ends sessions by their IDs; "-" stands for those that in lists, one a line. It goes on when one isn't there, and says so at the end.
+// EndSessions ends sessions by their IDs. For "-" it reads IDs from in, one on
+// each line. It continues if a session does not exist, and reports that at the
+// end.
 func (c *Client) EndSessions(ctx context.Context, ids []string, in io.Reader) error {
 	var all []string
 	for _, id := range ids {
@@ -248,7 +251,7 @@ func (c *Client) EndSessions(ctx context.Context, ids []string, in io.Reader) er
 		}
 	}
 	paths := make([]string, len(all))
-	for i, id := range all { // before the first one ends
+	for i, id := range all { // check all before the first ends
 		var err error
 		if paths[i], err = sessionPath(id); err != nil {
 			return err
@@ -300,7 +303,8 @@ func (c *Client) EndAll(ctx context.Context) error {
 	return c.printf("Ended all sessions of the application.\n")
 }
 
-// EndSubject ends a user's sessions, except one unless that is empty.
+// EndSubject ends a user's sessions. If except is not empty, that session is
+// kept.
 func (c *Client) EndSubject(ctx context.Context, subject, except string) error {
 	query := url.Values{"subject": {subject}}
 	if except != "" {
@@ -322,7 +326,7 @@ func (c *Client) EndSubject(ctx context.Context, subject, except string) error {
 	return c.printf("Ended %s of %s.\n", english.Plural(*answer.Ended, "session", ""), clean(subject))
 }
 
-// Stats prints how many sessions there are.
+// Stats prints the numbers of sessions.
 func (c *Client) Stats(ctx context.Context) error {
 	var raw json.RawMessage
 	if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &raw); err != nil {
