@@ -12,18 +12,22 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// The README's program is this one, letter by letter.
-func TestReadmeShowsThisProgram(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+// README and the package's documentation show this program, letter by letter.
+func TestDocsShowThisProgram(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
 	}
-	program, err := os.ReadFile("main.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), "```go\n"+string(program)+"```") {
+	program := read("main.go")
+	if !strings.Contains(read("../../README.md"), "```go\n"+program+"```") {
 		t.Error("README.md shows another program than examples/first/main.go")
+	}
+	comment := strings.ReplaceAll("//\t"+strings.ReplaceAll(strings.TrimSuffix(program, "\n"), "\n", "\n//\t"), "//\t\n", "//\n")
+	if !strings.Contains(read("../../doc.go"), "\n"+comment+"\n//\n") {
+		t.Error("doc.go shows another program than examples/first/main.go")
 	}
 }
 

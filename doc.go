@@ -1,0 +1,109 @@
+// Package sojourn keeps web sessions for net/http.
+//
+// A session is the server's memory of one browser. It starts when a handler
+// first stores something for a visitor, or logs a user in. A token in a cookie
+// names it. It ends by logout, by revocation, or when a deadline passes, and
+// then it stays ended. A visitor who stores nothing has no session, no cookie
+// and costs no access to the store.
+//
+// A whole program:
+//
+//	package main
+//
+//	import (
+//		"fmt"
+//		"log"
+//		"net/http"
+//
+//		"github.com/sojourn-go/sojourn"
+//		"github.com/sojourn-go/sojourn/store/memstore"
+//	)
+//
+//	var visits = sojourn.NewKey[int]("visits")
+//
+//	func main() {
+//		sessions := sojourn.Must(sojourn.New(memstore.New(), sojourn.Options{}))
+//		log.Fatal(http.ListenAndServe("localhost:8080", sessions.Handler(http.HandlerFunc(hello))))
+//	}
+//
+//	func hello(w http.ResponseWriter, r *http.Request) {
+//		s := sojourn.From(r.Context())
+//		if err := visits.Update(s, func(n *int) error { *n++; return nil }); err != nil {
+//			sojourn.Error(w, r, err)
+//			return
+//		}
+//		n, _ := visits.Get(s)
+//		fmt.Fprintf(w, "Visit %d.\n", n)
+//	}
+//
+// # Values
+//
+// Declare a [Key] for each value, once, at package level. [Key.Get] and
+// [Key.Set] read and store it as JSON. Use [Key.Update] if the new value depends
+// on the old one: parallel updates all land. The request's changes are written
+// together, before the first byte of the response. If that fails, the client
+// gets the error in place of the response. So there is nothing to call at the
+// end of a handler. Call [Session.Commit] before a side effect that can't be
+// undone.
+//
+// # Login and logout
+//
+// When the application has checked a user's password, call [Session.Login]. The
+// session keeps its values and gets a new secret, which prevents session
+// fixation. [Remember] keeps the user signed in for longer. [Session.Logout]
+// ends the session. [Session.EndReason] tells why the session of a returning
+// visitor is over.
+//
+// # Step-up
+//
+// [Session.Fresh] reports whether the user authenticated lately. Ask it before
+// an action that a thief of the session must not take, and ask for the password
+// if it is false. [Session.Elevate] records a second factor and raises the
+// [Session.Level].
+//
+// # Ends
+//
+// [Engine.List] returns a user's sessions, for a page of devices.
+// [Engine.EndOwn] ends one of them, [Engine.EndSubject] all, or all others, and
+// [Engine.EndAll] those of all users. An end is final: no request in flight
+// brings a session back. [Options.OnEvent] hears of every end, and of stolen
+// cookies.
+//
+// # Streams
+//
+// A handler of a WebSocket or of server-sent events runs longer than its session
+// may live. [Session.Done] returns a channel that is closed when the session
+// ends, on any node. Call [Session.Passive] in handlers that a page polls, or the
+// page keeps its session from ever being idle.
+//
+// # Many nodes
+//
+// Engines on several nodes share a store: the modules drivers/redisstore and
+// drivers/pgstore keep sessions in Redis and PostgreSQL. Package nearcache puts a
+// bounded memory in front of them. A change reaches the memory of every node
+// within milliseconds. A node that the changes don't reach reads the store.
+// Routes that must see every end at once go inside [Strict].
+//
+// # Stores
+//
+// Package memstore keeps sessions in memory, for tests and for one process that
+// may lose them. The module drivers/sqlitestore keeps them in a file. Package
+// store is the contract, for those who write another one.
+//
+// # Bearer tokens
+//
+// Programs that keep no cookies present their token in the header Authorization.
+// Set [Options.Bearer], log in with [AsBearer], and hand out [Session.Token] after
+// the commit.
+//
+// # Errors
+//
+// Answer with [Error]: it chooses the status and shows the visitor no internal
+// details. Compare errors with errors.Is. A store that can't answer is
+// [ErrUnavailable], never an anonymous visitor.
+//
+// # Without net/http
+//
+// Servers with another interface call [Engine.Begin], [Session.Commit] and
+// [Session.Finish] for each request.
+package sojourn
