@@ -13,9 +13,9 @@ var redisstore = []mutant{
 		name:   "I10-redis-epoch-ignored",
 		breaks: "a bucket that has moved and come back is a gap",
 		test:   "./drivers/redisstore -run 'TestI10MovedBuckets'",
-		edits: []edit{{"drivers/redisstore/feed.go",
-			`if node.epoch != epoch {`,
-			`if node.epoch == "" {`}},
+		edits: []edit{{"drivers/redisstore/topology.go",
+			`if m.epoch != epoch {`,
+			`if m.epoch == "" {`}},
 	},
 	{
 		name:   "I10-redis-moved-bucket-unnoticed",
@@ -41,7 +41,7 @@ var redisstore = []mutant{
 		breaks: "an idempotency key whose creator is slow makes one session",
 		test:   "./drivers/redisstore -run 'TestClaimOf'",
 		edits: []edit{{"drivers/redisstore/lua/block.lua",
-			`redis.call('SET', KEYS[2], 'again', 'PX', text_of(BLOCK_LIFE))`,
+			`redis.call('SET', block, 'again', 'PX', text_of(BLOCK_LIFE))`,
 			``}},
 	},
 	{
@@ -49,7 +49,7 @@ var redisstore = []mutant{
 		breaks: "a login that was evicted before it was written has ended",
 		test:   "./drivers/redisstore -run 'TestI11EvictedOnTheWay'",
 		edits: []edit{{"drivers/redisstore/lua/create.lua",
-			`if evicted then`,
+			`if verdict == 'evicted' then`,
 			`if false then`}},
 	},
 	{
@@ -65,23 +65,23 @@ var redisstore = []mutant{
 		breaks: "a member that the index has lost comes back",
 		test:   "./drivers/redisstore -run 'TestI11LostMembers'",
 		edits: []edit{{"drivers/redisstore/lua/mend.lua",
-			`redis.call('ZADD', KEYS[1], joined or '0', ARGV[i])`,
+			`redis.call('ZADD', members, joined or '0', member)`,
 			``}},
 	},
 	{
 		name:   "I11-redis-no-block",
 		breaks: "a reservation that was taken back can't be written any more",
 		test:   "./drivers/redisstore -run 'TestI11Paused|TestI11Evicted|TestI3EndSubjectBars'",
-		edits: []edit{{"drivers/redisstore/lua/create.lua",
-			`if blocked and not evicted then return {'again'} end`,
+		edits: []edit{{"drivers/redisstore/lua/common.lua",
+			`if blocked and not evicted then return 'again' end`,
 			``}},
 	},
 	{
 		name:   "I11-redis-no-fence",
 		breaks: "a login is not written under a reservation that has lapsed",
 		test:   "./drivers/redisstore -run TestI11Fence",
-		edits: []edit{{"drivers/redisstore/lua/update.lua",
-			`> tonumber(ARGV[13]) + tonumber(ARGV[14])`,
+		edits: []edit{{"drivers/redisstore/lua/common.lua",
+			`> tonumber(issued) + tonumber(fence)`,
 			`> 2 ^ 53`}},
 	},
 	{
@@ -113,22 +113,22 @@ var redisstore = []mutant{
 		breaks: "EndSubject bars the logins under way",
 		test:   "./drivers/redisstore -run 'TestI3EndSubjectBars'",
 		edits: []edit{{"drivers/redisstore/lua/settle.lua",
-			`redis.call('SET', KEYS[8], how`,
-			`-- redis.call('SET', KEYS[8], how`}},
+			`redis.call('SET', keys.block, how`,
+			`-- redis.call('SET', keys.block, how`}},
 	},
 	{
 		name:   "I3-redis-lost-session-spared",
 		breaks: "EndSubject catches up with a session whose member was lost",
 		test:   "./drivers/redisstore -run 'TestI3EndSubjectCatchesUp'",
 		edits: []edit{{"drivers/redisstore/lua/mend.lua",
-			`if barrier and`,
-			`if false and barrier and`}},
+			`if raised and`,
+			`if false and raised and`}},
 	},
 	{
 		name:   "I4-redis-end-unawaited",
 		breaks: "an end waits for the replicas that it was told to wait for",
 		test:   "./faults -run TestI4ClusterFailover",
-		edits: []edit{{"drivers/redisstore/end.go",
+		edits: []edit{{"drivers/redisstore/lasting.go",
 			`if s.opt.WaitReplicas <= 0 {`,
 			`if s.opt.WaitReplicas <= 0 || len(calls) > 0 {`}},
 	},
@@ -158,12 +158,12 @@ var redisstore = []mutant{
 				`barrier := s.runAll(`},
 			{"drivers/redisstore/end.go",
 				`switch {
-		case o.err != nil:
-			err = worse(err, s.write(o.err)) //`,
+		case o.err != nil: //`,
 				`if o.err != nil {
-					err = worse(err, s.write(o.err))
+					err = worse(err, s.writeError(o.err))
 				}
-				switch { //`},
+				switch {
+				case false: //`},
 		},
 	},
 	{
@@ -171,15 +171,15 @@ var redisstore = []mutant{
 		breaks: "the usual update sees that EndAll has ended the session",
 		test:   "./drivers/redisstore -run TestStore/I4",
 		edits: []edit{{"drivers/redisstore/lua/usual.lua",
-			`if mark and not (`,
-			`-- if mark and not (`}},
+			`if marked and not (`,
+			`-- if marked and not (`}},
 	},
 	{
 		name:   "I5-redis-no-compare",
 		breaks: "an update compares revisions",
 		test:   "./drivers/redisstore -run TestStore/I5",
 		edits: []edit{{"drivers/redisstore/lua/update.lua",
-			`if s.revision ~= ARGV[2] then return {'conflict'} end`,
+			`if s.revision ~= revision then return {'conflict'} end`,
 			``}},
 	},
 	{
@@ -187,10 +187,10 @@ var redisstore = []mutant{
 		breaks: "the usual update compares revisions",
 		test:   "./drivers/redisstore -run TestStore/I5",
 		edits: []edit{{"drivers/redisstore/lua/usual.lua",
-			` or string.find(text, ARGV[1], 1, true) ~= 1`,
+			` or string.find(text, expected, 1, true) ~= 1`,
 			``},
 			{"drivers/redisstore/lua/usual.lua",
-				`'^(%d+),"ticket":"([^"]*)"', #ARGV[1] + 1)`,
+				`'^(%d+),"ticket":"([^"]*)"', #expected + 1)`,
 				`'^.-"last_seen_at":(%d+),"ticket":"([^"]*)"')`}},
 	},
 	{
@@ -205,9 +205,9 @@ var redisstore = []mutant{
 		name:   "I6-redis-uncertain-is-failure",
 		breaks: "a write whose answer didn't come is neither done nor failed",
 		test:   "./drivers/redisstore -run TestI6Uncertain",
-		edits: []edit{{"drivers/redisstore/exec.go",
-			`if certain(err) {`,
-			`if certain(err) || true {`}},
+		edits: []edit{{"drivers/redisstore/errors.go",
+			`case !isCertain(err):`,
+			`case false:`}},
 	},
 	{
 		name:   "I7-redis-index-expires-early",
@@ -230,7 +230,7 @@ var redisstore = []mutant{
 		breaks: "the usual update doesn't bring an expired session back",
 		test:   "./drivers/redisstore -run TestStore/I7",
 		edits: []edit{{"drivers/redisstore/lua/usual.lua",
-			` or last <= tonumber(ARGV[4])`,
+			` or last <= tonumber(idle_since)`,
 			``}},
 	},
 	{

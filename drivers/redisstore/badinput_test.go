@@ -274,7 +274,7 @@ func TestForeignKeyInTheWay(t *testing.T) {
 		for _, kind := range []string{"HSET", "SETBIT"} {
 			s := open(t, Options{})
 			key := keys(s)[i]
-			if want := s.typeOf(key); kind == "SETBIT" && want == "string" {
+			if want := s.expectedType(key); kind == "SETBIT" && want == "string" {
 				continue
 			}
 			redis(t, s, kind, key, "1", "1")

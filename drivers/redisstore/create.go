@@ -15,27 +15,23 @@ import (
 const (
 	maxKey = 255
 
-	// fence is how long a reservation or a claim may be written under. A node that was paused for longer finds it
-	// lapsed, and so do the others.
+	// fence is how long a session may be written under a reservation or claim. A
+	// node that was paused for longer finds it lapsed, and so do the others.
 	fence = 30 * time.Second
 
-	attempts = 8 // of a call that others undid; it takes a paused node, or an EndSubject at the same time
+	// attempts limits how often a call begins again because others undid it. That
+	// takes a paused node, or an EndSubject at the same time.
+	attempts = 8
 )
 
-var (
-	errLongKey = errors.New("redisstore: an idempotency key has at most 255 bytes")
-	errTooLate = errors.New("redisstore: the login took longer than its reservation lasts, again and again")
-)
-
-// errAgain: what was reserved has lapsed or was taken back, and nothing was written.
-var errAgain = errors.New("redisstore: the reservation has lapsed")
-
-// Create implements store.Store: one round trip for an anonymous session, two for a subject's, two more under an
-// idempotency key. At the limit it takes two more to look at the subject's sessions and end some.
+// Create implements store.Store. It takes one round trip for an anonymous
+// session, two for a subject's, and two more under an idempotency key. At the
+// limit it takes two more, to examine the subject's sessions and to end some.
 //
-// An idempotency key whose Create died right after it had made its session, before it noted so, is judged by that session: it counts as made while the session
-// lives and for an hour after its end. Whoever repeats the Create only after that, and within the day, makes another one; two that
-// live at a time there never are.
+// If a node dies right after it has created a session under an idempotency key,
+// the session itself tells later calls so: while it lives, and for an hour after
+// its end. A call after that hour, and within the day, creates another session.
+// Two never live at the same time.
 func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
@@ -44,65 +40,71 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 		return nil, errLongKey
 	}
 	c := creation{s: s, app: app, rec: rec, opt: &opt, e: encode(rec)}
-	var ended []store.Ended
+	ended, err := again(func() ([]store.Ended, error) { return c.attempt(ctx) })
+	if err == nil {
+		rec.Revision = 1
+	}
+	return ended, err
+}
+
+// again makes attempts until one does not return errAgain. It returns what all
+// of them ended.
+func again(attempt func() ([]store.Ended, error)) (ended []store.Ended, err error) {
 	for range attempts {
-		err := c.attempt(ctx)
-		ended = append(ended, c.ended...)
-		if errors.Is(err, errAgain) {
-			continue
+		list, err := attempt()
+		ended = append(ended, list...)
+		if !errors.Is(err, errAgain) {
+			return ended, err
 		}
-		if err == nil {
-			rec.Revision = 1
-		}
-		return ended, err
 	}
 	return ended, errTooLate
 }
 
-// A creation is one attempt after the other at a Create.
+// A creation is a call of Create.
 type creation struct {
-	s     *Store
-	app   string
-	rec   *store.Record
-	opt   *store.CreateOptions
-	e     encoding
-	ended []store.Ended
+	s   *Store
+	app string
+	rec *store.Record
+	opt *store.CreateOptions
+	e   encoding
 }
 
-// attempt creates the session. What it reserves and claims it gives back when it fails for certain; otherwise that
-// lapses.
-func (c *creation) attempt(ctx context.Context) (err error) {
-	c.ended = nil
+// attempt creates the session. If it fails for certain, it gives back what it
+// has reserved and claimed; otherwise that lapses.
+func (c *creation) attempt(ctx context.Context) (ended []store.Ended, err error) {
 	nonce := newNonce()
-	issued := ""
+	ticket, issued := "", ""
 	if c.opt.Key != "" {
 		if issued, err = c.claim(ctx, nonce); err != nil {
-			return err
+			return nil, err
 		}
 		defer func() { c.settleClaim(ctx, nonce, err) }()
 	}
 	if c.rec.Subject == "" && !c.s.watch.hasRoomForVisitors(len(c.rec.Values)) {
-		return store.ErrFull
+		return nil, store.ErrFull
 	}
-	ticket := ""
 	if c.rec.Subject != "" {
 		j := joining{s: c.s, app: c.app, subject: c.rec.Subject, id: c.rec.ID, nonce: nonce,
 			limit: c.opt.Limit, arrived: c.opt.Arrived, now: c.opt.Now, expires: c.rec.ExpiresAt}
-		err = j.join(ctx, c.precheck)
-		c.ended = append(c.ended, j.ended...)
+		ended, err = j.join(ctx, c.precheck)
 		if err != nil {
-			return err
+			return ended, err
 		}
 		ticket, issued = j.ticket, j.issued
 		defer func() { j.conclude(ctx, err) }()
 	}
 	if err := c.s.step("create"); err != nil {
-		return err
+		return ended, err
 	}
-	return c.write(ctx, nonce, ticket, issued)
+	evictedAt, err := c.write(ctx, nonce, ticket, issued)
+	if evictedAt != 0 {
+		ended = append(ended, store.Ended{App: c.app, ID: c.rec.ID, Subject: c.rec.Subject, Reason: store.ReasonEvicted, At: evictedAt})
+	}
+	return ended, err
 }
 
-// precheck says what would make the creation fail, before it ends anybody. It is called with what is at the session's place.
+// precheck returns the error with which the creation would fail, before it ends
+// other sessions. look is the answer of look.lua for the session.
 func (c *creation) precheck(look answer) error {
 	if look.text(0) != "absent" {
 		return store.ErrExists
@@ -115,54 +117,52 @@ func (c *creation) precheck(look answer) error {
 	return nil
 }
 
-func (c *creation) write(ctx context.Context, nonce, ticket, issued string) error {
-	s, id, p := c.s, c.rec.ID, c.s.placeOf(c.app, c.rec.ID)
-	index, other := p.in(), p.anon()
-	if c.rec.Subject == "" {
-		index, other = other, index
-	}
-	a, err := s.run(ctx, call{createScript,
-		[]string{p.session(id), p.seen(id), p.mark(), index, other, p.due(), p.block(id, nonce), p.changed(id, 1), p.gone(id)},
-		[]string{id.String(), c.e.full(c.rec.CreatedAt, ticket), itoa(c.rec.CreatedAt), itoa(c.opt.Arrived), itoa(c.opt.Now),
-			itoa(deadline(c.rec)), itoa(c.rec.ExpiresAt), issued, s.fenceMillis()}})
+// write adds the session. evictedAt is not zero if another login has evicted the
+// session in the meantime: then it was created, and has ended.
+func (c *creation) write(ctx context.Context, nonce, ticket, issued string) (evictedAt store.Time, err error) {
+	rec, p := c.rec, c.s.placeOf(c.app, c.rec.ID)
+	a, err := c.s.run(ctx, createScript.call(p.writeKeys(rec.ID, nonce, 1),
+		"id", rec.ID.String(), "record", c.e.full(rec.CreatedAt, ticket), "created", itoa(rec.CreatedAt),
+		"arrived", itoa(c.opt.Arrived), "now", itoa(c.opt.Now), "till", itoa(deadline(rec)),
+		"expires", itoa(rec.ExpiresAt), "issued", issued, "fence", c.s.fenceMillis()))
 	if err != nil {
-		return s.write(err)
+		return 0, c.s.writeError(err)
 	}
 	switch a.text(0) {
 	case "ok":
-		return nil
+		return 0, nil
 	case "exists":
-		return store.ErrExists
+		return 0, store.ErrExists
 	case "barrier":
-		return store.ErrBarrier
+		return 0, store.ErrBarrier
 	case "again":
-		return errAgain
-	case "evicted": // by a login that came between: it was made, and ended at once
-		c.ended = append(c.ended, store.Ended{App: c.app, ID: id, Subject: c.rec.Subject, Reason: store.ReasonEvicted, At: store.Time(a.number(1))})
-		return nil
+		return 0, errAgain
+	case "evicted":
+		return store.Time(a.number(1)), nil
 	}
-	return errAnswer
+	return 0, errAnswer
 }
 
-var errAnswer = errors.New("redisstore: a script gave an answer that it doesn't know")
+func (s *Store) fenceMillis() string { return millis(s.fence) }
 
-func (s *Store) fenceMillis() string { return strconv.FormatInt(s.fence.Milliseconds(), 10) }
-
-// deadline is the earlier of the two.
+// deadline is the earlier of the session's two.
 func deadline(rec *store.Record) store.Time {
 	return min(rec.LastSeenAt.Add(rec.Idle), rec.ExpiresAt)
 }
 
-// newNonce names a reservation or a claim. It is so short that "id ticket" has at most 64 bytes: a sorted set of longer members takes
-// Redis a kilobyte more.
+// newNonce names a reservation or a claim. It is so short that "id ticket" has
+// at most 64 bytes: a sorted set with longer members takes a kilobyte more.
 func newNonce() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// life is how many milliseconds from now on a key must last for a session that is of use until a time. The scripts have the same.
+// life returns for how many milliseconds to keep a key that is used until a
+// time, as life in common.lua does.
 func life(till, now store.Time) string {
 	const slack = store.Time(6 * time.Hour / time.Millisecond)
 	return itoa(min(max(till-now, 0), math.MaxInt64>>11) + slack)
 }
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

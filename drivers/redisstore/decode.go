@@ -3,7 +3,6 @@ package redisstore
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -13,13 +12,9 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-var (
-	errDamaged = errors.New("is no record of a session")
-	errNoTouch = errors.New("is no touch of a session")
-)
-
-// decode fills rec from the texts of a record and of a touch, which may be empty. Strings share memory with the texts.
-// The error is ErrNewer or errDamaged, or errNoTouch which is about the touch, and rec is then of no use.
+// decode fills rec from the texts of a record and of its touch, which may be
+// empty. The strings of rec share memory with the texts. The error is ErrNewer or
+// errDamaged, or errNoTouch about the touch; rec is of no use then.
 func decode(id store.ID, text, seen string, rec *store.Record) error {
 	d := decoder{text: text}
 	d.want(`{"v":`)
@@ -63,16 +58,8 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	if d.has(`,"epoch_hash":`) {
 		d.hash(rec.EpochHash[:])
 	}
-	for d.more(`,"epochs":[`, len(rec.Epochs)) {
-		var print store.Fingerprint
-		d.hash(print[:])
-		rec.Epochs = append(rec.Epochs, print)
-	}
-	for d.more(`,"halves":[`, len(rec.Halves)) {
-		var print store.Fingerprint
-		d.hash(print[:])
-		rec.Halves = append(rec.Halves, print)
-	}
+	rec.Epochs = d.prints(`,"epochs":[`, rec.Epochs)
+	rec.Halves = d.prints(`,"halves":[`, rec.Halves)
 	if reason == "" {
 		rec.Subject = d.string(`,"subject`)
 		rec.AuthenticatedAt = d.time(`,"authenticated_at":`)
@@ -115,7 +102,8 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	return nil
 }
 
-// A decoder reads a text from its beginning. After the first mistake it is bad and reads nothing more.
+// A decoder reads a text from its beginning. After the first mistake it is bad
+// and reads nothing more.
 type decoder struct {
 	text string
 	bad  bool
@@ -139,7 +127,8 @@ func (d *decoder) want(literal string) {
 
 func (d *decoder) begins(literal string) bool { return strings.HasPrefix(d.text, literal) }
 
-// more is the condition of a loop over an array that is there if it isn't empty, when n of its elements have been read.
+// more reports whether an array has another element after n of them. The field is
+// missing if the array is empty.
 func (d *decoder) more(name string, n int) bool {
 	switch {
 	case d.bad:
@@ -153,7 +142,7 @@ func (d *decoder) more(name string, n int) bool {
 	return !d.bad
 }
 
-// digits cuts a number off.
+// digits reads the digits of a number.
 func (d *decoder) digits() string {
 	n := 0
 	for n < len(d.text) && (d.text[n] >= '0' && d.text[n] <= '9' || n == 0 && d.text[n] == '-') {
@@ -187,7 +176,7 @@ func (d *decoder) time(name string) store.Time {
 	return store.Time(d.integer())
 }
 
-// optional reads a number that is there if it isn't zero.
+// optional reads a number whose field is missing if it is zero.
 func (d *decoder) optional(name string) store.Time {
 	if !d.has(name) {
 		return 0
@@ -210,6 +199,15 @@ func (d *decoder) hash(dst []byte) {
 		dst[i] = high<<4 | low
 	}
 	d.text = d.text[n+2:]
+}
+
+func (d *decoder) prints(name string, list []store.Fingerprint) []store.Fingerprint {
+	for d.more(name, len(list)) {
+		var print store.Fingerprint
+		d.hash(print[:])
+		list = append(list, print)
+	}
+	return list
 }
 
 func fromHex(c byte) byte {
@@ -248,7 +246,7 @@ func (d *decoder) client(name string) (c store.Client) {
 	return c
 }
 
-// string reads a field that appendText wrote.
+// string reads a field that appendText has written.
 func (d *decoder) string(name string) string {
 	d.want(name)
 	if d.has(`":"`) {
@@ -292,7 +290,7 @@ func (d *decoder) rest() string {
 	return plain
 }
 
-// values reads what appendValues wrote, and appends it to dst.
+// values appends to dst what appendValues has written.
 func (d *decoder) values(dst store.Values) store.Values {
 	if d.has(`,"values_base64":"`) {
 		packed, err := base64.StdEncoding.AppendDecode(dst, []byte(d.rest()))
@@ -310,7 +308,7 @@ func (d *decoder) values(dst store.Values) store.Values {
 	return dst
 }
 
-// decodeSubject reads the field of the subject alone.
+// decodeSubject reads the field of a subject.
 func decodeSubject(field string) (string, error) {
 	d := decoder{text: field}
 	subject := d.string(`,"subject`)

@@ -19,18 +19,18 @@ const (
 )
 
 // A dialer makes connections: a few at a time to each server, with pauses while
-// they fail. If the call that wanted a connection gives up, the dialer goes on,
-// because the next call will want it too.
+// they fail. If the call that needs a connection gives up, the dialer continues,
+// because the next call will need it too.
 type dialer struct {
 	opt *Options
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards servers
 	servers map[string]*server
 }
 
 // A server is an address that connections are made to.
 type server struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // guards all fields
 	turn     sync.Cond
 	dialing  int
 	failures int // in a row: connections that were not made, or served nothing
@@ -93,7 +93,7 @@ func (s *server) fail() {
 }
 
 // A watchedConn tells its server whether it was of use. The first data that it
-// reads are the answer to the greeting; later data are answers to commands.
+// reads answer the greeting; later data answer commands.
 type watchedConn struct {
 	net.Conn
 	server *server
@@ -118,4 +118,42 @@ func (c *watchedConn) Close() error {
 		c.server.mu.Unlock()
 	}
 	return c.Conn.Close()
+}
+
+func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (conn net.Conn, err error) {
+	switch {
+	case opt.Dial != nil:
+		ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+		if conn, err = opt.Dial(ctx, "tcp", addr); err == nil && config != nil {
+			conn, err = withTLS(ctx, conn, addr, config)
+		}
+	case config != nil:
+		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", addr)
+	default:
+		conn, err = d.DialContext(ctx, "tcp", addr)
+	}
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return conn, nil
+}
+
+// withTLS does what tls.Dialer does, on an existing connection.
+func withTLS(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		config = config.Clone()
+		config.ServerName = host
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
 }

@@ -14,20 +14,22 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A record is one JSON text, to be read with redis-cli, with its fields in a fixed order: scripts and decode rely on
-// it. After the ticket a field that is zero, empty or false is left out, but for the subject and authenticated_at, which the
-// scripts go by, and last_client if it is the client: most are, and every byte costs Redis several times, for its Lua hashes each text that it meets.
-// What JSON can't hold, text that isn't UTF-8, is kept as base64 in a field of another name.
+// A record is a JSON text with its fields in a fixed order, on which the scripts
+// and decode rely. Behind the ticket, a field that is zero, empty or false is left
+// out, because every byte costs Redis several times: Lua hashes each text.
+// Exceptions are the subject and authenticated_at, which the scripts look for.
+// last_client is left out if it equals the client. Text that is not UTF-8 is kept
+// as base64, in a field of another name.
 //
-// An encoding is the text in parts, since the scripts put in what only Redis knows when it writes: the time of creation
-// and the ticket.
+// An encoding is the text in parts. The scripts insert what is known only when
+// Redis writes: the time of creation and the ticket.
 type encoding struct {
 	times   string // ,"expires_at":...,"idle_ms":...,"last_seen_at":...
 	subject string // ,"subject":"..."
-	rest    string // ","epoch":... to the end, the subject's field included: what comes behind the ticket, its quote first
+	rest    string // ","epoch":... to the end: all behind the ticket, with its closing quote and the subject
 }
 
-// encode copies all that it takes from rec.
+// encode returns an encoding that shares no memory with rec.
 func encode(rec *store.Record) encoding {
 	b := make([]byte, 0, 768+len(rec.Values))
 	b = appendInt(b, `,"expires_at":`, int64(rec.ExpiresAt))
@@ -53,16 +55,8 @@ func encode(rec *store.Record) encoding {
 		b = append(b, `,"epoch_hash":"`...)
 		b = append(hex.AppendEncode(b, rec.EpochHash[:]), '"')
 	}
-	for i, print := range rec.Epochs {
-		b = append(appendBegin(b, `,"epochs":[`, i), '"')
-		b = append(hex.AppendEncode(b, print[:]), '"')
-	}
-	b = appendEnd(b, len(rec.Epochs))
-	for i, print := range rec.Halves {
-		b = append(appendBegin(b, `,"halves":[`, i), '"')
-		b = append(hex.AppendEncode(b, print[:]), '"')
-	}
-	b = appendEnd(b, len(rec.Halves))
+	b = appendPrints(b, `,"epochs":[`, rec.Epochs)
+	b = appendPrints(b, `,"halves":[`, rec.Halves)
 
 	from := len(b)
 	b = appendText(b, `,"subject`, rec.Subject)
@@ -91,8 +85,8 @@ func (e *encoding) full(createdAt store.Time, ticket string) string {
 	return string(append(append(b, ticket...), e.rest...))
 }
 
-// heads returns the beginnings of a record up to its ticket: at its revision up to the time of its last activity, which may
-// differ, and at the next revision.
+// heads returns two beginnings of a record: at its revision, up to the last
+// activity, which may differ; and at the next revision, up to the ticket.
 func (e *encoding) heads(rec *store.Record) (now, next string) {
 	b := e.appendHead(make([]byte, 0, 320), rec.Revision, rec.CreatedAt)
 	b = b[:bytes.LastIndexByte(b[:len(b)-len(ticketField)], ':')+1]
@@ -110,7 +104,7 @@ func (e *encoding) appendHead(b []byte, revision uint64, createdAt store.Time) [
 	return append(append(b, e.times...), ticketField...)
 }
 
-// encodeSeen returns what is kept of a touch.
+// encodeSeen returns the text of a touch.
 func encodeSeen(at store.Time, client store.Client) string {
 	b := appendInt(make([]byte, 0, 128), `{"last_seen_at":`, int64(at))
 	b = appendClient(append(b, `,"last_client":`...), client)
@@ -137,7 +131,7 @@ func appendTrue(b []byte, field string, is bool) []byte {
 	return b
 }
 
-// appendBegin begins the element of an array whose index is i, and with the first of them the array.
+// appendBegin begins the i-th element of an array, and the array before the first.
 func appendBegin(b []byte, name string, i int) []byte {
 	if i > 0 {
 		return append(b, ',')
@@ -151,6 +145,14 @@ func appendEnd(b []byte, n int) []byte {
 		b = append(b, ']')
 	}
 	return b
+}
+
+func appendPrints(b []byte, name string, prints []store.Fingerprint) []byte {
+	for i, print := range prints {
+		b = append(appendBegin(b, name, i), '"')
+		b = append(hex.AppendEncode(b, print[:]), '"')
+	}
+	return appendEnd(b, len(prints))
 }
 
 func appendSecret(b []byte, s *store.Secret) []byte {
@@ -177,7 +179,7 @@ func appendClient(b []byte, c store.Client) []byte {
 	return append(appendText(b, `,"user_agent`, c.UserAgent), '}')
 }
 
-// appendText appends a field. name is the beginning of its name, without the closing quote.
+// appendText appends a field. name lacks the closing quote.
 func appendText(b []byte, name, text string) []byte {
 	b = append(b, name...)
 	if utf8.ValidString(text) {
@@ -186,7 +188,8 @@ func appendText(b []byte, name, text string) []byte {
 	return append(base64.StdEncoding.AppendEncode(append(b, `_base64":"`...), []byte(text)), '"')
 }
 
-// appendValues appends the values as a JSON object. What JSON can't hold, and the engine never writes, is kept packed, as base64.
+// appendValues appends the values as a JSON object. Values that JSON can't hold,
+// which the engine never writes, are kept in their packed form as base64.
 func appendValues(b []byte, v store.Values) []byte {
 	if out, ok := driver.AppendValues(append(b, `,"values":`...), v); ok {
 		return out

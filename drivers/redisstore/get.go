@@ -9,60 +9,53 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Get implements store.Store, in one round trip; an unknown ID takes two. Every Get is strict.
+// Get implements store.Store. It takes one round trip, two for an unknown ID.
+// Every Get is strict.
 func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *store.Record) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
 	p := s.placeOf(app, id)
-	key := p.session(id)
-	texts, err := s.texts(ctx, key, p.seen(id), p.mark())
-	if err != nil {
-		return s.read(ctx, err)
+	found := s.readAll(ctx, app, []store.ID{id})[0]
+	if found.err != nil {
+		return s.readError(ctx, found.err)
 	}
-	if texts[0].IsNil() {
-		return s.absent(ctx, key)
+	if found.answer[0].IsNil() {
+		return s.absent(ctx, p.session(id))
 	}
-	return decodeAs(p, id, texts, rec)
+	return decodeAs(p, id, found.answer, rec)
 }
 
-// texts reads the keys of a session: its record, its last touch and the mark of its application.
-func (s *Store) texts(ctx context.Context, session, seen, mark string) ([]rueidis.RedisMessage, error) {
-	get := func() result {
-		return s.do(ctx, s.client.B().Mget().Key(session, seen, mark).Build())
-	}
-	result := get()
-	if broken(result) {
-		result = get()
-	}
-	for try := range patience {
-		if !isMoving(result) || !rest(ctx, try) {
-			break
+// readAll reads the keys of sessions: record, touch and mark of each.
+func (s *Store) readAll(ctx context.Context, app string, ids []store.ID) []outcome {
+	e := exchange{n: len(ids), send: s.send, reads: true, build: func(i int, _ bool) rueidis.Completed {
+		return s.client.B().Mget().Key(s.placeOf(app, ids[i]).readKeys(ids[i])...).Build()
+	}}
+	replies := e.run(ctx)
+	outcomes := make([]outcome, len(ids))
+	for i, r := range replies {
+		if outcomes[i].err = r.err; r.err == nil {
+			outcomes[i].answer, outcomes[i].err = r.ToArray()
 		}
-		result = get()
 	}
-	return result.ToArray()
+	return outcomes
 }
 
-// broken reports whether a read should be sent again: a connection that Redis or a proxy has closed meanwhile fails once.
-func broken(result result) bool {
-	err := result.NonRedisError()
-	return err != nil && !isContext(err)
-}
-
-// absent is the error where there is no text of a session: what is there, of another type, must not pass for nothing.
+// absent returns the error for a session without a record. A key of another type
+// is an error: it must not pass for an unknown session.
 func (s *Store) absent(ctx context.Context, key string) error {
-	kind, err := s.do(ctx, s.client.B().Type().Key(key).Build()).ToString()
+	kind, err := s.typeOf(ctx, key)
 	switch {
 	case err != nil:
-		return s.read(ctx, err)
-	case kind == "none", kind == "string": // it was created just now
+		return s.readError(ctx, err)
+	case kind == "none", kind == "string": // a string was created just now
 		return store.ErrNotFound
 	}
 	return s.foreign(ctx, []string{key})
 }
 
-// decodeAs fills rec, and tells by its error whether the session has ended.
+// decodeAs fills rec from the values of readKeys. The error tells whether the
+// session has ended.
 func decodeAs(p place, id store.ID, texts []rueidis.RedisMessage, rec *store.Record) error {
 	text, err := texts[0].ToString()
 	if err != nil {

@@ -1,18 +1,21 @@
 package redisstore
 
 import (
+	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Sessions lie in buckets, by the last byte of their ID, which is random. All keys of a bucket have its tag, so that a
-// Redis Cluster keeps them on one node, and one script changes a session, what finds it, and what guards it, in one step.
+// Sessions lie in buckets, by the last byte of their IDs, which is random. All
+// keys of a bucket have its tag. So a Redis Cluster keeps them on one node, and
+// one script changes a session together with its indexes.
 const buckets = 256
 
-// tags are numbers whose slots are spread evenly over the slots of a Redis Cluster, so that its nodes share the buckets
-// evenly whichever ranges of slots they have.
+// tags are numbers whose slots are spread evenly over the slots of a Redis
+// Cluster, so that its nodes share the buckets evenly.
 var tags = spreadTags()
 
 const (
@@ -31,7 +34,8 @@ func spreadTags() (tags [buckets]string) {
 	return tags
 }
 
-// slotOf returns the slot of a hash tag: its CRC16 (XMODEM), see the specification of Redis Cluster.
+// slotOf returns the slot of a hash tag: its CRC16 (XMODEM), as the
+// specification of Redis Cluster says.
 func slotOf(tag string) int {
 	crc := uint16(0)
 	for i := range len(tag) {
@@ -49,7 +53,7 @@ func slotOf(tag string) int {
 
 func bucketOf(id store.ID) int { return int(id[len(id)-1]) }
 
-// A place is a bucket of an application: the names of its keys.
+// A place is a bucket of an application. It names the bucket's keys.
 type place struct {
 	prefix string // the store's
 	tail   string // ":{tag}:app"
@@ -63,15 +67,17 @@ func (s *Store) placeOf(app string, id store.ID) place { return s.place(app, buc
 
 func (p place) key(kind string) string { return p.prefix + kind + p.tail }
 
-func (p place) mark() string { return p.key(":mark") } // the time of EndAll
-func (p place) in() string   { return p.key(":in") }   // logged in sessions that have not ended, by creation
-func (p place) anon() string { return p.key(":anon") } // anonymous ones
-func (p place) due() string  { return p.key(":due") }  // all, tombstones too, by the time when the sweep must look
+func (p place) mark() string     { return p.key(":mark") }     // the time of EndAll
+func (p place) in() string       { return p.key(":in") }       // logged in sessions that have not ended, by creation
+func (p place) anon() string     { return p.key(":anon") }     // anonymous ones
+func (p place) due() string      { return p.key(":due") }      // all, with tombstones, by the time of their next sweep
+func (p place) compared() string { return p.key(":compared") } // the progress of mending, see mend.go
 
 func (p place) session(id store.ID) string { return p.of(":s", id) }    // the record
 func (p place) seen(id store.ID) string    { return p.of(":seen", id) } // the last touch since the record was written
 
-// block is there where a write of this session, under a reservation or claim with this nonce, must not happen any more.
+// block is set if a write of this session, under the reservation or claim with
+// this nonce, must not happen any more.
 func (p place) block(id store.ID, nonce string) string { return p.of(":block", id) + ":" + nonce }
 
 func (p place) of(kind string, id store.ID) string {
@@ -84,16 +90,37 @@ func (p place) of(kind string, id store.ID) string {
 	return string(b)
 }
 
-// Keys with these names never last. That one was written tells every feed that listens what changed, by the name.
-func (p place) changed(id store.ID, revision uint64) string {
-	const digits = 16
-	hex := strconv.FormatUint(revision, 16)
-	return p.of(":feed", id) + ":" + strings.Repeat("0", digits-len(hex)) + hex
+// The keys of scripts about one session have one order: session_keys in
+// common.lua names them.
+
+// readKeys are the keys of a script that reads.
+func (p place) readKeys(id store.ID) []string {
+	return append(make([]string, 0, 9), p.session(id), p.seen(id), p.mark())
 }
-func (p place) gone(id store.ID) string { return p.of(":feed", id) + ":gone" } // sorts after the revisions
+
+// endKeys are the keys of a script that may end the session, or bar its write.
+func (p place) endKeys(id store.ID, nonce string) []string {
+	return append(p.readKeys(id), p.in(), p.anon(), p.due(), p.gone(id), p.block(id, nonce))
+}
+
+// writeKeys are the keys of a script that may write the session at a revision.
+func (p place) writeKeys(id store.ID, nonce string, revision uint64) []string {
+	return append(p.endKeys(id, nonce), p.changed(id, revision))
+}
+
+func (p place) look(id store.ID, now store.Time) call {
+	return lookScript.call(p.readKeys(id), "now", itoa(now))
+}
+
+// The keys changed, gone and goneAll exist for a moment only. Every feed learns
+// that one was written; its name is the message.
+func (p place) changed(id store.ID, revision uint64) string {
+	return p.of(":feed", id) + fmt.Sprintf(":%016x", revision)
+}
+func (p place) gone(id store.ID) string { return p.of(":feed", id) + ":gone" } // sorts behind the revisions
 func (p place) goneAll() string         { return p.key(":feed") + "::all" }
 
-// A subjectPlace names what is kept of a subject, in a slot of its own.
+// A subjectPlace names the keys of a subject, which have a slot of their own.
 type subjectPlace struct{ prefix, tail string }
 
 func (s *Store) subjectPlace(app, subject string) subjectPlace {
@@ -109,52 +136,6 @@ func (s *Store) claimKey(app, key string) string {
 
 func (s *Store) feedPrefix() string { return s.prefix + ":feed:" }
 
-// escape makes any text a part of a key that is distinct, readable, and free of what has a meaning in keys.
-func escape(text string) string {
-	plain := true
-	for i := range len(text) {
-		plain = plain && isPlain(text[i])
-	}
-	if plain {
-		return text
-	}
-	b := make([]byte, 0, 3*len(text))
-	for i := range len(text) {
-		if c := text[i]; isPlain(c) {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
-		}
-	}
-	return string(b)
-}
-
-const upperHex = "0123456789ABCDEF"
-
-func isPlain(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~@+", c) >= 0
-}
-
-// unescape is the reverse of escape.
-func unescape(text string) (string, bool) {
-	if strings.IndexByte(text, '%') < 0 {
-		return text, true
-	}
-	b := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] != '%' {
-			b = append(b, text[i])
-			continue
-		}
-		if i+2 >= len(text) {
-			return "", false
-		}
-		n, err := strconv.ParseUint(text[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", false
-		}
-		b = append(b, byte(n))
-		i += 2
-	}
-	return string(b), true
-}
+// escape makes a text a part of a key: distinct, readable, and without the
+// characters that structure keys.
+func escape(text string) string { return strings.ReplaceAll(url.PathEscape(text), ":", "%3A") }

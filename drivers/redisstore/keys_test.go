@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -39,14 +40,11 @@ func FuzzEscape(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		escaped := escape(text)
-		if got, ok := unescape(escaped); !ok || got != text {
-			t.Errorf("unescape(%q) = %q, %t, want %q", escaped, got, ok, text)
+		if got, err := url.PathUnescape(escaped); err != nil || got != text {
+			t.Errorf("PathUnescape(%q) = %q, %v, want %q", escaped, got, err, text)
 		}
 		if strings.ContainsAny(escaped, "{}:/ \x00\"") {
 			t.Errorf("escape(%q) = %q", text, escaped)
-		}
-		if text, ok := unescape(text); ok { // whatever a foreign key has
-			_ = text
 		}
 	})
 }

@@ -2,21 +2,20 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/redis/rueidis"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// List implements store.Store. All of an application come by bucket, and in it by creation. A cursor says where its page ended.
+// List implements store.Store. The sessions of an application come by bucket,
+// and within a bucket by creation.
 //
-// A session that can't be read, since a newer version has written it or its record is damaged, is left out, with a warning in the
-// log that names its key: while nodes are updated one by one, the older ones go on listing all that they know.
+// List leaves out a session that it can't read, because a newer version wrote it
+// or its record is damaged, and logs a warning with the name of its key. So older
+// nodes can list all that they know while a cluster is updated node by node.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
@@ -49,22 +48,21 @@ func (s *Store) listSubject(ctx context.Context, app string, opt store.ListOptio
 		return true
 	}
 	for len(staying) > 0 && len(list) <= opt.Limit && (len(list) < 2 || bytes <= store.MaxPageBytes) {
-		n := min(len(staying), opt.Limit+1-len(list)+8, atOnce(opt)) // a few that have ended are no reason to ask again
+		n := min(len(staying), opt.Limit+1-len(list)+8, atOnce(opt)) // 8 more in place of some that have ended
 		if err := s.eachLive(ctx, app, staying[:n], opt, its); err != nil {
 			return nil, "", err
 		}
 		staying = staying[n:]
 	}
-	if len(leaving) > 0 {
-		// After the others: if one for which these leave has been seen, they have ended by now.
-		for from := 0; from < len(leaving); from += atOnce(opt) {
-			if err := s.eachLive(ctx, app, leaving[from:min(from+atOnce(opt), len(leaving))], opt, its); err != nil {
-				return nil, "", err
-			}
+	// The leaving ones come last: if List has seen a session for which they must
+	// leave, they have ended by now.
+	for part := range slices.Chunk(leaving, atOnce(opt)) {
+		if err := s.eachLive(ctx, app, part, opt, its); err != nil {
+			return nil, "", err
 		}
-		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
-		list = slices.CompactFunc(list, func(a, b store.Record) bool { return a.ID == b.ID })
 	}
+	slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
+	list = slices.CompactFunc(list, func(a, b store.Record) bool { return a.ID == b.ID })
 	var page driver.Page
 	for i := range list {
 		if !page.Add(list[i], opt.Limit) {
@@ -74,8 +72,8 @@ func (s *Store) listSubject(ctx context.Context, app string, opt store.ListOptio
 	return page.Records, "", nil
 }
 
-// atOnce is how many sessions are read at a time: only a few if values are
-// wanted, which may be large.
+// atOnce is how many sessions to read at a time: only a few with their values,
+// which may be large.
 func atOnce(opt store.ListOptions) int {
 	if opt.Values {
 		return 8
@@ -83,15 +81,20 @@ func atOnce(opt store.ListOptions) int {
 	return chunk
 }
 
-// members returns the IDs in a subject's index, in order: those that have a place, and those that must leave.
+// members returns IDs in a subject's index, in order: those that stay, and those
+// that must leave.
 func (s *Store) members(ctx context.Context, app, subject string, which func(store.ID) bool) (staying, leaving []store.ID, err error) {
 	key := s.subjectPlace(app, subject).members()
-	scores, err := s.do(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
-	if isWrongType(err) {
+	r := s.send(ctx, s.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build())[0]
+	if isWrongType(r.err) {
 		return nil, nil, s.foreign(ctx, []string{key})
 	}
+	if r.err != nil {
+		return nil, nil, s.readError(ctx, r.err)
+	}
+	scores, err := r.AsZScores()
 	if err != nil {
-		return nil, nil, s.read(ctx, err)
+		return nil, nil, s.readError(ctx, err)
 	}
 	for _, z := range scores {
 		m, ok := parseMember(z.Member)
@@ -107,12 +110,16 @@ func (s *Store) members(ctx context.Context, app, subject string, which func(sto
 	return slices.Compact(staying), leaving, nil
 }
 
-// eachLive reads sessions, and calls fn with the place in ids of each that is
-// live, until fn returns false.
+// eachLive reads sessions. It calls fn for each live one, with the index of its
+// ID, until fn returns false.
 func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt store.ListOptions, fn func(int, store.Record) bool) error {
-	for i, o := range s.readAll(ctx, app, ids, opt.Values) {
+	read := s.readHeads
+	if opt.Values {
+		read = s.readAll
+	}
+	for i, o := range read(ctx, app, ids) {
 		if o.err != nil {
-			return s.read(ctx, o.err)
+			return s.readError(ctx, o.err)
 		}
 		if o.answer[0].IsNil() {
 			continue
@@ -120,8 +127,8 @@ func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt st
 		var rec store.Record
 		switch err := decodeAs(s.placeOf(app, ids[i]), ids[i], o.answer, &rec); {
 		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
-		case unreadable(err):
-			s.log.Warn("redisstore: a list is without a session that can't be read", "app", app, "error", err)
+		case isUnreadable(err):
+			s.log.Warn("redisstore: a list lacks a session that can't be read", "app", app, "error", err)
 		case err != nil:
 			return err
 		default:
@@ -133,40 +140,17 @@ func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt st
 	return nil
 }
 
-// readAll reads the keys of sessions, as texts does. If values aren't wanted,
-// Redis removes them.
-func (s *Store) readAll(ctx context.Context, app string, ids []store.ID, values bool) []outcome {
-	if !values {
-		calls := make([]call, len(ids))
-		for i, id := range ids {
-			p := s.placeOf(app, id)
-			calls[i] = call{headScript, []string{p.session(id), p.seen(id), p.mark()}, nil}
-		}
-		return s.runAll(ctx, calls)
-	}
-	commands := make(rueidis.Commands, len(ids))
+// readHeads is readAll without the sessions' values, which Redis removes.
+func (s *Store) readHeads(ctx context.Context, app string, ids []store.ID) []outcome {
+	calls := make([]call, len(ids))
 	for i, id := range ids {
-		p := s.placeOf(app, id)
-		commands[i] = s.client.B().Mget().Key(p.session(id), p.seen(id), p.mark()).Build()
+		calls[i] = headScript.call(s.placeOf(app, id).readKeys(id))
 	}
-	outcomes := make([]outcome, len(ids))
-	for i, result := range s.doMulti(ctx, commands...) {
-		texts, err := result.ToArray()
-		if isMoving(result) {
-			p := s.placeOf(app, ids[i])
-			texts, err = s.texts(ctx, p.session(ids[i]), p.seen(ids[i]), p.mark())
-		}
-		outcomes[i] = outcome{texts, err}
-	}
-	return outcomes
+	return s.runAll(ctx, calls)
 }
 
-// unreadable reports whether an error is about one record: the others may be good.
-func unreadable(err error) bool {
-	return errors.Is(err, ErrNewer) || errors.Is(err, errDamaged) || errors.Is(err, errNoTouch)
-}
-
-// A spot is where a page of all sessions ended: behind a session of a bucket, or at the bucket's beginning.
+// A spot is where a page of all sessions ended: behind a session of a bucket, or
+// at the beginning of a bucket. Its text is the cursor.
 type spot struct {
 	bucket  int
 	created string
@@ -199,8 +183,9 @@ func parseSpot(cursor string) (c spot, ok bool) {
 	return c, err1 == nil && err2 == nil
 }
 
-// listAll asks one bucket, then two at once, then four: a small application must not take 256 round trips, nor a page of a large one hold
-// more than it needs.
+// listAll asks one bucket first, then two at a time, then four, up to 64. So a
+// small application doesn't take 256 round trips, and a page of a large one
+// doesn't read more than it needs.
 func (s *Store) listAll(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	var page driver.Page
 	at, ok := parseSpot(opt.Cursor)
@@ -217,14 +202,15 @@ func (s *Store) listAll(ctx context.Context, app string, opt store.ListOptions) 
 			if i == 0 {
 				created, id = at.created, at.id
 			}
-			calls[i] = call{pageScript, []string{p.mark(), p.in(), p.anon()}, []string{created, id, strconv.Itoa(number)}}
+			calls[i] = pageScript.call([]string{p.mark(), p.in(), p.anon()},
+				"created", created, "after", id, "number", strconv.Itoa(number))
 		}
 		var ids []store.ID
 		var spots []spot
 		whole := true // all that these buckets have is in ids
 		for i, o := range s.runAll(ctx, calls) {
 			if o.err != nil {
-				return nil, "", s.read(ctx, o.err)
+				return nil, "", s.readError(ctx, o.err)
 			}
 			found := o.answer.texts(0)
 			for j := 0; j+1 < len(found) && len(ids) < number; j += 2 {
@@ -276,14 +262,11 @@ func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error
 	if err := s.check(ctx); err != nil {
 		return n, err
 	}
-	calls := make([]call, buckets)
-	for i := range calls {
-		p := s.place(app, i)
-		calls[i] = call{countScript, []string{p.mark(), p.in(), p.anon()}, nil}
-	}
-	for _, o := range s.runAll(ctx, calls) {
+	for _, o := range s.runAll(ctx, s.inEachBucket(app, func(p place) call {
+		return countScript.call([]string{p.mark(), p.in(), p.anon()})
+	})) {
 		if o.err != nil {
-			return store.Count{}, s.read(ctx, o.err)
+			return store.Count{}, s.readError(ctx, o.err)
 		}
 		n.LoggedIn += o.answer.number(0)
 		n.Sessions += o.answer.number(0) + o.answer.number(1)

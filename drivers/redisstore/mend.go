@@ -7,31 +7,37 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A Cluster's shard that loses data, at a failover or a restart, may lose members of subjects' indexes whose sessions other shards have. So
-// the sweep compares: in each turn it meets every logged in session once, and a member that is missing comes back, to its place. The
-// buckets' turns begin one after the other.
+// When a shard of a Redis Cluster loses data, in a failover or a restart, it may
+// lose members of subjects' indexes whose sessions are on other shards. So the
+// sweep compares: in each turn it meets every logged in session once, and puts a
+// missing member back in its place. The buckets' turns begin one after another.
 //
-// After a restart or a failover they begin anew, all at once. Redis names a master's data by a history, and each restart or failover begins
-// another. The key compared notes the histories that were known when the turn began: whoever knows of one more begins anew, and notes it. So the nodes
-// do that once, all together, and no more often than there are histories, even where some know of a failover before the others.
+// After a restart or a failover all turns begin again at once. Redis names a
+// master's data by a history, and each restart or failover begins another. The
+// key compared holds the histories that were known when the turn began. A node
+// that knows of another history begins the turn again and adds the history. So
+// the nodes together do that once for each history, even if some learn of a
+// failover before others.
 //
-// A session that ends between, or takes another ticket, has left the index, and would come back to it: so it is looked at once more,
-// and leaves if that happened. What happens later finds the member and takes it out. A crash before that look leaves a
-// member without a session, as other crashes do.
+// A session that ends, or gets another ticket, between the two steps has left
+// the index, and its member would come back. So mend looks at the session again
+// and removes the member if that happened. Whatever happens later finds the
+// member and removes it. A crash before this look leaves a member without a
+// session, as other crashes do.
 //
-// EndSubject has missed a session whose member was lost. The barrier says when that was, on the clock by which the subject's tickets
-// are issued: who joined before and wasn't spared ends, and doesn't come back. A new master's clock may be behind, so "before" has some
-// seconds of tolerance, see mend.lua.
+// EndSubject misses a session that has lost its member. The barrier says when
+// that was, on the clock that issues the subject's tickets: a session that
+// joined before, and was not spared, ends. The clock of a new master may be
+// behind, so "before" has a tolerance of some seconds (mend.lua).
 
-// mendEvery is how long a turn lasts: less than a barrier is kept.
+// mendEvery is how long a turn lasts. It is shorter than the life of a barrier.
 const mendEvery = store.Time(store.BarrierLife / 1e6)
 
-// turn names a bucket's present turn. Any other name than the last begins one, so that a clock which was wrong once does no harm.
+// turn names a bucket's present turn. Every other name begins a turn, so a clock
+// that was wrong once does no harm.
 func turn(bucket int, now store.Time) string {
 	return itoa((now + mendEvery/buckets*store.Time(bucket)) / mendEvery)
 }
-
-func (p place) compared() string { return p.key(":compared") } // how far the bucket's turn has come
 
 // A present is a live session that the sweep has met.
 type present struct {
@@ -40,7 +46,8 @@ type present struct {
 	expires store.Time
 }
 
-// mend compares sessions of an application with their subjects' indexes. It returns those that EndSubject should have ended.
+// mend compares sessions of an application with their subjects' indexes. It
+// returns those that EndSubject should have ended.
 func (s *Store) mend(ctx context.Context, app string, list []present, now store.Time) ([]store.Ended, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -55,25 +62,25 @@ func (s *Store) mend(ctx context.Context, app string, list []present, now store.
 	var calls []call
 	var subjects []string // of the calls
 	for subject, its := range bySubject {
-		latest := its[0].expires
-		args := []string{"", itoa(now)}
+		var latest store.Time
+		var members []string
 		for _, p := range its {
 			latest = max(latest, p.expires)
-			args = append(args, p.member.member)
+			members = append(members, p.member.member)
 		}
-		args[0] = itoa(latest)
 		p := s.subjectPlace(app, subject)
-		calls = append(calls, call{mendScript, []string{p.members(), p.barrier()}, args})
+		calls = append(calls, mendScript.call([]string{p.members(), p.barrier()},
+			"latest", itoa(latest), "now", itoa(now)).and(members))
 		subjects = append(subjects, subject)
 	}
-	back, barred := map[string][]string{}, map[string][]string{} // by subject
+	back, barred := map[string][]string{}, map[string][]string{} // members, by subject
 	var err error
 	for i, o := range s.runAll(ctx, calls) {
 		if o.err != nil {
 			err = worse(err, o.err)
 			continue
 		}
-		for j := 1; j+1 < o.answer.len(); j += 2 {
+		for j := 1; j+1 < len(o.answer); j += 2 {
 			to := back
 			if o.answer.text(j) == "barred" {
 				to = barred
@@ -97,12 +104,13 @@ func (s *Store) mend(ctx context.Context, app string, list []present, now store.
 	return ended, err
 }
 
-// passing reports whether a comparison that failed may succeed a moment later.
-func passing(err error) bool {
-	return !errors.Is(err, ErrForeign) && !unreadable(err)
+// isPassing reports whether a comparison that failed may succeed a moment later.
+func isPassing(err error) bool {
+	return !errors.Is(err, ErrForeign) && !isUnreadable(err)
 }
 
-// lookAgain takes out of the indexes what came back though its session has ended, or has another ticket by now.
+// lookAgain removes members that came back although their sessions have ended or
+// have other tickets by now.
 func (s *Store) lookAgain(ctx context.Context, app string, back map[string][]string, now store.Time) error {
 	if len(back) == 0 {
 		return nil
@@ -114,13 +122,10 @@ func (s *Store) lookAgain(ctx context.Context, app string, back map[string][]str
 	var list []present
 	for subject, members := range back {
 		for _, text := range members {
-			m, ok := parseMember(text)
-			if !ok {
-				continue
+			if m, ok := parseMember(text); ok {
+				calls = append(calls, s.placeOf(app, m.id).look(m.id, now))
+				list = append(list, present{m, subject, 0})
 			}
-			p := s.placeOf(app, m.id)
-			calls = append(calls, call{lookScript, []string{p.session(m.id), p.seen(m.id), p.mark()}, []string{itoa(now)}})
-			list = append(list, present{m, subject, 0})
 		}
 	}
 	leaving := map[string][]string{}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,17 +21,21 @@ import (
 
 // Stats are measurements of a Store.
 type Stats struct {
-	// ClockOffset is Redis' clock minus this node's, of the shard where they differ most, measured once a second. Deadlines are judged by the nodes' clocks, which
-	// therefore should agree; Redis' own is a witness.
+	// ClockOffset is Redis' clock minus this node's, measured once a second, of
+	// the shard where they differ most. The nodes' clocks judge deadlines, so they
+	// should agree. Redis' clock shows whether this node's is right.
 	ClockOffset time.Duration
 
-	// UsedMemory and MaxMemory are of the shard that is the fullest; MaxMemory is 0 where there is no limit.
+	// UsedMemory and MaxMemory, in bytes, are of the shard with the least room.
+	// MaxMemory is 0 if there is no limit.
 	UsedMemory, MaxMemory int64
 
-	// Gaps counts the times that the feed lost changes, Beats the heartbeats that came back.
+	// Gaps counts the times that the feed lost changes. Beats counts the heartbeats
+	// that came back.
 	Gaps, Beats uint64
 
-	// Mended counts the sessions that were missing from their subject's index, as after a loss of data, and that a sweep has put back.
+	// Mended counts the sessions that were missing from their subjects' indexes, as
+	// after a loss of data, and that a sweep has put back.
 	Mended uint64
 }
 
@@ -50,42 +55,50 @@ const (
 	minMajor     = 7
 )
 
-// A monitor knows what was measured last.
+// A monitor holds the latest measurements.
 type monitor struct {
-	mu      sync.Mutex
-	offset  time.Duration
-	used    int64
-	max     int64
-	warned  bool
-	visited atomic.Int64 // bytes of anonymous sessions since the last measurement
-	mended  atomic.Uint64
+	visited atomic.Int64  // bytes of anonymous sessions since the last measurement
+	mended  atomic.Uint64 // see Stats
 
-	histories string // of the masters that answered, see mend.go
-
-	evicting string // what is wrong with the policy of a shard; empty: nothing
-	deaf     string // why the feed isn't allowed to listen; empty: it is, as far as is known
+	mu        sync.Mutex // guards the fields below
+	offset    time.Duration
+	used      int64
+	max       int64
+	histories string            // of the masters that answered, see mend.go
+	warnings  map[string]string // what is wrong at present, by code
 }
 
 var _ store.Warner = (*Store)(nil)
 
 // Warnings implements store.Warner.
 func (s *Store) Warnings() (list []store.Warning) {
-	m := &s.watch
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.evicting != "" {
-		list = append(list, store.Warning{Code: "eviction", Text: m.evicting})
-	}
-	if m.deaf != "" {
-		list = append(list, store.Warning{Code: "tracking", Text: m.deaf})
-	}
-	if m.warned {
-		list = append(list, store.Warning{Code: "clock", Text: fmt.Sprintf("the clocks of Redis and of this machine differ by %v: check their time service", m.offset.Abs().Round(time.Millisecond))})
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	for _, code := range slices.Sorted(maps.Keys(s.watch.warnings)) {
+		list = append(list, store.Warning{Code: code, Text: s.watch.warnings[code]})
 	}
 	return list
 }
 
-// noteFeed notes whether the feed may listen. err is the result of a heartbeat.
+// warn sets a warning, or removes it if text is empty. It logs when the warning
+// begins and when it ends. The caller holds the mutex.
+func (m *monitor) warn(code, text string, log *slog.Logger) {
+	before := m.warnings[code]
+	if text == "" {
+		delete(m.warnings, code)
+	} else {
+		m.warnings[code] = text
+	}
+	switch {
+	case before == "" && text != "":
+		log.Warn("redisstore: " + text)
+	case before != "" && text == "":
+		log.Info("redisstore: no longer true: " + before)
+	}
+}
+
+// noteFeed notes whether Redis lets the feed listen. err is the result of a
+// heartbeat.
 func (m *monitor) noteFeed(err error, log *slog.Logger) {
 	text := ""
 	switch {
@@ -96,38 +109,28 @@ func (m *monitor) noteFeed(err error, log *slog.Logger) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	change(&m.deaf, text, log)
+	m.warn("tracking", text, log)
 }
 
-// change sets what is wrong. It logs when that begins, and when it is over.
-func change(before *string, now string, log *slog.Logger) {
-	switch {
-	case *before == "" && now != "":
-		log.Warn("redisstore: " + now)
-	case *before != "" && now == "":
-		log.Info("redisstore: it is over: " + *before)
-	}
-	*before = now
-}
-
-// evicts says what is wrong with a shard's policy; empty if nothing is.
+// evicts returns what is wrong with a shard's policy, or "".
 func (d *shard) evicts() string {
 	if d.max <= 0 || d.policy == "noeviction" {
 		return ""
 	}
-	return fmt.Sprintf("%s has the maxmemory-policy %s, by which it drops sessions when memory gets short: set maxmemory-policy noeviction", d.addr, d.policy)
+	return fmt.Sprintf("%s has the maxmemory-policy %s, so it drops sessions when memory gets short: set maxmemory-policy noeviction", d.addr, d.policy)
 }
 
-// known returns the histories of the masters, as the last measurement found them.
+// known returns the histories of the masters at the last measurement.
 func (m *monitor) known() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.histories
 }
 
-// hasRoomForVisitors reports whether anonymous sessions may be created: up to nine tenths of the memory.
+// hasRoomForVisitors reports whether an anonymous session may be created: below
+// nine tenths of maxmemory.
 func (m *monitor) hasRoomForVisitors(size int) bool {
-	const overhead = 1024 // of a session and its indexes: generously, as twice the values is
+	const overhead = 1024 // of a session and its indexes; rounded up, as twice the values is
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.max <= 0 {
@@ -136,15 +139,16 @@ func (m *monitor) hasRoomForVisitors(size int) bool {
 	return m.used+m.visited.Add(int64(2*size+overhead)) < m.max/10*9
 }
 
-// A shard is what Redis says of itself.
+// A shard is what a node of Redis reports about itself.
 type shard struct {
 	addr, version, policy string
-	history               string // of a master
+	history               string // empty for a replica
 	used, max             int64
 	offset                time.Duration
 }
 
-// shards asks every node. One that doesn't answer is left out, unless none does.
+// shards asks every node. It leaves out those that don't answer, unless none
+// does.
 func (s *Store) shards(ctx context.Context) ([]shard, error) {
 	var mu sync.Mutex
 	var list []shard
@@ -171,55 +175,36 @@ func (s *Store) shards(ctx context.Context) ([]shard, error) {
 
 func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err error) {
 	before := time.Now()
-	results := node.DoMulti(ctx, node.B().Time().Build(),
-		node.B().Info().Section("server").Build(), node.B().Info().Section("memory").Build(),
-		node.B().Info().Section("replication").Build()) // Redis before 7 takes one section only
+	results := node.DoMulti(ctx, node.B().Time().Build(), node.B().Info().Build())
 	took := time.Since(before)
-	clock, err := results[0].AsStrSlice()
-	if err != nil {
+	clock, err1 := results[0].AsIntSlice()
+	info, err2 := results[1].ToString()
+	if err := errors.Join(err1, err2); err != nil {
 		return d, err
 	}
 	if len(clock) != 2 {
 		return d, errAnswer
 	}
-	seconds, err1 := strconv.ParseInt(clock[0], 10, 64)
-	micros, err2 := strconv.ParseInt(clock[1], 10, 64)
-	server, err3 := results[1].ToString()
-	memory, err4 := results[2].ToString()
-	replication, err5 := results[3].ToString()
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-		return d, err
-	}
-	d = shard{addr: addr, offset: time.Unix(seconds, micros*1000).Sub(before.Add(took / 2))}
-	role, history := "", ""
-	for line := range strings.Lines(server + memory + replication) {
+	fields := map[string]string{}
+	for line := range strings.Lines(info) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		switch name {
-		case "redis_version":
-			d.version = value
-		case "used_memory":
-			d.used, _ = strconv.ParseInt(value, 10, 64)
-		case "maxmemory":
-			d.max, _ = strconv.ParseInt(value, 10, 64)
-		case "maxmemory_policy":
-			d.policy = value
-		case "role":
-			role = value
-		case "master_replid":
-			history = value
-		}
+		fields[name] = value
 	}
-	if role == "master" {
-		d.history = history
+	d = shard{addr: addr, version: fields["redis_version"], policy: fields["maxmemory_policy"],
+		offset: time.Unix(clock[0], clock[1]*1000).Sub(before.Add(took / 2))}
+	d.used, _ = strconv.ParseInt(fields["used_memory"], 10, 64)
+	d.max, _ = strconv.ParseInt(fields["maxmemory"], 10, 64)
+	if fields["role"] == "master" {
+		d.history = fields["master_replid"]
 	}
 	return d, nil
 }
 
-// examine refuses a Redis that can't hold sessions.
+// examine returns an error if Redis can't hold sessions.
 func (s *Store) examine(ctx context.Context) error {
 	list, err := s.shards(ctx)
 	if err != nil {
-		return s.read(ctx, err)
+		return s.readError(ctx, err)
 	}
 	for _, d := range list {
 		major, _, _ := strings.Cut(d.version, ".")
@@ -234,7 +219,7 @@ func (s *Store) examine(ctx context.Context) error {
 	return nil
 }
 
-// note keeps what was measured, and warns once.
+// note stores measurements and logs what changes about the warnings.
 func (s *Store) note(list []shard) {
 	m := &s.watch
 	m.mu.Lock()
@@ -255,15 +240,16 @@ func (s *Store) note(list []shard) {
 			m.used = max(m.used, d.used)
 		}
 	}
-	change(&m.evicting, evicting, s.log)
-	apart := m.offset.Abs() > clockApart
-	if apart && !m.warned {
-		s.log.Warn("redisstore: the clocks of Redis and of this machine differ: nodes whose clocks differ disagree about what has expired", "offset", m.offset)
+	m.warn("eviction", evicting, s.log)
+	clock := ""
+	if m.offset.Abs() > clockApart {
+		clock = fmt.Sprintf("the clocks of Redis and of this machine differ by %v: check their time service", m.offset.Abs().Round(time.Millisecond))
 	}
-	m.warned = apart
+	m.warn("clock", clock, s.log)
 }
 
-// historiesOf names the histories of the masters: by their beginnings, which are random and enough to tell them apart.
+// historiesOf names the histories of the masters, by their beginnings. They are
+// random, so ten characters are enough to distinguish them.
 func historiesOf(list []shard) string {
 	var names []string
 	for _, d := range list {
@@ -275,7 +261,7 @@ func historiesOf(list []shard) string {
 	return strings.Join(names, ",")
 }
 
-// monitor measures while the store is open.
+// monitor measures once a second while the store is open.
 func (s *Store) monitor() {
 	every := time.NewTicker(monitorEvery)
 	defer every.Stop()

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,18 +11,23 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A subject's index lies in a slot of its own, apart from its sessions, so no script sees both. What always holds is that
-// every live session of a subject is in its index, with the ticket that the session bears: into the index first, then the
-// record; the record's end first, then out of the index. A crash between leaves an entry too many, never one too few.
+// A subject's index has a slot of its own, so no script sees it together with
+// the sessions. What always holds: the index has every live session of the
+// subject, with the ticket in the session's record. A session joins the index
+// before its record is written, and leaves it after the record has ended. So a
+// crash leaves a member too many, never one too few.
 //
-// An entry without its session is a reservation: its ticket says since when, on Redis' clock. Whoever needs its place when it is older
-// than the fence bars its write in the session's bucket, then removes it.
+// A member without a session is a reservation. Its ticket says when it was made,
+// on Redis' clock. When it is older than the fence, a call that needs its place
+// bars its write, in the session's bucket, and then removes it.
 //
-// The limit: join admits a session if the others that are not leaving are fewer than the limit, or makes some of them
-// leaving, in the same step. Who was admitted ends all that were leaving at that time, before its own session is written.
-// So among the live sessions the one admitted last has seen all the others, none of them leaving, and they are no more than the limit.
+// The limit: join admits a session if the other members, without those that are
+// leaving, are fewer than the limit. Otherwise it marks some members as leaving,
+// in the same step. The admitted call ends all that were leaving before it writes
+// its own session. So the live session that was admitted last has seen all
+// others, none of which was leaving: they are no more than the limit.
 
-// A joining gets a session a place among those of a subject.
+// A joining is a session that joins a subject.
 type joining struct {
 	s       *Store
 	app     string
@@ -34,79 +40,94 @@ type joining struct {
 	now     store.Time
 	expires store.Time
 
+	// The results of join.
 	ticket string
-	issued string        // when, on the clock of Redis; empty with a kept ticket
-	ended  []store.Ended // what it has ended on its way
+	issued string // when, on Redis' clock; empty with a kept ticket
+	ended  []store.Ended
 }
 
-// join returns when the session has its place, and all that must make room for it have ended. precheck, which may be nil, decides
-// by what is at the session's place.
-func (j *joining) join(ctx context.Context, precheck func(look answer) error) error {
+// join returns when the session has its place and all that must make room for it
+// have ended. It returns what it has ended. precheck, if not nil, may refuse the
+// session by the answer of look.lua.
+func (j *joining) join(ctx context.Context, precheck func(look answer) error) ([]store.Ended, error) {
 	if err := j.s.step("join"); err != nil {
-		return err
+		return nil, err
 	}
 	calls := []call{j.call("look", nil)}
-	if j.limit.Max < 0 {
-		j.limit.Max = 0
-	}
 	if precheck != nil {
-		p := j.s.placeOf(j.app, j.id)
-		calls = append(calls, call{lookScript, []string{p.session(j.id), p.seen(j.id), p.mark()}, []string{itoa(j.now)}})
+		calls = append(calls, j.s.placeOf(j.app, j.id).look(j.id, j.now))
 	}
 	outcomes := j.s.runAll(ctx, calls)
 	joined := outcomes[0]
 	if precheck != nil {
-		err := outcomes[1].err
-		if err != nil {
-			err = j.s.before(ctx, err)
-		} else {
+		err := j.s.stepError(ctx, outcomes[1].err)
+		if err == nil {
 			err = precheck(outcomes[1].answer)
 		}
 		if err != nil {
 			if joined.err == nil && j.accept(joined.answer) {
 				j.conclude(ctx, err)
 			}
-			return err
+			return nil, err
 		}
 	}
 	if joined.err == nil && joined.answer.text(0) == "full" {
-		if err := j.s.step("examine"); err != nil {
-			return err
+		var err error
+		if joined, err = j.joinAtLimit(ctx, joined.answer); err != nil {
+			return j.ended, err
 		}
-		gone, err := j.examine(ctx, joined.answer)
-		if err != nil {
-			return err
-		}
-		how := "evict"
-		if j.limit.Refuse {
-			how = "refuse"
-		}
-		if err := j.s.step("join at the limit"); err != nil {
-			return err
-		}
-		joined.answer, joined.err = j.s.run(ctx, j.call(how, gone))
 	}
 	if joined.err != nil {
-		return j.s.before(ctx, joined.err)
+		return j.ended, j.s.stepError(ctx, joined.err)
 	}
 	switch joined.answer.text(0) {
 	case "barrier":
-		return store.ErrBarrier
+		return j.ended, store.ErrBarrier
 	case "limit":
-		return store.ErrLimit
+		return j.ended, store.ErrLimit
 	}
 	if !j.accept(joined.answer) {
-		return errAnswer
+		return j.ended, errAnswer
 	}
-	return j.makeRoom(ctx, joined.answer.texts(3))
+	err := j.makeRoom(ctx, joined.answer.texts(3))
+	return j.ended, err
 }
 
-func (j *joining) call(how string, gone []string) call {
+// joinAtLimit examines the members of a subject that has reached its limit, and
+// joins without those that need no place any more.
+func (j *joining) joinAtLimit(ctx context.Context, full answer) (o outcome, err error) {
+	if err := j.s.step("examine"); err != nil {
+		return o, err
+	}
+	now := full.number(1)
+	gone, err := j.settle(ctx, full.texts(2), func(ticket string) string {
+		if j.s.lapsed(ticket, now) {
+			return "lapse"
+		}
+		return "expire"
+	})
+	if err != nil {
+		return o, err
+	}
+	if err := j.s.step("join at the limit"); err != nil {
+		return o, err
+	}
+	how := "evict"
+	if j.limit.Refuse {
+		how = "refuse"
+	}
+	o.answer, o.err = j.s.run(ctx, j.call(how, gone))
+	return o, nil
+}
+
+func (j *joining) call(atLimit string, gone []string) call {
 	p := j.s.subjectPlace(j.app, j.subject)
-	args := []string{j.id.String(), j.nonce, j.kept, itoa(j.arrived), strconv.Itoa(max(j.limit.Max, 0)), how, life(j.expires, j.now)}
-	return call{joinScript, []string{p.members(), p.barrier()}, append(args, gone...)}
+	return joinScript.call([]string{p.members(), p.barrier()},
+		"id", j.id.String(), "nonce", j.nonce, "kept", j.kept, "arrived", itoa(j.arrived),
+		"max", strconv.Itoa(max(j.limit.Max, 0)), "at_limit", atLimit, "life_ms", life(j.expires, j.now)).and(gone)
 }
 
+// accept notes the ticket of a session that was admitted.
 func (j *joining) accept(a answer) bool {
 	if a.text(0) != "ok" {
 		return false
@@ -117,7 +138,7 @@ func (j *joining) accept(a answer) bool {
 	return true
 }
 
-// makeRoom ends those that are leaving.
+// makeRoom ends the sessions that are leaving.
 func (j *joining) makeRoom(ctx context.Context, leaving []string) error {
 	if len(leaving) == 0 {
 		return nil
@@ -131,38 +152,28 @@ func (j *joining) makeRoom(ctx context.Context, leaving []string) error {
 			return nil
 		}
 	}
-	j.giveBack(ctx, err) // nothing was written under it, even if it isn't known whether others have ended
+	j.giveBack(ctx, err) // the session was not written, even if it is unknown whether others have ended
 	return err
 }
 
-// examine looks at all members of a subject at its limit, ends those that are expired, and returns those that need no place
-// any more.
-func (j *joining) examine(ctx context.Context, full answer) (gone []string, err error) {
-	now := full.number(1)
-	return j.settle(ctx, full.texts(2), func(ticket string) string {
-		if j.s.lapsed(ticket, now) {
-			return "lapse"
-		}
-		return "expire"
-	})
-}
-
-// lapsed reports whether a ticket's reservation, if it is one, may be taken back.
+// lapsed reports whether a ticket's reservation, if it is one, may be taken
+// back.
 func (s *Store) lapsed(ticket string, now int64) bool {
 	issued, _, _ := strings.Cut(ticket, "-")
 	at, err := strconv.ParseInt(issued, 10, 64)
 	return err != nil || at+s.lapse.Milliseconds() < now
 }
 
-// settle does with each member what how says for its ticket, and returns those that the index needs no more.
+// settle does with each member what how says for its ticket (settle.lua). It
+// returns the members that the index needs no more.
 func (j *joining) settle(ctx context.Context, members []string, how func(ticket string) string) (gone []string, err error) {
 	list, outcomes := j.s.settle(ctx, j.app, members, how, j.now, store.ReasonEvicted, j.s.runAll)
 	for i, o := range outcomes {
-		if unreadable(o.err) && how(list[i].ticket) != "evict" {
+		if isUnreadable(o.err) && how(list[i].ticket) != "evict" {
 			continue // it keeps its place
 		}
 		if o.err != nil {
-			err = worse(err, j.s.write(o.err)) // what is left over will be settled by the next one
+			err = worse(err, j.s.writeError(o.err)) // the next call at the limit settles the rest
 			continue
 		}
 		switch o.answer.text(0) {
@@ -177,53 +188,7 @@ func (j *joining) settle(ctx context.Context, members []string, how func(ticket 
 	return gone, err
 }
 
-// A member is an entry of a subject's index.
-type member struct {
-	member string
-	id     store.ID
-	ticket string
-}
-
-// settle runs the script of this name for members of an index. Those that can't be read are left out.
-func (s *Store) settle(ctx context.Context, app string, members []string, how func(ticket string) string, at store.Time, reason store.Reason,
-	run func(context.Context, []call) []outcome) (list []member, outcomes []outcome) {
-	var calls []call
-	for _, text := range members {
-		m, ok := parseMember(text)
-		if !ok {
-			continue
-		}
-		p := s.placeOf(app, m.id)
-		list = append(list, m)
-		calls = append(calls, call{settleScript,
-			[]string{p.session(m.id), p.seen(m.id), p.mark(), p.in(), p.anon(), p.due(), p.gone(m.id), p.block(m.id, nonceOf(m.ticket))},
-			[]string{m.id.String(), m.ticket, how(m.ticket), itoa(at), quoteReason(reason)}})
-	}
-	for len(calls) > 0 {
-		n := min(len(calls), chunk)
-		outcomes = append(outcomes, run(ctx, calls[:n])...)
-		calls = calls[n:]
-	}
-	return list, outcomes
-}
-
-// chunk is how many scripts are sent at once: other calls come between.
-const chunk = 256
-
-func parseMember(text string) (member, bool) {
-	id, ticket, ok := strings.Cut(text, " ")
-	parsed, err := store.ParseID(id)
-	return member{text, parsed, ticket}, ok && err == nil
-}
-
-func memberOf(id store.ID, ticket string) string { return id.String() + " " + ticket }
-
-func nonceOf(ticket string) string {
-	_, nonce, _ := strings.Cut(ticket, "-")
-	return nonce
-}
-
-// conclude gives the place back if it is certain that nothing was written under it.
+// conclude gives the place back if the session was certainly not written.
 func (j *joining) conclude(ctx context.Context, err error) {
 	if err != nil && !errors.Is(err, store.ErrUncertain) {
 		j.giveBack(ctx, err)
@@ -236,19 +201,68 @@ func (j *joining) giveBack(ctx context.Context, err error) {
 	}
 }
 
-// leave takes members out of a subject's index, whose sessions have ended, or are another's. What fails here leaves entries that
-// the next one at the limit removes, and that go with the index.
+// A member is an entry of a subject's index.
+type member struct {
+	member string
+	id     store.ID
+	ticket string
+}
+
+func memberOf(id store.ID, ticket string) string { return id.String() + " " + ticket }
+
+func parseMember(text string) (member, bool) {
+	id, ticket, ok := strings.Cut(text, " ")
+	parsed, err := store.ParseID(id)
+	return member{text, parsed, ticket}, ok && err == nil
+}
+
+// chunk is how many scripts are sent at a time. Other calls come between.
+const chunk = 256
+
+// settle runs settle.lua for members of an index. It leaves out those that it
+// can't parse.
+func (s *Store) settle(ctx context.Context, app string, members []string, how func(ticket string) string, at store.Time, reason store.Reason,
+	run func(context.Context, []call) []outcome) (list []member, outcomes []outcome) {
+	var calls []call
+	for _, text := range members {
+		m, ok := parseMember(text)
+		if !ok {
+			continue
+		}
+		_, nonce, _ := strings.Cut(m.ticket, "-")
+		list = append(list, m)
+		calls = append(calls, settleScript.call(s.placeOf(app, m.id).endKeys(m.id, nonce),
+			"id", m.id.String(), "ticket", m.ticket, "how", how(m.ticket), "at", itoa(at),
+			"reason", quoteReason(reason)))
+	}
+	for part := range slices.Chunk(calls, chunk) {
+		outcomes = append(outcomes, run(ctx, part)...)
+	}
+	return list, outcomes
+}
+
+// leave removes members from a subject's index whose sessions have ended or have
+// another subject. If that fails, the next call at the limit removes them.
 func (s *Store) leave(ctx context.Context, app, subject string, members ...string) {
-	if len(members) == 0 || subject == "" || s.step("leave") != nil {
+	if subject != "" {
+		s.leaveAll(ctx, app, map[string][]string{subject: members})
+	}
+}
+
+// leaveAll is leave for several subjects, in one round trip.
+func (s *Store) leaveAll(ctx context.Context, app string, leaving map[string][]string) {
+	var calls []call
+	for subject, members := range leaving {
+		for part := range slices.Chunk(members, 1000) {
+			calls = append(calls, leaveScript.call([]string{s.subjectPlace(app, subject).members()}).and(part))
+		}
+	}
+	if len(calls) == 0 || s.step("leave") != nil {
 		return
 	}
-	ctx, cancel := s.after(ctx)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	for len(members) > 0 {
-		n := min(len(members), 1000)
-		_, _ = s.run(ctx, call{leaveScript, []string{s.subjectPlace(app, subject).members()}, members[:n]})
-		members = members[n:]
-	}
+	s.runAll(ctx, calls)
 }
 
 func quoteReason(r store.Reason) string {
@@ -259,6 +273,3 @@ func unquoteReason(text string) store.Reason {
 	d := decoder{text: strings.TrimPrefix(text, `"`)}
 	return store.Reason(d.rest())
 }
-
-// errCrash is what a test's hook returns to end a call as a crash would: nothing is put right.
-var errCrash = errors.New("redisstore: crashed")

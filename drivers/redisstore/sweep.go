@@ -5,27 +5,28 @@ import (
 	"math/rand/v2"
 	"strconv"
 
-	"github.com/redis/rueidis"
-
 	"github.com/sojourn-go/sojourn/store"
 )
 
+// Redis does nothing else while it runs scripts that come together. For eight
+// times sixteen sessions they take some 5 ms.
 const (
-	// Redis does nothing else while it runs the scripts that come together: eight times sixteen sessions take it some 5 ms.
-	sweepWidth = 8  // buckets at once
+	sweepWidth = 8  // buckets at a time
 	sweepStep  = 16 // sessions of a bucket in one script
 )
 
-// A round is where a sweep of an application's buckets stands.
+// A round is the progress of a sweep through an application's buckets.
 type round struct {
-	from   int // the bucket that comes first: another on each node, so that they don't all ask the same master
+	from   int // the first bucket: another on each node, so that they don't all ask the same master
 	bucket int // counted from that one
 	mended uint64
 }
 
-// Sweep implements store.Store. Each script looks at up to 16 sessions of a bucket whose time has come, at as many that EndAll has ended, and at as many whose turn it is to be compared with
-// their subject's index, see mend.go. Several nodes may sweep at a time: each session is
-// ended by one of them. What has a time to live of its own, barriers and idempotency keys, goes by itself.
+// Sweep implements store.Store. Each script examines up to 16 sessions of a
+// bucket that are due, as many that EndAll has ended, and as many to compare
+// with their subjects' indexes (mend.go). Several nodes may sweep at a time:
+// each session is ended by one of them. Barriers and idempotency keys have a
+// time to live and need no sweep.
 func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) (ended []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
 		return nil, false, err
@@ -40,20 +41,20 @@ func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) 
 	var refused error // by some buckets, which must not keep the sweep from the others
 	for max > 0 && r.bucket < buckets {
 		number := min(1+(max-1)/sweepWidth, sweepStep)
-		list, examined, full, err := s.sweepBuckets(ctx, app, (r.from+r.bucket)%buckets, now, number)
+		list, examined, more, err := s.sweepBuckets(ctx, app, (r.from+r.bucket)%buckets, now, number)
 		ended = append(ended, list...)
 		if err != nil {
-			if refused = s.write(err); !isRefusal(err) {
+			if refused = s.writeError(err); !isRefusal(err) {
 				return ended, false, refused
 			}
 		}
 		max -= examined + 1
-		if full {
+		if more {
 			continue
 		}
 		r.bucket += sweepWidth
 		if ctx.Err() != nil {
-			return ended, false, refused // what has ended must be told
+			return ended, false, refused // the caller must learn what has ended
 		}
 	}
 	if r.bucket < buckets {
@@ -67,18 +68,23 @@ func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) 
 	return ended, refused == nil, refused
 }
 
-// sweepBuckets looks at some sessions of each of some buckets, and tells whether one of these may have more.
-func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now store.Time, number int) (ended []store.Ended, examined int, full bool, err error) {
+// sweepBuckets examines some sessions of each of sweepWidth buckets. more tells
+// whether a bucket may have more.
+func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now store.Time, number int) (ended []store.Ended, examined int, more bool, err error) {
 	calls := make([]call, sweepWidth)
+	compared := make([]string, sweepWidth)
 	histories := s.watch.known()
 	for i := range calls {
 		p := s.place(app, from+i)
+		compared[i] = p.compared()
 		again := ""
-		if s.owed[p.compared()] {
+		if s.owed[compared[i]] {
 			again = "again"
 		}
-		calls[i] = call{sweepScript, []string{p.mark(), p.in(), p.anon(), p.due(), p.compared()},
-			[]string{itoa(now), strconv.Itoa(number), p.key(":s") + ":", p.key(":seen") + ":", p.key(":feed") + ":", turn(from+i, now), histories, again}}
+		calls[i] = sweepScript.call([]string{p.mark(), p.in(), p.anon(), p.due(), compared[i]},
+			"now_text", itoa(now), "number", strconv.Itoa(number), "session_prefix", p.key(":s")+":",
+			"seen_prefix", p.key(":seen")+":", "feed_prefix", p.key(":feed")+":", "turn", turn(from+i, now),
+			"masters", histories, "again", again)
 	}
 	leaving := map[string][]string{} // members, by subject
 	var met []present
@@ -86,58 +92,44 @@ func (s *Store) sweepBuckets(ctx context.Context, app string, from int, now stor
 		if o.err != nil {
 			err = o.err
 			if !isRefusal(err) {
-				s.owed[calls[i].keys[4]] = true // it may have run, and what it met is lost
+				s.owed[compared[i]] = true // it may have run, and what it met is lost
 			}
 			continue
 		}
-		delete(s.owed, calls[i].keys[4])
+		delete(s.owed, compared[i])
 		examined += int(o.answer.number(0))
-		full = full || o.answer.number(2) == 1
+		more = more || o.answer.number(2) == 1
 		if n := o.answer.number(1); n > 0 {
-			s.log.Warn("redisstore: a sweep met sessions that it can't read: they were written by a newer version, are damaged, or foreign keys are in their place", "app", app, "sessions", n)
+			s.log.Warn("redisstore: a sweep met sessions that it can't read: they are damaged or of a newer version, or foreign keys are in their place", "app", app, "sessions", n)
 		}
-		for i := 3; i+4 < o.answer.len(); i += 5 {
-			id, wrong := store.ParseID(o.answer.text(i))
-			subject, wrong2 := decodeSubject(o.answer.text(i + 1))
-			if wrong != nil || wrong2 != nil {
+		for list := o.answer[min(3, len(o.answer)):]; len(list) >= 5; list = list[5:] {
+			id, err1 := store.ParseID(list.text(0))
+			subject, err2 := decodeSubject(list.text(1))
+			if err1 != nil || err2 != nil {
 				continue
 			}
-			ticket, reason := o.answer.text(i+2), o.answer.text(i+3)
+			ticket, reason, at := list.text(2), list.text(3), store.Time(list.number(4))
 			if reason == "live" {
-				met = append(met, present{member{memberOf(id, ticket), id, ticket}, subject, store.Time(o.answer.number(i + 4))})
+				met = append(met, present{member{memberOf(id, ticket), id, ticket}, subject, at})
 				continue
 			}
 			if ticket != "" {
 				leaving[subject] = append(leaving[subject], memberOf(id, ticket))
 			}
 			if reason != "" {
-				ended = append(ended, store.Ended{App: app, ID: id, Subject: subject, Reason: unquoteReason(reason), At: store.Time(o.answer.number(i + 4))})
+				ended = append(ended, store.Ended{App: app, ID: id, Subject: subject, Reason: unquoteReason(reason), At: at})
 			}
 		}
 	}
 	s.leaveAll(ctx, app, leaving)
-	barred, failed := s.mend(ctx, app, met, now)
-	if failed != nil {
-		if passing(failed) {
+	barred, failure := s.mend(ctx, app, met, now)
+	if failure != nil {
+		err = failure
+		if isPassing(failure) {
 			for _, p := range met { // their buckets' turns have gone on
 				s.owed[s.placeOf(app, p.id).compared()] = true
 			}
 		}
-		err = failed
 	}
-	return append(ended, barred...), examined, full, err
-}
-
-// leaveAll takes members out of the indexes of many subjects in one round trip.
-func (s *Store) leaveAll(ctx context.Context, app string, leaving map[string][]string) {
-	if len(leaving) == 0 || s.step("leave") != nil {
-		return
-	}
-	ctx, cancel := s.after(ctx)
-	defer cancel()
-	commands := make(rueidis.Commands, 0, len(leaving))
-	for subject, members := range leaving {
-		commands = append(commands, s.client.B().Zrem().Key(s.subjectPlace(app, subject).members()).Member(members...).Build())
-	}
-	s.doMulti(ctx, commands...)
+	return append(ended, barred...), examined, more, err
 }

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +30,8 @@ type target struct {
 	name     string
 }
 
-// CheckURL returns what Open would say of the URL, without connecting. The error holds no password.
+// CheckURL returns the error with which Open would refuse the URL, without
+// connecting. The error contains no password.
 func CheckURL(url string) error {
 	if _, err := parseURL(url); err != nil {
 		return fmt.Errorf("redisstore: %w", err)
@@ -37,7 +39,8 @@ func CheckURL(url string) error {
 	return nil
 }
 
-// parseURL reads a URL. Its errors never quote it: it may hold a password.
+// parseURL parses a URL. Its errors don't quote the URL, which may contain a
+// password.
 func parseURL(text string) (t target, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -151,13 +154,14 @@ func duration(text string) (time.Duration, error) {
 const (
 	defaultTimeout = 3 * time.Second
 
-	// In timeouts of a call: how long a connection may be silent, and by
-	// default how long it may take to make one.
+	// In timeouts of a call: how long a connection may be silent, and the default
+	// of how long it may take to connect.
 	connFactor = 2
 	dialFactor = 3
 )
 
-// clientOption returns what rueidis needs to connect. It retries nothing: a write that was sent twice would be worse than one that failed.
+// clientOption returns what rueidis needs to connect. It disables retries: a
+// write that was sent twice would be worse than a write that failed.
 func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 	c := rueidis.ClientOption{
 		InitAddress:       t.addrs,
@@ -169,7 +173,7 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 		ForceSingleClient: !t.cluster,
 		DisableRetry:      true,
 		DisableCache:      true,
-		ConnWriteTimeout:  connFactor * firstOf(opt.Timeout, t.timeout, defaultTimeout),
+		ConnWriteTimeout:  connFactor * cmp.Or(max(opt.Timeout, 0), t.timeout, defaultTimeout),
 		DialCtxFn:         newDialer(opt).dial,
 
 		ReadBufferEachConn:  connBuffer,
@@ -201,7 +205,7 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 	if !t.tls {
 		c.TLSConfig = nil
 	}
-	c.Dialer.Timeout = firstOf(opt.DialTimeout, t.dial, dialFactor*c.ConnWriteTimeout/connFactor)
+	c.Dialer.Timeout = cmp.Or(max(opt.DialTimeout, 0), t.dial, dialFactor*c.ConnWriteTimeout/connFactor)
 	c.Dialer.KeepAlive = time.Second // also how often an idle connection is asked whether it lives
 	c.ClusterOption.MaxMovedRedirections = 8
 	c.ClusterOption.ShardsRefreshInterval = 10 * time.Second
@@ -209,56 +213,3 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 }
 
 const connBuffer = 64 << 10
-
-func firstOf(list ...time.Duration) time.Duration {
-	for _, d := range list {
-		if d > 0 {
-			return d
-		}
-	}
-	return 0
-}
-
-// A dialError is a connection that was not made: nothing was sent.
-type dialError struct{ cause error }
-
-func (e *dialError) Error() string { return "no connection: " + e.cause.Error() }
-func (e *dialError) Unwrap() error { return e.cause }
-
-func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (conn net.Conn, err error) {
-	switch {
-	case opt.Dial != nil:
-		ctx, cancel := context.WithTimeout(ctx, d.Timeout)
-		defer cancel()
-		if conn, err = opt.Dial(ctx, "tcp", addr); err == nil && config != nil {
-			conn, err = withTLS(ctx, conn, addr, config)
-		}
-	case config != nil:
-		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", addr)
-	default:
-		conn, err = d.DialContext(ctx, "tcp", addr)
-	}
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return conn, nil
-}
-
-// withTLS does what tls.Dialer does, on a connection that is there.
-func withTLS(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
-	if config.ServerName == "" {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		config = config.Clone()
-		config.ServerName = host
-	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
-}

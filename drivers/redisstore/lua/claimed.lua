@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- Notes that the session of a claim was made, or gives the claim back. KEYS: claim. ARGV: nonce, 'done' or 'back'.
-local text = redis.call('GET', KEYS[1])
-if not text or not string.find(text, '"nonce":"' .. ARGV[1] .. '"', 1, true) then return {'ok'} end
-if ARGV[2] == 'back' then
-  redis.call('DEL', KEYS[1])
+-- Concludes a claim: what is 'done' if its session was made, or 'back' to give
+-- the claim back. It does nothing if the claim is another's by now.
+local claim = KEYS[1]
+local nonce, what = unpack(ARGV)
+local text = redis.call('GET', claim)
+if not text or not string.find(text, '"nonce":"' .. nonce .. '"', 1, true) then return {'ok'} end
+if what == 'back' then
+  redis.call('DEL', claim)
 else
-  redis.call('SET', KEYS[1], (string.gsub(text, '"done":false}$', '"done":true}')), 'KEEPTTL')
+  redis.call('SET', claim, (string.gsub(text, '"done":false}$', '"done":true}')), 'KEEPTTL')
 end
 return {'ok'}

@@ -1,31 +1,50 @@
--- What the scripts share. A session's record is JSON in a fixed order (see record.go):
---   {"v":1,"revision":...,"created_at":...,"expires_at":...,"idle_ms":...,"last_seen_at":...,"ticket":"...", secrets, "subject":..., the rest}
--- and that of an ended one
+-- Shared by the scripts: newScript puts this text behind their first line.
+--
+-- A session's record is a JSON text whose fields have a fixed order (encode.go):
+--   {"v":1,"revision":...,"created_at":...,"expires_at":...,"idle_ms":...,
+--    "last_seen_at":...,"ticket":"...", secrets, "subject":..., the rest}
+-- The record of an ended session, its tombstone, is
 --   {"v":1,"end":...,"end_at":...,"revision":..., secrets}
--- so that the scripts read what they need from its beginning, and never parse JSON that a person has written.
+-- So the scripts read the few fields that they need with patterns. They never
+-- parse a value of the application.
 
-local SLACK = 6 * 3600 * 1000 -- keys outlive their use by so long: the caller's clock decides, Redis only frees space
+local SLACK = 6 * 3600 * 1000 -- keys outlive their use by this: callers' clocks decide, Redis only frees space
 local TOMBSTONE_LIFE = 3600 * 1000
 local BLOCK_LIFE = 600 * 1000
+local ANONYMOUS = ',"subject":""'
 
 local function text_of(number) return string.format('%.0f', number) end
 
--- foreign ends the script since a key holds what isn't the store's. exec.go knows the error.
+-- clock returns Redis' time in milliseconds.
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- foreign ends the script because the store did not write what a key holds.
+-- answerOf in run.go knows the error.
 local function foreign(key) error({err = 'FOREIGN ' .. key}) end
 
--- mark_at returns an application's mark as text, if there is one.
+-- session_keys names the keys of a script about one session, in the order of
+-- place.readKeys, endKeys and writeKeys in keys.go.
+local function session_keys()
+  return {session = KEYS[1], seen = KEYS[2], mark = KEYS[3], logged_in = KEYS[4], anon = KEYS[5], due = KEYS[6],
+    gone = KEYS[7], block = KEYS[8], changed = KEYS[9]}
+end
+
+-- mark_at returns an application's mark as text, or nil.
 local function mark_at(key)
   local text = redis.call('GET', key)
   if text and not string.match(text, '^%-?%d+$') then foreign(key) end
   return text
 end
 
--- look returns a session as a table: its state is 'absent', 'newer', 'damaged', 'ended', 'revoked' (under the
--- application's mark) or 'live'.
-local function look(session_key, seen_key, mark_key)
-  local text = redis.call('GET', session_key)
-  local seen = redis.call('GET', seen_key)
-  local mark = tonumber(mark_at(mark_key) or nil)
+-- look reads a session. The state is 'absent', 'newer', 'damaged', 'ended',
+-- 'revoked' (by the application's mark) or 'live'.
+local function look(keys)
+  local text = redis.call('GET', keys.session)
+  local seen = redis.call('GET', keys.seen)
+  local mark = tonumber(mark_at(keys.mark) or nil)
   if not text then return {state = 'absent', mark = mark} end
   local version = string.match(text, '^{"v":(%d+),')
   if version ~= '1' then return {state = version and 'newer' or 'damaged', mark = mark} end
@@ -45,7 +64,7 @@ local function look(session_key, seen_key, mark_key)
   return s
 end
 
--- expired returns the reason for which, and the time since when, a session is expired.
+-- expired returns the reason, as JSON, and the time if a session has expired.
 local function expired(s, now)
   local idle = s.last + s.idle
   if now < idle and now < s.expires then return nil end
@@ -55,23 +74,25 @@ end
 
 local function deadline(s) return math.min(s.last + s.idle, s.expires) end
 
--- life is how long a key must be kept that is of use until a time: always above zero, whatever the clocks say.
+-- life returns how many milliseconds to keep a key that is used until a time.
+-- It is above zero, whatever the clocks say.
 local function life(till, now) return text_of(math.min(math.max(till - now, 0) + SLACK, 2 ^ 53)) end
 
--- keep sees to it that an index lasts for a while, and never shortens it. It is set to more, so that this is rarely needed.
+-- keep extends the life of an index to at least ms, and never shortens it. The
+-- additional slack makes extensions rare.
 local function keep(key, ms)
   if redis.call('PTTL', key) < tonumber(ms) then redis.call('PEXPIRE', key, text_of(tonumber(ms) + SLACK)) end
 end
 
--- again writes to a session that has ended what is so already: who waits for the replicas waits for what was written on the
--- connection, and so for all that was written before it, the end too.
+-- again rewrites the life of an ended session's key. WAIT only waits for writes
+-- of its own connection; this one follows the end, so replicas have both.
 local function again(key)
   local ms = redis.call('PTTL', key)
   if ms > 0 then redis.call('PEXPIRE', key, ms) end
 end
 
--- tell has the feeds report a change, which the key's name says. Replicas need not know: who listens to them, hears of
--- nothing, and who comes to them after a failover, begins anew.
+-- tell reports a change on the feeds: the key's name is the message. Replicas
+-- don't need it, because a feed begins with a gap after a failover.
 local function tell(key)
   redis.set_repl(redis.REPL_NONE)
   redis.call('SET', key, '')
@@ -81,18 +102,30 @@ end
 
 local function subject_at(text) return string.find(text, ',"subject', 1, true) end
 
--- subject_of returns the field of the subject, with the comma before it.
+-- subject_of returns the field of the subject with the comma before it.
 local function subject_of(text)
   local from = subject_at(text)
   return string.sub(text, from, string.find(text, ',"authenticated_at":', from, true) - 1)
 end
 
--- bury puts a tombstone in the place of a session. reason is JSON. The index that the session isn't in comes first: if a foreign key is in
--- its place, that fails before the session has left its own.
+-- reservation checks the reservation or claim under which a session is to be
+-- written. It returns 'again' if that was taken back or has lapsed. It returns
+-- 'evicted' and a time if a later login has evicted the session already.
+local function reservation(keys, issued, fence)
+  local blocked = redis.call('GET', keys.block)
+  local evicted = blocked and string.match(blocked, '^evicted (%-?%d+)$')
+  if blocked and not evicted then return 'again' end
+  if clock() > tonumber(issued) + tonumber(fence) then return 'again' end
+  if evicted then return 'evicted', evicted end
+end
+
+-- bury replaces a session by its tombstone. reason is JSON. The index that does
+-- not hold the session comes first: if its key is foreign, ZREM fails before
+-- anything has changed in the other one.
 local function bury(keys, id, text, reason, at)
   local ms = text_of(TOMBSTONE_LIFE + SLACK)
-  local own, other = keys['in'], keys.anon
-  if subject_of(text) == ',"subject":""' then own, other = other, own end
+  local own, other = keys.logged_in, keys.anon
+  if subject_of(text) == ANONYMOUS then own, other = other, own end
   redis.call('ZADD', keys.due, text_of(at + TOMBSTONE_LIFE + 1), id)
   keep(keys.due, ms)
   redis.call('ZREM', other, id)

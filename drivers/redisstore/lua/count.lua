@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- Counts the sessions of a bucket. KEYS: mark, in, anon.
-local mark = mark_at(KEYS[1])
-local from = mark and '(' .. mark or '-inf'
-return {redis.call('ZCOUNT', KEYS[2], from, '+inf'), redis.call('ZCOUNT', KEYS[3], from, '+inf')}
+-- Counts the sessions of a bucket: logged in, and anonymous.
+local mark, logged_in, anon = unpack(KEYS)
+local at = mark_at(mark)
+local from = at and '(' .. at or '-inf'
+return {redis.call('ZCOUNT', logged_in, from, '+inf'), redis.call('ZCOUNT', anon, from, '+inf')}

@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- Ends a session.
--- KEYS: session, seen, mark, in, anon, due, gone. ARGV: id, reason as JSON, at.
-local s = look(KEYS[1], KEYS[2], KEYS[3])
+-- Ends a session. reason is JSON.
+-- Returns 'buried', the field of the subject and the ticket; or the state of a
+-- session that isn't live.
+local keys = session_keys()
+local id, reason, at = unpack(ARGV)
+local s = look(keys)
 if s.state ~= 'live' then
-  again(KEYS[1])
+  again(keys.session)
   return {s.state}
 end
-bury({session = KEYS[1], seen = KEYS[2], ['in'] = KEYS[4], anon = KEYS[5], due = KEYS[6], gone = KEYS[7]}, ARGV[1], s.text, ARGV[2], tonumber(ARGV[3]))
+bury(keys, id, s.text, reason, tonumber(at))
 return {'buried', subject_of(s.text), s.ticket}

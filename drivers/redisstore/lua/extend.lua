@@ -1,4 +1,6 @@
 #!lua flags=allow-oom
--- Has a subject's index last longer. KEYS: members. ARGV: milliseconds.
-if redis.call('EXISTS', KEYS[1]) == 1 then keep(KEYS[1], ARGV[1]) end
+-- Extends the life of a subject's index.
+local members = KEYS[1]
+local life_ms = unpack(ARGV)
+if redis.call('EXISTS', members) == 1 then keep(members, life_ms) end
 return {'ok'}

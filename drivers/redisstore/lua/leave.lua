@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
--- Takes members out of a subject's index. KEYS: members. ARGV: members...
-for i = 1, #ARGV do redis.call('ZREM', KEYS[1], ARGV[i]) end
+-- Removes members, its arguments, from a subject's index.
+local members = KEYS[1]
+for i = 1, #ARGV do redis.call('ZREM', members, ARGV[i]) end
 return {'ok'}

@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
--- Raises the application's mark in a bucket. KEYS: mark, feed. ARGV: at.
-local old = mark_at(KEYS[1])
-if old and tonumber(old) >= tonumber(ARGV[1]) then
-  redis.call('SET', KEYS[1], old) -- as again does
+-- Raises an application's mark in a bucket: the time of EndAll.
+local mark, gone_all = unpack(KEYS)
+local at = unpack(ARGV)
+local old = mark_at(mark)
+if old and tonumber(old) >= tonumber(at) then
+  redis.call('SET', mark, old) -- for the replicas, as again does
   return {'ok'}
 end
-redis.call('SET', KEYS[1], ARGV[1])
-tell(KEYS[2])
+redis.call('SET', mark, at)
+tell(gone_all)
 return {'ok'}

@@ -1,21 +1,25 @@
 #!lua flags=no-writes
--- Lists the IDs of a bucket's sessions by creation: those after one, up to a number. Both indexes in one step: a session
--- that logs in meanwhile is in exactly one of them.
--- KEYS: mark, in, anon. ARGV: created at ('': from the beginning), id, number.
-local mark = mark_at(KEYS[1])
-local from = mark and '(' .. mark or '-inf'
-if ARGV[1] ~= '' and not (mark and tonumber(mark) >= tonumber(ARGV[1])) then from = ARGV[1] end
-local created, id, number = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+-- Lists the IDs of a bucket's sessions in the order of creation: at most number,
+-- from the beginning if created is '', else behind the session of that time and
+-- ID. It reads both indexes in one step, because a session that logs in
+-- meanwhile moves from one to the other.
+-- Returns pairs of an ID and a time.
+local mark, logged_in, anon = unpack(KEYS)
+local created, after, number = unpack(ARGV)
+local revoked = mark_at(mark)
+local from = revoked and '(' .. revoked or '-inf'
+if created ~= '' and not (revoked and tonumber(revoked) >= tonumber(created)) then from = created end
+created, number = tonumber(created), tonumber(number)
 local list = {}
-for k = 2, 3 do
+for _, index in ipairs({logged_in, anon}) do
   local found, offset = 0, 0
   while found < number do
-    local some = redis.call('ZRANGE', KEYS[k], from, '+inf', 'BYSCORE', 'LIMIT', offset, number, 'WITHSCORES')
+    local some = redis.call('ZRANGE', index, from, '+inf', 'BYSCORE', 'LIMIT', offset, number, 'WITHSCORES')
     for i = 1, #some, 2 do
-      local score = tonumber(some[i + 1])
-      if not created or score > created or (score == created and some[i] > id) then
+      local id, score = some[i], tonumber(some[i + 1])
+      if not created or score > created or (score == created and id > after) then
         found = found + 1
-        list[#list + 1] = {score, some[i]}
+        list[#list + 1] = {score, id}
       end
     end
     if #some < 2 * number then break end

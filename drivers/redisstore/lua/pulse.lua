@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- A heartbeat of the feed, like tell in common.lua; also when memory is full. KEYS: the key that is to come back.
+-- Sends a heartbeat to the feeds, as tell in common.lua sends a change. It runs
+-- when memory is full too.
 redis.set_repl(redis.REPL_NONE)
 redis.call('SET', KEYS[1], '')
 redis.call('DEL', KEYS[1])
