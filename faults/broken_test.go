@@ -5,13 +5,13 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http/httptest"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
 // TestSuiteFinds: clients and checks see what stores do that are wrong on purpose, and nothing in a right one.
@@ -35,9 +35,9 @@ func TestSuiteFinds(t *testing.T) {
 			shared := memstore.New()
 			t.Cleanup(func() { shared.Close() })
 			for i := range nodeCount {
-				l := &lodger{Store: shared, node: i}
+				l := &lodger{node: i}
 				wrong(l)
-				n, err := newNode(l)
+				n, err := newNode(l.on(shared))
 				s.must(err)
 				server := httptest.NewServer(n)
 				s.clients = append(s.clients, newClient(s.h, i, server.URL))
@@ -68,67 +68,40 @@ func TestSuiteFinds(t *testing.T) {
 	}
 }
 
-// A lodger is a node's handle on a memstore that several share.
+// A lodger is a node's handle on a memstore that several nodes share.
 type lodger struct {
-	*memstore.Store
 	node           int
-	deaf           bool         // the feed leaves out what isn't a heartbeat
-	instead, after func() error // now and then in place of an Update or End, or of its result
+	deaf           bool         // the feed reports only gaps and heartbeats
+	instead, after func() error // now and then replace an Update, or its result
 }
 
-func (l *lodger) disturbed(f func() error) error {
-	if rand.IntN(6) > 0 {
-		return f()
-	}
-	if l.instead != nil {
-		return l.instead()
-	}
-	err := f()
-	if err == nil && l.after != nil {
-		err = l.after()
-	}
-	return err
+func (l *lodger) on(shared *memstore.Store) storetest.Feeder {
+	return storetest.Disturb(storetest.Beating(shared, l.pass), l.call)
 }
 
-func (l *lodger) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) (ended []store.Ended, err error) {
-	err = l.disturbed(func() (err error) {
-		ended, err = l.Store.Update(ctx, app, rec, opt)
-		return err
-	})
-	return ended, err
-}
-
-// Close leaves the memstore to the others.
-func (l *lodger) Close() error { return nil }
-
-// Beat travels through the memstore as the EndAll of an application of its own, in order with all changes.
-func (l *lodger) Beat(ctx context.Context, n uint64) error {
-	return l.EndAll(ctx, beatApp+strconv.FormatUint(n, 10), 1)
-}
-
-const beatApp = "heartbeat "
-
-func (l *lodger) Watch(ctx context.Context) (<-chan store.Change, error) {
-	in, err := l.Store.Watch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make(chan store.Change)
-	go func() {
-		defer close(out)
-		for c := range in {
-			if number, ok := strings.CutPrefix(c.App, beatApp); ok {
-				c = store.Change{Kind: store.Beat}
-				c.Revision, _ = strconv.ParseUint(number, 10, 64)
-			} else if l.deaf && c.Kind != store.Gap {
-				continue
-			}
-			select {
-			case out <- c:
-			case <-ctx.Done():
-				return
-			}
+func (l *lodger) call(ctx context.Context, c driver.Call) driver.Result {
+	switch c.Op {
+	case driver.Close: // leaves the memstore to the others
+		return driver.Result{}
+	case driver.Update:
+		if rand.IntN(6) > 0 {
+			break
 		}
-	}()
-	return out, nil
+		if l.instead != nil {
+			return driver.Result{Err: l.instead()}
+		}
+		r := c.Do(ctx)
+		if r.Err == nil && l.after != nil {
+			r.Err = l.after()
+		}
+		return r
+	}
+	return c.Do(ctx)
+}
+
+func (l *lodger) pass(c store.Change) []store.Change {
+	if l.deaf && c.Kind != store.Gap && c.Kind != store.Beat {
+		return nil
+	}
+	return []store.Change{c}
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -140,7 +141,7 @@ func newWorld(seed uint64, trace bool) *world {
 		writeBehind: pick(w, 0, 50*time.Millisecond, time.Second), race: pick(w, 0, 0.1, 0.5),
 	}
 	w.max = pick(w, -1, -1, -1, 2, 3)
-	w.store = &laggingStore{Store: memstore.New(), w: w}
+	w.store = newLaggingStore(w)
 	nodes := 1
 	if w.weather.race > 0 {
 		nodes = 2
@@ -314,13 +315,40 @@ func (h *eventHeap) Pop() any {
 	return e
 }
 
-// A laggingStore writes touches and confirmations as late as the weather says, and lets another node's commit overtake an Update.
-// It hides the store's change feed, and its sweep is the simulator's.
+// A laggingStore writes touches and confirmations as late as the weather says. It
+// lets the commit of another node overtake an Update. It hides the store's change
+// feed. Its sweep does nothing, because the simulator sweeps.
 type laggingStore struct {
 	store.Store
 	w    *world
 	mu   sync.Mutex
-	lags []func()
+	lags []func() // guarded by mu
+}
+
+func newLaggingStore(w *world) *laggingStore {
+	l := &laggingStore{w: w}
+	l.Store = driver.Intercept(struct{ store.Store }{memstore.New()}, l.call)
+	return l
+}
+
+func (l *laggingStore) call(ctx context.Context, c driver.Call) driver.Result {
+	switch c.Op {
+	case driver.Touch, driver.Confirm:
+		if l.w.weather.writeBehind == 0 {
+			break
+		}
+		late := c
+		l.lag(func() {
+			late.Now = l.w.now()
+			late.Do(bg)
+		})
+		return driver.Result{}
+	case driver.Update:
+		l.w.overtake(c.ID)
+	case driver.Sweep:
+		return driver.Result{Done: true}
+	}
+	return c.Do(ctx)
 }
 
 func (l *laggingStore) lag(f func()) {
@@ -338,29 +366,4 @@ func (l *laggingStore) schedule() {
 	for _, f := range list {
 		l.w.after(l.w.between(0, l.w.weather.writeBehind), f)
 	}
-}
-
-func (l *laggingStore) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	if l.w.weather.writeBehind == 0 {
-		return l.Store.Touch(ctx, app, id, at, now, client)
-	}
-	l.lag(func() { _ = l.Store.Touch(bg, app, id, at, l.w.now(), client) })
-	return nil
-}
-
-func (l *laggingStore) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	if l.w.weather.writeBehind == 0 {
-		return l.Store.Confirm(ctx, app, id, secret, c)
-	}
-	l.lag(func() { _ = l.Store.Confirm(bg, app, id, secret, c) })
-	return nil
-}
-
-func (l *laggingStore) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	l.w.overtake(rec.ID)
-	return l.Store.Update(ctx, app, rec, opt)
-}
-
-func (l *laggingStore) Sweep(context.Context, string, store.Time, int) ([]store.Ended, bool, error) {
-	return nil, true, nil
 }

@@ -6,15 +6,15 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
+	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
 const (
@@ -48,24 +48,29 @@ var (
 	updated = store.UpdateOptions{Arrived: t0, Now: t0}
 )
 
-// A node is one process's store of a cluster: a memstore that several nodes may share, whose feed and calls the
-// test can disturb.
+// A node is a process's handle on a memstore. Several nodes may share the
+// memstore. A test can disturb a node's feed and its calls.
 type node struct {
-	*memstore.Store
+	storetest.Feeder
+	Store *memstore.Store // undisturbed
 
-	mu      sync.Mutex
-	instead func(call string) error            // an error of it keeps a call from the store
-	after   func(call string, err error) error // runs when the store has answered, and may change the error
+	mu      sync.Mutex                         // guards the fields below
+	instead func(call string) error            // if it returns an error, the call doesn't reach the store
+	after   func(call string, err error) error // called with the store's answer, which it may change
 	pump    func(store.Change) []store.Change  // what the feed reports instead of a change
-	beat    func(context.Context) error        // instead of a heartbeat
+	beat    func(context.Context) error        // called before a heartbeat, which it may fail
 	reads   int
 	deaf    bool // Watch fails
-	feeds   map[*pump]bool
+	feeds   []context.CancelFunc
 }
 
-type pump struct{ broken chan struct{} }
+func newNode() *node { return newNodeOn(memstore.New()) }
 
-func newNode() *node { return &node{Store: memstore.New()} }
+func newNodeOn(s *memstore.Store) *node {
+	n := &node{Store: s}
+	n.Feeder = storetest.Disturb(storetest.Beating(s, n.pumped), n.call)
+	return n
+}
 
 func (n *node) set(f func(*node)) {
 	n.mu.Lock()
@@ -73,136 +78,51 @@ func (n *node) set(f func(*node)) {
 	f(n)
 }
 
-func (n *node) call(name string, f func() error) error {
+func (n *node) call(ctx context.Context, c driver.Call) driver.Result {
 	n.mu.Lock()
-	instead, after := n.instead, n.after
-	if name == "Get" {
+	instead, after, beat, deaf := n.instead, n.after, n.beat, n.deaf
+	if c.Op == driver.Get {
 		n.reads++
 	}
 	n.mu.Unlock()
-	if instead != nil {
-		if err := instead(name); err != nil {
-			return err
-		}
-	}
-	err := f()
-	if after != nil {
-		err = after(name, err)
-	}
-	return err
-}
-
-func (n *node) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	if !strict {
-		panic("the store is read without strict")
-	}
-	return n.call("Get", func() error { return n.Store.Get(ctx, app, id, strict, rec) })
-}
-
-func (n *node) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) (ended []store.Ended, err error) {
-	err = n.call("Create", func() (err error) { ended, err = n.Store.Create(ctx, app, rec, opt); return err })
-	return ended, err
-}
-
-func (n *node) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) (ended []store.Ended, err error) {
-	err = n.call("Update", func() (err error) { ended, err = n.Store.Update(ctx, app, rec, opt); return err })
-	return ended, err
-}
-
-func (n *node) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	return n.call("Touch", func() error { return n.Store.Touch(ctx, app, id, at, now, client) })
-}
-
-func (n *node) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) (ended []store.Ended, err error) {
-	err = n.call("End", func() (err error) { ended, err = n.Store.End(ctx, app, id, reason, at); return err })
-	return ended, err
-}
-
-func (n *node) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) (ended []store.Ended, err error) {
-	err = n.call("EndSubject", func() (err error) {
-		ended, err = n.Store.EndSubject(ctx, app, subject, except, reason, at)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return ended, nil
-}
-
-func (n *node) EndAll(ctx context.Context, app string, at store.Time) error {
-	return n.call("EndAll", func() error { return n.Store.EndAll(ctx, app, at) })
-}
-
-func (n *node) Sweep(ctx context.Context, app string, now store.Time, max int) (ended []store.Ended, over bool, err error) {
-	err = n.call("Sweep", func() (err error) { ended, over, err = n.Store.Sweep(ctx, app, now, max); return err })
-	return ended, over, err
-}
-
-// A heartbeat travels through the memstore as the EndAll of an application of its own, so that it has its place
-// among the changes, and is lost with them.
-const beatApp = "heartbeat "
-
-func (n *node) Beat(ctx context.Context, number uint64) error {
-	n.mu.Lock()
-	beat := n.beat
-	n.mu.Unlock()
-	if beat != nil {
-		if err := beat(ctx); err != nil {
-			return err
-		}
-	}
-	return n.Store.EndAll(ctx, beatApp+strconv.FormatUint(number, 10), 1)
-}
-
-func (n *node) Watch(ctx context.Context) (<-chan store.Change, error) {
-	n.mu.Lock()
-	deaf := n.deaf
-	n.mu.Unlock()
-	if deaf {
-		return nil, errDown
-	}
-	in, err := n.Store.Watch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := &pump{broken: make(chan struct{})}
-	n.set(func(n *node) {
-		if n.feeds == nil {
-			n.feeds = map[*pump]bool{}
-		}
-		n.feeds[p] = true
-	})
-	out := make(chan store.Change)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case c, ok := <-in:
-				if !ok {
-					return
-				}
-				for _, c := range n.pumped(c) {
-					select {
-					case out <- c:
-					case <-p.broken:
-						return
-					case <-ctx.Done():
-						return
-					}
-				}
-			case <-p.broken:
-				return
+	switch c.Op {
+	case driver.Confirm, driver.List, driver.Count, driver.Close:
+		return c.Do(ctx)
+	case driver.Beat:
+		if beat != nil {
+			if err := beat(ctx); err != nil {
+				return driver.Result{Err: err}
 			}
 		}
-	}()
-	return out, nil
+		return c.Do(ctx)
+	case driver.Watch:
+		if deaf {
+			return driver.Result{Err: errDown}
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		n.set(func(n *node) { n.feeds = append(n.feeds, cancel) })
+		return c.Do(ctx)
+	case driver.Get:
+		if !c.Strict {
+			panic("the store is read without strict")
+		}
+	}
+	if instead != nil {
+		if err := instead(c.Op.String()); err != nil {
+			return driver.Result{Err: err}
+		}
+	}
+	r := c.Do(ctx)
+	if after != nil {
+		r.Err = after(c.Op.String(), r.Err)
+	}
+	if c.Op == driver.EndSubject && r.Err != nil {
+		r.Ended = nil
+	}
+	return r
 }
 
 func (n *node) pumped(c store.Change) []store.Change {
-	if number, ok := strings.CutPrefix(c.App, beatApp); ok {
-		c = store.Change{Kind: store.Beat}
-		c.Revision, _ = strconv.ParseUint(number, 10, 64)
-	}
 	n.mu.Lock()
 	pump := n.pump
 	n.mu.Unlock()
@@ -215,10 +135,10 @@ func (n *node) pumped(c store.Change) []store.Change {
 // breakFeeds closes all channels of Watch.
 func (n *node) breakFeeds() {
 	n.set(func(n *node) {
-		for p := range n.feeds {
-			close(p.broken)
-			delete(n.feeds, p)
+		for _, cancel := range n.feeds {
+			cancel()
 		}
+		n.feeds = nil
 	})
 }
 

@@ -334,7 +334,7 @@ func TestStoreClosesFirst(t *testing.T) {
 // TestOthersHeartbeats: of several caches on one store each counts its own heartbeats only.
 func TestOthersHeartbeats(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
-		n := &node{Store: other}
+		n := newNodeOn(other)
 		n.beat = func(context.Context) error { return errDown }
 		second := shared(t, n)
 		rec := second.create("alice")

@@ -95,7 +95,7 @@ func runCluster(t *testing.T, seed uint64, nodes int, sharing bool) {
 	stop, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for i := range nodes {
-		n := &node{Store: mem}
+		n := newNodeOn(mem)
 		n.instead = func(string) error { c.pause(4); return nil }
 		n.after = func(call string, err error) error {
 			c.pause(4)

@@ -9,57 +9,65 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A round is several handles on one store, as the nodes of a cluster have, that look like one: each call goes to
-// another, by chance.
+// A round makes several handles on one store, as the nodes of a cluster have, look
+// like one store: each call goes to a random handle.
 type round struct {
 	t     testing.TB
 	nodes []store.Store
 
 	mu      sync.Mutex
-	sweeper map[string]store.Store // by the application: in the middle of a round of sweeps, which is one handle's
+	sweeper map[string]store.Store // guarded by mu: by application, the handle whose sweep has not reached its end
 }
-
-// A watchedRound is a round of stores with a change feed.
-type watchedRound struct{ *round }
 
 func newRound(t testing.TB, nodes []store.Store) store.Store {
 	r := &round{t: t, nodes: nodes, sweeper: map[string]store.Store{}}
-	if _, ok := nodes[0].(store.Watcher); ok {
-		return watchedRound{r}
-	}
-	return r
+	return driver.Intercept(nodes[0], r.call)
 }
 
 func (r *round) any() store.Store { return r.nodes[rand.IntN(len(r.nodes))] }
 
-func (r *round) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	return r.any().Create(ctx, app, rec, opt)
+func (r *round) call(ctx context.Context, c driver.Call) driver.Result {
+	switch c.Op {
+	case driver.Get:
+		return driver.Result{Err: r.get(ctx, r.any(), c)}
+	case driver.Sweep:
+		return r.sweep(ctx, c)
+	case driver.Close:
+		var errs []error
+		for _, s := range r.nodes {
+			errs = append(errs, s.Close())
+		}
+		return driver.Result{Err: errors.Join(errs...)}
+	}
+	return c.On(ctx, r.any())
 }
 
-// Get reads strictly. A Get that isn't strict is made besides: it may lag behind, but must catch up.
-func (r *round) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	s := r.any()
-	if strict {
-		return s.Get(ctx, app, id, true, rec)
+// get reads strictly. If c isn't strict, it also makes a read that isn't. That
+// one may lag behind, but must catch up.
+func (r *round) get(ctx context.Context, s store.Store, c driver.Call) error {
+	if c.Strict {
+		return s.Get(ctx, c.App, c.ID, true, c.Record)
 	}
 	for deadline := time.Now().Add(patience); ; {
 		var cached store.Record
-		cachedErr := s.Get(ctx, app, id, false, &cached)
-		err := s.Get(ctx, app, id, true, rec)
-		if caughtUp(&cached, cachedErr, rec, err) || ctx.Err() != nil {
+		cachedErr := s.Get(ctx, c.App, c.ID, false, &cached)
+		err := s.Get(ctx, c.App, c.ID, true, c.Record)
+		if caughtUp(&cached, cachedErr, c.Record, err) || ctx.Err() != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			r.t.Errorf("a Get that isn't strict doesn't catch up:\n got %+v, %v\nwant %+v, %v", cached, cachedErr, *rec, err)
+			r.t.Errorf("a Get that isn't strict doesn't catch up:\n got %+v, %v\nwant %+v, %v", cached, cachedErr, *c.Record, err)
 			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// caughtUp reports whether what came from memory is what the store says, but for activity, which no feed reports.
+// caughtUp reports whether the result from memory is the store's, except for
+// activity, which no feed reports.
 func caughtUp(cached *store.Record, cachedErr error, rec *store.Record, err error) bool {
 	if err != nil || cachedErr != nil {
 		return errors.Is(cachedErr, err)
@@ -72,63 +80,20 @@ func caughtUp(cached *store.Record, cachedErr error, rec *store.Record, err erro
 	return c.Equal(rec)
 }
 
-func (r *round) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	return r.any().Update(ctx, app, rec, opt)
-}
-
-func (r *round) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	return r.any().Touch(ctx, app, id, at, now, client)
-}
-
-func (r *round) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	return r.any().Confirm(ctx, app, id, secret, c)
-}
-
-func (r *round) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return r.any().End(ctx, app, id, reason, at)
-}
-
-func (r *round) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return r.any().EndSubject(ctx, app, subject, except, reason, at)
-}
-
-func (r *round) EndAll(ctx context.Context, app string, at store.Time) error {
-	return r.any().EndAll(ctx, app, at)
-}
-
-func (r *round) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	return r.any().List(ctx, app, opt)
-}
-
-func (r *round) Count(ctx context.Context, app string) (store.Count, error) {
-	return r.any().Count(ctx, app)
-}
-
-func (r *round) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
+// sweep uses one handle until its sweep has reached the end.
+func (r *round) sweep(ctx context.Context, c driver.Call) driver.Result {
 	r.mu.Lock()
-	s := r.sweeper[app]
+	s := r.sweeper[c.App]
 	if s == nil {
 		s = r.any()
-		r.sweeper[app] = s
+		r.sweeper[c.App] = s
 	}
 	r.mu.Unlock()
-	ended, done, err := s.Sweep(ctx, app, now, max)
-	if done {
+	result := c.On(ctx, s)
+	if result.Done {
 		r.mu.Lock()
-		delete(r.sweeper, app)
+		delete(r.sweeper, c.App)
 		r.mu.Unlock()
 	}
-	return ended, done, err
-}
-
-func (r *round) Close() error {
-	var errs []error
-	for _, s := range r.nodes {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
-}
-
-func (r watchedRound) Watch(ctx context.Context) (<-chan store.Change, error) {
-	return r.any().(store.Watcher).Watch(ctx)
+	return result
 }

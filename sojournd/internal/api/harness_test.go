@@ -20,6 +20,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -44,7 +45,7 @@ type world struct {
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{
-		TB: t, store: &brittle{Store: memstore.New()}, keys: map[string]string{}, engines: map[string]*sojourn.Engine{}, log: new(logbook),
+		TB: t, store: newBrittle(), keys: map[string]string{}, engines: map[string]*sojourn.Engine{}, log: new(logbook),
 		now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), seen: map[string]bool{},
 	}
 	opt := Options{
@@ -303,16 +304,36 @@ func (l *logbook) String() string {
 	return l.b.String()
 }
 
-// brittle is a store that fails when told to.
+// A brittle is a store that fails when told to.
 type brittle struct {
 	store.Store
 	mu   sync.Mutex
 	err  error
 	left int           // reads that have yet to meet
-	met  chan struct{} // is closed when they have
+	met  chan struct{} // closed when they have
 }
 
-// meet has the next n reads wait for each other before they return.
+func newBrittle() *brittle {
+	b := new(brittle)
+	b.Store = driver.Intercept(memstore.New(), b.call)
+	return b
+}
+
+func (b *brittle) call(ctx context.Context, c driver.Call) driver.Result {
+	switch c.Op {
+	case driver.Get, driver.Create, driver.List, driver.End, driver.EndSubject, driver.EndAll, driver.Count:
+		if err := b.failure(); err != nil {
+			return driver.Result{Err: err}
+		}
+	}
+	r := c.Do(ctx)
+	if c.Op == driver.Get {
+		b.wait(ctx)
+	}
+	return r
+}
+
+// meet makes the next n reads wait for each other before they return.
 func (b *brittle) meet(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -344,57 +365,6 @@ func (b *brittle) failure() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
-}
-
-func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	if err := b.failure(); err != nil {
-		return err
-	}
-	err := b.Store.Get(ctx, app, id, strict, rec)
-	b.wait(ctx)
-	return err
-}
-
-func (b *brittle) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	if err := b.failure(); err != nil {
-		return nil, err
-	}
-	return b.Store.Create(ctx, app, rec, opt)
-}
-
-func (b *brittle) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	if err := b.failure(); err != nil {
-		return nil, "", err
-	}
-	return b.Store.List(ctx, app, opt)
-}
-
-func (b *brittle) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	if err := b.failure(); err != nil {
-		return nil, err
-	}
-	return b.Store.End(ctx, app, id, reason, at)
-}
-
-func (b *brittle) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	if err := b.failure(); err != nil {
-		return nil, err
-	}
-	return b.Store.EndSubject(ctx, app, subject, except, reason, at)
-}
-
-func (b *brittle) EndAll(ctx context.Context, app string, at store.Time) error {
-	if err := b.failure(); err != nil {
-		return err
-	}
-	return b.Store.EndAll(ctx, app, at)
-}
-
-func (b *brittle) Count(ctx context.Context, app string) (store.Count, error) {
-	if err := b.failure(); err != nil {
-		return store.Count{}, err
-	}
-	return b.Store.Count(ctx, app)
 }
 
 // fakeEvents streams one event, and then waits.

@@ -9,36 +9,36 @@ import (
 
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-var storeCalls = []string{"create", "get", "update", "touch", "confirm", "end", "end_subject", "end_all", "list", "count", "sweep"}
+// storeCalls are the names that metrics have for a store's methods.
+var storeCalls = map[driver.Op]string{
+	driver.Create: "create", driver.Get: "get", driver.Update: "update", driver.Touch: "touch", driver.Confirm: "confirm",
+	driver.End: "end", driver.EndSubject: "end_subject", driver.EndAll: "end_all",
+	driver.List: "list", driver.Count: "count", driver.Sweep: "sweep",
+}
 
-// store returns the store for an engine. It measures each call.
+// store returns the store for an engine. It measures each call, except reads that
+// were answered from memory.
 func (m *metrics) store() store.Store {
-	measured := &measuredStore{m.backend, m}
-	if w, ok := m.backend.(store.Watcher); ok {
-		return struct {
-			*measuredStore
-			store.Watcher
-		}{measured, w}
-	}
-	return measured
-}
-
-// A measuredStore measures the calls of one engine. The server closes the
-// store.
-type measuredStore struct {
-	store.Store
-	m *metrics
-}
-
-// done measures a call.
-func (s *measuredStore) done(call string, began time.Time, err error) {
-	s.m.calls[call].Observe(time.Since(began).Seconds())
-	if failed(err) {
-		s.m.errors.WithLabelValues(call).Inc()
-	}
+	return driver.Intercept(m.backend, func(ctx context.Context, c driver.Call) driver.Result {
+		duration := m.calls[c.Op]
+		if duration == nil {
+			return c.Do(ctx)
+		}
+		began := time.Now()
+		r := c.Do(ctx)
+		if c.Op == driver.Get && r.Err == nil && c.Record.Cached {
+			return r
+		}
+		duration.Observe(time.Since(began).Seconds())
+		if failed(r.Err) {
+			m.errors.WithLabelValues(storeCalls[c.Op]).Inc()
+		}
+		return r
+	})
 }
 
 // failed reports whether the store did not answer. The errors of its contract
@@ -56,85 +56,6 @@ func failed(err error) bool {
 		}
 	}
 	return true
-}
-
-func (s *measuredStore) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	began := time.Now()
-	ended, err := s.Store.Create(ctx, app, rec, opt)
-	s.done("create", began, err)
-	return ended, err
-}
-
-func (s *measuredStore) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	began := time.Now()
-	err := s.Store.Get(ctx, app, id, strict, rec)
-	if err != nil || !rec.Cached {
-		s.done("get", began, err)
-	}
-	return err
-}
-
-func (s *measuredStore) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	began := time.Now()
-	ended, err := s.Store.Update(ctx, app, rec, opt)
-	s.done("update", began, err)
-	return ended, err
-}
-
-func (s *measuredStore) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	began := time.Now()
-	err := s.Store.Touch(ctx, app, id, at, now, client)
-	s.done("touch", began, err)
-	return err
-}
-
-func (s *measuredStore) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	began := time.Now()
-	err := s.Store.Confirm(ctx, app, id, secret, c)
-	s.done("confirm", began, err)
-	return err
-}
-
-func (s *measuredStore) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	began := time.Now()
-	ended, err := s.Store.End(ctx, app, id, reason, at)
-	s.done("end", began, err)
-	return ended, err
-}
-
-func (s *measuredStore) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	began := time.Now()
-	ended, err := s.Store.EndSubject(ctx, app, subject, except, reason, at)
-	s.done("end_subject", began, err)
-	return ended, err
-}
-
-func (s *measuredStore) EndAll(ctx context.Context, app string, at store.Time) error {
-	began := time.Now()
-	err := s.Store.EndAll(ctx, app, at)
-	s.done("end_all", began, err)
-	return err
-}
-
-func (s *measuredStore) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	began := time.Now()
-	list, next, err := s.Store.List(ctx, app, opt)
-	s.done("list", began, err)
-	return list, next, err
-}
-
-func (s *measuredStore) Count(ctx context.Context, app string) (store.Count, error) {
-	began := time.Now()
-	n, err := s.Store.Count(ctx, app)
-	s.done("count", began, err)
-	return n, err
-}
-
-func (s *measuredStore) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
-	began := time.Now()
-	ended, done, err := s.Store.Sweep(ctx, app, now, max)
-	s.done("sweep", began, err)
-	return ended, done, err
 }
 
 // cacheMetrics are the metrics of the cache in front of the store.

@@ -16,6 +16,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // metrics are the server's metrics for Prometheus. They observe the engines.
@@ -32,7 +33,7 @@ type metrics struct {
 	lost     prometheus.Counter
 	checks   *prometheus.HistogramVec
 	requests *prometheus.HistogramVec
-	calls    map[string]prometheus.Observer // of the store, by method
+	calls    map[driver.Op]prometheus.Observer // of the store
 	errors   *prometheus.CounterVec
 }
 
@@ -41,7 +42,7 @@ type metrics struct {
 var fast = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), backend: st.Store, calls: map[string]prometheus.Observer{}}
+	m := &metrics{registry: prometheus.NewRegistry(), backend: st.Store, calls: map[driver.Op]prometheus.Observer{}}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		m.registry.MustRegister(c)
@@ -62,9 +63,9 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
 	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call, without reads from memory.", "call")
 	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
-	for _, call := range storeCalls {
-		m.calls[call] = calls.WithLabelValues(call)
-		m.errors.WithLabelValues(call)
+	for op, name := range storeCalls {
+		m.calls[op] = calls.WithLabelValues(name)
+		m.errors.WithLabelValues(name)
 	}
 	m.registry.MustRegister(m.lost, &live{engines: engines}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if st.cache != nil {

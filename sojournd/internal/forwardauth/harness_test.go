@@ -16,6 +16,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -39,7 +40,7 @@ type world struct {
 // newWorld begins with the application "shop". The function may change its options.
 func newWorld(t testing.TB, change func(*forwardauth.App, *sojourn.Options)) *world {
 	t.Helper()
-	w := &world{TB: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), store: &brittle{Store: memstore.New()}}
+	w := &world{TB: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), store: newBrittle()}
 	proxies := []netip.Prefix{netip.MustParsePrefix(proxyIP + "/32"), netip.MustParsePrefix("127.0.0.1/32")}
 	opt := sojourn.Options{App: "shop", Now: w.time, TrustedProxies: proxies}
 	app := forwardauth.App{Name: "shop", LoginURL: "/login"}
@@ -86,12 +87,29 @@ func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-// brittle is a store that fails while err is set.
+// A brittle is a store whose reads fail while err is set.
 type brittle struct {
 	store.Store
 	mu    sync.Mutex
 	err   error
 	reads int
+}
+
+func newBrittle() *brittle {
+	b := new(brittle)
+	b.Store = driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
+		if c.Op == driver.Get {
+			b.mu.Lock()
+			err := b.err
+			b.reads++
+			b.mu.Unlock()
+			if err != nil {
+				return driver.Result{Err: err}
+			}
+		}
+		return c.Do(ctx)
+	})
+	return b
 }
 
 func (b *brittle) fail(err error) {
@@ -107,17 +125,6 @@ func (b *brittle) count() int {
 	n := b.reads
 	b.reads = 0
 	return n
-}
-
-func (b *brittle) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	b.mu.Lock()
-	err := b.err
-	b.reads++
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return b.Store.Get(ctx, app, id, strict, rec)
 }
 
 // login returns the Cookie header of a browser that has just logged in.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -464,28 +465,26 @@ func TestEndedMeanwhile(t *testing.T) {
 	}
 }
 
-// faultyStore fails when it is told to.
-type faultyStore struct {
-	store.Store
-	failing, writing atomic.Bool // of reads, of writes
-}
-
-func (f *faultyStore) Get(ctx context.Context, app string, id store.ID, strict bool, into *store.Record) error {
-	if f.failing.Load() {
-		return errors.New("the disk is on fire")
-	}
-	return f.Store.Get(ctx, app, id, strict, into)
+// failOn returns a store whose calls of one kind fail while broken is set.
+func failOn(op driver.Op, cause string) (st store.Store, broken *atomic.Bool) {
+	broken = new(atomic.Bool)
+	return driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
+		if c.Op == op && broken.Load() {
+			return driver.Result{Err: errors.New(cause)}
+		}
+		return c.Do(ctx)
+	}), broken
 }
 
 // A store that can't answer is a 503, on every page, and never "signed out" (I9).
 func TestStoreFails(t *testing.T) {
-	st := &faultyStore{Store: memstore.New()}
+	st, broken := failOn(driver.Get, "the disk is on fire")
 	s := newSiteOn(t, st)
 	s.Log = slog.New(faultyHandler{slog.DiscardHandler})
 	page, program := s.browser(), s.program()
 	page.login(ada)
 	program.cookies = page.cookies
-	st.failing.Store(true)
+	broken.Store(true)
 	for _, path := range []string{"/", "/cart", "/login", "/account", "/account/sessions", "/live", "/nowhere"} {
 		program.get(path).fails(503, "store_unavailable").lacks("fire")
 		if path != "/live" {
@@ -494,32 +493,25 @@ func TestStoreFails(t *testing.T) {
 	}
 	program.post("/cart", "sku", "tent").fails(503, "store_unavailable")
 	program.post("/logout").fails(503, "store_unavailable")
-	st.failing.Store(false)
+	broken.Store(false)
 	if program.me().Subject == "" {
 		t.Error("signed out by a failing store")
 	}
 }
 
-func (f *faultyStore) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
-	if f.writing.Load() {
-		return nil, errors.New("the disk is full")
-	}
-	return f.Store.Update(ctx, app, rec, o)
-}
-
 // What the session refuses isn't saved with the user either.
 func TestCommitFails(t *testing.T) {
-	st := &faultyStore{Store: memstore.New()}
+	st, broken := failOn(driver.Update, "the disk is full")
 	s := newSiteOn(t, st)
 	s.Log = slog.New(faultyHandler{slog.DiscardHandler})
 	b := s.program()
 	b.login(ada)
 	b.post("/cart", "sku", "tent").want(200)
 	user, token := s.user(ada.Email), b.cookies["__Host-session"]
-	st.writing.Store(true)
+	broken.Store(true)
 	b.post("/cart", "sku", "camera").fails(503, "store_unavailable").lacks("disk")
 	b.post("/reauth", "password", ada.Password).fails(503, "store_unavailable").lacks("disk")
-	st.writing.Store(false)
+	broken.Store(false)
 	if got := b.cart(); got != "tent:1" || b.cookies["__Host-session"] != token {
 		t.Errorf("in the session: %q", got)
 	}
