@@ -48,7 +48,8 @@ func TestDeployedAnonymous(t *testing.T) {
 	})
 }
 
-// A sign-in page on another host is told the whole way back, and only to a site that is listed.
+// A sign-in page on another host is told the whole way back, and only to a site
+// that is listed.
 func TestDeployedLoginElsewhere(t *testing.T) {
 	const login = "https://login.example.com/?lang=en"
 	listed := func(a *forwardauth.App, site string) {
@@ -106,7 +107,8 @@ func TestDeployedLogin(t *testing.T) {
 	})
 }
 
-// A visitor's own Sojourn headers never reach the application, in no spelling that it could take for ours.
+// A visitor's own Sojourn headers never reach the application, in no spelling
+// that it could take for ours.
 func TestDeployedForgedIdentity(t *testing.T) {
 	forged := []string{
 		"Sojourn-Subject", "root", "sojourn-subject", "root", "SOJOURN-SUBJECT", "root", "Sojourn_Subject", "root", "sojourn_subject", "root", "SOJOURN_SUBJECT", "root",
@@ -130,7 +132,8 @@ func TestDeployedForgedIdentity(t *testing.T) {
 			d.passed(forged[i], v, "")
 			d.stopped(forged[i], d.visit("GET", "/account", forged[i], forged[i+1]), http.StatusUnauthorized)
 		}
-		// Named by Connection, a header is one of the hop: a proxy that obeys takes it away.
+		// Named by Connection, a header is one of the hop: a proxy that obeys
+		// takes it away.
 		d.passed("hop", d.visit("GET", "/account", "Cookie", ann, "Connection", "Sojourn-Subject, Sojourn-Session"), "ann")
 	})
 }
@@ -151,7 +154,8 @@ func TestDeployedForeignNames(t *testing.T) {
 	}
 }
 
-// What a visitor writes behind the path, into the query or into X-Forwarded headers weakens nothing and leads nowhere.
+// What a visitor writes behind the path, into the query or into X-Forwarded
+// headers weakens nothing and leads nowhere.
 func TestDeployedHostileVisitor(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		for _, target := range []string{
@@ -290,7 +294,8 @@ func TestDeployedCookieWithheld(t *testing.T) {
 	})
 }
 
-// A check's new secret reaches the browser, unless the application's answer sets cookies itself: a login's must not be replaced.
+// A check's new secret reaches the browser, unless the application's answer
+// sets cookies itself: a login's must not be replaced.
 func TestDeployedRotation(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		for _, path := range []string{"/", "/account/a", "/fails", "/denies"} {

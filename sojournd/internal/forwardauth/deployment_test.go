@@ -25,7 +25,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
-// A deployment is a real proxy with the shipped configuration, in front of a small application, with a handler for its checks.
+// A deployment is a real proxy with the shipped configuration, in front of a
+// small application, with a handler for its checks.
 type deployment struct {
 	*world
 	site   string // host:port of the proxy
@@ -42,7 +43,8 @@ type proxy struct {
 	dir   string // under examples
 	files []string
 
-	// documented is the language of a block in docs/server.md that stands for the last of the files; empty: none does.
+	// documented is the language of a block in docs/server.md that stands for
+	// the last of the files; empty: none does.
 	documented string
 }
 
@@ -58,7 +60,8 @@ var (
 // setUps are all set-ups of nginx and Caddy that are shipped or documented.
 var setUps = []proxy{nginx, caddy, nginxOfDocs, caddyOfDocs, caddyOfNode}
 
-// eachProxy runs a test behind every real proxy, as the user of the tests and, if that is root, as another.
+// eachProxy runs a test behind every real proxy, as the user of the tests and,
+// if that is root, as another.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 	t.Helper()
 	eachProxyOf(t, nobodyChanges, test)
@@ -66,7 +69,8 @@ func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 
 func nobodyChanges(*forwardauth.App, string) {}
 
-// eachProxyOf also changes the application's options. The function gets the site's host and port.
+// eachProxyOf also changes the application's options. The function gets the
+// site's host and port.
 func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
 	for _, p := range []proxy{nginx, caddy} {
 		for _, unprivileged := range []bool{false, true} {
@@ -152,7 +156,8 @@ func (d *deployment) restart() (restarted func()) {
 	}
 }
 
-// configuration returns the shipped files, in which nothing but ports is changed.
+// configuration returns the shipped files, in which nothing but ports is
+// changed.
 func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error) {
 	files := map[string]string{}
 	for i, name := range p.files {

@@ -1,20 +1,26 @@
-// Package forwardauth answers reverse proxies that ask, before they let a request through, whose it is: nginx (auth_request), Caddy (forward_auth),
+// Package forwardauth answers reverse proxies that ask for each request whether
+// it may pass, and who sent it: nginx (auth_request), Caddy (forward_auth),
 // Traefik (ForwardAuth) and Envoy (ext_authz).
 //
 // A proxy asks at
 //
 //	/check/{app}/{mode}/{require}
 //
-// with the headers of the visitor's request, by any method. Nothing that follows is read, neither path nor query, since Envoy appends the
-// visitor's own.
+// with the headers of the visitor's request and any method. The rest of the
+// path and the query are ignored, because Envoy appends those of the visitor's
+// request.
 //
-//   - {mode} is status or redirect. Both answer 200 if the request may pass, 401 if the visitor must sign in, 403 if the login doesn't suffice. In the mode
-//     redirect page views get a 302 to the sign-in page instead of a 401. nginx takes only 2xx, 401 and 403 for answers, so the
-//     mode status gives no others; for page views the header Sojourn-Login then says where the 302 would lead.
-//   - {require} is any, login, fresh-10m (an authentication within that time) or level-2 (a login of at least this level).
+//   - {mode} is status or redirect. Both answer 200 if the request may pass, 401 if
+//     the visitor must sign in, and 403 if the login does not suffice. With redirect,
+//     page views get a 302 to the sign-in page instead of a 401. nginx accepts only
+//     2xx, 401 and 403, so status gives no 302: for page views the header
+//     Sojourn-Login has the address instead.
+//   - {require} is any, login, fresh-10m (an authentication within that time) or
+//     level-2 (a login with at least this level).
 //
-// A 200 tells the application who it is: Sojourn-Subject, percent-encoded, Sojourn-Session and Sojourn-Level. All three are always sent,
-// empty when nobody is logged in. If the store can't answer, nobody passes: 503.
+// A 200 has the headers Sojourn-Subject (percent-encoded), Sojourn-Session and
+// Sojourn-Level for the application. They are empty if nobody is logged in. If
+// the store does not answer, no request passes: 503.
 package forwardauth
 
 import (
@@ -31,53 +37,61 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// Options say whom to answer for.
+// Options are the applications and the proxies.
 type Options struct {
 	Apps []App
 
-	// TrustedProxies are the peers whose X-Forwarded-Method, -Proto, -Host and -Uri are believed. They tell the way back after a login, and the
-	// original method; without them a check is answered all the same. With any, peers on a Unix socket, which have no address, are believed too.
+	// TrustedProxies are the peers whose X-Forwarded-Method, -Proto, -Host and
+	// -Uri are trusted. These headers tell the original method, and the address
+	// to return to after a login. Checks of other peers are answered without
+	// them. If any proxy is named, peers on a Unix socket are trusted too.
 	TrustedProxies []netip.Prefix
 
-	// Observe is told of each check, for metrics. App is empty if none was
-	// found; the status is StatusGone if the proxy gave the check up. It may be
-	// called concurrently, and must not block. Default: nobody.
+	// Observe gets each check, for metrics. App is empty if none was found. The
+	// status is StatusGone if the proxy did not wait for the answer. Observe
+	// may be called concurrently and must not block. Default none.
 	Observe func(app string, status int, took time.Duration)
 
-	Log *slog.Logger // of stores that can't answer, once a second at most. Default: nowhere
+	Log *slog.Logger // gets errors of the store, at most one a second; default none
 }
 
 // An App is an application whose requests are checked.
 type App struct {
 	Name     string          // in the path; letters, digits, '.', '_' and '-'
-	Sessions *sojourn.Engine // its options shape the cookies, and name the proxies whose X-Forwarded-For is believed
+	Sessions *sojourn.Engine // its options set the cookies, and the proxies whose X-Forwarded-For is trusted
 
-	// LoginURL is where page views of anonymous visitors are sent: a path of the application's own site ("/login"), or a whole URL. The way back is
-	// added as the query parameter ReturnParam ("return_to" by default). Without LoginURL nobody is redirected.
+	// LoginURL is where anonymous page views are redirected: a path of the
+	// application's site ("/login"), or a whole URL. The query parameter
+	// ReturnParam (default "return_to") has the address to return to. Without
+	// LoginURL there are no redirects.
 	LoginURL    string
 	ReturnParam string
 
-	// StepUpURL is where page views go whose login isn't fresh enough, or of too low a level. Default: they get 403. It must not be a page
-	// that sends everyone who is signed in straight back.
+	// StepUpURL is where page views are redirected if the login is too old or
+	// its level too low. It must not be a page that sends signed-in users
+	// straight back. Default: they get 403.
 	StepUpURL string
 
-	// ReturnOrigins are the sites to which a way back may lead when LoginURL is a whole URL: "https://shop.example.com". To others there is none.
+	// ReturnOrigins are the origins to return to if LoginURL is a whole URL,
+	// such as "https://shop.example.com".
 	ReturnOrigins []string
 
-	// RelaysCookies says that the proxy hands Set-Cookie of a 200 on to the browser. Only then does a check rotate secrets.
+	// RelaysCookies says that the proxy passes Set-Cookie of a 200 to the
+	// browser. Only then a check rotates secrets.
 	RelaysCookies bool
 }
 
-// A Handler answers checks. It must see paths as they were sent: an http.ServeMux would redirect those that it calls unclean.
+// A Handler answers checks. Do not put it behind an http.ServeMux, which
+// redirects paths that are not clean.
 type Handler struct {
 	apps    map[string]*app
 	proxies []netip.Prefix
 	observe func(app string, status int, took time.Duration)
 	log     *slog.Logger
-	logged  atomic.Int64 // when, in Unix seconds
+	logged  atomic.Int64 // time of the last log entry, in Unix seconds
 }
 
-// An app is an App, made ready.
+// An app is a checked App.
 type app struct {
 	name      string
 	sessions  *sojourn.Engine
@@ -88,7 +102,7 @@ type app struct {
 	challenge []string
 }
 
-// New returns the handler, or an error that says what to change.
+// New returns a handler. The error says what to change.
 func New(o Options) (*Handler, error) {
 	h := &Handler{apps: make(map[string]*app), proxies: o.TrustedProxies, observe: o.Observe, log: o.Log}
 	if h.log == nil {
@@ -144,7 +158,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.observe(name, status, time.Since(began))
 }
 
-// check returns whose check it was, and the answer's status.
+// check returns the application of the check and the status of the answer.
 func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, status int) {
 	w.Header()["Cache-Control"] = noStore
 	a, mode, need, ok := h.route(r.URL.Path)
@@ -176,14 +190,15 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	}
 }
 
-// mayRotate reports whether the application's answer surely sets no session cookie of its own, for of two the browser
-// keeps the later: logins and logouts are no safe methods (RFC 9110, section 9.2.1).
+// mayRotate reports whether the application's answer cannot set a session
+// cookie itself. Of two such cookies the browser would keep the later one. A
+// login or logout does not use a safe method (RFC 9110, section 9.2.1).
 func (h *Handler) mayRotate(r *http.Request) bool {
 	method := h.method(r)
 	return method == http.MethodGet || method == http.MethodHead
 }
 
-// identity is the memory of the headers of a 200. The slices live in the response, which outlives the handler.
+// identity holds the headers of a 200, to allocate them at once.
 type identity struct{ subject, session, level [1]string }
 
 var (
@@ -191,7 +206,7 @@ var (
 	levels  = [...]string{"0", "1", "2", "3"}
 )
 
-// pass lets the request through.
+// pass answers that the request may pass.
 func pass(w http.ResponseWriter, a *app, s *sojourn.Session) int {
 	h, id := w.Header(), new(identity)
 	if subject := s.Subject(); subject != "" {
@@ -209,7 +224,7 @@ func pass(w http.ResponseWriter, a *app, s *sojourn.Session) int {
 	return http.StatusOK
 }
 
-// send refuses a request, or sends a page view to a page where its visitor may get what is missing.
+// send refuses a request, or redirects a page view to the page to.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode, to *page, status int, text string) int {
 	header := w.Header()
 	if target := h.redirect(r, a, to); target != "" {
@@ -225,16 +240,16 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode
 	return refuse(w, status, text)
 }
 
-// StatusGone is what counts for a check whose proxy didn't wait for the answer.
-// nginx has the same number for it. Nobody is answered with it.
+// StatusGone is the status in metrics of a check whose proxy did not wait for
+// the answer. nginx uses the same number. It is never sent.
 const StatusGone = 499
 
-// fail answers when the session can't be told.
+// fail answers if the session cannot be read.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode, err error) int {
 	header := w.Header()
 	gone := r.Context().Err() != nil
 	if now := time.Now().Unix(); !gone && h.logged.Swap(now) != now {
-		h.log.Warn("a check got 503: the session can't be told", "app", a.name, "error", err)
+		h.log.Warn("a check got 503: the session can't be read", "app", a.name, "error", err)
 	}
 	header.Set("Retry-After", "5")
 	status := refuse(w, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later")
@@ -250,12 +265,12 @@ func refuse(w http.ResponseWriter, status int, text string) int {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(text)+1))
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n")) // the proxy has gone
+	_, _ = w.Write([]byte(text + "\n")) // the proxy may be gone
 	return status
 }
 
-// escape percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that any subject is a header's value, and decodes
-// by any language's usual function.
+// escape percent-encodes all characters except the unreserved ones (RFC 3986,
+// section 2.3), so that any subject can be in a header.
 func escape(s string) string {
 	n := 0
 	for i := range len(s) {

@@ -83,7 +83,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// Empty headers are sent all the same: a proxy that copies one must not copy the visitor's own in its place.
+// Empty headers are sent all the same: a proxy that copies one must not copy
+// the visitor's own in its place.
 func TestIdentityOfNobody(t *testing.T) {
 	w := newWorld(t, nil)
 	server := httptest.NewServer(w)
@@ -143,7 +144,8 @@ func TestCheckKeepsAlive(t *testing.T) {
 	}
 }
 
-// I9: a store that can't answer lets nobody pass, visitors without a login included.
+// I9: a store that can't answer lets nobody pass, visitors without a login
+// included.
 func TestI9CheckFailsClosed(t *testing.T) {
 	w := newWorld(t, nil)
 	cookie := w.login("ann")
@@ -169,7 +171,8 @@ func TestI9CheckFailsClosed(t *testing.T) {
 	w.want("again", w.get("/check/shop/status/login", "Cookie", cookie), http.StatusOK)
 }
 
-// What follows the requirement is the visitor's, and weakens nothing. Nor does it break anything.
+// What follows the requirement is the visitor's, and weakens nothing. Nor does
+// it break anything.
 func TestSuffixIsNotRead(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.login("ann")
@@ -202,13 +205,15 @@ func TestAnyMethod(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.login("ann")
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
-		// A page of another origin is the application's to refuse: the proxy's Host may be any.
+		// A page of another origin is the application's to refuse: the proxy's
+		// Host may be any.
 		w.want(method, w.ask(method, "/check/shop/status/login", "Cookie", ann, "Origin", "https://elsewhere.example", "Upgrade", "websocket"), http.StatusOK)
 		w.want(method, w.ask(method, "/check/shop/status/login"), http.StatusUnauthorized)
 	}
 }
 
-// A 401 is for scripts; it names the scheme, as RFC 9110 wants, and says what to do.
+// A 401 is for scripts; it names the scheme, as RFC 9110 wants, and says what
+// to do.
 func TestUnauthorized(t *testing.T) {
 	w := newWorld(t, nil)
 	answer := w.get("/check/shop/redirect/login", "Accept", "application/json", "Sec-Fetch-Mode", "cors")
@@ -260,8 +265,9 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Bad tokens, however many, are answered like none at all: whoever comes back with
-// a dead cookie can't be told from a guesser, and must reach the sign-in page.
+// Bad tokens, however many, are answered like none at all: whoever comes back
+// with a dead cookie can't be told from a guesser, and must reach the sign-in
+// page.
 func TestGuessing(t *testing.T) {
 	w := newWorld(t, func(_ *forwardauth.App, o *sojourn.Options) { o.MaxBadTokens = 3 })
 	ann := w.login("ann")
@@ -316,17 +322,17 @@ func TestObserve(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	w := newWorld(t, nil)
 	for name, change := range map[string]func(*forwardauth.App){
-		"is no path":                func(a *forwardauth.App) { a.LoginURL = "//evil.example/login" },
-		"the login URL \"login\"":   func(a *forwardauth.App) { a.LoginURL = "login" },
-		"is no origin":              func(a *forwardauth.App) { a.LoginURL = "ftp://login.example.com/" },
-		"holds what no page's":      func(a *forwardauth.App) { a.LoginURL = "https://user:secret@login.example.com/" },
-		"the step-up URL":           func(a *forwardauth.App) { a.StepUpURL = "/a\nb" },
-		"\"https://*.example.com\"": func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://*.example.com"} },
-		"\"https://a.example/\"":    func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://a.example/"} },
-		"\"a.example\"":             func(a *forwardauth.App) { a.ReturnOrigins = []string{"a.example"} },
-		"\"https://u@a.example\"":   func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://u@a.example"} },
-		"has a name":                func(a *forwardauth.App) { a.Name = "a/b" },
-		"and an engine":             func(a *forwardauth.App) { a.Sessions = nil },
+		"is no path":                 func(a *forwardauth.App) { a.LoginURL = "//evil.example/login" },
+		"the login URL \"login\"":    func(a *forwardauth.App) { a.LoginURL = "login" },
+		"is no origin":               func(a *forwardauth.App) { a.LoginURL = "ftp://login.example.com/" },
+		"parts that are not allowed": func(a *forwardauth.App) { a.LoginURL = "https://user:secret@login.example.com/" },
+		"the step-up URL":            func(a *forwardauth.App) { a.StepUpURL = "/a\nb" },
+		"\"https://*.example.com\"":  func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://*.example.com"} },
+		"\"https://a.example/\"":     func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://a.example/"} },
+		"\"a.example\"":              func(a *forwardauth.App) { a.ReturnOrigins = []string{"a.example"} },
+		"\"https://u@a.example\"":    func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://u@a.example"} },
+		"has a name":                 func(a *forwardauth.App) { a.Name = "a/b" },
+		"and an engine":              func(a *forwardauth.App) { a.Sessions = nil },
 	} {
 		a := forwardauth.App{Name: "shop", Sessions: w.engine}
 		change(&a)
@@ -362,7 +368,8 @@ func TestNamesOfHeaders(t *testing.T) {
 	}
 }
 
-// A check that the proxy gave up is no failure of the store's, and passes nobody.
+// A check that the proxy gave up is no failure of the store's, and passes
+// nobody.
 func TestChecksGivenUp(t *testing.T) {
 	w := newWorld(t, nil)
 	var status []int

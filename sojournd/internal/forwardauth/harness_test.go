@@ -25,7 +25,8 @@ const (
 	userIP  = "203.0.113.7"
 )
 
-// A world is a handler with one application, on a store and a clock that belong to the test.
+// A world is a handler with one application, on a store and a clock that belong
+// to the test.
 type world struct {
 	testing.TB
 	*forwardauth.Handler
@@ -37,7 +38,8 @@ type world struct {
 	now time.Time
 }
 
-// newWorld begins with the application "shop". The function may change its options.
+// newWorld begins with the application "shop". The function may change its
+// options.
 func newWorld(t testing.TB, change func(*forwardauth.App, *sojourn.Options)) *world {
 	t.Helper()
 	w := &world{TB: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), store: newBrittle()}
@@ -150,7 +152,8 @@ func (w *world) id(cookie string) sojourn.ID {
 	return s.ID()
 }
 
-// get asks as Caddy and Traefik do. The headers are name, value, ...; an empty value takes one away.
+// get asks as Caddy and Traefik do. The headers are name, value, ...; an empty
+// value takes one away.
 func (w *world) get(path string, headers ...string) *http.Response {
 	w.Helper()
 	return w.ask("GET", path, append([]string{"X-Forwarded-Method", "GET"}, headers...)...)

@@ -15,7 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
-// raw sends the bytes of a request's head, as the proxies' sources and documentation have them, through a real server.
+// raw sends the bytes of a request's head, as the proxies' sources and
+// documentation have them, through a real server.
 func (w *world) raw(server *httptest.Server, head string) *http.Response {
 	w.Helper()
 	lines := strings.Split(strings.TrimSpace(head), "\n")
@@ -53,8 +54,9 @@ func (w *world) serve() *httptest.Server {
 	return server
 }
 
-// Traefik 3: GET, the client's headers without those of the connection, and five of its own. A 2xx passes; all else goes to the client
-// as it is. Host is that of the address it asks.
+// Traefik 3: GET, the client's headers without those of the connection, and
+// five of its own. A 2xx passes; all else goes to the client as it is. Host is
+// that of the address it asks.
 func TestTraefik(t *testing.T) {
 	w := newWorld(t, app(func(a *forwardauth.App) {
 		a.LoginURL = "https://login.example.com/"
@@ -94,8 +96,9 @@ func TestTraefik(t *testing.T) {
 	}
 }
 
-// Envoy's ext_authz over HTTP: the original method, the path prefix with the original path and query behind it, Host, and what allowed_headers
-// and headers_to_add name. 200 and no other code passes.
+// Envoy's ext_authz over HTTP: the original method, the path prefix with the
+// original path and query behind it, Host, and what allowed_headers and
+// headers_to_add name. 200 and no other code passes.
 func TestEnvoy(t *testing.T) {
 	w := newWorld(t, nil)
 	server := w.serve()
@@ -132,8 +135,9 @@ func TestEnvoy(t *testing.T) {
 	w.want("OPTIONS *", w.raw(server, request("OPTIONS", "login", "*", ann)), http.StatusNotFound)
 }
 
-// nginx's auth_request, with what the shipped configuration adds: the subrequest is a GET with all of the visitor's headers. An answer other
-// than 2xx, 401 and 403 becomes a 500, so there must be none.
+// nginx's auth_request, with what the shipped configuration adds: the
+// subrequest is a GET with all of the visitor's headers. An answer other than
+// 2xx, 401 and 403 becomes a 500, so there must be none.
 func TestNginx(t *testing.T) {
 	w := newWorld(t, nil)
 	server := w.serve()
@@ -157,7 +161,8 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// No request makes the handler panic or answer with a 5xx, nor sends anybody out of the site, nor passes a stranger.
+// No request makes the handler panic or answer with a 5xx, nor sends anybody
+// out of the site, nor passes a stranger.
 func FuzzHeaders(f *testing.F) {
 	for _, uri := range hostile {
 		f.Add("status/login", "GET", uri, "https", "shop.example.com", "text/html", "navigate", "__Host-session=x", userIP, "Bearer x")

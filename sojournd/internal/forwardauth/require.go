@@ -16,7 +16,7 @@ const (
 	redirects             // page views are redirected
 )
 
-// A requirement is what a session must be to pass.
+// A requirement is what a request must have to pass.
 type requirement struct {
 	kind  kind
 	fresh time.Duration
@@ -32,16 +32,16 @@ const (
 	level
 )
 
-// An outcome says what becomes of a request.
+// An outcome is the result of a check.
 type outcome uint8
 
 const (
 	passes outcome = iota
 	signIn         // nobody is logged in
-	stepUp         // somebody is, but not freshly or highly enough
+	stepUp         // the login is too old or its level too low
 )
 
-// route takes a check's path apart. What follows the requirement is the visitor's.
+// route parses the path of a check. It ignores what follows the requirement.
 func (h *Handler) route(path string) (a *app, m mode, need requirement, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/check/")
 	name, rest, _ := strings.Cut(rest, "/")
@@ -79,8 +79,8 @@ func parseRequirement(text string) (requirement, bool) {
 	return requirement{}, false
 }
 
-// strict reports whether an end must be seen at once, wherever it happened: routes that ask for more than a login are those that a
-// thief must not reach.
+// strict reports whether the session must be read from the store. A session
+// that ended on another node must not pass where more than a login is required.
 func (r requirement) strict() bool { return r.kind >= fresh }
 
 func (r requirement) judge(s *sojourn.Session) outcome {

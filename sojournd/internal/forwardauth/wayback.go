@@ -12,19 +12,19 @@ import (
 
 // A page is where visitors are sent to sign in.
 type page struct {
-	target string // up to and with "return_to="; a way back follows
-	bare   string // for when there is none
+	target string // ends with "return_to="; the address to return to follows
+	bare   string // without an address to return to
 	origin string // empty: the application's own
 	path   string
 }
 
-// CheckPage returns what New would say of a LoginURL or StepUpURL.
+// CheckPage returns the mistake in a LoginURL or StepUpURL.
 func CheckPage(address string) error {
 	_, err := newPage(address, "")
 	return err
 }
 
-// CheckOrigin returns what New would say of one of the ReturnOrigins.
+// CheckOrigin returns the mistake in one of the ReturnOrigins.
 func CheckOrigin(text string) error {
 	_, err := parseOrigin(text)
 	return err
@@ -44,7 +44,7 @@ func newPage(address, param string) (*page, error) {
 	case len(address) > maxPage:
 		return nil, fmt.Errorf("is longer than %d bytes: use a path like /login, or https://login.example.com/", maxPage)
 	case !printable(address) || strings.Contains(address, "#") || u.User != nil || u.Opaque != "":
-		return nil, fmt.Errorf("%q holds what no page's address needs: use a path like /login, or https://login.example.com/", address)
+		return nil, fmt.Errorf("%q has parts that are not allowed: use a path like /login, or https://login.example.com/", address)
 	case u.Scheme == "":
 		if !localPath(address) {
 			return nil, fmt.Errorf("%q is no path: use one slash, as in /login, or https://login.example.com/", address)
@@ -65,7 +65,7 @@ func newPage(address, param string) (*page, error) {
 	return p, nil
 }
 
-// parseOrigin returns an origin as browsers write it.
+// parseOrigin returns an origin in the form that browsers use.
 func parseOrigin(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || text != u.Scheme+"://"+u.Host || strings.ContainsAny(text, "*\\") || !printable(text) {
@@ -76,7 +76,8 @@ func parseOrigin(text string) (string, error) {
 
 var errNoWayBack = errors.New("no way back")
 
-// redirect returns where to send a page view; empty if the request isn't one, or there is no page to send it to.
+// redirect returns where to redirect a page view. It is empty if the request is
+// not a page view, or if there is no page.
 func (h *Handler) redirect(r *http.Request, a *app, to *page) string {
 	if to == nil || !pageView(r.Header) {
 		return ""
@@ -95,11 +96,13 @@ func (h *Handler) redirect(r *http.Request, a *app, to *page) string {
 	return to.target + encoded
 }
 
-// errIsPage: the sign-in page itself is behind a check that it can't pass. A redirect would go round for ever.
+// errIsPage: the sign-in page itself is behind a check that it can't pass. A
+// redirect would go round for ever.
 var errIsPage = errors.New("the request is for the page itself")
 
-// wayBack returns where the visitor wanted to go: a path of the application's own site, or behind a listed origin. No redirect built
-// from it leads anywhere else, whatever the visitor sent.
+// wayBack returns the address that the visitor requested: a path of the
+// application's site, or an address of a listed origin. It is safe to redirect
+// to it, whatever the visitor sent.
 func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
 	if !h.trusted(r) {
 		return "", errNoWayBack
@@ -117,7 +120,7 @@ func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
 	case origin == to.origin && path == to.path:
 		return "", errIsPage
 	case method != http.MethodGet && method != http.MethodHead:
-		return "", errNoWayBack // what was sent is lost, and a GET in its place might be nothing
+		return "", errNoWayBack // the body is lost, and the address may not answer GET
 	case to.origin == "":
 		return uri, nil
 	case a.origins[origin]:
@@ -126,23 +129,24 @@ func (h *Handler) wayBack(r *http.Request, a *app, to *page) (string, error) {
 	return "", errNoWayBack
 }
 
-// Limits in bytes, of what is sent: encoded, a way back can be three times as
-// long as the address. With both at their limit an answer's header fits the 4
-// KiB that nginx reads by default.
+// Limits in bytes, after encoding, which can triple the length of an address.
+// With both at their limit the header of an answer fits into the 4 KiB that
+// nginx reads by default.
 const (
 	maxWayBack = 2048
 	maxPage    = 1024
 )
 
-// localPath reports whether a URI is a path, with or without a query, that browsers take for one of the same site, however often it is
-// resolved: no second slash makes a host of what follows, neither at once nor when dots before it are gone, and no backslash, tab or newline
-// stands for one (WHATWG URL).
+// localPath reports whether browsers resolve a URI, a path with or without a
+// query, to the same site. So it must not hold a double slash, even after dots
+// are removed, or a backslash, tab or newline, which browsers treat alike
+// (WHATWG URL).
 func localPath(uri string) bool {
 	path, _, _ := strings.Cut(uri, "?")
 	return strings.HasPrefix(uri, "/") && printable(uri) && !strings.Contains(path, "//") && !strings.Contains(path, "\\")
 }
 
-// printable reports whether s is of visible ASCII only.
+// printable reports whether s has only visible ASCII characters.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -152,7 +156,8 @@ func printable(s string) bool {
 	return true
 }
 
-// pageView reports whether a person waits for a page: a navigation, and not a script's request or a WebSocket, which have no use for a redirect.
+// pageView reports whether the request is a navigation. Scripts and WebSockets
+// have no use for a redirect.
 func pageView(h http.Header) bool {
 	if fetch := h["Sec-Fetch-Mode"]; len(fetch) > 0 && only(fetch) != "navigate" {
 		return false
@@ -160,7 +165,8 @@ func pageView(h http.Header) bool {
 	return len(h["X-Requested-With"]) == 0 && acceptsHTML(h["Accept"])
 }
 
-// acceptsHTML reports whether Accept names HTML. That anything is accepted ("*/*") is what scripts and tools say.
+// acceptsHTML reports whether Accept names HTML. "*/*" is not enough: scripts
+// and tools send it.
 func acceptsHTML(lines []string) bool {
 	for _, line := range lines {
 		for item := range strings.SplitSeq(line, ",") {
@@ -185,7 +191,8 @@ func refused(parameters string) bool {
 	return false
 }
 
-// method is that of the visitor's request; empty if nobody who is believed tells it. nginx, Caddy and Traefik ask by GET, whatever it was.
+// method returns the method of the visitor's request. It is empty if the peer
+// is not trusted. nginx, Caddy and Traefik always use GET for the check.
 func (h *Handler) method(r *http.Request) string {
 	said := r.Header["X-Forwarded-Method"]
 	switch {
@@ -197,11 +204,11 @@ func (h *Handler) method(r *http.Request) string {
 	return only(said)
 }
 
-// trusted reports whether the request was sent by a proxy whose X-Forwarded
-// headers are believed.
+// trusted reports whether a trusted proxy sent the request.
 func (h *Handler) trusted(r *http.Request) bool { return peer.Of(r).Trusted(h.proxies) }
 
-// only returns a header's value if it was sent once: a second one is somebody else's.
+// only returns a header's value if it was sent once. A second value may come
+// from the visitor.
 func only(values []string) string {
 	if len(values) != 1 {
 		return ""

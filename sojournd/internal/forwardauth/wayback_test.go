@@ -165,7 +165,8 @@ func TestNoWayBackToAForm(t *testing.T) {
 	}
 }
 
-// A sign-in page that is by mistake behind its own check says so with a 401. Redirects would go round for ever.
+// A sign-in page that is by mistake behind its own check says so with a 401.
+// Redirects would go round for ever.
 func TestNoLoop(t *testing.T) {
 	w := newWorld(t, nil)
 	w.want("a path", w.get("/check/shop/redirect/login", page("/login?return_to=%2F")...), http.StatusUnauthorized)
@@ -193,7 +194,8 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
-// The mode status says where a redirect would lead, for nginx to send it, and only of page views.
+// The mode status says where a redirect would lead, for nginx to send it, and
+// only of page views.
 func TestSojournLogin(t *testing.T) {
 	w := newWorld(t, nil)
 	answer := w.get("/check/shop/status/login", page("/cart?a=b&c=d")...)
@@ -238,7 +240,8 @@ func TestPageViews(t *testing.T) {
 	}
 }
 
-// A browser's own resolver is asked: whatever is taken for a path leads nowhere else.
+// A browser's own resolver is asked: whatever is taken for a path leads nowhere
+// else.
 func TestPathsInABrowsersEyes(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
@@ -268,7 +271,8 @@ func TestPathsInABrowsersEyes(t *testing.T) {
 	if len(kept) < 1000 {
 		t.Fatalf("only %d addresses are left to look at", len(kept))
 	}
-	// Resolved, and the path that comes of it resolved again, as applications do.
+	// Resolved, and the path that comes of it resolved again, as applications
+	// do.
 	script := exec.CommandContext(t.Context(), node, "-e", `
 		const base = "https://shop.example.com/login";
 		for (const back of require("fs").readFileSync(0, "utf8").split("\n")) {

@@ -32,7 +32,7 @@ func (v *visit) accountPage() error {
 	return nil
 }
 
-// notice is what the action before this page has done.
+// notice tells what the previous action did.
 func (v *visit) notice() string {
 	switch done := v.r.URL.Query().Get("done"); done {
 	case "email", "ended", "others", "logout":
@@ -41,7 +41,8 @@ func (v *visit) notice() string {
 	return ""
 }
 
-// emailPage is GET /account/email. It demands a fresh password, so that one isn't asked for after the form is filled in.
+// emailPage is GET /account/email. It asks for the password before the form,
+// not after it.
 func (v *visit) emailPage() error {
 	if err := v.fresh(); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (v *visit) changeEmail() error {
 	return v.done(map[string]string{"email": email}, "/account?done=email")
 }
 
-// A device is one of the user's sessions, as they see it. It holds no token: nobody could make one of it.
+// A device is one of the user's sessions. It holds nothing secret.
 type device struct {
 	ID         sojourn.ID `json:"id"`
 	Current    bool       `json:"current"`
@@ -80,7 +81,8 @@ type device struct {
 	Address    string    `json:"-"`
 }
 
-// devices are the user's sessions: this one, then the others by when they were last seen.
+// devices returns the user's sessions: this one, then the others by last
+// activity.
 func (v *visit) devices() ([]device, error) {
 	devices := []device{}
 	for cursor := ""; ; {
@@ -173,7 +175,8 @@ func (v *visit) sessionsJSON() error {
 	return nil
 }
 
-// endSession is POST /account/sessions/{id}/end. It takes a fresh password (OWASP ASVS 5.0, 7.5.2), but not to leave oneself.
+// endSession is POST /account/sessions/{id}/end. It requires a recent password
+// (OWASP ASVS 5.0, 7.5.2), except for the own session.
 func (v *visit) endSession() error {
 	if err := v.signedIn(); err != nil {
 		return err
@@ -194,7 +197,7 @@ func (v *visit) endSession() error {
 	return v.done(map[string]int{"ended": 1}, "/account/sessions?done=ended")
 }
 
-// endOthers is POST /account/sessions/end-others: signs out everywhere else.
+// endOthers is POST /account/sessions/end-others. It signs out everywhere else.
 func (v *visit) endOthers() error {
 	if err := v.fresh(); err != nil {
 		return err
@@ -206,10 +209,12 @@ func (v *visit) endOthers() error {
 	return v.done(map[string]int{"ended": n}, "/account/sessions?done=others")
 }
 
-// pingEvery keeps proxies from closing a quiet stream, and finds out when the browser is gone.
+// pingEvery keeps proxies from closing an idle stream, and detects a browser
+// that is gone.
 const pingEvery = 15 * time.Second
 
-// live is GET /live: a stream of events (SSE) that ends with the session. Being open isn't activity.
+// live is GET /live: a stream of events (SSE) that ends with the session. It
+// does not count as activity.
 func (v *visit) live() error {
 	if err := v.signedIn(); err != nil {
 		return err // a status other than 200 keeps an EventSource from trying again
@@ -224,9 +229,9 @@ func (v *visit) live() error {
 	}
 
 	rc := http.NewResponseController(v.w)
-	_ = rc.SetReadDeadline(time.Time{}) // the server's is for requests, and would end the stream; not all servers have one
+	_ = rc.SetReadDeadline(time.Time{}) // the server's deadline is for requests; not every server has one
 	send := func(text string) bool {
-		// Servers that know no deadlines have no clients that stop reading, either.
+		// A server without deadlines, as in tests, has no slow clients either.
 		if err := rc.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return false
 		}
@@ -245,7 +250,7 @@ func (v *visit) live() error {
 		case <-over:
 			send("event: signed-out\ndata: {}\n\n")
 			return nil
-		case <-v.shop.closing: // the browser connects again, to the next process
+		case <-v.shop.closing: // the browser reconnects to the next process
 			return nil
 		case <-v.r.Context().Done():
 			return nil

@@ -10,15 +10,15 @@ import (
 	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
-// A Caller is who wants a password hashed. Each address and each account has a
-// share of the queue.
+// A Caller is the origin of a password to check. Each address and each account
+// has a share of the queue.
 type Caller struct {
 	Address netip.Prefix // of the client; the zero value has no share of its own
-	Account string       // the e-mail address that was given; empty: none
+	Account string       // the e-mail address that was entered; may be empty
 }
 
-// addressOf returns the client's address: for IPv6 its /64, which one customer
-// has. It is zero if the connection has none.
+// addressOf returns the client's address, for IPv6 its /64, which usually
+// belongs to one customer. It is zero if the connection has no address.
 func addressOf(r *http.Request) netip.Prefix {
 	ip := peer.Of(r).IP
 	if !ip.IsValid() {
@@ -37,20 +37,21 @@ const (
 	maxCounted   = 20_000 // accounts and pairs in memory, for each of two windows
 )
 
-// attempts limits wrong passwords. It counts by the e-mail address that was
-// given, whether there is such an account or not, so its answer doesn't tell.
-// The smaller limit counts for one client address, so that a stranger elsewhere
-// can't keep the owner out with a few requests. It may be used concurrently.
+// attempts limits wrong passwords by the e-mail address that was entered. It
+// makes no difference whether the account exists, so the answer does not reveal
+// that. The limit for one client address is lower, so a stranger elsewhere
+// cannot lock the owner out with a few requests. It may be used concurrently.
 type attempts struct {
-	mu     sync.Mutex
+	mu     sync.Mutex       // guards all below
 	began  time.Time        // of the current window
 	now    map[[32]byte]int // by account, and by account and address
-	before map[[32]byte]int // of the window before
+	before map[[32]byte]int // of the previous window
 }
 
-// begin counts an attempt before its password is checked, so that parallel ones
-// don't pass the limit together. It reports false if the limit is reached. The
-// caller calls right if the password was right, and undo if it wasn't checked.
+// begin counts an attempt before its password is checked, so that parallel
+// attempts cannot exceed the limit. It reports false if the limit is reached.
+// The caller must call right if the password was right, and undo if it was not
+// checked.
 func (a *attempts) begin(at time.Time, c Caller) (right, undo func(), ok bool) {
 	account := sha256.Sum256([]byte(c.Account))
 	pair := sha256.Sum256([]byte(c.Address.String() + " " + c.Account))
@@ -72,7 +73,7 @@ func (a *attempts) begin(at time.Time, c Caller) (right, undo func(), ok bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for _, key := range [][32]byte{account, pair} {
-			if a.now[key] > 0 { // else the window is over
+			if a.now[key] > 0 { // otherwise the window is over
 				a.now[key]--
 			}
 		}

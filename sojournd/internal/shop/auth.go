@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// normaliseEmail returns the form in which an address is stored and compared, and whether it is one.
+// normaliseEmail returns an address in the form in which it is stored and
+// compared. It reports false if the text is not an address.
 func normaliseEmail(s string) (string, bool) {
 	s = strings.ToLower(strings.TrimSpace(s))
 	a, err := mail.ParseAddress(s)
@@ -24,8 +25,8 @@ func normaliseEmail(s string) (string, bool) {
 	return s, true
 }
 
-// AddDemo makes the accounts that the sign-in page offers, unless they are there, and returns them with the addresses that they
-// have by now.
+// AddDemo creates the accounts for the sign-in page, unless they exist. It
+// returns them with their current addresses.
 func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts []Account) ([]Account, error) {
 	accounts = slices.Clone(accounts)
 	for i, a := range accounts {
@@ -43,7 +44,7 @@ func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts [
 			return nil, err
 		}
 		if err := users.Add(ctx, User{ID: id, Email: a.Email, PasswordHash: hash}); err != nil {
-			if _, there := users.ByID(ctx, id); there != nil { // else another node was faster
+			if _, there := users.ByID(ctx, id); there != nil { // otherwise another process was faster
 				return nil, err
 			}
 		}
@@ -51,7 +52,7 @@ func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts [
 	return accounts, nil
 }
 
-// entry is what a form about the account shows again when something was wrong.
+// entry is the content of a form about the account.
 type entry struct {
 	Next    string
 	Email   string
@@ -61,7 +62,7 @@ type entry struct {
 	Checked bool // "keep me signed in"
 }
 
-// retry shows a form again, with what was wrong; programs get the error.
+// retry shows a form again, with the error. Programs get the error itself.
 func (v *visit) retry(page string, e entry, err error) error {
 	p := problemOf(err)
 	if v.json || p.status >= 500 || p.status == http.StatusConflict && p != errEmailTaken {
@@ -86,7 +87,7 @@ func (v *visit) remember() bool {
 	return true
 }
 
-// loginPage is GET /login. It tells a visitor who was signed out why that was.
+// loginPage is GET /login. If the visitor was signed out, it tells why.
 func (v *visit) loginPage() error {
 	next := localPath(v.r.URL.Query().Get("next"), "")
 	if v.user.ID != "" {
@@ -115,9 +116,9 @@ func (v *visit) login() error {
 	return v.done(v.whoami(), localPath(v.field("next"), "/"))
 }
 
-// authenticate returns the user of an address and a password. It takes as long,
-// and says the same, whether the address or the password is wrong. After too
-// many wrong ones it looks at no further password for a while.
+// authenticate returns the user of an address and a password. A wrong address
+// and a wrong password take the same time and return the same error. After too
+// many wrong passwords it checks none for a while.
 func (v *visit) authenticate(email, password string) (User, error) {
 	if utf8.RuneCountInString(password) > maxPassword {
 		return User{}, errPasswordLong
@@ -152,26 +153,27 @@ func (v *visit) authenticate(email, password string) (User, error) {
 	return user, nil
 }
 
-// signIn logs the visitor in. What was in the cart comes along, and what the user had saved is added to it; of the
-// preferences the user's go first.
+// signIn logs the visitor in. It adds the user's saved cart to the visitor's
+// cart. The user's preferences override the visitor's.
 func (v *visit) signIn(user User, remember bool) error {
 	ctx := v.r.Context()
 	options := []sojourn.LoginOption{sojourn.AMR("pwd")}
 	if remember {
 		options = append(options, sojourn.Remember())
 	}
-	// Login first: if somebody else is signed in here, it starts an empty session, and their cart stays theirs.
+	// Login first: if another user is signed in, it starts an empty session, so
+	// their cart does not mix with this user's.
 	if err := v.session.Login(user.ID, options...); err != nil {
 		return err
 	}
 	err := cartKey.Update(v.session, func(c *cart) error { c.adopt(user.ID, user.Cart); return nil })
-	if errors.Is(err, sojourn.ErrValue) { // an unreadable cart must not keep its owner out
+	if errors.Is(err, sojourn.ErrValue) { // an unreadable cart must not prevent the login
 		err = cartKey.Set(v.session, cart{User: user.ID, Items: user.Cart})
 	}
 	if err != nil {
 		return err
 	}
-	chosen, _ := preferencesKey.Get(v.session) // unreadable: as if none were made
+	chosen, _ := preferencesKey.Get(v.session) // ignore unreadable preferences
 	if err := v.session.Commit(ctx); err != nil {
 		return err
 	}
@@ -194,7 +196,7 @@ func (v *visit) signupPage() error {
 	return nil
 }
 
-// signup is POST /signup: makes an account and signs in.
+// signup is POST /signup. It creates an account and signs in.
 func (v *visit) signup() error {
 	err := v.signUp(v.field("email"), v.field("password"))
 	if err != nil {
@@ -228,7 +230,8 @@ func (v *visit) signUp(email, password string) error {
 	return v.signIn(user, v.remember())
 }
 
-// logout is POST /logout. The cart stays with the user, who has a copy since it was last changed.
+// logout is POST /logout. The user keeps the cart, which was saved at each
+// change.
 func (v *visit) logout() error {
 	next := "/"
 	if v.user.ID != "" {
@@ -243,7 +246,7 @@ func (v *visit) logout() error {
 	return v.done(identity{}, next)
 }
 
-// reauthPage is GET /reauth: asks for the password again.
+// reauthPage is GET /reauth. It asks for the password again.
 func (v *visit) reauthPage() error {
 	if err := v.signedIn(); err != nil {
 		return err
@@ -252,7 +255,8 @@ func (v *visit) reauthPage() error {
 	return nil
 }
 
-// reauth is POST /reauth: the same user logs in again, which renews the session and its limits.
+// reauth is POST /reauth. The same user logs in again, which renews the session
+// and its limits.
 func (v *visit) reauth() error {
 	if err := v.signedIn(); err != nil {
 		return err
@@ -270,7 +274,7 @@ func (v *visit) reauth() error {
 	return v.done(v.whoami(), localPath(v.field("next"), "/account"))
 }
 
-// identity is who the session belongs to.
+// identity tells to whom the session belongs.
 type identity struct {
 	Subject string     `json:"subject"`
 	Session sojourn.ID `json:"session"`

@@ -162,7 +162,8 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 	b.Visit("/cart")
 	painted(dark + " dark de")
 
-	// They come along when the visitor signs in, and to the next device; there the system's preference is another.
+	// They come along when the visitor signs in, and to the next device; there
+	// the system's preference is another.
 	b.signIn(ben)
 	painted(dark + " dark de")
 	b = r.tab()
@@ -231,9 +232,10 @@ func TestBrowserFreshPasswordForEmail(t *testing.T) {
 	b.See(".tiles", "countess@example.com")
 }
 
-// TestGallery takes a picture of every page, to look at: SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/shop
-// overflowing lists the texts that are wider than the box they are in, and
-// whether the page itself can be moved sideways.
+// TestGallery takes a picture of every page, to look at:
+// SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/shop overflowing
+// lists the texts that are wider than the box they are in, and whether the page
+// itself can be moved sideways.
 const overflowing = `(() => {
 	const wide = [...document.querySelectorAll("body *")].filter(e => e.clientWidth > 2 && e.scrollWidth > e.clientWidth + 1 && !e.closest("svg, .visually-hidden, .skip, .label"));
 	const root = document.documentElement;

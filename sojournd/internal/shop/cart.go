@@ -10,18 +10,18 @@ import (
 // maxQuantity bounds one line of a cart.
 const maxQuantity = 999
 
-// A Line is so much of one product.
+// A Line is a quantity of a product.
 type Line struct {
 	SKU string `json:"sku"`
 	Qty int    `json:"qty"` // 1 to maxQuantity
 }
 
-// A cart is what a visitor means to buy. The session holds it, before and after the login.
+// A cart is in the session, before and after the login.
 type cart struct {
 	Items []Line `json:"items"`
 
-	// User is the user whose saved cart is in here already. It keeps a repeated login, a confirmed password, or a login whose
-	// answer was lost and that is sent again, from adding the saved cart twice.
+	// User is the user whose saved cart was added already. Because of it a
+	// repeated login does not add the saved cart twice.
 	User string `json:"user,omitempty"`
 }
 
@@ -29,7 +29,7 @@ var cartKey = sojourn.NewKey[cart]("cart")
 
 var errTooMany = errors.New("shop: too many of one product")
 
-// add adds n of a product; a negative n takes away. A line that comes to 0 goes.
+// add adds n of a product. A negative n removes. A line with 0 is deleted.
 func (c *cart) add(sku string, n int) error {
 	i := slices.IndexFunc(c.Items, func(l Line) bool { return l.SKU == sku })
 	if i < 0 {
@@ -50,7 +50,7 @@ func (c *cart) add(sku string, n int) error {
 	return nil
 }
 
-// adopt makes the cart that of a user: quantities that the user had saved are added, once.
+// adopt gives the cart to a user. It adds the user's saved cart once.
 func (c *cart) adopt(user string, saved []Line) {
 	if c.User == user {
 		return

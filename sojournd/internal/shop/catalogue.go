@@ -6,7 +6,8 @@ import (
 	"html/template"
 )
 
-// A product is one article of the shop. Its name and its description are messages: "product.<sku>" and "product.<sku>.text".
+// A product is an article of the shop. Its name and its description are the
+// messages "product.<sku>" and "product.<sku>.text".
 type product struct {
 	SKU   string
 	Cents int           // price in euro cents

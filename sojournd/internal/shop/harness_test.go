@@ -24,7 +24,8 @@ var (
 	ben = Account{"ben@example.com", "kite-and-lightning"}
 )
 
-// cheapPasswords cost little, so that the tests, of which many sign in, don't take minutes.
+// cheapPasswords cost little, so that the tests, of which many sign in, don't
+// take minutes.
 var cheapPasswords = sync.OnceValue(func() *Passwords {
 	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
 	if err != nil {

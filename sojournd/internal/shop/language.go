@@ -13,11 +13,11 @@ import (
 //go:embed lang/*.json
 var languageFiles embed.FS
 
-// languages are the shop's messages, by language and key; a message is a format of package fmt. The test
-// of this file sees to it that all have the same keys.
+// languages are the shop's messages, by language and key. A message is a format
+// for package fmt. A test checks that all languages have the same keys.
 var languages = map[string]map[string]string{}
 
-// languageOrder lists the languages; the first is for visitors who speak none of them.
+// languageOrder lists the languages. The first is the default.
 var languageOrder = []string{"en", "de"}
 
 var languageMatcher language.Matcher
@@ -81,7 +81,7 @@ func (v *visit) Money(cents int) string {
 	return fmt.Sprintf("€%d.%02d", cents/100, cents%100)
 }
 
-// Ago writes how long ago something was, and the date if that is days.
+// Ago writes how long ago a time was, or the date if that is more than a day.
 func (v *visit) Ago(t time.Time) string {
 	switch d := v.shop.Now().Sub(t); {
 	case d < time.Minute:

@@ -9,7 +9,8 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// pages are the templates, by name; each is the common base with its own "title" and "main".
+// pages are the templates, by name. Each is the common base with its own
+// "title" and "main".
 var pages = func() map[string]*template.Template {
 	functions := template.FuncMap{"static": func(name string) string { return static[name] }}
 	base := template.Must(template.New("base.html").Funcs(functions).ParseFS(templateFiles, "templates/base.html"))
@@ -27,7 +28,7 @@ var pages = func() map[string]*template.Template {
 	return pages
 }()
 
-// view is what a template sees: the visit's methods, and the page's data.
+// view is the data of a template: the visit's methods, and the page's own data.
 type view struct {
 	*visit
 	Page string
@@ -44,14 +45,13 @@ func (v *view) MinPassword() int  { return minPassword }
 func (v *view) MaxPassword() int  { return maxPassword }
 func (v *view) FreshMinutes() int { return int(freshness.Minutes()) }
 
-// Unspoken reports that the page is not in a language that the browser asks
-// for.
+// Unspoken reports whether the browser asks for other languages.
 func (v *view) Unspoken() bool { return v.other }
 
-// LanguageName is a language's name in itself.
+// LanguageName is the name of a language in that language.
 func (v *view) LanguageName(lang string) string { return languages[lang]["language.name"] }
 
-// Here is the address of this page, to come back to.
+// Here is the address of this page, to return to.
 func (v *view) Here() string {
 	if v.r.Method != "GET" {
 		return v.wayBack()

@@ -11,22 +11,22 @@ import (
 	"github.com/go-crypt/crypt/algorithm/argon2"
 )
 
-// Passwords hashes passwords with argon2id (RFC 9106) into PHC strings. So few at a time are hashed that a flood of
-// logins waits instead of filling the memory, and each address and each account
-// has a share of those that wait, so that a flood from one place keeps nobody
-// else out.
+// Passwords hashes passwords with argon2id (RFC 9106) into PHC strings. It
+// hashes only a few at a time, so that a flood of logins waits instead of
+// filling the memory. Each address and each account has a share of the queue,
+// so that a flood from one place does not block others.
 type Passwords struct {
 	hasher *argon2.Hasher
 	decoy  string // the hash of nobody's password
 	slots  chan struct{}
 	queue  chan struct{}
 
-	mu     sync.Mutex
+	mu     sync.Mutex  // guards shares
 	shares map[any]int // places in the queue and slots, by Caller.Address and Caller.Account
 }
 
-// PasswordCost is what one hash takes. The zero value is the cost that OWASP's Password Storage Cheat Sheet gives for
-// argon2id: 19 MiB and 2 passes. Tests take less.
+// PasswordCost is the cost of one hash. The zero value is 19 MiB and 2 passes,
+// from OWASP's Password Storage Cheat Sheet. Tests use less.
 type PasswordCost struct {
 	MemoryKiB uint32
 	Passes    int
@@ -43,7 +43,7 @@ const (
 	maxWait    = time.Second * 10
 )
 
-// ErrBusy: more passwords wait to be checked than can be.
+// ErrBusy is returned if too many passwords wait to be checked.
 var ErrBusy = errors.New("shop: too many logins at this moment")
 
 // NewPasswords returns a hasher of the given cost.
@@ -83,8 +83,9 @@ func (p *Passwords) Hash(ctx context.Context, c Caller, password string) (string
 	return digest.Encode(), nil
 }
 
-// Verify reports whether the password is that of the PHC string. With an empty one, for a user who doesn't exist, it works as long
-// and says no.
+// Verify reports whether the password matches the PHC string. If the string is
+// empty, because the user does not exist, it takes the same time and reports
+// false.
 func (p *Passwords) Verify(ctx context.Context, c Caller, password, encoded string) (bool, error) {
 	done, err := p.turn(ctx, c)
 	if err != nil {
@@ -106,8 +107,8 @@ func (p *Passwords) Verify(ctx context.Context, c Caller, password, encoded stri
 	return match && known, nil
 }
 
-// turn waits for a slot, and returns what gives it back. The error is ErrBusy
-// if the queue is full, or the caller's share of it.
+// turn waits for a slot. The caller must call done. The error is ErrBusy if the
+// queue, or the caller's share of it, is full.
 func (p *Passwords) turn(ctx context.Context, c Caller) (done func(), err error) {
 	leave, ok := p.join(c)
 	if !ok {
@@ -134,7 +135,7 @@ func (p *Passwords) turn(ctx context.Context, c Caller) (done func(), err error)
 	}
 }
 
-// join takes a part of the caller's shares, and returns what gives it back.
+// join takes a place of the caller's shares. Leave gives it back.
 func (p *Passwords) join(c Caller) (leave func(), ok bool) {
 	shares := map[any]int{}
 	if c.Address.IsValid() {

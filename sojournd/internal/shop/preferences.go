@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// preferencesKey holds what a visitor chose before the login; those of a user are kept with the user.
+// preferencesKey holds the preferences of a visitor. Those of a user are with
+// the user.
 var preferencesKey = sojourn.NewKey[Preferences]("preferences")
 
 var themes = []string{"light", "dark", "auto"}
@@ -30,7 +31,7 @@ func (v *visit) preferences() error {
 		}
 	} else {
 		err := preferencesKey.Update(v.session, func(p *Preferences) error { *p = chosen.or(*p); return nil })
-		if errors.Is(err, sojourn.ErrValue) { // an unreadable choice is no choice
+		if errors.Is(err, sojourn.ErrValue) { // replace unreadable preferences
 			err = preferencesKey.Set(v.session, chosen)
 		}
 		if err != nil {
@@ -45,7 +46,7 @@ func (v *visit) preferences() error {
 	return v.done(v.shown(), localPath(v.field("next"), "/"))
 }
 
-// shown are the preferences as the page follows them.
+// shown returns the preferences that the page uses.
 func (v *visit) shown() Preferences {
 	theme := v.prefs.Theme
 	if !slices.Contains(themes, theme) {

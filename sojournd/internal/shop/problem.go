@@ -13,8 +13,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A problem is an answer that isn't what the visitor wanted. Its code is for programs; people read the message
-// "error.<code>".
+// A problem is an answer that is not a success. The code is for programs.
+// People get the message "error.<code>".
 type problem struct {
 	status int
 	code   string
@@ -50,7 +50,8 @@ var (
 	errSessionDefault = "session_error"
 )
 
-// sessionCodes name the library's errors in our answers; sojourn.StatusCode has their status.
+// sessionCodes are the codes of the library's errors. sojourn.StatusCode has
+// their statuses.
 var sessionCodes = []struct {
 	err  error
 	code string
@@ -68,7 +69,7 @@ var sessionCodes = []struct {
 	{sojourn.ErrCrossOrigin, "cross_origin"},
 }
 
-// problemOf chooses the answer to an error.
+// problemOf returns the problem for an error.
 func problemOf(err error) *problem {
 	var p *problem
 	switch {
@@ -96,14 +97,15 @@ func problemOf(err error) *problem {
 	return errInternal
 }
 
-// fail answers with an error: JSON for programs; people are sent where they can help it, or get a page that says so.
+// fail answers with an error. Programs get JSON. People are redirected to a
+// page where they can sign in or confirm the password, or get an error page.
 func (v *visit) fail(err error) {
 	p := problemOf(err)
 	if p.status >= 500 && p != errBusy {
 		v.shop.Log.ErrorContext(v.r.Context(), "shop: request failed", "method", v.r.Method, "path", v.r.URL.Path, "error", err)
 	}
 	if (problemView{problem: p}).Over() {
-		v.unreadable = true // what the session shows was never written
+		v.unreadable = true // the session shows changes that were never written
 	}
 	h := v.w.Header()
 	if p.status == http.StatusServiceUnavailable {
@@ -121,8 +123,8 @@ func (v *visit) fail(err error) {
 	}
 }
 
-// AnswerError answers a request with an error of the session engine that no handler of the shop has seen. It is for
-// Options.OnError of the engine.
+// AnswerError answers a request with an error of the session engine that did
+// not reach a handler of the shop. It is for sojourn.Options.OnError.
 func AnswerError(w http.ResponseWriter, r *http.Request, err error) {
 	v := &visit{
 		shop: &Shop{Options: Options{Log: slog.Default()}}, w: w, r: r,
@@ -137,15 +139,16 @@ type problemView struct {
 	Message string
 }
 
-// Status is the HTTP status, for the page.
+// Status is the HTTP status, for the template.
 func (p problemView) Status() int { return p.status }
 
-// Over tells that the visitor's session has ended.
+// Over reports whether the visitor's session has ended.
 func (p problemView) Over() bool { return p.code == "session_ended" || p.code == "session_renewed" }
 
 func (v *visit) message(p *problem) string { return v.T("error."+p.code, p.args...) }
 
-// wayBack is the page to come back to after a login: this one, or the one whose form was sent.
+// wayBack returns the page to return to after a login: this one, or the page of
+// the form that was sent.
 func (v *visit) wayBack() string {
 	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
 		return localPath(v.r.URL.RequestURI(), "/")

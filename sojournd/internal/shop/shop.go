@@ -1,9 +1,10 @@
-// Package shop is a small web shop, and the first user of the sojourn library: all that it does with sessions it does
-// through the library's public API. It shows what sessions are for:
+// Package shop is a small web shop on the public API of the sojourn library. It
+// shows what sessions are for:
 //
-//   - who it is: sign in, stay signed in, confirm the password before what matters, see one's devices and sign them out;
-//   - what they were doing: a cart that is there before the login and survives it;
-//   - how they like it: language and theme, right on the first paint.
+//   - Identity: users sign in, stay signed in, confirm the password before
+//     important actions, see their devices, and sign them out.
+//   - Data: a cart exists before the login and survives it.
+//   - Preferences: the first paint has the visitor's language and theme.
 //
 // A visitor who only looks gets no cookie.
 package shop
@@ -23,13 +24,13 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// Options are what a shop is made of.
+// Options are the parts of a shop.
 type Options struct {
 	Sessions  *sojourn.Engine // required
 	Users     *Users          // required
 	Passwords *Passwords      // required
-	Demo      []Account       // accounts that the sign-in page offers; they must be among the users. Default none
-	Log       *slog.Logger    // what goes wrong inside. Default slog.Default()
+	Demo      []Account       // accounts that the sign-in page shows; they must exist. Default none
+	Log       *slog.Logger    // gets internal errors. Default slog.Default()
 	Now       func() time.Time
 }
 
@@ -66,7 +67,7 @@ func New(o Options) (*Shop, error) {
 // ServeHTTP answers a request.
 func (sh *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { sh.handler.ServeHTTP(w, r) }
 
-// Close ends the live streams, which would else keep a server from shutting down.
+// Close ends the live streams, which would block the shutdown of a server.
 func (sh *Shop) Close() { sh.close.Do(func() { close(sh.closing) }) }
 
 func (sh *Shop) routes() {
@@ -102,7 +103,8 @@ func (sh *Shop) routes() {
 	handle("/", (*visit).notFound)
 }
 
-// secureHeaders says what the pages may do: nothing comes from elsewhere, nothing is inline, nobody frames them.
+// secureHeaders restricts the pages: only files of this site, nothing inline,
+// no frames.
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -118,8 +120,8 @@ func secureHeaders(next http.Handler) http.Handler {
 //go:embed static
 var staticFiles embed.FS
 
-// static is the address of each static file, by name. It holds the hash of the content, so that a browser may
-// keep the file for good.
+// static is the path of each static file, by name. The path has the hash of the
+// content, so browsers may cache the file for ever.
 var static = func() map[string]string {
 	paths := map[string]string{}
 	entries, err := fs.ReadDir(staticFiles, "static")

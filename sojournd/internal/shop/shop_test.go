@@ -105,7 +105,8 @@ func TestCatalogueAsJSON(t *testing.T) {
 	}
 }
 
-// Wrong input is the visitor's, never ours: 4xx with a message, in JSON and in HTML, in both languages.
+// Wrong input is the visitor's, never ours: 4xx with a message, in JSON and in
+// HTML, in both languages.
 func TestWrongInput(t *testing.T) {
 	s := newSite(t)
 	long := strings.Repeat("x", 300)
@@ -331,7 +332,8 @@ func TestFreshPassword(t *testing.T) {
 	program.post("/login", "email", ada.Email, "password", ada.Password).fails(401, "invalid_login")
 }
 
-// OWASP ASVS 7.5.2: users list and end their own sessions; a list shows no tokens (browser.send looks), a foreign ID is not found.
+// OWASP ASVS 7.5.2: users list and end their own sessions; a list shows no
+// tokens (browser.send looks), a foreign ID is not found.
 func TestDevices(t *testing.T) {
 	s := newSite(t)
 	one, two, other := s.program(), s.program(), s.program()
@@ -443,7 +445,8 @@ func TestCrossOriginIsRefused(t *testing.T) {
 	}
 }
 
-// A session that ends while a request is under way: the request's change is refused, and the user's saved cart stays.
+// A session that ends while a request is under way: the request's change is
+// refused, and the user's saved cart stays.
 func TestEndedMeanwhile(t *testing.T) {
 	s := newSite(t)
 	page, program := s.browser(), s.program()
@@ -476,7 +479,8 @@ func failOn(op driver.Op, cause string) (st store.Store, broken *atomic.Bool) {
 	}), broken
 }
 
-// A store that can't answer is a 503, on every page, and never "signed out" (I9).
+// A store that can't answer is a 503, on every page, and never "signed out"
+// (I9).
 func TestStoreFails(t *testing.T) {
 	st, broken := failOn(driver.Get, "the disk is on fire")
 	s := newSiteOn(t, st)
@@ -802,7 +806,8 @@ func TestSignOutSaysSo(t *testing.T) {
 	}
 }
 
-// Who asks for languages that aren't there is told which are, until they choose.
+// Who asks for languages that aren't there is told which are, until they
+// choose.
 func TestUnspokenLanguage(t *testing.T) {
 	b := newSite(t).browser()
 	const bar = `class="unspoken"`

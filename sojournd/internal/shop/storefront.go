@@ -28,7 +28,7 @@ func (v *visit) front() error {
 		Notice   string
 		Products []product
 	}{Products: catalogue}
-	if v.user.ID == "" { // else the address is an old one
+	if v.user.ID == "" { // otherwise the address is old
 		data.Notice = v.notice()
 	}
 	v.render(http.StatusOK, "front", data)
@@ -57,7 +57,7 @@ func (v *visit) cartPage() error {
 		Total int
 	}
 	for _, l := range c.Items {
-		if p := productBySKU[l.SKU]; p != nil { // else no longer for sale
+		if p := productBySKU[l.SKU]; p != nil { // otherwise it is no longer for sale
 			data.Lines = append(data.Lines, cartLine{*p, l.Qty, l.Qty * p.Cents})
 			data.Total += l.Qty * p.Cents
 		}
@@ -83,7 +83,8 @@ func cartAnswer(c cart) any {
 	return map[string]any{"items": c.Items}
 }
 
-// addToCart is POST /cart: adds so many of a product, one if it isn't said; a negative number takes away.
+// addToCart is POST /cart. It adds a quantity of a product, by default 1. A
+// negative quantity removes.
 func (v *visit) addToCart() error {
 	sku, qty := v.field("sku"), 1
 	if productBySKU[sku] == nil {
@@ -100,13 +101,14 @@ func (v *visit) addToCart() error {
 	if err != nil {
 		return err
 	}
-	if qty <= 0 && len(c.Items) == 0 { // nothing to take away: no session for that
+	if qty <= 0 && len(c.Items) == 0 { // nothing to remove, so no session is needed
 		return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
 	}
 	if err := cartKey.Update(v.session, func(c *cart) error { return c.add(sku, qty) }); err != nil {
 		return err
 	}
-	// Committed before it is saved: what the session refuses mustn't reach the user's cart.
+	// Commit before saving: the user's cart must not get what the session
+	// refuses.
 	if err := v.session.Commit(v.r.Context()); err != nil {
 		return err
 	}
@@ -117,7 +119,8 @@ func (v *visit) addToCart() error {
 	return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
 }
 
-// saveCart copies the committed cart to the user. The session has it anyhow, so a failure is only logged.
+// saveCart copies the committed cart to the user. The session has the cart too,
+// so a failure is only logged.
 func (v *visit) saveCart(c cart) {
 	info := v.session.Info()
 	if info.Subject == "" {
@@ -129,7 +132,7 @@ func (v *visit) saveCart(c cart) {
 	}
 }
 
-// CartCount is the number of articles in the cart, for the page's head.
+// CartCount is the number of articles in the cart, for the templates.
 func (v *visit) CartCount() int {
 	if v.session == nil || v.unreadable {
 		return 0
@@ -141,7 +144,7 @@ func (v *visit) CartCount() int {
 	return c.count()
 }
 
-// notFound answers where nothing is, or nothing for this method.
+// notFound answers a path or method that does not exist.
 func (v *visit) notFound() error {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		r := &http.Request{Method: method, URL: v.r.URL, Host: v.r.Host}

@@ -189,7 +189,8 @@ func TestAddDemoAgain(t *testing.T) {
 	}
 }
 
-// The nodes of a shop may all start at once, on a machine that has no accounts yet.
+// The nodes of a shop may all start at once, on a machine that has no accounts
+// yet.
 func TestSharedUsersAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.db")
 	var wg sync.WaitGroup

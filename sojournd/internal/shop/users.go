@@ -30,7 +30,8 @@ type User struct {
 	Preferences  Preferences
 }
 
-// Preferences are how a visitor wants to see the shop. An empty field is no choice.
+// Preferences are how a visitor wants to see the shop. An empty field is no
+// choice.
 type Preferences struct {
 	Theme    string `json:"theme,omitempty"`    // light, dark, auto
 	Language string `json:"language,omitempty"` // a key of languages
@@ -89,8 +90,9 @@ func NewMemoryUsers(ctx context.Context) (*Users, error) {
 	return &Users{db, maxUsers}, nil
 }
 
-// OpenUsers opens the users in a file. It creates the file, readable only by its
-// owner, in a directory that exists. One process at a time may open the file.
+// OpenUsers opens the users in a file. It creates the file, readable only by
+// its owner, in a directory that exists. One process at a time may open the
+// file.
 func OpenUsers(ctx context.Context, path string) (*Users, error) {
 	u, err := openUsers(ctx, path)
 	if err == nil {
@@ -158,8 +160,8 @@ func openDatabase(path string, pragmas ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+url.Values{"_pragma": pragmas}.Encode())
 }
 
-// recognise returns an error unless the file is empty or the shop's. It does not
-// change the file.
+// recognise returns an error unless the file is empty or the shop's. It does
+// not change the file.
 func recognise(ctx context.Context, path string) error {
 	db, err := openDatabase(path, "busy_timeout(5000)", "query_only(1)")
 	if err != nil {
@@ -266,7 +268,8 @@ func (u *Users) SetCart(ctx context.Context, id string, items []Line, version Ca
 	return err
 }
 
-// SetPreferences changes the preferences that are not empty. It returns ErrNoUser.
+// SetPreferences changes the preferences that are not empty. It returns
+// ErrNoUser.
 func (u *Users) SetPreferences(ctx context.Context, id string, p Preferences) error {
 	return u.exec(ctx, "UPDATE users SET theme = coalesce(nullif(?, ''), theme), language = coalesce(nullif(?, ''), language) WHERE id = ?",
 		p.Theme, p.Language, id)

@@ -18,7 +18,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A visit is one request: the visitor's session, and what follows from it.
+// A visit is a request with its session and user.
 type visit struct {
 	shop    *Shop
 	w       http.ResponseWriter
@@ -26,18 +26,18 @@ type visit struct {
 	session *sojourn.Session // nil in AnswerError
 
 	user  User        // zero: nobody is signed in
-	prefs Preferences // of the user, or of the visitor
+	prefs Preferences // of the user or the visitor
 	lang  string      // a key of languages
-	other bool        // the browser asks for other languages, and the visitor chose none
+	other bool        // the browser asks only for other languages, and the visitor chose none
 	json  bool        // the answer is for a program
 
-	unreadable bool // the store can't tell who this is
+	unreadable bool // the session cannot be read
 }
 
 const maxForm = 64 << 10
 
 func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) error) {
-	w.Header().Set("Cache-Control", "no-store") // every page may show something of the visitor
+	w.Header().Set("Cache-Control", "no-store") // every page may show data of the visitor
 	w.Header().Set("Vary", "Accept, Accept-Language, Cookie")
 	v := &visit{
 		shop: sh, w: w, r: r, session: sojourn.From(r.Context()),
@@ -56,14 +56,14 @@ func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) err
 	}
 }
 
-// load reads the session and the user, and from them the preferences.
+// load reads the session, the user and the preferences.
 func (v *visit) load() error {
 	ctx := v.r.Context()
 	if err := v.session.Load(ctx); err != nil {
 		v.unreadable = true
 		return err
 	}
-	v.prefs, _ = preferencesKey.Get(v.session) // unreadable: as if none were made
+	v.prefs, _ = preferencesKey.Get(v.session) // ignore unreadable preferences
 	if id := v.session.Subject(); id != "" {
 		user, err := v.shop.Users.ByID(ctx, id)
 		if err != nil && !errors.Is(err, ErrNoUser) {
@@ -76,14 +76,15 @@ func (v *visit) load() error {
 	return nil
 }
 
-// speak takes the language of the preferences.
+// speak uses the language of the preferences.
 func (v *visit) speak() {
 	if languages[v.prefs.Language] != nil {
 		v.lang, v.other = v.prefs.Language, false
 	}
 }
 
-// parseForm reads the body of a POST, bounded. Only the body counts: a password has no business in a URL.
+// parseForm reads the body of a POST, up to maxForm. It ignores the query,
+// which must not hold a password.
 func (v *visit) parseForm() error {
 	if v.r.Method != http.MethodPost {
 		return nil
@@ -112,7 +113,7 @@ func (v *visit) parseForm() error {
 
 func (v *visit) field(name string) string { return v.r.PostForm.Get(name) }
 
-// signedIn returns errLoginRequired if nobody is.
+// signedIn returns errLoginRequired if nobody is signed in.
 func (v *visit) signedIn() error {
 	if v.user.ID == "" {
 		return errLoginRequired
@@ -120,10 +121,11 @@ func (v *visit) signedIn() error {
 	return nil
 }
 
-// freshness is how recent a password must be for what a thief must not do.
+// freshness is how recent the last login must be for important actions.
 const freshness = 10 * time.Minute
 
-// fresh returns an error unless somebody is signed in and gave the password lately.
+// fresh returns an error unless the user has entered the password within
+// freshness.
 func (v *visit) fresh() error {
 	if err := v.signedIn(); err != nil {
 		return err
@@ -148,7 +150,7 @@ func wantsJSON(r *http.Request) bool {
 func (v *visit) writeJSON(status int, answer any) {
 	body, err := json.Marshal(answer)
 	if err != nil {
-		panic(err) // only types of ours
+		panic(err) // all types can be encoded
 	}
 	v.w.Header().Set("Content-Type", "application/json")
 	v.w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
@@ -156,7 +158,7 @@ func (v *visit) writeJSON(status int, answer any) {
 	_, _ = v.w.Write(append(body, '\n')) // the client may be gone
 }
 
-// done answers what succeeded: programs get JSON, browsers are sent on.
+// done answers a successful action: programs get JSON, browsers a redirect.
 func (v *visit) done(answer any, next string) error {
 	if v.json {
 		v.writeJSON(http.StatusOK, answer)
@@ -187,8 +189,9 @@ func (v *visit) render(status int, name string, data any) {
 	_, _ = v.w.Write(page.Bytes()) // the client may be gone
 }
 
-// localPath returns the path if it leads to a page of this site, and the fallback if not: nobody is to be sent elsewhere by a link
-// that begins here. Browsers read a backslash as a slash, and drop control characters.
+// localPath returns the path if it leads to a page of this site, else the
+// fallback. No link to this site may redirect to another one. Browsers read a
+// backslash as a slash and drop control characters.
 func localPath(path, fallback string) string {
 	if len(path) > 1000 || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
 		strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f }) {
