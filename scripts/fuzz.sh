@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of every module: scripts/fuzz.sh [LIMIT], 20000x (inputs) each if not given.
-# An input that fails is written to the package's testdata/fuzz: commit it, it is a regression test
-# from then on. A limit in time (60s) may fail at its end without an input: go.dev/issue/75804, in Go before 1.27.
+# Runs every fuzz target of every module: scripts/fuzz.sh [LIMIT]. The default limit is 20000x (inputs).
+# An input that fails is written to the package's testdata/fuzz: commit it as a regression test.
+# With a limit in time (60s) a target may fail at the end without an input: go.dev/issue/75804, in Go before 1.27.
 set -euo pipefail
 limit=${1:-20000x}
 out=$(mktemp)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sees to what the tests need besides Go modules. On Debian it installs what is missing; elsewhere it
-# says what to install, and fails. Silent when everything is there.
+# Installs what the tests need besides Go modules, on Debian. On other systems it
+# says what to install, and fails. It prints nothing if nothing is missing.
 set -euo pipefail
 
-# One line for each need: any of these commands will do | Debian's packages | what it is for.
+# For each need: commands, of which one must exist | Debian's packages | the purpose.
 needs='
 cc gcc clang | gcc libc6-dev | a C compiler with its headers, for the race detector (go test -race)
 strace | strace | strace, which shows the order of writes and syncs of the embedded store and makes them fail
@@ -20,7 +20,7 @@ npm | npm | npm, which installs what checks openapi.json
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
-have() { # have NAME: is there such a command, and does it work?
+have() { # have NAME: does the command exist and work?
 	local chrome="/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 	case $1 in
 	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
@@ -36,8 +36,8 @@ if ! command -v go >/dev/null; then
 	exit 1
 fi
 
-# The linters of the API's description, by their lockfile. The copy says which
-# one is installed. Ends the script.
+# Installs the linters of the API's description and ends the script. The copy of
+# the lockfile tells what is installed.
 linters() {
 	cd "$(dirname "${BASH_SOURCE[0]}")/../sojournd/testdata/lint"
 	cmp -s package-lock.json node_modules/.installed && exit 0
@@ -59,8 +59,8 @@ done < <(grep . <<<"$needs")
 read -ra packages <<<"$packages"
 
 if ! command -v apt-get >/dev/null; then
-	printf 'The tests need what is missing here. Please install:\n%s' "$list" >&2
-	echo "(go test ./... runs the others, and skips those that need it.)" >&2
+	printf 'The tests need these programs. Please install:\n%s' "$list" >&2
+	echo "(go test ./... skips the tests that need them.)" >&2
 	exit 1
 fi
 

@@ -1,4 +1,5 @@
-// The chi example is a guest book under the chi router: visitors sign without logging in, and sign in to see who else did.
+// The chi example is a guest book on the chi router. Visitors can write without
+// logging in. Users who sign in can see their devices.
 //
 //	go run ./examples/chi
 package main
@@ -39,7 +40,7 @@ func main() {
 	context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = server.Shutdown(ctx) // what is still open after 5 s is cut
+		_ = server.Shutdown(ctx) // after 5 s the rest is aborted
 	})
 	fmt.Println("http://localhost:8080")
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
@@ -59,7 +60,8 @@ func routes(sessions *sojourn.Engine) http.Handler {
 	return r
 }
 
-// signedIn lets only logged-in users through. A session that can't be read is a 503, by the panic of Subject.
+// signedIn lets only logged-in users pass. If the session cannot be read,
+// Subject panics and Handler answers 503.
 func signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sojourn.From(r.Context()).Subject() == "" {

@@ -1,6 +1,6 @@
-// Package peer says who is at the other end of a request's connection, and
-// whether that is a reverse proxy whose headers are believed. The engine, the
-// API and forward-auth ask it, so that they never judge one request differently.
+// Package peer finds out who sent a request, and whether the sender is a
+// trusted reverse proxy. The engine, the API and forward-auth share it, so they
+// always agree.
 package peer
 
 import (
@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// A Peer is the other end of a connection. The zero Peer has no address that
-// can be read, and is never trusted.
+// A Peer is the other end of a connection. The zero Peer has no valid address
+// and is never trusted.
 type Peer struct {
 	IP   netip.Addr // zero over a Unix socket
-	Unix bool       // connected through a Unix socket, which its permissions guard
+	Unix bool       // connected through a Unix socket
 }
 
-// Of returns the peer of r. It takes RemoteAddr with a port, as net/http sets
-// it, and without, as "real IP" middlewares leave it. Over a Unix socket
-// RemoteAddr is a name that the peer chose, so Of ignores it.
+// Of returns the peer of r. RemoteAddr may have a port, as net/http sets it, or
+// none, as "real IP" middlewares set it. Over a Unix socket the peer chooses
+// RemoteAddr, so Of ignores it.
 func Of(r *http.Request) Peer {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local != nil && strings.HasPrefix(local.Network(), "unix") {
 		return Peer{Unix: true}
@@ -39,9 +39,9 @@ func Of(r *http.Request) Peer {
 	return Peer{IP: plain(ip)}
 }
 
-// Trusted reports whether the peer is one of these reverse proxies. If any is
-// named, every peer on a Unix socket is trusted: the socket's permissions
-// decide who may connect.
+// Trusted reports whether the peer is one of these reverse proxies. If there
+// are any, every peer on a Unix socket is trusted, because the socket's
+// permissions decide who may connect.
 func (p Peer) Trusted(proxies []netip.Prefix) bool {
 	if p.Unix {
 		return len(proxies) > 0
@@ -54,7 +54,7 @@ func (p Peer) Trusted(proxies []netip.Prefix) bool {
 	return false
 }
 
-// plain makes addresses that are one address equal.
+// plain returns the same value for all forms of an address.
 func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
 
 func isPort(s string) bool {

@@ -1,6 +1,6 @@
-// Command skipped reads the events of a test run (gotestsum --jsonfile, go test -json) and fails if a
-// test was skipped because a component that it needs, such as Chromium, was missing. Such tests say so
-// with t.Skip("needs <component>: ..."). It prints nothing when there is none.
+// Command skipped reads the events of a test run (go test -json). It fails and
+// prints the tests that were skipped because a component, such as Chromium, is
+// missing. Such tests call t.Skip("needs <component>: ...").
 package main
 
 import (
@@ -37,15 +37,17 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprintln(out, m)
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("what they need is missing, and all tests must run here; skipped: %d", len(missing))
+		return fmt.Errorf("tests were skipped because a component is missing: %d", len(missing))
 	}
 	return nil
 }
 
-// reason matches the line that t.Skip prints: where it was called, then its text.
+// reason matches the line that t.Skip prints: the place of the call, then its
+// text.
 var reason = regexp.MustCompile(`^\s+\S+\.go:\d+: (needs [^:]+:.*)`)
 
-// find returns a line for each test that was skipped for want of a component, in order.
+// find returns a line for each test that was skipped because of a missing
+// component.
 func find(events io.Reader) (missing []string, err error) {
 	type test struct{ Package, Test string }
 	wants := map[test]string{}

@@ -1,4 +1,5 @@
-// Package browsertest drives a real Chromium, for tests. A failed test leaves a picture of each of its tabs in out/browser.
+// Package browsertest runs Chromium for tests. If a test fails, it writes a
+// picture of each tab of the test to out/browser.
 package browsertest
 
 import (
@@ -18,7 +19,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// chromium starts one browser for all tests; each tab is in a context of its own, with its own cookies.
+// chromium starts one browser for all tests. Each tab has a context with its
+// own cookies.
 var chromium = sync.OnceValues(func() (context.Context, error) {
 	path := ""
 	for _, name := range []string{
@@ -37,7 +39,7 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		return nil, err
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, // it sees no page but ours
+		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, // it opens only our pages
 		chromedp.DisableGPU, chromedp.WindowSize(1280, 900), chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
@@ -58,11 +60,12 @@ var (
 // Stop ends the browser, if one was started. TestMain calls it after the tests.
 func Stop() { stopChromium() }
 
-// Need skips the test if it can't have a browser; where none may be missing, the test fails then.
+// Need skips the test if there is no browser. With SOJOURN_REQUIRE_ALL the test
+// fails instead.
 func Need(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("a browser takes its time")
+		t.Skip("a browser is slow")
 	}
 	if _, err := chromium(); errors.Is(err, errNoChromium) && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
 		t.Skip(err)
@@ -71,15 +74,15 @@ func Need(t *testing.T) {
 	}
 }
 
-// A Tab is one page of one visitor. Its methods end the test if they fail.
+// A Tab is a page of one visitor. Its methods end the test if they fail.
 type Tab struct {
 	t   *testing.T
 	ctx context.Context
 	url string
 }
 
-// Open opens a tab of a new visitor of the site at url, whose system prefers the light theme and whose language is English. The
-// pictures go to dir.
+// Open opens a tab for a new visitor of the site at url, with the light theme
+// and English as the language. It writes pictures to dir.
 func Open(t *testing.T, url, dir string) *Tab {
 	t.Helper()
 	parent, err := chromium()
@@ -135,13 +138,13 @@ func (b *Tab) Do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// Visit opens a page, and waits until it is there.
+// Visit opens a page and waits until it is loaded.
 func (b *Tab) Visit(path string) {
 	b.t.Helper()
 	b.Do("visit "+path, chromedp.Navigate(b.url+path))
 }
 
-// Click clicks what leads to another page, and waits until that is there.
+// Click clicks a link or button and waits until the next page is loaded.
 func (b *Tab) Click(selector string) {
 	b.t.Helper()
 	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); err != nil {
@@ -149,13 +152,13 @@ func (b *Tab) Click(selector string) {
 	}
 }
 
-// Fill types into a field, in place of what is in it.
+// Fill replaces the text of a field.
 func (b *Tab) Fill(selector, text string) {
 	b.t.Helper()
 	b.Do("fill in "+selector, chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
-// See waits until the page shows something.
+// See waits until an element shows a text.
 func (b *Tab) See(selector, text string) {
 	b.t.Helper()
 	got := ""
@@ -175,7 +178,7 @@ func (b *Tab) See(selector, text string) {
 	b.t.Fatalf("%s shows %q, want %q", selector, got, text)
 }
 
-// Eval runs a script, and returns what it, or its promise, comes to.
+// Eval runs a script and returns its result, or that of its promise.
 func (b *Tab) Eval(script string) string {
 	b.t.Helper()
 	result, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))

@@ -96,8 +96,8 @@ func (h *Handler) redirect(r *http.Request, a *app, to *page) string {
 	return to.target + encoded
 }
 
-// errIsPage: the sign-in page itself is behind a check that it can't pass. A
-// redirect would go round for ever.
+// errIsPage is the error if the sign-in page itself is behind the check. A redirect
+// to it would loop for ever.
 var errIsPage = errors.New("the request is for the page itself")
 
 // wayBack returns the address that the visitor requested: a path of the
