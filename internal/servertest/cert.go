@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Certificates are those of one server, made for it: an authority of its own, and a certificate for 127.0.0.1 and
-// localhost.
+// Certificates are the certificates of one server: an authority, and a
+// certificate for 127.0.0.1 and localhost.
 type Certificates struct {
 	CAFile   string // PEM
 	CertFile string // PEM
@@ -30,7 +30,7 @@ func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{RootCAs: c.pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
 }
 
-// certify makes the certificates of a server.
+// certify creates the certificates of a server.
 func (s *Server) certify() (*Certificates, error) {
 	now := time.Now()
 	ca := &x509.Certificate{
@@ -83,7 +83,7 @@ func (s *Server) certify() (*Certificates, error) {
 	return c, nil
 }
 
-// write makes a file that the server's user alone may read.
+// write creates a file that only the server's user can read.
 func (s *Server) write(name, text string) error {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		return err

@@ -8,22 +8,23 @@ import (
 	"time"
 )
 
-// The shape of a RedisCluster: as small as a failover allows.
+// The size of a RedisCluster: the smallest that can fail over.
 const (
 	clusterMasters = 3
 	clusterSize    = 2 * clusterMasters
 	clusterSlots   = 16384
-	clusterTimeout = time.Second // after which a node counts as failed
+	clusterTimeout = time.Second // until a node counts as failed
 )
 
-// A RedisCluster is three masters, each with a replica.
+// A RedisCluster has three masters, each with a replica.
 type RedisCluster struct {
-	Nodes []*RedisServer // the first three began as masters, each the next but two's
+	Nodes []*RedisServer // at first three masters, then their replicas in the same order
 
 	opt RedisOptions
 }
 
-// Cluster starts a Redis Cluster for a test. All nodes have the options, and with TLS the same certificates.
+// Cluster starts a Redis Cluster for a test. All nodes have the same options,
+// and with TLS the same certificates.
 func Cluster(t TB, opt RedisOptions) *RedisCluster {
 	t.Helper()
 	c, err := StartCluster(opt)
@@ -31,7 +32,8 @@ func Cluster(t TB, opt RedisOptions) *RedisCluster {
 	return c
 }
 
-// StartCluster starts a Redis Cluster and waits until every replica follows its master.
+// StartCluster starts a Redis Cluster and waits until every replica follows its
+// master.
 func StartCluster(opt RedisOptions) (*RedisCluster, error) {
 	c := &RedisCluster{opt: opt}
 	if err := c.start(); err != nil {
@@ -95,7 +97,7 @@ func (c *RedisCluster) start() error {
 	return c.WaitHealthy()
 }
 
-// clusterConfig returns the lines that make a node.
+// clusterConfig returns the configuration of a node.
 func (r *RedisServer) clusterConfig() []string {
 	user := "default"
 	if r.opt.User != "" {
@@ -118,7 +120,8 @@ func (r *RedisServer) clusterConfig() []string {
 	return lines
 }
 
-// WaitHealthy waits until every node runs, sees all slots served, and follows its master if it is a replica.
+// WaitHealthy waits until every node runs and sees all slots, and every replica
+// follows its master.
 func (c *RedisCluster) WaitHealthy() error {
 	return eventually("the cluster is healthy", func() error {
 		masters := 0
@@ -151,7 +154,7 @@ func (c *RedisCluster) WaitHealthy() error {
 	})
 }
 
-// Masters returns the nodes that are masters and run.
+// Masters returns the masters that run.
 func (c *RedisCluster) Masters() (masters []*RedisServer) {
 	for _, n := range c.Nodes {
 		if n.PID() == 0 {
@@ -164,8 +167,9 @@ func (c *RedisCluster) Masters() (masters []*RedisServer) {
 	return masters
 }
 
-// Failover kills a master and waits until its replica has taken over and all running nodes see all slots served.
-// What the master had not sent to its replica is lost. Start the master again to have it follow the new one.
+// Failover kills a master and waits until its replica has taken over and all
+// running nodes see all slots. Writes that the master had not sent to its
+// replica are lost. If the master starts again, it follows the new one.
 func (c *RedisCluster) Failover(master *RedisServer) error {
 	replica, err := c.Replica(master)
 	if err != nil {
@@ -177,7 +181,8 @@ func (c *RedisCluster) Failover(master *RedisServer) error {
 	return c.WaitTakeover(replica)
 }
 
-// WaitTakeover waits until a replica, whose master is gone, is a master itself and all running nodes see all slots served.
+// WaitTakeover waits until a replica whose master is gone is a master, and all
+// running nodes see all slots.
 func (c *RedisCluster) WaitTakeover(replica *RedisServer) error {
 	return eventually("a replica takes over", func() error {
 		if err := replica.want("master", "role", "INFO", "replication"); err != nil {
@@ -215,7 +220,8 @@ func (c *RedisCluster) Replica(master *RedisServer) (*RedisServer, error) {
 	return nil, fmt.Errorf("servertest: no replica follows %s", master.Addr())
 }
 
-// URL is redis-cluster:// or rediss-cluster:// with the addresses of all nodes, with user and password.
+// URL is redis-cluster:// or rediss-cluster:// with the addresses of all nodes,
+// with user and password.
 func (c *RedisCluster) URL() string {
 	u := url.URL{Scheme: "redis-cluster", Host: strings.Join(c.Addrs(), ",")}
 	if c.opt.TLS {

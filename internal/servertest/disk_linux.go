@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// SmallDisk mounts a file system of its own, of so many bytes, for a test that fills it. It takes root: the test is
-// skipped without, unless all tests must run.
+// SmallDisk mounts a file system of the given size in bytes, for a test that
+// fills it. It requires root. Otherwise it skips the test, or fails it if
+// SOJOURN_REQUIRE_ALL is set.
 func SmallDisk(t TB, size int64) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sojourn-disk-")

@@ -2,7 +2,7 @@
 
 package servertest
 
-// SmallDisk is for Linux: elsewhere the test is skipped.
+// SmallDisk skips the test: it needs Linux.
 func SmallDisk(t TB, _ int64) string {
 	t.Helper()
 	t.Skipf("needs Linux: to mount a file system of its own")

@@ -16,7 +16,8 @@ import (
 
 const orphanEnv = "SOJOURN_SERVERTEST_ORPHANS"
 
-// TestMain can be a process that starts servers, prints their process IDs, and waits to be killed.
+// TestMain can be a process that starts servers, prints their process IDs, and
+// waits to be killed.
 func TestMain(m *testing.M) {
 	if os.Getenv(orphanEnv) == "" {
 		os.Exit(m.Run())
@@ -40,7 +41,8 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-// No server outlives the process that started it, however that dies, and even if it is paused.
+// No server outlives the process that started it, however that dies, and even
+// if it is paused.
 func TestOrphansDie(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"redis-server", "postgres"} {

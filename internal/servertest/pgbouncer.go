@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// PgBouncerOptions of a PgBouncer. The zero value pools by transaction.
+// PgBouncerOptions are the options of a PgBouncer.
 type PgBouncerOptions struct {
 	PoolMode string   // default "transaction"
 	PoolSize int      // connections to the server; default 20
-	Via      string   // the host and port at which it reaches the server, such as a proxy's; empty: the server's own
+	Via      string   // host and port, for example of a proxy, to connect to the server through; empty: directly
 	Config   []string // more lines of the section [pgbouncer]
 }
 
@@ -31,8 +31,8 @@ func PgBouncer(t TB, postgres *PostgreSQLServer, opt PgBouncerOptions) *PgBounce
 	return b
 }
 
-// StartPgBouncer starts a PgBouncer in front of a server that has no TLS. An error that is ErrMissing says that the
-// machine has none.
+// StartPgBouncer starts a PgBouncer in front of a server without TLS. It
+// returns ErrMissing if PgBouncer is not installed.
 func StartPgBouncer(postgres *PostgreSQLServer, opt PgBouncerOptions) (*PgBouncerServer, error) {
 	program, err := find("pgbouncer")
 	if err != nil {
@@ -91,7 +91,7 @@ max_client_conn = 500
 	})
 }
 
-// URL is postgres:// as that of the server behind.
+// URL is the URL of the server, through this PgBouncer.
 func (b *PgBouncerServer) URL() string {
 	return pgURL(b.Port(), b.postgres.opt.Password, "sslmode=disable")
 }

@@ -14,16 +14,17 @@ import (
 	"time"
 )
 
-// PostgreSQLOptions of a PostgreSQL server. The zero value is one that trusts everybody on this machine.
+// PostgreSQLOptions are the options of a PostgreSQL server. The zero value has
+// no password.
 type PostgreSQLOptions struct {
-	Password string   // of the user; empty: none is asked for
-	TLS      bool     // with certificates of its own, and only TLS over TCP
+	Password string   // of the user; empty: none
+	TLS      bool     // accept only TLS over TCP
 	Config   []string // more lines of postgresql.conf
 	InitArgs []string // more arguments of initdb
-	Dir      string   // the parent of its directory, which the user postgres must be able to enter; empty: where temporary files are
+	Dir      string   // the parent of its directory, open to the user postgres; empty: the directory for temporary files
 }
 
-// The user, a superuser, and the database of every server.
+// pgUser is the superuser and the database of every server.
 const pgUser = "sojourn"
 
 // A PostgreSQLServer is one PostgreSQL server with a database named sojourn.
@@ -32,7 +33,7 @@ type PostgreSQLServer struct {
 	Certificates *Certificates // nil without TLS
 
 	opt   PostgreSQLOptions
-	extra []string // lines of postgresql.conf beside those of opt
+	extra []string // lines of postgresql.conf besides those of opt
 	bin   string
 	data  string
 }
@@ -45,8 +46,8 @@ func PostgreSQL(t TB, opt PostgreSQLOptions) *PostgreSQLServer {
 	return p
 }
 
-// StartPostgreSQL starts a server, as the user postgres if this process is root's. An error that is ErrMissing says
-// that the machine has none.
+// StartPostgreSQL starts a server, as the user postgres if this process runs as
+// root. It returns ErrMissing if PostgreSQL is not installed.
 func StartPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	p, err := newPostgreSQL(opt)
 	if err != nil {
@@ -66,13 +67,13 @@ func StartPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	return p, nil
 }
 
-// newPostgreSQL returns a server that has no data yet.
+// newPostgreSQL returns a server without data.
 func newPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	program, err := find("postgres")
 	if err != nil {
 		return nil, err
 	}
-	if program, err = filepath.EvalSymlinks(program); err != nil { // its sisters are where it really is
+	if program, err = filepath.EvalSymlinks(program); err != nil { // the other programs are in the same directory
 		return nil, err
 	}
 	user, err := unprivileged()
@@ -84,7 +85,7 @@ func newPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 		return nil, err
 	}
 	p := &PostgreSQLServer{Server: *s, opt: opt, bin: filepath.Dir(program), data: filepath.Join(s.dir, "data")}
-	p.quit, p.orphan = syscall.SIGINT, syscall.SIGQUIT // fast shutdown; an immediate one, which ends the children too
+	p.quit, p.orphan = syscall.SIGINT, syscall.SIGQUIT // fast shutdown; immediate shutdown, which ends the children too
 	p.command = func() *exec.Cmd { return exec.Command(program, "-D", p.data) }
 	p.answers = func() error {
 		return p.run(time.Second, "pg_isready", "-q", "-U", pgUser, "-h", p.dir, "-p", strconv.Itoa(p.port))
@@ -92,7 +93,7 @@ func newPostgreSQL(opt PostgreSQLOptions) (*PostgreSQLServer, error) {
 	return p, nil
 }
 
-// create makes the server's data directory.
+// create creates the server's data directory.
 func (p *PostgreSQLServer) create() (err error) {
 	if p.opt.TLS {
 		if p.Certificates, err = p.certify(); err != nil {
@@ -135,7 +136,8 @@ func (p *PostgreSQLServer) configure() error {
 	return p.write(filepath.Join(p.data, "postgresql.auto.conf"), strings.Join(lines, "\n")+"\n")
 }
 
-// URL is postgres:// with the user, the password, the database sojourn, and sslmode.
+// URL is postgres:// with the user, the password, the database sojourn, and
+// sslmode.
 func (p *PostgreSQLServer) URL() string {
 	query := "sslmode=disable"
 	if c := p.Certificates; c != nil {
@@ -152,13 +154,14 @@ func pgURL(port int, password, query string) string {
 	return u.String()
 }
 
-// SQL runs statements in a database, by psql, over the server's Unix socket.
+// SQL runs statements in a database with psql, over the server's Unix socket.
 func (p *PostgreSQLServer) SQL(database string, statements ...string) error {
 	_, err := p.Query(database, strings.Join(statements, ";\n"))
 	return err
 }
 
-// Query is like SQL and returns what psql prints: rows by line, columns divided by a bar.
+// Query is like SQL, and returns the output of psql: one row on each line, with
+// bars between the columns.
 func (p *PostgreSQLServer) Query(database, statement string) (string, error) {
 	out, err := p.output(patience, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
 		"-h", p.dir, "-p", strconv.Itoa(p.port), "-U", pgUser, "-d", database, "-c", statement)
@@ -179,7 +182,8 @@ func (p *PostgreSQLServer) Kill() error {
 	return nil
 }
 
-// StopImmediately ends the server as a crash does: the next start recovers from its log.
+// StopImmediately stops the server like a crash. The next start recovers from
+// the log.
 func (p *PostgreSQLServer) StopImmediately() error { return p.end(syscall.SIGQUIT) }
 
 func (p *PostgreSQLServer) run(limit time.Duration, program string, args ...string) error {

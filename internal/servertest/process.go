@@ -15,23 +15,24 @@ import (
 	"time"
 )
 
-// A Server is one server process, which may be stopped and started again, with its directory and its port.
+// A Server is a server process that can be stopped and started again, with the
+// same directory and port.
 type Server struct {
 	name string
-	dir  string // all its files
+	dir  string // of all its files
 	port int
-	user *user // whom it runs as; nil: this process's
+	user *user // the user to run as; nil: this process's
 
-	command func() *exec.Cmd // as it is started
-	answers func() error     // nil when it does
-	quit    syscall.Signal   // ends it in good order
-	orphan  syscall.Signal   // what it gets when this process dies
+	command func() *exec.Cmd // starts it
+	answers func() error     // returns nil when it answers
+	quit    syscall.Signal   // stops it properly
+	orphan  syscall.Signal   // is sent to it when this process dies
 
 	running *process
 	paused  *pause
 }
 
-// A process is one that runs, or has run.
+// A process runs, or has ended.
 type process struct {
 	*exec.Cmd
 	exited chan struct{}
@@ -55,7 +56,8 @@ func (s *Server) PID() int {
 	return s.running.Process.Pid
 }
 
-// Running reports whether the server runs. One that ended by itself is as one that was stopped.
+// Running reports whether the server runs. A server that ended by itself counts
+// as stopped.
 func (s *Server) Running() bool {
 	if s.running == nil {
 		return false
@@ -69,7 +71,8 @@ func (s *Server) Running() bool {
 	}
 }
 
-// newServer makes the directory of a server, in parent or where temporary files are.
+// newServer creates the directory of a server, in parent or in the directory
+// for temporary files.
 func newServer(name, parent string, user *user) (*Server, error) {
 	dir, err := os.MkdirTemp(parent, "sojourn-"+name+"-")
 	if err != nil {
@@ -85,10 +88,11 @@ func newServer(name, parent string, user *user) (*Server, error) {
 	return s, nil
 }
 
-// errPortTaken is what makes launch try another port.
+// errPortTaken makes launch try another port.
 var errPortTaken = errors.New("the port is taken")
 
-// launch starts a server for the first time: on a port that is free now and, if it is taken in the meantime, on another.
+// launch starts a server for the first time, on a free port. If the port is
+// taken in the meantime, it tries another.
 func (s *Server) launch(configure func() error) error {
 	for try := 0; ; try++ {
 		var err error
@@ -108,7 +112,8 @@ func (s *Server) launch(configure func() error) error {
 	}
 }
 
-// Start starts a server that was stopped or killed, on its port and with its files, and waits until it answers.
+// Start starts a server that was stopped or killed, with the same port and
+// files, and waits until it answers.
 func (s *Server) Start() error {
 	if s.running != nil {
 		return fmt.Errorf("%s runs already", s.name)
@@ -153,13 +158,13 @@ func (s *Server) Start() error {
 	return err
 }
 
-// Stop ends the server in good order.
+// Stop stops the server properly.
 func (s *Server) Stop() error { return s.end(s.quit) }
 
 // Kill ends the server with SIGKILL.
 func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
 
-// Restart stops the server in good order and starts it.
+// Restart stops the server properly and starts it.
 func (s *Server) Restart() error {
 	if err := s.Stop(); err != nil {
 		return err
@@ -175,7 +180,7 @@ func (s *Server) end(signal syscall.Signal) error {
 	if err := p.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	if s.paused != nil { // signals but SIGKILL wait till then
+	if s.paused != nil { // a paused process handles only SIGKILL
 		if err := s.Continue(); err != nil {
 			return err
 		}
@@ -194,7 +199,7 @@ func (s *Server) end(signal syscall.Signal) error {
 // Close kills the server and removes its files. A second Close does nothing.
 func (s *Server) Close() {
 	if s.running != nil {
-		_ = s.Kill() // nothing is left to do where that fails
+		_ = s.Kill() // nothing can be done if that fails
 	}
 	_ = os.RemoveAll(s.dir)
 }
@@ -222,14 +227,15 @@ func spawn(cmd *exec.Cmd, u *user, orphan syscall.Signal) (*process, error) {
 	return p, nil
 }
 
-// Spawn starts a command, as cmd.Start does, that is killed when this process dies (on Linux). It sets SysProcAttr.
+// Spawn starts a command, as cmd.Start does. On Linux the command is killed
+// when this process dies. Spawn sets SysProcAttr.
 func Spawn(cmd *exec.Cmd) error {
 	setAttributes(cmd, nil, syscall.SIGKILL)
 	return startInSpawner(cmd)
 }
 
-// startInSpawner starts a command from a thread that lives as long as this process: what Linux calls the death of the
-// parent is the death of the thread.
+// startInSpawner starts a command from a thread that lives as long as this
+// process. For Linux the parent of a process is a thread, and its death counts.
 func startInSpawner(cmd *exec.Cmd) error {
 	started := make(chan error)
 	spawner <- func() { started <- cmd.Start() }
@@ -247,8 +253,9 @@ var spawner = func() chan<- func() {
 	return calls
 }()
 
-// FreePort returns a port that nobody listens on. It lies below those that the system gives to outgoing
-// connections: there a client that calls a server while it is down may get the server's port, and even connect to itself.
+// FreePort returns a port that nobody listens on, below the ports for outgoing
+// connections. A client that calls a stopped server could otherwise get the
+// server's port, and even connect to itself.
 func FreePort() (int, error) {
 	for range 100 {
 		port := 10_000 + rand.IntN(22_000)

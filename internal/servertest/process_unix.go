@@ -13,10 +13,10 @@ import (
 	"syscall"
 )
 
-// A user is whom a server runs as that refuses to run as root.
+// A user is the user of a server that refuses to run as root.
 type user struct{ uid, gid int }
 
-// unprivileged returns nil unless this process is root's.
+// unprivileged returns nil unless this process runs as root.
 func unprivileged() (*user, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -32,21 +32,21 @@ func unprivileged() (*user, error) {
 }
 
 func setAttributes(cmd *exec.Cmd, u *user, orphan syscall.Signal) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process, which then ends the others
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process only, which then ends the others
 	if u != nil {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
 	}
 	dieWithParent(cmd.SysProcAttr, orphan)
 }
 
-// A pause holds a server's processes until its pipe is closed, if only by the death of this process: a shell waits
-// for that and lets them continue.
+// A pause stops a server's processes until its pipe is closed. A shell waits
+// for that and continues them. The death of this process closes the pipe too.
 type pause struct {
 	shell *exec.Cmd
 	pipe  *os.File
 }
 
-// Pause stops the server's processes by SIGSTOP, as if the machine stood still. Connections stay open.
+// Pause stops the server's processes by SIGSTOP. Connections stay open.
 func (s *Server) Pause() error {
 	if s.running == nil || s.paused != nil {
 		return fmt.Errorf("%s doesn't run", s.name)
@@ -56,7 +56,7 @@ func (s *Server) Pause() error {
 		return err
 	}
 	defer r.Close()
-	pids := []int{s.PID()} // first: it makes no more children then
+	pids := []int{s.PID()} // first, so that it starts no more children
 	for i := 0; i < len(pids); i++ {
 		if err := syscall.Kill(pids[i], syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
 			w.Close()
@@ -92,7 +92,7 @@ func (s *Server) Continue() error {
 	return p.shell.Wait()
 }
 
-// children returns a process's children, as far as the system tells.
+// children returns a process's children, if the system lists them.
 func children(pid int) (pids []int) {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	for f := range strings.FieldsSeq(string(b)) {
@@ -103,7 +103,8 @@ func children(pid int) (pids []int) {
 	return pids
 }
 
-// kill ends a process that is not a child of this one, and waits until it is gone or nobody's zombie.
+// kill ends a process that is not a child of this one. It waits until the
+// process is gone or a zombie.
 func kill(pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); errors.Is(err, syscall.ESRCH) {
 		return nil

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// ProxyOptions are what a reverse proxy is started with.
+// ProxyOptions are the options of a reverse proxy.
 type ProxyOptions struct {
-	// Files returns the proxy's files by name, the main one called nginx.conf or Caddyfile, for a proxy that shall listen on
-	// this port of 127.0.0.1. It may be called again, for another port.
+	// Files returns the proxy's files by name, for a port of 127.0.0.1. The
+	// main file is nginx.conf or Caddyfile. Files may be called again for
+	// another port.
 	Files func(port int) (map[string]string, error)
 
-	// Unprivileged runs the proxy as another user, if this process is root's.
+	// Unprivileged runs the proxy as another user if this process runs as root.
 	Unprivileged bool
 }
 
@@ -61,11 +62,11 @@ func startProxy(name string, opt ProxyOptions, command func(program, dir string)
 		return nil, err
 	}
 	p := &ProxyServer{*s}
-	if err := os.Chmod(p.dir, 0o755); err != nil { // nginx, started by root, works as yet another user
+	if err := os.Chmod(p.dir, 0o755); err != nil { // the workers of nginx run as another user
 		p.Close()
 		return nil, err
 	}
-	p.orphan = syscall.SIGTERM // the processes that nginx starts would outlive its death by SIGKILL
+	p.orphan = syscall.SIGTERM // after SIGKILL the workers of nginx would survive
 	p.command = func() *exec.Cmd { return command(program, p.dir) }
 	p.answers = func() error {
 		conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), time.Second)
@@ -85,7 +86,8 @@ func startProxy(name string, opt ProxyOptions, command func(program, dir string)
 	})
 }
 
-// Close ends the proxy in good order and removes its files. A second Close does nothing.
+// Close ends the proxy in good order and removes its files. A second Close does
+// nothing.
 func (p *ProxyServer) Close() {
 	if p.Running() {
 		_ = p.Stop() // Close kills what is left

@@ -12,15 +12,16 @@ import (
 	"time"
 )
 
-// RedisOptions of a Redis server. The zero value is one without password that keeps nothing on disk.
+// RedisOptions are the options of a Redis server. The zero value has no
+// password and keeps nothing on disk.
 type RedisOptions struct {
-	User       string   // an ACL user with Password, who may do everything; the default user is off then
-	Password   string   // of the default user, unless User is set
-	TLS        bool     // only TLS, with certificates of its own
-	MaxMemory  string   // such as "16mb"; the policy is noeviction unless Config says otherwise
-	AppendOnly bool     // what is acknowledged is on disk (appendfsync always)
+	User       string   // an ACL user with Password and all rights; disables the default user
+	Password   string   // of User, or of the default user
+	TLS        bool     // accept only TLS
+	MaxMemory  string   // such as "16mb"; the policy is noeviction unless Config sets another
+	AppendOnly bool     // write to disk before the answer (appendfsync always)
 	Config     []string // more lines of redis.conf
-	Dir        string   // the parent of its directory; empty: where temporary files are
+	Dir        string   // the parent of its directory; empty: the directory for temporary files
 
 	certificates *Certificates // of the cluster's first node
 }
@@ -42,7 +43,7 @@ func Redis(t TB, opt RedisOptions) *RedisServer {
 	return r
 }
 
-// StartRedis starts a server. An error that is ErrMissing says that the machine has none.
+// StartRedis starts a server. It returns ErrMissing if Redis is not installed.
 func StartRedis(opt RedisOptions) (*RedisServer, error) { return startRedis(opt, false) }
 
 func startRedis(opt RedisOptions, cluster bool) (*RedisServer, error) {
@@ -124,7 +125,7 @@ func (r *RedisServer) URL() string {
 	return u.String()
 }
 
-// RestartEmpty kills the server and starts it without what it kept.
+// RestartEmpty kills the server and starts it without its data.
 func (r *RedisServer) RestartEmpty() error {
 	if r.running != nil {
 		if err := r.Kill(); err != nil {
@@ -139,8 +140,8 @@ func (r *RedisServer) RestartEmpty() error {
 	return r.Start()
 }
 
-// Do sends one command on a connection of its own. The answer is a string, an int64, a list of these or nil; an
-// error is a RedisError if Redis said so.
+// Do sends one command on a new connection. The answer is a string, an int64,
+// nil, or a list of these. If Redis answers with an error, it is a RedisError.
 func (r *RedisServer) Do(args ...string) (any, error) {
 	return r.do(10*time.Second, args...)
 }
@@ -170,7 +171,7 @@ func (r *RedisServer) do(limit time.Duration, args ...string) (any, error) {
 // Info returns one line of INFO, such as used_memory.
 func (r *RedisServer) Info(name string) (string, error) { return r.line(name, "INFO", "everything") }
 
-// line returns a line of an answer of lines.
+// line returns the value of one line of the answer.
 func (r *RedisServer) line(name string, command ...string) (string, error) {
 	answer, err := r.do(time.Second, command...)
 	if err != nil {
@@ -185,7 +186,7 @@ func (r *RedisServer) line(name string, command ...string) (string, error) {
 	return "", fmt.Errorf("redis: no %s in the answer", name)
 }
 
-// want returns an error unless a line of an answer has that value.
+// want returns an error unless a line of the answer has a value.
 func (r *RedisServer) want(value, name string, command ...string) error {
 	got, err := r.line(name, command...)
 	if err == nil && got != value {

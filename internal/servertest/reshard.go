@@ -5,9 +5,10 @@ import (
 	"strconv"
 )
 
-// MoveSlot moves a slot with its keys from one master to another, as redis-cli --cluster reshard does. step is called
-// between any two of its steps, and may wait: clients find the slot half moved meanwhile. Slots are moved one at a time: a
-// master that takes one while it gives another away may come to believe that it has both.
+// MoveSlot moves a slot with its keys from one master to another, as redis-cli
+// --cluster reshard does. It calls step between any two steps. While step
+// waits, clients see a slot that is half moved. Move one slot at a time: a
+// master that receives one slot and gives another away may later claim both.
 func (c *RedisCluster) MoveSlot(slot int, from, to *RedisServer, step func()) error {
 	source, err := from.Do("CLUSTER", "MYID")
 	if err != nil {
@@ -54,7 +55,7 @@ func (c *RedisCluster) MoveSlot(slot int, from, to *RedisServer, step func()) er
 		}
 		step()
 	}
-	owners := []*RedisServer{to, from} // the new one first: it announces it
+	owners := []*RedisServer{to, from} // the new owner first, which announces it
 	for _, m := range c.Masters() {
 		if m != to && m != from {
 			owners = append(owners, m)

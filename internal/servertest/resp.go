@@ -12,13 +12,15 @@ import (
 	"time"
 )
 
-// A respConn is a connection to Redis, as far as tests need one: RESP2, one command after the other.
+// A respConn is a simple connection to Redis: RESP2, one command after the
+// other.
 type respConn struct {
 	net.Conn
 	r *bufio.Reader
 }
 
-// A RedisError is an answer that begins with a minus, such as "OOM command not allowed ...".
+// A RedisError is an error that Redis answers, such as "OOM command not allowed
+// ...".
 type RedisError string
 
 func (e RedisError) Error() string { return "redis: " + string(e) }

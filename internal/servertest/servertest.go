@@ -1,17 +1,19 @@
-// Package servertest starts real servers for tests and benchmarks: Redis, a Redis Cluster, PostgreSQL,
-// PgBouncer, nginx and Caddy, from the machine's packages. Each listens on a free port of 127.0.0.1, keeps its files in a temporary
-// directory, and is gone when its test or its process is.
+// Package servertest starts real servers for tests and benchmarks: Redis, a
+// Redis Cluster, PostgreSQL, PgBouncer, nginx and Caddy. The programs must be
+// installed. Each server listens on a free port of 127.0.0.1 and has its files
+// in a temporary directory. It ends with its test or its process.
 //
-// A test says
+// A test calls
 //
 //	r := servertest.Redis(t, servertest.RedisOptions{})
 //	s, err := redisstore.Open(ctx, r.URL(), redisstore.Options{})
 //
-// and is skipped where the machine has no redis-server, but fails where SOJOURN_REQUIRE_ALL is set. A program, or
-// tests that share a server, call StartRedis and Close.
+// If redis-server is missing, the test is skipped, or fails if
+// SOJOURN_REQUIRE_ALL is set. Programs, and tests that share a server, call
+// StartRedis and Close.
 //
-// A server can be killed, restarted and paused. These methods of one server must not be called concurrently with
-// each other; all others may be called at any time.
+// A server can be killed, restarted and paused. Such methods of one server must
+// not be called concurrently. All others may.
 package servertest
 
 import (
@@ -23,7 +25,7 @@ import (
 	"time"
 )
 
-// TB is what the package needs of a test. Every testing.TB has it.
+// TB has the methods of testing.TB that the package uses.
 type TB interface {
 	Helper()
 	Cleanup(func())
@@ -33,13 +35,13 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
-// ErrMissing says that the machine lacks the program of a server: make tools installs it.
+// ErrMissing is the error if a server's program is not installed.
 var ErrMissing = errors.New("make tools installs it")
 
-// patience is how long a server may take to do what it was asked for, on a busy machine.
+// patience is how long any step may take on a busy machine.
 const patience = time.Minute
 
-// where programs are that Debian and others keep out of PATH.
+// where lists directories that are not in PATH on Debian and other systems.
 var where = map[string][]string{
 	"postgres":  {"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin"},
 	"pgbouncer": {"/usr/sbin"},
@@ -61,14 +63,15 @@ func find(program string) (string, error) {
 	return path, nil
 }
 
-// Need ends the test if the machine lacks the program of a server, as Check does.
+// Need calls Check with an error if a program is not installed.
 func Need(t TB, program string) {
 	t.Helper()
 	_, err := find(program)
 	Check(t, err)
 }
 
-// Check ends the test if a server didn't start: it is skipped for want of the program, unless all tests must run.
+// Check ends the test if a server did not start. It skips the test if the
+// program is missing and SOJOURN_REQUIRE_ALL is not set.
 func Check(t TB, err error) {
 	t.Helper()
 	switch {
@@ -80,7 +83,7 @@ func Check(t TB, err error) {
 	}
 }
 
-// A server of a test is closed after it, and has its log shown if the test failed.
+// keep closes a server after the test. If the test failed, it shows the log.
 func keep(t TB, err error, server interface {
 	Close()
 	LogTail() string

@@ -179,7 +179,8 @@ func TestPostgreSQL(t *testing.T) {
 	gone(t, pid)
 }
 
-// TestStandby: what a synchronous standby was waited for is there when it takes over; it takes no writes before.
+// TestStandby: what a synchronous standby was waited for is there when it takes
+// over; it takes no writes before.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: `it's s3cr\et`})
@@ -234,7 +235,8 @@ func TestSmallDisk(t *testing.T) {
 	}
 }
 
-// A test of a server that the machine lacks is skipped, but not where all tests must run.
+// A test of a server that the machine lacks is skipped, but not where all tests
+// must run.
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := servertest.StartRedis(servertest.RedisOptions{})

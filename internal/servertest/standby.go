@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// StandbyOptions of a standby. The zero value is one that follows as fast as it can, and that nobody waits for.
+// StandbyOptions are the options of a standby. The zero value is asynchronous.
 type StandbyOptions struct {
-	Synchronous bool   // the primary acknowledges a commit only when the standby has it on its disk
-	Via         string // the host and port at which the standby reaches its primary, such as a proxy's; empty: the primary's own
+	Synchronous bool   // the primary acknowledges a commit only when the standby has it on disk
+	Via         string // host and port, for example of a proxy, to connect to the primary through; empty: directly
 }
 
 // Standby starts a standby of a server for a test.
@@ -22,8 +22,9 @@ func (p *PostgreSQLServer) Standby(t TB, opt StandbyOptions) *PostgreSQLServer {
 	return s
 }
 
-// StartStandby copies a server that has no TLS while it runs, and returns when the copy follows it: a hot standby, with
-// the same options on a port of its own.
+// StartStandby copies a running server without TLS, and starts the copy as a
+// hot standby with the same options on another port. It returns when the
+// standby follows.
 func (p *PostgreSQLServer) StartStandby(opt StandbyOptions) (*PostgreSQLServer, error) {
 	if p.opt.TLS {
 		return nil, errors.New("servertest: a server with TLS has no standbys")
@@ -82,7 +83,7 @@ func (p *PostgreSQLServer) StartStandby(opt StandbyOptions) (*PostgreSQLServer, 
 	return s, nil
 }
 
-// Promote makes a standby a primary, and returns when it takes writes.
+// Promote makes a standby a primary. It returns when the server accepts writes.
 func (p *PostgreSQLServer) Promote() error {
 	promoted, err := p.Query("postgres", "SELECT pg_promote(true, 60)")
 	if err == nil && promoted != "t" {
