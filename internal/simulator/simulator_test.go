@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	"time"
 )
 
-// mustOccur are the scenarios without which a run tests nothing.
+// mustOccur lists the scenarios without which a run tests nothing.
 var mustOccur = []string{
 	"answer: lost, network",
 	"answer: lost, the browser was gone",
@@ -36,7 +37,7 @@ var mustOccur = []string{
 	"elsewhere: one session ended",
 	"elsewhere: all sessions ended",
 	"login: repeated",
-	"login: a parallel login's elder secret is used",
+	"login: the older secret of a parallel login is used",
 	"token: rotated",
 	"token: rotation repeated",
 	"token: confirmed",
@@ -45,7 +46,7 @@ var mustOccur = []string{
 	"commit: refused, superseded",
 	"commit: refused, ended",
 	"late: a refused request",
-	"late: a safe request began anew",
+	"late: a safe request started a new session",
 	"thief: came",
 	"thief: stays",
 	"thief: confirmed a successor",
@@ -62,11 +63,16 @@ var mustOccur = []string{
 	"signed out: answer to an elevation lost",
 }
 
-// raceDetector tells that this is a build with it.
-var raceDetector bool
+// raceDetector reports whether this test was built with -race.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
 
-// TestSim runs a few thousand worlds; SOJOURN_SOAK=1 runs 100,000 browser-days (a larger number so many), and SOJOURN_SEED=n the world of one seed, with
-// a trace. It checks I2 to I5, I7 and I12 to I14, and that no browser is logged out without a reason.
+// TestSim checks I2 to I5, I7 and I12 to I14, and that each logout of a browser
+// has a reason. It runs a few thousand worlds. SOJOURN_SOAK=1 runs 100,000
+// browser-days, and a larger number that many. SOJOURN_SEED=n runs the world of
+// one seed with a trace.
 func TestSim(t *testing.T) {
 	if text := os.Getenv("SOJOURN_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 0, 64)
@@ -85,7 +91,7 @@ func TestSim(t *testing.T) {
 	}
 
 	days, every := 3000.0, time.Duration(0)
-	if raceDetector { // ten times slower, and a simulation has but one goroutine
+	if raceDetector() { // ten times slower, and each simulation is one goroutine
 		days = 600
 	}
 	switch {
@@ -111,7 +117,8 @@ func TestSim(t *testing.T) {
 	}
 }
 
-// simulate runs worlds from seed 1 on until they make so many browser-days, or one fails.
+// simulate runs worlds from seed 1 on until they add up to the browser-days, or
+// one fails.
 func simulate(t *testing.T, days float64, every time.Duration) *Report {
 	var mu sync.Mutex
 	var all Report

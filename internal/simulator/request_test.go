@@ -11,12 +11,12 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A kind of request, by what its handler does.
+// A kind says what a request's handler does.
 type kind int
 
 const (
 	read kind = iota
-	poll      // read, passively
+	poll      // a passive read
 	write
 	login
 	elevate
@@ -30,53 +30,55 @@ func (k kind) String() string {
 
 var counter = sojourn.NewKey[int]("counter")
 
-// A jar holds a browser's two cookies, as the texts of their tokens.
+// A jar holds a browser's two cookies: the texts of their tokens.
 type jar struct{ session, visitor string }
 
-// A request goes through: send → arrive (Arrived) → load → commit → answer, each as late as the weather says.
+// A request takes these steps: send, arrive (Arrived), load, commit, answer.
+// The weather delays each of them.
 type request struct {
 	w        *world
 	n        int
-	browser  *browser // who sent it, or
+	browser  *browser // the sender is a browser or a thief
 	thief    *thief
-	auditing bool // by the simulator, at the end
+	auditing bool // the simulator sends it at the end of a run
 	node     *sojourn.Engine
 	client   sojourn.Client
 
 	kind     kind
-	subject  string // for a login
+	subject  string // whom a login authenticates
 	remember bool
-	writes   bool // it writes too
+	writes   bool // it also writes a value
 	upload   bool
 
 	jar    jar
 	by     jarCause // what put the session cookie into the jar
 	conn   int
 	sent   store.Time
-	belief *grant // of the browser, when it was sent
+	belief *grant // the browser's grant when it sent the request
 
 	arrived, loaded store.Time
-	handling        time.Duration // from load to commit
-	eager           bool          // the handler calls Login and the like right after the load, not before the commit
+	handling        time.Duration // the time from load to commit
+	eager           bool          // the handler changes the session right after the load, not just before the commit
 
 	s         *sojourn.Session
-	session   *session // as loaded; nil: none
+	session   *session // as loaded; nil: no session
 	epoch     int
-	token     *token     // what session was found by
-	presented *token     // in the session cookie
-	refused   *token     // a session cookie's, that was refused
-	late      store.Time // until when requests with it are late ones
+	token     *token     // the token that session was found by
+	presented *token     // the token in the session cookie
+	refused   *token     // that token, if it was refused
+	late      store.Time // until when requests with the refused token count as late
 	done      bool
 
-	commit   int // the place of its commit among all
+	commit   int // the number of its commit
 	answer   jarChange
 	grant    *grant
-	shows    string     // the subject that the page shows
-	acted    store.Time // when the handler called Login and the like; 0: not yet
+	shows    string     // the subject on the page
+	acted    store.Time // when the handler changed the session; 0: not yet
 	elevated bool
 }
 
-// A jarChange is what an answer does to the jar. nil: nothing.
+// A jarChange is what an answer does to each cookie in the jar; nil keeps the
+// cookie.
 type jarChange struct{ session, visitor *string }
 
 func (r *request) String() string {
@@ -90,11 +92,12 @@ func (r *request) String() string {
 	return fmt.Sprintf("%s's request %d (%s with %v, %v)", who, r.n, r.kind, r.w.tokens[r.jar.session], r.w.tokens[r.jar.visitor])
 }
 
-// safe reports whether the request's method is GET. A page may store something,
-// such as a token of its form.
+// safe reports whether the request's method is GET. A GET may store something
+// too, such as a form's token.
 func (r *request) safe() bool { return r.kind == read || r.kind == poll }
 
-// aborted reports whether the browser crashed or slept before all of an upload was sent.
+// aborted reports whether the browser crashed or slept before it had sent the
+// whole upload.
 func (r *request) aborted() bool { return r.upload && r.browser != nil && r.conn != r.browser.conn }
 
 func (r *request) arrive() {
@@ -119,7 +122,7 @@ func list(s string) []string {
 	return []string{s}
 }
 
-// load asks for the session, and checks who the engine says it is.
+// load reads the session, and checks whose it is.
 func (r *request) load() {
 	w := r.w
 	if w.failure != "" {
@@ -148,7 +151,7 @@ func (r *request) load() {
 	}
 	if expect != "" {
 		if r.presented.session.reason != sojourn.ReasonTheft {
-			w.fail("%v presented a former secret after the grace, %s, and it is not reported", r, expect)
+			w.fail("%v presented a former secret after the grace, %s, and no theft is reported", r, expect)
 			return
 		}
 		w.count("theft: reported, " + expect)
@@ -168,7 +171,8 @@ func (r *request) load() {
 	w.after(r.handling, r.finish)
 }
 
-// expectTheft says why this request must be noticed as theft; empty: it needn't.
+// expectTheft says why the engine must report this request as theft; "" if it
+// need not.
 func (r *request) expectTheft() string {
 	t := r.presented
 	if t == nil || t.session.ended() || t.half != t.session.current.half || t.until == 0 || r.arrived <= t.until {
@@ -187,7 +191,7 @@ func (r *request) expectTheft() string {
 	}
 }
 
-// judge checks the loaded session against the truth.
+// judge compares the loaded session with the truth.
 func (r *request) judge() {
 	w := r.w
 	id, subject := r.s.ID(), r.s.Subject()
@@ -204,7 +208,7 @@ func (r *request) judge() {
 		s := w.sessions[id]
 		switch {
 		case s == nil:
-			w.fail("%v: I2: got a session that nobody made", r)
+			w.fail("%v: I2: got a session that was never created", r)
 			return
 		case r.presented != nil && r.presented.session == s && subject != "":
 			r.token = r.presented
@@ -235,7 +239,7 @@ func (r *request) judgeSession(s *session, subject string) {
 	case s.ended():
 		w.fail("%v: I4: %s had ended (%s)", r, s, s.reason)
 	case !live:
-		w.fail("%v: I7: %s has outlived a deadline", r, s)
+		w.fail("%v: I7: %s is live after a deadline", r, s)
 	case !w.mayAuthorise(r.token):
 		w.fail("%v: I3: a secret from before a login or elevation is good", r)
 	case subject != s.subject:
@@ -245,21 +249,23 @@ func (r *request) judgeSession(s *session, subject string) {
 	}
 	if by := s.confirmedBy; by != nil && r.thief == nil && !r.auditing && s.epoch == s.confirmed.epoch &&
 		r.token != s.confirmed && r.arrived > s.confirmedAt.Add(w.policy.Grace) {
-		w.fail("%v: thief %d confirmed %v, and is not noticed by the victim's first request after the grace", r, by.n, s.confirmed)
+		w.fail("%v: thief %d confirmed %v, and the victim's first request after the grace doesn't reveal the theft", r, by.n, s.confirmed)
 	}
 	if r.kind != poll && !r.auditing {
-		// When the activity counts, at arrival or later, is the engine's choice; that it is written, is not sure before the commit.
+		// The engine may count the activity from the arrival or from a later
+		// time. Whether it is written is known only after the commit.
 		s.seen[1] = max(s.seen[1], w.now())
 	}
 	if r.token.epoch != s.epoch {
-		w.count("login: a parallel login's elder secret is used")
+		w.count("login: the older secret of a parallel login is used")
 	}
 	if r.token != s.current && r.token.epoch == s.epoch {
 		w.count("token: a former one is used within its grace")
 	}
 }
 
-// judgeVisitor: an anonymous session ends at its deadlines, and its secret is good until a login.
+// judgeVisitor checks an anonymous session: it ends at its deadlines, and its
+// secret is good until a login.
 func (r *request) judgeVisitor(t *token) {
 	live, sure := r.w.lives(t.session)
 	switch {
@@ -287,7 +293,8 @@ func (r *request) act() {
 	increment := func() {
 		allow(counter.Update(r.s, func(n *int) error { *n++; return nil }), sojourn.ErrEnded, sojourn.ErrSuperseded)
 	}
-	// What is written before another user's login goes with the session of the one before.
+	// A value that is written before another user's login is lost with the
+	// previous user's session.
 	last := r.kind == login && r.session != nil && r.session.subject != "" && r.session.subject != r.subject
 	if r.writes && !last {
 		increment()
@@ -328,7 +335,7 @@ func (r *request) finish() {
 
 	before := w.reason
 	if r.kind == logout || r.kind == login {
-		w.reason = sojourn.ReasonLogout // of a login as another user, too
+		w.reason = sojourn.ReasonLogout // also for a login as another user
 	}
 	if !w.racing {
 		w.committing = r.node
@@ -345,8 +352,9 @@ func (r *request) finish() {
 	r.reply()
 }
 
-// settleCommit checks the outcome of the commit against the truth, and notes it. The session's ID is asked only now: a login may have moved the request
-// to another.
+// settleCommit compares the outcome of the commit with the truth, and records
+// it. It asks for the session's ID only now, because a login may have moved the
+// request to another session.
 func (r *request) settleCommit(err error) {
 	w := r.w
 	cookies := r.s.SetCookies()
@@ -356,7 +364,7 @@ func (r *request) settleCommit(err error) {
 		r.judgeError(err)
 		for _, c := range cookies {
 			if _, value := parseCookie(c); value != "" {
-				w.fail("%v: the commit failed, and its answer sets a cookie", r)
+				w.fail("%v: the commit failed, but its answer sets a cookie", r)
 			}
 		}
 		return
@@ -377,11 +385,11 @@ func (r *request) settleCommit(err error) {
 	if r.session == nil && r.late > 0 && r.arrived <= r.late && r.kind != login && r.kind != logout {
 		w.count("late: a refused request")
 		if r.writes || len(cookies) > 0 {
-			w.fail("%v: I14: a request that was refused, since its secret was replaced or its session had ended, changed something", r)
+			w.fail("%v: I14: a request whose secret was replaced, or whose session had ended, changed something", r)
 		}
 	}
 	if r.refused != nil && r.safe() && r.writes && r.refused.session.ended() && r.arrived > r.refused.session.endedAt {
-		w.count("late: a safe request began anew")
+		w.count("late: a safe request started a new session")
 	}
 	if w.failure != "" {
 		return
@@ -417,7 +425,8 @@ func (r *request) settleCommit(err error) {
 			w.fail("%v: a logout left the session alive", r)
 		}
 	}
-	// Activity counts if the session is still live when it is written, which is after the commit.
+	// Activity counts if the session is still live when it is written, after
+	// the commit.
 	if r.session != nil && r.session == s && r.kind != poll && w.now().Add(w.weather.writeBehind) < s.seen[0].Add(s.life.Idle-w.touchLag(s)) {
 		s.seen[0] = max(s.seen[0], r.arrived)
 	}
@@ -426,7 +435,7 @@ func (r *request) settleCommit(err error) {
 	}
 }
 
-// loggedIn notes a login, and returns its session.
+// loggedIn records a login, and returns its session.
 func (r *request) loggedIn(s *session) *session {
 	w := r.w
 	id := r.s.ID()
@@ -435,7 +444,8 @@ func (r *request) loggedIn(s *session) *session {
 		s.epoch = 1
 		s.begun = append(s.begun, begin{at: w.now(), acted: r.acted})
 	} else {
-		// A repeat is a login that doesn't know the current secret. It needs one of the session, or of an earlier epoch.
+		// A repeated login is one that doesn't know the current secret. It
+		// needs an older secret of the session, or one of an earlier epoch.
 		knows := w.tokens[r.jar.session]
 		if knows == nil || knows.session != s {
 			knows = w.tokens[r.jar.visitor]
@@ -461,7 +471,7 @@ func (r *request) loggedIn(s *session) *session {
 	return s
 }
 
-// create notes a new anonymous session.
+// create records a new anonymous session.
 func (w *world) create(id sojourn.ID, r *request) *session {
 	s := &session{id: id, n: len(w.order), client: r.client, life: w.policy.Anonymous}
 	s.absolute = [2]store.Time{r.arrived.Add(s.life.Absolute), w.now().Add(s.life.Absolute)}
@@ -471,7 +481,7 @@ func (w *world) create(id sojourn.ID, r *request) *session {
 	return s
 }
 
-// takeCookie notes what a cookie of the answer will do to the jar.
+// takeCookie records what a cookie of the answer will do to the jar.
 func (r *request) takeCookie(header string, s *session) {
 	w := r.w
 	name, value := parseCookie(header)
@@ -522,16 +532,17 @@ func (r *request) takeCookie(header string, s *session) {
 	}
 }
 
-// parseCookie returns the name and the value of a Set-Cookie header; an empty value clears the cookie.
+// parseCookie returns the name and the value of a Set-Cookie header. An empty
+// value deletes the cookie.
 func parseCookie(header string) (name, value string) {
 	pair, _, _ := strings.Cut(header, ";")
 	name, value, _ = strings.Cut(pair, "=")
 	return name, value
 }
 
-// lateUntil returns until when a request that arrives with the refused token is
-// a late one: up to the end for a safe one, and for 30 s after it for the others.
-// 0: the token was refused for another reason.
+// lateUntil returns until when a request with the refused token counts as late:
+// until the session's end if it is safe, and until 30 s after the end
+// otherwise. It returns 0 if the token was refused for another reason.
 func (r *request) lateUntil() store.Time {
 	s := r.refused.session
 	after := 30 * time.Second
@@ -551,7 +562,8 @@ func (r *request) lateUntil() store.Time {
 	return 0
 }
 
-// judgeError checks that a failed commit has a cause: the session ended or was renewed since the request was authorised, or it was refused.
+// judgeError checks that a failed commit has a cause: the session ended or was
+// renewed after the request was authorised, or the request was refused.
 func (r *request) judgeError(err error) {
 	w := r.w
 	s := r.session
@@ -584,7 +596,8 @@ func (r *request) judgeError(err error) {
 	}
 }
 
-// overtake lets another request of the same session, on the other node, commit first.
+// overtake commits another request of the same session first, on the other
+// node.
 func (w *world) overtake(id sojourn.ID) {
 	if w.racing || !w.chance(w.weather.race) {
 		return
@@ -602,7 +615,7 @@ func (w *world) overtake(id sojourn.ID) {
 	}
 }
 
-// lose notes that the browser never sees the answer.
+// lose records that the browser never receives the answer.
 func (r *request) lose(why string) {
 	r.w.count("answer: lost, " + why)
 	r.w.log("%v: answer lost, %s", r, why)

@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A session is what the simulator knows about one of the engine's, from the answers to the requests that made and changed it.
+// A session is what the simulator knows about one of the engine's sessions. It
+// learns from the answers to the requests that created and changed it.
 type session struct {
 	id      sojourn.ID
 	n       int
@@ -18,28 +19,28 @@ type session struct {
 	tokens  []*token // in the order of issue
 	current *token
 	epoch   int
-	begun   []begin // how each epoch after the first began
-	counter int     // acknowledged updates
+	begun   []begin // the beginning of each epoch after the first
+	counter int     // the number of acknowledged updates
 
 	life     sojourn.Lifetime
-	absolute [2]store.Time // the absolute deadline, for requests that arrived before the clock moved: earliest and latest
-	seen     [2]store.Time // likewise, when it was active last
+	absolute [2]store.Time // earliest and latest absolute deadline, for requests that arrived before the clock moved
+	seen     [2]store.Time // earliest and latest time of the last activity
 
 	endedAt store.Time
 	reason  sojourn.Reason
 
 	stolen      bool       // a thief has used it
-	confirmedBy *thief     // a thief who confirmed a successor
-	confirmedAt store.Time // when: the arrival of the request that did
+	confirmedBy *thief     // the thief who confirmed a successor
+	confirmedAt store.Time // the arrival of the confirming request
 	confirmed   *token
 }
 
 func (s *session) ended() bool { return s.reason != "" }
 
-// A begin is the begin of an epoch.
+// A begin is the beginning of an epoch.
 type begin struct {
-	at       store.Time // of the commit
-	acted    store.Time // of the handler's call, which is where the engine's times come from unless the commit meets a conflict
+	at       store.Time // the time of the commit
+	acted    store.Time // the time of the handler's call; the engine uses it unless the commit meets a conflict
 	elevated bool
 	repeated bool // by a login whose request didn't present the current secret
 	grant    *grant
@@ -49,35 +50,38 @@ type begin struct {
 type token struct {
 	text    string
 	session *session
-	n       int // its place in session.tokens
+	n       int // its index in session.tokens
 	epoch   int
-	half    int        // numbers the halves that last for an epoch
-	issued  store.Time // by the commit
-	acted   store.Time // by the handler's call
+	half    int        // counts the first halves, which last for an epoch
+	issued  store.Time // the time of the commit
+	acted   store.Time // the time of the handler's call
 	login   bool
 	rotated bool
 	owner   *thief // nil: the browser
 
-	// What section 3 says of it, by requests that the simulator saw to the end.
+	// What the rules of rotation say about the token. The simulator derives it
+	// from the requests that it saw completely.
 	sighted   bool
 	firstSeen store.Time // arrival of the first request that presented it
-	firstDone store.Time // when that was written at the latest
+	firstDone store.Time // the latest time at which that was written
 	confirmed bool
-	until     store.Time // 0: not decided
+	until     store.Time // 0: undecided
 }
 
-// A grant is a token that a login or elevation gave to a browser, and what became of the answer.
+// A grant is a token that a login or elevation gave to a browser, and what
+// happened to the answer.
 type grant struct {
 	*token
 	kind      kind
 	commit    int
 	lost      bool
-	gone      bool // since the browser had crashed or slept when it came
-	crashed   bool // a crash within 30 s took it out of the jar
+	gone      bool // the browser had crashed or slept when the answer came
+	crashed   bool // a crash within 30 s removed it from the jar
 	delivered store.Time
 }
 
-// lives reports whether the session of a token should be live at now, and whether that is sure: a deadline may be met up to a touch interval early.
+// lives reports whether a session should be live now, and whether that is
+// certain: a deadline may be met up to a touch interval early.
 func (w *world) lives(s *session) (live, sure bool) {
 	if s.ended() {
 		return false, true
@@ -96,16 +100,18 @@ func (w *world) touchLag(s *session) time.Duration {
 	return min(s.life.Idle/20, time.Minute) + w.weather.writeBehind
 }
 
-// mayAuthorise reports whether a token may still act for its session: it is of the current epoch, or of one whose login was
-// repeated by a request that didn't know its secret, within the grace, and nothing but such logins since (I3).
+// mayAuthorise reports whether a token may still act for its session (I3). A
+// token of the current epoch may. So may one of an earlier epoch, within the
+// grace, if all later epochs began with logins that were repeated without
+// knowing its secret.
 func (w *world) mayAuthorise(t *token) bool {
 	return !slices.ContainsFunc(t.session.begun[t.epoch:], func(b begin) bool { return w.replaces(&b, t, b.acted.Sub(t.issued)) })
 }
 
-// mustAuthorise reports whether that is so for sure.
+// mustAuthorise reports whether the token certainly acts for its session.
 func (w *world) mustAuthorise(t *token) bool { return w.superseded(t) == nil }
 
-// superseded returns the begin of the epoch that ended a token, if any may have.
+// superseded returns the beginning of the epoch that ended a token, or nil.
 func (w *world) superseded(t *token) *begin {
 	for i := t.epoch; i < len(t.session.begun); i++ {
 		if b := &t.session.begun[i]; w.replaces(b, t, b.at.Sub(t.acted)) {
@@ -115,12 +121,12 @@ func (w *world) superseded(t *token) *begin {
 	return nil
 }
 
-// replaces reports whether the begin of an epoch ends a token that is so old by then.
+// replaces reports whether the beginning of an epoch ends a token of this age.
 func (w *world) replaces(b *begin, t *token, age time.Duration) bool {
 	return b.elevated || !b.repeated || !t.login || age > w.policy.Grace
 }
 
-// issue notes a token that an answer carries.
+// issue records a token that an answer carries.
 func (w *world) issue(s *session, text string, by *request) *token {
 	if t := w.tokens[text]; t != nil {
 		w.fail("%v: an answer carries an old token", by)
@@ -133,7 +139,8 @@ func (w *world) issue(s *session, text string, by *request) *token {
 	return t
 }
 
-// sight notes that a request which presented a token, and arrived at a time, was done.
+// sight records that a request presented a token: when it arrived and when it
+// was loaded.
 func (w *world) sight(t *token, arrived, loaded store.Time, by *thief) {
 	s := t.session
 	if s.current != t || s.ended() || t.confirmed {
@@ -146,7 +153,8 @@ func (w *world) sight(t *token, arrived, loaded store.Time, by *thief) {
 	if arrived < t.firstSeen.Add(time.Minute) || loaded <= t.firstDone {
 		return
 	}
-	// It counts once it is written, unless another secret is the current one by then.
+	// It counts once it is written, unless the current secret has changed by
+	// then.
 	w.at(w.now().Add(w.weather.writeBehind+1), func() {
 		if s.current != t || s.ended() || t.confirmed {
 			return
@@ -166,7 +174,8 @@ func (w *world) sight(t *token, arrived, loaded store.Time, by *thief) {
 	})
 }
 
-// forgotten reports whether a token is of an epoch before the last four, and not recognised any more.
+// forgotten reports whether a token is older than the last four epochs, which
+// the engine recognises.
 func (t *token) forgotten() bool {
 	epochs := 0
 	for i := t.n + 1; i < len(t.session.tokens); i++ {
@@ -177,10 +186,10 @@ func (t *token) forgotten() bool {
 	return epochs > 4
 }
 
-// bornConfirmed notes that a token needs no confirmation.
+// bornConfirmed marks a token that needs no confirmation.
 func (t *token) bornConfirmed() { t.sighted, t.confirmed = true, true }
 
-// noticed takes note of an event of the engine.
+// noticed records an event of the engine.
 func (w *world) noticed(e *sojourn.Event) {
 	if e.Lost > 0 {
 		w.fail("events were lost")
@@ -205,12 +214,12 @@ func (w *world) noticed(e *sojourn.Event) {
 	}
 }
 
-// ends checks that a session has a reason to end, and notes it.
+// ends checks that a session has a reason to end, and records the end.
 func (w *world) ends(s *session, reason sojourn.Reason) {
 	now := w.now()
 	w.log("session %s ended: %s", s, reason)
 	if s.ended() {
-		w.fail("%s ended as %s, which had ended as %s", s, reason, s.reason)
+		w.fail("%s ended as %s, but it had already ended as %s", s, reason, s.reason)
 		return
 	}
 	ok := false
@@ -228,14 +237,15 @@ func (w *world) ends(s *session, reason sojourn.Reason) {
 		ok = reason == w.reason || reason == sojourn.ReasonEvicted && w.max > 0
 	}
 	if !ok {
-		w.fail("%s ended as %s, for which there is no reason", s, reason)
+		w.fail("%s ended as %s without a reason", s, reason)
 	}
 	w.note(s, reason)
 }
 
 func (w *world) note(s *session, reason sojourn.Reason) { s.endedAt, s.reason = w.now(), reason }
 
-// sweep has the store end what has expired, as the engine does every minute of real time.
+// sweep ends expired sessions in the store, as the engine does every minute of
+// real time.
 func (w *world) sweep() {
 	for done := false; !done; {
 		var list []store.Ended
@@ -261,7 +271,7 @@ func (s *session) String() string {
 	return "s" + strconv.Itoa(s.n)
 }
 
-// String names a token by its session, epoch and place, which is no secret.
+// String names a token by its session, epoch and index. None of them is secret.
 func (t *token) String() string {
 	if t == nil {
 		return "-"

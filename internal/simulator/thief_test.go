@@ -15,8 +15,8 @@ type thief struct {
 	jar    jar
 	client sojourn.Client
 
-	uses      int           // how often
-	every     time.Duration // how often on average
+	uses      int           // the number of uses
+	every     time.Duration // the mean time between uses
 	confirmed bool
 	reported  bool
 	started   store.Time
@@ -68,7 +68,8 @@ func (t *thief) use() {
 	w.after(w.about(t.every), t.use)
 }
 
-// receive returns what happens when the answer reaches the thief, who gives up when refused.
+// receive returns what happens when the answer reaches the thief. A refused
+// thief gives up.
 func (t *thief) receive(r *request) func() {
 	return func() {
 		if r.answer.session != nil {
@@ -80,7 +81,8 @@ func (t *thief) receive(r *request) func() {
 	}
 }
 
-// addVandal adds somebody who knows session IDs, and tries to end sessions with them.
+// addVandal adds somebody who knows session IDs and tries to end sessions with
+// them.
 func (w *world) addVandal() {
 	client := address(2000, "vandal")
 	var try func()

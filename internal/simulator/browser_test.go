@@ -9,7 +9,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A browser has tabs that share one cookie jar, and a user.
+// A browser has one user, and tabs that share a cookie jar.
 type browser struct {
 	w       *world
 	n       int
@@ -18,21 +18,21 @@ type browser struct {
 
 	jar    jar
 	by     jarCause
-	disk   []jarAt // what the jar was, as far back as a crash may restore it
-	conn   int     // counts the times that all connections broke: what is under way is lost
-	period int     // counts the periods of activity; a tab of an earlier one is closed
-	tabs   int     // open ones
-	down   bool    // crashed, asleep, or nobody is there
+	disk   []jarAt // earlier states of the jar that a crash may restore
+	conn   int     // counts how often all connections broke; older requests are lost
+	period int     // counts the periods of activity; tabs of earlier ones are closed
+	tabs   int     // open tabs
+	down   bool    // crashed, asleep, or nobody uses it
 
-	deaf    bool            // ignores Set-Cookie once it is logged in
-	shows   string          // the subject on the page that was seen last
-	grant   *grant          // the last login or elevation that was committed, unless a logout followed
-	grants  []*grant        // that were delivered since the last crash
-	out     bool            // a logout was the last of those
+	deaf    bool            // ignores Set-Cookie after the login
+	shows   string          // the subject on the last page seen
+	grant   *grant          // the last committed login or elevation, unless a logout followed
+	grants  []*grant        // those whose answers came since the last crash
+	out     bool            // the last of those answers was a logout's
 	latest  int             // the latest commit whose answer came
-	latestS int             // the same, of answers with a session cookie
-	waits   store.Time      // for the answer to a login, until then
-	told    map[*token]bool // a sign-out that was counted, by what was refused
+	latestS int             // the same, for answers with a session cookie
+	waits   store.Time      // until when the user waits for the answer to a login
+	told    map[*token]bool // tokens whose refusal was counted as a sign-out
 }
 
 type jarAt struct {
@@ -41,11 +41,12 @@ type jarAt struct {
 	by  jarCause
 }
 
-// A jarCause tells what put the session cookie into a jar, or took it out.
+// A jarCause is the answer that put the session cookie into a jar or removed
+// it.
 type jarCause struct {
 	at     store.Time
-	kind   kind // of the request whose answer it was
-	commit int  // of that request
+	kind   kind // the kind of the request
+	commit int  // the number of its commit
 }
 
 func (w *world) addBrowser(subject string) {
@@ -77,7 +78,7 @@ func (b *browser) begin() {
 	}
 }
 
-// tab views a number of pages, one after the other.
+// tab views a number of pages, one after another.
 func (b *browser) tab(period, views int) {
 	w := b.w
 	var view func()
@@ -102,7 +103,7 @@ func (b *browser) tab(period, views int) {
 	w.after(w.between(0, 20*time.Second), view)
 }
 
-// rest leaves the browser alone for a while, or overnight.
+// rest leaves the browser unused for a while, or overnight.
 func (b *browser) rest() {
 	w := b.w
 	b.down = true
@@ -114,7 +115,7 @@ func (b *browser) rest() {
 	w.after(pause, b.begin)
 }
 
-// suspend closes the lid: connections break, and the jar stays.
+// suspend closes the lid: connections break, and the jar is kept.
 func (b *browser) suspend(period int) {
 	w := b.w
 	if b.down || b.period != period {
@@ -132,7 +133,8 @@ func (b *browser) stop() {
 	b.down = true
 }
 
-// crash ends the browser. It comes back with the jar as it was on disk: up to 30 s old.
+// crash ends the browser. It restarts with the jar that was on disk, which is
+// up to 30 s old.
 func (b *browser) crash() {
 	w := b.w
 	if b.down {
@@ -165,7 +167,8 @@ func (b *browser) crash() {
 	w.after(pause, b.begin)
 }
 
-// view loads a page: a few requests at once. What the user does depends on the page seen before.
+// view loads a page with a few parallel requests. What the user does depends on
+// the page seen before.
 func (b *browser) view() {
 	w := b.w
 	in := b.shows != ""
@@ -175,7 +178,7 @@ func (b *browser) view() {
 		return
 	case b.deaf && in:
 	case in && w.chance(0.03):
-		b.send(login, 0) // the password again
+		b.send(login, 0) // the user enters the password again
 		w.count("user: authenticates again")
 	case in && w.chance(0.03):
 		b.send(elevate, 0)
@@ -214,7 +217,8 @@ func (b *browser) view() {
 	}
 }
 
-// signIn sends the login form, or that of two tabs before the first answer is there.
+// signIn sends the login form, sometimes from two tabs before the first answer
+// arrives.
 func (b *browser) signIn() {
 	w := b.w
 	if b.down {
@@ -245,7 +249,8 @@ func (b *browser) upload() {
 	b.w.after(delay, r.arrive)
 }
 
-// endElsewhere has the user end the session of this browser from another device, or an operator.
+// endElsewhere ends the session of this browser from outside: from the user's
+// other device, or by an operator.
 func (b *browser) endElsewhere() {
 	w := b.w
 	t := w.tokens[b.jar.session]
@@ -275,18 +280,18 @@ func (b *browser) endElsewhere() {
 	}
 	w.settle(node)
 	if w.failure == "" && !t.session.ended() {
-		w.fail("%s was ended elsewhere, and is not", t.session)
+		w.fail("%s is still live after it was ended elsewhere", t.session)
 	}
 	w.reason = ""
 }
 
-// A barrier keeps out logins of a subject that arrived before it.
+// A barrier refuses logins of a subject that arrived before a time.
 type barrier struct {
 	subject string
 	at      store.Time
 }
 
-// barred reports whether a request's login may fail.
+// barred reports whether a barrier may refuse a request's login.
 func (w *world) barred(r *request) bool {
 	return slices.ContainsFunc(w.barriers, func(b barrier) bool { return b.subject == r.subject && b.at >= r.arrived })
 }
@@ -314,7 +319,7 @@ func (b *browser) request(k kind) *request {
 	return r
 }
 
-// send sends a request a while from now, with the jar as it is then.
+// send sends a request after a delay, with the jar as it is then.
 func (b *browser) send(k kind, delay time.Duration) {
 	w := b.w
 	conn := b.conn
@@ -326,13 +331,13 @@ func (b *browser) send(k kind, delay time.Duration) {
 		way := w.between(5*time.Millisecond, 150*time.Millisecond)
 		if w.chance(0.02) {
 			way = w.between(0, 10*time.Second)
-			w.count("request: slow on its way")
+			w.count("request: slow network")
 		}
 		w.after(way, r.arrive)
 	})
 }
 
-// deliver hands the answer to the browser.
+// deliver gives the answer to the browser.
 func (r *request) deliver() {
 	w, b := r.w, r.browser
 	if r.conn != b.conn {
@@ -388,7 +393,7 @@ func (r *request) deliver() {
 	}
 }
 
-// save notes the jar, and forgets what no crash can bring back.
+// save records the jar, and forgets states that no crash can restore.
 func (b *browser) save() {
 	now := b.w.now()
 	b.disk = append(b.disk, jarAt{now, b.jar, b.by})
@@ -397,7 +402,7 @@ func (b *browser) save() {
 	}
 }
 
-// judgeRefusal finds out why a session cookie was refused.
+// judgeRefusal finds the reason why a session cookie was refused.
 func (r *request) judgeRefusal(t *token) {
 	w, s := r.w, t.session
 	if r.thief != nil || s.stolen {
@@ -413,7 +418,7 @@ func (r *request) judgeRefusal(t *token) {
 	}
 	switch {
 	case !s.ended() && w.mustAuthorise(t) && t.epoch != s.epoch && t.until != 0 && r.arrived > t.until:
-		r.signedOut(t, "parallel logins answered in reverse, and the younger confirmed in between")
+		r.signedOut(t, "parallel logins answered in reverse, the later one confirmed in between")
 	case !s.ended() && w.mustAuthorise(t) && !w.surelyLives(s):
 		w.fail("%v: refused near a deadline, but the session has not ended", r)
 	case !s.ended() && w.mustAuthorise(t) && t.forgotten() && r.loaded > r.arrived:
@@ -424,20 +429,21 @@ func (r *request) judgeRefusal(t *token) {
 	case s.ended():
 		r.signedOut(t, "ended, "+string(s.reason))
 	case r.browser != nil && r.browser.out:
-		r.signedOut(t, "the user logged out, with a secret that was replaced before")
+		r.signedOut(t, "the user logged out with a secret that was already replaced")
 	default:
-		w.fail("%v: signed out with %v instead of %v, and nothing explains it", r, t, grants)
+		w.fail("%v: signed out with %v instead of %v without a reason", r, t, grants)
 	}
 }
 
-// judgeAbsence finds out why a browser has no session cookie though its user logged in.
+// judgeAbsence finds the reason why a browser has no session cookie although
+// its user logged in.
 func (r *request) judgeAbsence() {
 	g := r.belief
 	if g == nil || !r.w.surelyLives(g.session) || g.session.stolen || r.browser.grant != g {
 		return
 	}
 	if !r.explain(nil, []*grant{g}) {
-		r.w.fail("%v: signed out without %v, and nothing explains it", r, g)
+		r.w.fail("%v: signed out without %v, without a reason", r, g)
 	}
 }
 
@@ -447,7 +453,7 @@ func (r *request) explain(t *token, grants []*grant) bool {
 			continue
 		}
 		if t != nil && t.session.ended() && t.session.endedAt > g.issued {
-			continue // parallel logins without a session make two, and this one ended on its own
+			continue // parallel logins without a session created two, and this one ended by itself
 		}
 		passing, why := r.loss(g, t)
 		switch {
@@ -465,8 +471,9 @@ func (r *request) explain(t *token, grants []*grant) bool {
 	return false
 }
 
-// loss tells why a browser has t, or nothing, instead of the secret that a login or elevation gave it; empty: not for a
-// reason that DESIGN.md states.
+// loss returns the reason why a browser has t, or nothing, instead of the
+// secret that a login or elevation gave it. It returns "" if the rules allow no
+// such loss.
 func (r *request) loss(g *grant, t *token) (passing bool, why string) {
 	what := "a " + g.kind.String()
 	if g.kind == elevate {
@@ -499,7 +506,8 @@ func (r *request) loss(g *grant, t *token) (passing bool, why string) {
 	}
 }
 
-// signedOut counts a sign-out, once for each token that was refused or is missed.
+// signedOut counts a sign-out, once for each token that was refused or is
+// missing.
 func (r *request) signedOut(t *token, why string) {
 	if r.browser == nil || !r.browser.told[t] {
 		r.w.count("signed out: " + why)

@@ -1,13 +1,3 @@
-// Package simulator runs browsers, their users and thieves against the engine, to check the rules of DESIGN.md section 3 by what
-// they are for: no honest browser looks like theft, none is logged out but in ways that can be named, and a thief shows.
-//
-// It is a discrete-event simulation: one goroutine, a clock of its own, a heap of events, and a random source from the seed of
-// a run, which a failure prints and which repeats it. The engine is the real one, used through Begin, Load and Commit on a
-// memstore, by two nodes that take each other's turns.
-//
-// A world is a few browsers over a day or more. What happens to the requests of a browser, and what its user does, is in
-// browser.go and request.go; what the simulator knows to be true about each session and token, independently of the engine, in
-// truth.go; thieves and vandals in thief.go.
 package simulator
 
 import (
@@ -28,19 +18,19 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// What the rules assume of browsers and proxies: DESIGN.md section 3.
+// What the rules of rotation assume about browsers and proxies.
 const (
-	answerBound = 25 * time.Second // an answer that comes at all comes within this time of its sending
-	jarBound    = 30 * time.Second // a cookie is on disk this long after it came
+	answerBound = 25 * time.Second // an answer arrives within this time of its sending, or never
+	jarBound    = 30 * time.Second // a browser has written a cookie to disk by this time after it came
 )
 
-// A Report tells what happened in one world, or in many that were added up.
+// A Report says what happened in one world, or in many worlds together.
 type Report struct {
 	Seed    uint64
 	Days    float64        // browser-days
 	Counts  map[string]int // by event, scenario and cause
-	Failure string         // the first thing that must not happen; empty: none
-	Trace   []string       // of what led to it, if asked for
+	Failure string         // the first violation; "": none
+	Trace   []string       // what led to the failure, if asked for
 }
 
 // Add adds the counts of another report.
@@ -54,17 +44,18 @@ func (r *Report) Add(o *Report) {
 	}
 }
 
-// weather is what a world's network, proxies and machines are like.
+// weather describes a world's network, proxies and machines. Fields without a
+// unit are probabilities.
 type weather struct {
-	loss        float64 // of answers
-	slow        float64 // answers that take up to answerBound
-	upload      float64 // requests that a proxy delivers up to the grace later, per view
-	late        float64 // handlers that ask for the session late
-	early       float64 // handlers that commit early and answer minutes later
-	crash       float64 // crashes for each new secret received
-	suspend     float64 // suspensions for each period of activity
+	loss        float64 // an answer is lost
+	slow        float64 // an answer takes up to answerBound
+	upload      float64 // a view includes an upload, which a proxy delivers up to the grace later
+	late        float64 // a handler reads the session late
+	early       float64 // a handler commits early and answers minutes later
+	crash       float64 // the browser crashes, for each new secret received
+	suspend     float64 // the browser is suspended, for each period of activity
 	writeBehind time.Duration
-	race        float64 // commits that another node's commit overtakes
+	race        float64 // another node's commit comes first
 }
 
 type world struct {
@@ -87,11 +78,11 @@ type world struct {
 	order      []*session
 	barriers   []barrier
 	requests   int
-	commits    int        // numbers the commits
+	commits    int        // counts the commits
 	racers     []*request // requests between load and commit
 	racing     bool
 	committing *sojourn.Engine // the node that commits
-	reason     sojourn.Reason  // of an end that the simulator itself asks for
+	reason     sojourn.Reason  // the reason of an end that the simulator itself causes
 
 	mu       sync.Mutex
 	observed []sojourn.Event
@@ -102,7 +93,8 @@ type world struct {
 	trace   []string
 }
 
-// Run simulates the world of a seed. With trace, the report of a failure holds what led to it.
+// Run simulates the world of a seed. With trace, the report of a failure says
+// what led to it.
 func Run(seed uint64, trace bool) *Report {
 	w := newWorld(seed, trace)
 	w.run()
@@ -125,7 +117,7 @@ func newWorld(seed uint64, trace bool) *world {
 	w.clock.Store(int64(start))
 	browsers := 1 + w.rng.IntN(3)
 	switch size := w.rng.Float64(); {
-	case size < 0.6: // many short worlds see more than few long ones
+	case size < 0.6: // many short worlds find more than few long ones
 		w.end = start.Add(w.between(4*time.Hour, 8*time.Hour))
 		browsers = min(browsers, 2)
 	case size < 0.95:
@@ -170,7 +162,8 @@ func newWorld(seed uint64, trace bool) *world {
 	return w
 }
 
-// somePolicy chooses limits: the defaults, NIST's, and some so short that a day meets the deadlines.
+// somePolicy chooses limits: the defaults, NIST's, or short ones whose
+// deadlines fall within a day.
 func (w *world) somePolicy() sojourn.Policy {
 	p := sojourn.DefaultPolicy()
 	switch w.rng.IntN(8) {
@@ -201,7 +194,8 @@ func (w *world) run() {
 	}
 }
 
-// finish asks for every session that should live, with the token that should be good.
+// finish requests every session that should live, with the token that should be
+// good.
 func (w *world) finish() {
 	for _, s := range w.order {
 		if w.failure != "" || s.ended() || s.stolen {
@@ -226,7 +220,7 @@ func (w *world) finish() {
 
 func (w *world) now() store.Time { return store.Time(w.clock.Load()) }
 
-// at runs f at a time, after what was scheduled for the same time before.
+// at runs f at a time, after earlier calls for the same time.
 func (w *world) at(t store.Time, f func()) {
 	w.seq++
 	heap.Push(&w.events, event{max(t, w.now()), w.seq, f})
@@ -241,7 +235,8 @@ func (w *world) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(w.rng.Int64N(int64(max(b-a, 0))+1))
 }
 
-// about returns an exponentially distributed duration, at most ten times its mean.
+// about returns an exponentially distributed duration, at most ten times its
+// mean.
 func (w *world) about(mean time.Duration) time.Duration {
 	return time.Duration(min(w.rng.ExpFloat64(), 10) * float64(mean))
 }
@@ -250,7 +245,7 @@ func pick[T any](w *world, list ...T) T { return list[w.rng.IntN(len(list))] }
 
 func (w *world) count(what string) { w.counts[what]++ }
 
-// fail notes the first thing that must not happen; the run ends there.
+// fail records the first violation. The run stops there.
 func (w *world) fail(format string, args ...any) {
 	if w.failure == "" {
 		w.failure = fmt.Sprintf(format, args...)
@@ -270,7 +265,8 @@ func (w *world) observe(e sojourn.Event) {
 	w.observed = append(w.observed, e)
 }
 
-// settle waits for what the engine does behind a request, so that a run depends on its seed only, and takes note of the events.
+// settle waits for what the engine does behind a request, and records the
+// events. So a run depends only on its seed.
 func (w *world) settle(node *sojourn.Engine) {
 	if err := node.Flush(bg); err != nil {
 		w.fail("flush: %v", err)
@@ -315,9 +311,9 @@ func (h *eventHeap) Pop() any {
 	return e
 }
 
-// A laggingStore writes touches and confirmations as late as the weather says. It
-// lets the commit of another node overtake an Update. It hides the store's change
-// feed. Its sweep does nothing, because the simulator sweeps.
+// A laggingStore delays touches and confirmations as the weather says, and lets
+// another node's commit overtake an Update. It hides the store's change feed.
+// The simulator sweeps by itself.
 type laggingStore struct {
 	store.Store
 	w    *world
@@ -357,7 +353,7 @@ func (l *laggingStore) lag(f func()) {
 	l.lags = append(l.lags, f)
 }
 
-// schedule hands to the clock what the engine's goroutines wrote.
+// schedule gives the delayed writes to the simulator's clock.
 func (l *laggingStore) schedule() {
 	l.mu.Lock()
 	list := slices.Clone(l.lags)

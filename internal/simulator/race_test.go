@@ -1,5 +1,0 @@
-//go:build race
-
-package simulator
-
-func init() { raceDetector = true }
