@@ -8,5 +8,5 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// mustTry has a connection tried before it is used that was idle for a while.
+// mustTry reports whether a connection that was idle must be tried before use.
 func mustTry(_ *pgx.Conn, idle time.Duration) bool { return idle > time.Second }

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mustTry reports whether a connection must be tried before it is used: the server has sent something though nothing was
-// asked, such as the end of the connection. A write that is sent to a closed connection would be uncertain.
+// mustTry reports whether a connection must be tried before use, because the
+// server has sent something unasked, such as the end of the connection. A write
+// on a closed connection would be uncertain.
 func mustTry(c *pgx.Conn, _ time.Duration) bool {
 	conn := c.PgConn().Conn()
 	if inner, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
@@ -27,7 +28,7 @@ func mustTry(c *pgx.Conn, _ time.Duration) bool {
 		return true
 	}
 	quiet := false
-	err = raw.Control(func(fd uintptr) { // not Read, which waits for a read that pgx may have under way
+	err = raw.Control(func(fd uintptr) { // Read would wait for a read of pgx that may be under way
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		quiet = n == 0 && err == nil
 	})

@@ -19,7 +19,8 @@ import (
 
 const password = "s3cret-pa55"
 
-// wantError checks that Open fails as it should, says what to do, and doesn't tell the password.
+// wantError checks that Open fails with the right error, says what to do, and
+// doesn't contain the password.
 func wantError(t *testing.T, url string, opt Options, want error, says string) {
 	t.Helper()
 	s, err := Open(t.Context(), url, opt)
@@ -66,7 +67,7 @@ func TestBadURL(t *testing.T) {
 }
 
 // Parameters of other drivers' URLs, and settings that the server doesn't know,
-// are mistakes in the URL: the server can be reached.
+// are reported as mistakes in the URL, not as an unreachable server.
 func TestForeignParameters(t *testing.T) {
 	for _, parameter := range []string{"schema=shop", "currentSchema=shop", "connection_limit=5", "pgbouncer=true"} {
 		name, _, _ := strings.Cut(parameter, "=")
@@ -90,7 +91,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestSilentServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,10 +106,10 @@ func TestWrongPassword(t *testing.T) {
 	wantError(t, p.URL(), Options{Password: password}, ErrDenied, "password")
 	wantError(t, strings.Replace(p.URL(), "/sojourn?", "/nowhere?", 1), Options{}, ErrUnreached, "no such database")
 	s := mustOpen(t, strings.Replace(p.URL(), ":another@", ":"+password+"@", 1), Options{Password: "another"})
-	if _, err := s.Watch(t.Context()); err != nil { // the feed has it too
+	if _, err := s.Watch(t.Context()); err != nil { // the feed uses the password, too
 		t.Error(err)
 	}
-	// One who may not create schemas.
+	// A user without the right to create schemas.
 	if err := p.SQL("sojourn", "CREATE ROLE guest LOGIN PASSWORD 'guest'"); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestUnsuitableDatabase(t *testing.T) {
 	wantError(t, in("readonly"), Options{}, ErrReadOnly, "lead to the primary")
 }
 
-// A user who may read the schema and no more gets as far as the first write.
+// A user who may only read the schema gets an error at the first write.
 func TestReaderOnly(t *testing.T) {
 	base := shared(t).URL()
 	schema := schemaOf(t, base)
@@ -164,10 +165,10 @@ func TestForeignSchema(t *testing.T) {
 			t.Errorf("%s: Open has changed the schema from %s to %s", what, before, after)
 		}
 	}
-	schema := schemaOf(t, url) // an empty one will do
+	schema := schemaOf(t, url) // an empty schema
 	execute(t, url, "CREATE SCHEMA "+schema)
 	mustOpen(t, url, Options{Schema: schema})
-	half := schemaOf(t, url) // and one whose making was cut short
+	half := schemaOf(t, url) // a schema whose creation was interrupted
 	execute(t, url, "CREATE SCHEMA "+half, fmt.Sprintf("CREATE TABLE %s.goose_db_version (LIKE %s.goose_db_version INCLUDING ALL)", half, schema),
 		fmt.Sprintf("INSERT INTO %s.goose_db_version (version_id, is_applied) VALUES (0, true)", half))
 	createOne(t, mustOpen(t, url, Options{Schema: half}))
@@ -189,7 +190,7 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
-// TestOldServer speaks with something that says it is PostgreSQL 12.
+// TestOldServer connects to a server that reports PostgreSQL 12.
 func TestOldServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -212,7 +213,7 @@ func TestOldServer(t *testing.T) {
 		_ = b.Flush()
 		for {
 			switch m, err := b.Receive(); m.(type) {
-			case *pgproto3.Query: // whether it takes writes
+			case *pgproto3.Query: // asks whether the server takes writes
 				b.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("transaction_read_only"), DataTypeOID: 25, DataTypeSize: -1}}})
 				b.Send(&pgproto3.DataRow{Values: [][]byte{[]byte("off")}})
 				b.Send(&pgproto3.CommandComplete{CommandTag: []byte("SHOW")})

@@ -17,7 +17,7 @@ import (
 
 const benchApp = "shop"
 
-// newSession returns a session of some 250 bytes of values.
+// newSession returns a session with about 250 bytes of values.
 func newSession(subject string, now store.Time) *store.Record {
 	rec := &store.Record{
 		Subject: subject, Epoch: 1, CreatedAt: now, LastSeenAt: now, Idle: time.Hour, ExpiresAt: now.Add(24 * time.Hour),

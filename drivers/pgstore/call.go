@@ -8,27 +8,25 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sojourn-go/sojourn/store/overload"
 )
 
-// A call is a statement under way. It runs on its own goroutine, so that it can
-// go on when its caller gives up. Otherwise its connection would be lost, and
-// for a slow server a new connection is a far greater burden than the end of a
-// statement.
+// A call is a statement under way. It runs on a goroutine of its own, so that it
+// can continue when its caller gives up. Otherwise its connection would be lost,
+// and a new connection costs a slow server far more than the rest of a statement.
 type call struct {
 	ctx  context.Context
 	conn *pgx.Conn
 
-	filling sync.Mutex // of the caller's memory
-	givenUp bool       // the caller is gone, and with it what it gave
+	filling sync.Mutex // held while the caller's memory is written
+	givenUp bool       // the caller's memory must not be written any more; guarded by filling
 }
 
 var errGivenUp = errors.New("the caller has given up")
 
-// fill calls fn, which writes to the caller's memory, unless the caller has given
-// up. The caller waits for fn: it must not wait for the server.
+// fill calls fn, which writes to the caller's memory, unless the caller has
+// given up. fn must not wait for the server, because the caller waits for fn.
 func (c *call) fill(fn func() error) error {
 	c.filling.Lock()
 	defer c.filling.Unlock()
@@ -44,7 +42,7 @@ func (c *call) giveUp() {
 	c.givenUp = true
 }
 
-// row scans the only row of a statement's result.
+// row runs a statement and scans the only row of its result.
 func (c *call) row(statement string, args []any, dest ...any) error {
 	found, err := c.conn.Query(c.ctx, statement, args...)
 	if err != nil {
@@ -64,9 +62,9 @@ func (c *call) row(statement string, args []any, dest ...any) error {
 	return found.Err()
 }
 
-// use lends fn a connection, and waits for one if necessary. sent is false if
-// fn was not called. If the context ends, use returns, and fn may go on for the
-// length of a timeout: it must write to the caller's memory only in call.fill.
+// use lends fn a connection, and waits for one if necessary. sent is false if fn
+// was not called. If the context ends, use returns, and fn may run for another
+// timeout: it must write to the caller's memory only in call.fill.
 func (s *Store) use(ctx context.Context, fn func(*call) error) (sent bool, err error) {
 	return s.useAfter(ctx, s.gate.Enter, fn)
 }
@@ -118,6 +116,5 @@ func (s *Store) useAfter(ctx context.Context, enter func(context.Context) (overl
 // isAnswer reports whether the server has finished a statement, with or without
 // an error.
 func isAnswer(err error) bool {
-	var said *pgconn.PgError
-	return err == nil || errors.Is(err, pgx.ErrNoRows) || errors.Is(err, errGivenUp) || errors.As(err, &said) && said.SeverityUnlocalized == "ERROR"
+	return err == nil || errors.Is(err, pgx.ErrNoRows) || errors.Is(err, errGivenUp) || isStatementError(err)
 }

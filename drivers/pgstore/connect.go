@@ -16,20 +16,22 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// minServer is the first major version of PostgreSQL with the type xid8 and its snapshots, which the feed reads.
+// minServer is the first major version of PostgreSQL with the type xid8 and its
+// snapshots, which the feed reads.
 const minServer = 13
 
-// How soon a connection whose other end is gone without a word is noticed: when nothing is under way, and when something
-// was sent.
+// keepAlive and unacknowledged limit how long a lost connection stays unnoticed:
+// an idle one, and one with unanswered data.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 const unacknowledged = 10 * time.Second
 
-// connectFactor is the deadline of a new connection, in timeouts of a call. It
-// takes several round trips, and no call waits for it alone.
+// connectFactor times the timeout of a call is the deadline of a new connection.
+// A connection takes several round trips, and no call waits only for it.
 const connectFactor = 5
 
-// CheckURL returns what Open would say of the URL, without connecting: ErrURL. The error holds no password.
+// CheckURL returns the ErrURL that Open would return for a URL, without
+// connecting. The error contains no password.
 func CheckURL(url string) error {
 	if _, err := parse(url, &Options{}); err != nil {
 		return fmt.Errorf("pgstore: %w", err)
@@ -37,10 +39,11 @@ func CheckURL(url string) error {
 	return nil
 }
 
-// parse reads a URL. Its errors never hold a password: the URL is not in them, and neither are those that hold it.
+// parse reads a URL. Its errors contain no password, because they contain no
+// part of the URL.
 func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
-		return nil, fmt.Errorf("%w: it begins with postgres://, as in postgres://user@host:5432/database", ErrURL)
+		return nil, fmt.Errorf("%w: it must begin with postgres://, as in postgres://user@host:5432/database", ErrURL)
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
@@ -48,7 +51,7 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	}
 	for name := range config.ConnConfig.RuntimeParams {
 		if instead, known := foreign[strings.ToLower(name)]; known {
-			return nil, fmt.Errorf("%w: it has a parameter %s, which other drivers know: %s", ErrURL, name, instead)
+			return nil, fmt.Errorf("%w: it has a parameter %s of another driver: %s", ErrURL, name, instead)
 		}
 	}
 	if opt.Password != "" {
@@ -58,7 +61,8 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 		config.ConnConfig.ConnectTimeout = connectFactor * opt.Timeout
 	}
 	config.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive, Control: limitUnacknowledged}).DialContext
-	// Of several servers the primary, whatever target_session_attrs says: a standby lags, and would have ended sessions live.
+	// Use the primary, whatever target_session_attrs says: a standby lags, so
+	// ended sessions would be live there.
 	config.ConnConfig.ValidateConnect = takesWrites
 	config.ConnConfig.OnNotice = noteUnreplicated
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
@@ -67,20 +71,19 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// foreign are parameters of other drivers' URLs. pgx takes an unknown parameter
-// for a setting of the server, which then refuses the connection.
+// foreign are parameters of other drivers' URLs, with advice. pgx sends an
+// unknown parameter as a setting to the server, which refuses the connection.
 var foreign = map[string]string{
 	"schema":           schemaParameter,
 	"currentschema":    schemaParameter,
-	"pgbouncer":        "leave it out: a pooler is found out",
+	"pgbouncer":        "leave it out: the store notices a pooler",
 	"connection_limit": "leave it out",
 }
 
-// schemaParameter: the tables are in a schema that the program names, not the URL.
-const schemaParameter = "the tables are in a schema of their own, whatever the URL says: leave it out"
+const schemaParameter = "leave it out: Options.Schema names the schema"
 
-// takesWrites reports whether a server accepts writes. PostgreSQL 14 and newer
-// say so by themselves, which saves a round trip to a slow server.
+// takesWrites returns an error if a server doesn't accept writes. PostgreSQL 14
+// and newer report it without a question, which saves a round trip.
 func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 	standby, readOnly := conn.ParameterStatus("in_hot_standby"), conn.ParameterStatus("default_transaction_read_only")
 	if standby == "off" && readOnly == "off" {
@@ -91,15 +94,17 @@ func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 
 const unreplicated = "sojourn unreplicated"
 
-// noteUnreplicated notes on a connection that its transaction was committed, and that somebody has ended its wait for the synchronous standby: the server
-// gives a warning then, in whatever language, and reports success.
+// noteUnreplicated records on a connection that its transaction was committed,
+// but that somebody cancelled its wait for the synchronous standby. The server
+// then reports success, with a warning in its own language.
 func noteUnreplicated(conn *pgconn.PgConn, n *pgconn.Notice) {
 	if n.Routine == "SyncRepWaitForLSN" {
 		conn.CustomData()[unreplicated] = true
 	}
 }
 
-// takeUnreplicated reports whether that was noted since it was asked last.
+// takeUnreplicated reports whether noteUnreplicated has recorded something since
+// the last call.
 func takeUnreplicated(conn *pgx.Conn) bool {
 	_, noted := conn.PgConn().CustomData()[unreplicated]
 	delete(conn.PgConn().CustomData(), unreplicated)
@@ -108,25 +113,26 @@ func takeUnreplicated(conn *pgx.Conn) bool {
 
 var quoted = regexp.MustCompile("`.*`|\"[^\"]*\"")
 
-// reason returns what an error says about a URL, without what it quotes of it.
+// reason returns the text of an error about a URL, without its quotations of the
+// URL.
 func reason(err error) string {
 	said := err.Error()
 	var bad *url.Error
 	if errors.As(err, &bad) {
 		said = bad.Err.Error()
-	} else if i := strings.LastIndex(said, "`: "); i >= 0 { // before it is the URL
+	} else if i := strings.LastIndex(said, "`: "); i >= 0 { // the URL stands before it
 		said = said[i+len("`: "):]
 	}
 	return quoted.ReplaceAllString(said, "...")
 }
 
-// A server is what a first connection finds out.
+// A server describes the server, as the first connection finds it.
 type server struct {
 	version string
-	pooled  bool // a pooler is in between, which may hand out another session for each transaction
+	pooled  bool // a pooler in transaction mode is in between
 }
 
-// examine looks whether a server will do. It changes nothing.
+// examine checks that the store can use a server. It changes nothing.
 func examine(ctx context.Context, conn *pgx.Conn) (server, error) {
 	s := server{version: conn.PgConn().ParameterStatus("server_version")}
 	if major, err := strconv.Atoi(strings.TrimRight(leading(s.version), ".")); err == nil && major < minServer {
@@ -144,11 +150,11 @@ func examine(ctx context.Context, conn *pgx.Conn) (server, error) {
 	case isolation != "read committed":
 		return s, fmt.Errorf("%w: default_transaction_isolation is %q: set it to 'read committed' for the user", ErrUnsuitable, isolation)
 	}
-	s.pooled = pid != conn.PgConn().PID() // a pooler makes up a number of its own
+	s.pooled = pid != conn.PgConn().PID() // a pooler reports a number of its own
 	return s, nil
 }
 
-// leading returns the digits that a text begins with.
+// leading returns the digits at the beginning of a text.
 func leading(s string) string {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
@@ -158,14 +164,15 @@ func leading(s string) string {
 	return s
 }
 
-// suit chooses how statements are sent.
+// suit chooses how pgx sends statements.
 func suit(config *pgx.ConnConfig, pooled bool) {
 	if !pooled {
-		// A plan that was made when a table was small must not read all of it when it is large.
+		// A plan that was made for a small table must not scan the table when it
+		// is large.
 		config.RuntimeParams["enable_seqscan"] = "off"
 		return
 	}
 	if config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // statements without a name, which belong to no session
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // statements without a name belong to no session
 	}
 }

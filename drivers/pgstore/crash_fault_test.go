@@ -11,9 +11,10 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestI10CrashBehindPooler: the system kills one of the server's processes, for want of memory say, and the server ends all others and
-// recovers, which empties the table of changes; it doesn't count as restarted. The feed goes through a pooler, so its own connection holds.
-// It has a gap all the same.
+// TestI10CrashBehindPooler: the system kills one of the server's processes, for
+// example when memory is short. The server ends all others and recovers, which
+// empties the table of changes but changes no start time. The feed's connection
+// goes to a pooler and survives. The feed must have a gap.
 func TestI10CrashBehindPooler(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
@@ -32,7 +33,7 @@ func TestI10CrashBehindPooler(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(b.Pause()) // nothing that is asked meanwhile shows what happens
+	must(b.Pause()) // no query may notice the crash
 	rec := createOne(t, other)
 	process, err := os.FindProcess(int(victim.PgConn().PID()))
 	must(err)

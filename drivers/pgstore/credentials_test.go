@@ -11,8 +11,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestCredentials: a password that was changed while the store serves is asked
-// for at the next connection, of the feed too.
+// TestCredentials: after a change of the password, the next connection gets the
+// new one, the feed's too.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: "another", Config: []string{"fsync = off"}})

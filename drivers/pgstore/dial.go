@@ -14,10 +14,10 @@ import (
 // A dialer makes connections to the server that takes writes.
 type dialer struct {
 	opt       *Options
-	cancelled atomic.Int64 // when the last statement was cancelled, in Unix milliseconds
+	cancelled atomic.Int64 // the time of the last cancel request, in Unix milliseconds
 }
 
-// dial makes a connection, with the current credentials and certificates.
+// dial makes a connection with the current credentials and certificates.
 func (d *dialer) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	config, err := d.renew(ctx, config)
 	if err != nil {
@@ -26,10 +26,10 @@ func (d *dialer) dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, e
 	return d.reach(ctx, config)
 }
 
-// renew reads again the files that the URL names, and asks for the credentials.
+// renew reads the files that the URL names again, and calls Options.Credentials.
 func (d *dialer) renew(ctx context.Context, config *pgx.ConnConfig) (*pgx.ConnConfig, error) {
 	config = config.Copy()
-	if fresh, err := parse(config.ConnString(), d.opt); err == nil { // a file may just be replaced
+	if fresh, err := parse(config.ConnString(), d.opt); err == nil { // parse fails while a file is being replaced
 		config.TLSConfig, config.Fallbacks, config.Password = fresh.ConnConfig.TLSConfig, fresh.ConnConfig.Fallbacks, fresh.ConnConfig.Password
 	}
 	if d.opt.Credentials == nil {
@@ -47,9 +47,9 @@ func (d *dialer) renew(ctx context.Context, config *pgx.ConnConfig) (*pgx.ConnCo
 	return config, nil
 }
 
-// reach connects. If there are several servers, it tries the first. When that
-// fails, or is silent for the timeout of a call, it tries the next one at the
-// same time. It returns the first connection that is made.
+// reach connects to the first server of the configuration that answers. If a
+// server fails, or is silent for the timeout of a call, reach tries the next one
+// at the same time.
 func (d *dialer) reach(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	servers := serversOf(config)
 	if len(servers) == 1 {
@@ -108,7 +108,7 @@ func (e *credentialsError) Unwrap() error { return e.cause }
 func serversOf(config *pgx.ConnConfig) (list []*pgx.ConnConfig) {
 	all := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
 	for i, f := range all {
-		if i > 0 && f.Host == all[i-1].Host && f.Port == all[i-1].Port { // the same without TLS, or the like
+		if i > 0 && f.Host == all[i-1].Host && f.Port == all[i-1].Port { // the same server without TLS, or the like
 			last := list[len(list)-1]
 			last.Fallbacks = append(last.Fallbacks, f)
 			continue
@@ -122,9 +122,9 @@ func serversOf(config *pgx.ConnConfig) (list []*pgx.ConnConfig) {
 
 var errCancelled = errors.New("another statement was cancelled just now")
 
-// connect makes a connection to one server. Later pgx makes further connections
-// to cancel statements whose callers have given up. Their number is limited,
-// because they are of little use and a burden to a slow server.
+// connect makes a connection to one server. Later pgx uses its DialFunc for
+// cancel requests, for statements whose callers have given up. connect limits
+// these to ten a second, because they are a burden to a slow server.
 func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	const pause = 100 // milliseconds
 	config = config.Copy()
@@ -144,16 +144,16 @@ func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn
 	return conn, err
 }
 
-// warm makes the server prepare the most frequent statements, in one round
-// trip. Otherwise the first use of each on a connection takes two round trips,
-// and fails if one takes more than half of the timeout.
+// warm makes the server prepare the most frequent statements, in one round trip.
+// Otherwise the first use of each on a connection takes two round trips, and
+// fails if a round trip takes more than half of the timeout.
 func (s *Store) warm(ctx context.Context, conn *pgx.Conn) {
 	batch := new(pgx.Batch)
 	for _, text := range []string{s.sql.get, s.sql.create, s.sql.update, s.sql.touch, s.sql.confirm, s.sql.end, s.sql.heartbeat, s.sql.notify} {
-		batch.Queue(text, "", "", "", "", "", "", "", "", "", "") // not their arguments
+		batch.Queue(text, "", "", "", "", "", "", "", "", "", "") // a wrong number of arguments
 	}
-	// pgx prepares what a batch needs before it looks at the arguments. Their
-	// number is wrong, so nothing is executed.
+	// pgx prepares the statements of a batch before it checks their arguments.
+	// Their number is wrong, so nothing is executed.
 	_ = conn.SendBatch(ctx, batch).Close()
 }
 

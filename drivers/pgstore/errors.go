@@ -11,7 +11,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What is wrong with a server or a schema, under errors.Is. The messages say what to do.
+// Errors of a server or a schema, for errors.Is. The messages say what to do.
 var (
 	ErrURL        = errors.New("not a URL of PostgreSQL")
 	ErrUnreached  = errors.New("the server can't be reached")
@@ -23,7 +23,7 @@ var (
 	ErrReadOnly   = errors.New("the server takes no writes")
 )
 
-// SQLSTATEs, by their names in PostgreSQL's documentation (appendix A).
+// SQLSTATEs, with their names in PostgreSQL's documentation (appendix A).
 const (
 	serializationFailure  = "40001"
 	deadlockDetected      = "40P01"
@@ -45,7 +45,8 @@ const (
 	connectionException   = "08" // a class
 )
 
-// isAborted reports whether the server has rolled back a statement that may succeed if it is sent again.
+// isAborted reports whether the server has rolled back a statement that may
+// succeed if it is sent again.
 func isAborted(err error) bool {
 	switch code(err) {
 	case serializationFailure, deadlockDetected, featureNotSupported:
@@ -54,14 +55,21 @@ func isAborted(err error) bool {
 	return false
 }
 
-// isCertain reports whether a write that failed has changed nothing: it wasn't sent, or the server says so. A server
-// that ends the connection may have committed before; so may one behind a pooler, which reports that as a connection exception.
+// isCertain reports whether a failed write has changed nothing: it wasn't sent,
+// or the server says so. A server that ends the connection may have committed
+// before. So may a server behind a pooler, which reports a connection exception.
 func isCertain(err error) bool {
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
-		return e.SeverityUnlocalized == "ERROR" && !strings.HasPrefix(e.Code, connectionException)
+	if c := code(err); c != "" {
+		return isStatementError(err) && !strings.HasPrefix(c, connectionException)
 	}
 	return pgconn.SafeToRetry(err)
+}
+
+// isStatementError reports whether the server has answered a statement with an
+// error, and has not ended the connection.
+func isStatementError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.SeverityUnlocalized == "ERROR"
 }
 
 func code(err error) string {
@@ -72,7 +80,7 @@ func code(err error) string {
 	return ""
 }
 
-// explain adds to the error of a call what it means for the store, or what to do.
+// explain adds to the error of a call the store's own error, or what to do.
 func explain(err error) error {
 	switch code(err) {
 	case diskFull:
@@ -80,13 +88,13 @@ func explain(err error) error {
 	case tooManyConnections:
 		return fmt.Errorf("pgstore: the server has no connection left: raise its max_connections, or lower Options.MaxConns of the nodes: %w", err)
 	case readOnlyTransaction:
-		return fmt.Errorf("pgstore: %w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
+		return fmt.Errorf("pgstore: %w: it is a standby, or read-only by its settings: point the URL to the primary: %w", ErrReadOnly, err)
 	case invalidStatementName, duplicateStatement:
-		return fmt.Errorf("pgstore: there is a pooler in between that wasn't noticed: add default_query_exec_mode=cache_describe to the URL: %w", err)
+		return fmt.Errorf("pgstore: the store has not noticed a pooler in between: add default_query_exec_mode=cache_describe to the URL: %w", err)
 	case insufficientPrivilege:
 		return fmt.Errorf("pgstore: %w: let the user own the schema and what is in it, or grant it what a role that only serves needs (docs/stores.md): %w", ErrDenied, err)
 	case undefinedTable, undefinedFunction, invalidSchemaName:
-		return fmt.Errorf("pgstore: the schema is not as Open left it: restart to have it made again: %w", err)
+		return fmt.Errorf("pgstore: the schema has been changed since Open: restart to create it again: %w", err)
 	}
 	if errors.Is(err, errPoolClosed) {
 		return store.ErrClosed
@@ -94,7 +102,7 @@ func explain(err error) error {
 	return fmt.Errorf("pgstore: %w", err)
 }
 
-// explainConnect adds to the error of a first connection what to do.
+// explainConnect adds what to do to the error of a first connection.
 func explainConnect(err error) error {
 	var connect *pgconn.ConnectError
 	switch c := code(err); {
@@ -104,9 +112,9 @@ func explainConnect(err error) error {
 		return fmt.Errorf("%w: there is no such database: create it, or name another in the URL: %w", ErrUnreached, err)
 	case c == insufficientPrivilege:
 		return fmt.Errorf("%w: let the user create schemas in the database, or own the schema, or let its owner open it first and grant what a role that only serves needs (docs/stores.md): %w", ErrDenied, err)
-	case c == readOnlyTransaction, strings.Contains(err.Error(), "read only connection"): // the latter from pgx, without a type
-		return fmt.Errorf("%w: it is a standby, or read-only by its settings: let the URL lead to the primary: %w", ErrReadOnly, err)
-	case c == undefinedObject, c == invalidParameterValue: // a setting, which can only be the URL's
+	case c == readOnlyTransaction, strings.Contains(err.Error(), "read only connection"): // pgx has no type for it
+		return fmt.Errorf("%w: it is a standby, or read-only by its settings: point the URL to the primary: %w", ErrReadOnly, err)
+	case c == undefinedObject, c == invalidParameterValue: // an unknown setting, which must be a parameter of the URL
 		return fmt.Errorf("%w: the server refuses one of its parameters: %w", ErrURL, err)
 	case errors.As(err, &connect), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: check that it runs, and the URL's host and port: %w", ErrUnreached, err)

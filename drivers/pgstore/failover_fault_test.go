@@ -10,13 +10,14 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestI10Failover: a standby takes over, whose table of changes is empty. The feed has a gap before any heartbeat comes back, and then hears of everything.
+// TestI10Failover: a standby with an empty table of changes takes over. The
+// feed has a gap before any heartbeat comes back, and then misses nothing.
 func TestI10Failover(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
-	standby := p.Standby(t, servertest.StandbyOptions{Synchronous: true}) // before there is a schema: it makes it from the log
+	standby := p.Standby(t, servertest.StandbyOptions{Synchronous: true}) // before there is a schema, so that it gets the schema from the log
 	both := strings.Replace(p.URL(), p.Addr(), p.Addr()+","+standby.Addr(), 1)
-	// A standby is never read, not even by who asks for it: it lags.
+	// A standby is never read, even if the URL asks for one, because it lags.
 	wantError(t, standby.URL()+"&target_session_attrs=any", Options{}, ErrReadOnly, "standby")
 	standbyFirst := strings.Replace(p.URL(), p.Addr(), standby.Addr()+","+p.Addr(), 1)
 	nodes := []*Store{mustOpen(t, both, Options{}), mustOpen(t, standbyFirst+"&target_session_attrs=prefer-standby", Options{})}
@@ -52,8 +53,9 @@ func TestI10Failover(t *testing.T) {
 	}
 }
 
-// TestI6CanceledWait: an end waits for the synchronous standby, and an administrator has it wait no longer. The server reports success; nobody knows
-// whether a failover will undo it.
+// TestI6CanceledWait: an end waits for the synchronous standby, and an
+// administrator cancels the wait. The server reports success, but a failover
+// may undo the end.
 func TestI6CanceledWait(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
@@ -76,7 +78,7 @@ func TestI6CanceledWait(t *testing.T) {
 		"EndAll": func() error { return s.EndAll(t.Context(), "shop", now) },
 	}
 	for name, end := range ends {
-		for range 2 { // an end that is asked for again waits too
+		for range 2 { // a repeated end waits, too
 			done := make(chan error, 1)
 			go func() { done <- end() }()
 			wait(t, name+" waits for the standby", func() bool {

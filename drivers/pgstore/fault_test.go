@@ -22,15 +22,15 @@ import (
 type cutter struct {
 	listener net.Listener
 	server   string
-	marker   []byte       // what a request holds that is to be cut
+	marker   []byte       // a text in the requests to cut
 	mode     atomic.Int32 // reset by a cut
 }
 
 const (
 	pass        = iota
-	cutRequests // the request doesn't get through
-	cutAnswers  // the request gets through, its answer doesn't
-	cutTails    // nor does the end of the answer, and the connection stays
+	cutRequests // the request is lost
+	cutAnswers  // the request arrives, its answer is lost
+	cutTails    // the end of the answer is lost, and the connection stays
 )
 
 func newCutter(t testing.TB, server, marker string) *cutter {
@@ -57,7 +57,7 @@ func newCutter(t testing.TB, server, marker string) *cutter {
 	return c
 }
 
-// serve passes bytes on in both directions.
+// serve forwards bytes in both directions.
 func (c *cutter) serve(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", c.server)
@@ -65,7 +65,7 @@ func (c *cutter) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var deaf, blunt atomic.Bool // what the server says gets lost, or its end
+	var deaf, blunt atomic.Bool // the server's answers are lost, or their ends
 	requests := make(chan struct{})
 	go func() {
 		defer close(requests)
@@ -114,7 +114,8 @@ func each(from io.Reader, fn func([]byte) error) error {
 	}
 }
 
-// through returns a store whose connections lead through a proxy, which cuts calls for the application named cut.
+// through returns a store whose connections go through a proxy, which cuts
+// calls for the application "cut".
 func through(t testing.TB) (*cutter, *Store) {
 	t.Helper()
 	url := shared(t).URL()
@@ -127,8 +128,8 @@ func through(t testing.TB) (*cutter, *Store) {
 	return c, mustOpen(t, strings.Replace(url, address, c.listener.Addr().String(), 1), Options{Schema: schemaOf(t, url), FeedURL: url})
 }
 
-// TestI6Uncertain loses the connection in the middle of each kind of write: the error says that the outcome is unknown, and
-// nothing is sent again.
+// TestI6Uncertain loses the connection in the middle of each kind of write. The
+// error says that the outcome is unknown, and nothing is sent again.
 func TestI6Uncertain(t *testing.T) {
 	c, s := through(t)
 	ctx, now := t.Context(), store.TimeOf(time.Now())
@@ -162,7 +163,7 @@ func TestI6Uncertain(t *testing.T) {
 	} {
 		for _, mode := range []int32{cutRequests, cutAnswers} {
 			if write.name == "EndAll" {
-				now += 1000 // behind the watermark before
+				now += 1000 // after the earlier watermark
 			}
 			rec := newSession("alice", now)
 			if _, err := s.Create(ctx, "cut", rec, store.CreateOptions{Arrived: now, Now: now}); err != nil {
@@ -181,7 +182,7 @@ func TestI6Uncertain(t *testing.T) {
 			if !errors.Is(err, store.ErrUncertain) {
 				t.Errorf("%s, mode %d: %v", write.name, mode, err)
 			}
-			// The server may still be at it.
+			// The server may still be working on it.
 			if mode == cutRequests {
 				if after := state(); after != before {
 					t.Errorf("%s did something, though it didn't get there: %s, before %s", write.name, after, before)
@@ -199,8 +200,7 @@ func TestI6Uncertain(t *testing.T) {
 	}
 }
 
-// empty closes all connections that are idle, and reports whether there is no
-// other.
+// empty closes all idle connections, and reports whether there were no others.
 func (p *pool) empty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +211,7 @@ func (p *pool) empty() bool {
 	return p.total == 0
 }
 
-// TestWarm: a connection that is new has its statements prepared.
+// TestWarm: the statements of a new connection are prepared.
 func TestWarm(t *testing.T) {
 	s := openNew(t)
 	_, err := s.use(t.Context(), func(c *call) error {
@@ -229,7 +229,8 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-// TestUnsentIsCertain has a server that nobody reaches any more: no write is in doubt.
+// TestUnsentIsCertain: if the server can't be reached any more, no write is
+// uncertain.
 func TestUnsentIsCertain(t *testing.T) {
 	c, s := through(t)
 	rec := createOne(t, s)
@@ -244,7 +245,8 @@ func TestUnsentIsCertain(t *testing.T) {
 	}
 }
 
-// TestClosedConnections ends all idle connections at the server, as a restart does: reads and writes go on without an error.
+// TestClosedConnections ends all idle connections at the server, as a restart
+// does. Reads and writes continue without an error.
 func TestClosedConnections(t *testing.T) {
 	url := shared(t).URL()
 	schema := schemaOf(t, url)
@@ -264,8 +266,8 @@ func TestClosedConnections(t *testing.T) {
 	}
 }
 
-// TestI6Restart kills the server while sessions are created and ended: what was acknowledged is there afterwards, and service resumes
-// by itself.
+// TestI6Restart kills the server while sessions are created and ended.
+// Acknowledged writes are there afterwards, and service resumes by itself.
 func TestI6Restart(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})
@@ -285,7 +287,7 @@ func TestI6Restart(t *testing.T) {
 					rec := newSession("", now)
 					_, err := s.Create(ctx, "shop", rec, store.CreateOptions{Arrived: now, Now: now})
 					if err != nil {
-						continue // whether it is there is anybody's guess
+						continue // its outcome is unknown
 					}
 					note := &live
 					if n%2 == 0 {
@@ -353,7 +355,8 @@ func wait(t testing.TB, what string, fn func() bool) {
 	}
 }
 
-// TestSweepShared has three nodes sweep at once: each session is ended by one of them.
+// TestSweepShared: three nodes sweep at the same time, and one of them ends
+// each session.
 func TestSweepShared(t *testing.T) {
 	url := shared(t).URL()
 	schema := schemaOf(t, url)
@@ -400,8 +403,8 @@ func TestSweepShared(t *testing.T) {
 	t.Logf("ended by each: %v", shares)
 }
 
-// TestEndsWithItsContext: a call that got its answer except the end waits no
-// longer than its context.
+// TestEndsWithItsContext: a call that misses only the end of its answer waits
+// no longer than its context.
 func TestEndsWithItsContext(t *testing.T) {
 	c, s := through(t)
 	now := store.TimeOf(time.Now())
@@ -427,8 +430,8 @@ func TestEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestClosedInBetween: a call that has passed its first check when the store is
-// closed, as the second page of a list, is refused at once.
+// TestClosedInBetween: a call that has passed its first check before the store
+// is closed, such as the second page of a list, is refused at once.
 func TestClosedInBetween(t *testing.T) {
 	s := openNew(t)
 	if err := s.Close(); err != nil {

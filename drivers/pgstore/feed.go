@@ -19,16 +19,17 @@ import (
 )
 
 const (
-	pollEvery = 250 * time.Millisecond // without a notification
-	pollPause = 2 * time.Millisecond   // at least from one poll to the next, however many notifications come
-	maxPolled = 10_000                 // changes at a time; of more a gap is made
+	pollEvery = 250 * time.Millisecond // between two polls without a notification
+	pollPause = 2 * time.Millisecond   // between two polls at least
+	maxPolled = 10_000                 // changes of a poll; more become a gap
 
-	firstWait = 100 * time.Millisecond // before a lost connection is made again; doubled each time
+	firstWait = 100 * time.Millisecond // before the first new connection; doubled each time
 	lastWait  = 2 * time.Second
 )
 
-// How long changes are kept for nodes that have not read them. A node whose last poll was longer ago than the patience has a gap:
-// by the server's clock, since its own may have stood still.
+// retention is how long changes are kept for nodes that have not read them. A
+// node whose last poll is older than patience has a gap. The server's clock
+// decides, because the node's own may have stood still.
 const (
 	retention = 60 * time.Second
 	patience  = 45 * time.Second
@@ -41,22 +42,22 @@ type feed struct {
 	out    driver.Feed
 
 	live   atomic.Bool
-	down   atomic.Bool // it has lost its connection, or got none
-	late   atomic.Bool // it gets no notifications
+	down   atomic.Bool // the connection was lost, or could not be made
+	late   atomic.Bool // no notifications arrive
 	gaps   atomic.Uint64
-	wanted chan struct{} // closed by the first Watch: before, there is no connection
+	wanted chan struct{} // closed by the first Watch, which starts the connection
 	want   sync.Once
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards the fields below
 	beats     []beat
 	watches   []watch
-	interrupt context.CancelFunc // ends the waiting of the goroutine that follows; nil if it isn't waiting
+	interrupt context.CancelFunc // ends the wait of the feed's goroutine; nil if it isn't waiting
 }
 
-// A beat is a heartbeat that is to be reported after the next poll.
+// A beat is a heartbeat to report after the next poll.
 type beat struct {
 	n      uint64
-	server int64 // the server that has answered it, by the time of its start
+	server int64 // the start time of the server that answered it
 }
 
 // A watch is a call of Watch that waits for the next poll.
@@ -70,8 +71,8 @@ type watched struct {
 	err     error
 }
 
-// Watch implements store.Feeder. The error is one of the server or of its connection; later losses of the connection
-// are gaps.
+// Watch implements store.Feeder. It returns an error if the feed can't connect;
+// later losses of the connection are gaps.
 func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, err
@@ -90,8 +91,9 @@ func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 	}
 }
 
-// Beat implements store.Feeder. It asks the server through the pool which one it is, so that the feed of another one, which may have been
-// replaced, doesn't pass for live, and has the feed look for changes: all that were acknowledged before are visible.
+// Beat implements store.Feeder. It asks through the pool which server the store
+// uses, so that a feed of another, replaced server doesn't count as live. Then
+// it makes the feed poll: all changes that were acknowledged before are visible.
 func (s *Store) Beat(ctx context.Context, n uint64) error {
 	if err := s.check(ctx); err != nil {
 		return err
@@ -106,11 +108,11 @@ func (s *Store) Beat(ctx context.Context, n uint64) error {
 	return nil
 }
 
-// request has the feed poll at once.
+// request makes the feed poll at once.
 func (f *feed) request(b *beat, w *watch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if b != nil && f.live.Load() { // of no use to a feed that has no connection
+	if b != nil && f.live.Load() { // a feed without a connection drops it
 		f.beats = append(f.beats, *b)
 	}
 	if w != nil {
@@ -121,7 +123,7 @@ func (f *feed) request(b *beat, w *watch) {
 	}
 }
 
-// take returns what is to be reported after a poll that begins now.
+// take returns the requests that a poll which begins now answers.
 func (f *feed) take() ([]beat, []watch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,7 +132,7 @@ func (f *feed) take() ([]beat, []watch) {
 	return beats, watches
 }
 
-// wait calls fn with a context that is done when something was requested, at the latest after d.
+// wait calls fn with a context that is done at the next request, or after d.
 func (f *feed) wait(ctx context.Context, d time.Duration, fn func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -146,7 +148,8 @@ func (f *feed) wait(ctx context.Context, d time.Duration, fn func(context.Contex
 	f.mu.Unlock()
 }
 
-// followFeed keeps a connection and polls it, from the first Watch on as long as the store is open.
+// followFeed keeps the feed's connection and polls, from the first Watch until
+// the store is closed.
 func (s *Store) followFeed(ctx context.Context) {
 	f := &s.feed
 	select {
@@ -182,7 +185,7 @@ func (s *Store) followFeed(ctx context.Context) {
 			return
 		}
 		if !failed {
-			s.opt.Logger.Warn("pgstore: the change feed has no connection; what other nodes change is not heard of", "error", err)
+			s.opt.Logger.Warn("pgstore: the change feed has no connection, so this node doesn't hear of other nodes' changes", "error", err)
 			failed = true
 			f.down.Store(true)
 		}
@@ -236,7 +239,7 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 		}
 		f.wait(ctx, pollEvery, func(ctx context.Context) {
 			if err = p.conn.PgConn().WaitForNotification(ctx); ctx.Err() != nil {
-				err = nil // it was told to wait no longer
+				err = nil // a request or the timeout ended the wait
 			}
 		})
 		if err != nil {
@@ -248,24 +251,26 @@ func (f *feed) follow(ctx context.Context, p *poller) error {
 	}
 }
 
-// A poller reads the changes that have become visible since it read last.
+// A poller reads the changes that have become visible since its last read.
 type poller struct {
 	conn     *pgx.Conn
 	mode     pgx.QueryExecMode
 	sql      *statements
 	timeout  time.Duration
-	notified bool   // since the last poll began
+	notified bool   // a notification has come since the last poll began
 	payload  string // of the last notification
 
-	xmax    string   // of the last snapshot: what began later is not in it
+	xmax    string   // transactions from this one on are not in the last snapshot
 	running []string // nor are these transactions
 	asOf    time.Time
-	started int64  // when the server was started, which names it
-	life    string // of the table of changes: names the time since it was emptied; empty: it has none yet
+	started int64  // the server's start time, which identifies it
+	life    string // identifies the table of changes since it was last emptied; empty: not yet known
 }
 
-// poll is the statement. What is visible now and wasn't in an earlier snapshot are the rows of transactions that were running then, or
-// began later. The first condition leaves out what a restored dump has brought from another server.
+// poll is the statement of a poll. The rows that have become visible since an
+// earlier snapshot are those of transactions that were running then or began
+// later. The condition on pg_snapshot_xmax leaves out rows that a restored dump
+// has brought from another server.
 var poll = `
 WITH present AS MATERIALIZED (
 	SELECT pg_current_snapshot() AS snapshot, ` + microseconds("clock_timestamp()") + ` AS asof, ` + microseconds("pg_postmaster_start_time()") + ` AS started,
@@ -281,13 +286,14 @@ LEFT JOIN (
 LEFT JOIN sojourn.apps a ON a.num = c.app
 ORDER BY c.seq LIMIT $3`
 
-// openPoller connects, and takes the snapshot from which on changes are reported.
+// openPoller connects, and takes the snapshot from which on the feed reports
+// changes.
 func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	config := s.feed.config.Copy()
-	hosts := time.Duration(1 + len(config.Fallbacks)) // each of which may be silent
+	hosts := time.Duration(1 + len(config.Fallbacks)) // each may be silent
 	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+4*s.opt.Timeout)
 	defer cancel()
-	p := &poller{sql: &s.sql, timeout: 2 * s.opt.Timeout} // to prepare the statement takes a round trip too
+	p := &poller{sql: &s.sql, timeout: 2 * s.opt.Timeout} // preparing the statement takes a round trip, too
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.notified, p.payload = true, n.Payload }
 	if p.conn, err = s.dialer.dial(ctx, config); err != nil {
 		return nil, err
@@ -312,7 +318,7 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	switch heard, err := s.hears(ctx, p); {
 	case err != nil:
 		return nil, err
-	case s.feed.late.Swap(!heard) || heard: // it was said before
+	case s.feed.late.Swap(!heard) || heard: // the warning was logged before
 	default:
 		s.opt.Logger.Warn("pgstore: the change feed gets no notifications, and will be a quarter of a second late: its connection goes through a pooler in transaction mode: " +
 			"set Options.FeedURL to a direct connection")
@@ -323,7 +329,7 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	return p, nil
 }
 
-// hears reports whether a notification that the pool sends arrives.
+// hears reports whether a notification that the pool sends reaches the poller.
 func (s *Store) hears(ctx context.Context, p *poller) (bool, error) {
 	nonce := fmt.Sprint("test ", time.Now().UnixNano())
 	if err := s.sendNotification(ctx, nonce); err != nil {
@@ -344,7 +350,8 @@ func (s *Store) hears(ctx context.Context, p *poller) (bool, error) {
 
 var errStandby = errors.New("the feed's server has become a standby")
 
-// poll calls fn with each change since the last poll, and reports whether these are all.
+// poll calls fn with each change since the last poll, and reports whether it has
+// missed none.
 func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -357,7 +364,7 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	}
 	args := []any{p.mode, p.xmax, p.running, maxPolled + 1}
 	if first {
-		args = []any{p.mode, "18446744073709551615", []string{}, 1} // nothing is as late
+		args = []any{p.mode, "18446744073709551615", []string{}, 1} // no transaction is as late
 	}
 	found, err := p.conn.Query(ctx, p.sql.poll, args...)
 	if err != nil {
@@ -367,7 +374,7 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	var snapshot string
 	var asOf, started int64
 	var standby bool
-	var life pgtype.Text // invalid if the table was emptied since it was asked for
+	var life pgtype.Text // invalid if the table has just been emptied
 	complete = true
 	for n := 0; found.Next(); n++ {
 		var kind, revision pgtype.Int8
@@ -391,7 +398,7 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	}
 	parts := strings.SplitN(snapshot, ":", 3)
 	if len(parts) != 3 {
-		return false, fmt.Errorf("a snapshot that reads %q", snapshot)
+		return false, fmt.Errorf("the server returned the snapshot %q", snapshot)
 	}
 	now := time.UnixMicro(asOf)
 	if !first {

@@ -13,7 +13,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A watcher is a receiver of a feed that is not patient for ever.
+// A watcher receives a feed, with a time limit.
 type watcher struct {
 	testing.TB
 	changes <-chan store.Change
@@ -28,7 +28,7 @@ func watchOf(t testing.TB, s *Store) *watcher {
 	return &watcher{t, changes}
 }
 
-// until returns the changes up to one of a kind, and that one.
+// until returns the changes up to the first one of a kind, inclusively.
 func (w *watcher) until(kind store.ChangeKind) (before []store.Change, last store.Change) {
 	w.Helper()
 	timeout := time.After(30 * time.Second)
@@ -55,7 +55,7 @@ func (w *watcher) beat(s *Store, n uint64) (before []store.Change) {
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_ = s.Beat(w.Context(), n) // one may fail or get lost
+		_ = s.Beat(w.Context(), n) // a heartbeat may fail or get lost
 		for waiting := true; waiting; {
 			select {
 			case c := <-w.changes:
@@ -64,7 +64,7 @@ func (w *watcher) beat(s *Store, n uint64) (before []store.Change) {
 					before = append(before, c)
 				case c.Revision == n:
 					return before
-				} // one before was sent twice, because it was slow
+				} // an earlier one, which was slow
 			case <-again.C:
 				waiting = false
 			case <-timeout:
@@ -86,7 +86,8 @@ func createOne(t testing.TB, s *Store) *store.Record {
 	return rec
 }
 
-// TestI10LateCommits lets a transaction that began early commit late: when others that began after it were reported long ago.
+// TestI10LateCommits: a transaction begins early and commits late, after later
+// transactions were reported.
 func TestI10LateCommits(t *testing.T) {
 	s := openNew(t)
 	w := watchOf(t, s)
@@ -94,7 +95,7 @@ func TestI10LateCommits(t *testing.T) {
 	w.until(store.Changed)
 	w.until(store.Changed)
 	var txs []pgx.Tx
-	for _, rec := range []*store.Record{first, second} { // their changes are drawn and their transactions numbered now
+	for _, rec := range []*store.Record{first, second} { // this numbers their changes and their transactions
 		conn, err := pgx.Connect(t.Context(), shared(t).URL())
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +131,8 @@ func TestI10LateCommits(t *testing.T) {
 	}
 }
 
-// TestI10LostNotifications takes the notifications away: a heartbeat brings what they would have.
+// TestI10LostNotifications: without notifications, a heartbeat brings the
+// changes.
 func TestI10LostNotifications(t *testing.T) {
 	url := shared(t).URL()
 	s, err := open(t.Context(), url, Options{Schema: schemaOf(t, url)}, func(s *Store, _ *pgx.ConnConfig) { s.sql.notify = "SELECT $1::text" })
@@ -147,7 +149,8 @@ func TestI10LostNotifications(t *testing.T) {
 	}
 }
 
-// TestI10FeedConnectionCut ends the feed's connection alone, while changes are made.
+// TestI10FeedConnectionCut ends only the feed's connection, while changes are
+// made.
 func TestI10FeedConnectionCut(t *testing.T) {
 	url := shared(t).URL()
 	schema := schemaOf(t, url)
@@ -164,7 +167,7 @@ func TestI10FeedConnectionCut(t *testing.T) {
 		createOne(t, s)
 		w.until(store.Gap)
 		w.beat(s, 2+i)
-		rec := createOne(t, s) // and on it goes
+		rec := createOne(t, s) // the feed continues
 		if _, c := w.until(store.Changed); c.ID != rec.ID {
 			t.Fatalf("reported %+v", c)
 		}
@@ -174,7 +177,8 @@ func TestI10FeedConnectionCut(t *testing.T) {
 	}
 }
 
-// TestI10SleepingNode has a node read after others have pruned what it hasn't seen.
+// TestI10SleepingNode: a node reads after others have pruned changes that it
+// hasn't seen.
 func TestI10SleepingNode(t *testing.T) {
 	s := openNew(t)
 	p, err := s.openPoller(t.Context())
@@ -191,7 +195,7 @@ func TestI10SleepingNode(t *testing.T) {
 		return got, complete
 	}
 	createOne(t, s)
-	p.asOf = p.asOf.Add(time.Second - patience) // nearly too long
+	p.asOf = p.asOf.Add(time.Second - patience) // almost too old
 	if got, complete := poll(); len(got) != 1 || !complete {
 		t.Fatalf("%+v, complete: %v", got, complete)
 	}
@@ -207,7 +211,7 @@ func TestI10SleepingNode(t *testing.T) {
 	if got, complete := poll(); len(got) != 0 || !complete {
 		t.Fatalf("%+v, complete: %v", got, complete)
 	}
-	p.started++ // another server has taken the place
+	p.started++ // another server has replaced this one
 	if _, err := p.poll(t.Context(), func(store.Change) {}); err == nil {
 		t.Error("a poll of another server counts")
 	}
@@ -236,7 +240,8 @@ func TestPrune(t *testing.T) {
 	if seen, err = s.prune(t.Context(), seen); err != nil || left() != "1" || len(seen) != 2 {
 		t.Fatalf("not pruned: %v, %d horizons, %s changes are left", err, len(seen), left())
 	}
-	// What a dump has brought from a server that had come further is not reported, and goes.
+	// Changes that a dump has brought from another server, with higher
+	// transaction numbers, are not reported, and are removed.
 	w := watchOf(t, s)
 	execute(t, url, in(s.opt.Schema, "INSERT INTO sojourn.changes (xid, app, kind) SELECT '9000000000000000000', num, 3 FROM sojourn.apps"))
 	if before := w.beat(s, 1); len(before) != 0 {
@@ -247,7 +252,8 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// TestFeedThroughPgBouncer has no direct connection: the feed works, says what is wrong, and is late.
+// TestFeedThroughPgBouncer: without a direct connection the feed works, is
+// late, and warns.
 func TestFeedThroughPgBouncer(t *testing.T) {
 	url := shared(t).URL()
 	b, err := bouncer()
@@ -270,14 +276,15 @@ func TestFeedThroughPgBouncer(t *testing.T) {
 	}
 }
 
-// TestI10FeedOfAnotherServer leads the feed to a server that isn't the store's, as after a failover that only one
-// connection has noticed: no heartbeat may come back from there.
+// TestI10FeedOfAnotherServer connects the feed to another server than the
+// store's, as after a failover that only one connection has noticed. No
+// heartbeat may come back from there.
 func TestI10FeedOfAnotherServer(t *testing.T) {
 	url := shared(t).URL()
 	other := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Config: []string{"fsync = off"}})
 	var r recorder
 	schema := schemaOf(t, url)
-	mustOpen(t, other.URL(), Options{Schema: schema}) // makes the tables there
+	mustOpen(t, other.URL(), Options{Schema: schema}) // creates the tables there
 	s := mustOpen(t, url, Options{Schema: schema, FeedURL: other.URL(), Logger: r.log()})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -303,7 +310,8 @@ func TestI10FeedOfAnotherServer(t *testing.T) {
 	}
 }
 
-// BenchmarkFeed measures the time from before an end on one node until another hears of it.
+// BenchmarkFeed measures the time from the start of an end on one node until
+// another node hears of it.
 func BenchmarkFeed(b *testing.B) {
 	url := shared(b).URL()
 	schema := schemaOf(b, url)

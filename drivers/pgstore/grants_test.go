@@ -35,8 +35,8 @@ func grants(t *testing.T) (owner, serving []string) {
 }
 
 // TestGrants: the documented grants are enough, for the owner of a schema who
-// may create no other, and for a role that only serves. Nothing is left that
-// either could do without.
+// may create no other, and for a role that only serves. Neither has a right
+// that it doesn't need.
 func TestGrants(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Config: []string{"fsync = off"}})
@@ -69,7 +69,7 @@ func TestGrants(t *testing.T) {
 	wantError(t, as("shop"), Options{Schema: "other"}, ErrDenied, "create schemas")
 }
 
-// exercise calls everything there is.
+// exercise calls every method.
 func exercise(t *testing.T, url string) {
 	t.Helper()
 	s := mustOpen(t, url, Options{MaxBytes: 1 << 30})

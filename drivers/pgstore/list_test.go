@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// The server doesn't send the values for a list without them.
+// For a list without values, the server doesn't send them.
 func TestI11ListFetchesNoValues(t *testing.T) {
 	s := openNew(t)
 	now := store.TimeOf(time.Now())

@@ -15,7 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Servers that tests share, each started by the first that asks for it. They need not survive anything.
+// Servers that tests share. The first test that needs one starts it. They need
+// not survive a crash.
 var (
 	postgres = sync.OnceValues(func() (*servertest.PostgreSQLServer, error) {
 		return servertest.StartPostgreSQL(servertest.PostgreSQLOptions{Config: []string{"fsync = off", "max_connections = 500"}})
@@ -54,7 +55,8 @@ func shared(t testing.TB) *servertest.PostgreSQLServer {
 
 var schemas atomic.Int64
 
-// schemaOf returns the name of a schema that no other test has, which is dropped at the end.
+// schemaOf returns the name of a schema for one test, which is dropped at its
+// end.
 func schemaOf(t testing.TB, url string) string {
 	t.Helper()
 	schema := fmt.Sprintf("test%d", schemas.Add(1))
@@ -64,7 +66,7 @@ func schemaOf(t testing.TB, url string) string {
 	return schema
 }
 
-// execute runs statements beside a store.
+// execute runs statements on a connection of its own.
 func execute(t testing.TB, url string, statements ...string) {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), url)
@@ -79,7 +81,7 @@ func execute(t testing.TB, url string, statements ...string) {
 	}
 }
 
-// query returns the text of one row's only column.
+// query returns the text of the result's only row and column.
 func query(t testing.TB, url, text string, args ...any) string {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), url)

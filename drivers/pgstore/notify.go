@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// kick has the other nodes' feeds look for changes soon. It doesn't wait.
+// kick makes the other nodes' feeds poll soon. It doesn't wait.
 func (s *Store) kick() {
 	select {
 	case s.kicked <- struct{}{}:
-	default: // a notification that is not sent yet does for this change too
+	default: // a notification that isn't sent yet covers this change, too
 	}
 }
 
-// notify sends one notification for all changes that were made since the one before: a transaction with a notification holds a lock of the
-// whole cluster while it commits, and so is none of the writers'. One that gets lost is made up for by the next poll.
+// notify sends one notification for all changes since the last notification. A
+// transaction with a notification holds a lock of the whole cluster while it
+// commits, so writes send none. If one is lost, the next poll finds the changes.
 func (s *Store) notify(ctx context.Context) {
 	for {
 		select {

@@ -3,27 +3,34 @@
 //	st, err := pgstore.Open(ctx, "postgres://shop@db.example.com/shop", pgstore.Options{Password: password})
 //	sessions, err := sojourn.New(nearcache.NewShared(st, nearcache.Options{}), sojourn.Options{})
 //
-// Open makes the tables, in a schema of their own; many nodes may start at once. The tests run on PostgreSQL 15 from
-// Debian 12; it takes 13 or newer.
+// Open creates the tables, in a schema of their own. Many nodes may start at
+// once. The store needs PostgreSQL 13 or newer; the tests run on PostgreSQL 15
+// from Debian 12.
 //
-// # What a write means
+// # Writes
 //
-// Each call is one statement, and each write one transaction of the server, which calls a function of the schema. A node that dies,
-// hangs or sleeps in the middle holds no lock. A write is acknowledged when the server has committed it; what that survives is
-// the server's settings (synchronous_commit, replication). When the connection ends before the answer came, the write may or
-// may not have happened, and the error is store.ErrUncertain.
+// Each call is one statement, and each write is one transaction that calls a
+// function of the schema. A node that dies, hangs or sleeps holds no lock. A
+// write is acknowledged when the server has committed it; the server's settings
+// (synchronous_commit, replication) decide what a committed write survives. If
+// the connection ends before the answer, the write may have happened, and the
+// error is store.ErrUncertain.
 //
 // # The change feed
 //
-// A write notes what it changes in an unlogged table, in its own transaction. Each node reads from there, on a connection of its own,
-// what has become visible since it read last, by the server's own snapshots: nothing is missed, however transactions overlap.
-// NOTIFY wakes it up, and a notification that gets lost costs a quarter of a second. Whatever breaks the order (the connection lost, the
-// server restarted, recovered from a crash, or replaced by a standby, a reader that slept) is reported as a gap.
+// A write records its changes in an unlogged table, in its own transaction. Each
+// node reads the table on a connection of its own: everything that has become
+// visible since its last read, by the server's own snapshots. So it misses
+// nothing, however transactions overlap. NOTIFY wakes the reader, and a lost
+// notification costs a quarter of a second. The feed reports a gap when the
+// order is broken: by a lost connection, a server that was restarted, recovered
+// from a crash or replaced by a standby, or a reader that slept.
 //
 // # PgBouncer
 //
-// A pooler in transaction mode is noticed, and served without named prepared statements. The feed needs a direct connection: set
-// Options.FeedURL. Without it the feed works all the same, but changes are seen a quarter of a second late, and a warning says so.
+// The store notices a pooler in transaction mode, and then uses no named
+// prepared statements. Set Options.FeedURL to a direct connection. Without it
+// the feed is a quarter of a second late, and a warning says so.
 //
 // # Looking inside
 //
@@ -52,45 +59,51 @@ const (
 	DefaultTimeout  = 5 * time.Second
 )
 
-// Options are the settings of Open. The zero Options are good.
+// Options are the settings of Open. The zero value has good defaults.
 type Options struct {
-	// Password replaces the URL's, so that it need not stand there.
+	// Password replaces the URL's password. Default: the URL's.
 	Password string
 
 	// Credentials is called for each new connection. Its results replace the
 	// URL's username and password, and Password: use it for rotated passwords,
-	// and for those of IAM or Vault. An empty username means the URL's. It may
-	// be called concurrently, and the context limits its time. Default: they
+	// IAM or Vault. An empty username means the URL's. It may be called
+	// concurrently, and the context limits its time. Default: the credentials
 	// never change. The files that the URL names (sslrootcert, sslcert, sslkey,
 	// passfile) are read for each new connection in any case.
 	Credentials func(ctx context.Context) (username, password string, err error)
 
-	// FeedURL is a URL of the same server without a pooler in transaction mode, for the change feed's one connection. The password is
-	// that of Password too, if given. Empty: the URL that Open gets.
+	// FeedURL is a URL of the same server without a pooler in transaction mode,
+	// for the change feed's one connection. Password and Credentials apply to it
+	// too. Default: the URL of Open.
 	FeedURL string
 
-	// Schema is the name of the schema that holds the tables; Open makes it. Of small letters, digits and underscores.
-	// Empty: DefaultSchema. One database may hold several stores, each in a schema of its own.
+	// Schema is the schema of the tables, which Open creates: lower-case letters,
+	// digits and underscores. Each store in a database needs a schema of its own.
+	// Default: DefaultSchema.
 	Schema string
 
-	// MaxConns limits the connections of this store, besides the feed's. 0: the URL's pool_max_conns, or else DefaultMaxConns.
+	// MaxConns limits the connections of this store, besides the feed's. Default:
+	// the URL's pool_max_conns, or else DefaultMaxConns.
 	MaxConns int
 
-	// Timeout bounds each call; the context of a call may end it sooner.
-	// Count, which reads all sessions, has no bound of its own. A connection
-	// is made in the background, for five times as long unless the URL has a
-	// connect_timeout. 0: DefaultTimeout.
+	// Timeout limits each call except Count, which reads all sessions. The
+	// call's context may end it sooner. A new connection may take five times as
+	// long, unless the URL has a connect_timeout. Default: DefaultTimeout.
 	Timeout time.Duration
 
-	// MaxBytes is the size of all sessions together, in bytes as the server estimates them, from which on new ones are refused with
-	// store.ErrFull: anonymous ones from nine tenths of it. It is measured every ten seconds. 0: no limit but the server's disk.
+	// MaxBytes is the size of all sessions together, in bytes, above which new
+	// sessions get store.ErrFull; anonymous sessions above nine tenths of it. The
+	// server estimates the size every ten seconds. Default: no limit except the
+	// server's disk.
 	MaxBytes int64
 
-	// Logger gets warnings: about the server's clock, and about a feed that doesn't work as it should. nil: slog.Default().
+	// Logger gets warnings about the server's clock and the change feed. Default:
+	// slog.Default().
 	Logger *slog.Logger
 }
 
-// A Store is a store.Store and a store.Feeder in a database. All methods may be called concurrently.
+// A Store is a store.Store and a store.Feeder in a database. All methods may be
+// called concurrently.
 type Store struct {
 	opt    Options
 	sql    statements
@@ -100,17 +113,17 @@ type Store struct {
 	gate   *overload.Gate
 
 	feed   feed
-	kicked chan struct{} // there is something to notify others of
+	kicked chan struct{} // holds an item while a notification must be sent
 	clock  clock
-	room   atomic.Int32 // a fullness
+	room   atomic.Int32 // roomForAll, roomForLogins or noRoom
 
 	closed   atomic.Bool
 	stop     context.CancelFunc
 	running  sync.WaitGroup
-	released chan struct{} // Close is over
+	released chan struct{} // closed when Close is over
 
 	sweeping sync.Mutex
-	stages   map[string]int // of each application's sweep; guarded by sweeping
+	stages   map[string]int // the next stage of each application's sweep; guarded by sweeping
 }
 
 var (
@@ -118,16 +131,19 @@ var (
 	_ store.Feeder = (*Store)(nil)
 )
 
-// Open connects to the database that a URL names, as in
+// Open connects to the database of a URL, and creates or updates the schema:
 //
 //	postgres://user@host:5432/database?sslmode=verify-full
 //	postgres://user@host1,host2/database?sslmode=verify-full
 //
-// with all parameters of libpq and of pgxpool, and makes or updates the schema. Of several hosts the one that takes writes is used, whatever
-// target_session_attrs says, also after a failover; a standby is never read.
+// The URL may have all parameters of libpq and of pgxpool. Of several hosts, the
+// store uses the one that takes writes, whatever target_session_attrs says, also
+// after a failover. It never reads a standby.
 //
-// The error is ErrURL, ErrUnreached, ErrDenied, ErrOldServer, ErrUnsuitable, ErrReadOnly, ErrNotOurs if the schema is another
-// program's, or ErrNewer if a newer version has updated it. Nothing was changed then. No error holds a password.
+// The error is ErrURL, ErrUnreached, ErrDenied, ErrOldServer, ErrUnsuitable,
+// ErrReadOnly, ErrNotOurs if the schema is another program's, or ErrNewer if a
+// newer version has updated it. Then nothing was changed. No error contains a
+// password.
 func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	s, err := open(ctx, url, opt)
 	if err != nil {
@@ -136,7 +152,7 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-// open has tests change what is about to begin.
+// open is Open with functions that change the store before it starts, for tests.
 func open(ctx context.Context, url string, opt Options, change ...func(*Store, *pgx.ConnConfig)) (*Store, error) {
 	if opt.Schema == "" {
 		opt.Schema = DefaultSchema
@@ -193,7 +209,7 @@ func open(ctx context.Context, url string, opt Options, change ...func(*Store, *
 	return s, nil
 }
 
-// greet makes the first connection, which examines the server and prepares the schema.
+// greet makes the first connection, examines the server and prepares the schema.
 func (s *Store) greet(ctx context.Context, config *pgx.ConnConfig, schema string) (server, error) {
 	config, err := s.dialer.renew(ctx, config)
 	if err != nil {
@@ -203,7 +219,7 @@ func (s *Store) greet(ctx context.Context, config *pgx.ConnConfig, schema string
 	if err != nil {
 		return server{}, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // what was written is committed
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // all writes are committed
 	found, err := examine(ctx, conn)
 	if err != nil {
 		return found, err
@@ -211,7 +227,7 @@ func (s *Store) greet(ctx context.Context, config *pgx.ConnConfig, schema string
 	return found, prepare(ctx, config, conn, schema)
 }
 
-// Close implements store.Store. It waits for the calls that have begun.
+// Close implements store.Store. It waits for calls that have begun.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		<-s.released
@@ -225,7 +241,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// check is the beginning of every call.
+// check returns the error of a call that can't begin.
 func (s *Store) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -244,7 +260,7 @@ func (s *Store) Warnings() (list []store.Warning) {
 		list = append(list, store.Warning{Code: "feed", Text: "the change feed has no connection, so every read goes to PostgreSQL: the log says why"})
 	}
 	if s.feed.late.Load() {
-		list = append(list, store.Warning{Code: "notifications", Text: "the change feed gets no notifications, and is a quarter of a second late: let Options.FeedURL lead to the server directly"})
+		list = append(list, store.Warning{Code: "notifications", Text: "the change feed gets no notifications, and is a quarter of a second late: set Options.FeedURL to a direct connection"})
 	}
 	if s.clock.isApart() {
 		list = append(list, store.Warning{Code: "clock", Text: fmt.Sprintf("the clocks of PostgreSQL and of this machine differ by %v: check their time service", s.clock.offset().Abs().Round(time.Millisecond))})
@@ -252,19 +268,19 @@ func (s *Store) Warnings() (list []store.Warning) {
 	return list
 }
 
-// Stats are figures of a store at a moment.
+// Stats are figures of a Store at one moment.
 type Stats struct {
 	Server      string        // the server's version
-	ClockOffset time.Duration // the server's clock less this machine's, as last measured; each node judges deadlines by its own
-	FeedLive    bool          // the change feed has its connection; false too if nobody watches
+	ClockOffset time.Duration // the server's clock minus this machine's, as last measured
+	FeedLive    bool          // the change feed is connected; false if nobody watches
 	Gaps        uint64        // how often the feed has lost changes
 
-	Conns    int           // connections that are open, besides the feed's
-	InUse    int           // of these
-	Waits    int64         // how often a call had to wait for one
-	WaitTime time.Duration // and how long, all together
+	Conns    int           // open connections, besides the feed's
+	InUse    int           // connections that calls use now
+	Waits    int64         // calls that had to wait for a connection
+	WaitTime time.Duration // the sum of their waiting times
 	Opened   uint64        // connections that were made
-	Refused  uint64        // calls that were refused at once, since too many waited
+	Refused  uint64        // calls that were refused at once, because too many waited
 }
 
 // Stats returns the present figures.

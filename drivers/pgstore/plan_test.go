@@ -15,7 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// fill adds n sessions, ten for each subject and as many anonymous ones as others, without the store.
+// fill inserts n sessions without the store: half of them anonymous, the others
+// ten for each subject.
 func fill(t testing.TB, s *Store, n int, now store.Time) {
 	t.Helper()
 	execute(t, s.pool.config.ConnString(), in(s.opt.Schema, `
@@ -29,8 +30,8 @@ func fill(t testing.TB, s *Store, n int, now store.Time) {
 		FROM generate_series(1, `+itoa(n)+`) i`))
 }
 
-// TestPlans has the server explain all that the store sends, and what the functions do, at 100,000 sessions: no
-// request reads a whole table.
+// TestPlans lets the server explain all statements of the store and of its
+// functions at 100,000 sessions. No request reads a whole table.
 func TestPlans(t *testing.T) {
 	rows := 100_000
 	if testing.Short() {
@@ -64,7 +65,7 @@ func TestPlans(t *testing.T) {
 			defer s.Close()
 			now := store.TimeOf(time.Now())
 			if state == "planned when empty" {
-				for range 8 { // five plans for their parameters, then one for all
+				for range 8 { // the server plans for the parameters five times, then once for all
 					everyCall(t, s, newSession("user7", now), now)
 				}
 			}
@@ -91,7 +92,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// everyCall makes each call of a request, and of the sweep.
+// everyCall makes each call of a request and of the sweep.
 func everyCall(t testing.TB, s *Store, rec *store.Record, now store.Time) {
 	t.Helper()
 	ctx := context.Background()

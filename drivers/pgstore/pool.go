@@ -15,35 +15,35 @@ import (
 )
 
 const (
-	mostOpening = 4 // connections that are made at once; one while they fail
+	mostOpening = 4 // connections that are made at the same time; one while they fail
 
-	firstRetry = 50 * time.Millisecond // before the next connection is made after one failed
+	firstRetry = 50 * time.Millisecond // the first pause after a connection failed
 	lastRetry  = time.Second
 )
 
 var errPoolClosed = errors.New("the pool is closed")
 
 // A pool lends connections. It makes them in the background, a few at a time,
-// with pauses while they fail. If a call gives up waiting, the connection that
-// is being made for it goes to the next call.
+// with pauses while they fail. If a call gives up waiting, the next call gets
+// the connection that is being made for it.
 type pool struct {
-	config *pgxpool.Config // its limits
-	gate   *overload.Gate  // before acquire: as many calls go through as there are connections
+	config *pgxpool.Config // the limits
+	gate   *overload.Gate  // admits as many calls to acquire as there are connections
 	dial   func(context.Context) (*pgx.Conn, error)
 
-	ctx     context.Context // until the pool is closed
+	ctx     context.Context // done when the pool is closed
 	cancel  context.CancelFunc
-	running sync.WaitGroup // of goroutines, and of connections that are lent
+	running sync.WaitGroup // the pool's goroutines, and lent connections
 
-	mu       sync.Mutex
-	idle     []*pooledConn // used last, lent first
+	mu       sync.Mutex    // guards all fields below
+	idle     []*pooledConn // the last one is lent first
 	total    int           // connections that are idle, lent or being made
-	opening  int           // of these being made
+	opening  int           // connections that are being made
 	coming   int           // calls before the gate
-	waiting  []*waiter     // in the order of their coming
-	failures int           // in a row: connections that were not made, or have served nothing
+	waiting  []*waiter     // the longest waiting one first
+	failures int           // connections in a row that could not be made or have served no call
 	retryAt  time.Time
-	trying   bool // the last connection was not made: the next one is a trial
+	trying   bool // the last connection could not be made: the next one is a trial
 	closed   bool
 
 	opened   uint64
@@ -55,11 +55,11 @@ type pooledConn struct {
 	*pgx.Conn
 	expires time.Time
 	since   time.Time // idle since
-	served  bool      // it has been of use
-	broken  bool      // not to be lent again
+	served  bool      // a call has used it successfully
+	broken  bool      // must not be lent again
 }
 
-// A waiter gets a connection, or the error why there is none.
+// A waiter gets a connection, or the error that prevents one.
 type waiter struct {
 	got chan struct{}
 	c   *pooledConn
@@ -77,7 +77,7 @@ func newPool(config *pgxpool.Config, gate *overload.Gate, dial func(context.Cont
 	return p
 }
 
-// want makes a connection if all are lent, for a call that comes to the gate.
+// want makes a connection if none is idle, for a call that comes to the gate.
 func (p *pool) want() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,14 +87,14 @@ func (p *pool) want() {
 	}
 }
 
-// came follows want when the gate has let the call in, or not.
+// came follows want, when the gate has admitted or refused the call.
 func (p *pool) came() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.coming--
 }
 
-// acquire returns a connection that give returns to the pool.
+// acquire returns a connection, which the caller gives back with give.
 func (p *pool) acquire(ctx context.Context) (*pooledConn, error) {
 	for {
 		c, err := p.next(ctx)
@@ -120,7 +120,7 @@ func (p *pool) isExpired(c *pooledConn) bool {
 	return p.config.MaxConnLifetime > 0 && time.Now().After(c.expires)
 }
 
-// next waits for a connection, whether or not it is still good.
+// next waits for a connection, which may be broken or expired.
 func (p *pool) next(ctx context.Context) (*pooledConn, error) {
 	p.mu.Lock()
 	if p.closed {
@@ -154,7 +154,7 @@ func (p *pool) next(ctx context.Context) (*pooledConn, error) {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 		return nil, err
 	}
-	if err != nil && w.c != nil { // it came just now
+	if err != nil && w.c != nil { // the connection came at the same time
 		p.put(w.c)
 		p.running.Done()
 		return nil, err
@@ -162,7 +162,7 @@ func (p *pool) next(ctx context.Context) (*pooledConn, error) {
 	return w.c, w.err
 }
 
-// give takes a connection back.
+// give returns a connection to the pool.
 func (p *pool) give(c *pooledConn) {
 	defer p.running.Done()
 	p.mu.Lock()
@@ -178,8 +178,8 @@ func (p *pool) give(c *pooledConn) {
 	p.put(c)
 }
 
-// put lends a connection to the call that has waited longest, or keeps it as
-// idle. It is called with the lock, as are the functions below.
+// put lends a connection to the call that has waited longest, or keeps it idle.
+// The caller holds the lock, as for drop, resize, fail and grow.
 func (p *pool) put(c *pooledConn) {
 	c.since = time.Now()
 	switch {
@@ -196,7 +196,7 @@ func (p *pool) put(c *pooledConn) {
 	}
 }
 
-// drop closes a connection, and makes another if it is needed.
+// drop closes a connection, and makes another one if calls need it.
 func (p *pool) drop(c *pooledConn) {
 	p.total--
 	p.resize()
@@ -210,14 +210,14 @@ func (p *pool) drop(c *pooledConn) {
 
 func (p *pool) resize() { p.gate.Resize(p.total - p.opening) }
 
-// fail notes that a connection could not be made.
+// fail records that a connection could not be made.
 func (p *pool) fail() {
 	p.failures++
 	p.retryAt = time.Now().Add(overload.Backoff(p.failures, firstRetry, lastRetry))
 }
 
-// grow makes connections while some are missing: for the calls that wait, and
-// for those that come to the gate.
+// grow makes the connections that are missing, for calls that wait and for calls
+// that come to the gate.
 func (p *pool) grow() {
 	most := mostOpening
 	if p.trying {
@@ -254,7 +254,7 @@ func (p *pool) open(pause time.Duration) {
 	}
 	p.total--
 	p.fail()
-	if p.total == p.opening { // nobody else will serve who waits
+	if p.total == p.opening { // no connection is left for the waiting calls
 		for _, w := range p.waiting {
 			w.err = err
 			close(w.got)
@@ -279,7 +279,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// tidy closes connections that have been idle for long, or are old.
+// tidy closes connections that have been idle for long or have expired.
 func (p *pool) tidy() {
 	for sleep(p.ctx, p.config.HealthCheckPeriod) == nil {
 		p.mu.Lock()
@@ -303,7 +303,7 @@ func (p *pool) tidy() {
 	}
 }
 
-// close ends all connections, and waits for those that are lent.
+// close closes all connections, and waits for the lent ones.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true

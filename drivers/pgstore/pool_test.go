@@ -11,8 +11,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/overload"
 )
 
-// TestPoolTellsLateComers: a connection can't be made, and that is known before
-// the call that wanted it stands in line. It is told all the same.
+// TestPoolTellsLateComers: a connection fails before the call that wanted it
+// waits in line. The call still gets the error.
 func TestPoolTellsLateComers(t *testing.T) {
 	config, err := parse("postgres://localhost/shop", &Options{Timeout: DefaultTimeout})
 	if err != nil {

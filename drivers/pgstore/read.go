@@ -5,26 +5,24 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// reads is how often a read is sent, while it is answered by nothing but a lost connection.
+// reads is how often a read is sent if the connection is lost before the answer.
 const reads = 3
 
-// read lends fn a connection, and another one if that is lost.
+// read lends fn a connection, and another one if the first is lost.
 func (s *Store) read(ctx context.Context, fn func(*call) error) error {
 	for try := 1; ; try++ {
 		sent, err := s.use(ctx, fn)
-		var said *pgconn.PgError
 		switch {
 		case err == nil, errors.Is(err, pgx.ErrNoRows):
 			return err
 		case s.closed.Load():
 			return store.ErrClosed
-		case !sent, try == reads, ctx.Err() != nil, errors.As(err, &said) && said.SeverityUnlocalized == "ERROR" && !isAborted(err):
+		case !sent, try == reads, ctx.Err() != nil, isStatementError(err) && !isAborted(err):
 			return explain(err)
 		}
 	}
@@ -53,11 +51,12 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	return err
 }
 
-// valuesAtOnce is how many sessions are asked for at a time with their values,
-// which may be large.
+// valuesAtOnce is how many sessions one statement reads with their values, which
+// may be large.
 const valuesAtOnce = 8
 
-// List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
+// List implements store.Store. Sessions are in the order of their IDs, and a
+// cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	after, err := driver.After(opt)
 	if err != nil {
@@ -68,7 +67,7 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 	}
 	var page driver.Page
 	for {
-		// One more than asked for tells whether there is another page.
+		// One more session than asked for shows whether there is another page.
 		n := opt.Limit + 1 - len(page.Records)
 		if opt.Values {
 			n = min(n, valuesAtOnce)
@@ -88,7 +87,7 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 	}
 }
 
-// listSome reads the next n sessions behind an ID.
+// listSome reads the next n sessions after an ID.
 func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions, after store.ID, n int) (list []store.Record, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
@@ -136,7 +135,8 @@ func flag(b bool) int {
 	return 0
 }
 
-// Count implements store.Store. It reads all sessions of the application, which takes a second for some millions.
+// Count implements store.Store. It reads all sessions of the application, which
+// takes about a second for several millions.
 func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error) {
 	if err := s.check(ctx); err != nil {
 		return n, err

@@ -17,7 +17,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// columns are those of the table sessions, in its order.
+// columns are the columns of the table sessions, in its order.
 var columns = []struct{ name, kind string }{
 	{"id", "uuid"}, {"created_at", "bigint"}, {"revision", "bigint"}, {"epoch", "bigint"}, {"last_seen_at", "bigint"}, {"idle", "bigint"},
 	{"expires_at", "bigint"}, {"sweep_at", "bigint"}, {"joined", "bigint"}, {"authenticated_at", "bigint"}, {"ended_at", "bigint"},
@@ -27,7 +27,8 @@ var columns = []struct{ name, kind string }{
 	{"last_ip", "text"}, {"last_user_agent", "text"}, {"end_reason", "text"}, {"former_secrets", "json"}, {"data", "jsonb"}, {"data_packed", "bytea"},
 }
 
-// readColumns is what a row scans: a session's columns, and the watermark of its application.
+// readColumns are the columns that a row scans: a session's, and the watermark of
+// its application.
 var readColumns = func() string {
 	var names []string
 	for _, c := range columns {
@@ -36,11 +37,12 @@ var readColumns = func() string {
 	return strings.Join(names, ", ") + ", a.ended_all_at"
 }()
 
-// headColumns is readColumns without the values, which the server doesn't read
-// then.
+// headColumns is readColumns without the values, which the server then doesn't
+// read.
 var headColumns = strings.Replace(readColumns, "s.data, s.data_packed", "NULL::jsonb, NULL::bytea", 1)
 
-// rowValue is the text of a value of the type sessions, made of the parameters from $first on.
+// rowValue is the SQL text of a value of the type sessions, from the parameters
+// $first and following.
 func rowValue(first int) string {
 	var params []string
 	for i, c := range columns {
@@ -49,7 +51,8 @@ func rowValue(first int) string {
 	return "ROW(" + strings.Join(params, ", ") + ")::sojourn.sessions"
 }
 
-// appendRow adds the parameters of rowValue for a record. What only the server knows is NULL.
+// appendRow appends the parameters of rowValue for a record. Columns that the
+// server sets are NULL.
 func appendRow(args []any, rec *store.Record) []any {
 	data, packed := encodeValues(rec.Values)
 	lastIP, lastAgent := any(nil), any(nil)
@@ -66,7 +69,7 @@ func appendRow(args []any, rec *store.Record) []any {
 	)
 }
 
-// A row is a session as the server sends it. Its slices are lent by the connection while the row is scanned.
+// A row is a session as the server sends it.
 type row struct {
 	id                                                pgtype.UUID
 	created, revision, epoch, lastSeen, idle, expires int64
@@ -79,14 +82,14 @@ type row struct {
 	secret, epochHash                                 hashScanner
 	mark                                              pgtype.Int8
 
-	rec  *store.Record // gets the values while the row is scanned
+	rec  *store.Record // gets the values during the scan
 	data valuesScanner
 	fill packedScanner
 
 	dest []any
 }
 
-// rows lends rows, for making the list of pointers takes longer than reading them.
+// rows is a pool, because building the list of pointers takes longer than a scan.
 var rows = sync.Pool{New: func() any {
 	r := new(row)
 	r.data.row, r.fill.row = r, r
@@ -102,7 +105,8 @@ var rows = sync.Pool{New: func() any {
 	return r
 }}
 
-// borrow returns a row whose scan fills rec, whose slices it reuses. finish makes the rest of rec.
+// borrow returns a row. Its scan puts the values into rec, reusing rec's slices;
+// finish fills the rest of rec.
 func borrow(rec *store.Record) *row {
 	r := rows.Get().(*row)
 	r.rec = rec
@@ -114,7 +118,8 @@ func (r *row) giveBack() {
 	rows.Put(r)
 }
 
-// finish fills the record from the row that was scanned, and reports whether it is that of an ended session: its tombstone.
+// finish fills the record from the scanned row, and reports whether it is the
+// tombstone of an ended session.
 func (r *row) finish() (ended bool, err error) {
 	rec := r.rec
 	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values
@@ -147,7 +152,7 @@ func (r *row) finish() (ended bool, err error) {
 	return false, nil
 }
 
-// A text is a column that is scanned into memory of the row's own.
+// A text is a column that is scanned into the row's own memory.
 type text struct {
 	b    []byte
 	null bool
@@ -158,16 +163,17 @@ func (t *text) ScanBytes(b []byte) error {
 	return nil
 }
 
-// String returns what escape was given; empty for NULL.
+// String returns the text before escape, or an empty text for NULL.
 func (t *text) String() string { return unescape(string(t.b)) }
 
-// A valuesScanner reads the column data into the record's values. It comes before data_packed.
+// A valuesScanner reads the column data into the record's values. It is scanned
+// before data_packed.
 type valuesScanner struct {
 	row     *row
 	compact []byte
 }
 
-var errBadData = errors.New("pgstore: the values of a session are not what the store writes")
+var errBadData = errors.New("pgstore: the values of a session are not a JSON object as the store writes it")
 
 func (s *valuesScanner) ScanBytes(text []byte) error {
 	rec := s.row.rec
@@ -200,7 +206,7 @@ func (h *hashScanner) ScanBytes(b []byte) error {
 	return nil
 }
 
-// formerOrNull returns the column of what a record knows of the secrets before its current one.
+// formerOrNull returns the column of a record's former secrets.
 func formerOrNull(rec *store.Record) any {
 	if text := driver.MarshalFormer(rec); text != nil {
 		return string(text)
@@ -221,7 +227,7 @@ func hashOrNull(h *store.Hash) any {
 	if *h == (store.Hash{}) {
 		return nil
 	}
-	return bytes.Clone(h[:]) // the statement may outlast the record
+	return bytes.Clone(h[:]) // the statement may run longer than the record lives
 }
 
 func textOrNull(s string) any {
@@ -231,7 +237,8 @@ func textOrNull(s string) any {
 	return escape(s)
 }
 
-// ipText is empty, not NULL, for no address: NULL in last_ip means the one at creation.
+// ipText returns an empty text, not NULL, for no address: NULL in last_ip means
+// the address at creation.
 func ipText(ip netip.Addr) string {
 	if !ip.IsValid() {
 		return ""

@@ -18,24 +18,28 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// schemaName is a name that means the same with quotes and without, but for the words of SQL: those need them.
+// schemaName matches names that mean the same with and without quotes. (Only SQL's
+// reserved words need quotes.)
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
-// in returns a text of SQL with the schema's name in place of sojourn.
+// in replaces the schema name sojourn in an SQL text by another.
 func in(schema, text string) string { return strings.ReplaceAll(text, "sojourn.", `"`+schema+`".`) }
 
-// prepare sees to it that the schema is one of this version. Many nodes may do so at once.
+// prepare creates the schema, or brings it to this version. Many nodes may call
+// it at once.
 func prepare(ctx context.Context, config *pgx.ConnConfig, conn *pgx.Conn, schema string) error {
-	// A schema that another node is just making may look like somebody else's: that is decided under the lock.
+	// A schema that another node is just creating may look like another
+	// program's. The check under the lock decides.
 	if version, err := schemaVersion(ctx, conn, schema); err != nil && !errors.Is(err, ErrNotOurs) || err == nil && version == newestVersion() {
 		return err
 	}
-	// The lock is a transaction's, not a session's, which a pooler in transaction mode would hand on to somebody else.
+	// The lock belongs to a transaction, because a pooler in transaction mode
+	// would pass a session's lock on to somebody else.
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has only locked
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it has written nothing
 	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('sojourn migrations', 0))"); err != nil {
 		return err
 	}
@@ -48,11 +52,11 @@ func prepare(ctx context.Context, config *pgx.ConnConfig, conn *pgx.Conn, schema
 // migrate brings the schema up to date, on a connection of its own.
 func migrate(ctx context.Context, config *pgx.ConnConfig, schema string) error {
 	config = config.Copy()
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing here is sent twice, and a pooler may be in between
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // no statement is sent twice, and a pooler may be in between
 	db := stdlib.OpenDB(*config)
-	defer db.Close() //nolint:errcheck // what was written is committed
+	defer db.Close() //nolint:errcheck // all writes are committed
 	db.SetMaxOpenConns(1)
-	// CREATE SCHEMA asks for the right to make one, even with IF NOT EXISTS.
+	// CREATE SCHEMA needs the right to create one, even with IF NOT EXISTS.
 	var exists bool
 	if err := db.QueryRowContext(ctx, "SELECT to_regnamespace($1) IS NOT NULL", `"`+schema+`"`).Scan(&exists); err != nil {
 		return err
@@ -124,7 +128,7 @@ func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, e
 	case !versioned, !complete && others:
 		return 0, foreign
 	}
-	var version int64 // -1 if nothing was noted, not even that nothing was done
+	var version int64 // -1 if the table of versions is empty
 	err = conn.QueryRow(ctx, in(schema, "SELECT coalesce(max(version_id), -1) FROM sojourn."+versionTable+" WHERE is_applied"), pgx.QueryExecModeExec).Scan(&version)
 	switch newest := newestVersion(); {
 	case err != nil:
@@ -137,7 +141,8 @@ func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, e
 	return version, nil
 }
 
-// newestVersion is the number at the beginning of the last migration's name.
+// newestVersion returns the number at the beginning of the last migration's
+// name.
 func newestVersion() int64 {
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
@@ -150,4 +155,4 @@ func newestVersion() int64 {
 	return version
 }
 
-var errSchemaName = errors.New("pgstore: Options.Schema is of small letters, digits and underscores, and begins with none of the digits")
+var errSchemaName = errors.New("pgstore: Options.Schema must have only lower-case letters, digits and underscores, and must not begin with a digit or pg_")

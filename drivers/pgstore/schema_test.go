@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Words of SQL are names as good as others.
+// Reserved words of SQL are valid names of schemas.
 func TestSchemaNamedByAKeyword(t *testing.T) {
 	url := shared(t).URL()
 	for _, schema := range []string{"user", "select", "null"} {

@@ -1,25 +1,21 @@
 package pgstore
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// limitUnacknowledged has the kernel give up a connection whose other end doesn't acknowledge what was sent.
+// limitUnacknowledged makes the kernel give up a connection whose peer doesn't
+// acknowledge data.
 func limitUnacknowledged(network, address string, c syscall.RawConn) error {
 	if network == "unix" {
 		return nil
 	}
-	var err error
-	return firstError(c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unacknowledged.Milliseconds()))
-	}), &err)
-}
-
-func firstError(err error, other *error) error {
-	if err != nil {
-		return err
-	}
-	return *other
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unacknowledged.Milliseconds()))
+	})
+	return errors.Join(err, failed)
 }

@@ -4,5 +4,6 @@ package pgstore
 
 import "syscall"
 
-// limitUnacknowledged does nothing where the kernel has no such limit: keepalives and timeouts remain.
+// limitUnacknowledged does nothing on systems without such a limit. Keepalives
+// and timeouts remain.
 func limitUnacknowledged(network, address string, c syscall.RawConn) error { return nil }

@@ -2,9 +2,9 @@ package pgstore
 
 import "strconv"
 
-// statements are what the store sends, with its schema's name.
+// statements are the store's SQL statements, with its schema's name.
 type statements struct {
-	list, listSubject                                                             [2]string // without the values, and with them
+	list, listSubject                                                             [2]string // without and with the values
 	get, count                                                                    string
 	create, update, touch, confirm, end, endSubject, endAll                       string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
@@ -17,7 +17,7 @@ func statementsIn(schema string) statements {
 		active = "$2 < least(s.last_seen_at + s.idle, s.expires_at)"
 		ended  = "evicted, expired, expired_why, expired_at"
 	)
-	// The parameters of a record's row begin with the second.
+	// after returns the n-th parameter after those of a record's row.
 	after := func(n int) string { return "$" + strconv.Itoa(1+len(columns)+n) }
 	list := func(columns string) string {
 		return "SELECT " + columns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
@@ -50,8 +50,9 @@ func statementsIn(schema string) statements {
 		sweepKeys:     "SELECT sojourn.sweep_keys($1, $2, $3)",
 
 		listen: `LISTEN "` + schema + `"`,
-		// Nobody misses a notification that a crash undoes, and a commit with one holds a lock of the whole cluster: it isn't to wait for
-		// the disk meanwhile.
+		// A commit with a notification holds a lock of the whole cluster, so it
+		// must not wait for the disk. Nobody needs a notification that a crash
+		// undoes.
 		notify:    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('" + schema + "', $1::text)",
 		heartbeat: "SELECT " + microseconds("pg_postmaster_start_time()") + ", " + microseconds("clock_timestamp()"),
 		poll:      poll,

@@ -25,7 +25,7 @@ func TestShared(t *testing.T) {
 	})
 }
 
-// TestCached is what many nodes run: each with its memory in front.
+// TestCached tests the store with a cache on each node, as many nodes run it.
 func TestCached(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")
@@ -41,7 +41,8 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// TestThroughPgBouncer is about a pooler in transaction mode, with the feed on a connection of its own.
+// TestThroughPgBouncer tests a pooler in transaction mode, with a direct
+// connection for the feed.
 func TestThroughPgBouncer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")

@@ -8,15 +8,17 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// chunk is how many rows a transaction of the sweep locks at most: other writes come between.
+// chunk is how many rows a transaction of the sweep locks at most, so that other
+// writes get their turn.
 const chunk = 128
 
-// A stage of the sweep examines up to n rows of an application, and tells how
-// many there were: fewer than n, and it is over.
+// A stage of the sweep examines up to n rows of an application, and returns how
+// many it examined. If fewer than n, the stage is over.
 type stage func(ctx context.Context, app string, now store.Time, n int) (ended []store.Ended, examined int, err error)
 
-// Sweep implements store.Store. Each transaction examines at most 128 rows and skips those that others have locked, so that
-// nodes that sweep at once share the work.
+// Sweep implements store.Store. Each transaction examines at most 128 rows and
+// skips rows that others have locked, so that nodes which sweep at the same time
+// share the work.
 func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) (all []store.Ended, done bool, err error) {
 	if err := s.check(ctx); err != nil {
 		return nil, false, err
@@ -26,7 +28,8 @@ func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) 
 	stages := []stage{s.sweepDue, s.forget(s.sql.sweepEndedAll), s.forget(s.sql.sweepBarriers), s.forget(s.sql.sweepKeys)}
 	for max > 0 {
 		n := min(max, chunk)
-		// Cancelled it would lose what it has ended: a chunk takes milliseconds.
+		// A cancelled write would lose the report of the sessions that it has
+		// ended. A chunk takes milliseconds.
 		list, examined, err := stages[s.stages[app]](context.WithoutCancel(ctx), app, now, n)
 		if err != nil {
 			return all, false, err
@@ -46,7 +49,7 @@ func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) 
 	return all, false, nil
 }
 
-// sweepDue ends what has expired, and removes old tombstones.
+// sweepDue ends expired sessions, and removes old tombstones.
 func (s *Store) sweepDue(ctx context.Context, app string, now store.Time, n int) (list []store.Ended, examined int, err error) {
 	var subjects, reasons []string
 	var ids []pgtype.UUID
@@ -63,7 +66,7 @@ func (s *Store) sweepDue(ctx context.Context, app string, now store.Time, n int)
 	return list, examined, nil
 }
 
-// forget is a stage that removes what has been over for long.
+// forget returns a stage that removes old rows.
 func (s *Store) forget(statement string) stage {
 	return func(ctx context.Context, app string, now store.Time, n int) (_ []store.Ended, examined int, err error) {
 		err = s.write(ctx, statement, []any{escape(app), int64(now), int32(n)}, &examined)

@@ -5,8 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// PostgreSQL's text holds UTF-8 without NUL. Names may be any bytes, and compare byte for byte: what doesn't fit
-// is written \x00, and a backslash \\, so that different names stay different and usual ones are as they are.
+// PostgreSQL's type text holds UTF-8 without NUL. Names may be any bytes, and
+// compare byte for byte. escape writes other bytes as \x00 and a backslash as \\,
+// so that different names stay different and usual names stay readable.
 
 const hexDigits = "0123456789abcdef"
 
@@ -30,7 +31,8 @@ func escape(s string) string {
 	return string(b)
 }
 
-// unescape is the reverse of escape. What escape doesn't write, others have, and it stays as it is.
+// unescape reverses escape. It doesn't change escapes that escape doesn't write,
+// which another program has written.
 func unescape(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s

@@ -10,10 +10,11 @@ import (
 const (
 	upkeepEvery = 10 * time.Second
 	pruneChunk  = 1000
-	pruneMost   = 1000 // chunks at a time
+	pruneMost   = 1000 // chunks of one prune
 )
 
-// keepUp removes changes that every node has read, measures the server's clock, and how much there is.
+// keepUp removes changes that every node has read, and measures the server's
+// clock and the size of the sessions.
 func (s *Store) keepUp(ctx context.Context) {
 	var seen []horizon
 	for {
@@ -28,14 +29,16 @@ func (s *Store) keepUp(ctx context.Context) {
 	}
 }
 
-// A horizon is a transaction before which all were over at a time of the server's.
+// A horizon is a transaction. All transactions before it had ended at a time of
+// the server's clock.
 type horizon struct {
 	xmin string
 	at   int64 // microseconds
 }
 
-// prune removes changes of transactions that were over before the retention began: whoever's last snapshot is younger has read
-// them, and all others have a gap. It returns the horizons that it needs next time.
+// prune removes changes of transactions that ended more than the retention ago.
+// Nodes with a younger snapshot have read them, and all others have a gap. prune
+// returns the horizons that it needs next time.
 func (s *Store) prune(ctx context.Context, seen []horizon) ([]horizon, error) {
 	ctx, cancel := context.WithTimeout(ctx, upkeepEvery)
 	defer cancel()
@@ -63,7 +66,7 @@ func (s *Store) prune(ctx context.Context, seen []horizon) ([]horizon, error) {
 	return append(seen, present), err
 }
 
-// measure asks for what is to be known of the server, now and then.
+// measure measures the server's clock, and the size of all sessions.
 func (s *Store) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
 	defer cancel()
@@ -95,13 +98,14 @@ const (
 	noRoom
 )
 
-// isFull reports whether there is no room for another session.
+// isFull reports whether a new session has no room.
 func (s *Store) isFull(anonymous bool) bool {
 	full := s.room.Load()
 	return full == noRoom || full == roomForLogins && anonymous
 }
 
-// askServer returns when the server was started, which tells it from others, and notes what its clock says.
+// askServer returns the server's start time, which identifies it, and records
+// its clock.
 func (s *Store) askServer(ctx context.Context) (started int64, err error) {
 	var serverTime int64
 	var asked time.Time
@@ -124,18 +128,19 @@ func (s *Store) askServer(ctx context.Context) (started int64, err error) {
 	return started, nil
 }
 
-// maxOffset is the difference between the server's clock and this machine's that is worth a warning. Each node judges
-// deadlines by its own clock: nodes apart by so much disagree about what has expired.
+// maxOffset is the difference between the server's clock and this machine's that
+// causes a warning. Each node judges deadlines by its own clock, so nodes would
+// disagree about what has expired.
 const maxOffset = 2 * time.Second
 
-// A clock knows how far the server's is ahead of this machine's.
+// A clock records how far the server's clock is ahead of this machine's.
 type clock struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the fields below
 	ahead  time.Duration
 	warned bool
 }
 
-// note takes an offset that was measured to within an uncertainty.
+// note records an offset that was measured with an uncertainty.
 func (c *clock) note(offset, uncertainty time.Duration, log *slog.Logger) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,8 +9,9 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// encodeValues returns values as a JSON object, for a column of the type jsonb. What jsonb can't hold, and the engine never writes,
-// is returned packed. Both nil: no values.
+// encodeValues returns values as a JSON object for a jsonb column, or packed if
+// jsonb can't hold them, which the engine never writes. Both are nil for no
+// values.
 func encodeValues(v store.Values) (text, packed any) {
 	if len(v) == 0 {
 		return nil, nil
@@ -22,14 +23,15 @@ func encodeValues(v store.Values) (text, packed any) {
 	return string(object), nil
 }
 
-// jsonb keeps numbers in full, so that 1e1000 takes a thousand digits and 1e200000 is refused, and its parser's depth depends
-// on the server's stack.
+// jsonb keeps numbers in full: 1e1000 takes a thousand digits, and 1e200000 is
+// refused. The depth of its parser depends on the server's stack.
 const (
 	maxDigits = 100
 	maxDepth  = 200
 )
 
-// fitsJSONB reports whether jsonb holds a JSON text: with what it means, though perhaps with other blanks, and keys in another order.
+// fitsJSONB reports whether jsonb can hold a JSON text without changing its
+// meaning. It may change blanks and the order of keys.
 func fitsJSONB(text []byte) bool {
 	if !utf8.Valid(text) {
 		return false
@@ -68,8 +70,9 @@ func fitsJSONB(text []byte) bool {
 	return true
 }
 
-// escapeLength returns the length of the escape, or the pair of surrogates, at the beginning of text: 0 if it stands for no character
-// that text holds, as \u0000 and half pairs don't.
+// escapeLength returns the length of the escape, or the surrogate pair, at the
+// beginning of text. It returns 0 if PostgreSQL's text can't hold the character,
+// as for \u0000 and half a pair.
 func escapeLength(text []byte) int {
 	if text[1] != 'u' {
 		return 2
@@ -87,7 +90,8 @@ func escapeLength(text []byte) int {
 	return 6
 }
 
-// codeUnit returns the number of a \uXXXX at the beginning of text, 0 if there is none.
+// codeUnit returns the number of a \uXXXX at the beginning of text, or 0 if there
+// is none.
 func codeUnit(text []byte) uint64 {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return 0
@@ -96,7 +100,8 @@ func codeUnit(text []byte) uint64 {
 	return n
 }
 
-// appendCompact appends a JSON text without the blanks that PostgreSQL prints between its parts.
+// appendCompact appends a JSON text without the blanks that PostgreSQL prints
+// between its parts.
 func appendCompact(dst, text []byte) []byte {
 	from, quoted := 0, false
 	for i := 0; i < len(text); i++ {

@@ -11,18 +11,19 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestI5Values stores what jsonb prints otherwise, and what it can't hold: all of it means the same when it is read.
+// TestI5Values stores values that jsonb prints differently or can't hold. Each
+// means the same when it is read.
 func TestI5Values(t *testing.T) {
 	s := openNew(t)
 	ctx, now := t.Context(), store.TimeOf(time.Now())
-	same := map[string]string{ // as jsonb prints it, without blanks
+	same := map[string]string{ // as jsonb prints them, without blanks
 		`{"b": [1,  2, {"x":null}], "a" : "x, y: { }"}`: `{"a":"x, y: { }","b":[1,2,{"x":null}]}`,
 		`"\u00e9\ud83d\ude00\/\\\""`:                    `"é😀/\\\""`,
 		`12345678901234567890.10`:                       `12345678901234567890.10`,
 		`[true,false,null,"",{},[]]`:                    `[true,false,null,"",{},[]]`,
 		`"` + strings.Repeat("x ", 1000) + `"`:          `"` + strings.Repeat("x ", 1000) + `"`,
 	}
-	for _, packed := range []string{ // as they are
+	for _, packed := range []string{ // unchanged
 		`"\u0000"`, `"\ud800"`, `"\udc00\ud800"`, "\"\xff\"", `1e400`, `1E5`, `{"a":1e-7}`, strings.Repeat("9", 200), "", "no JSON", `{"a":`,
 		strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
 	} {
@@ -49,7 +50,7 @@ func TestI5Values(t *testing.T) {
 			v, ok := got.Values.Get(key)
 			wanted := want
 			if !fitsText(key) {
-				wanted = text // all of them are packed then
+				wanted = text // then all values are packed
 			}
 			if !ok || string(v) != wanted {
 				t.Errorf("%q under %q came back as %q, want %q", text, key, v, wanted)
@@ -61,7 +62,8 @@ func TestI5Values(t *testing.T) {
 	}
 }
 
-// FuzzFitsJSONB has any JSON pass the check only if PostgreSQL's own rules, as far as they are known, let it.
+// FuzzFitsJSONB: JSON passes the check only if PostgreSQL's known rules accept
+// it.
 func FuzzFitsJSONB(f *testing.F) {
 	for _, text := range []string{`{"a":[1,2.5,"x"]}`, `"\ud83d\ude00"`, `"\u0000"`, `"\\u0000"`, `1e9`, `"1e9"`, `"a\"b\\"`} {
 		f.Add([]byte(text))

@@ -12,10 +12,11 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// writes is how often a write is sent that the server has rolled back, for a deadlock or the like, or that didn't get out.
+// writes is how often a write is sent, if the server rolls it back (for example
+// after a deadlock) or it wasn't sent at all.
 const writes = 6
 
-// write sends a statement that is a transaction of its own, and scans its one row.
+// write sends a statement, which is a transaction, and scans its one row.
 func (s *Store) write(ctx context.Context, statement string, args []any, dest ...any) error {
 	if err := s.check(ctx); err != nil {
 		return err
@@ -42,7 +43,7 @@ func (s *Store) write(ctx context.Context, statement string, args []any, dest ..
 func (s *Store) send(ctx context.Context, statement string, args, dest []any) (sent bool, err error) {
 	return s.use(ctx, func(c *call) error {
 		err := c.row(statement, args, dest...)
-		if code(err) == readOnlyTransaction { // the server has become a standby: the next connection may find the primary
+		if code(err) == readOnlyTransaction { // the server is a standby now; a new connection may find the primary
 			_ = c.conn.Close(c.ctx)
 		}
 		if takeUnreplicated(c.conn) && err == nil {
@@ -54,7 +55,7 @@ func (s *Store) send(ctx context.Context, statement string, args, dest []any) (s
 
 var errUnreplicated = errors.New("its wait for the synchronous standby was canceled: the server has it, and a failover may undo it")
 
-// outcomes are what the functions of the schema return.
+// outcomes are the results of the schema's functions.
 var outcomes = map[string]error{
 	"done": nil, "ended before": nil, "not found": store.ErrNotFound, "ended": store.ErrEnded, "exists": store.ErrExists, "conflict": store.ErrConflict,
 	"barrier": store.ErrBarrier, "limit": store.ErrLimit, "full": store.ErrFull, "repeated": store.ErrRepeated, "key reused": store.ErrKeyReused,
@@ -68,7 +69,8 @@ func errorOf(outcome string) error {
 	return err
 }
 
-// conclude returns the error of an outcome, and has the other nodes look if something has changed.
+// conclude returns the error of an outcome. If something has changed, it makes
+// the other nodes poll.
 func (s *Store) conclude(outcome string) error {
 	err := errorOf(outcome)
 	if err == nil {
@@ -77,7 +79,7 @@ func (s *Store) conclude(outcome string) error {
 	return err
 }
 
-// casualties are what Create and Update end besides what they do.
+// casualties are the sessions that Create and Update end.
 type casualties struct {
 	evicted, expired []pgtype.UUID
 	why              []string
@@ -115,7 +117,7 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 		return nil, err
 	}
 	if err := s.conclude(outcome); err != nil {
-		if err == store.ErrRepeated { //nolint:errorlint // it is as the map has it
+		if err == store.ErrRepeated { //nolint:errorlint // outcomes has it unwrapped
 			rec.ID = existing.Bytes
 		}
 		return nil, err
@@ -124,7 +126,7 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 	return c.list(app, rec.Subject, opt.Now), nil
 }
 
-// limitOf returns the limit, 0 for none.
+// limitOf returns the limit, or 0 for no limit.
 func limitOf(l store.Limit) int32 { return int32(max(0, min(l.Max, math.MaxInt32))) }
 
 // Update implements store.Store.
@@ -150,11 +152,11 @@ func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now stor
 	if err := s.write(ctx, s.sql.touch, args, &outcome); err != nil {
 		return err
 	}
-	return errorOf(outcome) // nobody is told
+	return errorOf(outcome) // a touch is no change of the feed
 }
 
-// Confirm implements store.Store. It is a read, and a write that compares the revision, repeated as long as others
-// write in between.
+// Confirm implements store.Store. It reads the session and writes it at the same
+// revision, again while others write in between.
 func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
 	var rec store.Record
 	for {
@@ -176,7 +178,7 @@ func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret sto
 }
 
 var (
-	errNoReason  = errors.New("pgstore: a session ends for a reason")
+	errNoReason  = errors.New("pgstore: an end needs a reason")
 	errNoSubject = errors.New("pgstore: EndSubject needs a subject")
 )
 
@@ -195,7 +197,8 @@ func (s *Store) End(ctx context.Context, app string, id store.ID, reason store.R
 	return []store.Ended{{App: app, ID: id, Subject: unescape(subject), Reason: reason, At: at}}, nil
 }
 
-// EndSubject implements store.Store. It is one transaction, however many sessions there are.
+// EndSubject implements store.Store. It is one transaction, for any number of
+// sessions.
 func (s *Store) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
 	switch {
 	case subject == "":

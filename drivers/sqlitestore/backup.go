@@ -15,7 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A Progress is told how far long work has come: done of total steps. It may be nil.
+// A Progress reports the progress of long work: done of total steps. It may be
+// nil.
 type Progress func(done, total int64)
 
 func (p Progress) tell(done, total int64) {
@@ -24,22 +25,23 @@ func (p Progress) tell(done, total int64) {
 	}
 }
 
-// part is the progress of the first or the second half of some work.
+// part returns the progress of the first (0) or second (1) half of some work.
 func (p Progress) part(n int64) Progress {
 	return func(done, total int64) { p.tell(n*total+done, 2*total) }
 }
 
-// pagesAtOnce is how many pages Backup copies between two looks at its context.
+// pagesAtOnce is how many pages Backup copies between two checks of its context.
 const pagesAtOnce = 256
 
-// Backup writes a consistent copy of the store at path to the file dst, which must not exist. It may be
-// called from any process, while another has the store open and writes to it; the log grows meanwhile. The copy
-// appears under its name when it is complete and on the disk.
+// Backup writes a consistent copy of the store at path to the file dst, which
+// must not exist. Any process may call it, while another one has the store open
+// and writes to it; the log grows meanwhile. The copy gets its name when it is
+// complete and on the disk.
 func Backup(ctx context.Context, path, dst string, progress Progress) error {
 	if err := free(dst); err != nil {
 		return err
 	}
-	l, err := acquire(dst) // two at a time would take each other's parts
+	l, err := acquire(dst) // two backups at a time would write the same .part file
 	if err != nil {
 		return describe(dst, err)
 	}
@@ -48,7 +50,7 @@ func Backup(ctx context.Context, path, dst string, progress Progress) error {
 		return err
 	}
 	part := dst + ".part"
-	if err := removeStore(part); err != nil { // of a backup that was interrupted
+	if err := removeStore(part); err != nil { // left by an interrupted backup
 		return fmt.Errorf("sqlitestore: the backup: %w", err)
 	}
 	if err := createFile(part); err != nil {
@@ -67,7 +69,8 @@ func Backup(ctx context.Context, path, dst string, progress Progress) error {
 	return nil
 }
 
-// withoutLog has the file say that it has no log, so that it can be read where nothing can be written.
+// withoutLog switches the file's log off, so that the file can be read in a
+// directory that can't be written.
 func withoutLog(ctx context.Context, path string) error {
 	c, err := connect(ctx, dsn(path, busyPragma, "synchronous(FULL)"))
 	if err == nil {
@@ -91,7 +94,8 @@ func free(dst string) error {
 	return fmt.Errorf("sqlitestore: the backup: %w", err)
 }
 
-// copyTo copies the database to a file as it is at this moment, whatever is written to it meanwhile.
+// copyTo copies the database's present state to a file, whatever is written
+// meanwhile.
 func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err error) {
 	if _, err := c.exec("BEGIN"); err != nil {
 		return err
@@ -121,7 +125,7 @@ func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err e
 
 // publishFile gives a complete file its name.
 func publishFile(part, name string) error {
-	f, err := os.OpenFile(part, os.O_RDWR, 0) // Windows syncs what may be written only
+	f, err := os.OpenFile(part, os.O_RDWR, 0) // Windows syncs only writable files
 	if err != nil {
 		return err
 	}
@@ -131,12 +135,12 @@ func publishFile(part, name string) error {
 	return errors.Join(os.Rename(part, name), syncDir(name))
 }
 
-// removeStore removes a file and what SQLite has put beside it.
+// removeStore removes a store's file and the files beside it.
 func removeStore(path string) error {
 	return removeFiles(path, "", "-wal", "-shm", "-journal", "-lock", "-reserve")
 }
 
-// removeFiles removes those files that there are.
+// removeFiles removes those of the files that exist.
 func removeFiles(path string, suffixes ...string) (err error) {
 	for _, suffix := range suffixes {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
@@ -146,7 +150,8 @@ func removeFiles(path string, suffixes ...string) (err error) {
 	return err
 }
 
-// withInspector lends fn a connection that reads the store at path, which some process may have open.
+// withInspector lends fn a connection that reads the store at path. Another
+// process may have the store open.
 func withInspector(ctx context.Context, path string, fn func(*conn) error) error {
 	if info, err := os.Stat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -169,11 +174,11 @@ func withInspector(ctx context.Context, path string, fn func(*conn) error) error
 	return nil
 }
 
-// maxFaults is how many faults of one kind Check tells.
+// maxFaults is how many faults of one kind Check reports.
 const maxFaults = 10
 
-// Check reads the whole file, which another process may have open, and every session in it. It returns an error
-// that is ErrCorrupt if anything is damaged.
+// Check reads the whole file and every session in it. Another process may have
+// the file open. The error is ErrCorrupt if anything is damaged.
 func Check(ctx context.Context, path string, progress Progress) error {
 	return withInspector(ctx, path, func(c *conn) error { return c.check(ctx, progress) })
 }
@@ -187,7 +192,7 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	total *= 2 // SQLite's own check comes after ours, takes about as long, and doesn't tell how far it is
+	total *= 2 // SQLite's own check follows, takes about as long, and reports no progress
 	var done int64
 	var faults []error
 	err = c.query(func(v []sqldriver.Value) error {
@@ -221,13 +226,14 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 
 // RestoreOptions are the settings of Restore.
 type RestoreOptions struct {
-	KeepSessions bool      // else all sessions end: a backup holds sessions that have ended since
-	Now          time.Time // the time at which they end; zero: the present
+	KeepSessions bool      // default: all sessions end, because the backup holds sessions that have ended since
+	Now          time.Time // the time of their end; default the present
 }
 
-// Restore puts a backup, which it checks first, in the place of the store at path, which no process may have open
-// for writing. The file that was there is kept beside it, under the name that is returned; empty if there was none. If Restore
-// fails, everything is as it was.
+// Restore checks a backup and replaces the store at path by it. No process may
+// have the store open for writing. The former file is kept beside it, under the
+// returned name, which is empty if there was no file. If Restore fails, nothing
+// has changed.
 func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progress Progress) (kept string, err error) {
 	if opt.Now.IsZero() {
 		opt.Now = time.Now()
@@ -241,10 +247,10 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	if err := Check(ctx, backup, progress.part(0)); err != nil {
-		return "", fmt.Errorf("the backup isn't good, nothing was changed: %w", err)
+		return "", fmt.Errorf("the backup is damaged, nothing was changed: %w", err)
 	}
 	fresh := path + ".restoring"
-	if err := removeStore(fresh); err != nil { // of a restore that was interrupted
+	if err := removeStore(fresh); err != nil { // left by an interrupted restore
 		return "", err
 	}
 	defer func() {
@@ -262,14 +268,15 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 		return "", describe(path, err)
 	}
 	if err = publishFile(fresh, path); err != nil && kept != "" {
-		if _, left := os.Lstat(fresh); left == nil { // path is still the old file: a second name for it is a trap
+		if _, left := os.Lstat(fresh); left == nil { // path is still the old file, which must not keep a second name
 			err = errors.Join(err, os.Remove(kept))
 		}
 	}
 	return kept, err
 }
 
-// renew brings a copy to this version's schema, and ends its sessions.
+// renew brings a copy to this version's schema, and ends its sessions unless
+// they are kept.
 func renew(ctx context.Context, path string, opt RestoreOptions) error {
 	s, err := Open(ctx, path, Options{})
 	if err != nil {
@@ -288,7 +295,9 @@ func renew(ctx context.Context, path string, opt RestoreOptions) error {
 	return withoutLog(ctx, path)
 }
 
-// endRestored ends all of an application; one by one what a clock ahead of this one has created, for the watermark bars logins.
+// endRestored ends all sessions of an application by a watermark at now. It ends
+// later ones, which a fast clock has created, one by one: a later watermark
+// would bar logins until then.
 func (s *Store) endRestored(ctx context.Context, name string, now store.Time) error {
 	if err := s.EndAll(ctx, name, now); err != nil {
 		return err
@@ -311,14 +320,16 @@ func (s *Store) endRestored(ctx context.Context, name string, now store.Time) er
 	return err
 }
 
-// setAside gives the file of a store a second name, so that the first is free to be replaced in one step. No log may stay
-// under the first, for SQLite would take it for the new file's. The store is whole under one of its names at every moment.
+// setAside gives the file of a store a second name, so that its first name can
+// be replaced in one step. No log may remain under the first name, because
+// SQLite would apply it to the new file. At every moment the store is complete
+// under one of its names.
 func setAside(path string, now time.Time) (kept string, err error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if c, err := connect(context.Background(), dsn(path, busyPragma)); err == nil {
-		_, _ = c.first("PRAGMA wal_checkpoint(TRUNCATE)") // with the last connection its log goes too
+		_, _ = c.first("PRAGMA wal_checkpoint(TRUNCATE)") // closing the last connection removes the log
 		_ = c.close()
 	}
 	name := path + ".before-restore-" + now.UTC().Format("20060102-150405")
@@ -329,7 +340,7 @@ func setAside(path string, now time.Time) (kept string, err error) {
 		}
 		kept = fmt.Sprintf("%s-%d", name, n)
 	}
-	// There is still a log if the file can't be opened.
+	// If the file couldn't be opened, there is still a log.
 	if err == nil {
 		if err = duplicate(path+"-wal", kept+"-wal"); errors.Is(err, fs.ErrNotExist) {
 			err = nil
@@ -346,7 +357,8 @@ func setAside(path string, now time.Time) (kept string, err error) {
 	return kept, syncDir(kept)
 }
 
-// duplicate gives a file a second name, or copies it where the file system has no second names.
+// duplicate gives a file a second name, or copies it if the file system has no
+// hard links.
 func duplicate(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {

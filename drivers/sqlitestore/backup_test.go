@@ -17,7 +17,7 @@ import (
 
 const present = store.Time(1_800_000_000_000)
 
-// session returns a session of a user, made at a time.
+// session returns a session of a user, created at a time.
 func session(n int, subject string, at store.Time) *store.Record {
 	rec := &store.Record{Subject: subject, Epoch: 1, CreatedAt: at, LastSeenAt: at, Idle: time.Hour, ExpiresAt: at + 86_400_000, Secret: store.Secret{IssuedAt: at}}
 	copy(rec.ID[:], fmt.Sprintf("%016d", n))
@@ -68,14 +68,14 @@ func stateOf(s store.Store, rec *store.Record) error {
 	return err
 }
 
-// A backup taken under writes is a state that was: sessions are created one after the other, so it holds
-// the first so many of them.
+// A backup that is taken during writes has a state that existed. Sessions are
+// created one after the other, so it contains the first n of them.
 func TestBackupUnderWrites(t *testing.T) {
 	dir := t.TempDir()
 	path, dst := filepath.Join(dir, "a.db"), filepath.Join(dir, "backup.db")
 	s := openAt(t, path)
 	var fill sync.WaitGroup
-	for i := range 2000 { // some hundred pages
+	for i := range 2000 { // several hundred pages
 		fill.Go(func() {
 			rec := session(i, "", present)
 			rec.Client.UserAgent = strings.Repeat("x", 2000)
@@ -114,7 +114,8 @@ func TestBackupUnderWrites(t *testing.T) {
 	if err := Check(t.Context(), dst, nil); err != nil {
 		t.Error(err)
 	}
-	// The header says that there is no log: what is on read-only media can be read.
+	// The header says that there is no log, so a backup on read-only media can
+	// be read.
 	if header, err := os.ReadFile(dst); err != nil || header[18] != 1 || header[19] != 1 {
 		t.Errorf("the copy wants a log: %v", err)
 	}
@@ -168,7 +169,7 @@ func TestRestore(t *testing.T) {
 			if keep {
 				want = nil
 			}
-			for _, rec := range []*store.Record{old, ended, ahead} { // ended is in the backup as it was
+			for _, rec := range []*store.Record{old, ended, ahead} { // the backup has ended as it was
 				if err := stateOf(s, rec); !errors.Is(err, want) {
 					t.Errorf("session %v: %v, want %v", rec.ID, err, want)
 				}
@@ -230,7 +231,7 @@ func names(t *testing.T, dir string) (list []string) {
 	return list
 }
 
-// What can't be done leaves everything as it was, and says why.
+// A failed backup or restore changes nothing, and the error says why.
 func TestBackupAndRestoreRefuse(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.db")
@@ -292,7 +293,7 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 
 func second(_ string, err error) error { return err }
 
-// Two backups to one name: one is made, the other refused.
+// Of two backups to one name, one succeeds and the other is refused.
 func TestBackupsToOneName(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, filepath.Join(dir, "a.db"))
@@ -313,7 +314,8 @@ func TestBackupsToOneName(t *testing.T) {
 	}
 }
 
-// A session that a wrong clock has dated ahead ends too, and doesn't bar anybody.
+// A restore also ends a session that a fast clock has dated ahead, and bars no
+// logins by it.
 func TestRestoreOfASessionAhead(t *testing.T) {
 	dir := t.TempDir()
 	path, backup := filepath.Join(dir, "a.db"), "/"+filepath.Join(dir, "backup.db") // two slashes

@@ -19,7 +19,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// contents returns the hash of each file below a directory, but for the locks.
+// contents returns the hash of each file below a directory except the locks.
 func contents(t testing.TB, dir string) map[string][32]byte {
 	t.Helper()
 	all := map[string][32]byte{}
@@ -51,7 +51,7 @@ func sameContents(t testing.TB, dir string, before map[string][32]byte) {
 	}
 }
 
-// statements carries out statements as another program might.
+// statements runs statements as another program might.
 func statements(t testing.TB, path string, list ...string) {
 	t.Helper()
 	c, err := connect(t.Context(), dsn(path))
@@ -68,7 +68,7 @@ func statements(t testing.TB, path string, list ...string) {
 	}
 }
 
-// filled makes a store of n sessions at a path, and closes it.
+// filled creates a store with n sessions at a path, and closes it.
 func filled(t testing.TB, path string, n int) {
 	t.Helper()
 	s, err := Open(t.Context(), path, Options{})
@@ -81,8 +81,8 @@ func filled(t testing.TB, path string, n int) {
 	closeStore(t, s)
 }
 
-// TestBadFiles opens what is no store, or none for this program. Each error must name the file and say what to
-// do, and nothing may change.
+// TestBadFiles opens files that aren't a store, or not one for this program.
+// Each error must name the file and say what to do, and nothing may change.
 func TestBadFiles(t *testing.T) {
 	text := strings.Repeat("This is no database. ", 1000)
 	write := func(name, content string) func(t *testing.T, dir string) {
@@ -138,7 +138,8 @@ func TestBadFiles(t *testing.T) {
 	})
 }
 
-// wantRefusal checks that Open fails with an error that is one, names the file and says something.
+// wantRefusal checks that Open fails with the error is, and that its text names
+// the file and contains says.
 func wantRefusal(t testing.TB, path string, is error, says string) {
 	t.Helper()
 	s, err := Open(t.Context(), path, Options{})
@@ -156,7 +157,8 @@ func wantRefusal(t testing.TB, path string, is error, says string) {
 	}
 }
 
-// TestEmptyFile: SQLite takes an empty file for an empty database, and so do we: somebody may have made it to set its owner.
+// TestEmptyFile: Open accepts an empty file, as SQLite does. Somebody may have
+// created it to set its owner.
 func TestEmptyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -170,7 +172,7 @@ func TestEmptyFile(t *testing.T) {
 
 func init() { children["hold"] = holdOpen }
 
-// holdOpen has a store open until its input ends.
+// holdOpen keeps a store open until its input ends.
 func holdOpen(args []string) error {
 	s, err := Open(context.Background(), args[0], Options{})
 	if err != nil {
@@ -203,7 +205,7 @@ func TestSecondProcess(t *testing.T) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	before := contents(t, filepath.Dir(path))
-	for range 2 { // the refused one must not have broken the lock
+	for range 2 { // a refused process must not break the lock
 		wantRefusal(t, path, ErrInUse, fmt.Sprintf("process %d (%s hold)", cmd.Process.Pid, filepath.Base(os.Args[0])))
 	}
 	sameContents(t, filepath.Dir(path), before)
@@ -215,7 +217,7 @@ func TestSecondProcess(t *testing.T) {
 		t.Errorf("by another name: %v", err)
 	}
 
-	// However the first process ends, the next one may begin.
+	// However the first process ends, the next one can open the store.
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +230,8 @@ func TestSecondProcess(t *testing.T) {
 		t.Error(err)
 	}
 
-	// A second one in the same process is refused too, and leaves the first alone.
+	// A second Open in the same process is refused too, and doesn't affect the
+	// first.
 	wantRefusal(t, path, ErrInUse, fmt.Sprintf("process %d (", os.Getpid()))
 	create(t, s, session(7, "ada", present))
 	closeStore(t, s)
@@ -248,8 +251,8 @@ func damage(t testing.TB, path string, at, size int64) {
 	}
 }
 
-// TestDamagedPage: what lies elsewhere can be read, what lay there is an error that says what to do, and never a
-// session that isn't there.
+// TestDamagedPage: sessions on other pages can be read. For a session on the
+// damaged page the error says what to do; it is never reported as missing.
 func TestDamagedPage(t *testing.T) {
 	const n = 2000
 	path := filepath.Join(t.TempDir(), "sessions.db")
@@ -290,7 +293,7 @@ func TestDamagedPage(t *testing.T) {
 	if bad == 0 || bad > 100 || good+bad != n {
 		t.Errorf("%d sessions were read, %d were damaged", good, bad)
 	}
-	// New ones go elsewhere.
+	// New sessions go to other pages.
 	create(t, s, session(n+1, "ada", present))
 	closeStore(t, s)
 
@@ -325,8 +328,9 @@ func TestTruncatedFile(t *testing.T) {
 	}
 }
 
-// TestLogOfAnother: SQLite can't tell whose log lies beside a file. If it isn't the file's own, what comes of it is
-// another store, or a damaged one; that must be an error, and a check must find it.
+// TestLogOfAnother: SQLite doesn't know whose log lies beside a file. With
+// another file's log, the store becomes another one or damaged. That must be an
+// error, and a check must find it.
 func TestLogOfAnother(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a.db"), filepath.Join(dir, "b.db")
@@ -371,7 +375,8 @@ func TestLogOfAnother(t *testing.T) {
 	t.Logf("Check: %v", checked)
 }
 
-// TestInspection: the sqlite3 program reads the file beside a process that writes to it.
+// TestInspection: the sqlite3 program reads the file while a process writes to
+// it.
 func TestInspection(t *testing.T) {
 	needs(t, "sqlite3")
 	path := filepath.Join(t.TempDir(), "sessions.db")
@@ -384,5 +389,5 @@ func TestInspection(t *testing.T) {
 	if got != want {
 		t.Errorf("sqlite3 shows\n%s\nwant\n%s", got, want)
 	}
-	create(t, s, session(2, "bob", present)) // goes on
+	create(t, s, session(2, "bob", present)) // the writer continues
 }

@@ -12,14 +12,15 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A conn is one connection to the file, for one goroutine at a time. It goes to the driver without the pool of
-// database/sql, which costs more than a short statement does.
+// A conn is one connection to the file, for one goroutine at a time. It calls
+// the driver without the pool of database/sql, which costs more than a short
+// statement.
 type conn struct {
 	sqldriver.Conn
 	stmts map[string]*stmt
 }
 
-// A stmt is prepared once for a connection.
+// A stmt is a statement that is prepared once for a connection.
 type stmt struct {
 	exec  sqldriver.StmtExecContext
 	query sqldriver.StmtQueryContext
@@ -55,7 +56,8 @@ func (c *conn) close() error {
 	return c.Close()
 }
 
-// prepare returns the statement of a query. Queries are constants, so that each is prepared once.
+// prepare returns the statement of a query. Queries are constants, so each is
+// prepared once.
 func (c *conn) prepare(query string) (*stmt, error) {
 	if s := c.stmts[query]; s != nil {
 		return s, nil
@@ -79,7 +81,8 @@ func (s *stmt) bind(args []any) []sqldriver.NamedValue {
 	return s.args[:len(args)]
 }
 
-// exec runs a statement and returns the number of rows that it changed. Arguments are int64, string, []byte or nil.
+// exec runs a statement and returns the number of changed rows. Arguments are
+// int64, string, []byte or nil.
 func (c *conn) exec(query string, args ...any) (int64, error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -92,7 +95,7 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
-// rows begins a query. Its rows are read into the statement's row.
+// rows begins a query. The caller reads its rows into the statement's row.
 func (c *conn) rows(query string, args []any) (*stmt, sqldriver.Rows, error) {
 	s, err := c.prepare(query)
 	if err != nil {
@@ -108,8 +111,9 @@ func (c *conn) rows(query string, args []any) (*stmt, sqldriver.Rows, error) {
 	return s, rows, nil
 }
 
-// query calls each with every row, until that returns an error. The row is good during the call only; what it holds
-// is the caller's. The same query must not be made during it.
+// query calls each with every row, until each returns an error. The row is
+// valid only during that call; its values may be kept. Don't run the same query
+// during it.
 func (c *conn) query(each func(row []sqldriver.Value) error, query string, args ...any) error {
 	s, rows, err := c.rows(query, args)
 	if err != nil {
@@ -126,7 +130,8 @@ func (c *conn) query(each func(row []sqldriver.Value) error, query string, args 
 	return errors.Join(err, rows.Close())
 }
 
-// first returns the first row of a query, nil if there is none. It is good until the same query is made again.
+// first returns the first row of a query, or nil if there is none. It is valid
+// until the same query runs again.
 func (c *conn) first(query string, args ...any) ([]sqldriver.Value, error) {
 	s, rows, err := c.rows(query, args)
 	if err != nil {
@@ -142,7 +147,28 @@ func (c *conn) first(query string, args ...any) ([]sqldriver.Value, error) {
 	return s.row, err
 }
 
-// integer returns the number that a query of one row and column gives.
+// sessions returns the rows of a query for headColumns or rowColumns.
+func (c *conn) sessions(query string, args ...any) (list []*row, err error) {
+	err = c.query(func(v []sqldriver.Value) error {
+		r := new(row)
+		r.scan(v)
+		list = append(list, r)
+		return nil
+	}, query, args...)
+	return list, err
+}
+
+// pages returns how many pages the file has, and how many of them are free.
+func (c *conn) pages() (all, free int64, err error) {
+	v, err := c.first("SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count")
+	if err != nil {
+		return 0, 0, err
+	}
+	return toInt(v[0]), toInt(v[1]), nil
+}
+
+// integer returns the number in a query's only row and column, or 0 if there is
+// none.
 func (c *conn) integer(query string, args ...any) (int64, error) {
 	row, err := c.first(query, args...)
 	if err != nil || row == nil {
@@ -161,7 +187,7 @@ func toString(v sqldriver.Value) string {
 	return s
 }
 
-// extendedCode returns SQLite's result code, 0 if the error isn't SQLite's.
+// extendedCode returns SQLite's result code, or 0 if the error isn't SQLite's.
 func extendedCode(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -170,7 +196,7 @@ func extendedCode(err error) int {
 	return 0
 }
 
-// resultCode is the part of it that says the kind.
+// resultCode is the part of extendedCode that names the kind of error.
 func resultCode(err error) int { return extendedCode(err) & 0xff }
 
 func isFull(err error) bool { return resultCode(err) == sqlite3.SQLITE_FULL }
@@ -181,5 +207,5 @@ func isDamaged(err error) bool { return resultCode(err) == sqlite3.SQLITE_CORRUP
 
 func isBusy(err error) bool { return resultCode(err) == sqlite3.SQLITE_BUSY }
 
-// isIdle reports whether a ROLLBACK failed since there was nothing to roll back.
+// isIdle reports whether a ROLLBACK failed because there was no transaction.
 func isIdle(err error) bool { return resultCode(err) == sqlite3.SQLITE_ERROR }

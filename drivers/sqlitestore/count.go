@@ -7,26 +7,23 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// counts know how many sessions there are. The first Count of an application reads its whole table, beside the
-// writer; from then on the writer's differences are added.
+// counts hold the number of sessions of each application. The first Count of an
+// application reads its whole table, beside the writer. From then on, the
+// writer's differences are added.
 type counts struct {
 	mu    sync.Mutex
-	byApp map[int64]*tally
+	byApp map[int64]*tally // by the application's number; guarded by mu
 }
 
 type tally struct {
-	sum   store.Count // of the differences since the file was opened
-	base  store.Count // to add to it
-	known bool        // base is
-	ended int         // how many times EndAll has made base wrong
+	sum   store.Count // the differences since the file was opened
+	base  store.Count // sum and base are the number of sessions
+	known bool        // base is known
+	ended int         // how often EndAll has made base wrong
 }
 
 func plus(a, b store.Count) store.Count {
 	return store.Count{Sessions: a.Sessions + b.Sessions, LoggedIn: a.LoggedIn + b.LoggedIn}
-}
-
-func minus(a, b store.Count) store.Count {
-	return store.Count{Sessions: a.Sessions - b.Sessions, LoggedIn: a.LoggedIn - b.LoggedIn}
 }
 
 func (c *counts) tally(num int64) *tally {
@@ -41,7 +38,8 @@ func (c *counts) tally(num int64) *tally {
 	return t
 }
 
-// add notes what a transaction has changed.
+// add adds the differences of a transaction. The counts of the applications in
+// recount are unknown from then on.
 func (c *counts) add(differences map[int64]store.Count, recount []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,12 +61,14 @@ func (c *counts) get(num int64) (tally, bool) {
 	return t, t.known
 }
 
-// set takes a count of the table as of noted, unless EndAll has come between.
+// set records a count of the table that was made at the tally noted, unless an
+// EndAll came between.
 func (c *counts) set(num int64, counted store.Count, noted tally) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := c.tally(num); t.ended == noted.ended {
-		t.base, t.known = minus(counted, noted.sum), true
+		t.base = store.Count{Sessions: counted.Sessions - noted.sum.Sessions, LoggedIn: counted.LoggedIn - noted.sum.LoggedIn}
+		t.known = true
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *Store) Count(ctx context.Context, name string) (store.Count, error) {
 	}
 }
 
-// recountOnce counts unless another call has just done so.
+// recountOnce counts the table unless another call has just done so.
 func (s *Store) recountOnce(ctx context.Context, num int64) error {
 	s.counting.Lock()
 	defer s.counting.Unlock()
@@ -101,8 +101,9 @@ func (s *Store) recountOnce(ctx context.Context, num int64) error {
 	return s.read(ctx, func(c *conn) error { return s.recount(ctx, c, num) })
 }
 
-// recount counts a whole application. It begins to read from within the writer's goroutine, between two commits,
-// so that it knows which differences the table holds already.
+// recount counts the sessions of an application. It begins its read on the
+// writer's goroutine, between two commits, to know which differences the table
+// already contains.
 func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	defer c.exec("ROLLBACK") //nolint:errcheck // it has only read
 	var noted tally

@@ -23,21 +23,21 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What a writer of the crash test does, and has done.
-//
-// Each of the writers has a subject to itself, and some an application, so that what is there after a crash
-// depends on nobody else: all that the writer was told is done, and of the one call that was under way all or nothing.
+// The writers of the crash test. Each has a subject of its own, and some have
+// an application, so the state after a crash depends on no other writer: all
+// acknowledged calls are done, and the call that was under way is done
+// completely or not at all.
 const (
 	crashWriters  = 128
 	crashLimit    = 4 // sessions of a subject; the next one ends the oldest
 	crashEpoch    = store.Time(1_800_000_000_000)
-	crashRound    = store.Time(10 * 60 * 1000) // from the first call of a round to that of the next
+	crashRound    = store.Time(10 * 60 * 1000) // between the first calls of two rounds
 	crashMayflies = 8                          // writers whose sessions end with the round
 )
 
 func crashApp(w int) string {
 	if w%16 == 15 {
-		return "app " + strconv.Itoa(w) // whose sessions may all be ended at once
+		return "app " + strconv.Itoa(w) // EndAll ends the sessions of such a writer
 	}
 	return "shop"
 }
@@ -60,7 +60,7 @@ type deed struct {
 
 func (d deed) String() string { return fmt.Sprintf("%s %v %d", d.Kind, d.ID, d.At) }
 
-// crashValues are what the session must hold at a revision.
+// crashValues are the values of a session at a revision.
 func crashValues(id store.ID, revision uint64) store.Values {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], revision))
 	pad := strings.Repeat(string('a'+rune(sum[0]%26)), int(sum[1]))
@@ -86,8 +86,9 @@ func crashCreate(d deed) store.CreateOptions {
 
 func init() { children["crash"] = crashChild }
 
-// crashChild opens the store, and lets the writers write, until it is killed or its input ends. On its output it says what it
-// is about to do, and what it has done.
+// crashChild opens the store and runs the writers, until it is killed or its
+// input ends. It reports on its output what it is about to do, and what it has
+// done.
 func crashChild(args []string) error {
 	path, pragma := args[0], args[2]
 	round, err := strconv.Atoi(args[1])
@@ -155,7 +156,8 @@ func crashChild(args []string) error {
 	return errors.Join(err, s.Close())
 }
 
-// A report is written line by line: what was said is in the pipe, whatever happens to the process.
+// A report is written line by line, so a complete line is in the pipe whatever
+// happens to the process.
 type report struct{ mu sync.Mutex }
 
 func (r *report) say(args ...any) {
@@ -175,7 +177,7 @@ type crashWriter struct {
 	last deed            // create
 }
 
-// know reads what the writer has from earlier rounds.
+// know reads the writer's sessions of earlier rounds.
 func (w *crashWriter) know(ctx context.Context) error {
 	if mayfly(w.w) {
 		return nil
@@ -217,7 +219,7 @@ func (w *crashWriter) act(ctx context.Context) error {
 	return nil
 }
 
-// crashID is a UUIDv7, as the engine makes them.
+// crashID returns a UUIDv7, as the engine does.
 func crashID(at store.Time, rnd *rand.Rand) (id store.ID) {
 	binary.BigEndian.PutUint64(id[:], uint64(at)<<16|0x7000|rnd.Uint64()&0xfff)
 	binary.BigEndian.PutUint64(id[8:], rnd.Uint64()>>2|1<<63)
@@ -276,7 +278,7 @@ func (w *crashWriter) keep(stays func(store.ID) bool) {
 	w.mine = mine
 }
 
-// A ledger is what one writer's sessions must be.
+// A ledger is the expected state of one writer's sessions.
 type ledger struct {
 	w       int
 	live    []entry // oldest first
@@ -299,7 +301,7 @@ func (l *ledger) clone() *ledger {
 	return &c
 }
 
-// apply does what a deed does.
+// apply records the effect of a deed.
 func (l *ledger) apply(d deed) {
 	end := func(stays func(id store.ID) bool) {
 		var live []entry
@@ -340,13 +342,14 @@ func (l *ledger) apply(d deed) {
 	}
 }
 
-// differs says how the store differs from the ledger at a time; empty if it doesn't.
+// differs returns how the store differs from the ledger at a time, or an empty
+// text.
 func (l *ledger) differs(ctx context.Context, s *Store, now store.Time) string {
 	app := crashApp(l.w)
 	var rec store.Record
 	for _, e := range l.live {
 		switch err := s.Get(ctx, app, e.ID, true, &rec); {
-		case e.Until <= now: // may be swept, or not yet
+		case e.Until <= now: // perhaps already swept
 		case err != nil:
 			return fmt.Sprintf("session %v: %v", e.ID, err)
 		case rec.Revision != e.Revision || rec.LastSeenAt != e.Seen || rec.Subject != crashSubject(l.w) ||
@@ -369,19 +372,20 @@ func (l *ledger) differs(ctx context.Context, s *Store, now store.Time) string {
 	return ""
 }
 
-// gone reports whether err is right for a session that ended at a time: its tombstone is there for an hour.
+// gone reports whether err is right for a session that ended at a time. Its
+// tombstone stays for an hour.
 func gone(err error, at, now store.Time) bool {
 	return errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrNotFound) && now.Sub(at) >= store.TombstoneLife
 }
 
-// A crashTest is the file, and what must be in it.
+// A crashTest is the file, and its expected contents.
 type crashTest struct {
 	*testing.T
 	path    string
 	round   int
 	ledgers []*ledger
 	pending map[int]deed // what was under way when the process was killed
-	ended   []ending     // all that was ever acknowledged to have ended
+	ended   []ending     // all acknowledged ends
 	acks    int
 }
 
@@ -391,7 +395,8 @@ type ending struct {
 	at  store.Time
 }
 
-// TestI6KillNine kills a process with 128 writers again and again, and looks whether all that it was told is there.
+// TestI6KillNine kills a process with 128 writers again and again, and checks
+// that everything it acknowledged is there.
 func TestI6KillNine(t *testing.T) {
 	t.Parallel()
 	needs(t, "sqlite3")
@@ -411,9 +416,9 @@ func TestI6KillNine(t *testing.T) {
 	for busy < rounds {
 		c.round++
 		switch rand.IntN(6) {
-		case 0: // while it opens the file, and maybe again
+		case 0: // while it opens the file, perhaps several times
 			c.kill("opening", 1)
-			for len(c.pending) == 0 && rand.IntN(2) == 0 { // of two calls of a writer under way the ledger would forget one
+			for len(c.pending) == 0 && rand.IntN(2) == 0 { // the ledger records one pending call of a writer
 				c.kill("opening", 1)
 			}
 		case 1: // while it closes the file
@@ -432,8 +437,8 @@ func TestI6KillNine(t *testing.T) {
 	t.Logf("%d rounds, %d acknowledged calls, %d ended sessions in %v", rounds, c.acks, len(c.ended), time.Since(began).Round(time.Millisecond))
 }
 
-// kill runs a child, which it kills after so many acknowledgements, or within some
-// milliseconds of the child's being at a point.
+// kill runs a child, and kills it after a number of acknowledgements, or a few
+// milliseconds after the child reached a point.
 func (c *crashTest) kill(point string, acks int) {
 	pragma := []string{checkpointAlways, "wal_autocheckpoint(20)", "wal_autocheckpoint(200)"}[rand.IntN(3)]
 	args := []string{"crash", c.path, strconv.Itoa(c.round), pragma}
@@ -459,7 +464,7 @@ func (c *crashTest) kill(point string, acks int) {
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			break // a line that has no end was not said
+			break // an incomplete line doesn't count
 		}
 		if c.hear(line) {
 			got++
@@ -484,7 +489,8 @@ func (c *crashTest) kill(point string, acks int) {
 	}
 }
 
-// hear notes what the child says, and reports whether it is an acknowledgement.
+// hear records a line of the child, and reports whether it is an
+// acknowledgement.
 func (c *crashTest) hear(line string) bool {
 	var d deed
 	var w int
@@ -523,8 +529,8 @@ func (c *crashTest) now() store.Time {
 	return crashEpoch + store.Time(c.round)*crashRound + crashRound/4
 }
 
-// verify opens the file, and compares it with the ledgers. What was under way has happened, or not: the
-// ledgers then say which.
+// verify opens the file and compares it with the ledgers. For each pending call
+// it finds out whether it happened, and updates the ledger.
 func (c *crashTest) verify() {
 	c.Helper()
 	s, err := Open(c.Context(), c.path, Options{})
@@ -562,7 +568,7 @@ func (c *crashTest) verify() {
 	wantIntact(c, c.path)
 }
 
-// verifyRules looks whether the barrier and the idempotency key are still there.
+// verifyRules checks that the barrier and the idempotency key are still there.
 func (c *crashTest) verifyRules(s *Store, l *ledger) {
 	if l.barrier != 0 && c.now().Sub(l.barrier) < store.BarrierLife {
 		rec := crashRecord(l.w, deed{ID: crashID(c.now(), rand.New(rand.NewPCG(1, 1))), At: c.now()})
@@ -578,7 +584,7 @@ func (c *crashTest) verifyRules(s *Store, l *ledger) {
 	}
 }
 
-// verifySome looks at some of the sessions that have ended, in whatever round.
+// verifySome checks some of the sessions that ended in any round.
 func (c *crashTest) verifySome(s *Store, n int) {
 	var rec store.Record
 	for i := range min(n, len(c.ended)) {

@@ -27,7 +27,7 @@ func (s *Store) Create(ctx context.Context, name string, rec *store.Record, opt 
 		return err
 	})
 	switch {
-	case err == store.ErrRepeated: //nolint:errorlint // only write itself returns others, and then repeated isn't ours to read
+	case err == store.ErrRepeated: //nolint:errorlint // if write wraps it, repeated must not be read
 		rec.ID = repeated
 		return nil, err
 	case err != nil:
@@ -43,7 +43,7 @@ func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store
 		return nil, repeated, err
 	}
 	if opt.Key != "" {
-		if repeated, err = t.madeUnder(a, opt); err != nil {
+		if repeated, err = t.repeats(a, opt); err != nil {
 			return nil, repeated, err
 		}
 	}
@@ -53,13 +53,13 @@ func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store
 	if ok, err := t.w.hasRoom(r.Subject == ""); err != nil || !ok {
 		return nil, repeated, cmp.Or(err, store.ErrFull)
 	}
-	var p plan
+	var adm admission
 	if r.Subject != "" {
-		if p, err = t.admit(a, r.Subject, store.ID{}, opt.Limit, opt.Arrived, opt.Now); err != nil {
+		if adm, err = t.admit(a, r.Subject, store.ID{}, opt.Limit, opt.Arrived, opt.Now); err != nil {
 			return nil, repeated, err
 		}
 	}
-	r.app, r.joined = a.num, p.joined
+	r.app, r.joined = a.num, adm.joined
 	args := r.appendIndexed(r.append(make([]any, 0, len(recordColumns)+len(indexColumns)+3)))
 	if _, err := t.w.conn.exec(insertRow, append(args, a.num, r.ID[:], timeOrNull(r.CreatedAt))...); err != nil {
 		if isConstraint(err) {
@@ -77,12 +77,13 @@ func (t *tx) create(name string, r *row, opt *store.CreateOptions) (list []store
 	t.w.room.take(int64(textLength(r.data)))
 	t.count(a.num, 1, flag(r.Subject != ""))
 	t.changed(name, r.ID, 1)
-	list, err = t.carryOut(name, &p)
+	list, err = t.endAll(a, adm.ends)
 	return list, repeated, err
 }
 
-// madeUnder returns ErrRepeated and the session if one was created under the key, or ErrKeyReused.
-func (t *tx) madeUnder(a app, opt *store.CreateOptions) (id store.ID, err error) {
+// repeats returns ErrRepeated and the session that was created under the same
+// key, or ErrKeyReused if its body was another.
+func (t *tx) repeats(a app, opt *store.CreateOptions) (id store.ID, err error) {
 	v, err := t.w.conn.first("SELECT body, session, created_at FROM idempotency_keys WHERE app = ? AND key = ?", a.num, opt.Key)
 	if err != nil || v == nil || past(toTime(v[2]), store.IdempotencyLife, opt.Now) {
 		return id, err

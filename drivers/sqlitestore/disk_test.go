@@ -16,7 +16,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// mount makes a file system of its own at a new directory: a small one in memory.
+// mount mounts a small file system in memory at a new directory.
 func mount(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -39,7 +39,7 @@ func needsRoot(t *testing.T, err error) {
 	t.Skipf("needs root: to mount a file system of its own: %v", err)
 }
 
-// A fullDisk is a store on a disk of 256 MB, of which a ballast takes most.
+// A fullDisk is a store on a disk of 256 MB, most of which a ballast takes.
 type fullDisk struct {
 	*testing.T
 	dir  string
@@ -70,7 +70,7 @@ func (d *fullDisk) open() {
 	d.s = s
 }
 
-// create makes a session of 50 KB.
+// create creates a session of 50 KB.
 func (d *fullDisk) create(subject string) error {
 	d.mu.Lock()
 	d.n++
@@ -86,7 +86,8 @@ func (d *fullDisk) create(subject string) error {
 	return err
 }
 
-// fill creates sessions, several at a time, until none has room, and checks the errors.
+// fill creates sessions, several at a time, until there is no room, and checks
+// the errors.
 func (d *fullDisk) fill(subject string) {
 	d.Helper()
 	before := len(d.acks)
@@ -113,7 +114,8 @@ func (d *fullDisk) fill(subject string) {
 	}
 }
 
-// wantAll checks that every acknowledged session is there, but for the first so many, which have ended.
+// wantAll checks that every acknowledged session is there, except the first
+// ones, which have ended.
 func (d *fullDisk) wantAll(ended int) {
 	d.Helper()
 	for i, rec := range d.acks {
@@ -129,8 +131,9 @@ func (d *fullDisk) end(i int) error {
 	return err
 }
 
-// TestI6FullDisk fills a small disk. What was acknowledged stays, the errors say what it is, logins find room
-// when visitors don't any more; and when there is room again the same store goes on.
+// TestI6FullDisk fills a small disk. Acknowledged writes stay, the errors name
+// the cause, and logins find room when visitors don't any more. When there is
+// room again, the same store continues.
 func TestI6FullDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")
@@ -178,7 +181,7 @@ func TestI6FullDisk(t *testing.T) {
 	}
 }
 
-// flood has others take all that is left of the disk.
+// flood lets other programs take the rest of the disk.
 func (d *fullDisk) flood() { flood(d.T, filepath.Join(d.dir, "flood")) }
 
 func flood(t *testing.T, name string) {
@@ -203,9 +206,10 @@ func (d *fullDisk) ebb() {
 	}
 }
 
-// TestI6NoBlockLeft: others have filled the disk. What needs more room is
-// refused as such, what needs none goes on in the room that the store has kept
-// for its log, and the same store takes new sessions when there is room again.
+// TestI6NoBlockLeft: other programs have filled the disk. Writes that need more
+// room get ErrFull. Writes that need none continue, in the room that the store
+// has kept for its log. The same store takes new sessions when there is room
+// again.
 func TestI6NoBlockLeft(t *testing.T) {
 	d := newFullDisk(t)
 	for range 20 {
@@ -213,7 +217,7 @@ func TestI6NoBlockLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	closeStore(t, d.s) // and removes its log
+	closeStore(t, d.s) // also removes its log
 	d.open()
 	d.flood()
 	d.wantFull()
@@ -227,7 +231,7 @@ func TestI6NoBlockLeft(t *testing.T) {
 	if err := update(larger); !errors.Is(err, store.ErrFull) {
 		t.Errorf("an update that takes more room: %v", err)
 	}
-	for range 2000 { // several times what the log may take
+	for range 2000 { // several times the room of the log
 		rec := d.acks[0]
 		rec.Level ^= 1
 		if err := update(*rec); err != nil {
@@ -255,7 +259,8 @@ func TestI6NoBlockLeft(t *testing.T) {
 	closeStore(t, d.s)
 }
 
-// TestI6OpenOnAFullDisk closes and opens the store while the disk is full, which may fail, but loses nothing.
+// TestI6OpenOnAFullDisk closes and opens the store while the disk is full. That
+// may fail, but loses nothing.
 func TestI6OpenOnAFullDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")
@@ -268,7 +273,7 @@ func TestI6OpenOnAFullDisk(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if crash { // the log has what the file hasn't
+			if crash { // the log contains writes that the file doesn't
 				left := t.TempDir()
 				for _, name := range []string{"sessions.db-wal", "sessions.db"} {
 					copyFile(t, filepath.Join(left, name), filepath.Join(d.dir, name))
@@ -315,7 +320,8 @@ func copyFile(t *testing.T, to, from string) {
 	}
 }
 
-// TestNewStoreOnAFullDisk: what is left of a store that could not be made is no obstacle later.
+// TestNewStoreOnAFullDisk: the rest of a failed creation doesn't prevent a
+// later one.
 func TestNewStoreOnAFullDisk(t *testing.T) {
 	for _, room := range []int{0, 1, 4, 10, 20, 40} {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
@@ -343,7 +349,8 @@ func TestNewStoreOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestReadOnlyDirectory: the log lies beside the file, so that a file in such a directory can't be opened. The error says so.
+// TestReadOnlyDirectory: a file in a read-only directory can't be opened,
+// because the log lies beside it. The error says so.
 func TestReadOnlyDirectory(t *testing.T) {
 	dir := mount(t, 8<<20)
 	path := filepath.Join(dir, "sessions.db")

@@ -13,16 +13,17 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A process that is killed leaves what it has written to the kernel, so that only a power failure shows whether an
-// acknowledgement came too early; or, here, the order of the system calls.
+// A killed process leaves its writes in the kernel. So only a power failure
+// shows that an acknowledgement came too early, or the order of the system
+// calls, which these tests read.
 
-// checkpointAlways has each write brought into the file. (The driver carries out pragmas in alphabetical order, so
-// that 2 comes after 1000, and counts.)
+// checkpointAlways moves each write into the file. (The driver runs pragmas in
+// alphabetical order, so 2 comes after 1000 and wins.)
 const checkpointAlways = "wal_autocheckpoint(2)"
 
 func init() { children["sync"] = syncChild }
 
-// syncChild makes n writes, and says so after each.
+// syncChild makes n writes, and reports each.
 func syncChild(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -43,9 +44,10 @@ func syncChild(args []string) error {
 	return s.Close()
 }
 
-// TestI6SyncBeforeAcknowledgement reads the system calls of a process that writes: before each acknowledgement, what
-// was written to the log must have been synced. It must see that it isn't under synchronous=OFF, and neither
-// under NORMAL, which syncs at checkpoints only.
+// TestI6SyncBeforeAcknowledgement reads the system calls of a writing process:
+// the log must be synced before each acknowledgement. The test must notice that
+// it isn't with synchronous=OFF, nor with NORMAL, which syncs at checkpoints
+// only.
 func TestI6SyncBeforeAcknowledgement(t *testing.T) {
 	t.Parallel()
 	needs(t, "strace")
@@ -91,16 +93,17 @@ func TestI6SyncBeforeAcknowledgement(t *testing.T) {
 	}
 }
 
-// A line of strace's: a whole call, or its beginning, or its end.
+// A line of strace: a whole call, its beginning, or its end.
 var (
 	straceCall    = regexp.MustCompile(`^(\d+) +(\w+)\((?:\d+<([^>]*)>)?(.*)$`)
 	straceResumed = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>.* = (-?\d+)`)
 	straceResult  = regexp.MustCompile(` = (-?\d+)( \w+ \(.*\))?$`)
 )
 
-// unsynced looks for acknowledgements before which something was written and not synced: to the log, or, when
-// the log is begun anew, to the file that it was brought into; and for the names of both, which are in the directory, and of the
-// directory itself, which Open has made.
+// unsynced looks for acknowledgements before which something was written and
+// not synced: to the log; to the file, when the log starts over; to the
+// directory, which has the names of both; or to the parent of the directory,
+// which Open has created.
 func unsynced(path, text string) (acks int, faults []string) {
 	type file struct{ written, synced int } // numbers of lines
 	dirs := []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))}
@@ -142,7 +145,7 @@ func unsynced(path, text string) (acks int, faults []string) {
 			}
 			logged = log.written
 		case strings.HasPrefix(call, "unlink"):
-			files[dirs[0]].written = i // the next log is a new name
+			files[dirs[0]].written = i // the next log has a new name
 		case f == nil:
 		case call == "fsync" || call == "fdatasync":
 			if r := straceResult.FindStringSubmatch(line); r == nil {

@@ -2,18 +2,18 @@ package sqlitestore
 
 import (
 	"context"
-	sqldriver "database/sql/driver"
 	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
 )
 
 var (
-	errNoReason  = errors.New("sqlitestore: a session ends for a reason")
+	errNoReason  = errors.New("sqlitestore: an end needs a reason")
 	errNoSubject = errors.New("sqlitestore: EndSubject needs a subject")
 )
 
-// chunk is how many sessions a transaction ends at most, where a call ends many: other writes come between.
+// chunk is how many sessions a transaction ends at most, so that other writes
+// get their turn during a call that ends many.
 const chunk = 128
 
 // End implements store.Store.
@@ -29,7 +29,7 @@ func (s *Store) End(ctx context.Context, name string, id store.ID, reason store.
 		if err != nil || a.ended(&r) {
 			return err
 		}
-		e, err := t.end(name, &r, reason, at)
+		e, err := t.end(a, &r, reason, at)
 		list = []store.Ended{e}
 		return err
 	})
@@ -65,7 +65,9 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 	if err != nil {
 		return nil, err
 	}
-	// What joins the subject from here on has passed the barrier. Cancelled this would leave a part, and a chunk takes milliseconds.
+	// Sessions that join from here on have passed the barrier, and stay. A
+	// cancelled call would end a part of the others only. A chunk takes
+	// milliseconds.
 	ctx = context.WithoutCancel(ctx)
 	var all []store.Ended
 	for after < last {
@@ -76,7 +78,7 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 			return err
 		})
 		if err != nil {
-			return all, err // what has ended must be told
+			return all, err // the caller must report what has ended
 		}
 		all, after = append(all, list...), next
 	}
@@ -85,37 +87,29 @@ func (s *Store) EndSubject(ctx context.Context, name, subject string, except sto
 
 var selectSome = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? AND joined > ? AND joined <= ? ORDER BY joined LIMIT ?"
 
-// endSome ends the next sessions of a subject after one, and returns the place of the last one.
+// endSome ends the first chunk of a subject's sessions in the places (after,
+// last], and returns the place of the last one that it looked at.
 func (t *tx) endSome(name, subject string, except store.ID, reason store.Reason, at store.Time, after, last int64) (list []store.Ended, next int64, err error) {
 	a, ok := t.app(name)
 	if !ok {
 		return nil, last, nil
 	}
-	var rows []*row
-	next = last
-	err = t.w.conn.query(func(v []sqldriver.Value) error {
-		r := new(row)
-		r.scan(v)
-		rows = append(rows, r)
-		return nil
-	}, selectSome, a.num, subject, after, last, int64(chunk))
+	rows, err := t.w.conn.sessions(selectSome, a.num, subject, after, last, int64(chunk))
 	if err != nil {
 		return nil, 0, err
 	}
+	next = last
 	if len(rows) == chunk {
 		next = rows[chunk-1].joined
 	}
+	var ends []toEnd
 	for _, r := range rows {
-		if r.ID == except || a.ended(r) {
-			continue
+		if r.ID != except && !a.ended(r) {
+			ends = append(ends, toEnd{r, reason, at})
 		}
-		e, err := t.end(name, r, reason, at)
-		if err != nil {
-			return nil, 0, err
-		}
-		list = append(list, e)
 	}
-	return list, next, nil
+	list, err = t.endAll(a, ends)
+	return list, next, err
 }
 
 // EndAll implements store.Store.
@@ -129,7 +123,7 @@ func (s *Store) EndAll(ctx context.Context, name string, at store.Time) error {
 			return err
 		}
 		a.mark = at
-		t.setApp(name, a)
+		t.setApp(a)
 		t.recount = append(t.recount, a.num)
 		t.changes = append(t.changes, store.Change{Kind: store.GoneAll, App: name})
 		return nil

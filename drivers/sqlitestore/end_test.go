@@ -8,7 +8,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Who asks for a subject's end and goes away has all of its sessions ended, and told.
+// EndSubject ends and reports all sessions of the subject, even if its context
+// is cancelled meanwhile.
 func TestEndSubjectGoesOn(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -32,7 +33,8 @@ func TestEndSubjectGoesOn(t *testing.T) {
 	<-gone
 }
 
-// A login that came after the barrier stays, whatever ends meanwhile.
+// A login after the barrier stays, although EndSubject is still ending
+// sessions.
 func TestEndSubjectSparesLaterLogins(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -72,7 +74,8 @@ func TestEndSubjectSparesLaterLogins(t *testing.T) {
 	}
 }
 
-// A page of a subject's sessions costs no more when those before it have ended.
+// A page of a subject's sessions doesn't cost more when earlier ones have
+// ended.
 func TestListPassesOverWhatHasEnded(t *testing.T) {
 	s := open(t)
 	defer s.Close()

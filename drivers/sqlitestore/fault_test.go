@@ -20,9 +20,11 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Faults of the disk. strace makes every n-th call of a kind on the store's files fail, counted in each thread of a
-// child. The child makes dummy calls until one fails, and some more, so that the k-th after them is the next to
-// fail, and all that it doesn't want to fail is safe. So one process tries every k, until there is no k-th call.
+// Faults of the disk. strace makes every n-th call of a kind on the store's
+// files fail, counted in each thread of a child. The child makes dummy calls
+// until one fails, and then some more, so that the k-th call after them fails
+// next. Calls that must not fail come before. So one process tries every k,
+// until there is no k-th call.
 const (
 	dummy  = "dummy"
 	absent = "absent"
@@ -67,12 +69,14 @@ var faultCalls = []faultCall{
 type step struct {
 	name string
 	do   func(ctx context.Context, s *Store) error
-	// done reports whether the step has had its effect; its error is about half an effect.
+	// done reports whether the step had its effect. It returns an error if the
+	// step had half an effect.
 	done func(ctx context.Context, s *Store) (bool, error)
-	many bool // a call of several transactions, of which an error may leave some
+	many bool // a call of several transactions; a failed call may have done some of them
 }
 
-// faultSession is a session for one step, so that a step that fails changes nothing for the next.
+// faultSession returns a session for one step, so that a failed step doesn't
+// affect the next.
 func faultSession(name, subject string) *store.Record {
 	rec := crashRecord(20, deed{ID: store.ID([]byte((name + strings.Repeat(" ", 16))[:16])), At: crashEpoch})
 	rec.Subject = subject
@@ -86,7 +90,7 @@ func add(ctx context.Context, s *Store, app string, rec *store.Record) error {
 	return err
 }
 
-// prepareFaults makes the sessions that the script is about.
+// prepareFaults creates the sessions that the script uses.
 func prepareFaults(ctx context.Context, s *Store) (err error) {
 	for _, name := range []string{"update", "touch", "end", "confirm", "read", "due"} {
 		rec := faultSession(name, "")
@@ -99,7 +103,7 @@ func prepareFaults(ctx context.Context, s *Store) (err error) {
 		add(ctx, s, "shop", faultSession("ada 2", "ada")), add(ctx, s, "blog", faultSession("all", "")))
 }
 
-// find reads a session. A tombstone is no error.
+// find reads a session. It returns no error for a tombstone.
 func find(ctx context.Context, s *Store, app, name string) (rec store.Record, ended bool, err error) {
 	err = s.Get(ctx, app, faultSession(name, "").ID, true, &rec)
 	if errors.Is(err, store.ErrEnded) {
@@ -195,7 +199,7 @@ var script = []step{
 	creation("create again"),
 }
 
-// A faultChild is the child's side.
+// A faultChild is the state of the child.
 type faultChild struct {
 	path  string
 	full  bool // the faults say that the disk is full
@@ -208,7 +212,7 @@ type faultChild struct {
 
 func init() { children["faults"] = runFaults }
 
-// runFaults tries every k. Its output is for the test, and a part of what strace notes.
+// runFaults tries every k. The test reads its output, and strace records it.
 func runFaults(args []string) error {
 	dir, template, mode := args[0], args[1], args[3]
 	c := &faultChild{path: filepath.Join(dir, "sessions.db"), full: args[4] == "ENOSPC", every: faultEvery[mode]}
@@ -256,7 +260,8 @@ func runFaults(args []string) error {
 	return fmt.Errorf("more than %d calls of %s", c.every, c.call.name)
 }
 
-// onThread calls fn in a thread that nothing else uses, and where the next fault is far away.
+// onThread calls fn in a thread that nothing else uses, far from the next
+// fault.
 func (c *faultChild) onThread(fn func() error) error {
 	done := make(chan error)
 	go func() {
@@ -279,7 +284,7 @@ func (c *faultChild) disarm() error {
 	return errors.New("no call fails")
 }
 
-// refill puts the files of the template into the place of the store's.
+// refill replaces the store's files by the template's.
 func refill(dir, template string) error {
 	old, err := filepath.Glob(filepath.Join(dir, "sessions.db*"))
 	if err != nil {
@@ -306,7 +311,7 @@ func refill(dir, template string) error {
 	return nil
 }
 
-// arm makes the thread's k-th call from now on the one that fails.
+// arm makes the thread's k-th call from now on fail.
 func (c *faultChild) arm() error {
 	if err := c.disarm(); err != nil {
 		return err
@@ -319,7 +324,8 @@ func (c *faultChild) arm() error {
 	return nil
 }
 
-// met reports whether the thread has met its fault; it meets it now if not.
+// met reports whether the thread has met its fault. If not, the thread meets it
+// now.
 func (c *faultChild) met() bool {
 	for range c.k {
 		if c.call.make(filepath.Dir(c.path), c.fd) != nil {
@@ -329,7 +335,7 @@ func (c *faultChild) met() bool {
 	return true
 }
 
-// say reports what a step returned, and whether that was no error.
+// say reports what a step returned, and returns whether that was nil.
 func (c *faultChild) say(name string, err error) bool {
 	if err == nil {
 		fmt.Printf("ok %s\n", name)
@@ -339,7 +345,7 @@ func (c *faultChild) say(name string, err error) bool {
 	return false
 }
 
-// judge names the kind of an error, which must not claim what isn't so.
+// judge names the kind of an error, which must not claim a wrong cause.
 func (c *faultChild) judge(err error) string {
 	for _, e := range append([]error{ErrInUse, ErrNotDatabase, ErrNewer, store.ErrClosed}, refusals...) {
 		if errors.Is(err, e) && !(e == store.ErrFull && c.full) { //nolint:errorlint // it is this very one
@@ -347,7 +353,7 @@ func (c *faultChild) judge(err error) string {
 		}
 	}
 	switch {
-	case errors.Is(err, ErrCorrupt) && c.call.name != "pread64": // SQLite takes a disk that can't be read for damaged
+	case errors.Is(err, ErrCorrupt) && c.call.name != "pread64": // SQLite reports an unreadable disk as damaged
 		return "WRONG"
 	case errors.Is(err, store.ErrFull):
 		return "full"
@@ -357,7 +363,8 @@ func (c *faultChild) judge(err error) string {
 	return "other"
 }
 
-// run has the script meet the fault: in the writer's thread, or in the caller's if that reads.
+// run runs the script with the fault in the writer's thread, or in the caller's
+// for reads.
 func (c *faultChild) run() (met bool, err error) {
 	ctx := context.Background()
 	var s *Store
@@ -400,7 +407,7 @@ func (c *faultChild) run() (met bool, err error) {
 	if s.write(ctx, func(*tx) error { met = c.met() || met; return nil }) != nil {
 		met = true
 	}
-	if failed > 2 || failed == 2 && c.call.name != "pread64" { // which both threads make
+	if failed > 2 || failed == 2 && c.call.name != "pread64" { // both threads make this call
 		return met, fmt.Errorf("%d steps have failed: %v", failed, outcome)
 	}
 	if err := c.onThread(s.Close); err != nil {
@@ -409,7 +416,7 @@ func (c *faultChild) run() (met bool, err error) {
 	return met, c.onThread(func() error { return c.verify(outcome) })
 }
 
-// open has Open and Close meet the fault.
+// open runs Open and Close with the fault.
 func (c *faultChild) open() (met bool, err error) {
 	ctx := context.Background()
 	st := creation("create")
@@ -440,7 +447,8 @@ func (c *faultChild) open() (met bool, err error) {
 	return met, c.onThread(func() error { return c.verify(outcome) })
 }
 
-// verify opens the file without a fault, and compares what is in it with the outcome of the steps.
+// verify opens the file without a fault, and compares its contents with the
+// outcome of the steps.
 func (c *faultChild) verify(outcome map[string]error) error {
 	ctx := context.Background()
 	s, err := Open(ctx, c.path, Options{})
@@ -473,9 +481,10 @@ func (c *faultChild) verify(outcome map[string]error) error {
 	return s.Close()
 }
 
-// TestI6Faults makes each system call on the store's files fail, one at a time, while the store is used, opened and
-// closed. The error must reach a caller, nothing acknowledged may be lost, nothing refused be there, and the
-// next call must succeed.
+// TestI6Faults makes each system call on the store's files fail, one at a time,
+// while the store is used, opened and closed. The error must reach a caller, no
+// acknowledged write may be lost, no refused write may be there, and the next
+// call must succeed.
 func TestI6Faults(t *testing.T) {
 	t.Parallel()
 	needs(t, "strace")
@@ -485,15 +494,15 @@ func TestI6Faults(t *testing.T) {
 	if err := prepareFaults(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if err := refill(template, dir); err != nil { // as a killed process leaves it, with a log
+	if err := refill(template, dir); err != nil { // as a killed process leaves them, with a log
 		t.Fatal(err)
 	}
 	closeStore(t, s)
 
 	type fault struct {
 		call, errno   string
-		first, stride int // which k; SOJOURN_SOAK tries every one of all
-		atLeast       int // so many calls, or the test looks at nothing
+		first, stride int // the values of k; SOJOURN_SOAK tries all
+		atLeast       int // fewer calls mean that the test checks nothing
 	}
 	for _, c := range []struct {
 		name, mode, template string
@@ -576,7 +585,7 @@ func tryFaults(t *testing.T, mode, template, call, errno string, first, stride, 
 
 var reportLine = regexp.MustCompile(`^failed ([^:]*): (\w+):`)
 
-// Faults are what strace has injected.
+// Faults are the faults that strace has injected.
 type faults struct {
 	where    map[string]int // by the end of the file's name
 	vanished []string
@@ -591,10 +600,10 @@ var (
 )
 
 // readFaults finds the faults in the log, and those after which a step
-// succeeded though it must have failed: writes to the log, and the sync after
-// them. (A checkpoint syncs the log too, but after a commit has done so; it may
-// fail silently, for nothing is lost.) Where the disk is full the transaction
-// is repeated: then the log is written and synced again.
+// succeeded although it had to fail: a write to the log, and the sync after it.
+// (A checkpoint syncs the log too, after a commit has done so. It may fail
+// silently, because nothing is lost.) On a full disk the transaction is
+// repeated: then the log is written and synced again.
 func readFaults(log string) faults {
 	f := faults{where: map[string]int{}}
 	must, previous := "", ""

@@ -22,10 +22,12 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// applicationID is "SOJN" in the header of a store, which tells it from the files of other programs.
+// applicationID, "SOJN", is in the header of a store. It distinguishes a store
+// from other programs' files.
 const applicationID = 0x534f4a4e
 
-// resolve returns the path without symbolic links, so that a store has one name and one lock, and makes its directories.
+// resolve makes the directories of path, and returns path without symbolic
+// links, so that a store has one name and one lock.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -44,10 +46,10 @@ func resolve(path string) (string, error) {
 	return path, nil
 }
 
-// makeDir makes a directory and those above it that are missing, and makes their names last.
+// makeDir makes a directory and its missing parents, and syncs their names.
 func makeDir(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return os.MkdirAll(dir, 0o700) // there it is, or it says what is wrong
+		return os.MkdirAll(dir, 0o700) // succeeds, or says what is wrong
 	}
 	if err := makeDir(filepath.Dir(dir)); err != nil {
 		return err
@@ -58,7 +60,8 @@ func makeDir(dir string) error {
 	return syncDir(dir)
 }
 
-// prepare sees to it that the file is a store of this version.
+// prepare creates the file if it doesn't exist, and brings its schema to this
+// version.
 func prepare(ctx context.Context, path string) error {
 	if err := createFile(path); err != nil {
 		return err
@@ -71,7 +74,7 @@ func prepare(ctx context.Context, path string) error {
 		return err
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close() //nolint:errcheck // for the returns before the one that looks
+	defer db.Close() //nolint:errcheck // the last return checks it
 	db.SetMaxOpenConns(1)
 	source, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -81,7 +84,8 @@ func prepare(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	// Before anything else, so that a file whose making was cut short isn't taken for another program's.
+	// This comes first, so that a file whose creation was interrupted isn't taken
+	// for another program's.
 	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 		return err
 	}
@@ -91,7 +95,8 @@ func prepare(ctx context.Context, path string) error {
 	return db.Close()
 }
 
-// createFile makes an empty file, which SQLite takes for an empty database, unless there is one.
+// createFile creates an empty file, which SQLite reads as an empty database,
+// unless the file exists.
 func createFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -103,7 +108,7 @@ func createFile(path string) error {
 	return errors.Join(f.Chmod(0o600), f.Close(), syncDir(path))
 }
 
-// syncDir makes the names in the file's directory last. Windows can't sync a
+// syncDir syncs the names in the file's directory. Windows can't sync a
 // directory: NTFS has a log for names.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
@@ -116,8 +121,10 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// examine looks whether a file is a store, or empty, without changing it, and whether its schema is this
-// version's. No connection of this process may be open: closing any descriptor of a file drops the locks that SQLite has on it.
+// examine checks, without changing it, that a file is a store or empty, and
+// reports whether its schema is this version's. No connection of this process
+// may be open, because closing any descriptor of a file drops SQLite's locks on
+// it.
 func examine(ctx context.Context, path string) (current bool, err error) {
 	if err := checkHeader(path); err != nil {
 		return false, err
@@ -134,14 +141,15 @@ func examine(ctx context.Context, path string) (current bool, err error) {
 	return version == newestVersion(), err
 }
 
-// recognise returns the version of a store's schema, or an error if the database is no store or has a newer one.
+// recognise returns the version of a store's schema. It returns an error if the
+// database isn't a store, or has a newer schema.
 func (c *conn) recognise() (version int64, err error) {
 	id, err := c.integer("PRAGMA application_id")
 	if err != nil {
 		return 0, err
 	}
 	if id != applicationID {
-		return 0, fmt.Errorf("%w but a database of another program: choose another file", ErrNotDatabase)
+		return 0, fmt.Errorf("%w: it is a database of another program: choose another file", ErrNotDatabase)
 	}
 	if version, err = c.integer("SELECT max(version_id) FROM goose_db_version"); err != nil {
 		return 0, err
@@ -152,7 +160,8 @@ func (c *conn) recognise() (version int64, err error) {
 	return version, nil
 }
 
-// newestVersion is the number at the beginning of the last migration's name.
+// newestVersion returns the number at the beginning of the last migration's
+// name.
 func newestVersion() int64 {
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
@@ -186,11 +195,11 @@ func checkHeader(path string) error {
 	}
 }
 
-var errNoDatabase = fmt.Errorf("%w, nor any SQLite database: choose another file, or move this one away", ErrNotDatabase)
+var errNoDatabase = fmt.Errorf("%w: it isn't an SQLite database: choose another file, or move this one away", ErrNotDatabase)
 
 var errDirectory = errors.New("is a directory: name a file in it")
 
-// describe names the file in an error, and says what to do.
+// describe adds to an error the file's name and what to do.
 func describe(path string, err error) error {
 	switch resultCode(err) {
 	case sqlite3.SQLITE_NOTADB:
@@ -199,13 +208,13 @@ func describe(path string, err error) error {
 		if !errors.Is(err, ErrCorrupt) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		err = fmt.Errorf("%w: sojournd check tells how far, sojournd restore puts a backup in its place", err)
+		err = fmt.Errorf("%w: sojournd check says what is damaged, sojournd restore replaces the file by a backup", err)
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
-		err = fmt.Errorf("%w: the file and its directory must be writable for this user, for the log lies beside the file", err)
+		err = fmt.Errorf("%w: the file and its directory must be writable for this user, because the log lies beside the file", err)
 	case sqlite3.SQLITE_FULL:
 		err = fmt.Errorf("%w: the disk is full", err)
 	}
-	if extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE { // the log's index finds no room
+	if extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE { // there is no room for the log's index
 		err = fmt.Errorf("%w: the disk is full", err)
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {

@@ -1,85 +1,80 @@
 package sqlitestore
 
 import (
-	sqldriver "database/sql/driver"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A plan is what a subject's limit demands when the subject gets a session.
-type plan struct {
-	joined  int64 // the new session's
-	evicted []*row
-	expired []*row
-	now     store.Time
+// An admission is the answer to a session that wants to become a subject's: its
+// place among the subject's sessions, and the sessions that must end first.
+type admission struct {
+	joined int64
+	ends   []toEnd
 }
 
-// aboutSubject gives the last place, the barrier, and the number of sessions, as far as that matters: it is not to take longer the
-// more sessions a subject has.
+type toEnd struct {
+	*row
+	reason store.Reason
+	at     store.Time
+}
+
+// aboutSubject returns the subject's last place, its barrier, and the number of
+// its sessions, counted up to the limit only: the query must not take longer
+// the more sessions a subject has.
 const aboutSubject = "SELECT (SELECT max(joined) FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2), " +
 	"(SELECT raised_at FROM barriers WHERE app = ?1 AND subject = ?2), " +
 	"(SELECT count(*) FROM (SELECT 1 FROM sessions INDEXED BY sessions_by_subject WHERE app = ?1 AND subject = ?2 LIMIT ?3))"
 
 var selectSubject = "SELECT " + headColumns + " FROM sessions INDEXED BY sessions_by_subject WHERE app = ? AND subject = ? ORDER BY joined"
 
-// admit checks the subject's barrier and limit. It changes nothing. self is a session that becomes, or is already, the
-// subject's, and is not looked at.
-func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (plan, error) {
-	p := plan{now: now}
+// admit checks the subject's barrier and limit, and changes nothing. It doesn't
+// count self, which becomes the subject's session or already is.
+func (t *tx) admit(a app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (admission, error) {
 	v, err := t.w.conn.first(aboutSubject, a.num, subject, int64(max(limit.Max, 0)))
 	if err != nil {
-		return p, err
+		return admission{}, err
 	}
 	if a.mark >= arrived || v[1] != nil && toTime(v[1]) >= arrived {
-		return p, store.ErrBarrier
+		return admission{}, store.ErrBarrier
 	}
-	p.joined = max(toInt(v[0]), t.w.joined) + 1
+	adm := admission{joined: max(toInt(v[0]), t.w.joined) + 1}
 	if limit.Max <= 0 || toInt(v[2]) < int64(limit.Max) {
-		return p, nil
+		return adm, nil
 	}
-	// Some of them may have expired, and self be among them.
-	var live []*row
-	err = t.w.conn.query(func(v []sqldriver.Value) error {
-		r := new(row)
-		r.scan(v)
+	// Some of the counted sessions may have expired, and self may be among them.
+	rows, err := t.w.conn.sessions(selectSubject, a.num, subject)
+	if err != nil {
+		return adm, err
+	}
+	var live []toEnd
+	for _, r := range rows {
 		switch {
 		case r.ID == self:
 		case a.live(r, now):
-			live = append(live, r)
+			live = append(live, toEnd{r, store.ReasonEvicted, now})
 		case !a.ended(r):
-			p.expired = append(p.expired, r)
+			reason, at := r.ExpiredAt(now)
+			adm.ends = append(adm.ends, toEnd{r, reason, at})
 		}
-		return nil
-	}, selectSubject, a.num, subject)
-	if err != nil {
-		return p, err
 	}
 	if excess := len(live) + 1 - limit.Max; excess > 0 {
 		if limit.Refuse {
-			return p, store.ErrLimit
+			return adm, store.ErrLimit
 		}
-		p.evicted = live[:excess]
+		adm.ends = append(adm.ends, live[:excess]...)
 	}
-	return p, nil
+	return adm, nil
 }
 
-// carryOut ends the sessions that make room, and those that were found expired, which would be looked at again.
-func (t *tx) carryOut(name string, p *plan) (list []store.Ended, err error) {
-	for _, r := range p.expired {
-		reason, at := r.ExpiredAt(p.now)
-		e, err := t.end(name, r, reason, at)
+// endAll ends sessions, and returns what to report about them.
+func (t *tx) endAll(a app, ends []toEnd) (list []store.Ended, err error) {
+	for _, e := range ends {
+		ended, err := t.end(a, e.row, e.reason, e.at)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, e)
-	}
-	for _, r := range p.evicted {
-		e, err := t.end(name, r, store.ReasonEvicted, p.now)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, e)
+		list = append(list, ended)
 	}
 	return list, nil
 }

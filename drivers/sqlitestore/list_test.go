@@ -9,8 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A list without values takes no memory for them. SQLite reads their pages all
-// the same: it compares whole records to find a key.
+// A list without values takes no memory for them. SQLite still reads their
+// pages, because it compares whole records to find a key.
 func TestI11ListTakesNoValues(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -22,7 +22,7 @@ func TestI11ListTakesNoValues(t *testing.T) {
 	}
 	closeStore(t, s)
 	for _, subject := range []string{"", "ada"} {
-		s := openAt(t, s.Path()) // with nothing in its memory
+		s := openAt(t, s.Path()) // with an empty page cache
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		list, cursor, err := s.List(t.Context(), "shop", store.ListOptions{Subject: subject, Limit: 1000, Now: present})

@@ -14,17 +14,17 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// A lock is held by the one process that writes to a store. It is the kernel's
-// lock on a file beside the store, which goes with the process however that
-// ends. What the file says is for the error of the next process.
+// A lock is held by the one process that writes to a store. It is a lock of the
+// kernel on a file beside the store: the kernel releases it when the process
+// ends, in whatever way. The file's text is for the error of the next process.
 type lock struct {
 	*flock.Flock
 	created bool // there was no such file
 }
 
-// holderAt is where a lock's file says who holds it. Windows locks the bytes
-// before it against every other handle, those of the same process included:
-// flock locks the first byte.
+// holderAt is the offset at which a lock's file names the holder. flock locks
+// the first byte, which Windows then refuses to every other handle, even of the
+// same process.
 const holderAt = 1
 
 func acquire(path string) (*lock, error) {
@@ -38,14 +38,14 @@ func acquire(path string) (*lock, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %s; stop it first", ErrInUse, holder(name))
 	}
-	if err := writeHolder(name); err != nil && !isDiskFull(err) { // full: the next one's error says less
+	if err := writeHolder(name); err != nil && !isDiskFull(err) { // on a full disk the next process' error says less
 		return nil, errors.Join(fmt.Errorf("the lock file: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-// writeHolder writes who holds the lock into its file, as a line. The rest of a
-// longer line may follow it, and doesn't matter.
+// writeHolder writes a line into the lock's file that names this process. The
+// end of an earlier, longer line may follow.
 func writeHolder(name string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
@@ -58,7 +58,7 @@ func writeHolder(name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// holder returns who holds the lock, as its file says.
+// holder returns the line that names the holder of the lock.
 func holder(name string) string {
 	if f, err := os.Open(name); err == nil {
 		defer f.Close() //nolint:errcheck // it was only read
@@ -70,13 +70,13 @@ func holder(name string) string {
 	return "another process"
 }
 
-// withdraw removes the lock's file too, from beside a file that turned out to
-// be somebody else's.
+// withdraw releases the lock, and removes its file if acquire created it. It is
+// for a file that turned out not to be a store.
 func (l *lock) withdraw() error {
 	switch {
 	case !l.created:
 		return l.Close()
-	case runtime.GOOS == "windows": // removes no open file, so the next holder's neither
+	case runtime.GOOS == "windows": // Windows removes no open file, so it keeps a next holder's
 		err := l.Close()
 		_ = os.Remove(l.Path())
 		return err
@@ -84,7 +84,8 @@ func (l *lock) withdraw() error {
 	return errors.Join(os.Remove(l.Path()), l.Close())
 }
 
-// commandName is the program with its first argument, if that is no flag: "sojournd demo".
+// commandName returns the program's name with its first argument, unless that
+// is a flag: "sojournd demo".
 func commandName() string {
 	name := filepath.Base(os.Args[0])
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {

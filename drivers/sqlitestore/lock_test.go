@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestLockedByteIsLeftAlone: Windows refuses to read or write the byte that is
-// locked, whichever handle asks.
+// TestLockedByteIsLeftAlone: the lock's text doesn't touch the locked byte,
+// which Windows lets no handle read or write.
 func TestLockedByteIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions.db")
 	file := path + "-lock"
@@ -40,7 +40,7 @@ func TestLockedByteIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestLockFileIsWithdrawn: a lock on a name that had none leaves no file.
+// TestLockFileIsWithdrawn: withdraw removes the file that acquire created.
 func TestLockFileIsWithdrawn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sessions.db")
 	l, err := acquire(path)

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// Some tests need a process of their own, to kill it or to look at its system calls: this program again, as a
-// child that does what its first argument says.
+// Some tests need a process of their own, to kill it or to read its system
+// calls. They run this program again, as a child that does what its first
+// argument says.
 const childEnv = "SOJOURN_SQLITESTORE_CHILD"
 
 var children = map[string]func(args []string) error{}
@@ -29,8 +30,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// plain builds this program without the race detector, under which SQLite takes ten times as long, for the tests
-// that run a child hundreds of times.
+// plain builds this program without the race detector, with which SQLite takes
+// ten times as long. It is for tests that run a child hundreds of times.
 var plain = sync.OnceValues(func() (name string, err error) {
 	if plainDir, err = os.MkdirTemp("", "sqlitestore-"); err != nil {
 		return "", err
@@ -59,7 +60,7 @@ func plainChild(t testing.TB, prefix []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// child returns the command of a child, under the command that prefix names.
+// child returns the command of a child, run by the command in prefix.
 func child(ctx context.Context, prefix []string, args ...string) *exec.Cmd {
 	line := append(prefix[:len(prefix):len(prefix)], os.Args[0])
 	line = append(line, args...)
@@ -69,7 +70,8 @@ func child(ctx context.Context, prefix []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// needs skips a test for want of a program, but not where all tests must run.
+// needs skips a test if a program is missing, and fails it if all tests must
+// run.
 func needs(t testing.TB, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err == nil {
@@ -81,7 +83,8 @@ func needs(t testing.TB, program string) {
 	t.Skipf("needs %s: make tools installs it", program)
 }
 
-// inspect asks SQLite's own program, which shares no code with the store, and may look while it is open.
+// inspect asks SQLite's own program, which shares no code with the store and
+// can read it while it is open.
 func inspect(t testing.TB, path, query string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "sqlite3", "-readonly", "-bail", path, query).CombinedOutput()

@@ -22,7 +22,7 @@ func init() {
 	}
 }
 
-// TestFilesAreTheOwners: whatever the umask, nobody else can read sessions.
+// TestFilesAreTheOwners: whatever the umask, only the owner can read sessions.
 func TestFilesAreTheOwners(t *testing.T) {
 	for _, mask := range []string{"000", "022", "077"} {
 		t.Run(mask, func(t *testing.T) {

@@ -14,8 +14,8 @@ func TestDurable(t *testing.T) {
 	storetest.RunDurable(t, func(t testing.TB, dir string) store.Store { return openIn(t, dir) })
 }
 
-// TestDurableCached is about the pair that serves by default: what memory knows must be right from the first call
-// after a crash on.
+// TestDurableCached tests the store with its cache, as sojournd uses it: the
+// cache must be right from the first call after a crash.
 func TestDurableCached(t *testing.T) {
 	t.Parallel()
 	storetest.RunDurable(t, func(t testing.TB, dir string) store.Store {

@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// readers is the number of connections for reading. A read takes microseconds, so that few are in use at a time.
+// readers is the number of connections for reading. A read takes microseconds,
+// so few are in use at a time.
 const readers = 4
 
 // read lends fn a connection for reading.
@@ -65,8 +66,8 @@ func (s *Store) app(name string) (app, bool) {
 	return a, ok
 }
 
-// The index alone finds a subject's IDs, in the order of joining: it is read
-// whole for each page.
+// pageOfSubject finds a subject's IDs by the index alone. The index has the
+// order of joining, so each page reads all of a subject's entries.
 func pageOfSubject(columns string) string {
 	return "SELECT " + columns + " FROM sessions WHERE app = ?1 AND id IN (SELECT id FROM sessions INDEXED BY sessions_by_subject " +
 		"WHERE app = ?1 AND subject = ?2 AND id > ?3 ORDER BY id LIMIT ?4) ORDER BY id"
@@ -84,7 +85,8 @@ var (
 
 var errPageFull = errors.New("the page is full")
 
-// List implements store.Store. All sessions of an application come in the order of their IDs too. A cursor is the last ID of its page.
+// List implements store.Store. Sessions are in the order of their IDs, and a
+// cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_ []store.Record, cursor string, err error) {
 	after, err := driver.After(opt)
 	if err != nil {
@@ -96,7 +98,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_
 		if !ok {
 			return nil
 		}
-		for size := chunk; ; size *= 2 { // few of a subject's rows may be live, and each query looks at all
+		for size := chunk; ; size *= 2 { // each query reads all of a subject's rows, of which few may be live
 			if err := ctx.Err(); err != nil {
 				return err
 			}

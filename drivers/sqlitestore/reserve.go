@@ -9,47 +9,47 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// A reserve is allocated room on the disk, so that sessions can be ended when
-// other programs have taken all the rest.
+// A reserve is allocated room on the disk, to end sessions when other programs
+// have filled the disk.
 //
 // Blocks are allocated beyond the end of the file, of its log and of the log's
-// index, before they are needed. No other program can take them. A spare file
-// is removed when they aren't enough: on file systems that can't allocate
+// index, before they are needed. No other program can take them. When they
+// aren't enough, the spare file is removed: on file systems that can't allocate
 // ahead, while a reader holds the log, and at a start on a full disk. While the
-// spare file is missing, only what ends sessions is written.
+// spare file is missing, the writer only ends sessions.
 //
-// All methods are the writer's, or Open's before the writer runs.
+// Only the writer calls the methods, or Open before the writer runs.
 type reserve struct {
 	path  string // of the store
 	ahead int64  // bytes beyond each end
 	spare int64  // bytes that the spare file should have
 
-	// SQLite loses its locks on a file when the process closes any descriptor
-	// of it. So these stay open as long as the store's connections.
+	// SQLite loses its locks on a file when the process closes any descriptor of
+	// it. So these files stay open as long as the store's connections.
 	data, index *os.File
 
-	dataEnd    int64 // bytes of the file that have their blocks
-	dataBlocks int64 // how many it had when dataEnd was set: fewer are left when it was cut
-	dataStale  bool  // SQLite may have cut it to the length that it uses, with the blocks beyond
-	logEnd     int64 // bytes of the log that have their blocks
+	dataEnd    int64 // bytes of the file that have blocks
+	dataBlocks int64 // the file's blocks when dataEnd was set; a cut leaves fewer
+	dataStale  bool  // SQLite may have cut the blocks beyond the length that it uses
+	logEnd     int64 // bytes of the log that have blocks
 	logSize    int64 // the log's length when logEnd was set
-	indexEnd   int64 // bytes of the index that have their blocks
+	indexEnd   int64 // bytes of the index that have blocks
 
 	held atomic.Int64 // bytes that the spare file has
 }
 
 const (
 	spareBytes    = 16 << 20
-	spareFraction = 16 // of a small file system the spare file takes this part
+	spareFraction = 16 // on a small file system the spare file takes a sixteenth
 	aheadBytes    = 1 << 20
 
-	indexBlock     = 32 << 10 // the index grows by so many bytes for each 4096 frames of the log
+	indexBlock     = 32 << 10 // bytes by which the index grows for each framesPerBlock of the log
 	framesPerBlock = 4096
 	frameBytes     = pageSize + 24
 )
 
-// pageSize is SQLite's default, in bytes. A file with larger pages only has
-// less ahead.
+// pageSize is SQLite's default, in bytes. For a file with larger pages less is
+// allocated ahead.
 const pageSize = 4096
 
 func newReserve(path string) *reserve {
@@ -64,7 +64,7 @@ func newReserve(path string) *reserve {
 
 func (r *reserve) name() string { return r.path + "-reserve" }
 
-// open is called when the store's connections are open.
+// open must be called after the store's connections were opened.
 func (r *reserve) open() (err error) {
 	if r.data, err = os.OpenFile(r.path, os.O_RDWR, 0); err != nil {
 		return err
@@ -73,20 +73,20 @@ func (r *reserve) open() (err error) {
 	return err
 }
 
-// close is called when the store's connections are closed.
+// close must be called after the store's connections were closed.
 func (r *reserve) close() {
 	for _, f := range []*os.File{r.data, r.index} {
 		if f != nil {
 			_ = f.Close()
 		}
 	}
-	r.refill() // from what the log has left
+	r.refill() // the removed log has left room
 }
 
 // short reports whether the spare file is missing.
 func (r *reserve) short() bool { return r.held.Load() < r.spare }
 
-// refill makes the spare file, if there is room for it.
+// refill creates the spare file if it is missing and there is room for it.
 func (r *reserve) refill() {
 	if !r.short() {
 		return
@@ -120,10 +120,10 @@ func (r *reserve) coverLog() bool {
 	name := r.path + "-wal"
 	info, err := os.Stat(name)
 	if err != nil {
-		return true // SQLite makes one, or tells
+		return true // SQLite creates the log, or reports the error
 	}
 	size := info.Size()
-	if size < r.logSize { // cut, with the blocks beyond
+	if size < r.logSize { // SQLite has cut the log, with its further blocks
 		r.logEnd = size
 	}
 	if r.logSize = size; size+r.ahead/2 <= r.logEnd {
@@ -150,26 +150,26 @@ func (r *reserve) coverLog() bool {
 	return true
 }
 
-// logLeft reports whether the log has room behind its last frame.
+// logLeft reports whether the log has blocks after so many frames.
 func (r *reserve) logLeft(frames int64) bool {
 	return frames*frameBytes+r.ahead/2 <= max(r.logEnd, r.logSize)
 }
 
 // coverData makes sure that the file has blocks for end bytes, and if possible
-// for some more. The error is errDiskFull.
+// for more. The error is errDiskFull.
 func (r *reserve) coverData(end int64) error {
 	if !r.dataStale && end+r.ahead/2 <= r.dataEnd {
 		return nil
 	}
 	info, err := r.data.Stat()
 	if err != nil {
-		return nil // SQLite will tell
+		return nil // SQLite will report it
 	}
 	if r.dataStale = false; blocks(info) < r.dataBlocks {
 		r.dataEnd = 0
 	}
-	// Don't allocate blocks that are there again: a tmpfs that refuses more
-	// takes those back.
+	// Don't allocate existing blocks again: a tmpfs that refuses the rest frees
+	// them.
 	r.dataEnd = max(r.dataEnd, info.Size())
 	for _, want := range []int64{end + r.ahead, end} {
 		if want <= r.dataEnd {
@@ -188,7 +188,7 @@ func (r *reserve) coverData(end int64) error {
 
 var errDiskFull = errors.New("sqlitestore: the disk is full")
 
-// lacksRoom reports whether a transaction has failed because the disk is full.
+// lacksRoom reports whether a transaction failed because the disk is full.
 func lacksRoom(err error) bool {
 	return isFull(err) || errors.Is(err, errDiskFull) || extendedCode(err) == sqlite3.SQLITE_IOERR_SHMSIZE
 }

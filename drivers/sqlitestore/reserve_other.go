@@ -9,7 +9,8 @@ import (
 
 func allocate(f *os.File, size int64) error { return writeZeros(f, size) }
 
-// allocateAhead does nothing: here the spare file is all of the reserve.
+// allocateAhead does nothing: on this system the spare file is the whole
+// reserve.
 func allocateAhead(*os.File, int64, int64) error { return nil }
 
 func isDiskFull(error) bool { return false }

@@ -17,7 +17,7 @@ import (
 )
 
 // crowd creates sessions of several subjects, a few of them with values of 50
-// KB. What they take is still in the log.
+// KB. They are still in the log.
 func crowd(d *fullDisk, n int) {
 	d.Helper()
 	for i := range n {
@@ -35,8 +35,8 @@ func crowd(d *fullDisk, n int) {
 	}
 }
 
-// endEverything ends sessions in every way, and checks what was ended. The
-// first so many of the crowd are already over.
+// endEverything ends sessions in every way, and checks what has ended. The
+// first sessions of the crowd have ended before.
 func endEverything(d *fullDisk, over int) {
 	d.Helper()
 	for i := over; i < over+50; i++ {
@@ -58,9 +58,9 @@ func endEverything(d *fullDisk, over int) {
 	d.wantAll(len(d.acks))
 }
 
-// Ending a session never depends on free space: neither where another program
-// has filled the disk to the last byte, and takes every byte that becomes free,
-// nor where the store's own log has used it up.
+// Ending a session never depends on free space: neither when another program
+// has filled the disk to the last byte and takes every byte that becomes free,
+// nor when the store's own log has filled it.
 func TestEndsOnAFullDisk(t *testing.T) {
 	const ext3, goesOn = "ext3, which allocates nothing ahead", "another program that goes on"
 	fill := map[string]func(d *fullDisk) (stop func()){
@@ -102,7 +102,7 @@ func TestEndsOnAFullDisk(t *testing.T) {
 	for system, mount := range map[string]func(*testing.T) string{"tmpfs": smallDisk, "ext4": smallExt4, ext3: smallExt3} {
 		for name, fill := range fill {
 			if system == ext3 && name == goesOn {
-				continue // there the other program may take what the spare file leaves
+				continue // the other program may take the room of the spare file
 			}
 			t.Run(system+"/"+name, func(t *testing.T) {
 				d := &fullDisk{T: t, dir: mount(t)}
@@ -129,8 +129,8 @@ func TestEndsOnAFullDisk(t *testing.T) {
 	}
 }
 
-// wantFull checks that new sessions are refused. The space is measured every
-// few writes: until then some may find room.
+// wantFull checks that new sessions are refused. The store measures the space
+// every few writes; until then some may find room.
 func (d *fullDisk) wantFull() {
 	d.Helper()
 	var err error
@@ -146,7 +146,7 @@ func (d *fullDisk) wantFull() {
 
 func smallDisk(t *testing.T) string { return mount(t, 64<<20) }
 
-// smallExt4 mounts a file system of the kind that most servers have.
+// smallExt4 mounts an ext4 file system, which most servers use.
 func smallExt4(t *testing.T) string { return smallExt(t, "ext4") }
 func smallExt3(t *testing.T) string { return smallExt(t, "ext3") }
 
@@ -175,7 +175,7 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// keepFlooding has another program take whatever becomes free.
+// keepFlooding lets another program take all room that becomes free.
 func keepFlooding(d *fullDisk) (stop func()) {
 	ctx, cancel := context.WithCancel(d.Context())
 	var other sync.WaitGroup
@@ -196,7 +196,7 @@ func keepFlooding(d *fullDisk) (stop func()) {
 	return func() { cancel(); other.Wait() }
 }
 
-// ebbBy has the other program give back so many bytes.
+// ebbBy lets the other program give back a number of bytes.
 func (d *fullDisk) ebbBy(n int64) {
 	d.Helper()
 	name := filepath.Join(d.dir, "flood")
@@ -209,8 +209,8 @@ func (d *fullDisk) ebbBy(n int64) {
 	}
 }
 
-// fillLog has a reader hold the log, so that it grows with each write until the
-// disk is full. No reader is left when stop returns.
+// fillLog lets a reader hold the log, so that it grows with each write until
+// the disk is full. When stop returns, no reader is left.
 func (d *fullDisk) fillLog() (stop func()) {
 	d.Helper()
 	c, err := connect(d.Context(), dsn(d.path(), readerPragmas()...))
@@ -244,7 +244,7 @@ func (d *fullDisk) fillLog() (stop func()) {
 	}
 }
 
-// TestSparseReserve: the spare file of a store that was copied has its room too.
+// TestSparseReserve: the spare file of a copied store has blocks, too.
 func TestSparseReserve(t *testing.T) {
 	dir := t.TempDir()
 	openIn(t, dir).Close()

@@ -2,27 +2,24 @@ package sqlitestore
 
 import "math"
 
-// A room knows how much may still be written.
+// A room measures how much may still be written.
 type room struct {
 	dir  string
 	max  int64 // bytes of the file
 	page int64 // bytes of one of its pages
 	left int64 // bytes until max, as of the last measure
 
-	visitors, logins int64 // bytes that the file system has for their new sessions
+	visitors, logins int64 // bytes that the file system has for their new sessions; may be unknown
 }
 
-// Of a file system's free bytes so many are kept for logins, and a quarter of them for what ends sessions and for
-// bringing the log into the file: that takes room too.
+// diskReserve is how many of a file system's free bytes are kept for logins. A
+// quarter of them is kept for writes that end sessions, and for checkpoints of
+// the log, which take room too.
 const diskReserve = 64 << 20
 
 // measure is called at the beginning of a transaction.
 func (r *room) measure(c *conn) error {
-	pages, err := c.integer("PRAGMA page_count")
-	if err != nil {
-		return err
-	}
-	free, err := c.integer("PRAGMA freelist_count")
+	pages, free, err := c.pages()
 	if err != nil {
 		return err
 	}
@@ -36,13 +33,15 @@ func (r *room) measure(c *conn) error {
 	return nil
 }
 
-// diskRoom returns how many bytes a file system has for new sessions.
+// diskRoom returns how many bytes a file system has for new sessions: those of
+// visitors, and those of logins.
 func diskRoom(size, available int64) (visitors, logins int64) {
 	kept := min(diskReserve, size/10)
 	return available - kept, available - kept/4
 }
 
-// take notes that the transaction writes n bytes more: the log takes them now, the file later.
+// take records that the transaction writes n bytes more. The log takes them
+// now, and the file later.
 func (r *room) take(n int64) {
 	r.left -= n
 	if r.visitors < unknown/2 {
@@ -58,5 +57,5 @@ func (r *room) has(anonymous bool) bool {
 	return r.logins > 0 && r.left > 0
 }
 
-// unknown is the space of a file system that doesn't tell.
+// unknown is the space of a file system that can't be asked.
 const unknown = math.MaxInt64

@@ -13,7 +13,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// I11: the file has a limit, logins have the last tenth of it, and ending sessions always works.
+// I11: the file has a limit, its last tenth is for logins, and sessions can
+// always be ended.
 func TestI11FileIsLimited(t *testing.T) {
 	const limit = 4 << 20
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), Options{MaxBytes: limit})
@@ -80,7 +81,7 @@ func sweep(t *testing.T, s *Store, now store.Time) (ended []store.Ended) {
 	}
 }
 
-// fileSize is that of the file when it has taken in its log.
+// fileSize returns the size of the file after a checkpoint.
 func fileSize(t *testing.T, s *Store) int64 {
 	t.Helper()
 	err := s.write(t.Context(), func(*tx) error { return nil })
@@ -100,8 +101,9 @@ func fileSize(t *testing.T, s *Store) int64 {
 	return info.Size()
 }
 
-// A day's turnover, compressed: ten times as many sessions go through as live at any time. The file stays about as large
-// as it was when it was full first, and gives its space back when the sessions are gone.
+// A day's turnover, compressed: ten times as many sessions come and go as live
+// at any time. The file stays about as large as when it was full for the first
+// time, and shrinks when the sessions are gone.
 func TestTurnover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")
@@ -110,7 +112,7 @@ func TestTurnover(t *testing.T) {
 	defer s.Close()
 	const live, through = 1000, 10_000
 	now := store.Time(present)
-	step := store.Time(3_600_000 / live) // a session lives for an hour, as a tombstone for another
+	step := store.Time(3_600_000 / live) // a session lives for an hour, and its tombstone for another
 	ids := make(chan *store.Record, 64)
 	done := make(chan error)
 	for range 64 {
@@ -160,7 +162,8 @@ func TestTurnover(t *testing.T) {
 	}
 }
 
-// What EndAll has ended goes an hour later, whenever it would have expired.
+// The sweep removes the sessions that EndAll has ended an hour later, whatever
+// their deadlines.
 func TestEndAllGivesItsSpaceBack(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -198,7 +201,7 @@ func TestEndAllGivesItsSpaceBack(t *testing.T) {
 	}
 }
 
-// A tombstone is there for its hour, whatever EndAll says of the time before.
+// A tombstone stays for its hour, also after an EndAll of an earlier time.
 func TestEndAllSparesTombstones(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -218,7 +221,7 @@ func TestEndAllSparesTombstones(t *testing.T) {
 	}
 }
 
-// A round of the sweep ends in a file too that can't give pages back.
+// A round of the sweep also ends in a file that can't give pages back.
 func TestSweepWithoutAutoVacuum(t *testing.T) {
 	s := open(t)
 	many(t, s, 1000, "ada")
@@ -238,7 +241,7 @@ func TestSweepWithoutAutoVacuum(t *testing.T) {
 	t.Error("the round doesn't end")
 }
 
-// The limit holds for what one transaction takes together.
+// The limit holds for all writes of one transaction together.
 func TestI11GroupIsLimited(t *testing.T) {
 	const limit, size = 8 << 20, 256 << 10
 	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "a.db"), Options{MaxBytes: limit})
@@ -270,7 +273,7 @@ func TestI11GroupIsLimited(t *testing.T) {
 	}
 }
 
-// Reads that overlap one another don't keep the log from beginning anew.
+// Overlapping reads don't prevent the log from starting over.
 func TestLogIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a while")

@@ -4,7 +4,8 @@ package sqlitestore
 
 import "golang.org/x/sys/unix"
 
-// diskSpace returns the bytes of a file system, and how many of them this user may still write.
+// diskSpace returns the size of a file system in bytes, and how many bytes this
+// user may still write.
 func diskSpace(dir string) (size, available int64) {
 	var s unix.Statfs_t
 	if unix.Statfs(dir, &s) != nil {

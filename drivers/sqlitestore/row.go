@@ -11,8 +11,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// The columns of a session besides its key, in the order of row.append. Those of an index come last: a
-// statement that leaves them out doesn't touch the indexes.
+// The columns of a session besides its key, in the order of row.append. A
+// statement without the columns of an index doesn't touch the indexes.
 var (
 	recordColumns = []string{
 		"revision", "epoch",
@@ -31,8 +31,8 @@ var (
 
 	rowColumns = allColumns + ", app, id, created_at"
 
-	// headColumns leaves the values out: they lie in pages of their own, which
-	// are not read then.
+	// headColumns has no values: large ones lie in pages of their own, which
+	// SQLite doesn't read then.
 	headColumns = strings.Replace(rowColumns, ", data, ", ", NULL, ", 1)
 
 	selectRow = "SELECT " + rowColumns + " FROM sessions WHERE app = ? AND id = ?"
@@ -40,9 +40,9 @@ var (
 
 func assign(names []string) string { return strings.Join(names, " = ?, ") + " = ?" }
 
-// A row is a session as the file keeps it. It shares no memory with a caller's record.
+// A row is a session in the file. It shares no memory with a caller's record.
 type row struct {
-	store.Record // without Good, Spent, Epochs, Halves and Values, which are in former and data
+	store.Record // Good, Spent, Epochs, Halves and Values are empty: former and data hold them
 	former       any
 	data         any
 	app          int64
@@ -50,7 +50,7 @@ type row struct {
 	sweepAt      store.Time
 }
 
-// encode makes the row of a record.
+// encode returns the row of a record.
 func encode(rec *store.Record) *row {
 	r := &row{Record: *rec, former: former(rec), data: encodeValues(rec.Values)}
 	r.Good, r.Spent, r.Epochs, r.Halves, r.Values = nil, nil, nil, nil, nil
@@ -59,10 +59,10 @@ func encode(rec *store.Record) *row {
 
 func former(rec *store.Record) any { return textOrNull(string(driver.MarshalFormer(rec))) }
 
-// deadline returns when the session expires, if nothing happens.
+// deadline returns when the session expires without further activity.
 func deadline(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
 
-// append adds the values of recordColumns.
+// append appends the values of recordColumns.
 func (r *row) append(args []any) []any {
 	lastIP, lastAgent := r.lastClient()
 	return append(args,
@@ -74,7 +74,8 @@ func (r *row) append(args []any) []any {
 	)
 }
 
-// lastClient returns the columns of LastClient: NULL where it is the one at creation.
+// lastClient returns the columns of LastClient: NULL if it is the client at
+// creation.
 func (r *row) lastClient() (ip, userAgent any) {
 	if r.LastClient == r.Client {
 		return nil, nil
@@ -82,7 +83,7 @@ func (r *row) lastClient() (ip, userAgent any) {
 	return ipText(r.LastClient.IP), r.LastClient.UserAgent
 }
 
-// appendIndexed adds the values of indexColumns.
+// appendIndexed appends the values of indexColumns.
 func (r *row) appendIndexed(args []any) []any {
 	joined := any(nil)
 	if r.Subject != "" {
@@ -91,7 +92,7 @@ func (r *row) appendIndexed(args []any) []any {
 	return append(args, textOrNull(r.Subject), joined, int64(r.sweepAt))
 }
 
-// scan reads a row of rowColumns. Nothing in it is shared with the driver.
+// scan reads a row of rowColumns. It shares no memory with the driver.
 func (r *row) scan(v []sqldriver.Value) {
 	*r = row{Record: store.Record{
 		Revision: uint64(toInt(v[0])), Epoch: uint32(toInt(v[1])),
@@ -129,7 +130,7 @@ func (r *row) decode(rec *store.Record) (err error) {
 func (r *row) bury(reason store.Reason, at store.Time) {
 	var rec store.Record
 	if r.decode(&rec) != nil {
-		rec = r.Record // what can't be read must end all the same
+		rec = r.Record // a session that can't be read must end all the same
 	}
 	rec.Bury(reason, at)
 	*r = row{Record: rec, former: former(&rec), app: r.app, sweepAt: at.Add(store.TombstoneLife) + 1}
@@ -165,7 +166,8 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// ipText is empty, not NULL, for no address: NULL in last_ip means the one at creation.
+// ipText returns an empty text, not NULL, for no address: NULL in last_ip means
+// the address at creation.
 func ipText(ip netip.Addr) string {
 	if !ip.IsValid() {
 		return ""
@@ -178,7 +180,7 @@ func toIP(v sqldriver.Value) netip.Addr {
 	return ip
 }
 
-// fill copies a blob of its size.
+// fill copies a blob to dst.
 func fill(dst []byte, v sqldriver.Value) {
 	b, _ := v.([]byte)
 	copy(dst, b)

@@ -1,25 +1,26 @@
-// Package sqlitestore keeps sessions in one SQLite file: nothing that was acknowledged is lost when the process is
-// killed or the power fails, and nobody has to run a database server.
+// Package sqlitestore keeps sessions in one SQLite file. An acknowledged write
+// survives when the process is killed or the power fails, and nobody has to run
+// a database server.
 //
 //	st, err := sqlitestore.Open(ctx, "/var/lib/shop/sojourn.db", sqlitestore.Options{})
 //	sessions, err := sojourn.New(nearcache.New(st, nearcache.Options{}), sojourn.Options{})
 //
-// A write is acknowledged when the log of its transaction is on the disk (synchronous=FULL); one goroutine commits
-// all writes that wait in one transaction. Reads come from SQLite's pages, which takes some ten microseconds: put a nearcache
-// in front.
+// A write is acknowledged when the log of its transaction is on the disk
+// (synchronous=FULL). One goroutine commits all waiting writes in one
+// transaction. A read takes about ten microseconds: put a nearcache in front.
 //
 // # The file
 //
-// One process at a time has the file open for writing; the next one gets [ErrInUse]. Any number may read it
-// meanwhile, as the sqlite3 program does:
+// One process at a time has the file open for writing; the next one gets
+// [ErrInUse]. Any number may read it meanwhile, as the sqlite3 program does:
 //
 //	sqlite3 sojourn.db "SELECT * FROM session_list WHERE subject = 'ada'"
 //
 // Beside it lie its log (-wal), the log's index (-shm), the lock (-lock), and
-// room that is kept so that sessions can be ended on a full disk (-reserve).
-// Don't copy it while it is in use: [Backup] does that right.
+// room to end sessions on a full disk (-reserve). Don't copy the file while it
+// is in use: call [Backup].
 //
-// The file grows up to [Options].MaxBytes, and shrinks again as sessions go.
+// The file grows up to [Options].MaxBytes, and shrinks as sessions are removed.
 package sqlitestore
 
 import (
@@ -36,7 +37,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What is wrong with a file, under errors.Is. The messages name the file and say what to do.
+// Errors of a file, for errors.Is. The messages name the file and say what to
+// do.
 var (
 	ErrInUse       = errors.New("in use by another process")
 	ErrNotDatabase = errors.New("not a store of Sojourn")
@@ -44,35 +46,39 @@ var (
 	ErrCorrupt     = errors.New("damaged")
 )
 
-// DefaultMaxBytes is the limit of Options.MaxBytes that is left open: room for some 60 million sessions.
+// DefaultMaxBytes is the default of Options.MaxBytes: room for about 60 million
+// sessions.
 const DefaultMaxBytes = 32 << 30
 
-// Options are the settings of Open. The zero Options are good.
+// Options are the settings of Open. The zero value has good defaults.
 type Options struct {
-	// MaxBytes is the size, in bytes, up to which the file takes new sessions: anonymous ones up to nine tenths
-	// of it. Beyond that, and likewise when the file system has less than 64 MiB free (or a tenth of its size, if that is less;
-	// logins a quarter of that), they are refused with store.ErrFull. 0 is DefaultMaxBytes.
+	// MaxBytes is the size of the file, in bytes, above which new sessions get
+	// store.ErrFull; anonymous sessions above nine tenths of it. Anonymous
+	// sessions also get it while the file system has less than 64 MiB free (a
+	// tenth of its size, if that is less), and logins below a quarter of that.
+	// 0 means DefaultMaxBytes.
 	MaxBytes int64
 }
 
-// A Store is a store.Store and a store.Watcher in a file. All methods may be called concurrently.
+// A Store is a store.Store and a store.Watcher in a file. All methods may be
+// called concurrently.
 type Store struct {
 	path    string
 	lock    *lock
 	reserve *reserve
 	writer  *writer
-	readers chan *conn // lends one out; closed when all are
-	lent    int        // how many connections readers lends
+	readers chan *conn // the free connections for reading; closed by Close
+	lent    int        // how many connections there are for reading
 
 	closing  sync.RWMutex // held for reading while a write enters the queue
 	closed   atomic.Bool
-	stopped  chan struct{} // the writer has ended
-	released chan struct{} // Close is over
+	stopped  chan struct{} // closed when the writer has ended
+	released chan struct{} // closed when Close is over
 
-	counting sync.Mutex // one reads the whole table at a time
+	counting sync.Mutex // held while a call counts the whole table
 
 	sweeping sync.Mutex
-	stages   map[string]int // of each application's sweep; guarded by sweeping
+	stages   map[string]int // the next stage of each application's sweep; guarded by sweeping
 }
 
 var (
@@ -80,18 +86,20 @@ var (
 	_ store.Watcher = (*Store)(nil)
 )
 
-// Open opens the store in a file. If there is none, it creates it, readable for its owner only, with the directories
-// that are missing.
+// Open opens the store in a file. If there is no file, Open creates it, with
+// missing directories, readable for its owner only.
 //
-// The error is ErrInUse if another process has the store open, ErrNotDatabase if the file is something else, ErrNewer if
-// a newer version has written it, ErrCorrupt if it is damaged. The file is as it was then.
+// The error is ErrInUse if another process has the store open, ErrNotDatabase
+// if the file is something else, ErrNewer if a newer version has written it,
+// and ErrCorrupt if it is damaged. Then the file is unchanged.
 //
-// SQLite is told to sync with fdatasync in the whole process, on systems that have it (see sqlite.Fdatasync).
+// In the whole process, SQLite then syncs with fdatasync on systems that have
+// it (see sqlite.Fdatasync).
 func Open(ctx context.Context, path string, opt Options) (*Store, error) {
 	return openWith(ctx, path, opt)
 }
 
-// openWith has tests add pragmas for the writer.
+// openWith is Open with more pragmas for the writer, for tests.
 func openWith(ctx context.Context, path string, opt Options, pragmas ...string) (_ *Store, err error) {
 	path, err = resolve(path)
 	if err != nil {
@@ -128,7 +136,8 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	return s, nil
 }
 
-// start prepares the file and opens the connections, or leaves none open.
+// start prepares the file and opens the connections. If it fails, it closes
+// them.
 func (s *Store) start(ctx context.Context, opt Options, pragmas []string) (err error) {
 	if err := prepare(ctx, s.path); err != nil {
 		return err
@@ -172,12 +181,13 @@ func (s *Store) start(ctx context.Context, opt Options, pragmas []string) (err e
 	return nil
 }
 
-// busyTimeout is how long a transaction waits for another program, such as sqlite3, that writes to the file.
+// busyTimeout is how long a transaction waits for another program that writes
+// to the file, such as sqlite3.
 const busyTimeout = 5 * time.Second
 
 var busyPragma = fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())
 
-// The writer brings the log into the file itself, see checkpoint.
+// writerPragmas switch automatic checkpoints off: see writer.checkpoint.
 func writerPragmas() []string {
 	return []string{busyPragma, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
 		fmt.Sprintf("journal_size_limit(%d)", logLimit), "cache_size(-65536)", "temp_store(MEMORY)"}
@@ -187,7 +197,7 @@ func readerPragmas() []string {
 	return []string{busyPragma, "query_only(1)", "cache_size(-16384)", "temp_store(MEMORY)"}
 }
 
-// check is the beginning of every call.
+// check returns the error of a call that can't begin.
 func (s *Store) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -209,7 +219,8 @@ func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
 // Path returns the file's name, absolute and without symbolic links.
 func (s *Store) Path() string { return s.path }
 
-// Close implements store.Store. It waits for the writes that have begun, brings the log into the file, and lets another process open it.
+// Close implements store.Store. It waits for writes that have begun, moves the
+// log into the file, and releases the file for other processes.
 func (s *Store) Close() error {
 	s.closing.Lock()
 	if s.closed.Swap(true) {
@@ -222,17 +233,13 @@ func (s *Store) Close() error {
 	defer close(s.released)
 	<-s.stopped
 	s.writer.feed.Close()
-	if err := s.release(); err != nil {
+	if err := errors.Join(s.closeConnections(), s.lock.Close()); err != nil {
 		return describe(s.path, fmt.Errorf("close: %w", err))
 	}
 	return nil
 }
 
-// release gives up what Open has taken, when the reads that have begun are over.
-func (s *Store) release() error {
-	return errors.Join(s.closeConnections(), s.lock.Close())
-}
-
+// closeConnections waits for reads that have begun.
 func (s *Store) closeConnections() (err error) {
 	for range s.lent {
 		err = errors.Join(err, (<-s.readers).close())
@@ -245,18 +252,17 @@ func (s *Store) closeConnections() (err error) {
 	return err
 }
 
-// Stats describe the room that a Store has.
+// Stats describe how full a Store is.
 type Stats struct {
 	NearlyFull bool // anonymous sessions are refused
 	Full       bool // all new sessions are refused: there is no room on the disk, or Options.MaxBytes is reached
 
-	// Reserve is how many bytes are kept so that sessions can be ended on a
-	// full disk. While it is less than ReserveWanted, only what ends sessions
-	// is written.
+	// Reserve is how many bytes are kept to end sessions on a full disk. While
+	// it is less than ReserveWanted, the store writes only ends of sessions.
 	Reserve, ReserveWanted int64
 }
 
-// Stats returns how much room there is now.
+// Stats returns how full the store is now.
 func (s *Store) Stats() Stats {
 	size, available := diskSpace(filepath.Dir(s.path))
 	t := Stats{Reserve: s.reserve.held.Load(), ReserveWanted: s.reserve.spare}

@@ -37,9 +37,9 @@ func (t *tx) update(name string, r *row, opt *store.UpdateOptions) ([]store.Ende
 			return nil, cmp.Or(err, store.ErrFull)
 		}
 	}
-	var p plan
+	var adm admission
 	if r.Subject != "" && (opt.Login || r.Subject != old.Subject) {
-		if p, err = t.admit(a, r.Subject, r.ID, opt.Limit, opt.Arrived, opt.Now); err != nil {
+		if adm, err = t.admit(a, r.Subject, r.ID, opt.Limit, opt.Arrived, opt.Now); err != nil {
 			return nil, err
 		}
 	}
@@ -50,17 +50,18 @@ func (t *tx) update(name string, r *row, opt *store.UpdateOptions) ([]store.Ende
 	}
 	moved := r.Subject != old.Subject
 	if moved {
-		r.joined = p.joined
+		r.joined = adm.joined
 		t.count(a.num, 0, flag(r.Subject != "")-flag(old.Subject != ""))
 	}
-	// The sweep may come early, and then sees the new deadline, but not late.
+	// The sweep may examine the row early, when it finds the new deadline, but
+	// not late.
 	r.sweepAt = min(old.sweepAt, deadline(&r.Record))
 	if err := t.save(r, moved || r.sweepAt != old.sweepAt); err != nil {
 		return nil, err
 	}
 	t.w.room.take(int64(textLength(r.data) - textLength(old.data)))
 	t.changed(name, r.ID, r.Revision)
-	return t.carryOut(name, &p)
+	return t.endAll(a, adm.ends)
 }
 
 // findLive reads a session that is live at now.

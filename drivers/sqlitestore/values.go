@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// encodeValues returns values as a JSON object. What JSON can't hold is kept packed, as a blob; nil is no values.
+// encodeValues returns values as a JSON object, as a packed blob if JSON can't
+// hold them, or nil for no values.
 func encodeValues(v store.Values) any {
 	if len(v) == 0 {
 		return nil
@@ -18,9 +19,10 @@ func encodeValues(v store.Values) any {
 	return append([]byte(nil), v...)
 }
 
-var errBadData = errors.New("sqlitestore: the values of a session are no JSON object that has each key once")
+var errBadData = errors.New("sqlitestore: the values of a session are not a JSON object with distinct keys")
 
-// decodeValues appends to dst what encodeValues returned, or others have written to the file since.
+// decodeValues appends to dst the values of a column. encodeValues wrote them,
+// or another program has changed them since.
 func decodeValues(dst store.Values, column any) (store.Values, error) {
 	switch data := column.(type) {
 	case nil:

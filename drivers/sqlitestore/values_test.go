@@ -21,7 +21,7 @@ func TestValuesAreReadable(t *testing.T) {
 	}{
 		{nil, nil},
 		{pack("cart", `{"sku":1, "n":2}`, "theme", `"dark"`), `{"cart":{"sku":1, "n":2},"theme":"dark"}`},
-		{pack("bad", "{"), []byte("\x03bad\x01{")}, // no JSON
+		{pack("bad", "{"), []byte("\x03bad\x01{")}, // not JSON
 	} {
 		got := encodeValues(c.values)
 		if b, ok := got.([]byte); ok {
@@ -37,7 +37,8 @@ func TestValuesAreReadable(t *testing.T) {
 	}
 }
 
-// Whoever edits the file by hand may write an object in another form, and gets an error for anything else.
+// Somebody who edits the file may write the object in another form. Anything
+// else is an error.
 func TestValuesOfOthers(t *testing.T) {
 	if v, err := decodeValues(nil, `{"b": 2, "a":1}`); err != nil || !bytes.Equal(v, pack("a", "1", "b", " 2")) {
 		t.Errorf("%q, %v", v, err)

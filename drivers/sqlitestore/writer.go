@@ -15,12 +15,13 @@ import (
 
 const (
 	queueLength = 1024
-	maxGroup    = 256 // writes in one transaction: what the last one waits for, and what one fault concerns
+	maxGroup    = 256 // writes in one transaction; the first one waits for all, and one fault affects all
 )
 
-// A writer is the one goroutine that writes to the file. It takes all writes that wait, up to maxGroup, into one
-// transaction, which it commits with one sync, and then acknowledges them all. While it syncs the next ones
-// gather: nobody waits for a timer.
+// A writer writes to the file, on one goroutine. It puts all waiting writes, up
+// to maxGroup, into one transaction, commits it with one sync, and then
+// acknowledges them all. The next writes gather during the sync, without a
+// timer. The writer's goroutine owns all fields that aren't atomic or locked.
 type writer struct {
 	open  func(context.Context) (*conn, error)
 	conn  *conn
@@ -28,30 +29,21 @@ type writer struct {
 	room  room
 
 	reserve *reserve
-	left    atomic.Int64 // the room's, as of the last measure
+	left    atomic.Int64 // room.left as of the last measure
 
-	unmeasured, unchecked int // writes since the room was measured, and since the length of the log was looked at
+	unmeasured, unchecked int // writes since the room was measured, and since the log's length was checked
 	feed                  driver.Feed
 
 	apps      map[string]app // as of the open transaction
 	published atomic.Pointer[map[string]app]
 	counts    counts
-	joined    int64 // who joins a subject gets a higher place: those below it may be ending (EndSubject)
+	joined    int64 // a session that joins a subject gets a higher place: EndSubject may be ending those below
 }
-
-// An app is an application as the file knows it.
-type app struct {
-	num  int64
-	mark store.Time // what was created at or before it has ended
-}
-
-// never is a watermark before every time.
-const never = store.Time(-1 << 63)
 
 // A write is one call that waits for its transaction.
 type write struct {
 	do    func(*tx) error
-	ends  bool // it ends sessions, or changes nothing: it may use the reserve
+	ends  bool // the write ends sessions, or changes nothing: it may use the reserve
 	err   error
 	done  chan struct{}
 	state atomic.Int32
@@ -63,20 +55,21 @@ const (
 	abandoned
 )
 
-// begin reports whether the write is still wanted, and has its caller wait for the outcome.
+// begin reports whether the write's caller still waits. From then on the caller
+// waits for the outcome.
 func (w *write) begin() bool {
 	return w.state.CompareAndSwap(waiting, running) || w.state.Load() == running
 }
 
-// write runs do in a transaction and returns when that is on the disk. do may run more than once. It must not
-// change anything before it has decided to succeed, unless the error that it then returns is no refusal of the contract: then the
-// transaction is rolled back. What do sets may be read only if write returns nil.
+// write runs do in a transaction and returns when that is on the disk. do may
+// run more than once. If it returns one of the refusals, it must not have
+// changed anything; any other error rolls the transaction back. Variables that
+// do sets may be read only if write returns nil.
 func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	return s.enqueue(ctx, &write{do: do})
 }
 
-// writeEnd is write for what ends sessions, and may use the room that is kept
-// for that.
+// writeEnd is write for a call that ends sessions. It may use the reserve.
 func (s *Store) writeEnd(ctx context.Context, do func(*tx) error) error {
 	return s.enqueue(ctx, &write{do: do, ends: true})
 }
@@ -114,7 +107,7 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 	}
 }
 
-// run writes until the queue is closed.
+// run carries out writes until the queue is closed.
 func (w *writer) run() {
 	group := make([]*write, 0, maxGroup)
 	for first := range w.queue {
@@ -135,20 +128,22 @@ func (w *writer) run() {
 	}
 }
 
-// fewWrites are too few to look after each what it has done to the file: with sessions of the usual size they take some hundred pages.
-const fewWrites = 32
-
 const (
-	// logPages is the length of the log from which on it is brought into the file: a longer one makes that rarer, and the
-	// writes that meet it wait longer.
+	// fewWrites is the number of writes after which the writer checks the room
+	// and the length of the log. With sessions of the usual size they take some
+	// hundred pages.
+	fewWrites = 32
+
+	// logPages is the length of the log from which on a checkpoint moves it into
+	// the file. With a longer log, checkpoints are rarer and delay writes longer.
 	logPages = 1000
 
-	// longLog is the length from which on the writer waits for readers, so that the log can begin anew: readers that overlap one another
-	// would have it grow for ever.
+	// longLog is the length from which on the writer waits for readers, so that
+	// the log can start over. Otherwise overlapping reads let it grow for ever.
 	longLog = 8 * logPages
 
-	// logLimit is the length, in bytes, to which the log is cut when it starts
-	// over.
+	// logLimit is the length, in bytes, to which SQLite cuts the log when it
+	// starts over.
 	logLimit = 2 * logPages * frameBytes
 
 	patience = "PRAGMA busy_timeout = 50" // milliseconds
@@ -156,8 +151,9 @@ const (
 
 var usualPatience = fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds())
 
-// checkpoint brings the log into the file if it is long enough, between two transactions: the writes of the last one are
-// acknowledged already. If it fails nothing is lost, and the next one tries again.
+// checkpoint moves the log into the file if it is long enough. It runs between
+// two transactions, after the writes of the last one were acknowledged. If it
+// fails nothing is lost, and the next one tries again.
 func (w *writer) checkpoint() {
 	if w.conn == nil || w.unchecked < fewWrites {
 		return
@@ -170,7 +166,7 @@ func (w *writer) checkpoint() {
 	v, err = w.conn.first("PRAGMA wal_checkpoint(PASSIVE)")
 	w.coverData()
 	if err != nil || toInt(v[1]) < longLog || toInt(v[1])-toInt(v[2]) >= logPages {
-		return // or a reader that takes long, such as a backup, holds the log
+		return // the log is short, or a long reader such as a backup holds it
 	}
 	_, _ = w.conn.first(patience)
 	_, _ = w.conn.first("PRAGMA wal_checkpoint(RESTART)")
@@ -178,10 +174,10 @@ func (w *writer) checkpoint() {
 	w.coverData()
 }
 
-// repeat carries out a write in a transaction of its own, after the one that it
-// shared has failed. If the disk is full, it makes room first: it writes the
-// log into the file, so that the log can start over, and removes the spare file
-// for writes that end sessions.
+// repeat carries out a write in a transaction of its own, after the shared
+// transaction has failed. If the disk is full, it makes room first: it moves the
+// log into the file, so that the log can start over. For a write that ends
+// sessions it also removes the spare file.
 func (w *writer) repeat(one []*write) {
 	full := lacksRoom(one[0].err)
 	for n := 0; n == 0 || full; n++ {
@@ -196,8 +192,8 @@ func (w *writer) repeat(one []*write) {
 	}
 }
 
-// takeReleased brings the log into the file, and takes what the spare file has
-// left before others do.
+// takeReleased moves the log into the file, and takes the room of the removed
+// spare file before other programs do.
 func (w *writer) takeReleased() {
 	if w.conn == nil {
 		return
@@ -208,7 +204,7 @@ func (w *writer) takeReleased() {
 	w.coverData()
 }
 
-// coverData takes back at once what a checkpoint may have cut off.
+// coverData allocates again the blocks that a checkpoint may have cut off.
 func (w *writer) coverData() {
 	w.reserve.dataStale = true
 	if pages, err := w.conn.integer("PRAGMA page_count"); err == nil {
@@ -216,7 +212,8 @@ func (w *writer) coverData() {
 	}
 }
 
-// endsOnly reports whether the room that is left is for what ends sessions.
+// endsOnly reports whether the room that is left is only for writes that end
+// sessions.
 func (w *writer) endsOnly() bool {
 	w.reserve.refill()
 	short := w.reserve.short()
@@ -236,10 +233,11 @@ func (w *writer) endsOnly() bool {
 	return busy
 }
 
-// transact carries out writes in one transaction, and sets their errors. If it may gather more it goes on while there
-// are any: those of the callers that the last group has set free arrive while the first of them are carried out. It returns
-// the writes of the transaction, and whether nothing has happened and a transaction for each may do better: when one of them
-// fails for another reason than the contract's, it should fail alone.
+// transact carries out a group of writes in one transaction, and sets their
+// errors. If gather is set it adds waiting writes: the callers of the last group
+// send their next writes while the first of these are carried out. It returns
+// the group, and whether nothing was written and a transaction for each write
+// may succeed: a write that fails without a refusal should fail alone.
 func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) {
 	t := &tx{w: w}
 	err := w.begin(t)
@@ -264,7 +262,8 @@ func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) 
 			w.publish(t)
 			return group, false
 		}
-		// What was written of the log may be found complete after a crash, or not. A full disk has room for no complete log.
+		// A crash may find the transaction complete in the log. On a full disk
+		// the log can't be complete.
 		uncertain = !isFull(err)
 	}
 	w.rollback()
@@ -278,14 +277,14 @@ func (w *writer) transact(group []*write, gather bool) (_ []*write, again bool) 
 	return group, !uncertain && (len(group) > 1 || lacksRoom(err))
 }
 
-// next returns a write that waits, or nil.
+// next returns a waiting write, or nil.
 func (w *writer) next() *write {
 	for range 2 {
 		select {
 		case one := <-w.queue:
 			return one
 		default:
-			runtime.Gosched() // who was just answered may be about to write again
+			runtime.Gosched() // a caller that was just answered may write again
 		}
 	}
 	return nil
@@ -307,8 +306,8 @@ func (w *writer) begin(t *tx) (err error) {
 		return err
 	}
 	if t.endsOnly && w.reserve.logSize > logLimit {
-		// It may be the log that fills the disk. Any write, such as this one,
-		// cuts it when it starts over.
+		// Perhaps the log fills the disk. Any write, such as this one, cuts the
+		// log when it starts over.
 		if _, err := w.conn.exec(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 			return err
 		}
@@ -328,7 +327,7 @@ func (w *writer) measure() error {
 
 // hasRoom reports whether there is room for a new session.
 func (w *writer) hasRoom(anonymous bool) (bool, error) {
-	if !w.room.has(anonymous) && w.unmeasured > 0 { // there may be by now
+	if !w.room.has(anonymous) && w.unmeasured > 0 { // the last measure may be out of date
 		if err := w.measure(); err != nil {
 			return false, err
 		}
@@ -336,7 +335,7 @@ func (w *writer) hasRoom(anonymous bool) (bool, error) {
 	return w.room.has(anonymous), nil
 }
 
-// rollback forgets the transaction. A connection that can't is given up.
+// rollback forgets the transaction. It closes a connection that can't roll back.
 func (w *writer) rollback() {
 	w.apps = nil
 	if w.conn == nil {
@@ -348,7 +347,8 @@ func (w *writer) rollback() {
 	}
 }
 
-// publish makes known what a transaction has changed, before its writes are acknowledged.
+// publish reports the changes of a transaction, before its writes are
+// acknowledged.
 func (w *writer) publish(t *tx) {
 	if t.appsChanged {
 		apps := maps.Clone(w.apps)
@@ -363,11 +363,11 @@ func (w *writer) publish(t *tx) {
 func (w *writer) loadApps() error {
 	apps := map[string]app{}
 	err := w.conn.query(func(v []sqldriver.Value) error {
-		a := app{num: toInt(v[0]), mark: never}
+		a := app{name: toString(v[1]), num: toInt(v[0]), mark: never}
 		if v[2] != nil {
 			a.mark = toTime(v[2])
 		}
-		apps[toString(v[1])] = a
+		apps[a.name] = a
 		return nil
 	}, "SELECT num, name, ended_all_at FROM apps")
 	if err != nil {
@@ -379,7 +379,8 @@ func (w *writer) loadApps() error {
 	return nil
 }
 
-// refusals are the errors with which a write ends and leaves the others of its group alone.
+// refusals are the errors of a write that leave the other writes of its group
+// valid.
 var refusals = []error{
 	store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict, store.ErrLimit, store.ErrBarrier,
 	store.ErrFull, store.ErrRepeated, store.ErrKeyReused,
@@ -387,14 +388,14 @@ var refusals = []error{
 
 func isRefusal(err error) bool {
 	for _, r := range refusals {
-		if err == r { //nolint:errorlint // one that wraps a failure of SQLite is none
+		if err == r { //nolint:errorlint // an error that wraps SQLite's is no refusal
 			return true
 		}
 	}
 	return false
 }
 
-// refusalOf names SQLite's error in the contract's words, where there is one.
+// refusalOf translates SQLite's error into the contract's, if there is one.
 func refusalOf(err error) error {
 	switch {
 	case lacksRoom(err):
@@ -405,130 +406,10 @@ func refusalOf(err error) error {
 	return err
 }
 
-// explain says what to do about a damaged file.
+// explain adds to the error of a damaged file what to do.
 func (s *Store) explain(err error) error {
 	if isDamaged(err) && !errors.Is(err, ErrCorrupt) {
 		return describe(s.path, err)
 	}
 	return err
 }
-
-// A tx is a transaction in the writer's goroutine.
-type tx struct {
-	w           *writer
-	changes     []store.Change
-	counts      map[int64]store.Count
-	recount     []int64 // applications whose sessions EndAll has ended
-	appsChanged bool
-	endsOnly    bool // there is room for nothing else
-	grows       bool // it has carried out what isn't an end
-}
-
-func (t *tx) do(one *write) error {
-	if t.endsOnly && !one.ends {
-		return store.ErrFull
-	}
-	t.grows = t.grows || !one.ends
-	return one.do(t)
-}
-
-// cover makes sure, before the commit, that the file has room for what the log
-// will write into it. Writes that end sessions go on without.
-func (t *tx) cover() error {
-	pages, err := t.w.conn.integer("PRAGMA page_count")
-	if err != nil {
-		return err
-	}
-	if err := t.w.reserve.coverData(pages * pageSize); t.grows {
-		return err
-	}
-	return nil
-}
-
-// app returns an application; false if the file has none of this name.
-func (t *tx) app(name string) (app, bool) {
-	a, ok := t.w.apps[name]
-	return a, ok
-}
-
-// needApp returns an application, which it enters if need be.
-func (t *tx) needApp(name string) (app, error) {
-	if a, ok := t.w.apps[name]; ok {
-		return a, nil
-	}
-	a := app{mark: never}
-	var err error
-	if _, err = t.w.conn.exec("INSERT INTO apps (name) VALUES (?)", name); err != nil {
-		return a, err
-	}
-	if a.num, err = t.w.conn.integer("SELECT num FROM apps WHERE name = ?", name); err != nil {
-		return a, err
-	}
-	t.setApp(name, a)
-	return a, nil
-}
-
-func (t *tx) setApp(name string, a app) {
-	t.w.apps[name] = a
-	t.appsChanged = true
-}
-
-// count notes that sessions came (or went, if negative).
-func (t *tx) count(num, sessions, loggedIn int64) {
-	if t.counts == nil {
-		t.counts = map[int64]store.Count{}
-	}
-	n := t.counts[num]
-	t.counts[num] = store.Count{Sessions: n.Sessions + sessions, LoggedIn: n.LoggedIn + loggedIn}
-}
-
-func (t *tx) changed(app string, id store.ID, revision uint64) {
-	t.changes = append(t.changes, store.Change{Kind: store.Changed, App: app, ID: id, Revision: revision})
-}
-
-// find reads a session into r, or returns ErrNotFound.
-func (t *tx) find(name string, id store.ID, r *row) (app, error) {
-	a, ok := t.app(name)
-	if !ok {
-		return a, store.ErrNotFound
-	}
-	v, err := t.w.conn.first(selectRow, a.num, id[:])
-	switch {
-	case err != nil:
-		return a, err
-	case v == nil:
-		return a, store.ErrNotFound
-	}
-	r.scan(v)
-	return a, nil
-}
-
-// save writes a row over the one of its ID.
-func (t *tx) save(r *row, indexed bool) error {
-	args := r.append(make([]any, 0, len(recordColumns)+len(indexColumns)+2))
-	query := updateData
-	if indexed {
-		args = r.appendIndexed(args)
-		query = updateRow
-	}
-	_, err := t.w.conn.exec(query, append(args, r.app, r.ID[:])...)
-	return err
-}
-
-// end ends a session that is live or expired. Who calls it reports what it returns.
-func (t *tx) end(name string, r *row, reason store.Reason, at store.Time) (store.Ended, error) {
-	e := store.Ended{App: name, ID: r.ID, Subject: r.Subject, Reason: reason, At: at}
-	r.bury(reason, at)
-	if err := t.save(r, true); err != nil {
-		return e, err
-	}
-	t.count(r.app, -1, -flag(e.Subject != ""))
-	t.changes = append(t.changes, store.Change{Kind: store.Gone, App: name, ID: r.ID})
-	return e, nil
-}
-
-// ended reports whether a session has ended, by itself or with all of its application.
-func (a app) ended(r *row) bool { return r.End != "" || r.CreatedAt <= a.mark }
-
-// live reports whether a session is live at now.
-func (a app) live(r *row, now store.Time) bool { return !a.ended(r) && now < deadline(&r.Record) }

@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// hold keeps the writer in a transaction until the function that it returns is called.
+// hold keeps the writer in a transaction until the returned function is called.
 func hold(t *testing.T, s *Store) (release func()) {
 	entered, leave, left := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
@@ -33,7 +33,7 @@ func hold(t *testing.T, s *Store) (release func()) {
 	}
 }
 
-// begun starts a call and returns when it is in the queue behind others.
+// begun starts a call, and returns when the call is in the queue.
 func begun(s *Store, call func() error) <-chan error {
 	before := len(s.writer.queue)
 	result := make(chan error, 1)
@@ -49,7 +49,8 @@ func begun(s *Store, call func() error) <-chan error {
 	return result
 }
 
-// What can't be read or written fails alone, not with the others of its transaction.
+// A write that fails, because its session can't be read or written, doesn't
+// affect the others of its transaction.
 func TestOneFailsAlone(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -100,7 +101,7 @@ func TestOneFailsAlone(t *testing.T) {
 	if n, err := s.Count(t.Context(), "shop"); err != nil || n.Sessions != 3 {
 		t.Errorf("%+v, %v", n, err)
 	}
-	// An unreadable session ends all the same.
+	// An unreadable session can be ended.
 	if ended, err := s.End(t.Context(), "shop", bad.ID, store.ReasonLogout, present+1); err != nil || len(ended) != 1 {
 		t.Errorf("%v, %v", ended, err)
 	}
@@ -109,7 +110,8 @@ func TestOneFailsAlone(t *testing.T) {
 	}
 }
 
-// Who gives up before the writer has begun has changed nothing; later, nobody knows.
+// A call that gives up before the writer has begun has changed nothing. Later,
+// its outcome is unknown.
 func TestGivingUp(t *testing.T) {
 	s := open(t)
 	defer s.Close()
@@ -153,7 +155,7 @@ func TestGivingUp(t *testing.T) {
 	}
 }
 
-// A Close waits for what has begun, and nothing is lost or left hanging.
+// Close waits for calls that have begun. None is lost, and none hangs.
 func TestCloseUnderWrites(t *testing.T) {
 	s := open(t)
 	results := make(chan error)
@@ -183,7 +185,8 @@ func TestCloseUnderWrites(t *testing.T) {
 	}
 }
 
-// A Close waits for the reads that have begun, so that none keeps the file open; those that still wait for a connection end.
+// Close waits for reads that have begun, so that none keeps the file open.
+// Reads that wait for a connection fail.
 func TestCloseUnderReads(t *testing.T) {
 	s := open(t)
 	create(t, s, session(1, "", present))

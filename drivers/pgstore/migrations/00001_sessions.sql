@@ -1,16 +1,18 @@
--- What the schema holds. The name sojourn is replaced by the schema's own; nothing here relies on a search path.
+-- The schema. The store replaces the name sojourn by the schema's own; nothing
+-- relies on a search path.
 
--- The numbers that stand for applications in the other tables. A session that was created
+-- The other tables name an application by its number. A session that was created
 -- at or before ended_all_at has ended.
 CREATE TABLE sojourn.apps (
   num          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name         text COLLATE "C" NOT NULL UNIQUE,
   ended_all_at bigint,
-  purge_after  uuid -- sessions up to this ID were looked at for what ended_all_at has ended; NULL: all were
+  purge_after  uuid -- the sweep for ended_all_at has examined the sessions up to this ID; NULL: all
 );
 
--- One row for each session and each tombstone. Times are milliseconds since 1970, NULL is never, or none. In texts a
--- backslash is written \\, and what PostgreSQL's text can't hold, NUL and bytes that aren't UTF-8, as \x00. The view
+-- One row for each session and each tombstone. Times are milliseconds since 1970;
+-- NULL means never, or none. In texts a backslash is written \\, and NUL and bytes
+-- that aren't UTF-8 as \x00, because PostgreSQL's text can't hold them. The view
 -- session_list is for people. The order of the columns saves padding.
 CREATE TABLE sojourn.sessions (
   id                   uuid NOT NULL,
@@ -20,7 +22,7 @@ CREATE TABLE sojourn.sessions (
   last_seen_at         bigint NOT NULL,
   idle                 bigint NOT NULL, -- milliseconds after last_seen_at
   expires_at           bigint NOT NULL,
-  sweep_at             bigint NOT NULL, -- when the sweep looks at it again; never after its deadline
+  sweep_at             bigint NOT NULL, -- when the sweep examines the row again; never after its deadline
   joined               bigint,          -- the order in which sessions became the subject's
   authenticated_at     bigint,
   ended_at             bigint,
@@ -40,19 +42,20 @@ CREATE TABLE sojourn.sessions (
   amr                  text,
   ip                   text,
   user_agent           text,
-  last_ip              text, -- NULL: as at creation
+  last_ip              text, -- NULL: the client at creation
   last_user_agent      text,
   end_reason           text, -- NULL while the session lives
   former_secrets       json, -- hashes of secrets before the current one
   data                 jsonb, -- the values
-  data_packed          bytea, -- the values, where jsonb can't hold them: see store.Values
+  data_packed          bytea, -- the values, if jsonb can't hold them: see store.Values
   PRIMARY KEY (app, id)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05);
 
--- By a hash, since a subject may be longer than an index takes. What looks for a subject says "app + 0", so that no plan that was made
--- while the table was empty goes through the whole application by the primary key instead.
+-- By a hash, because a subject may be too long for an index. Queries for a subject
+-- say "app + 0", so that no plan from the time when the table was empty reads the
+-- whole application by the primary key.
 CREATE INDEX sessions_by_subject ON sojourn.sessions (hashtextextended(subject, app), id) WHERE subject IS NOT NULL;
-CREATE INDEX sessions_by_sweep ON sojourn.sessions ((-app), sweep_at); -- what sweeps says "-app", for the same reason
+CREATE INDEX sessions_by_sweep ON sojourn.sessions ((-app), sweep_at); -- queries of the sweep say "-app", for the same reason
 
 CREATE SEQUENCE sojourn.joins;
 
@@ -75,23 +78,27 @@ CREATE TABLE sojourn.idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_time ON sojourn.idempotency_keys ((-app), created_at);
 
--- The change feed: each transaction notes here what it changes, and every node reads what has become visible since it
--- read last. It is not worth a log: a crash or a failover empties it, and ends every reader's connection to PostgreSQL.
--- Its numbers are from a sequence that is logged. An identity column's is unlogged like its table, and PostgreSQL 15 and newer may find
--- such a one damaged on a standby that was promoted ("bad magic number in sequence"): then no session could be made or changed.
+-- The change feed: each transaction records its changes here, and every node reads
+-- what has become visible since its last read. The table is unlogged: a crash or
+-- a failover empties it, but also ends every reader's connection to PostgreSQL.
+-- Its numbers come from a logged sequence. An identity column's sequence is
+-- unlogged like its table, and PostgreSQL 15 and newer may find it damaged on a
+-- promoted standby ("bad magic number in sequence"): then no session could be
+-- created or changed.
 CREATE SEQUENCE sojourn.changes_order;
 CREATE UNLOGGED TABLE sojourn.changes (
   xid      xid8 NOT NULL DEFAULT pg_current_xact_id(),
-  seq      bigint NOT NULL DEFAULT nextval('sojourn.changes_order'), -- orders the changes of one session: its row is locked when it is drawn
-  revision bigint, -- for a change
-  session  uuid,   -- NULL: all of the application's until now
+  seq      bigint NOT NULL DEFAULT nextval('sojourn.changes_order'), -- orders the changes of a session, whose row is locked when the number is drawn
+  revision bigint, -- of a changed session
+  session  uuid,   -- NULL: all of the application's sessions until now
   app      integer NOT NULL,
   kind     smallint NOT NULL -- store.ChangeKind
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX changes_by_xid ON sojourn.changes (xid);
 
--- What empties the table of changes empties this one too: a feed that finds another row than before has lost changes, even
--- if a pooler has kept its connection. Who finds no row makes one.
+-- Whatever empties the table of changes empties this one too. A feed that finds
+-- another row than before has lost changes, even if a pooler has kept its
+-- connection. A feed that finds no row inserts one.
 CREATE UNLOGGED TABLE sojourn.changes_life (id uuid PRIMARY KEY);
 
 CREATE FUNCTION sojourn.time_of(ms bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
@@ -116,21 +123,23 @@ SELECT
   s.data AS "values"
 FROM sojourn.sessions s JOIN sojourn.apps a ON a.num = s.app;
 
--- The functions. Each call of the store that writes is one statement that calls one of them, and so one transaction: no lock
--- is held while a client thinks, or sleeps. They rely on the isolation level "read committed", in which every statement of a
--- function sees what was committed before it began.
+-- The functions. Each write of the store is one statement that calls one of them,
+-- and so one transaction: no lock is held while a client is slow or stops. They
+-- rely on the isolation level "read committed", in which every statement of a
+-- function sees what was committed before the statement began.
 --
--- Without sequential scans, for a plan that was made while a table was small is used when it is large.
+-- They use no sequential scans, because a plan that was made for a small table is
+-- also used when the table is large.
 --
--- Locks are taken in this order: the application's (advisory), an idempotency key's (advisory), a subject's (advisory), rows of
--- sessions by ascending ID.
+-- Locks are taken in this order: the application's (advisory), an idempotency
+-- key's (advisory), a subject's (advisory), rows of sessions by ascending ID.
 
--- seed keeps the advisory locks of this schema and application apart from others'.
+-- seed separates the advisory locks of this schema and application from others'.
 CREATE FUNCTION sojourn.seed(app_num integer) RETURNS bigint LANGUAGE sql STABLE AS $$
   SELECT ('sojourn.apps'::regclass::oid::bigint << 32) | app_num
 $$;
 
--- need_app returns the application, made if need be.
+-- need_app returns the application, and creates it if necessary.
 CREATE FUNCTION sojourn.need_app(app_name text) RETURNS sojourn.apps LANGUAGE plpgsql AS $$
 DECLARE
   a sojourn.apps;
@@ -143,7 +152,8 @@ BEGIN
   RETURN a;
 END $$;
 
--- enter_app returns the application, made if need be, with a watermark that nobody raises before the transaction is over.
+-- enter_app is need_app with a lock: nobody raises the application's watermark
+-- before the end of the transaction.
 CREATE FUNCTION sojourn.enter_app(app_name text) RETURNS sojourn.apps LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(hashtextextended(app_name, sojourn.seed(0)));
@@ -159,8 +169,10 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended(who, sojourn.seed(app_num)));
 END $$;
 
--- bury makes tombstones of sessions that have not ended and whose rows the caller has locked. They keep what recognises their tokens: the store turns
--- the secrets into fingerprints as it reads them. Without a reason, a session ends as it expired.
+-- bury turns sessions that have not ended into tombstones. The caller has locked
+-- their rows. A tombstone keeps the hashes that recognise its tokens; the store
+-- turns them into fingerprints when it reads them. Without a reason, a session
+-- ends by its deadline.
 CREATE FUNCTION sojourn.bury(app_num integer, victims uuid[], why text, at bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   victim uuid;
@@ -177,8 +189,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- admit checks the barrier and the limit of a subject, whose lock the caller holds. It changes nothing, but the rows of
--- those that must end, and the caller's own, are locked then. self is not looked at.
+-- admit checks the barrier and the limit of a subject, whose lock the caller
+-- holds. It changes nothing, but locks the rows of the subject's sessions and of
+-- self. It doesn't count self.
 CREATE FUNCTION sojourn.admit(a sojourn.apps, who text, self uuid, arrived bigint, now bigint, max_live integer, refuse boolean,
   OUT refused text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -203,12 +216,13 @@ BEGIN
   IF cardinality(others) < max_live THEN
     RETURN;
   END IF;
-  -- Some may have expired, and a touch may be moving a deadline: none can while its row is locked.
+  -- Some may have expired. A touch may be moving a deadline, but not while the row
+  -- is locked.
   FOREACH other IN ARRAY ARRAY(SELECT unnest(others || self) ORDER BY 1) LOOP
     SELECT s.subject, s.joined, s.created_at <= a.ended_all_at AS marked, s.last_seen_at + s.idle AS idle_at, s.expires_at
       INTO t FROM sojourn.sessions s WHERE s.app = a.num AND s.id = other FOR NO KEY UPDATE;
     IF other = self OR t.subject IS DISTINCT FROM who OR t.marked THEN
-      CONTINUE; -- it has left meanwhile, or does not count
+      CONTINUE; -- it has left the subject meanwhile, or does not count
     ELSIF now < least(t.idle_at, t.expires_at) THEN
       live := live || other;
       joined := joined || t.joined;
@@ -273,7 +287,8 @@ BEGIN
   outcome := 'done';
 END $$;
 
--- replace writes the new record over a live one of its revision, of whatever subject or the same.
+-- replace replaces a live record of the same revision, and of the same subject
+-- unless whatever_subject is set.
 CREATE FUNCTION sojourn.replace(a sojourn.apps, s sojourn.sessions, now bigint, whatever_subject boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE sojourn.sessions t SET
@@ -312,7 +327,7 @@ BEGIN
     outcome := 'done';
     RETURN;
   END IF;
-  LOOP -- until nobody else has changed the session between two statements
+  LOOP -- again if somebody has changed the session between two statements
     SELECT x.subject, x.revision, octet_length(x.data::text) AS size,
       x.end_reason IS NOT NULL OR (x.created_at <= a.ended_all_at) IS TRUE OR now >= least(x.last_seen_at + x.idle, x.expires_at) AS ended
       INTO t FROM sojourn.sessions x WHERE x.app = a.num AND x.id = s.id;
@@ -349,7 +364,7 @@ CREATE FUNCTION sojourn.touch_session(app_name text, session uuid, seen_at bigin
 DECLARE
   t record;
 BEGIN
-  LOOP -- until nobody else has changed the session between two statements
+  LOOP -- again if somebody has changed the session between two statements
     UPDATE sojourn.sessions s SET
       last_seen_at = seen_at,
       last_ip = CASE WHEN (s.ip, s.user_agent) <> (seen_ip, seen_agent) THEN seen_ip END,
@@ -373,7 +388,8 @@ BEGIN
   END LOOP;
 END $$;
 
--- confirm_session writes what the store has worked out for the record at a revision, or says that it has another by now.
+-- confirm_session writes a confirmation that the store has computed for the record
+-- at a revision, or returns a conflict.
 CREATE FUNCTION sojourn.confirm_session(app_name text, session uuid, at_revision bigint, first_seen_at bigint, confirmed_at bigint, former json) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   WITH changed AS (
@@ -405,7 +421,7 @@ BEGIN
   END IF;
 END $$;
 
--- end_subject ends all sessions of a subject but one, and returns their IDs.
+-- end_subject ends all sessions of a subject except one, and returns their IDs.
 CREATE FUNCTION sojourn.end_subject(app_name text, who text, spared uuid, why text, at bigint) RETURNS uuid[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a       sojourn.apps := sojourn.need_app(app_name);
@@ -436,16 +452,18 @@ BEGIN
   IF FOUND THEN
     INSERT INTO sojourn.changes (app, kind) VALUES (a.num, 3);
   ELSE
-    -- An EndAll that is asked for again must wait for the synchronous standby too, and a transaction that has only read waits for nobody.
+    -- A repeated EndAll must wait for the synchronous standby, too. A transaction
+    -- that has only read doesn't.
     PERFORM FROM sojourn.apps WHERE num = a.num FOR NO KEY UPDATE;
   END IF;
 END $$;
 
--- The sweep, in four stages. Each call examines up to max_rows rows that no other sweep is looking at, and says how many it
--- found: fewer than max_rows when the stage is over.
+-- The sweep, in four stages. Each call examines up to max_rows rows that no other
+-- sweep has locked, and returns how many it found: fewer than max_rows when the
+-- stage is over.
 
--- sweep_due looks at sessions whose time has come: it ends the expired, has those that were active since wait for their new deadline, and removes
--- old tombstones.
+-- sweep_due examines sessions whose time has come. It ends the expired ones,
+-- postpones those that were active since, and removes old tombstones.
 CREATE FUNCTION sojourn.sweep_due(app_name text, now bigint, max_rows integer,
   OUT examined integer, OUT ids uuid[], OUT subjects text[], OUT reasons text[], OUT ats bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -476,7 +494,8 @@ BEGIN
   END LOOP;
 END $$;
 
--- sweep_ended_all removes what end_all has ended, an hour later, without waiting for each one's deadline.
+-- sweep_ended_all removes the sessions that end_all has ended, an hour later,
+-- whatever their deadlines.
 CREATE FUNCTION sojourn.sweep_ended_all(app_name text, now bigint, max_rows integer) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
   a    sojourn.apps;
@@ -524,7 +543,8 @@ BEGIN
     WHERE a.name = app_name AND s.end_reason IS NULL AND (s.created_at <= a.ended_all_at) IS NOT TRUE;
 END $$;
 
--- estimated_bytes is the number of rows that the server's statistics know, times the size of some.
+-- estimated_bytes is the server's estimate of the number of rows, times the
+-- average size of a sample.
 CREATE FUNCTION sojourn.estimated_bytes() RETURNS bigint LANGUAGE plpgsql STABLE SET enable_seqscan = on AS $$
 DECLARE
   pages  bigint := greatest(1, pg_relation_size('sojourn.sessions') / current_setting('block_size')::bigint);

@@ -1,16 +1,17 @@
 -- +goose Up
 
--- The numbers that stand for applications in the other tables. A session that was created
+-- The other tables name an application by its number. A session that was created
 -- at or before ended_all_at has ended.
 CREATE TABLE apps (
   num          INTEGER PRIMARY KEY,
   name         TEXT NOT NULL UNIQUE,
   ended_all_at INTEGER,
-  purge_after  BLOB -- sessions up to this ID were looked at for what ended_all_at has ended; NULL: all were
+  purge_after  BLOB -- the sweep for ended_all_at has examined the sessions up to this ID; NULL: all
 );
 
--- One row for each session and each tombstone, in the order of creation (IDs are UUIDs of version 7).
--- Times are milliseconds since 1970; NULL is never, or none. The view session_list is for people.
+-- One row for each session and each tombstone, in the order of creation (IDs are
+-- UUIDs of version 7). Times are milliseconds since 1970; NULL means never, or
+-- none. The view session_list is for people.
 CREATE TABLE sessions (
   app                  INTEGER NOT NULL,
   id                   BLOB NOT NULL,
@@ -36,13 +37,13 @@ CREATE TABLE sessions (
   bearer               INTEGER NOT NULL,
   ip                   TEXT,
   user_agent           TEXT,
-  last_ip              TEXT, -- NULL: as at creation
+  last_ip              TEXT, -- NULL: the client at creation
   last_user_agent      TEXT,
   end_reason           TEXT, -- NULL while the session lives
   ended_at             INTEGER,
   subject              TEXT, -- NULL: anonymous
   joined               INTEGER, -- the order in which sessions became the subject's
-  sweep_at             INTEGER NOT NULL, -- when the sweep looks at it again; never after its deadline
+  sweep_at             INTEGER NOT NULL, -- when the sweep examines the row again; never after its deadline
   data                 TEXT, -- the values, a JSON object; last, since it may be long
   PRIMARY KEY (app, id)
 ) WITHOUT ROWID;
