@@ -19,7 +19,7 @@ var (
 	ErrOldServer  = errors.New("the server is too old")
 	ErrNotOurs    = errors.New("not a schema of Sojourn")
 	ErrNewer      = errors.New("migrated by a newer version of Sojourn")
-	ErrUnsuitable = errors.New("the server's settings don't do")
+	ErrUnsuitable = errors.New("the server's settings are unsuitable")
 	ErrReadOnly   = errors.New("the server takes no writes")
 )
 

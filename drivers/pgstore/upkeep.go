@@ -21,9 +21,7 @@ func (s *Store) keepUp(ctx context.Context) {
 		if err := s.measure(ctx); err == nil {
 			seen, _ = s.prune(ctx, seen)
 		}
-		select {
-		case <-time.After(upkeepEvery):
-		case <-ctx.Done():
+		if sleep(ctx, upkeepEvery) != nil {
 			return
 		}
 	}
@@ -78,10 +76,9 @@ func (s *Store) measure(ctx context.Context) error {
 	}
 	var bytes int64
 	err := s.useFirst(ctx, func(c *call) error { return c.row(s.sql.estimate, nil, &bytes) })
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case bytes >= s.opt.MaxBytes:
 		s.room.Store(noRoom)
 	case bytes >= s.opt.MaxBytes/10*9:
