@@ -10,6 +10,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // A conn is one connection to the file, for one goroutine at a time. It calls
@@ -145,6 +147,19 @@ func (c *conn) first(query string, args ...any) ([]sqldriver.Value, error) {
 		return nil, nil
 	}
 	return s.row, err
+}
+
+// session reads the row of a session into r, or returns ErrNotFound.
+func (c *conn) session(app int64, id store.ID, r *row) error {
+	v, err := c.first(selectRow, app, id[:])
+	switch {
+	case err != nil:
+		return err
+	case v == nil:
+		return store.ErrNotFound
+	}
+	r.scan(v)
+	return nil
 }
 
 // sessions returns the rows of a query for headColumns or rowColumns.

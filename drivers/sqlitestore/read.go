@@ -38,15 +38,10 @@ func (s *Store) Get(ctx context.Context, name string, id store.ID, strict bool, 
 		if !ok {
 			return store.ErrNotFound
 		}
-		v, err := c.first(selectRow, a.num, id[:])
-		switch {
-		case err != nil:
-			return err
-		case v == nil:
-			return store.ErrNotFound
-		}
 		var r row
-		r.scan(v)
+		if err := c.session(a.num, id, &r); err != nil {
+			return err
+		}
 		if err := r.decode(rec); err != nil {
 			return err
 		}

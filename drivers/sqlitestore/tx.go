@@ -93,15 +93,7 @@ func (t *tx) find(name string, id store.ID, r *row) (app, error) {
 	if !ok {
 		return a, store.ErrNotFound
 	}
-	v, err := t.w.conn.first(selectRow, a.num, id[:])
-	switch {
-	case err != nil:
-		return a, err
-	case v == nil:
-		return a, store.ErrNotFound
-	}
-	r.scan(v)
-	return a, nil
+	return a, t.w.conn.session(a.num, id, r)
 }
 
 // save replaces the row of a session; its indexed columns only if indexed is

@@ -1,5 +1,7 @@
-// A small shop in JavaScript whose sessions sojournd keeps: a cart that survives the login, a login, a page for the signed in, and a logout.
-// It stands behind Caddy (Caddyfile), which asks sojournd whose each request is. README.md says how to run all three.
+// A small shop in JavaScript whose sessions sojournd keeps: a cart that survives the
+// login, a login, a page for signed-in users, and a logout. It stands behind Caddy
+// (Caddyfile), which asks sojournd who sent each request. README.md says how to run all
+// three.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -60,7 +62,7 @@ async function login(visit, request) {
   return redirect(localPath(request.form.get('return_to')));
 }
 
-// account is let through by Caddy for the signed in only, and asks all the same.
+// Caddy lets only signed-in users through to account. It checks again.
 async function account(visit, request) {
   const subject = decodeURIComponent(request.headers['sojourn-subject'] ?? '');
   if (!subject) return refusal(401, 'Sign in first.');
@@ -85,7 +87,7 @@ async function handle(message) {
   const show = pages[`${method} ${request.url.pathname}`];
   if (!show) return refusal(404, 'There is no such page.');
   if (method === 'POST') {
-    // Another site's page may not send this site's forms.
+    // Pages of other sites may not send this site's forms.
     if (!['same-origin', 'none', undefined].includes(message.headers['sec-fetch-site'])) return refusal(403, 'This form is not ours.');
     request.form = new URLSearchParams(await read(message));
   }
@@ -95,7 +97,8 @@ async function handle(message) {
   return answer;
 }
 
-// sorry answers in place of a page that failed. What the visitor can do something about is told them.
+// sorry answers in place of a page that failed. It tells visitors about mistakes that
+// they can correct.
 function sorry(error) {
   const told = { not_live: 409, ended: 409, superseded: 409, conflict: 409, too_many_sessions: 409, throttled: 429, too_large: 413 }[error.code];
   if (told) return refusal(told, escape(error.message));
@@ -113,7 +116,8 @@ async function read(message) {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-// localPath returns a path of this site: a sign-in page that redirects anywhere would help who sends people to false sites.
+// localPath returns a path of this site. A sign-in page that redirects to any address
+// would help phishing.
 function localPath(path) {
   const site = 'http://shop.invalid';
   try {

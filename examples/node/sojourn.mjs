@@ -1,6 +1,8 @@
-// A client of sojournd's API, with nothing but what Node.js brings. The server's /openapi.json describes all there is.
+// A client of sojournd's API that needs only Node.js. The server's /openapi.json
+// describes the whole API.
 
-// A Problem is what the server answers in place of a success (RFC 9457). Its code stays the same from version to version.
+// A Problem is the server's answer without success (RFC 9457). Its code stays the same
+// from version to version.
 export class Problem extends Error {
   constructor(status, body) {
     super(body.detail ?? `the session server answered ${status}`);
@@ -13,14 +15,16 @@ export class Sojourn {
   #url;
   #key;
 
-  // url is that of the API listener, http://127.0.0.1:7081; key is the application's API key, a secret.
+  // url is the API's listener, http://127.0.0.1:7081; key is the application's API key,
+  // a secret.
   constructor(url, key) {
     this.#url = url;
     this.#key = key;
   }
 
-  // Each of these takes and returns what /openapi.json says. token is the value of the browser's cookie, and set_cookie in an answer is a list
-  // of Set-Cookie headers for that browser.
+  // /openapi.json describes what each of these takes and returns. token is the value of
+  // the browser's cookie. set_cookie in an answer is a list of Set-Cookie headers for
+  // that browser.
   create(body) { return this.#post('', body); }
   resolve(body) { return this.#post('/resolve', body); }
   update(body) { return this.#post('/update', body); }

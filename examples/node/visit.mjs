@@ -9,11 +9,12 @@ export class Visit {
     const cookies = parseCookies(request.headers.cookie ?? '');
     this.sojourn = sojourn;
     this.tokens = names.map((name) => cookies.get(name)).filter(Boolean);
-    // The proxy is the only one that reaches this server, and it replaces what the browser wrote there.
+    // Only the proxy reaches this server, and it replaces the browser's own header.
     this.client = { ip: (request.headers['x-forwarded-for'] ?? '').split(',').at(-1).trim() || undefined, user_agent: request.headers['user-agent'] };
   }
 
-  // session returns the browser's session, or null. A store that can't answer is an error, and never "nobody".
+  // session returns the browser's session, or null. It throws if the store can't
+  // answer: that is never "nobody".
   async session() {
     for (const token of this.tokens) {
       const answer = await this.sojourn.resolve({ token, client: this.client });
@@ -26,7 +27,8 @@ export class Visit {
     return null;
   }
 
-  // change sets a value to what f makes of it. Others may change it at the same time: then f is asked again.
+  // change sets a value to the result of f. If another request changes it at the same
+  // time, f is called again.
   async change(key, f) {
     for (let attempt = 0; attempt < 20; attempt++) {
       const session = await this.session();
@@ -42,7 +44,7 @@ export class Visit {
     throw new Problem(409, { code: 'conflict', detail: 'others keep changing the same thing' });
   }
 
-  // login makes the session the subject's. What was in the cart stays.
+  // login makes the session the subject's. The cart stays.
   async login(subject) {
     await this.session();
     this.#take(await this.sojourn.login({ token: this.token ?? this.tokens[0], subject, amr: ['pwd'], client: this.client }));
