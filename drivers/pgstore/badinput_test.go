@@ -40,9 +40,9 @@ func wantError(t *testing.T, url string, opt Options, want error, says string) {
 
 func TestBadURL(t *testing.T) {
 	for url, says := range map[string]string{
-		"":                                      "begins with postgres://",
-		"mysql://shop:" + password + "@db/shop": "begins with postgres://",
-		"host=db password=" + password:          "begins with postgres://",
+		"":                                      "begin with postgres://",
+		"mysql://shop:" + password + "@db/shop": "begin with postgres://",
+		"host=db password=" + password:          "begin with postgres://",
 		"postgres://shop:" + password + "@db:port/shop":                        "port",
 		"postgres://shop:" + password + "%zz@db/shop":                          "",
 		"postgres://shop:" + password + "@[::1/shop":                           "",
@@ -125,7 +125,7 @@ func TestUnsuitableDatabase(t *testing.T) {
 	in := func(name string) string { return strings.Replace(url, "/sojourn?", "/"+name+"?", 1) }
 	wantError(t, in("ascii"), Options{}, ErrUnsuitable, "UTF8")
 	wantError(t, in("serial"), Options{}, ErrUnsuitable, "read committed")
-	wantError(t, in("readonly"), Options{}, ErrReadOnly, "lead to the primary")
+	wantError(t, in("readonly"), Options{}, ErrReadOnly, "point the URL to the primary")
 }
 
 // A user who may only read the schema gets an error at the first write.

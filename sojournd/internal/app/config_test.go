@@ -53,7 +53,7 @@ func TestCheckConfig(t *testing.T) {
 		{"store: 'sqlite:relative.db'\n" + shop, []string{"1:8: store: must be absolute, so that"}},
 		{"store: foo://u:canary@h\n" + shop, []string{"1:8: store: no URL of a store"}},
 		{"store: redis://u:canary@h:x\n" + shop, []string{"1:8: store: port"}},
-		{"store: postgres://u:canary@h:x/db\nstore_feed: redis://:canary@h\n" + shop, []string{"1:8: store: port", "2:13: store_feed: begins with postgres://"}},
+		{"store: postgres://u:canary@h:x/db\nstore_feed: redis://:canary@h\n" + shop, []string{"1:8: store: port", "2:13: store_feed: must begin with postgres://"}},
 		{"store: 'memory:'\nstore_ca: /nowhere/ca.pem\nstore_password_file: /nowhere/p\nstore_feed: postgres://h\n" + shop,
 			[]string{"2:11: store_ca: leave it out", "3:22: store_password_file: leave it out", "4:13: store_feed: leave it out"}},
 		{"store: rediss://h\nstore_ca: " + weak + "\nstore_password_file: /nowhere/p\n" + shop,
