@@ -15,8 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// Writers with one ability each, to be combined. None is used: they are asked
-// for only.
+// Writers with one optional method each, to be combined. The test only looks
+// for the methods, and never calls them.
 type (
 	bare      struct{}
 	flushes   struct{}
@@ -60,8 +60,8 @@ func can(w http.ResponseWriter) string {
 	return strings.Join(can, ", ")
 }
 
-// What the writer beneath can, the handler's can, and no more: in all
-// combinations, and where the writer is wrapped.
+// The handler's writer has exactly the optional methods of the writer beneath
+// it, in all combinations, also if the writer is wrapped.
 func TestWriterAbilities(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	closed, pushed := make(chan bool), ""
@@ -180,13 +180,14 @@ func TestWriterAbilities(t *testing.T) {
 		}
 	}
 
-	// A wrapper that only has FlushError, over one that can hijack.
+	// A wrapper that only has FlushError, around a writer that has Hijack.
 	w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.want("can", can(rw), "flush, flush with an error")
 	})).ServeHTTP(flushErrs{httptest.NewRecorder()}, httptest.NewRequest("GET", "http://localhost/", nil))
 }
 
-// net/http's own writers, and what wraps them in the standard library.
+// The test combines net/http's own writers with the standard library's
+// wrappers.
 func TestWriterAbilitiesOfNetHTTP(t *testing.T) {
 	w := newWebUnstarted(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) { io.WriteString(rw, can(rw)) })
 	sessions := w.server.Config.Handler

@@ -19,7 +19,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// Tokens of any length and bytes are anonymous: no error, no cookie, nothing derived from them.
+// A token of any length and bytes makes the request anonymous. It causes no
+// error and no cookie, and nothing is derived from it.
 func TestBadTokens(t *testing.T) {
 	w := newWebUnstarted(t, webRoutesHandler, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	b := w.loggedIn("alice")

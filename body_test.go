@@ -16,10 +16,10 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A limit of http.MaxBytesReader that was hit closes the connection, as without
-// Handler; what wasn't hit doesn't. Where the body ends with the very byte that
-// is too many, and the buffer too, nothing is left on the connection, and it
-// may stay open: those sizes are left out.
+// As without Handler, the connection closes if the body exceeded the limit of
+// http.MaxBytesReader, and otherwise stays open. The test leaves out sizes at
+// which both the body and the reader's buffer end with the first byte beyond
+// the limit: then nothing is left on the connection, and it may stay open.
 func TestWriterMaxBytes(t *testing.T) {
 	read := func(rw http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
@@ -34,7 +34,7 @@ func TestWriterMaxBytes(t *testing.T) {
 	}
 	handlers := map[string]http.HandlerFunc{
 		"in place":    limit(100, read),
-		"at a buffer": limit(511, read), // io.ReadAll begins with 512 bytes
+		"at a buffer": limit(511, read), // io.ReadAll starts with 512 bytes
 		"of a copy": func(rw http.ResponseWriter, r *http.Request) {
 			limit(100, read)(rw, r.WithContext(r.Context()))
 		},
@@ -108,8 +108,8 @@ func TestWriterMaxBytes(t *testing.T) {
 	group.Wait()
 }
 
-// keepsOpen sends one request over a connection, and says whether that can be
-// used again.
+// keepsOpen sends a request over a new connection, and reports whether the
+// connection can be used again.
 func keepsOpen(t *testing.T, h http.Handler, size int, chunked bool) string {
 	t.Helper()
 	server := httptest.NewServer(h)

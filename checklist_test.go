@@ -22,7 +22,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// Row 1: tokens come from a random source: of 10,000 no secret occurs twice, and no bit of a secret, nor of an ID's random part, is fixed.
+// Row 1: tokens are random. Among 10,000 tokens no secret occurs twice. No bit
+// of a secret, or of an ID's random part, is constant.
 func TestTokensAreRandom(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.OnEvent = nil }))
 	const n = 10_000
@@ -50,7 +51,8 @@ func TestTokensAreRandom(t *testing.T) {
 	}
 }
 
-// Row 2: the token says nothing about the user. Two tokens of one user share what two of different users do: the time in the ID.
+// Row 2: a token says nothing about the user. Two tokens of one user have no
+// more in common than two of different users: the time in the ID.
 func TestTokenSaysNothing(t *testing.T) {
 	w := newWorld(t)
 	var tokens [][]byte
@@ -72,7 +74,7 @@ func TestTokenSaysNothing(t *testing.T) {
 		}
 		return n
 	}
-	if n := same(tokens[0], tokens[1]); n > 6 { // 42 bytes: about 0.2 by chance
+	if n := same(tokens[0], tokens[1]); n > 6 { // of 42 bytes; about 0.2 would match by chance
 		t.Errorf("tokens of one user share %d bytes beyond the time", n)
 	}
 	if n := same(tokens[0], tokens[2]); n > 6 {
@@ -80,7 +82,8 @@ func TestTokenSaysNothing(t *testing.T) {
 	}
 }
 
-// Row 3: a token counts in its cookie (or header) only: not in the URL, a form, another header, a trailer or Basic credentials.
+// Row 3: a token counts only in its cookie or header. It doesn't count in the
+// URL, a form, another header, a trailer or Basic credentials.
 func TestTokenFromNowhereElse(t *testing.T) {
 	for _, bearer := range []bool{false, true} {
 		w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -102,7 +105,8 @@ func TestTokenFromNowhereElse(t *testing.T) {
 	}
 }
 
-// Row 4: what a store holds does not authenticate. Every byte string of the record, sent back as secret or token, is refused.
+// Row 4: what a store holds does not authenticate. The engine refuses each byte
+// string of the record as a secret and as a token.
 func TestStoredHashesAreNoTokens(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	j := w.loggedIn("alice")
@@ -127,7 +131,8 @@ func TestStoredHashesAreNoTokens(t *testing.T) {
 	w.want("the session", w.look(j), "alice")
 }
 
-// Row 5: an unknown token of the right form is not adopted: the first write makes a session of another ID and secret.
+// Row 5: the engine doesn't adopt an unknown token that is well formed. The
+// first write creates a session with another ID and secret.
 func TestUnknownTokenIsNotAdopted(t *testing.T) {
 	w := newWeb(t, nil)
 	for _, cookie := range []string{"__Host-session", "__Host-visitor"} {
@@ -148,7 +153,7 @@ func TestUnknownTokenIsNotAdopted(t *testing.T) {
 	}
 }
 
-// Row 10: an account that was disabled has no session left, whatever its requests do.
+// Row 10: after an account was disabled, none of its requests has a session.
 func TestDisabledAccount(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if s.Subject() == "" {
@@ -170,7 +175,8 @@ func TestDisabledAccount(t *testing.T) {
 	bob.get("/").wantStatus(t, http.StatusOK)
 }
 
-// Row 11 and 8: after a change of factor the others are ended, and the current session lives on with a new token. The old one is dead at once.
+// Rows 11 and 8: a change of factor ends the user's other sessions. The current
+// session gets a new token, and the old one stops working at once.
 func TestFactorChange(t *testing.T) {
 	w := newWeb(t, nil)
 	w.server.Config.Handler = w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -208,7 +214,8 @@ func TestFactorChange(t *testing.T) {
 	w.want("here, still", here.who(), "alice")
 }
 
-// Row 12: users list and end their own sessions; a list shows no token; a foreign ID is "not found", like one that doesn't exist.
+// Row 12: users list and end their own sessions. A list contains no token. The
+// error for another user's ID is the same as for an unknown ID.
 func TestOwnSessions(t *testing.T) {
 	w := newWorld(t)
 	a, b, other := w.loggedIn("alice"), w.loggedIn("alice"), w.loggedIn("bob")
@@ -243,7 +250,8 @@ func TestOwnSessions(t *testing.T) {
 	w.want("the other one", w.look(a), "alice")
 }
 
-// Row 18: the level and the methods of a login change by an authentication only, each with its event.
+// Row 18: only an authentication changes the level and the methods of a login,
+// and each one is an event.
 func TestLevelNeedsAnAuthentication(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("alice", sojourn.AMR("pwd"))
@@ -252,7 +260,7 @@ func TestLevelNeedsAnAuthentication(t *testing.T) {
 	w.visit(j, func(s *sojourn.Session) error { return sojourn.NewKey[int]("level").Set(s, 3) })
 	w.visit(j, func(s *sojourn.Session) error { return s.Rotate() })
 	w.pass(time.Hour)
-	w.look(j) // rotates by itself
+	w.look(j) // rotates the secret
 	w.want("after values, rotations and time", level(), 1)
 	w.want("elevations", len(w.happened(sojourn.EventElevated)), 0)
 	w.visit(j, func(s *sojourn.Session) error { return s.Elevate(2, "otp") })
@@ -293,7 +301,8 @@ func TestFresh(t *testing.T) {
 	w.want("with a clock that went back", fresh(10*time.Minute), true)
 }
 
-// Row 27: what a visitor gathered before the login never grants one: not their values, not calls in the wrong order.
+// Row 27: nothing from before the login grants a login: neither the visitor's
+// values nor calls in the wrong order.
 func TestBeforeLoginDataGrantsNothing(t *testing.T) {
 	w := newWorld(t)
 	j := new(jar)
@@ -319,12 +328,13 @@ func TestBeforeLoginDataGrantsNothing(t *testing.T) {
 	if s.Subject() != "" || s.Level() != 0 || s.Fresh(time.Hour) || len(s.Info().AMR) != 0 {
 		t.Errorf("%+v", s.Info())
 	}
-	// Put into the other cookie, a visitor's token is nobody's.
+	// A visitor's token in the session cookie is invalid.
 	w.want("as session cookie", w.id(&jar{session: j.visitor}), sojourn.ID{})
 	w.want("login events", len(w.happened(sojourn.EventAuthenticated))+len(w.happened(sojourn.EventElevated)), 0)
 }
 
-// Row 32: secrets and their hashes compare in constant time. The functions that judge a secret use == on neither.
+// Row 32: secrets and their hashes are compared in constant time. The functions
+// that judge a secret use == on neither.
 func TestSecretsCompareInConstantTime(t *testing.T) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, "secrets.go", nil, 0)
@@ -363,7 +373,8 @@ func TestSecretsCompareInConstantTime(t *testing.T) {
 	}
 }
 
-// The header transport is opt-in, for sessions made for it, and a token is good in one transport only.
+// Tokens in a header are off by default. A session is created for one
+// transport, and its token works only there.
 func TestBearer(t *testing.T) {
 	serve := func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		switch r.Method {
@@ -412,7 +423,7 @@ func TestBearer(t *testing.T) {
 	w.want("a bad header, and a good cookie", is("Authorization", "Bearer x", "Cookie", "__Host-session="+cookie), "nobody")
 	w.want("another scheme, and a good cookie", is("Authorization", "Basic x", "Cookie", "__Host-session="+cookie), "alice")
 
-	// It is never rotated, and no answer sets a cookie.
+	// A bearer token is never rotated, and no response sets a cookie.
 	w.pass(time.Hour)
 	b = w.surfer("Authorization", "Bearer "+token)
 	for range 3 {
@@ -428,13 +439,15 @@ func TestBearer(t *testing.T) {
 	w.want("after logout", b.get("/").body, "nobody")
 	w.want("the human", human.who(), "alice")
 
-	// Its token is as secret as a cookie's: off by default means not even looked at.
+	// Without the option, the engine doesn't look up a bearer token.
 	w.want("a server without the option", off.surfer("Authorization", "Bearer "+token).get("/").body, "nobody")
 	off.flush()
 	equal(t, "store access", off.calls.made(), nil)
 }
 
-// What docs/security.md says of late answers: a logout's or a rotation's, if it comes after that of a later login, costs one new sign-in, and nothing more.
+// docs/security.md says what late answers cost. If the answer to a logout or
+// rotation comes after the answer to a later login, the user must sign in once
+// more. Nothing else happens.
 func TestLateAnswersCostOneSignIn(t *testing.T) {
 	for _, late := range []string{"logout", "rotation"} {
 		t.Run(late, func(t *testing.T) {
@@ -472,7 +485,8 @@ func TestLateAnswersCostOneSignIn(t *testing.T) {
 	}
 }
 
-// docs/security.md has each row of the checklist, and each test that it names exists.
+// docs/security.md has each row of the checklist, and each test that it names
+// exists.
 func TestSecurityTable(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("docs", "security.md"))
 	if err != nil {

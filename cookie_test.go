@@ -18,7 +18,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// setting returns the one Set-Cookie of an answer that gives a cookie a value.
+// setting returns the only Set-Cookie of a response that sets a value.
 func (a *reply) setting(t testing.TB) *http.Cookie {
 	t.Helper()
 	var set *http.Cookie
@@ -67,7 +67,7 @@ func TestCookieDefaults(t *testing.T) {
 	}
 }
 
-// Max-Age runs to the absolute deadline, also when the cookie is renewed.
+// Max-Age ends at the absolute deadline, also after the cookie is renewed.
 func TestCookieMaxAge(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if err := s.Login("alice", sojourn.Remember()); err != nil {
@@ -94,7 +94,8 @@ func TestCookieMaxAge(t *testing.T) {
 	}
 }
 
-// The cookie's own expiry is never the limit: the server doesn't ask when the browser should have dropped it.
+// The engine doesn't care whether the cookie should have expired in the
+// browser.
 func TestCookieExpiryIsNotTheLimit(t *testing.T) {
 	w := newWeb(t, nil, options(func(o *sojourn.Options) { o.Policy.RotateEvery = -1 }))
 	b := w.surfer().login("alice")
@@ -113,7 +114,8 @@ func TestCookieExpiryIsNotTheLimit(t *testing.T) {
 	w.want("why", kept.get("/ended").body, "absolute")
 }
 
-// Names compare exactly: other spellings are other cookies, which any page of the site may set.
+// Cookie names are compared exactly. Any page of the site can set cookies with
+// other spellings.
 func TestCookieNamesCompareExactly(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer().login("alice")
@@ -123,14 +125,15 @@ func TestCookieNamesCompareExactly(t *testing.T) {
 		w.want(fmt.Sprintf("%q", name), onTape(w, name+"="+value), "nobody")
 	}
 	for _, name := range []string{"__Host-visitor"} {
-		w.want(name, onTape(w, name+"="+value), "nobody") // a login is good in its own cookie only
+		w.want(name, onTape(w, name+"="+value), "nobody") // a login's token works only in the session cookie
 	}
 	w.want("the name itself", onTape(w, "__Host-session="+value), "alice")
 	w.want("among others", onTape(w, " a=b ;\t__Host-session="+value+" ; c"), "alice")
 	w.want("in a line of its own", onTape(w, "a=b", "__Host-session="+value, ";;="), "alice")
 }
 
-// onTape is a request whose Cookie lines can hold anything, even what net/http's client and server refuse. It returns who it is.
+// onTape makes a request whose Cookie lines can hold anything, even what
+// net/http's client and server refuse. It returns the subject.
 func onTape(w *web, lines ...string) string {
 	w.Helper()
 	r := httptest.NewRequest("GET", "http://localhost/who", nil)
@@ -166,7 +169,7 @@ func TestCookieOptions(t *testing.T) {
 			for _, a := range []*reply{b.post("/count"), b.post("/login?user=alice"), b.post("/logout")} {
 				for _, line := range a.Header["Set-Cookie"] {
 					for _, want := range test.want {
-						if !strings.Contains(line, want) && !strings.Contains(line, "=; Max-Age=0") { // which clears other forms too
+						if !strings.Contains(line, want) && !strings.Contains(line, "=; Max-Age=0") { // another form, which the response clears too
 							t.Errorf("%s: no %s in %s", a.Request.URL.Path, want, line)
 						}
 					}
@@ -185,7 +188,8 @@ func TestCookieOptions(t *testing.T) {
 	}
 }
 
-// What a browser would reject, or what isn't safe, is an error at New that says what to do.
+// New returns an error for options that a browser would reject or that aren't
+// safe. The error says what to change.
 func TestCookieWrongCombinations(t *testing.T) {
 	none := http.SameSiteNoneMode
 	for _, test := range []struct {
@@ -261,7 +265,8 @@ func TestCookieWrongCombinations(t *testing.T) {
 	}
 }
 
-// A response that sets a cookie is never stored by a cache, whatever the handler says of it, streamed or not.
+// No cache stores a response that sets a cookie, whatever the handler's headers
+// say, streamed or not.
 func TestCookieResponsesAreNotCached(t *testing.T) {
 	for name, respond := range map[string]func(http.ResponseWriter){
 		"whole":    func(rw http.ResponseWriter) { io.WriteString(rw, handlerText) },
@@ -275,13 +280,13 @@ func TestCookieResponsesAreNotCached(t *testing.T) {
 				h := rw.Header()
 				h["Cache-Control"] = []string{"public, max-age=3600", "immutable"}
 				h.Set("Expires", "Fri, 01 Jan 2100 00:00:00 GMT")
-				h.Set("CDN-Cache-Control", "max-age=3600") // RFC 9213: caches of a CDN look at it first
+				h.Set("CDN-Cache-Control", "max-age=3600") // RFC 9213: a CDN prefers it to Cache-Control
 				h.Set("Surrogate-Control", "max-age=3600")
 				h.Set("X-Accel-Expires", "3600")
 				h.Set("Cloudflare-CDN-Cache-Control", "max-age=3600")
 				h.Set("X-LiteSpeed-Cache-Control", "public, max-age=3600")
 				h.Set("Edge-Control", "max-age=1h")
-				h["cache-control"] = []string{"max-age=3600"} // net/http sends names as they are written
+				h["cache-control"] = []string{"max-age=3600"} // net/http sends header names as they are written
 				h["CDN-Cache-Control"] = []string{"max-age=7200"}
 				h["EXPIRES"] = []string{"Fri, 01 Jan 2100 00:00:00 GMT"}
 				h.Set("Vary", "Accept")
@@ -309,7 +314,7 @@ func TestCookieResponsesAreNotCached(t *testing.T) {
 					}
 				}
 			}
-			// A response that sets none is the handler's business.
+			// A response without a session cookie keeps the handler's headers.
 			equal(t, "Cache-Control", b.get("/").Header["Cache-Control"], []string{"public, max-age=3600", "immutable", "max-age=3600"})
 		})
 	}
@@ -342,7 +347,8 @@ func TestCookieVary(t *testing.T) {
 	equal(t, "with Bearer", bearer.surfer().get("/who").Header["Vary"], []string{"Cookie", "Authorization"})
 }
 
-// A response that the handler made cacheable is not spoiled by a rotation, which the next one does.
+// A rotation doesn't make a cacheable response uncacheable. The next response
+// rotates.
 func TestCookieNoRotationOnCacheable(t *testing.T) {
 	const later = "Fri, 01 Jan 2100 00:00:00 GMT"
 	for _, test := range []struct {
@@ -392,7 +398,8 @@ func TestCookieNoRotationOnCacheable(t *testing.T) {
 	}
 }
 
-// Visitors and logins have cookies of their own. A login clears the visitor's; only logout clears the session's.
+// Visitors and logins have separate cookies. A login clears the visitor's
+// cookie. Only a logout clears the session's.
 func TestCookiesAreSeparate(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer()
@@ -400,17 +407,18 @@ func TestCookiesAreSeparate(t *testing.T) {
 	visitor := b.cookies["__Host-visitor"]
 	a := b.post("/login?user=alice")
 	w.want("set", a.setting(t).Name, "__Host-session")
-	equal(t, "a login clears", a.cleared(), []string{"__Host-visitor", "__Host-visitor"}) // with Partitioned too
+	equal(t, "a login clears", a.cleared(), []string{"__Host-visitor", "__Host-visitor"}) // also in the form with Partitioned
 	w.want("the cart", b.get("/count").body, "1")
 	if b.cookies["__Host-session"] == visitor || strings.HasSuffix(b.cookies["__Host-session"], visitor[22:]) {
 		t.Error("the secret is the visitor's")
 	}
 
-	// The visitor's old cookie, in either place, is nobody.
+	// The visitor's old token is invalid in both cookies.
 	w.want("the visitor's token as visitor", onTape(w, "__Host-visitor="+visitor), "nobody")
 	w.want("the visitor's token as session", onTape(w, "__Host-session="+visitor), "nobody")
 
-	// A late answer to a stranger's request comes after the login, and does not replace it.
+	// A late response to a visitor's request arrives after the login, and
+	// doesn't replace it.
 	late := w.surfer()
 	b.keep(late.post("/count"))
 	w.want("who", b.who(), "alice")
@@ -421,7 +429,9 @@ func TestCookiesAreSeparate(t *testing.T) {
 	equal(t, "a logout without cookies clears", w.surfer().post("/logout").cleared(), nil)
 }
 
-// However a session ended, no answer but a logout's clears its cookie: it may be a late one, and the browser may hold a newer login.
+// Only a logout's response clears the session cookie, however the session
+// ended. Another response may be late, and the browser may already hold a newer
+// login.
 func TestCookieOnlyLogoutClears(t *testing.T) {
 	for name, end := range map[string]func(*web, *surfer){
 		"revoked": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice", sojourn.ID{}) },
@@ -490,7 +500,8 @@ func TestCookieBesideOthers(t *testing.T) {
 	}
 }
 
-// A browser drops a Secure cookie that came by plain HTTP from another host than localhost: the log says so, once.
+// Browsers drop a Secure cookie that came by plain HTTP, except from localhost.
+// The log says so once.
 func TestCookiePlainHTTP(t *testing.T) {
 	for _, test := range []struct {
 		name, url, peer string
@@ -527,7 +538,7 @@ func TestCookiePlainHTTP(t *testing.T) {
 	}
 }
 
-// Cookies without net/http's server: what a caller of the engine sends.
+// SetCookies returns what a caller without net/http's server must send.
 func TestCookieWithoutHandler(t *testing.T) {
 	w := newWorld(t)
 	s := w.begin(&jar{visitor: "x"})
@@ -548,8 +559,8 @@ func TestCookieWithoutHandler(t *testing.T) {
 }
 
 // Two live sessions in cookies of one name happen to honest browsers, after a
-// change of Domain or Partitioned. A login makes the next request unambiguous, and
-// a logout leaves none alive. Both clear the cookie in every form.
+// change of Domain or Partitioned. A login makes the next request unambiguous.
+// A logout ends both sessions. Both clear the cookie in every form.
 func TestTwoLiveCookies(t *testing.T) {
 	two := func(w *web) (a, b *surfer, both string) {
 		a, b = w.surfer().login("alice"), w.surfer().login("bob")
@@ -591,7 +602,7 @@ func TestTwoLiveCookies(t *testing.T) {
 			w.want("after", w.surfer("Cookie", both+fresh).who(), "alice")
 			both = fresh[2:] + "; __Host-session=" + w.surfer().login("bob").cookies["__Host-session"]
 		}
-		w.surfer().post("/login?user=alice").wantStatus(t, http.StatusConflict) // the limit is one still
+		w.surfer().post("/login?user=alice").wantStatus(t, http.StatusConflict) // the limit is still one
 	})
 	t.Run("logout", func(t *testing.T) {
 		w := newWeb(t, nil)

@@ -17,15 +17,17 @@ import (
 
 const modulePath = "github.com/sojourn-go/sojourn"
 
-// importRules say what a package may import besides the standard library. The first rule whose pattern
-// matches the package's directory counts. In a pattern, * is one element and a final /... is anything
-// below, itself included. Packages under one match of such a pattern may import each other: by
-// drivers/*/..., drivers/pgstore may import drivers/pgstore/migrations but not drivers/redisstore.
-// Tests are free in what they import, as far as their module's go.mod goes.
+// importRules say what a package may import besides the standard library. The
+// first rule whose pattern matches the package's directory applies. In a
+// pattern, * matches one element, and a final /... matches the directory itself
+// and all below it. Packages under one match of such a pattern may import each
+// other: by drivers/*/..., drivers/pgstore may import
+// drivers/pgstore/migrations but not drivers/redisstore. Tests may import
+// whatever their module's go.mod requires.
 var importRules = []struct {
 	from    string
 	project []string // patterns of this project's packages
-	others  bool     // other people's modules too
+	others  bool     // also packages of other modules
 	why     string
 }{
 	{".", []string{"store", "internal/..."}, false, "the engine knows the contract and no store; an application that imports it gets nobody else's modules"},
@@ -46,8 +48,8 @@ var importRules = []struct {
 	{"scripts/...", nil, false, "must run before anything else builds"},
 }
 
-// httpFiles are the files of the root package that may import net/http. The engine works without HTTP;
-// only what is about HTTP knows it.
+// httpFiles are the files of the root package that may import net/http. The
+// engine works without HTTP.
 var httpFiles = map[string]string{
 	"handler.go":  "the middleware",
 	"exchange.go": "the response writer that commits before the first byte",
@@ -61,7 +63,7 @@ var httpFiles = map[string]string{
 	"site.go":     "how an engine faces the web: cookies, proxies, origins, prepared once",
 }
 
-// badNames are names of packages that say nothing about what is inside.
+// badNames match package names that say nothing about the content.
 var badNames = regexp.MustCompile(`^(util|utils|common|helper|helpers|misc|model|models|pkg|types)$`)
 
 func TestImportRules(t *testing.T) {
@@ -104,7 +106,7 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
-// checkImport says why file must not import a package; nil if it may.
+// checkImport returns an error if a file must not import a package.
 func checkImport(file, imported string) error {
 	dir := path.Dir(file)
 	for _, rule := range importRules {
@@ -139,7 +141,8 @@ const (
 	others
 )
 
-// classify tells whose package an import is, and for ours in which directory it lies.
+// classify says whose package an import is, and in which directory it is if it
+// is ours.
 func classify(imported string) (kind int, dir string) {
 	switch rest, ok := strings.CutPrefix(imported, modulePath); {
 	case ok && rest == "":
@@ -153,7 +156,8 @@ func classify(imported string) (kind int, dir string) {
 	return std, ""
 }
 
-// match returns the part of dir that the pattern's fixed elements and stars matched.
+// match returns the part of dir that matches the pattern without its final /...
+// .
 func match(pattern, dir string) (unit string, ok bool) {
 	pattern, below := strings.CutSuffix(pattern, "/...")
 	want, have := strings.Split(pattern, "/"), strings.Split(dir, "/")
@@ -225,7 +229,7 @@ func TestLibraryModuleRequiresNothing(t *testing.T) {
 	}
 }
 
-// A module that go.work doesn't list is one that make test doesn't see.
+// make test sees only the modules that go.work lists.
 func TestWorkspaceListsEveryModule(t *testing.T) {
 	b, err := os.ReadFile("go.work")
 	if err != nil {
@@ -255,7 +259,8 @@ func goFiles(t *testing.T) (files []string) {
 	return files
 }
 
-// walk visits the source files of all modules, by slash-separated name.
+// walk calls visit for the source files of all modules, with slash-separated
+// names.
 func walk(t *testing.T, visit func(name string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -274,7 +279,7 @@ func walk(t *testing.T, visit func(name string)) {
 	}
 }
 
-// Each file and directory that CONTRIBUTING's map names is there.
+// Each file and directory that CONTRIBUTING's map names exists.
 func TestMapOfTheHouse(t *testing.T) {
 	text, err := os.ReadFile("CONTRIBUTING.md")
 	if err != nil {

@@ -98,7 +98,7 @@ func TestDoneWithoutASession(t *testing.T) {
 	}
 }
 
-// A session that ended between its read and the call of Done is noticed.
+// Done closes if the session ended between its read and the call of Done.
 func TestDoneOfAnEndedSession(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -109,7 +109,7 @@ func TestDoneOfAnEndedSession(t *testing.T) {
 	<-s.Done()
 }
 
-// What Done holds goes with the request.
+// What Done holds is freed with the request.
 func TestDoneIsForgottenWithTheRequest(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -118,7 +118,7 @@ func TestDoneIsForgottenWithTheRequest(t *testing.T) {
 	done := s.Done()
 	w.want("open", sojourn.OpenDones(w.Engine), 1)
 	over()
-	for sojourn.OpenDones(w.Engine) > 0 { // context.AfterFunc runs in a goroutine of its own
+	for sojourn.OpenDones(w.Engine) > 0 { // context.AfterFunc runs in its own goroutine
 	}
 	w.End(ctx, s.ID())
 	select {
@@ -128,7 +128,7 @@ func TestDoneIsForgottenWithTheRequest(t *testing.T) {
 	}
 }
 
-// The engine's own sweep ends what has expired, and tells.
+// The engine sweeps by itself, ends expired sessions, and reports them.
 func TestSweepGoesByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := memstore.New()
@@ -167,8 +167,8 @@ func TestSweepGoesByItself(t *testing.T) {
 	})
 }
 
-// Each application hears of its own ends, and of each once, also where two
-// engines serve one application.
+// Each application gets the events of its own ends, and gets each once, even if
+// two engines serve it.
 func TestEndsReachTheirOwnApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := memstore.New()
@@ -212,8 +212,8 @@ func TestEndsReachTheirOwnApplication(t *testing.T) {
 	})
 }
 
-// The sessions of an application that no engine serves stay, refused, until an
-// engine serves it again, which then tells of their end.
+// Sessions of an application without an engine stay in the store and are
+// refused. An engine that serves it later reports their ends.
 func TestUnservedApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := memstore.New()

@@ -20,7 +20,7 @@ import (
 
 var errInside = errors.New("dial tcp 10.1.2.3:5432: password of shop_rw refused")
 
-// Error tells the visitor the status and nothing of the inside, with a session
+// Error tells the visitor the status and no internal details, with a session
 // and without.
 func TestErrorTellsNothingOfTheInside(t *testing.T) {
 	log := captureLog(t)
@@ -33,7 +33,7 @@ func TestErrorTellsNothingOfTheInside(t *testing.T) {
 		{sojourn.ErrUnavailable, 503, true},
 		{sojourn.ErrFull, 503, true},
 		{sojourn.ErrThrottled, 429, true},
-		{sojourn.ErrUncertain, 503, false}, // a repeat may do it twice
+		{sojourn.ErrUncertain, 503, false}, // a retry might do it twice
 		{sojourn.ErrConflict, 409, false},
 		{sojourn.ErrTooLarge, 413, false},
 		{sojourn.ErrAnonymous, 401, false},
@@ -76,8 +76,8 @@ func TestErrorTellsNothingOfTheInside(t *testing.T) {
 	}
 }
 
-// What the handler stored before it answered with an error of below 500 is
-// kept, as with any such answer.
+// What the handler stored before it answered with an error below 500 is kept,
+// as with any other response.
 func TestErrorWithinARequest(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)
@@ -94,7 +94,7 @@ func TestErrorWithinARequest(t *testing.T) {
 	w.want("count", b.get("/count").body, "1")
 }
 
-// OnError words the answers of Error too, and may leave them to it.
+// OnError may write the response of Error too, or leave it to Error.
 func TestErrorHonoursOnError(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		switch r.URL.Path {
@@ -112,7 +112,7 @@ func TestErrorHonoursOnError(t *testing.T) {
 				rw.WriteHeader(http.StatusTeapot)
 				io.WriteString(rw, "come back later")
 			case errors.Is(err, sojourn.ErrConflict):
-				sojourn.Error(struct{ http.ResponseWriter }{rw}, r.Clone(r.Context()), err) // as if it were not itself called by Error
+				sojourn.Error(struct{ http.ResponseWriter }{rw}, r.Clone(r.Context()), err) // as if Error had not called it
 			}
 		}
 	}))
@@ -136,7 +136,7 @@ func captureLog(t *testing.T) *bytes.Buffer {
 	return &text
 }
 
-// Nothing that is shown for copying answers a visitor with an error's own text.
+// No sample or example answers a visitor with an error's own text.
 func TestExamplesHideErrors(t *testing.T) {
 	shows := regexp.MustCompile(`http\.Error\([^,\n]+, \w*[eE]rr\w*\.Error\(\)`)
 	seen := 0

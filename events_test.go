@@ -23,7 +23,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// logged returns what an application's log holds of the events so far, with the sessions' IDs replaced by their order.
+// logged returns what an application's log holds of the events so far. It
+// replaces the sessions' IDs by numbers in their order.
 func (w *web) logged() string {
 	w.Helper()
 	w.flush()
@@ -53,8 +54,8 @@ func anonymize(text string) string {
 	})
 }
 
-// The life of sessions, as a log shows it: who, when, where and why, in UTC. The file is testdata/events.golden;
-// SOJOURN_GOLDEN=write writes it.
+// The log shows the life of sessions: who, when, where and why, in UTC. The
+// expected log is testdata/events.golden; SOJOURN_GOLDEN=write rewrites it.
 func TestEventsGolden(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if err := s.Login(r.FormValue("user"), sojourn.AMR("pwd", "otp"), sojourn.Level(2), sojourn.Remember()); err != nil {
@@ -63,7 +64,7 @@ func TestEventsGolden(t *testing.T) {
 	}, options(trustLoopback), options(func(o *sojourn.Options) {
 		o.MaxSessions = 2
 		o.MaxBadTokens = 2
-		local := time.FixedZone("local", 2*3600) // a clock of another zone
+		local := time.FixedZone("local", 2*3600) // the clock has another time zone
 		now := o.Now
 		o.Now = func() time.Time { return now().In(local) }
 	}))
@@ -82,10 +83,10 @@ func TestEventsGolden(t *testing.T) {
 	w.pass(2 * time.Minute)
 	alice.post("/elevate")
 	w.pass(2 * time.Minute)
-	old.who() // of an earlier epoch
+	old.who() // a secret of an earlier epoch
 	w.pass(time.Minute)
 	alice.post("/logout")
-	old.who() // of an ended session
+	old.who() // a secret of an ended session
 
 	// The third login of one user evicts the first.
 	bobs := []*surfer{browser("192.0.2.2"), browser("192.0.2.3"), browser("192.0.2.4")}
@@ -96,7 +97,8 @@ func TestEventsGolden(t *testing.T) {
 	w.pass(time.Second)
 	w.EndSubject(t.Context(), "bob", sojourn.ID{})
 
-	// Theft: a copy of the cookie is used after its successor was confirmed and the grace is over.
+	// Theft: somebody uses a copy of the cookie after its successor was
+	// confirmed and the grace is over.
 	w.pass(time.Second)
 	carol := browser("192.0.2.5").login("carol")
 	victim := carol.fork()
@@ -108,7 +110,7 @@ func TestEventsGolden(t *testing.T) {
 	w.pass(16 * time.Minute)
 	victim.who()
 
-	// Idle and absolute.
+	// Sessions end at the idle and at the absolute deadline.
 	dave := browser("192.0.2.7").login("dave")
 	w.pass(25 * time.Hour)
 	dave.who()
@@ -119,7 +121,7 @@ func TestEventsGolden(t *testing.T) {
 		visitor.post("/count")
 	}
 
-	// Guesses.
+	// Somebody guesses tokens.
 	for i := range 5 {
 		browser("192.0.2.9").get("/who", "Cookie", fmt.Sprintf("__Host-session=malformed-%d", i))
 	}
@@ -152,7 +154,7 @@ func TestEventsGolden(t *testing.T) {
 			t.Errorf("line %d:\n got %s\nwant %s", i+1, g, x)
 		}
 	}
-	// What the golden file must show, whoever writes it anew.
+	// The golden file must show all of this, also after it was rewritten.
 	for _, kind := range []string{"created", "authenticated", "elevated", "rotated", "ended", "ended_all", "refused", "throttled", "client_changed"} {
 		if !strings.Contains(got, `"session `+kind+`"`) {
 			t.Errorf("no %s", kind)
@@ -180,7 +182,7 @@ func TestEventsGolden(t *testing.T) {
 	}
 }
 
-// needles are all the spellings in which a token could show up somewhere.
+// needles returns all spellings in which a token could leak.
 func needles(token string) map[string]string {
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) != 48 {
@@ -202,14 +204,16 @@ func needles(token string) map[string]string {
 		list[what+", %#v"] = strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", b), "[]byte{"), "}")
 		list[what+", %q"] = fmt.Sprintf("%q", b)
 	}
-	// As part of the whole token: base64 of what begins at the 17th byte is shifted by one.
+	// Base64 of the whole token differs from base64 of its parts, because it is
+	// shifted by one byte at the 17th.
 	list["the token's end"] = token[24:]
 	list["the token's end, a part"] = token[44:]
 	return list
 }
 
-// No token, secret, half of a secret or hash of one is in any log at debug level, event, error, page, or header but
-// Set-Cookie, through a whole scenario with everything that can go wrong.
+// No token, secret, half of a secret or hash of one leaks into a log at debug
+// level, an event, an error, a page, or a header other than Set-Cookie. The
+// scenario includes everything that can go wrong.
 func TestCanary(t *testing.T) {
 	logs := new(logbook)
 	old := slog.Default()
@@ -217,7 +221,7 @@ func TestCanary(t *testing.T) {
 	debug := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 	slog.SetDefault(debug)
 
-	seen := new(logbook) // everything but Set-Cookie that reaches anybody
+	seen := new(logbook) // everything that anybody receives, except Set-Cookie
 	fault := errors.New("disk on fire")
 	errs := func(err error) {
 		if err != nil {
@@ -225,7 +229,7 @@ func TestCanary(t *testing.T) {
 		}
 	}
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		// A page that dumps all it can reach.
+		// This page prints all that it can reach.
 		fmt.Fprintf(rw, "%v %+v %#v\n", s.Info(), s.Info(), s.Info())
 		fmt.Fprintf(rw, "%s %v %v %v\n", s.ID(), s.Subject(), s.Info().AMR, s.EndReason())
 		if r.URL.Path == "/panic" {
@@ -329,7 +333,8 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// What clients send cannot forge a line of the log or an attribute, in either of slog's formats.
+// What clients send can't forge a log line or an attribute, in either of slog's
+// formats.
 func TestLogInjection(t *testing.T) {
 	const evil = "x\" reason=logout msg=forged\r\n{\"msg\":\"forged\"}\x1b[2J\u2028\u0085time=2026-01-01 level=INFO msg=forged\x00,"
 	for format, handler := range map[string]func(io.Writer) slog.Handler{
@@ -339,7 +344,7 @@ func TestLogInjection(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			log := new(logbook)
 			w := newWorld(t, options(func(o *sojourn.Options) { o.OnEvent = sojourn.LogEvents(slog.New(handler(log))) }))
-			// An engine without net/http, whose caller cleans nothing.
+			// Without net/http, nothing has cleaned the texts.
 			r := sojourn.Request{Session: []string{evil}, Client: sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: evil}}
 			s := w.Begin(t.Context(), r)
 			if err := s.Login("alice\" msg=forged", sojourn.AMR("pwd=\"forged\"")); err != nil {
@@ -354,7 +359,7 @@ func TestLogInjection(t *testing.T) {
 				t.Errorf("%d lines:\n%s", len(lines), log)
 			}
 			for _, line := range lines {
-				// Outside of quotes there is nothing forged.
+				// The forged text occurs only within quotes.
 				bare := regexp.MustCompile(`"(\\.|[^"\\])*"`).ReplaceAllString(line, `""`)
 				if strings.Contains(bare, "forged") {
 					t.Errorf("forged: %s", line)
@@ -367,7 +372,7 @@ func TestLogInjection(t *testing.T) {
 	}
 }
 
-// An observer that is slow or stuck delays no request; what it misses is counted.
+// A slow or stuck observer delays no request. What it misses is counted.
 func TestObserverNeverDelays(t *testing.T) {
 	stuck, reached := make(chan struct{}), make(chan struct{}, 1)
 	var lost int

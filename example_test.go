@@ -17,7 +17,7 @@ var (
 	basket = sojourn.NewKey[map[string]int]("basket")
 )
 
-// browser visits pages of a handler, and keeps cookies as a browser does.
+// browser visits pages of a handler, and keeps cookies like a browser.
 type browser struct {
 	page    http.Handler
 	cookies map[string]string

@@ -21,15 +21,15 @@ import (
 
 var errDown = errors.New("dial tcp 10.1.2.3:6379: connection refused")
 
-// recoverer is a middleware as routers have them: a panic is logged, and
-// becomes a 500.
+// recoverer is a middleware as routers have it: it logs a panic and answers
+// 500.
 func recoverer(l io.Writer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
 				switch p := recover(); p {
 				case nil:
-				case http.ErrAbortHandler: // as chi's and echo's do
+				case http.ErrAbortHandler: // like chi and echo
 					panic(p)
 				default:
 					log.New(l, "", 0).Print("recovered: ", p)
@@ -41,8 +41,8 @@ func recoverer(l io.Writer) func(http.Handler) http.Handler {
 	}
 }
 
-// bluntRecoverer takes ErrAbortHandler for a panic like any other, as gin's and
-// gorilla's do.
+// bluntRecoverer treats ErrAbortHandler like any other panic, like gin and
+// gorilla.
 func bluntRecoverer(l io.Writer) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func bluntRecoverer(l io.Writer) func(http.Handler) http.Handler {
 	}
 }
 
-// silentRecoverer writes nothing, which net/http takes for a 200.
+// silentRecoverer writes nothing, so net/http answers 200.
 func silentRecoverer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { recover() }()
@@ -65,7 +65,7 @@ func silentRecoverer(next http.Handler) http.Handler {
 	})
 }
 
-// cheerfulRecoverer answers as if all were well.
+// cheerfulRecoverer answers as if nothing had happened.
 func cheerfulRecoverer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -83,7 +83,7 @@ func timeout(next http.Handler) http.Handler {
 
 type middleware = func(http.Handler) http.Handler
 
-// stack puts the handler into the middlewares, the first outermost.
+// stack wraps a handler in middlewares. The first is the outermost.
 func stack(h http.Handler, around ...middleware) http.Handler {
 	for i := len(around) - 1; i >= 0; i-- {
 		h = around[i](h)
@@ -91,7 +91,7 @@ func stack(h http.Handler, around ...middleware) http.Handler {
 	return h
 }
 
-// orders are the orders of a recoverer, http.TimeoutHandler and Handler.
+// orders returns many orders of a recoverer, http.TimeoutHandler and Handler.
 func orders(sessions middleware, l io.Writer) map[string][]middleware {
 	blunt, polite := bluntRecoverer(l), recoverer(l)
 	return map[string][]middleware{
@@ -116,8 +116,8 @@ func orders(sessions middleware, l io.Writer) map[string][]middleware {
 	}
 }
 
-// The store can't answer: the visitor gets 503, whichever recoverer or
-// TimeoutHandler stands where.
+// While the store is down, the visitor gets a 503 in every order of recoverers
+// and TimeoutHandler.
 func TestI9OutageIn503WhateverRecovers(t *testing.T) {
 	quietLog(t)
 	for _, ask := range []string{"in the handler", "on a goroutine"} {
@@ -161,8 +161,8 @@ func TestI9OutageIn503WhateverRecovers(t *testing.T) {
 	}
 }
 
-// A recoverer that knows http.ErrAbortHandler logs nothing of an outage: it
-// isn't a fault of the handler's.
+// A recoverer that knows http.ErrAbortHandler logs nothing during an outage,
+// because the handler has no bug.
 func TestOutageIsNoStackTrace(t *testing.T) {
 	var recovered logbook
 	w := newWeb(t, nil)
@@ -175,7 +175,7 @@ func TestOutageIsNoStackTrace(t *testing.T) {
 	w.want("logged", recovered.String(), "")
 }
 
-// A bug of the handler's is still a 500 by the recoverer, wherever that stands.
+// A handler's own panic is still a 500 by the recoverer, in every order.
 func TestRecoverersKeepTheirPanics(t *testing.T) {
 	for _, order := range []string{"recoverer, Handler", "Handler, recoverer", "Handler, blunt", "Handler, timeout, blunt", "blunt, Handler, timeout"} {
 		var recovered logbook
@@ -195,8 +195,8 @@ func TestRecoverersKeepTheirPanics(t *testing.T) {
 	}
 }
 
-// Every accessor without an error is safe on a goroutine: it ends that
-// goroutine, with its deferred calls.
+// Every accessor without an error is safe on a goroutine: it runs the deferred
+// calls and ends only that goroutine.
 func TestI9OutageOnAGoroutine(t *testing.T) {
 	quietLog(t)
 	asks := map[string]func(*sojourn.Session){
@@ -241,7 +241,7 @@ func TestI9OutageOnAGoroutine(t *testing.T) {
 func TestI9OutageDropsTheResponseOnly(t *testing.T) {
 	quietLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		rw.WriteHeader(http.StatusEarlyHints) // is no response
+		rw.WriteHeader(http.StatusEarlyHints) // not the response yet
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -263,8 +263,8 @@ func TestI9OutageDropsTheResponseOnly(t *testing.T) {
 	b.get("/").withheld(t, http.StatusServiceUnavailable)
 }
 
-// The outage comes when the response has begun, and can't be told any more: the
-// response is cut off, and the log says why.
+// If the outage comes after the response has started, the status can't change
+// any more. The response is cut off, and the log says why.
 func TestOutageMidResponse(t *testing.T) {
 	text := captureLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -282,8 +282,8 @@ func TestOutageMidResponse(t *testing.T) {
 	}
 }
 
-// runtime.Goexit passes every recoverer, as it does where a group hands it on
-// to who waits.
+// runtime.Goexit passes every recoverer. A group may pass it on to the
+// goroutine that waits.
 func TestGoexitInTheHandler(t *testing.T) {
 	quietLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -300,8 +300,8 @@ func TestGoexitInTheHandler(t *testing.T) {
 	}
 }
 
-// The session of a request that is over, and that was never read: a goroutine
-// that is left behind ends, and takes nothing along.
+// A goroutine may outlive its request and then read a session that was never
+// read. Only that goroutine ends.
 func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	quietLog(t)
 	over, ended := make(chan struct{}), make(chan struct{})
@@ -318,7 +318,7 @@ func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	<-ended
 }
 
-// Without Handler nobody answers for a failure: the accessors panic with the
+// Without Handler, nobody answers for a failure: the accessors panic with the
 // error, and Load returns it.
 func TestOutageWithoutHandler(t *testing.T) {
 	w := newWebUnstarted(t, nil)
@@ -347,7 +347,7 @@ func TestOutageWithoutHandler(t *testing.T) {
 	}
 }
 
-// Preload answers for the store, so that no accessor within can fail.
+// Preload reads the session first, so no accessor in the handler can fail.
 func TestPreload(t *testing.T) {
 	var told error
 	w := newWeb(t, nil, options(func(o *sojourn.Options) {
@@ -357,7 +357,7 @@ func TestPreload(t *testing.T) {
 	reached := 0
 	w.server.Config.Handler = w.Handler(sojourn.Strict(sojourn.Preload(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		reached++
-		w.calls.fail(always(errDown, "Get"), nil) // too late
+		w.calls.fail(always(errDown, "Get"), nil) // after Preload
 		s, user := sojourn.From(r.Context()), make(chan string)
 		go func() { user <- s.Subject() }()
 		io.WriteString(rw, <-user)
@@ -370,8 +370,8 @@ func TestPreload(t *testing.T) {
 	}
 }
 
-// In a program of its own: an outage kills no process, though goroutines ask
-// and nobody recovers.
+// In a separate process: an outage doesn't crash the program, although
+// goroutines use the session and nothing recovers.
 func TestOutageKillsNoProcess(t *testing.T) {
 	if os.Getenv("SOJOURN_TEST_OUTAGE") == "" {
 		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOutageKillsNoProcess$", "-test.count=1", "-test.v")
@@ -400,16 +400,16 @@ func TestOutageKillsNoProcess(t *testing.T) {
 	t.Log("still here")
 }
 
-// quietLog drops what slog's default logger writes during the test.
+// quietLog discards what slog's default logger writes during the test.
 func quietLog(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { slog.SetDefault(before) })
 }
 
-// The handler's time is up: within Handler, http.TimeoutHandler's 503 is the
-// response, and what the handler has changed is dropped. Around Handler, the
-// visitor gets the 503, and the change is stored all the same.
+// The handler takes too long. If http.TimeoutHandler is within Handler, its 503
+// is the response, and the handler's changes are dropped. If it is around
+// Handler, the visitor gets the 503, but the changes are stored.
 func TestTimeoutHandlerOnEitherSide(t *testing.T) {
 	brief := func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Millisecond, "too slow") }
 	for _, test := range []struct {

@@ -11,10 +11,12 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// fuzzToken is the token of alice, the only session there is, the same in each run: so the corpora can hold it.
+// fuzzToken is the token of alice, who has the only session. It is the same in
+// each run, so that the corpora can contain it.
 const fuzzToken = "AZypRQoAfkKUyuiGSQjguMdSDjYKpARCfJBT2aZnvlRMFOafpIIzcDtxWKB2Ec6T"
 
-// fuzzWorld has one session, whose token is fuzzToken. Nothing that a fuzzer sends counts as a guess too many.
+// fuzzWorld has one session, whose token is fuzzToken. It doesn't throttle the
+// fuzzer's guesses.
 func fuzzWorld(f testing.TB) *world {
 	w := newWorld(f, options(func(o *sojourn.Options) {
 		o.MaxBadTokens = -1
@@ -34,7 +36,8 @@ func fuzzWorld(f testing.TB) *world {
 	return w
 }
 
-// FuzzToken: nothing but the token itself is alice, and nothing is an error.
+// FuzzToken checks that only the token itself is alice, and that no input
+// causes an error.
 func FuzzToken(f *testing.F) {
 	w := fuzzWorld(f)
 	f.Add(fuzzToken)
@@ -67,14 +70,16 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// theft tells of texts that hold the half of the secret that lasts for the epoch, but not the whole: whoever knows that ends the
-// session, and so the fuzzer's world.
+// theft reports whether a text holds the half of the secret that lasts for the
+// epoch, but not the whole. Such a token ends the session, and so the fuzzer's
+// world.
 func theft(text string) bool {
 	return strings.Count(text, fuzzToken[:42]) != strings.Count(text, fuzzToken)
 }
 
-// FuzzCookieHeader: any bytes as a Cookie header get a 200 and no cookie, and are alice only if alice's token is there under its exact name.
-// Where net/http finds that one cookie, this library does too.
+// FuzzCookieHeader checks that a Cookie header of any bytes gets a 200 and no
+// cookie. The request is alice's only if the header has her token under the
+// exact name. If net/http finds that one cookie, this library does too.
 func FuzzCookieHeader(f *testing.F) {
 	w := fuzzWorld(f)
 	h := w.Handler(webRoutes(nil))

@@ -13,9 +13,9 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// The tests in this file show what docs/guide.md tells under "What surprises".
+// The tests in this file prove what docs/guide.md says under "What surprises".
 
-// Requests without a cookie can't know of each other: each makes a session.
+// Parallel requests without a cookie each create a session.
 func TestGuideParallelFirstRequests(t *testing.T) {
 	basket := sojourn.NewKey[map[string]int]("basket")
 	add := func(s *sojourn.Session) error {
@@ -23,7 +23,7 @@ func TestGuideParallelFirstRequests(t *testing.T) {
 	}
 	ten := func(w *world, first jar) int64 {
 		t.Helper()
-		for range 10 { // none has the others' answers
+		for range 10 { // no request has another's answer
 			j := first
 			s := w.begin(&j)
 			if err := add(s); err != nil {
@@ -56,8 +56,8 @@ func TestGuideParallelFirstRequests(t *testing.T) {
 	}
 }
 
-// A user whose login was stored and whose answer was lost is refused, until the
-// session that nobody has ends.
+// A user's login is stored but its answer is lost. The user is refused until
+// that session ends.
 func TestGuideRefuseLocksOut(t *testing.T) {
 	login := func(w *world, j jar) error {
 		s := w.begin(&j)
@@ -65,7 +65,7 @@ func TestGuideRefuseLocksOut(t *testing.T) {
 		if err := s.Login("ann"); err != nil {
 			return err
 		}
-		return s.Commit(t.Context()) // and the answer is lost
+		return s.Commit(t.Context()) // the answer is lost
 	}
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions, o.RefuseOverLimit = 1, true }))
 	if err := login(w, jar{}); err != nil {
@@ -86,7 +86,7 @@ func TestGuideRefuseLocksOut(t *testing.T) {
 		t.Errorf("after the idle limit: %v", err)
 	}
 
-	// A browser that had a visitor's session gets the same login again.
+	// A browser that had a visitor's session repeats the same login.
 	w = newWorld(t, options(func(o *sojourn.Options) { o.MaxSessions, o.RefuseOverLimit = 1, true }))
 	var visitor jar
 	s := w.begin(&visitor)
@@ -101,7 +101,8 @@ func TestGuideRefuseLocksOut(t *testing.T) {
 	}
 }
 
-// Two applications have one browser's cookies on one host, whatever their ports.
+// Two applications on one host get each other's cookies, even on different
+// ports.
 func TestGuideDefaultCookieNames(t *testing.T) {
 	name := func(o sojourn.Options) string {
 		e, err := sojourn.New(memstore.New(), o)
@@ -146,7 +147,7 @@ func TestGuideLargeIntegers(t *testing.T) {
 	}
 }
 
-// Update hands its function the zero value where there is none.
+// Update passes the zero value if there is no value.
 func TestGuideNilMap(t *testing.T) {
 	w := newWorld(t)
 	s := w.begin(&jar{})

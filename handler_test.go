@@ -25,10 +25,11 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// A handler that doesn't ask for the session causes no store access, whatever the client sends.
+// A handler that doesn't read the session causes no store access, whatever the
+// client sends.
 func TestHandlerIsLazy(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		s.Passive() // asks nothing
+		s.Passive() // reads nothing
 		io.WriteString(rw, handlerText)
 	})
 	b := w.surfer().login("alice")
@@ -44,9 +45,10 @@ func TestHandlerIsLazy(t *testing.T) {
 	equal(t, "store access", w.calls.made(), nil)
 }
 
-// What memory says doesn't count on strict routes, even if somebody has asked it before.
+// A strict route doesn't use a cached session, even if something has read the
+// cache before.
 func TestI10StrictRoutesReadTheStore(t *testing.T) {
-	beneath := memstore.New() // ended behind the cache's back, as by another node whose feed is slow
+	beneath := memstore.New() // ends sessions without the cache's knowledge, like another node whose feed is slow
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		route := http.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			io.WriteString(rw, sojourn.From(r.Context()).Subject())
@@ -69,11 +71,12 @@ func TestI10StrictRoutesReadTheStore(t *testing.T) {
 		}
 		w.want("from memory", b.get("/").body, "alice")
 		w.want(path, b.get(path).body, want)
-		w.pass(time.Second) // past the barrier
+		w.pass(time.Second) // later than the barrier
 	}
 }
 
-// A visitor who stores nothing gets no cookie, and no store access as long as there is no token to look up.
+// A visitor who stores nothing gets no cookie. Without a token to look up there
+// is no store access either.
 func TestHandlerStrangersCostNothing(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if v, ok, err := color.Lookup(s); v != "" || ok || err != nil {
@@ -93,13 +96,14 @@ func TestHandlerStrangersCostNothing(t *testing.T) {
 			t.Errorf("%q: header: %v", cookie, a.Header)
 		}
 	}
-	// Operations that leave nothing store nothing either.
+	// Operations without an effect store nothing either.
 	w.surfer().post("/logout").wantStatus(t, http.StatusSeeOther)
 	w.flush()
 	equal(t, "store access", w.calls.made(), nil)
 }
 
-// A handler that panics before the first byte changes nothing, and the connection breaks as it does without this library.
+// If a handler panics before the first byte, nothing changes, and the
+// connection breaks as it does without this library.
 func TestHandlerPanics(t *testing.T) {
 	boom := errors.New("boom")
 	for _, test := range []struct {
@@ -136,7 +140,7 @@ func TestHandlerPanics(t *testing.T) {
 			})
 			b := w.surfer()
 			b.post("/count")
-			// By POST, which the client doesn't try again.
+			// The client doesn't retry a POST.
 			if a, err := b.try("POST", "/", ""); err == nil && a.Header.Get("Content-Length") != "" {
 				t.Errorf("the client sees a whole response: %s %q", a.Status, a.body)
 			}
@@ -144,7 +148,8 @@ func TestHandlerPanics(t *testing.T) {
 			if text := w.log.String(); strings.Contains(text, "boom") != test.logged || strings.Contains(text, "superfluous") {
 				t.Errorf("log: %s", text)
 			}
-			// Nor does what was gathered get in later, through a session that somebody kept.
+			// The dropped changes can't be stored later either, through a
+			// session that somebody kept.
 			if err := count.Set(leaked, 99); err == nil {
 				t.Error("a change after the panic: no error")
 			}
@@ -156,7 +161,7 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
-// The panic that a recovering middleware sees is the handler's own.
+// A recovering middleware gets the handler's own panic value.
 func TestHandlerPanicValue(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	value := &struct{ int }{7}
@@ -168,7 +173,8 @@ func TestHandlerPanicValue(t *testing.T) {
 	w.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(value) })).ServeHTTP(newTape(), httptest.NewRequest("GET", "http://localhost/", nil))
 }
 
-// A store that can't answer is a 503, and never "anonymous", whatever the handler asks and however it takes the error.
+// If the store is down, the response is a 503 and never "anonymous", whatever
+// the handler reads and however it handles the error.
 func TestHandlerStoreDown(t *testing.T) {
 	asks := map[string]func(rw http.ResponseWriter, s *sojourn.Session){
 		"Subject":   func(_ http.ResponseWriter, s *sojourn.Session) { s.Subject() },
@@ -189,7 +195,7 @@ func TestHandlerStoreDown(t *testing.T) {
 		"Logout":    func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
 		"Subject, recovered": func(_ http.ResponseWriter, s *sojourn.Session) {
 			defer func() {
-				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the value itself, which recoverers pass on, and don't log
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the value itself, which recoverers pass on and don't log
 					t.Errorf("the panic's value: %v", p)
 				}
 			}()
@@ -200,7 +206,7 @@ func TestHandlerStoreDown(t *testing.T) {
 		rw.Header().Set("Set-Cookie", "welcome=back")
 		rw.Header().Set("Location", "/next")
 		asks[r.Header.Get("Ask")](rw, s)
-		io.WriteString(rw, handlerText) // whatever the answer was
+		io.WriteString(rw, handlerText) // the handler ignores the result
 	})
 	b := w.surfer().login("alice")
 	visitor := w.surfer()
@@ -219,7 +225,8 @@ func TestHandlerStoreDown(t *testing.T) {
 	}
 }
 
-// A load that fails after the first byte can't be told by a status any more: the response is cut short.
+// If a load fails after the first byte, the status can't change any more. The
+// response is cut off.
 func TestHandlerStoreDownMidResponse(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		io.WriteString(rw, handlerText)
@@ -235,8 +242,9 @@ func TestHandlerStoreDownMidResponse(t *testing.T) {
 	}
 }
 
-// A scenario in which the store fails at its k-th call, for every k, with the call not done or done with its
-// answer lost: each answer is whole or a 503, nobody becomes somebody else, and afterwards everything works.
+// In this scenario the store fails at its k-th call, for every k. The call is
+// either not done, or done with its answer lost. Each response is whole or a
+// 503, no user becomes another, and afterwards everything works.
 func TestHandlerFailsAtEveryStep(t *testing.T) {
 	for _, mode := range []string{"not done", "answer lost"} {
 		t.Run(mode, func(t *testing.T) {
@@ -278,7 +286,7 @@ func failAtStep(t *testing.T, mode string, k int) (reached bool) {
 	may := []string{"nobody"} // who b may be
 	for _, action := range []struct {
 		path string
-		who  string // after success
+		who  string // after a success
 	}{
 		{"/count", ""}, {"/login?user=alice", "alice"}, {"/count", ""}, {"/elevate", ""}, {"/login?user=bob", "bob"}, {"/count", ""}, {"/logout", "nobody"}, {"/login?user=alice", "alice"},
 	} {
@@ -289,13 +297,13 @@ func failAtStep(t *testing.T, mode string, k int) (reached bool) {
 			if a.Header["Set-Cookie"] != nil || a.Header["Location"] != nil {
 				t.Errorf("k=%d %s: header: %v", k, action.path, a.Header)
 			}
-			may = append(may, "nobody") // the answer that was withheld may have ended the old secret
+			may = append(may, "nobody") // the commit whose response was withheld may have ended the old secret
 		case a.StatusCode < 400:
 			if action.who != "" {
 				may = []string{action.who}
 			}
 		case a.StatusCode == http.StatusUnauthorized && action.path == "/elevate" && slices.Contains(may, "nobody"):
-		case a.StatusCode == http.StatusConflict && slices.Contains(may, "nobody"): // a token whose successor was withheld
+		case a.StatusCode == http.StatusConflict && slices.Contains(may, "nobody"): // the token's successor was withheld
 		default:
 			t.Errorf("k=%d %s: %s %s", k, action.path, a.Status, a.body)
 		}
@@ -318,7 +326,7 @@ func failAtStep(t *testing.T, mode string, k int) (reached bool) {
 	return reached
 }
 
-// The caller's request is as it was.
+// Handler doesn't change the caller's request.
 func TestHandlerLeavesRequestAlone(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	r := httptest.NewRequest("POST", "http://localhost/a?b=c", strings.NewReader("d=e"))
@@ -344,7 +352,7 @@ func TestHandlerLeavesRequestAlone(t *testing.T) {
 	}
 }
 
-// The context of the request is the caller's, with the session on top.
+// The request's context is the caller's, plus the session.
 func TestHandlerContext(t *testing.T) {
 	type key struct{}
 	w := newWebUnstarted(t, nil)
@@ -375,7 +383,8 @@ func TestHandlerContext(t *testing.T) {
 	sojourn.From(t.Context())
 }
 
-// OnError writes the answer; what it doesn't write is an error all the same.
+// OnError writes the response. If it writes nothing, the response is still an
+// error.
 func TestHandlerOnError(t *testing.T) {
 	var told error
 	silent := false
@@ -417,7 +426,7 @@ var errorList = map[string]struct {
 	"ErrRevision": {sojourn.ErrRevision, 412}, "ErrKeyReused": {sojourn.ErrKeyReused, 422}, "ErrRepeats": {sojourn.ErrRepeats, 429},
 }
 
-// Every error of the package has a status, and they are distinct.
+// Every error of the package has a status, and the errors are distinct.
 func TestStatusCodes(t *testing.T) {
 	source, err := os.ReadFile("errors.go")
 	if err != nil {
@@ -446,7 +455,7 @@ func TestStatusCodes(t *testing.T) {
 	}
 }
 
-// Commit may be called early, before a side effect.
+// A handler may call Commit early, before a side effect.
 func TestHandlerCommitsEarly(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)
@@ -468,7 +477,8 @@ func TestHandlerCommitsEarly(t *testing.T) {
 	w.want("with a broken store", b.get("/").wantStatus(t, 503).body, "not charged\n")
 }
 
-// A session may be used by several goroutines of one handler; all that they did is stored. Run with -race.
+// Several goroutines of one handler may use a session, and all their changes
+// are stored. Run with -race.
 func TestHandlerGoroutines(t *testing.T) {
 	const n = 16
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -512,7 +522,8 @@ func TestHandlerGoroutines(t *testing.T) {
 	}
 }
 
-// A first change that fails leaves another goroutine's first Update alone.
+// One goroutine's first change fails. Another goroutine's first Update is still
+// stored.
 func TestHandlerUpdateBesideAFailure(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		err := count.Update(s, func(n *int) error {
@@ -531,7 +542,7 @@ func TestHandlerUpdateBesideAFailure(t *testing.T) {
 	w.want("count", b.get("/count").body, "1")
 }
 
-// An Update whose function is still at work when the response begins is told that it came too late.
+// An Update that is still running when the response starts returns an error.
 func TestHandlerUpdateAcrossTheCommit(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		color.Set(s, "red")
@@ -561,7 +572,8 @@ func TestHandlerUpdateAcrossTheCommit(t *testing.T) {
 	w.want("count", b.get("/count").body, "0")
 }
 
-// A session that outlives its request says so, and never shows another user's data. Run with -race.
+// A session that is used after its request returns an error, and never shows
+// another user's data. Run with -race.
 func TestHandlerSessionAfterItsRequest(t *testing.T) {
 	secret := sojourn.NewKey[string]("secret")
 	var leaks sync.WaitGroup
@@ -654,7 +666,7 @@ func TestHandlerFinished(t *testing.T) {
 	equal(t, "store access", w.calls.made(), nil)
 }
 
-// An engine is fit for several handlers, and Handler inside Handler doesn't commit twice.
+// An engine serves several handlers, and Handler inside Handler commits once.
 func TestHandlerNested(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	tape := newTape()
@@ -669,8 +681,8 @@ func TestHandlerNested(t *testing.T) {
 	}
 }
 
-// Handler inside Handler does nothing: one session, one cookie, one commit,
-// whichever of them the code between has asked.
+// Handler inside Handler has no effect: there is one session, one cookie and
+// one commit, whichever session the code between them has used.
 func TestHandlerNestedIsOne(t *testing.T) {
 	w := newWeb(t, nil)
 	wrap := func(next http.Handler) http.Handler { // hides the writer and copies the request
@@ -698,7 +710,7 @@ func TestHandlerNestedIsOne(t *testing.T) {
 			t.Errorf("%s: a visitor gets %v", name, a.cookies)
 		}
 		w.want(name+": count", b.get("/count").body, "4")
-		if a := b.post("/login?user=alice"); len(a.cookies) != 3 { // the session's, and the visitor's is cleared in both forms
+		if a := b.post("/login?user=alice"); len(a.cookies) != 3 { // one sets the session; two clear both forms of the visitor's
 			t.Errorf("%s: a login sets %v", name, a.cookies)
 		}
 		w.want(name+": who", b.who(), "alice")
@@ -709,8 +721,8 @@ func TestHandlerNestedIsOne(t *testing.T) {
 
 type contextKey struct{}
 
-// The session of a request that is over makes no Handler a no-op: its context
-// may outlive it.
+// A request's context may outlive the request. Its finished session doesn't
+// disable a later Handler.
 func TestHandlerInALateContext(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {})
 	var late context.Context
@@ -723,8 +735,8 @@ func TestHandlerInALateContext(t *testing.T) {
 	}
 }
 
-// Two engines serve one request: each keeps its session, commits it, and is
-// asked for it by its own From.
+// Two engines serve one request. Each has its own session and commits it, and
+// its From returns it.
 func TestHandlersOfTwoEngines(t *testing.T) {
 	named := func(name string) *world {
 		return newWorld(t, options(func(o *sojourn.Options) {
@@ -766,14 +778,14 @@ func TestHandlersOfTwoEngines(t *testing.T) {
 	outer.want("cookies", len(cookies), 2)
 	outer.want("after", ask(h, "GET"), "alice bob")
 
-	// A third Handler, of the outer engine again: the outer one's session is
-	// the innermost.
+	// A third Handler, of the outer engine again: From returns the outer
+	// engine's session.
 	again := outer.Handler(inner.Handler(outer.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		io.WriteString(rw, who(sojourn.From(r.Context()))+" "+who(inner.From(r.Context())))
 	}))))
 	outer.want("nested again", ask(again, "GET"), "alice bob")
 
-	// Where a session was put by NewContext, its engine finds it too.
+	// An engine also finds a session that NewContext put into a context.
 	s := outer.Begin(t.Context(), sojourn.Request{})
 	ctx := inner.From(sojourn.NewContext(sojourn.NewContext(t.Context(), inner.Begin(t.Context(), sojourn.Request{})), s))
 	if ctx == s {
@@ -787,7 +799,7 @@ func TestHandlersOfTwoEngines(t *testing.T) {
 	named("other").From(sojourn.NewContext(t.Context(), s))
 }
 
-// Requests that ask nothing of the session allocate next to nothing.
+// A request that doesn't use its session allocates almost nothing.
 func TestHandlerAllocations(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusNoContent) }))
@@ -813,7 +825,8 @@ func TestHandlerAllocations(t *testing.T) {
 	}
 }
 
-// raceEnabled: under the race detector sync.Pool drops what it is given.
+// raceEnabled reports whether the test was built with -race. Under the race
+// detector, sync.Pool drops some values.
 func raceEnabled() bool {
 	var pool sync.Pool
 	for range 100 {
@@ -831,7 +844,8 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// A store may derive contexts from a commit's, as drivers do, and leave them behind: they end with the commit, not with the client, and in good order.
+// A store may derive contexts from a commit's context and leave them behind, as
+// drivers do. They end with the commit, not when the client leaves.
 func TestHandlerCommitContext(t *testing.T) {
 	type key struct{}
 	var derived []context.Context

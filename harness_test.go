@@ -18,10 +18,11 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// cached has every world's store be behind a cache.
+// cached puts a cache in front of every world's store.
 var cached = os.Getenv("SOJOURN_TEST_CACHED") != ""
 
-// TestCached runs all tests of this package again, in a process of its own, with a cache between the engine and its stores.
+// TestCached runs all tests of this package again, in another process, with a
+// cache between the engine and its store.
 func TestCached(t *testing.T) {
 	if cached {
 		t.Skip("this is that process")
@@ -34,7 +35,8 @@ func TestCached(t *testing.T) {
 	}
 }
 
-// A world is an engine on a fresh memstore, with a clock and a list of events that belong to the test.
+// A world is an engine on a fresh memstore. The test owns its clock and its
+// list of events.
 type world struct {
 	testing.TB
 	*sojourn.Engine
@@ -47,7 +49,8 @@ type world struct {
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// newWorld begins at epoch. Each of the functions may change the options, or the store in world.store.
+// newWorld returns a world whose time is epoch. Each function in change may
+// change the options, or the store in world.store.
 func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 	w := &world{TB: t, now: epoch, store: memstore.New()}
 	if cached {
@@ -83,7 +86,7 @@ func (w *world) time() time.Time {
 	return w.now
 }
 
-// pass lets time go by.
+// pass moves the clock forward.
 func (w *world) pass(d time.Duration) {
 	w.flush()
 	w.mu.Lock()
@@ -97,7 +100,7 @@ func (w *world) observe(e sojourn.Event) {
 	w.events = append(w.events, e)
 }
 
-// flush waits for what the engine writes behind requests.
+// flush waits until the engine has written what it writes behind requests.
 func (w *world) flush() {
 	w.Helper()
 	if err := w.Flush(context.Background()); err != nil {
@@ -105,7 +108,7 @@ func (w *world) flush() {
 	}
 }
 
-// happened returns the events of one kind so far.
+// happened returns all events of a kind so far.
 func (w *world) happened(kind sojourn.EventKind) (list []sojourn.Event) {
 	w.flush()
 	w.mu.Lock()
@@ -118,7 +121,7 @@ func (w *world) happened(kind sojourn.EventKind) (list []sojourn.Event) {
 	return list
 }
 
-// endings returns why sessions ended so far.
+// endings returns the reasons of all ends so far.
 func (w *world) endings() (reasons []sojourn.Reason) {
 	for _, e := range w.happened(sojourn.EventEnded) {
 		reasons = append(reasons, e.Reason)
@@ -126,15 +129,16 @@ func (w *world) endings() (reasons []sojourn.Reason) {
 	return reasons
 }
 
-// A jar is a browser's cookies.
+// A jar holds a browser's cookies.
 type jar struct{ session, visitor string }
 
 var home = sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "Browser/1"}
 
-// begin is a request that arrives now.
+// begin starts a request that arrives now.
 func (w *world) begin(j *jar) *sojourn.Session { return w.beginAt(j, w.time()) }
 
-// beginAt is a request that arrived earlier, and whose handler asks for the session now.
+// beginAt starts a request that arrived earlier. Its handler reads the session
+// now.
 func (w *world) beginAt(j *jar, arrived time.Time) *sojourn.Session {
 	r := sojourn.Request{Arrived: arrived, Client: home}
 	if j.session != "" {
@@ -146,7 +150,7 @@ func (w *world) beginAt(j *jar, arrived time.Time) *sojourn.Session {
 	return w.Begin(context.Background(), r)
 }
 
-// answer commits and gives the browser its cookies.
+// answer commits, and puts the cookies into the browser's jar.
 func (w *world) answer(j *jar, s *sojourn.Session) {
 	w.Helper()
 	if err := s.Commit(context.Background()); err != nil {
@@ -173,7 +177,7 @@ func (w *world) take(j *jar, s *sojourn.Session) {
 	}
 }
 
-// visit is a whole request that does one thing.
+// visit makes a whole request, which calls do.
 func (w *world) visit(j *jar, do func(*sojourn.Session) error) {
 	w.Helper()
 	s := w.begin(j)
@@ -183,7 +187,7 @@ func (w *world) visit(j *jar, do func(*sojourn.Session) error) {
 	w.answer(j, s)
 }
 
-// look is a request that reads the session, and returns who it is.
+// look makes a whole request that reads the session, and returns the subject.
 func (w *world) look(j *jar) string {
 	w.Helper()
 	s := w.begin(j)
@@ -207,7 +211,7 @@ func (w *world) loggedIn(subject string, o ...sojourn.LoginOption) *jar {
 
 func (w *world) id(j *jar) sojourn.ID { return w.begin(j).ID() }
 
-// record returns what the store keeps of a session.
+// record returns the stored record of a session.
 func (w *world) record(id sojourn.ID) store.Record {
 	w.Helper()
 	var rec store.Record

@@ -15,9 +15,9 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// socket hijacks as a WebSocket library does, says hello, and waits in a
-// goroutine of its own for the connection's or the session's end. ended hears
-// of the latter.
+// socket hijacks the connection like a WebSocket library and says hello. Its
+// own goroutine waits for the end of the connection or of the session, and
+// reports the latter on ended.
 func socket(t testing.TB, ended chan<- struct{}) handler {
 	return func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		early := r.URL.Query().Has("early")
@@ -55,7 +55,7 @@ func socket(t testing.TB, ended chan<- struct{}) handler {
 	}
 }
 
-// open makes a WebSocket.
+// open opens a WebSocket.
 func (s *surfer) open(path string) (net.Conn, error) {
 	conn, err := net.Dial(s.server.Listener.Addr().Network(), s.server.Listener.Addr().String())
 	if err != nil {
@@ -73,8 +73,8 @@ func (s *surfer) open(path string) (net.Conn, error) {
 	return conn, err
 }
 
-// What Done holds for a WebSocket goes with the connection: five thousand that
-// were opened and closed leave nothing.
+// What Done holds for a WebSocket is freed with the connection: after five
+// thousand were opened and closed, nothing is left.
 func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	w := newWeb(t, socket(t, ended))
@@ -99,7 +99,7 @@ func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for patience := time.Now().Add(time.Minute); sojourn.OpenDones(w.Engine) > 0; time.Sleep(time.Millisecond) { // the server notices in goroutines of its own
+	for patience := time.Now().Add(time.Minute); sojourn.OpenDones(w.Engine) > 0; time.Sleep(time.Millisecond) { // the server notices in its own goroutines
 		if time.Now().After(patience) {
 			t.Fatalf("%d sessions are still watched", sojourn.OpenDones(w.Engine))
 		}
@@ -111,8 +111,8 @@ func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 	}
 }
 
-// A WebSocket that is open is told of the end, after its handler has returned
-// too, on whatever kind of connection.
+// An open WebSocket is told of the session's end, even after its handler has
+// returned, on every kind of connection.
 func TestHijackedHearsOfTheEnd(t *testing.T) {
 	for _, kind := range []string{"TCP", "TLS", "Unix"} {
 		for _, path := range []string{"/", "/?stay", "/?early"} {
@@ -157,7 +157,7 @@ func TestHijackedHearsOfTheEnd(t *testing.T) {
 	}
 }
 
-// A connection can do what it could before it was hijacked.
+// A hijacked connection keeps its optional methods.
 func TestHijackedConnection(t *testing.T) {
 	for _, kind := range []string{"TCP", "TLS"} {
 		w := newWebUnstarted(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {

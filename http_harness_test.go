@@ -20,15 +20,15 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A web is a world behind a real server.
+// A web is a world behind a real HTTP server.
 type web struct {
 	*world
 	server *httptest.Server
-	log    *logbook // what net/http complained about
+	log    *logbook // what net/http logs
 	calls  *tripwire
 }
 
-// A handler is what a test serves at paths that webRoutes doesn't know.
+// A handler serves the paths that webRoutes doesn't.
 type handler func(w http.ResponseWriter, r *http.Request, s *sojourn.Session)
 
 // newWeb serves h over HTTP/1.1.
@@ -49,11 +49,11 @@ func newWebUnstarted(t testing.TB, h handler, change ...func(*world, *sojourn.Op
 	w.world = newWorld(t, append([]func(*world, *sojourn.Options){watched}, change...)...)
 	w.server = httptest.NewUnstartedServer(w.Handler(webRoutes(h)))
 	w.server.Config.ErrorLog = log.New(w.log, "", 0)
-	t.Cleanup(w.server.Close) // before the engine's
+	t.Cleanup(w.server.Close) // runs before the engine's cleanup
 	return w
 }
 
-// webRoutes is the application of most tests.
+// webRoutes is the application that most tests use.
 func webRoutes(h handler) http.Handler {
 	mux := http.NewServeMux()
 	route := func(pattern string, do func(http.ResponseWriter, *http.Request, *sojourn.Session) error) {
@@ -111,18 +111,19 @@ func who(s *sojourn.Session) string {
 	return s.Subject()
 }
 
-// A surfer is a browser that speaks to a web: it keeps cookies as browsers do, and shows every answer.
+// A surfer is an HTTP client of a web. It keeps cookies like a browser, and
+// returns every response.
 type surfer struct {
 	*web
 	cookies map[string]string
-	headers []string // name, value, ... of every request
+	headers []string // name, value, ... for every request
 }
 
 func (w *web) surfer(headers ...string) *surfer {
 	return &surfer{w, map[string]string{}, headers}
 }
 
-// A reply is an answer with its body read.
+// A reply is a response whose body has been read.
 type reply struct {
 	*http.Response
 	body    string
@@ -147,7 +148,8 @@ func (s *surfer) login(user string) *surfer {
 	return s
 }
 
-// do sends a request, reads the whole answer and keeps its cookies. Redirects are not followed.
+// do sends a request, reads the whole response and keeps its cookies. It
+// doesn't follow redirects.
 func (s *surfer) do(method, path, body string, headers ...string) *reply {
 	s.Helper()
 	a, err := s.try(method, path, body, headers...)
@@ -195,7 +197,7 @@ func (s *surfer) try(method, path, body string, headers ...string) (*reply, erro
 	return a, err
 }
 
-// keep does what a browser does with Set-Cookie.
+// keep handles Set-Cookie like a browser.
 func (s *surfer) keep(a *reply) {
 	s.Helper()
 	for _, line := range a.Header["Set-Cookie"] {
@@ -212,7 +214,7 @@ func (s *surfer) keep(a *reply) {
 	}
 }
 
-// fork is another client with the same cookies.
+// fork returns another client with the same cookies.
 func (s *surfer) fork() *surfer {
 	f := s.web.surfer(s.headers...)
 	for name, value := range s.cookies {
@@ -230,7 +232,7 @@ func (s *surfer) who() string {
 	return a.body
 }
 
-// wantStatus fails the test if the answer has another status.
+// wantStatus marks the test as failed if the response has another status.
 func (a *reply) wantStatus(t testing.TB, status int) *reply {
 	t.Helper()
 	if a.StatusCode != status {
@@ -239,7 +241,7 @@ func (a *reply) wantStatus(t testing.TB, status int) *reply {
 	return a
 }
 
-// withheld checks that nothing of the handler's response came through.
+// withheld checks that nothing of the handler's response was sent.
 func (a *reply) withheld(t testing.TB, status int) {
 	t.Helper()
 	a.wantStatus(t, status)
@@ -256,15 +258,17 @@ func (a *reply) withheld(t testing.TB, status int) {
 	}
 }
 
-// handlerText is in what handlers of tests write, and in no answer of the engine's.
+// handlerText is in what the tests' handlers write, and in no response of the
+// engine.
 const handlerText = "written by the handler"
 
-// A tripwire is a store that notes each call and may fail it.
+// A tripwire is a store that records each call and can make it fail.
 type tripwire struct {
 	store.Store
 	mu    sync.Mutex
 	names []string
-	// before and after may return an error for the n-th call: instead of the call, or in place of its result.
+	// before and after may return an error for the n-th call. An error from
+	// before replaces the call; one from after replaces its result.
 	before, after func(name string, n int) error
 	corrupt       store.Values // if set, every Get returns these
 }
@@ -275,7 +279,7 @@ func (s *tripwire) made() []string {
 	return slices.Clone(s.names)
 }
 
-// reset returns the calls made, and forgets them.
+// reset returns the names of the calls so far, and forgets them.
 func (s *tripwire) reset() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,14 +288,15 @@ func (s *tripwire) reset() []string {
 	return names
 }
 
-// fail sets what calls return from now on.
+// fail sets which calls fail from now on.
 func (s *tripwire) fail(before, after func(name string, n int) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before, s.after = before, after
 }
 
-// always is for fail: every call of these names returns err; with no name, every call.
+// always is an argument for fail: every call with one of these names returns
+// err. Without names, every call does.
 func always(err error, names ...string) func(string, int) error {
 	return func(name string, _ int) error {
 		if len(names) == 0 || slices.Contains(names, name) {
@@ -377,7 +382,7 @@ func (s *tripwire) Count(ctx context.Context, app string) (store.Count, error) {
 	return trip(s, "Count", func() (store.Count, error) { return s.Store.Count(ctx, app) })
 }
 
-// Watch is the store's own, and not counted.
+// Watch is not recorded.
 func (s *tripwire) Watch(ctx context.Context) (<-chan store.Change, error) {
 	return s.Store.(store.Watcher).Watch(ctx)
 }
@@ -400,10 +405,11 @@ func (l *logbook) String() string {
 	return l.text.String()
 }
 
-// A tape is a ResponseWriter that notes, in order, what reaches the connection, and what its tripwire's store does.
+// A tape is a ResponseWriter that records in order what reaches the connection.
+// It can also record the calls of a tripwire.
 type tape struct {
 	header  http.Header
-	sent    http.Header // a copy as of the first header
+	sent    http.Header // a copy, taken with the first header
 	status  int
 	body    bytes.Buffer
 	entries []string
@@ -424,7 +430,7 @@ func (t *tape) list() []string {
 	return slices.Clone(t.entries)
 }
 
-// notes makes the tape note the store's calls.
+// notes also records the calls of a store.
 func (t *tape) notes(s *tripwire) {
 	s.fail(func(name string, _ int) error {
 		t.note(name)

@@ -20,7 +20,7 @@ import (
 
 var ctx = context.Background()
 
-// A spy keeps everything that the engine gives to a store.
+// A spy records everything that the engine gives to a store.
 type spy struct {
 	store.Store
 	mu    sync.Mutex
@@ -55,7 +55,8 @@ func (s *spy) Confirm(ctx context.Context, app string, id sojourn.ID, h store.Ha
 	return s.Store.Confirm(ctx, app, id, h, c)
 }
 
-// I1: no raw token, secret or half of one reaches a store or an event, in any spelling.
+// I1: no raw token, secret or half of one reaches a store or an event, in any
+// spelling.
 func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 	var s *spy
 	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
@@ -104,14 +105,14 @@ func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 	if checked < 5 {
 		t.Fatalf("only %d tokens were seen", checked)
 	}
-	// The check can find what it looks for: the hash is there.
+	// The check finds what it looks for: the hash is there.
 	raw, _ := base64.RawURLEncoding.DecodeString(tokens[1])
 	if hash := sha256.Sum256(raw[16:]); !strings.Contains(all, hex.EncodeToString(hash[:])) {
 		t.Error("the hash of a secret is not in what the store was given; is this test looking?")
 	}
 }
 
-// I2: what isn't a token of a live session becomes nothing.
+// I2: only the token of a live session has an effect.
 func TestI2UnknownTokensAreAnonymous(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -124,7 +125,7 @@ func TestI2UnknownTokensAreAnonymous(t *testing.T) {
 	hash := sha256.Sum256(raw[16:])
 	for name, token := range map[string]string{
 		"unknown ID":          flip(3),
-		"wrong random half":   flip(47 - 31), // both halves differ from what is known
+		"wrong random half":   flip(47 - 31), // both halves differ from the known ones
 		"the hash as secret":  base64.RawURLEncoding.EncodeToString(append(bytes.Clone(raw[:16]), hash[:]...)),
 		"malformed":           "x",
 		"padded":              j.session + "=",
@@ -153,7 +154,7 @@ func TestI2UnknownTokensAreAnonymous(t *testing.T) {
 	equal(t, "endings", w.endings(), nil)
 }
 
-// I3: login, elevation and logout leave nothing of the old secret.
+// I3: after a login, elevation or logout, the old secret is invalid.
 func TestI3OldSecretIsDeadAtOnce(t *testing.T) {
 	for name, renew := range map[string]func(*sojourn.Session) error{
 		"login":            func(s *sojourn.Session) error { return s.Login("ann") },
@@ -197,7 +198,7 @@ func TestI3FixationGainsNothing(t *testing.T) {
 	w.want("the victim, later", w.look(&victim), "victim")
 }
 
-// I4: nothing that was under way brings an ended session back.
+// I4: requests that were under way don't revive an ended session.
 func TestI4NothingResurrects(t *testing.T) {
 	ends := map[string]func(*world, *jar){
 		"logout":      func(w *world, j *jar) { k := *j; w.visit(&k, (*sojourn.Session).Logout) },
@@ -241,7 +242,7 @@ func TestI4NothingResurrects(t *testing.T) {
 	}
 }
 
-// I5: parallel requests lose nothing.
+// I5: parallel requests lose no update.
 func TestI5ParallelUpdatesAllLand(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -297,7 +298,8 @@ func TestI5UpdateThatFailsAtTheCommit(t *testing.T) {
 	}
 }
 
-// I6: a commit that fails stores nothing, and says so; an outcome that is unknown is not retried.
+// I6: a commit that fails stores nothing, and returns an error. A commit with
+// an unknown outcome is not retried.
 func TestI6UncertainIsNotRetried(t *testing.T) {
 	var s *faulty
 	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &faulty{Store: st}; return s }))
@@ -313,10 +315,10 @@ func TestI6UncertainIsNotRetried(t *testing.T) {
 	}
 	s.err = nil
 	got, _ := count.Get(w.begin(j))
-	w.want("count", got, 1) // the write had happened, once
+	w.want("count", got, 1) // the write happened once
 }
 
-// faulty is a store whose writes fail; after: once they have happened.
+// faulty is a store whose Update fails, before or after the write.
 type faulty struct {
 	store.Store
 	err   error
@@ -388,7 +390,7 @@ func TestI7NeverPastADeadline(t *testing.T) {
 func TestI7TouchIntervalIsTheOnlyError(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
-	w.pass(59 * time.Second) // below the touch interval: not noted
+	w.pass(59 * time.Second) // below the touch interval, so not recorded
 	w.look(j)
 	w.pass(24*time.Hour - 59*time.Second)
 	w.want("at most an interval early", w.look(j), "")
@@ -412,7 +414,7 @@ func TestI7ClockStepsBack(t *testing.T) {
 	w.want("after the limit", w.look(j), "")
 }
 
-// I8: who stores nothing costs nothing.
+// I8: a visitor who stores nothing causes no cost.
 func TestI8StrangersCostNothing(t *testing.T) {
 	var s *spy
 	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
@@ -432,12 +434,12 @@ func TestI8StrangersCostNothing(t *testing.T) {
 	w.want("calls of the store", s.calls, 0)
 	known := w.loggedIn("ann")
 	before := s.calls
-	w.answer(known, w.begin(known)) // asks the session nothing
+	w.answer(known, w.begin(known)) // doesn't use the session
 	w.flush()
 	w.want("calls of the store for a handler that doesn't ask", s.calls-before, 0)
 }
 
-// I9: a store that can't answer is an error.
+// I9: a store that is down is an error.
 func TestI9FailsClosed(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -527,7 +529,8 @@ func TestI11SessionsOfASubject(t *testing.T) {
 	})
 }
 
-// I13: what was authorised before a login or elevation writes nothing after it.
+// I13: a request that was authorised before a login or elevation writes nothing
+// after it.
 func TestI13NoStaleAuthority(t *testing.T) {
 	for name, renew := range map[string]func(*sojourn.Session) error{
 		"login":     func(s *sojourn.Session) error { return s.Login("ann") },
@@ -557,7 +560,7 @@ func TestI13NoStaleAuthority(t *testing.T) {
 	}
 }
 
-// During a rotation, unlike a login, a request in flight keeps its write.
+// Unlike a login, a rotation doesn't refuse the write of a request in flight.
 func TestI13RotationKeepsWritesInFlight(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -576,9 +579,9 @@ func TestI13RotationKeepsWritesInFlight(t *testing.T) {
 	w.want("the old secret, in its grace", w.look(&before), "ann")
 }
 
-// I14: an answer to an old request neither gives nor destroys anything. Old is a
-// request that arrived before the end of its session, and an unsafe one until
-// 30 s after it.
+// I14: the answer to an old request sets and clears no cookie. A request is old
+// if it arrived before the end of its session, or within 30 s after it with an
+// unsafe method.
 func TestI14LateRequests(t *testing.T) {
 	for name, over := range map[string]struct {
 		end  func(*world, *jar)
@@ -623,8 +626,8 @@ func TestI14LateRequests(t *testing.T) {
 				s = begin()
 				s.Logout()
 				s.Commit(ctx)
-				// The way out of a dead session, unless the request arrived
-				// before it died.
+				// A logout clears the cookie of an ended session, unless the
+				// request arrived before the end.
 				clears := errors.Is(over.want, sojourn.ErrEnded) && late.arrived > 0
 				w.want("a late logout clears cookies", len(s.SetCookies()) > 0, clears)
 
@@ -633,7 +636,7 @@ func TestI14LateRequests(t *testing.T) {
 					t.Fatal(err)
 				}
 				again := *j
-				if (name == "revoked" || name == "all ended") && late.arrived < 0 { // every login that was under way fails too
+				if (name == "revoked" || name == "all ended") && late.arrived < 0 { // the end also refuses all logins under way
 					if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
 						t.Errorf("a login: %v", err)
 					}
@@ -673,8 +676,8 @@ func TestI14LateRequests(t *testing.T) {
 	}
 }
 
-// A sign-in page that stores something can be used as soon as the session was
-// ended from elsewhere; what the signed-out page still sends is refused.
+// A sign-in page that stores something works as soon as another device has
+// ended the session. Requests that the signed-out page still sends are refused.
 func TestSignInPageAfterAnEnd(t *testing.T) {
 	w := newWeb(t, func(_ http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if err := color.Set(s, r.URL.Path); err != nil {

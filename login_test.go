@@ -59,7 +59,8 @@ func TestLoginAsAnother(t *testing.T) {
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonLogout})
 }
 
-// The second tab knows only the visitor's secret when it logs in: both tabs' answers must work, whichever the browser keeps.
+// The second tab knows only the visitor's secret when it logs in. The cookies
+// of both tabs' answers must work, whichever the browser keeps.
 func TestLoginInTwoTabs(t *testing.T) {
 	for _, keep := range []int{0, 1} {
 		w := newWorld(t)
@@ -91,7 +92,7 @@ func TestLoginAgainAfterALostAnswer(t *testing.T) {
 	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
 	lost := *j
 	w.login(&lost, "ann")
-	w.pass(time.Hour) // beyond any grace
+	w.pass(time.Hour) // longer than any grace
 	w.visit(j, func(s *sojourn.Session) error {
 		w.want("before", s.Subject(), "")
 		if err := s.Login("ann"); err != nil {
@@ -168,7 +169,8 @@ func TestLoginIsRefused(t *testing.T) {
 	}
 }
 
-// A login whose request arrived before its subject's sessions were ended fails: the attacker's login may be the one under way.
+// A login fails if its request arrived before the subject's sessions were
+// ended: it may be the attacker's login.
 func TestLoginUnderWayDuringEndSubject(t *testing.T) {
 	for name, end := range map[string]func(w *world) error{
 		"end subject": func(w *world) error { _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); return err },
@@ -193,7 +195,8 @@ func TestLoginUnderWayDuringEndSubject(t *testing.T) {
 	}
 }
 
-// The store remembers for an hour that a subject's sessions were ended. A login that took longer can't be checked against it.
+// The store remembers for an hour that a subject's sessions were ended. A login
+// that took longer can't be checked, and fails.
 func TestLoginThatTookTooLong(t *testing.T) {
 	w := newWorld(t)
 	s := w.begin(new(jar))
@@ -255,7 +258,7 @@ func TestEndAll(t *testing.T) {
 func TestReauthenticationResetsBothLimits(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
-	for range 40 { // days, of which the policy allows 30
+	for range 40 { // days; the policy allows 30
 		w.pass(23 * time.Hour)
 		w.login(j, "ann")
 	}
@@ -383,7 +386,7 @@ func TestListInPages(t *testing.T) {
 	}
 }
 
-// No session is ever made from less than good randomness.
+// Without good randomness, the engine creates no session.
 func TestRandomnessThatFails(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -421,7 +424,8 @@ func TestTombstonesAndSweep(t *testing.T) {
 	w.want("sessions", sessions, int64(0))
 }
 
-// A login for a program, asked for by a page, leaves the page's session alone.
+// A page may request a login for a program. The page's own session stays as it
+// is.
 func TestBearerBesideACookie(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
 	j := w.loggedIn("ann")
@@ -455,8 +459,8 @@ func TestSeveralCookiesOfOneSession(t *testing.T) {
 	equal(t, "endings", w.endings(), nil)
 }
 
-// A visitor whose session cookie is bad has the visitor's session, from an address
-// that guesses too.
+// A visitor whose session cookie is bad has the visitor's session, also at an
+// address that sends guesses.
 func TestThrottleSparesTheVisitor(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
 	j := new(jar)
@@ -470,8 +474,8 @@ func TestThrottleSparesTheVisitor(t *testing.T) {
 	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
 }
 
-// The methods of a login come back as they were given: what would come back as
-// another word, or as two, is refused.
+// Authentication methods are returned as they were given. A method that another
+// reader would see as another word, or as two words, is refused.
 func TestAMRWords(t *testing.T) {
 	for _, bad := range []string{
 		"", " ", "pwd otp", "pwd\totp", "pwd\notp", "pwd\x00", "pwd\x7f", "pwd\u00a0otp", "pwd\u2003otp", "pwd\u3000otp", "pwd\u0085otp", "pwd\u2028otp",
@@ -500,9 +504,9 @@ func TestAMRWords(t *testing.T) {
 	}
 }
 
-// The step-up of a changed client is the engine's, and stays whatever the
-// handler does: the thief who brings it about gains nothing by an answer that
-// drops the handler's changes.
+// The engine stores the step-up of a changed client, whatever the handler does.
+// A thief who causes one gains nothing from a response that drops the handler's
+// changes.
 func TestStepUpSurvivesTheHandler(t *testing.T) {
 	for name, h := range map[string]handler{
 		"500": func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -573,8 +577,8 @@ func TestStepUpSurvivesTheHandler(t *testing.T) {
 	}
 }
 
-// A step-up that meets other writes of the session is written all the same, and
-// one that meets its end changes nothing.
+// A step-up that meets another write of the session is stored all the same. One
+// that meets the session's end changes nothing.
 func TestStepUpMeetsOthers(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
@@ -610,7 +614,7 @@ func TestStepUpMeetsOthers(t *testing.T) {
 }
 
 // A thief who sends a body slowly is judged like any other, although the user
-// was seen since his request arrived.
+// made a request after the thief's arrived.
 func TestClientChangeOfASlowRequest(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
@@ -648,8 +652,8 @@ func TestClientChangeOfASlowRequest(t *testing.T) {
 	}
 }
 
-// A store that is full keeps no step-up, but the request has it, and so has the
-// next one.
+// A full store doesn't keep a step-up, but this request and the next one are
+// stepped up.
 func TestStepUpInAFullStore(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
@@ -668,14 +672,14 @@ func TestStepUpInAFullStore(t *testing.T) {
 		w.answer(j, s)
 		w.pass(time.Second)
 	}
-	meddler.err = errors.New("broken") // any other failure is one of the request
+	meddler.err = errors.New("broken") // any other failure fails the request
 	s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
 	if err := s.Load(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
 		t.Errorf("Load: %v", err)
 	}
 }
 
-// meddling lets others come before an Update, or fails it.
+// meddling calls before ahead of each Update, or makes Update fail.
 type meddling struct {
 	store.Store
 	before func()

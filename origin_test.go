@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// The matrix of Sec-Fetch-Site, Origin and method: unsafe requests come from the site's own pages, or from no page at all.
+// The matrix of Sec-Fetch-Site, Origin and method. Unsafe requests must come
+// from the site's own pages, or from no page at all.
 func TestOriginMatrix(t *testing.T) {
 	const self, trusted = "https://shop.example", "https://www.shop.example"
 	w := newWebUnstarted(t, nil, options(func(o *sojourn.Options) { o.TrustedOrigins = []string{trusted} }))
@@ -45,7 +46,7 @@ func TestOriginMatrix(t *testing.T) {
 		{"same-site", "http://www.shop.example", false}, // trusted over HTTPS only
 		{"same-site", "https://www.shop.example:444", false},
 		{"nonsense", "-", false},
-		{"", self, true}, // as if absent
+		{"", self, true}, // like absent
 		{"-", self, true},
 		{"-", "https://evil.example", false},
 		{"-", "https://shop.example.evil.example", false},
@@ -91,7 +92,8 @@ func TestOriginMatrix(t *testing.T) {
 	}
 }
 
-// Login is protected like everything else: a foreign page can't sign its visitor in as somebody else.
+// A login needs the same origin as everything else: a foreign page can't log
+// its visitor in as another user.
 func TestOriginOfLoginAndLogout(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer().login("alice")
@@ -105,13 +107,15 @@ func TestOriginOfLoginAndLogout(t *testing.T) {
 	w.want("count", b.get("/count").body, "0")
 	w.want("a stranger", w.surfer().post("/login?user=mallory", "Sec-Fetch-Site", "cross-site").StatusCode, 403)
 
-	// GET changes nothing by itself: the routes of this application that do are unsafe methods.
+	// GET changes nothing: this application changes sessions only with unsafe
+	// methods.
 	b.get("/login?user=mallory", "Sec-Fetch-Site", "cross-site")
 	b.get("/logout", "Sec-Fetch-Site", "cross-site")
 	w.want("who", b.who(), "alice")
 }
 
-// A WebSocket handshake over a real connection, from the site's own page, a trusted one and a foreign one.
+// WebSocket handshakes over a real connection: from the site's own page, a
+// trusted page and a foreign page.
 func TestOriginWebSocket(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		user := s.Subject()
@@ -139,8 +143,8 @@ func TestOriginWebSocket(t *testing.T) {
 	}
 }
 
-// Behind a proxy that replaces Host, Options.Origins say where the site's own
-// pages come from.
+// Behind a proxy that replaces Host, Options.Origins say which origins are the
+// site's own.
 func TestOriginsBehindAProxy(t *testing.T) {
 	const public, second, trusted = "https://shop.example", "https://shop.example:8443", "https://www.partner.example"
 	asked := func(w *world, origin, site, host string) *httptest.ResponseRecorder {
@@ -185,7 +189,7 @@ func TestOriginsBehindAProxy(t *testing.T) {
 		{"http://shop.example", "", "shop.example", 403},
 		{"https://shop.example:444", "", "10.0.0.5:8000", 403},
 		{"https://shop.example.evil.example", "", "10.0.0.5:8000", 403},
-		{"http://10.0.0.5:8000", "", "10.0.0.5:8000", 403}, // the inner host is nobody's origin
+		{"http://10.0.0.5:8000", "", "10.0.0.5:8000", 403}, // the host behind the proxy is no origin of the site
 		{"https://evil.example", "", "10.0.0.5:8000", 403},
 		{"null", "", "10.0.0.5:8000", 403},
 		{"null", "", "", 403},
@@ -211,8 +215,7 @@ func TestOriginsBehindAProxy(t *testing.T) {
 	unnamed.want("Origin null without a Host", w.Code, 403)
 }
 
-// An origin that no browser would send is refused at New, not found out in
-// production.
+// New refuses an origin that no browser would send.
 func TestOriginsAreChecked(t *testing.T) {
 	for _, text := range []string{
 		"", "shop.example", "//shop.example", "https://", "https://shop.example/", "https://shop.example/x", "https://shop.example?x", "https://shop.example#",
@@ -235,7 +238,7 @@ func TestOriginsAreChecked(t *testing.T) {
 	}
 }
 
-// AllowCrossOrigin admits one route, and the rest of the site stays closed.
+// AllowCrossOrigin opens one route. The rest of the site stays closed.
 func TestOriginCallback(t *testing.T) {
 	w := newWeb(t, nil)
 	acs := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -272,7 +275,7 @@ func TestOriginCallback(t *testing.T) {
 		w.want(name+": who", b.who(), "alice")
 	}
 
-	// Within Handler it comes too late, and opens nothing.
+	// Within Handler it is too late, and opens nothing.
 	w.server.Config.Handler = w.Handler(sojourn.AllowCrossOrigin(webRoutes(nil)))
 	w.surfer().post("/count", foreign["another site"]...).withheld(t, http.StatusForbidden)
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What two goroutines of one handler, or a handler and what it left behind, do to one session.
+// These tests use one session from two goroutines of a handler, or after the
+// handler has returned.
 
-// A Logout beside an Update that is running is not lost.
+// A Logout during a running Update is not lost.
 func TestLogoutBesideAnUpdate(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -39,7 +40,7 @@ func TestLogoutBesideAnUpdate(t *testing.T) {
 	w.want("the session", w.look(&keep), "")
 }
 
-// A goroutine in an Update that outlives its request gets an error.
+// An Update that outlives its request returns an error.
 func TestUpdateOutlivesItsRequest(t *testing.T) {
 	for _, result := range []error{nil, errors.New("no")} {
 		w := newWorld(t)
@@ -57,7 +58,8 @@ func TestUpdateOutlivesItsRequest(t *testing.T) {
 	}
 }
 
-// An Update that changes its own key within its function ends with an error, not never.
+// An Update whose function updates the same key returns an error, and doesn't
+// hang.
 func TestUpdateWithinItself(t *testing.T) {
 	w := newWorld(t)
 	s := w.begin(new(jar))
@@ -70,7 +72,8 @@ func TestUpdateWithinItself(t *testing.T) {
 	}
 }
 
-// A commit whose Update panics is not remembered as a success.
+// After an Update's function panicked during a commit, Commit doesn't report
+// success.
 func TestPanicAtTheCommit(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -103,7 +106,7 @@ func TestCloseTwice(t *testing.T) {
 	if err := w.Flush(ctx); !errors.Is(err, sojourn.ErrClosed) {
 		t.Errorf("flush: %v", err)
 	}
-	w = newWorld(t) // for the cleanup of another
+	w = newWorld(t) // for another cleanup
 	hang := make(chan int)
 	defer close(hang)
 	e := sojourn.Must(sojourn.New(w.store, sojourn.Options{OnEvent: (func(sojourn.Event) { <-hang })}))
@@ -128,7 +131,8 @@ func TestDoneIsOneChannel(t *testing.T) {
 	w.want("watched", sojourn.OpenDones(w.Engine), 1)
 }
 
-// A handler that hijacks the connection and returns leaves behind goroutines that wait for Done.
+// A handler hijacks the connection and returns. Its goroutines still wait for
+// Done.
 func TestDoneOfAHijackedConnection(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -156,7 +160,8 @@ func TestDoneOfAHijackedConnection(t *testing.T) {
 	<-done
 }
 
-// A handler that begins its page before it asks who is there is activity all the same.
+// A handler that starts its page before it reads the session counts as activity
+// too.
 func TestReadingAfterTheHeaderIsActivity(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -172,7 +177,8 @@ func TestReadingAfterTheHeaderIsActivity(t *testing.T) {
 	}
 }
 
-// A response of 500 and above keeps nothing half-done, also where somebody has caught a panic on the way to Handler.
+// A response of 500 or above stores nothing half-done, even if a middleware
+// within Handler has recovered a panic.
 func TestServerErrorsChangeNothing(t *testing.T) {
 	for status, want := range map[int]int{200: 1, 404: 1, 500: 0, 503: 0} {
 		w := newWorld(t)
@@ -193,7 +199,8 @@ func TestServerErrorsChangeNothing(t *testing.T) {
 	}
 }
 
-// I12: a former secret is theft whatever cookies come with it, and a late request stays one (I14).
+// I12: a former secret is theft whatever cookies come with it. I14: a late
+// request stays late.
 func TestI12DecoyCookies(t *testing.T) {
 	w := newWorld(t)
 	_, old := w.rotated()
@@ -213,7 +220,7 @@ func TestI12DecoyCookies(t *testing.T) {
 	}
 }
 
-// After a step-up because of a changed client, one authentication suffices.
+// After a step-up because of a changed client, one authentication is enough.
 func TestStepUpOnce(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
@@ -227,7 +234,7 @@ func TestStepUpOnce(t *testing.T) {
 	}
 	s := request()
 	w.want("fresh", s.Fresh(time.Minute), false)
-	w.pass(100 * time.Millisecond) // the password's hash
+	w.pass(100 * time.Millisecond) // the time to hash the password
 	if err := s.Login("ann"); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +244,8 @@ func TestStepUpOnce(t *testing.T) {
 	w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
 }
 
-// Logging in as another user leaves nothing behind if the first one's session can't be ended.
+// If the previous user's session can't be ended, a login as another user leaves
+// nothing behind.
 func TestLoginAsAnotherThatFails(t *testing.T) {
 	var down *endless
 	w := newWorld(t, onStore(func(s store.Store) store.Store { down = &endless{Store: s}; return down }))
@@ -269,7 +277,7 @@ func (e *endless) End(ctx context.Context, app string, id sojourn.ID, reason sto
 	return e.Store.End(ctx, app, id, reason, at)
 }
 
-// A cursor that came from a client is the client's mistake.
+// A bad cursor from a client is the client's error.
 func TestBadCursor(t *testing.T) {
 	w := newWorld(t)
 	for _, page := range []struct {
@@ -282,7 +290,8 @@ func TestBadCursor(t *testing.T) {
 	}
 }
 
-// The activity of one session doesn't wait for that of another to be written, and Flush waits for all.
+// Writing the activity of one session doesn't wait for another session's. Flush
+// waits for all.
 func TestActivityIsWrittenSideBySide(t *testing.T) {
 	var m meeting
 	w := newWorld(t, onStore(func(st store.Store) store.Store {

@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A caller without Handler sees the same request as Handler does.
+// RequestFrom returns what Handler sees in the same HTTP request.
 func TestRequestOfHTTP(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) {
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -35,7 +35,8 @@ func TestRequestOfHTTP(t *testing.T) {
 	w.want("address behind an unknown proxy", plain.Client.IP.String(), "10.0.0.1")
 }
 
-// A rotation is due, and the answer can't carry it: the secret stays, and the next answer rotates it.
+// If a due rotation can't be sent in this response, the secret stays. The next
+// response rotates it.
 func TestKeepSecret(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
@@ -60,7 +61,8 @@ func TestKeepSecret(t *testing.T) {
 	}
 }
 
-// After Finish a session shows nothing of the requests that use its memory next.
+// After Finish, a session shows nothing of later requests that reuse its
+// memory.
 func TestFinish(t *testing.T) {
 	w := newWorld(t)
 	ann, ben := w.loggedIn("ann"), w.loggedIn("ben")

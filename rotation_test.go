@@ -19,7 +19,8 @@ func (w *world) confirm(j *jar) {
 	w.flush()
 }
 
-// rotated returns a jar of a session whose secret has been rotated and confirmed, and the jar as it was before.
+// rotated returns two jars of one session: one with a secret that was rotated
+// and confirmed, and the jar from before that.
 func (w *world) rotated() (now, before *jar) {
 	w.Helper()
 	j := w.loggedIn("ann")
@@ -44,7 +45,7 @@ func TestRotationIsPeriodic(t *testing.T) {
 		w.pass(time.Minute)
 	}
 	w.want("ID", w.id(j), id)
-	// Each rotation is due 15 min after the one before, and each needs its request.
+	// Each rotation is due 15 min after the one before, and needs a request.
 	if n := len(seen); n != 96 {
 		t.Errorf("%d secrets in a day, want 96", n)
 	}
@@ -81,7 +82,8 @@ func TestRotationOfWhom(t *testing.T) {
 	never.want("cookie without rotation", *j, before)
 }
 
-// I12: a thief who took over is noticed at the victim's next request, and a victim whose successor was stolen likewise.
+// I12: if a thief took over, the victim's next request reveals it. If a thief
+// stole a successor, the thief's request does.
 func TestI12TheftShows(t *testing.T) {
 	w := newWorld(t)
 	now, old := w.rotated()
@@ -96,7 +98,9 @@ func TestI12TheftShows(t *testing.T) {
 }
 
 func TestI12ThiefWhoOnlyLooks(t *testing.T) {
-	// The thief rotates first, and the victim's secret stays good: it isn't told from a lost answer until one of them is confirmed.
+	// The thief rotates first, and the victim's secret stays good. The engine
+	// can't tell this from a lost answer until one of the two secrets is
+	// confirmed.
 	w := newWorld(t)
 	victim := w.loggedIn("ann")
 	thief := *victim
@@ -107,7 +111,7 @@ func TestI12ThiefWhoOnlyLooks(t *testing.T) {
 	w.want("the victim, in the grace", w.look(victim), "ann")
 }
 
-// I12: knowing an ID, or an ID and half of a secret that isn't the session's, ends nothing.
+// I12: an ID, or an ID with half of a wrong secret, ends nothing.
 func TestI12NobodyEndsASessionByGuessing(t *testing.T) {
 	w := newWorld(t)
 	j, _ := w.rotated()
@@ -126,7 +130,7 @@ func TestI12HonestBrowsers(t *testing.T) {
 	t.Run("the answer was lost", func(t *testing.T) {
 		w := newWorld(t)
 		j := w.loggedIn("ann")
-		for range 20 { // a client that ignores Set-Cookie altogether
+		for range 20 { // a client that ignores Set-Cookie
 			w.pass(30 * time.Minute)
 			keep := *j
 			w.want("ann", w.look(&keep), "ann")
@@ -158,7 +162,7 @@ func TestI12HonestBrowsers(t *testing.T) {
 		w.pass(10 * time.Second)
 		w.look(j) // first sight of the successor
 		w.pass(20 * time.Second)
-		w.look(j) // not yet confirmed
+		w.look(j) // not confirmed yet
 		*j = onDisk
 		w.pass(2 * time.Hour)
 		w.want("ann", w.look(j), "ann")
@@ -173,7 +177,7 @@ func TestI12HonestBrowsers(t *testing.T) {
 		w.pass(15 * time.Minute)
 		old, arrived := *j, w.time()
 		w.look(j)
-		for range 20 { // the grace of the old secret ends long before the handler asks
+		for range 20 { // the grace of the old secret ends long before the handler reads the session
 			w.confirm(j)
 			w.pass(2 * time.Minute)
 		}
@@ -192,7 +196,7 @@ func TestRotationKeepsFourSuccessors(t *testing.T) {
 	w.pass(15 * time.Minute)
 	var successors []jar
 	for range 6 {
-		k := *j // every answer is lost but for our notes
+		k := *j // every answer is lost, except for the test's copy
 		w.look(&k)
 		successors = append(successors, k)
 		w.pass(5 * time.Minute)
@@ -208,7 +212,7 @@ func TestRotationWhenAsked(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")
 	first := *j
-	for range 50 { // an application that asks for it all the time drops nobody's secret
+	for range 50 { // frequent rotations replace nobody's secret
 		k := *j
 		w.visit(&k, (*sojourn.Session).Rotate)
 		*j = k
@@ -223,7 +227,7 @@ func TestRotationWhenAsked(t *testing.T) {
 	}
 }
 
-// A rotation that fails costs the response nothing: the old secret stays good.
+// A rotation that fails doesn't fail the response: the old secret stays good.
 func TestRotationThatFailsIsNoError(t *testing.T) {
 	var f *faulty
 	w := newWorld(t, onStore(func(st store.Store) store.Store { f = &faulty{Store: st}; return f }))
@@ -242,7 +246,8 @@ func TestRotationThatFailsIsNoError(t *testing.T) {
 	w.want("ann", w.look(j), "ann")
 }
 
-// A first sight or a confirmation names its secret, and is dropped if that was replaced meanwhile.
+// A first sight or a confirmation names its secret. The store drops it if that
+// secret was replaced meanwhile.
 func TestConfirmationOfAReplacedSecret(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")

@@ -13,7 +13,7 @@ func TestTokenHasOneSpelling(t *testing.T) {
 	defer e.Close(t.Context())
 	var differ [32]byte
 	var first secret
-	for i := range 10_000 { // at least 128 bits of a CSPRNG: no duplicate, no byte that stays
+	for i := range 10_000 { // at least 128 bits of a CSPRNG: no duplicate, no constant byte
 		id, s, err := newSession(e.rand, store.Time(i))
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func TestTokenHasOneSpelling(t *testing.T) {
 
 type nopStore struct{ store.Store }
 
-// judged is a record with one secret of each kind.
+// judged returns a record with one secret of each kind.
 func judged() (r *store.Record, secrets map[string]*secret) {
 	make := func(half, rest byte) *secret {
 		s := new(secret)
@@ -112,7 +112,8 @@ func TestKnewEnd(t *testing.T) {
 	}
 }
 
-// What is remembered of former secrets is bounded, and what is forgotten is neither good nor theft.
+// The record remembers a limited number of former secrets. A forgotten one is
+// neither good nor theft.
 func TestFormerSecretsAreBounded(t *testing.T) {
 	r := new(store.Record)
 	var s secret

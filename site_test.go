@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// clientOf returns what the session that a request creates says of its client.
+// clientOf makes a request that creates a session, and returns the client in
+// its record.
 func clientOf(t *testing.T, w *web, remote string, header http.Header) sojourn.Client {
 	t.Helper()
 	r := httptest.NewRequest("GET", "http://localhost/", nil)
@@ -35,8 +36,8 @@ func clientOf(t *testing.T, w *web, remote string, header http.Header) sojourn.C
 	return client
 }
 
-// The client's address is the connection's, unless that is a trusted proxy's: then the last one in X-Forwarded-For
-// that isn't.
+// The client's address is the connection's. If that is a trusted proxy's, it is
+// the last one in X-Forwarded-For that isn't.
 func TestSiteClientIP(t *testing.T) {
 	w := newWebUnstarted(t, nil, options(func(o *sojourn.Options) {
 		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48"), netip.MustParsePrefix("192.0.2.1/32")}
@@ -99,7 +100,7 @@ func TestSiteClientIP(t *testing.T) {
 	}
 }
 
-// No header is trusted by default.
+// By default, no header is trusted.
 func TestSiteTrustsNobody(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	for _, peer := range []string{"127.0.0.1:1", "10.0.0.1:1", "[::1]:1"} {
@@ -113,7 +114,7 @@ func TestSiteTrustsNobody(t *testing.T) {
 	}
 }
 
-// A user agent is kept so that every store, log and page can show it.
+// A user agent is stored so that every store, log and page can show it.
 func TestSiteUserAgent(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	for _, test := range []struct{ is, want string }{
@@ -134,7 +135,8 @@ func TestSiteUserAgent(t *testing.T) {
 	}
 }
 
-// An address and a user agent are signals: their change is an event and ends nothing, unless the application says so.
+// A changed address or user agent is an event. It ends nothing, unless the
+// application says so.
 func TestSiteClientChange(t *testing.T) {
 	for _, test := range []struct {
 		name     string

@@ -18,8 +18,8 @@ func trustLoopback(o *sojourn.Options) {
 	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
-// unknownToken returns a well-formed token of no session. Each has an ID of its
-// own.
+// unknownToken returns a well-formed token of no session. Each has a different
+// ID.
 func unknownToken(n int) string { return fmt.Sprintf("%020d%044d", n, n) }
 
 // reads returns how often the store was read since the last call.
@@ -32,10 +32,10 @@ func (w *web) reads() (n int) {
 	return n
 }
 
-// Guessing is noticed: each dead token up to the limit is an event, then one event
-// says that there are more, and from then on few tokens a second are looked up.
-// The guesser is a visitor all the time. So is nobody else: a live token is good
-// from that address too.
+// Guesses are events up to the limit. Then one event says that there are more,
+// and from then on the engine looks up few tokens a second. The guesser is a
+// visitor all the time. Nobody else is affected: a live token works from that
+// address too.
 func TestThrottleGuessing(t *testing.T) {
 	w := newWeb(t, nil, options(trustLoopback))
 	from := func(ip string) *surfer { return w.surfer("X-Forwarded-For", ip) }
@@ -72,9 +72,9 @@ func TestThrottleGuessing(t *testing.T) {
 	w.want("reads a minute later", w.reads(), 1)
 }
 
-// A token that isn't looked up is decided before something is written, so that
-// nothing lands in the wrong session, and before a sign-out, so that no session
-// outlives it.
+// The engine looks up a throttled token before it writes, so that nothing lands
+// in the wrong session. It also does so before a sign-out, so that the session
+// ends.
 func TestThrottleUndecided(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
 	other, err := sojourn.New(w.store, sojourn.Options{Now: w.time}) // a node that has seen what w hasn't
@@ -82,7 +82,7 @@ func TestThrottleUndecided(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close(ctx)
-	fresh := func() *jar { // logged in on the other node
+	fresh := func() *jar { // logs in on the other node
 		s := other.Begin(ctx, sojourn.Request{Client: home})
 		if err := errors.Join(s.Login("ann"), s.Commit(ctx)); err != nil {
 			t.Fatal(err)
@@ -123,8 +123,8 @@ func TestThrottleUndecided(t *testing.T) {
 	w.visit(j, (*sojourn.Session).Logout)
 	w.want("a sign-out ends the session", other.Begin(ctx, sojourn.Request{Session: []string{old.session}}).Subject(), "")
 
-	// Sign-outs with unknown tokens have a budget too, and what it doesn't
-	// cover says so.
+	// Sign-outs with unknown tokens have a budget too. Beyond it, they return
+	// an error.
 	refused := 0
 	for i := range 50 {
 		s := w.begin(&jar{session: unknownToken(1000 + i)})
@@ -139,8 +139,8 @@ func TestThrottleUndecided(t *testing.T) {
 	}
 }
 
-// A planted cookie can't become the one that counts because the visitor's own
-// isn't looked up: which one lives isn't known before both are.
+// A planted cookie doesn't win because the visitor's own cookie isn't looked
+// up: the engine chooses only if it has looked up both.
 func TestThrottleUndecidedBeside(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
 	other, err := sojourn.New(w.store, sojourn.Options{Now: w.time})
@@ -169,7 +169,7 @@ func TestThrottleUndecidedBeside(t *testing.T) {
 	w.want("a live token alone", w.look(&jar{session: planted}), "mallory")
 }
 
-// A browser sends its dead token in many requests at once, and it counts once.
+// A browser sends its dead token in many parallel requests, and it counts once.
 func TestThrottleCountsParallelRequestsOnce(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 1000 }))
 	const tokens, requests = 500, 16
@@ -192,7 +192,8 @@ func TestThrottleCountsParallelRequestsOnce(t *testing.T) {
 	w.want("refusals", len(w.happened(sojourn.EventRefused)), tokens)
 }
 
-// Who sends garbage displaces nothing of what is remembered of others.
+// A client that sends garbage displaces nothing that is remembered about
+// others.
 func TestThrottleMemoryOutlastsGarbage(t *testing.T) {
 	w := newWeb(t, nil, options(trustLoopback))
 	back := w.surfer("X-Forwarded-For", "203.0.113.8", "Cookie", "__Host-session="+unknownToken(1))
@@ -210,8 +211,8 @@ func TestThrottleMemoryOutlastsGarbage(t *testing.T) {
 	w.want("reads", w.reads(), 0)
 }
 
-// Several cookies don't get around it: a request reads the store once for each
-// distinct token at most, and tokens that are known to be dead not at all.
+// Several cookies don't circumvent the limit. A request reads the store at most
+// once for each distinct token, and never for tokens known to be dead.
 func TestThrottleCountsCrowds(t *testing.T) {
 	w := newWeb(t, nil, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
 	var cookies []string
@@ -231,8 +232,8 @@ func TestThrottleCountsCrowds(t *testing.T) {
 	w.want("reads of the same crowd", w.reads(), 0)
 }
 
-// Who comes back is never throttled: a request with a dead token is a visitor's,
-// however often it is sent, and can sign in and out.
+// A returning browser is never throttled. A request with a dead token is a
+// visitor's, however often it is sent, and can sign in and out.
 func TestThrottleSparesWhoComesBack(t *testing.T) {
 	w := newWeb(t, nil, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
 	ended, former, forgotten := w.surfer().login("alice"), w.surfer().login("bob"), w.surfer("Cookie", "__Host-session="+unknownToken(1))
@@ -254,20 +255,20 @@ func TestThrottleSparesWhoComesBack(t *testing.T) {
 	forgotten.post("/login?user=carol").wantStatus(t, http.StatusSeeOther)
 	w.want("ended, again", ended.login("alice").who(), "alice")
 
-	// What the store has got back lives again, soon.
+	// A token whose session the store has restored works again soon.
 	w.pass(time.Minute)
 	w.reads()
 	for range 10 {
 		w.surfer("Cookie", "__Host-session="+unknownToken(1)).who()
 	}
-	if n := w.reads(); n != 1 && !cached { // there the cache is asked, which remembers for a second
+	if n := w.reads(); n != 1 && !cached { // the cache remembers absent sessions for a second
 		t.Errorf("%d reads a minute later", n)
 	}
 	w.want("refusals", len(w.happened(sojourn.EventRefused)), 3)
 }
 
-// Theft shows, whatever is remembered: a former secret isn't dead before it is
-// judged.
+// What is remembered doesn't hide a theft: a former secret is judged before it
+// counts as dead.
 func TestThrottleKeepsTheft(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 1 }))
 	j := w.loggedIn("ann")
@@ -286,9 +287,8 @@ func TestThrottleKeepsTheft(t *testing.T) {
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
 }
 
-// The measure of issue 10, in the library: 500 browsers behind one address come
-// back after three days, while somebody there guesses. See also the test of the
-// same name of forward-auth.
+// 500 browsers behind one address come back after three days, while somebody
+// there guesses tokens. The tests of forward-auth have one with the same name.
 func TestThrottleFiveHundredBrowsers(t *testing.T) {
 	browsers, assets := 500, 150
 	if testing.Short() {
@@ -353,7 +353,7 @@ func TestThrottleFiveHundredBrowsers(t *testing.T) {
 	}
 }
 
-// One guesser of IPv6 has a /64.
+// An IPv6 guesser controls a /64.
 func TestThrottleNetworks(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 10 }))
 	n := 0
@@ -375,7 +375,8 @@ func TestThrottleNetworks(t *testing.T) {
 	w.want("an IPv4 address in IPv6", try("::ffff:203.0.113.9"), sojourn.RefusedThrottled)
 }
 
-// No limit, and requests without an address (a Unix socket), are not counted.
+// Without a limit, nothing is counted. Neither are requests without an address
+// (a Unix socket).
 func TestThrottleOff(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	for i := range 500 {
@@ -387,7 +388,8 @@ func TestThrottleOff(t *testing.T) {
 	}
 }
 
-// A flood of addresses and tokens takes no memory: the tables are of fixed size.
+// A flood of addresses and tokens takes no memory: the tables have a fixed
+// size.
 func TestThrottleIsBounded(t *testing.T) {
 	w := newWorld(t)
 	before := testing.AllocsPerRun(1, func() {})

@@ -12,7 +12,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// present is a request with a token whose kind only its sender knows.
+// present starts a request with a token in Request.Token.
 func (w *world) present(token string) *sojourn.Session {
 	return w.Begin(context.Background(), sojourn.Request{Token: token, Client: home})
 }
@@ -26,7 +26,8 @@ func (w *world) answered(s *sojourn.Session) string {
 	return s.Token()
 }
 
-// A token alone is enough, whatever cookie it is of, and without a word of events.
+// A token is enough, whichever cookie it belongs to, and causes no events by
+// itself.
 func TestRequestToken(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
 	visitor, user := &jar{}, w.loggedIn("ann")
@@ -44,7 +45,7 @@ func TestRequestToken(t *testing.T) {
 	}
 	w.want("refusals", len(w.happened(sojourn.EventRefused)), 0)
 
-	// Login clears the visitor's cookie, and only that.
+	// A login clears the visitor's cookie, and only that.
 	s := w.present(visitor.visitor)
 	if err := s.Login("ben"); err != nil {
 		t.Fatal(err)
@@ -102,7 +103,8 @@ func TestStart(t *testing.T) {
 	w.want("created", len(w.happened(sojourn.EventCreated)), 1)
 }
 
-// A repeated creation finds the first one's session, and both answers' tokens are good.
+// A repeated creation finds the first one's session, and the tokens of both
+// answers work.
 func TestIdempotency(t *testing.T) {
 	w := newWorld(t)
 	create := func(key string, body byte, subject string) (*sojourn.Session, error) {
@@ -124,7 +126,7 @@ func TestIdempotency(t *testing.T) {
 	if c, _ := color.Get(again); c != "blue" {
 		t.Errorf("the repeat shows %q: the session as it was asked for, not as it is", c)
 	}
-	for range 2 { // the first answer may have arrived, or the second
+	for range 2 { // whichever of the two answers arrived
 		for name, token := range map[string]string{"first": first.Token(), "second": again.Token()} {
 			w.want("the "+name+" token's subject", w.look(&jar{session: token}), "ann")
 		}
@@ -157,7 +159,8 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
-// I13: a repeat gives no authority that the first request did not have: whoever knows the key and the body is not the user who has logged in since.
+// I13: a repeat gives no authority that the first request didn't have. Somebody
+// who knows the key and the body is not the user who has logged in since.
 func TestI13RepeatedCreate(t *testing.T) {
 	for name, c := range map[string]struct {
 		create, renew func(*sojourn.Session) error
@@ -197,8 +200,9 @@ func TestI13RepeatedCreate(t *testing.T) {
 	}
 }
 
-// Many repeats at once: one session, and each token that was answered is good for
-// the grace. What is too much is refused, and ends no earlier one's.
+// Many parallel repeats make one session. Each token that was answered works
+// for the grace. Repeats beyond the limit are refused, and invalidate no
+// earlier token.
 func TestIdempotencyInParallel(t *testing.T) {
 	for _, requests := range []int{6, 24} {
 		w := newWorld(t)
@@ -243,7 +247,7 @@ func TestIdempotencyInParallel(t *testing.T) {
 }
 
 // I12: a thief who holds the first token is noticed after a repeat too, whether
-// the thief or the user goes on.
+// the thief or the user continues.
 func TestI12TheftAfterARepeat(t *testing.T) {
 	for name, order := range map[string][2]int{"the thief comes late": {1, 0}, "the user comes late": {0, 1}} {
 		t.Run(name, func(t *testing.T) {

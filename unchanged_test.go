@@ -16,7 +16,7 @@ import (
 
 var plan = sojourn.NewKey[json.RawMessage]("plan")
 
-// nothings are changes without an effect, in a session with a color, a count of
+// nothings are changes without an effect on a session with a color, a count of
 // 1 and a plan.
 var nothings = map[string]func(s *sojourn.Session) error{
 	"Set of an equal value":        func(s *sojourn.Session) error { return color.Set(s, "red") },
@@ -31,8 +31,8 @@ var nothings = map[string]func(s *sojourn.Session) error{
 	"Start of a session that is there": func(s *sojourn.Session) error { return s.Start() },
 }
 
-// What changes nothing costs no write and no revision; it is read, and so
-// activity, all the same.
+// A change without an effect costs no write and no revision. It still counts as
+// activity.
 func TestChangesToNothing(t *testing.T) {
 	for name, change := range nothings {
 		t.Run(name, func(t *testing.T) {
@@ -79,8 +79,8 @@ func TestChangesToNothing(t *testing.T) {
 	}
 }
 
-// A change that had no effect on the copy is written if the store holds
-// something else by then.
+// A change without an effect on the copy that was read is written if the store
+// holds another value by then.
 func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 	for _, where := range []string{"in the store", "behind a copy in memory"} {
 		w := newWorld(t)
@@ -93,7 +93,7 @@ func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 		if err := s.Load(ctx); err != nil {
 			t.Fatal(err)
 		}
-		w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "blue") }) // by a request that came later, and is answered
+		w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "blue") }) // by a later request, which is answered first
 		if err := color.Set(s, "red"); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 	}
 }
 
-// A copy in memory may be older than what another node has stored: it doesn't
+// A copy in memory may be older than what another node has stored. It doesn't
 // decide that there is nothing to write.
 func TestI5ChangeToNothingByAnOldCopy(t *testing.T) {
 	var old *outdated
@@ -139,8 +139,8 @@ func (o *outdated) Get(ctx context.Context, app string, id store.ID, strict bool
 	return nil
 }
 
-// What changes nothing fails where a change would: when the session has ended,
-// when there was a login, at another revision.
+// A change without an effect fails where any change would: after the session's
+// end, after a login, at another revision.
 func TestChangesToNothingFail(t *testing.T) {
 	for name, meanwhile := range map[string]struct {
 		do   func(w *world, j *jar, id sojourn.ID)

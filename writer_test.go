@@ -22,11 +22,11 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A way is one way for a handler to begin its response.
+// A way is one way for a handler to start its response.
 type way struct {
 	name   string
-	status int    // that the client sees
-	first  string // that reaches the connection
+	status int    // as the client sees it
+	first  string // what reaches the connection first
 	do     func(t testing.TB, w http.ResponseWriter, r *http.Request)
 }
 
@@ -88,7 +88,7 @@ func waysToRespond(t testing.TB) []way {
 	}
 }
 
-// Each way to begin a response commits before anything reaches the connection.
+// Each way to start a response commits before anything reaches the connection.
 func TestWriterCommitsFirst(t *testing.T) {
 	for _, way := range waysToRespond(t) {
 		t.Run(way.name, func(t *testing.T) {
@@ -113,14 +113,15 @@ func TestWriterCommitsFirst(t *testing.T) {
 			if sent := tape.sent; way.first != "" && (len(sent["Set-Cookie"]) != 1 || sent.Get("Cache-Control") != "no-store") {
 				t.Errorf("header at that moment: %v", sent)
 			}
-			if way.first == "" && len(tape.header["Set-Cookie"]) != 1 { // net/http sends it then
+			if way.first == "" && len(tape.header["Set-Cookie"]) != 1 { // net/http sends it later
 				t.Errorf("header: %v", tape.header)
 			}
 		})
 	}
 }
 
-// On a real connection the cookie arrives, and what it names is stored when the answer is there.
+// On a real connection the cookie arrives, and its session is stored before the
+// response.
 func TestWriterWays(t *testing.T) {
 	ways := waysToRespond(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -146,7 +147,8 @@ func TestWriterWays(t *testing.T) {
 	}
 }
 
-// If the commit fails, none of it comes through, whatever way the handler takes and however it goes on.
+// If the commit fails, nothing of the response is sent, whatever way the
+// handler takes and whatever it does next.
 func TestWriterWithholds(t *testing.T) {
 	ways := waysToRespond(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -163,7 +165,7 @@ func TestWriterWithholds(t *testing.T) {
 		if !strings.HasPrefix(ways[i].name, "103") {
 			ways[i].do(t, rw, r)
 		} else {
-			h.Del("Set-Cookie") // an early hint goes out before the commit, with the header as it is
+			h.Del("Set-Cookie") // an early hint is sent before the commit, with the header as it is
 			rw.WriteHeader(http.StatusEarlyHints)
 		}
 		rw.WriteHeader(http.StatusOK)
@@ -215,7 +217,8 @@ func TestWriterWithholdsFromSilence(t *testing.T) {
 	w.surfer().get("/").withheld(t, http.StatusServiceUnavailable)
 }
 
-// A withheld response may not be delivered by the proxy in front either: nginx and others replace a response that has one of these.
+// A proxy in front must not send a withheld response either: nginx and others
+// replace a response that has one of these headers.
 func TestWriterWithholdsFromProxies(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		rw.Header().Set("X-Accel-Redirect", "/internal/secret.pdf")
@@ -234,7 +237,7 @@ func TestWriterWithholdsFromProxies(t *testing.T) {
 	}
 }
 
-// A response that tells of an error passes, though the commit failed; it carries no cookie.
+// An error response is sent even if the commit failed. It carries no cookie.
 func TestWriterErrorsPass(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		color.Set(s, "red")
@@ -258,7 +261,8 @@ func TestWriterErrorsCommit(t *testing.T) {
 	w.want("stored", b.get("/count").body, "1")
 }
 
-// 1xx responses go out at once and commit nothing: the handler may still change the session.
+// 1xx responses are sent at once and commit nothing: the handler may still
+// change the session.
 func TestWriterEarlyHints(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)
@@ -375,7 +379,7 @@ func (s *surfer) upgrade() string {
 	return line
 }
 
-// A handler that answers 101 itself before it takes the connection.
+// The handler answers 101 by itself before it takes the connection.
 func TestWriterSwitchingProtocols(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)
@@ -400,7 +404,8 @@ func TestWriterSwitchingProtocols(t *testing.T) {
 	w.want("stored", b.get("/count").body, "2")
 }
 
-// A handshake doesn't rotate: the handler writes its own header, and would lose the cookie.
+// A handshake doesn't rotate: the handler writes its own header, and the cookie
+// would be lost.
 func TestWriterHijackDoesNotRotate(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		s.Subject()
@@ -429,7 +434,7 @@ func TestWriterHijackDoesNotRotate(t *testing.T) {
 	}
 }
 
-// http.ResponseController reaches through to deadlines, and HTTP/2 works.
+// http.ResponseController sets deadlines through the writer, and HTTP/2 works.
 func TestWriterHTTP2(t *testing.T) {
 	w := newWebUnstarted(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if r.ProtoMajor != 2 {
@@ -482,7 +487,8 @@ func TestWriterDeadlines(t *testing.T) {
 	equal(t, "calls", tape.list(), []string{"deadline"})
 }
 
-// The Writer can't do more than what it wraps, and says so.
+// The writer supports no more than the one that it wraps, and returns errors
+// for the rest.
 func TestWriterOfNoFeatures(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	rec := struct{ http.ResponseWriter }{httptest.NewRecorder()}
@@ -503,7 +509,7 @@ func TestWriterOfNoFeatures(t *testing.T) {
 	}
 }
 
-// After the first byte nothing can be changed, and the handler learns of it.
+// After the first byte, changes return an error.
 func TestWriterChangeAfterFirstByte(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		count.Update(s, increment)
@@ -529,7 +535,7 @@ func TestWriterChangeAfterFirstByte(t *testing.T) {
 	w.want("who", b.who(), "nobody")
 }
 
-// A client that goes away doesn't undo what its request did.
+// If the client leaves, the changes of its request are still stored.
 func TestWriterClientGoesAway(t *testing.T) {
 	for _, when := range []string{"before the commit", "after the first byte"} {
 		t.Run(when, func(t *testing.T) {
@@ -599,7 +605,7 @@ func TestWriterStreamEndsWithSession(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWeb(t, stream)
 			b := w.surfer().login("alice")
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a test that fails should not hang
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // so that a failing test doesn't hang
 			defer cancel()
 			res, err := w.server.Client().Do(b.request("GET", "/", "").WithContext(ctx))
 			if err != nil {
@@ -674,7 +680,7 @@ func TestWriterStreamEndsAtDeadline(t *testing.T) {
 	}
 }
 
-// The store's ErrUncertain is told as such.
+// A client is told that the outcome is unknown (store.ErrUncertain).
 func TestWriterUncertain(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer()
