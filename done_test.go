@@ -14,9 +14,6 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// unwatched hides the change feed of a store.
-type unwatched struct{ store.Store }
-
 func TestDoneClosesWithTheSession(t *testing.T) {
 	ends := map[string]func(*sojourn.Engine, *sojourn.Session){
 		"logout": func(e *sojourn.Engine, s *sojourn.Session) {
@@ -36,7 +33,7 @@ func TestDoneClosesWithTheSession(t *testing.T) {
 	}
 	stores := map[string]func(store.Store) store.Store{
 		"with a feed": func(s store.Store) store.Store { return s },
-		"without":     func(s store.Store) store.Store { return unwatched{s} },
+		"without":     func(s store.Store) store.Store { return struct{ store.Store }{s} },
 	}
 	for feed, wrap := range stores {
 		for name, end := range ends {

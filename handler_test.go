@@ -21,6 +21,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
@@ -670,7 +671,7 @@ func TestHandlerFinished(t *testing.T) {
 func TestHandlerNested(t *testing.T) {
 	w := newWebUnstarted(t, nil)
 	tape := newTape()
-	tape.notes(w.calls)
+	tape.notes(&w.calls)
 	w.Handler(w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		count.Update(sojourn.From(r.Context()), increment)
 		io.WriteString(rw, handlerText)
@@ -851,8 +852,8 @@ func TestHandlerCommitContext(t *testing.T) {
 	var derived []context.Context
 	gone, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "v"))
 	defer cancel()
-	w := newWorld(t, onStore(func(st store.Store) store.Store {
-		return deriver{st, func(ctx context.Context) {
+	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+		if c.Op == driver.Create {
 			if ctx.Err() != nil || context.Cause(ctx) != nil || ctx.Value(key{}) != "v" {
 				t.Errorf("the commit's context: %v, %v, %v", ctx.Err(), context.Cause(ctx), ctx.Value(key{}))
 			}
@@ -867,7 +868,8 @@ func TestHandlerCommitContext(t *testing.T) {
 					stop()
 				}
 			}
-		}}
+		}
+		return c.Do(ctx)
 	}))
 	for range 20 {
 		s := w.Begin(gone, sojourn.Request{})
@@ -883,14 +885,4 @@ func TestHandlerCommitContext(t *testing.T) {
 			t.Fatalf("%v", child.Err())
 		}
 	}
-}
-
-type deriver struct {
-	store.Store
-	seen func(context.Context)
-}
-
-func (d deriver) Create(ctx context.Context, app string, rec *store.Record, o store.CreateOptions) ([]store.Ended, error) {
-	d.seen(ctx)
-	return d.Store.Create(ctx, app, rec, o)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
@@ -41,6 +42,7 @@ type world struct {
 	testing.TB
 	*sojourn.Engine
 	store store.Store
+	calls tripwire // on the store, if the world is watched
 
 	mu     sync.Mutex
 	now    time.Time
@@ -79,6 +81,14 @@ func options(f func(*sojourn.Options)) func(*world, *sojourn.Options) {
 func onStore(wrap func(store.Store) store.Store) func(*world, *sojourn.Options) {
 	return func(w *world, _ *sojourn.Options) { w.store = wrap(w.store) }
 }
+
+// onCalls passes the engine's calls of the store through around.
+func onCalls(around func(context.Context, driver.Call) driver.Result) func(*world, *sojourn.Options) {
+	return onStore(func(s store.Store) store.Store { return driver.Intercept(s, around) })
+}
+
+// watched records the calls of the store in world.calls.
+func watched(w *world, _ *sojourn.Options) { w.store = driver.Intercept(w.store, w.calls.call) }
 
 func (w *world) time() time.Time {
 	w.mu.Lock()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A web is a world behind a real HTTP server.
@@ -25,7 +26,6 @@ type web struct {
 	*world
 	server *httptest.Server
 	log    *logbook // what net/http logs
-	calls  *tripwire
 }
 
 // A handler serves the paths that webRoutes doesn't.
@@ -41,11 +41,7 @@ func newWeb(t testing.TB, h handler, change ...func(*world, *sojourn.Options)) *
 
 func newWebUnstarted(t testing.TB, h handler, change ...func(*world, *sojourn.Options)) *web {
 	t.Helper()
-	w := &web{log: new(logbook), calls: new(tripwire)}
-	watched := onStore(func(st store.Store) store.Store {
-		w.calls.Store = st
-		return w.calls
-	})
+	w := &web{log: new(logbook)}
 	w.world = newWorld(t, append([]func(*world, *sojourn.Options){watched}, change...)...)
 	w.server = httptest.NewUnstartedServer(w.Handler(webRoutes(h)))
 	w.server.Config.ErrorLog = log.New(w.log, "", 0)
@@ -262,9 +258,8 @@ func (a *reply) withheld(t testing.TB, status int) {
 // engine.
 const handlerText = "written by the handler"
 
-// A tripwire is a store that records each call and can make it fail.
+// A tripwire records each call of a store and can make it fail.
 type tripwire struct {
-	store.Store
 	mu    sync.Mutex
 	names []string
 	// before and after may return an error for the n-th call. An error from
@@ -306,7 +301,12 @@ func always(err error, names ...string) func(string, int) error {
 	}
 }
 
-func trip[T any](s *tripwire, name string, do func() (T, error)) (T, error) {
+func (s *tripwire) call(ctx context.Context, c driver.Call) driver.Result {
+	switch c.Op {
+	case driver.Sweep, driver.Close, driver.Watch, driver.Beat: // not recorded
+		return c.Do(ctx)
+	}
+	name := c.Op.String()
 	s.mu.Lock()
 	n := len(s.names)
 	s.names = append(s.names, name)
@@ -314,77 +314,19 @@ func trip[T any](s *tripwire, name string, do func() (T, error)) (T, error) {
 	s.mu.Unlock()
 	if before != nil {
 		if err := before(name, n); err != nil {
-			var none T
-			return none, err
+			return driver.Result{Err: err}
 		}
 	}
-	v, err := do()
+	r := c.Do(ctx)
+	if c.Op == driver.Get && s.corrupt != nil {
+		c.Record.Values = append(c.Record.Values[:0], s.corrupt...)
+	}
 	if after != nil {
 		if err := after(name, n); err != nil {
-			return v, err
+			r.Err = err
 		}
 	}
-	return v, err
-}
-
-func tripErr(s *tripwire, name string, do func() error) error {
-	_, err := trip(s, name, func() (struct{}, error) { return struct{}{}, do() })
-	return err
-}
-
-func (s *tripwire) Create(ctx context.Context, app string, rec *store.Record, o store.CreateOptions) ([]store.Ended, error) {
-	return trip(s, "Create", func() ([]store.Ended, error) { return s.Store.Create(ctx, app, rec, o) })
-}
-
-func (s *tripwire) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	return tripErr(s, "Get", func() error {
-		err := s.Store.Get(ctx, app, id, strict, rec)
-		if s.corrupt != nil {
-			rec.Values = append(rec.Values[:0], s.corrupt...)
-		}
-		return err
-	})
-}
-
-func (s *tripwire) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
-	return trip(s, "Update", func() ([]store.Ended, error) { return s.Store.Update(ctx, app, rec, o) })
-}
-
-func (s *tripwire) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, c store.Client) error {
-	return tripErr(s, "Touch", func() error { return s.Store.Touch(ctx, app, id, at, now, c) })
-}
-
-func (s *tripwire) Confirm(ctx context.Context, app string, id store.ID, h store.Hash, c store.Confirmation) error {
-	return tripErr(s, "Confirm", func() error { return s.Store.Confirm(ctx, app, id, h, c) })
-}
-
-func (s *tripwire) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return trip(s, "End", func() ([]store.Ended, error) { return s.Store.End(ctx, app, id, reason, at) })
-}
-
-func (s *tripwire) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	return trip(s, "EndSubject", func() ([]store.Ended, error) { return s.Store.EndSubject(ctx, app, subject, except, reason, at) })
-}
-
-func (s *tripwire) EndAll(ctx context.Context, app string, at store.Time) error {
-	return tripErr(s, "EndAll", func() error { return s.Store.EndAll(ctx, app, at) })
-}
-
-func (s *tripwire) List(ctx context.Context, app string, o store.ListOptions) (recs []store.Record, next string, err error) {
-	err = tripErr(s, "List", func() error {
-		recs, next, err = s.Store.List(ctx, app, o)
-		return err
-	})
-	return recs, next, err
-}
-
-func (s *tripwire) Count(ctx context.Context, app string) (store.Count, error) {
-	return trip(s, "Count", func() (store.Count, error) { return s.Store.Count(ctx, app) })
-}
-
-// Watch is not recorded.
-func (s *tripwire) Watch(ctx context.Context) (<-chan store.Change, error) {
-	return s.Store.(store.Watcher).Watch(ctx)
+	return r
 }
 
 // A logbook is a writer for logs.

@@ -16,50 +16,28 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 var ctx = context.Background()
 
-// A spy records everything that the engine gives to a store.
-type spy struct {
-	store.Store
-	mu    sync.Mutex
-	seen  []string
-	calls int
-}
-
-func (s *spy) note(args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls++
-	s.seen = append(s.seen, fmt.Sprintf("%v %+v %x %s", args, args, args, args))
-}
-
-func (s *spy) Create(ctx context.Context, app string, rec *store.Record, o store.CreateOptions) ([]store.Ended, error) {
-	s.note(app, *rec, o)
-	return s.Store.Create(ctx, app, rec, o)
-}
-
-func (s *spy) Get(ctx context.Context, app string, id sojourn.ID, strict bool, rec *store.Record) error {
-	s.note(app, id)
-	return s.Store.Get(ctx, app, id, strict, rec)
-}
-
-func (s *spy) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
-	s.note(app, *rec, o)
-	return s.Store.Update(ctx, app, rec, o)
-}
-
-func (s *spy) Confirm(ctx context.Context, app string, id sojourn.ID, h store.Hash, c store.Confirmation) error {
-	s.note(app, id, h, c)
-	return s.Store.Confirm(ctx, app, id, h, c)
-}
-
 // I1: no raw token, secret or half of one reaches a store or an event, in any
 // spelling.
 func TestI1NoSecretInStoreOrEvents(t *testing.T) {
-	var s *spy
-	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
+	var given logbook // everything that the engine gives to the store
+	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+		args := []any{c.App, c.ID}
+		switch c.Op {
+		case driver.Create:
+			args = append(args, *c.Record, *c.Create)
+		case driver.Update:
+			args = append(args, *c.Record, *c.Update)
+		case driver.Confirm:
+			args = append(args, *c.Secret, *c.Confirmation)
+		}
+		fmt.Fprintf(&given, "%v %+v %x %s\n", args, args, args, args)
+		return c.Do(ctx)
+	}))
 	j := new(jar)
 	var tokens []string
 	keep := func() { tokens = append(tokens, j.session, j.visitor) }
@@ -81,7 +59,7 @@ func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 	w.visit(j, func(s *sojourn.Session) error { return s.Logout() })
 	w.flush()
 
-	all := strings.Join(s.seen, "\n") + fmt.Sprintf("%+v", w.events)
+	all := given.String() + fmt.Sprintf("%+v", w.events)
 	checked := 0
 	for _, token := range tokens {
 		raw, err := base64.RawURLEncoding.DecodeString(token)
@@ -108,7 +86,7 @@ func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 	// The check finds what it looks for: the hash is there.
 	raw, _ := base64.RawURLEncoding.DecodeString(tokens[1])
 	if hash := sha256.Sum256(raw[16:]); !strings.Contains(all, hex.EncodeToString(hash[:])) {
-		t.Error("the hash of a secret is not in what the store was given; is this test looking?")
+		t.Error("the store was given no hash of a secret: this test looks at nothing")
 	}
 }
 
@@ -301,10 +279,9 @@ func TestI5UpdateThatFailsAtTheCommit(t *testing.T) {
 // I6: a commit that fails stores nothing, and returns an error. A commit with
 // an unknown outcome is not retried.
 func TestI6UncertainIsNotRetried(t *testing.T) {
-	var s *faulty
-	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &faulty{Store: st}; return s }))
+	w := newWorld(t, watched)
 	j := w.loggedIn("ann")
-	s.err, s.after = store.ErrUncertain, true
+	w.calls.fail(nil, always(store.ErrUncertain, "Update"))
 	r := w.begin(j)
 	if err := count.Update(r, increment); err != nil {
 		t.Fatal(err)
@@ -313,27 +290,9 @@ func TestI6UncertainIsNotRetried(t *testing.T) {
 	if !errors.Is(err, sojourn.ErrUncertain) || sojourn.StatusCode(err) != 503 {
 		t.Errorf("commit: %v", err)
 	}
-	s.err = nil
+	w.calls.fail(nil, nil)
 	got, _ := count.Get(w.begin(j))
 	w.want("count", got, 1) // the write happened once
-}
-
-// faulty is a store whose Update fails, before or after the write.
-type faulty struct {
-	store.Store
-	err   error
-	after bool
-}
-
-func (f *faulty) Update(ctx context.Context, app string, rec *store.Record, o store.UpdateOptions) ([]store.Ended, error) {
-	if f.err != nil && !f.after {
-		return nil, f.err
-	}
-	ended, err := f.Store.Update(ctx, app, rec, o)
-	if f.err != nil {
-		err = f.err
-	}
-	return ended, err
 }
 
 // I7: the engine's clock decides, whatever the store still holds.
@@ -416,8 +375,7 @@ func TestI7ClockStepsBack(t *testing.T) {
 
 // I8: a visitor who stores nothing causes no cost.
 func TestI8StrangersCostNothing(t *testing.T) {
-	var s *spy
-	w := newWorld(t, onStore(func(st store.Store) store.Store { s = &spy{Store: st}; return s }))
+	w := newWorld(t, watched)
 	j := new(jar)
 	w.visit(j, func(s *sojourn.Session) error { return color.Delete(s) })
 	w.visit(j, (*sojourn.Session).Logout)
@@ -431,12 +389,13 @@ func TestI8StrangersCostNothing(t *testing.T) {
 	}
 	w.flush()
 	w.want("cookies", *j, jar{})
-	w.want("calls of the store", s.calls, 0)
+	equal(t, "calls of the store", w.calls.made(), nil)
 	known := w.loggedIn("ann")
-	before := s.calls
+	w.flush()
+	w.calls.reset()
 	w.answer(known, w.begin(known)) // doesn't use the session
 	w.flush()
-	w.want("calls of the store for a handler that doesn't ask", s.calls-before, 0)
+	equal(t, "calls of the store for a handler that doesn't ask", w.calls.made(), nil)
 }
 
 // I9: a store that is down is an error.

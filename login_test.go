@@ -1,7 +1,6 @@
 package sojourn_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -583,22 +582,24 @@ func TestStepUpMeetsOthers(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
 	for _, what := range []string{"a write", "the end"} {
-		var meddler *meddling
-		w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
-			options(func(o *sojourn.Options) {
-				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-			}))
+		w := newWorld(t, watched, options(func(o *sojourn.Options) {
+			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
+		}))
 		j := w.loggedIn("ann")
 		id := w.id(j)
 		w.pass(time.Second)
-		meddler.before = func() {
-			meddler.before = nil
+		w.calls.fail(func(name string, _ int) error {
+			if name != "Update" {
+				return nil
+			}
+			w.calls.fail(nil, nil)
 			if what == "a write" {
 				w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
 			} else if err := w.End(ctx, id); err != nil {
 				t.Error(err)
 			}
-		}
+			return nil
+		}, nil)
 		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
 		w.want("subject", s.Subject(), map[bool]string{true: "ann"}[what == "a write"])
 		w.want("fresh", s.Fresh(time.Minute), false)
@@ -657,14 +658,12 @@ func TestClientChangeOfASlowRequest(t *testing.T) {
 func TestStepUpInAFullStore(t *testing.T) {
 	away := home
 	away.UserAgent = "Browser/2"
-	var meddler *meddling
-	w := newWorld(t, onStore(func(s store.Store) store.Store { meddler = &meddling{Store: s}; return meddler }),
-		options(func(o *sojourn.Options) {
-			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-		}))
+	w := newWorld(t, watched, options(func(o *sojourn.Options) {
+		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
+	}))
 	j := w.loggedIn("ann")
 	w.pass(time.Second)
-	meddler.err = store.ErrFull
+	w.calls.fail(always(store.ErrFull, "Update"), nil)
 	for range 2 {
 		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
 		w.want("subject", s.Subject(), "ann")
@@ -672,26 +671,9 @@ func TestStepUpInAFullStore(t *testing.T) {
 		w.answer(j, s)
 		w.pass(time.Second)
 	}
-	meddler.err = errors.New("broken") // any other failure fails the request
+	w.calls.fail(always(errors.New("broken"), "Update"), nil) // any other failure fails the request
 	s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
 	if err := s.Load(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
 		t.Errorf("Load: %v", err)
 	}
-}
-
-// meddling calls before ahead of each Update, or makes Update fail.
-type meddling struct {
-	store.Store
-	before func()
-	err    error
-}
-
-func (m *meddling) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	if m.err != nil {
-		return nil, m.err
-	}
-	if m.before != nil {
-		m.before()
-	}
-	return m.Store.Update(ctx, app, rec, opt)
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
-	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // These tests use one session from two goroutines of a handler, or after the
@@ -247,10 +247,15 @@ func TestStepUpOnce(t *testing.T) {
 // If the previous user's session can't be ended, a login as another user leaves
 // nothing behind.
 func TestLoginAsAnotherThatFails(t *testing.T) {
-	var down *endless
-	w := newWorld(t, onStore(func(s store.Store) store.Store { down = &endless{Store: s}; return down }))
+	w := newWorld(t, watched)
 	j := w.loggedIn("ann")
-	down.fail = 1
+	w.calls.fail(func(name string, _ int) error {
+		if name != "End" {
+			return nil
+		}
+		w.calls.fail(nil, nil) // only the first End fails
+		return errors.New("down")
+	}, nil)
 	s := w.begin(j)
 	if err := s.Login("bob"); err != nil {
 		t.Fatal(err)
@@ -261,20 +266,6 @@ func TestLoginAsAnotherThatFails(t *testing.T) {
 	list, _, _ := w.List(ctx, "bob", "", 10)
 	w.want("bob's sessions", len(list), 0)
 	w.want("ann", w.look(j), "ann")
-}
-
-// endless is a store whose next calls of End fail.
-type endless struct {
-	store.Store
-	fail int
-}
-
-func (e *endless) End(ctx context.Context, app string, id sojourn.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	if e.fail > 0 {
-		e.fail--
-		return nil, errors.New("down")
-	}
-	return e.Store.End(ctx, app, id, reason, at)
 }
 
 // A bad cursor from a client is the client's error.
@@ -293,30 +284,21 @@ func TestBadCursor(t *testing.T) {
 // Writing the activity of one session doesn't wait for another session's. Flush
 // waits for all.
 func TestActivityIsWrittenSideBySide(t *testing.T) {
-	var m meeting
-	w := newWorld(t, onStore(func(st store.Store) store.Store {
-		m.Store = st
-		m.both.Add(2)
-		return &m
+	var both sync.WaitGroup
+	both.Add(2)
+	var touched atomic.Int32
+	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+		if c.Op == driver.Touch {
+			both.Done()
+			both.Wait() // for the other one
+			defer touched.Add(1)
+		}
+		return c.Do(ctx)
 	}))
 	ann, ben := w.loggedIn("ann"), w.loggedIn("ben")
 	w.pass(2 * time.Minute) // no rotation is due
 	w.look(ann)
 	w.look(ben)
 	w.flush()
-	w.want("touches written", m.touched.Load(), int32(2))
-}
-
-// A meeting is a store whose first Touch waits for the second.
-type meeting struct {
-	store.Store
-	both    sync.WaitGroup
-	touched atomic.Int32
-}
-
-func (m *meeting) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	m.both.Done()
-	m.both.Wait()
-	defer m.touched.Add(1)
-	return m.Store.Touch(ctx, app, id, at, now, client)
+	w.want("touches written", touched.Load(), int32(2))
 }

@@ -229,17 +229,21 @@ func TestRotationWhenAsked(t *testing.T) {
 
 // A rotation that fails doesn't fail the response: the old secret stays good.
 func TestRotationThatFailsIsNoError(t *testing.T) {
-	var f *faulty
-	w := newWorld(t, onStore(func(st store.Store) store.Store { f = &faulty{Store: st}; return f }))
+	w := newWorld(t, watched)
+	fails := always(store.ErrUncertain, "Update")
 	j := w.loggedIn("ann")
 	for _, after := range []bool{false, true} {
 		w.pass(15 * time.Minute)
-		f.err, f.after = store.ErrUncertain, after
+		if after {
+			w.calls.fail(nil, fails)
+		} else {
+			w.calls.fail(fails, nil)
+		}
 		s := w.begin(j)
 		w.want("subject", s.Subject(), "ann")
 		w.want("commit", s.Commit(ctx), nil)
 		w.want("cookies", len(s.SetCookies()), 0)
-		f.err = nil
+		w.calls.fail(nil, nil)
 	}
 	w.want("events", len(w.happened(sojourn.EventWriteFailed)), 2)
 	w.pass(15 * time.Minute)

@@ -294,15 +294,7 @@ func TestThrottleFiveHundredBrowsers(t *testing.T) {
 	if testing.Short() {
 		browsers, assets = 150, 20
 	}
-	w := newWorld(t)
-	watched := new(tripwire)
-	watched.Store = w.store
-	e, err := sojourn.New(watched, sojourn.Options{Now: w.time, OnEvent: (w.observe)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close(ctx)
-	w.Engine = e
+	w := newWorld(t, watched)
 	jars := make([]*jar, browsers)
 	for i := range jars {
 		jars[i] = w.loggedIn(fmt.Sprintf("user-%d", i))
@@ -323,12 +315,12 @@ func TestThrottleFiveHundredBrowsers(t *testing.T) {
 		w.mu.Lock()
 		w.now = w.now.Add(2 * time.Minute / time.Duration(browsers))
 		w.mu.Unlock()
-		watched.reset()
+		w.calls.reset()
 		for range 20 {
 			guesses++
 			w.want("a guess", w.look(&jar{session: unknownToken(guesses)}), "")
 		}
-		for _, name := range watched.reset() {
+		for _, name := range w.calls.reset() {
 			if name == "Get" {
 				reads++
 			}

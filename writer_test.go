@@ -94,7 +94,7 @@ func TestWriterCommitsFirst(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			w := newWebUnstarted(t, nil)
 			tape := newTape()
-			tape.notes(w.calls)
+			tape.notes(&w.calls)
 			w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				color.Set(sojourn.From(r.Context()), "red")
 				way.do(t, rw, r)
