@@ -252,3 +252,9 @@ var (
 )
 
 func increment(n *int) error { *n++; return nil }
+
+var ctx = context.Background()
+
+func trustLoopback(o *sojourn.Options) {
+	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}

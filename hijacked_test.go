@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -185,4 +186,33 @@ func TestHijackedConnection(t *testing.T) {
 			t.Errorf("%s: an answer", kind)
 		}
 	}
+}
+
+// A handler hijacks the connection and returns. Its goroutines still wait for
+// Done.
+func TestDoneOfAHijackedConnection(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	dones := make(chan (<-chan struct{}), 1)
+	server := httptest.NewTLSServer(w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		dones <- sojourn.From(r.Context()).Done()
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { conn.Close() })
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	})))
+	r, _ := http.NewRequest("GET", server.URL, nil)
+	r.AddCookie(&http.Cookie{Name: "__Host-session", Value: j.session})
+	if _, err := server.Client().Do(r); err != nil {
+		t.Fatal(err)
+	}
+	done := <-dones
+	server.Close()
+	if _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	<-done
 }

@@ -19,8 +19,6 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-var ctx = context.Background()
-
 // I1: no raw token, secret or half of one reaches a store or an event, in any
 // spelling.
 func TestI1NoSecretInStoreOrEvents(t *testing.T) {

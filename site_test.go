@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn"
@@ -132,63 +131,5 @@ func TestSiteUserAgent(t *testing.T) {
 		if got != test.want || !utf8.ValidString(got) {
 			t.Errorf("%.40q: %q, want %q", test.is, got, test.want)
 		}
-	}
-}
-
-// A changed address or user agent is an event. It ends nothing, unless the
-// application says so.
-func TestSiteClientChange(t *testing.T) {
-	for _, test := range []struct {
-		name     string
-		reaction func(was, is sojourn.Client) sojourn.Reaction
-		who      string
-		fresh    bool
-	}{
-		{"default", nil, "alice", true},
-		{"allow", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionAllow }, "alice", true},
-		{"step up", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }, "alice", false},
-		{"end", func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionEnd }, "nobody", false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			fresh := false
-			w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) { fresh = s.Fresh(time.Hour) },
-				options(func(o *sojourn.Options) {
-					o.ClientChanged = test.reaction
-					o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-				}))
-			b := w.surfer("User-Agent", "Browser/1", "X-Forwarded-For", "203.0.113.7").login("alice")
-			w.want("before", b.who(), "alice")
-			if n := len(w.happened(sojourn.EventClientChanged)); n != 0 {
-				t.Errorf("%d changes before any", n)
-			}
-			w.pass(time.Second)
-			b.headers = []string{"User-Agent", "Browser/2", "X-Forwarded-For", "198.51.100.9"}
-			w.want("after", b.who(), test.who)
-			list := w.happened(sojourn.EventClientChanged)
-			if len(list) != 1 {
-				t.Fatalf("%d events", len(list))
-			}
-			e := list[0]
-			if e.Client.UserAgent != "Browser/2" || e.Client.IP.String() != "198.51.100.9" || e.Was.UserAgent != "Browser/1" || e.Was.IP.String() != "203.0.113.7" || e.Subject != "alice" {
-				t.Errorf("%+v", e)
-			}
-			b.get("/")
-			if fresh != test.fresh {
-				t.Errorf("fresh: %v", fresh)
-			}
-			w.pass(time.Minute)
-			w.want("later", b.who(), test.who)
-			if n := len(w.happened(sojourn.EventClientChanged)); n != 1 {
-				t.Errorf("%d events for one change", n)
-			}
-			if test.who == "nobody" {
-				equal(t, "ends", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
-				return
-			}
-			b.login("alice")
-			if b.get("/"); !fresh {
-				t.Error("not fresh after a new login")
-			}
-		})
 	}
 }

@@ -14,10 +14,6 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-func trustLoopback(o *sojourn.Options) {
-	o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-}
-
 // unknownToken returns a well-formed token of no session. Each has a different
 // ID.
 func unknownToken(n int) string { return fmt.Sprintf("%020d%044d", n, n) }
@@ -393,4 +389,19 @@ func TestThrottleIsBounded(t *testing.T) {
 	if n-before > 10 {
 		t.Errorf("%v allocations for a guess", n)
 	}
+}
+
+// A visitor whose session cookie is bad has the visitor's session, also at an
+// address that sends guesses.
+func TestThrottleSparesTheVisitor(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
+	j := new(jar)
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	for i := range 100 {
+		j.session = unknownToken(i)
+		v, err := color.Get(w.begin(j))
+		w.want("value", v, "red")
+		w.want("error", err, nil)
+	}
+	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
 }

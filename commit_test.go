@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -159,6 +160,94 @@ func TestChangesToNothingFail(t *testing.T) {
 		meanwhile.do(w, &other, id)
 		if err := s.Commit(ctx); !errors.Is(err, meanwhile.want) {
 			t.Errorf("%s: %v, want %v", name, err, meanwhile.want)
+		}
+	}
+}
+
+// After an Update's function panicked during a commit, Commit doesn't report
+// success.
+func TestPanicAtTheCommit(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	s, runs := w.begin(j), 0
+	if err := count.Update(s, func(n *int) error {
+		if runs++; runs > 1 {
+			panic("again")
+		}
+		return increment(n)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.visit(j, func(s *sojourn.Session) error { return count.Update(s, increment) })
+	func() {
+		defer func() { recover() }()
+		s.Commit(ctx)
+	}()
+	if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrUncertain) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A handler may call Commit early, before a side effect.
+func TestHandlerCommitsEarly(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		count.Update(s, increment)
+		if err := s.Commit(r.Context()); err != nil {
+			http.Error(rw, "not charged", sojourn.StatusCode(err))
+			return
+		}
+		if err := count.Update(s, increment); !errors.Is(err, sojourn.ErrCommitted) {
+			t.Errorf("after Commit: %v", err)
+		}
+		io.WriteString(rw, "charged")
+	})
+	b := w.surfer()
+	if a := b.get("/"); a.body != "charged" || len(a.cookies) != 1 {
+		t.Errorf("%q %v", a.body, a.Header)
+	}
+	w.want("stored", b.get("/count").body, "1")
+	w.calls.fail(always(errors.New("disk on fire"), "Update"), nil)
+	w.want("with a broken store", b.get("/").wantStatus(t, 503).body, "not charged\n")
+}
+
+// A store may derive contexts from a commit's context and leave them behind, as
+// drivers do. They end with the commit, not when the client leaves.
+func TestHandlerCommitContext(t *testing.T) {
+	type key struct{}
+	var derived []context.Context
+	gone, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "v"))
+	defer cancel()
+	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+		if c.Op == driver.Create {
+			if ctx.Err() != nil || context.Cause(ctx) != nil || ctx.Value(key{}) != "v" {
+				t.Errorf("the commit's context: %v, %v, %v", ctx.Err(), context.Cause(ctx), ctx.Value(key{}))
+			}
+			if d, ok := ctx.Deadline(); !ok || time.Until(d) > time.Minute {
+				t.Errorf("deadline %v, %v", d, ok)
+			}
+			for range 100 {
+				child, stop := context.WithCancel(ctx)
+				derived = append(derived, child)
+				t.Cleanup(stop)
+				if len(derived)%2 == 0 {
+					stop()
+				}
+			}
+		}
+		return c.Do(ctx)
+	}))
+	for range 20 {
+		s := w.Begin(gone, sojourn.Request{})
+		count.Update(s, increment)
+		cancel()
+		if err := s.Commit(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, child := range derived {
+		<-child.Done()
+		if !errors.Is(child.Err(), context.Canceled) {
+			t.Fatalf("%v", child.Err())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package sojourn_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -300,24 +301,6 @@ func TestGoexitInTheHandler(t *testing.T) {
 	}
 }
 
-// A goroutine may outlive its request and then read a session that was never
-// read. Only that goroutine ends.
-func TestGoroutineOutlivesItsRequest(t *testing.T) {
-	quietLog(t)
-	over, ended := make(chan struct{}), make(chan struct{})
-	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		go func() {
-			defer close(ended)
-			<-over
-			s.Subject()
-			t.Error("an answer without a session")
-		}()
-	})
-	w.surfer().get("/").wantStatus(t, 200)
-	close(over)
-	<-ended
-}
-
 // Without Handler, nobody answers for a failure: the accessors panic with the
 // error, and Load returns it.
 func TestOutageWithoutHandler(t *testing.T) {
@@ -451,4 +434,92 @@ func storedCount(w *web, b *surfer) string {
 		w.Error(err)
 	}
 	return strconv.Itoa(n)
+}
+
+// If the store is down, the response is a 503 and never "anonymous", whatever
+// the handler reads and however it handles the error.
+func TestHandlerStoreDown(t *testing.T) {
+	asks := map[string]func(rw http.ResponseWriter, s *sojourn.Session){
+		"Subject":   func(_ http.ResponseWriter, s *sojourn.Session) { s.Subject() },
+		"ID":        func(_ http.ResponseWriter, s *sojourn.Session) { s.ID() },
+		"Level":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Level() },
+		"Fresh":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Fresh(time.Hour) },
+		"Info":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Info() },
+		"EndReason": func(_ http.ResponseWriter, s *sojourn.Session) { s.EndReason() },
+		"Done":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Done() },
+		"Load":      func(_ http.ResponseWriter, s *sojourn.Session) { s.Load(context.Background()) },
+		"Get":       func(_ http.ResponseWriter, s *sojourn.Session) { color.Get(s) },
+		"Set":       func(_ http.ResponseWriter, s *sojourn.Session) { color.Set(s, "red") },
+		"Delete":    func(_ http.ResponseWriter, s *sojourn.Session) { color.Delete(s) },
+		"Update":    func(_ http.ResponseWriter, s *sojourn.Session) { count.Update(s, increment) },
+		"Login":     func(_ http.ResponseWriter, s *sojourn.Session) { s.Login("alice") },
+		"Elevate":   func(_ http.ResponseWriter, s *sojourn.Session) { s.Elevate(2, "otp") },
+		"Rotate":    func(_ http.ResponseWriter, s *sojourn.Session) { s.Rotate() },
+		"Logout":    func(_ http.ResponseWriter, s *sojourn.Session) { s.Logout() },
+		"Subject, recovered": func(_ http.ResponseWriter, s *sojourn.Session) {
+			defer func() {
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // the value itself, which recoverers pass on and don't log
+					t.Errorf("the panic's value: %v", p)
+				}
+			}()
+			s.Subject()
+		},
+	}
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		rw.Header().Set("Set-Cookie", "welcome=back")
+		rw.Header().Set("Location", "/next")
+		asks[r.Header.Get("Ask")](rw, s)
+		io.WriteString(rw, handlerText) // the handler ignores the result
+	})
+	b := w.surfer().login("alice")
+	visitor := w.surfer()
+	visitor.post("/count")
+	for ask := range asks {
+		for _, client := range []*surfer{b, visitor} {
+			w.calls.fail(always(errors.New("disk on fire"), "Get"), nil)
+			client.get("/", "Ask", ask).withheld(t, http.StatusServiceUnavailable)
+			w.calls.fail(nil, nil)
+		}
+	}
+	w.want("in the end", b.who(), "alice")
+	w.want("sessions", len(w.happened(sojourn.EventEnded)), 0)
+	if text := w.log.String(); text != "" {
+		t.Errorf("net/http complains: %s", text)
+	}
+}
+
+// If a load fails after the first byte, the status can't change any more. The
+// response is cut off.
+func TestHandlerStoreDownMidResponse(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		io.WriteString(rw, handlerText)
+		http.NewResponseController(rw).Flush()
+		if s.Subject() == "" {
+			io.WriteString(rw, "you are nobody")
+		}
+	})
+	b := w.surfer().login("alice")
+	w.calls.fail(always(errors.New("disk on fire"), "Get"), nil)
+	if a, err := b.try("GET", "/", ""); err == nil || strings.Contains(a.body, "nobody") {
+		t.Errorf("err %v, body %q", err, a.body)
+	}
+}
+
+// In this scenario the store fails at its k-th call, for every k. The call is
+// either not done, or done with its answer lost. Each response is whole or a
+// 503, no user becomes another, and afterwards everything works.
+func TestHandlerFailsAtEveryStep(t *testing.T) {
+	for _, mode := range []string{"not done", "answer lost"} {
+		t.Run(mode, func(t *testing.T) {
+			for k := 0; ; k++ {
+				if !failAtStep(t, mode, k) {
+					t.Logf("%d store calls", k)
+					break
+				}
+				if t.Failed() {
+					t.Fatalf("k = %d", k)
+				}
+			}
+		})
+	}
 }

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -574,112 +573,6 @@ func TestWriterClientGoesAway(t *testing.T) {
 	}
 }
 
-// A stream of events ends with its session.
-func TestWriterStreamEndsWithSession(t *testing.T) {
-	stream := func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		c := http.NewResponseController(rw)
-		rw.Header().Set("Content-Type", "text/event-stream")
-		done := s.Done()
-		fmt.Fprintf(rw, "data: %s\n\n", s.Subject())
-		c.Flush()
-		select {
-		case <-done:
-			io.WriteString(rw, "event: signed-out\n\n")
-		case <-r.Context().Done():
-		}
-	}
-	for name, end := range map[string]func(w *web, b *surfer){
-		"logout":     func(w *web, b *surfer) { b.fork().post("/logout").wantStatus(w, http.StatusSeeOther) },
-		"EndSubject": func(w *web, b *surfer) { w.EndSubject(w.Context(), "alice", sojourn.ID{}) },
-		"EndAll":     func(w *web, b *surfer) { w.EndAll(w.Context()) },
-		"End": func(w *web, b *surfer) {
-			list, _, err := w.List(w.Context(), "alice", "", 10)
-			if err != nil || len(list) != 1 {
-				w.Errorf("list: %v, %v", list, err)
-				return
-			}
-			w.End(w.Context(), list[0].ID)
-		},
-		"another user": func(w *web, b *surfer) { b.fork().login("bob") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWeb(t, stream)
-			b := w.surfer().login("alice")
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // so that a failing test doesn't hang
-			defer cancel()
-			res, err := w.server.Client().Do(b.request("GET", "/", "").WithContext(ctx))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
-			lines := bufio.NewScanner(res.Body)
-			lines.Scan()
-			w.want("first", lines.Text(), "data: alice")
-			end(w, b)
-			lines.Scan()
-			lines.Scan()
-			w.want("last", lines.Text(), "event: signed-out")
-		})
-	}
-}
-
-// Without a session, Done never closes, and holds nothing.
-func TestWriterDoneOfStranger(t *testing.T) {
-	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-		select {
-		case <-s.Done():
-			t.Error("closed")
-		default:
-		}
-		color.Set(s, "red")
-		select {
-		case <-s.Done():
-			t.Error("closed before it is stored")
-		default:
-		}
-	})
-	w.surfer().get("/").wantStatus(t, 200)
-}
-
-// A stream ends at the session's idle and absolute deadlines.
-func TestWriterStreamEndsAtDeadline(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		life sojourn.Lifetime
-		at   time.Duration
-	}{
-		// Not at a full minute, when the sweep would end it anyway.
-		{"idle", sojourn.Lifetime{Idle: 630 * time.Second, Absolute: time.Hour}, 630 * time.Second},
-		{"absolute", sojourn.Lifetime{Idle: 3630 * time.Second, Absolute: 3630 * time.Second}, 3630 * time.Second},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, options(func(o *sojourn.Options) {
-					o.Now, o.Policy.Login = nil, test.life
-				}))
-				j := w.loggedIn("alice")
-				began := time.Now()
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
-				defer cancel()
-				r := httptest.NewRequestWithContext(ctx, "GET", "http://localhost/", nil)
-				r.Header.Set("Cookie", "__Host-session="+j.session)
-				w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					done := sojourn.From(r.Context()).Done()
-					http.NewResponseController(rw).Flush()
-					select {
-					case <-done:
-					case <-r.Context().Done():
-						t.Error("it didn't end")
-					}
-				})).ServeHTTP(newTape(), r)
-				if took := time.Since(began); took < test.at || took > test.at+time.Second {
-					t.Errorf("ended after %v, want %v", took, test.at)
-				}
-			})
-		})
-	}
-}
-
 // A client is told that the outcome is unknown (store.ErrUncertain).
 func TestWriterUncertain(t *testing.T) {
 	w := newWeb(t, nil)
@@ -693,4 +586,26 @@ func TestWriterUncertain(t *testing.T) {
 	}
 	w.calls.fail(nil, nil)
 	w.want("the write that may have happened", b.get("/count").body, "2")
+}
+
+// A response of 500 or above stores nothing half-done, even if a middleware
+// within Handler has recovered a panic.
+func TestServerErrorsChangeNothing(t *testing.T) {
+	for status, want := range map[int]int{200: 1, 404: 1, 500: 0, 503: 0} {
+		w := newWorld(t)
+		j := w.loggedIn("ann")
+		h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			defer func() {
+				recover()
+				rw.WriteHeader(status)
+			}()
+			count.Update(sojourn.From(r.Context()), increment)
+			panic("half-way")
+		}))
+		r := httptest.NewRequest("GET", "https://localhost/", nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: j.session})
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		n, _ := count.Get(w.begin(j))
+		w.want(http.StatusText(status), n, want)
+	}
 }

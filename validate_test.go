@@ -1,15 +1,12 @@
 package sojourn_test
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,133 +16,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// A token of any length and bytes makes the request anonymous. It causes no
-// error and no cookie, and nothing is derived from it.
-func TestBadTokens(t *testing.T) {
-	w := newWebUnstarted(t, webRoutesHandler, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
-	b := w.loggedIn("alice")
-	good := b.session
-	bad := []string{
-		"", "x", good[:63], good + "A", good + "=", good[:62] + "==", " " + good, good[:32] + "\n" + good[32:], good[:31] + "\n" + good[32:], good[:62] + "\r\n",
-		`"` + good + `"`, `"` + good, "%" + good[1:], "+" + good[1:], "/" + good[1:], good[:63] + "\x00", "\x00" + good[1:], good[:63] + "\xff", good[:61] + "é",
-		strings.ToLower(good), strings.ToUpper(good), strings.Repeat("A", 64), strings.Repeat("_", 64), strings.Repeat("A", 64<<10), strings.Repeat("\x00", 64),
-		"../../../../etc/passwd", "' OR 1=1 --", "${jndi:ldap://evil.example}", "{\"id\":1}", good + "," + good, good + " " + good,
-		base64.StdEncoding.EncodeToString(make([]byte, 48)), base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, 48)),
-	}
-	for _, token := range bad {
-		for _, cookie := range []string{"__Host-session", "__Host-visitor"} {
-			r := httptest.NewRequest("GET", "http://localhost/", nil)
-			r.Header["Cookie"] = []string{cookie + "=" + token}
-			tape := newTape()
-			w.server.Config.Handler.ServeHTTP(tape, r)
-			if tape.status != 200 || tape.body.String() != "nobody" || tape.sent["Set-Cookie"] != nil {
-				t.Errorf("%s=%.80q: %d %s %v", cookie, token, tape.status, tape.body.String(), tape.sent)
-			}
-		}
-	}
-	w.want("the good one", w.look(b), "alice")
-	w.want("sessions", len(w.happened(sojourn.EventCreated)), 1)
-}
-
 func webRoutesHandler(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 	io.WriteString(rw, who(s))
-}
-
-// Every change of one character is another token, or none. Whoever doesn't know the half of the secret that lasts for the epoch ends
-// nothing by guessing; whoever knows it has, or had, a token of the session (I12).
-func TestBadTokensOfOneCharacter(t *testing.T) {
-	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
-	b := w.loggedIn("alice")
-	for i := range len(b.session) {
-		changed := []byte(b.session)
-		changed[i] ^= 1 // may leave the alphabet, too
-		w.want(fmt.Sprintf("character %d", i), w.look(&jar{session: string(changed)}), "")
-		if i < 42 { // ID and half are 32 bytes
-			w.want(fmt.Sprintf("the session after a guess at character %d", i), w.look(b), "alice")
-		}
-	}
-}
-
-// Huge and crowded Cookie headers.
-func TestBadCookieHeaders(t *testing.T) {
-	w := newWebUnstarted(t, webRoutesHandler, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
-	alice, bob := w.loggedIn("alice").session, w.loggedIn("bob").session
-	dead := w.loggedIn("carol")
-	w.visit(dead, func(s *sojourn.Session) error { return s.Logout() })
-	garbage := strings.Repeat("g", 64)
-	const name = "__Host-session="
-	crowd := strings.Repeat("a=b; ", 250)
-	for _, test := range []struct {
-		what  string
-		lines []string
-		who   string
-	}{
-		{"64 KiB of one value", []string{"a=" + strings.Repeat("x", 64<<10)}, "nobody"},
-		{"64 KiB beside", []string{"a=" + strings.Repeat("x", 64<<10) + "; " + name + alice}, "alice"},
-		{"64 KiB of semicolons", []string{strings.Repeat(";", 64<<10) + name + alice}, "alice"},
-		{"64 KiB of equals signs", []string{strings.Repeat("=", 64<<10) + "; " + name + alice}, "alice"},
-		{"64 KiB as the session", []string{name + strings.Repeat("x", 64<<10)}, "nobody"},
-		{"500 cookies", []string{crowd + name + alice + "; " + crowd}, "alice"},
-		{"500 lines", append(strings.Split(crowd, "; "), name+alice), "alice"},
-		{"500 of the name, all garbage", []string{strings.Repeat(name+garbage+"; ", 500)}, "nobody"},
-		{"500 different of the name", []string{func() (s string) {
-			for i := range 500 {
-				s += fmt.Sprintf("%s%064d; ", name, i)
-			}
-			return s + name + alice
-		}()}, "nobody"},
-		{"the same twice", []string{name + alice + "; " + name + alice}, "alice"},
-		{"the same 500 times", []string{strings.Repeat(name+alice+"; ", 500)}, "alice"},
-		{"with garbage before", []string{name + garbage + "; " + name + alice}, "alice"},
-		{"with garbage after", []string{name + alice + "; " + name + garbage}, "alice"},
-		{"with an empty one", []string{name + "; " + name + alice}, "alice"},
-		{"with an ended one", []string{name + dead.session + "; " + name + alice}, "alice"},
-		{"in two lines", []string{name + garbage, name + alice}, "alice"},
-		{"two live ones", []string{name + alice + "; " + name + bob}, "nobody"},
-		{"two live ones, the other way", []string{name + bob, name + alice}, "nobody"},
-		{"none alive", []string{name + garbage + "; " + name + dead.session}, "nobody"},
-		{"NUL", []string{"a=\x00; " + name + alice}, "alice"},
-		{"NUL in the name", []string{name[:len(name)-1] + "\x00=" + alice}, "nobody"},
-		{"quotes", []string{name + `"` + alice + `"`}, "nobody"},
-		{"quotes around a separator", []string{`a="; ` + name + alice + `"`}, "nobody"},
-		{"commas", []string{"a=b, " + name + alice}, "nobody"},
-		{"line breaks", []string{"a=b\r\n" + name + alice}, "nobody"},
-		{"no value", []string{"__Host-session"}, "nobody"},
-		{"no name", []string{"=" + alice}, "nobody"},
-		{"the attribute of old", []string{"$Version=1; " + name + alice + "; $Path=/"}, "alice"},
-		{"nothing", []string{"", ""}, "nobody"},
-	} {
-		w.calls.reset()
-		if got := onTape(w, test.lines...); got != test.who {
-			t.Errorf("%s: %s, want %s", test.what, got, test.who)
-		}
-		w.flush()
-		if n := len(w.calls.made()); n > 10 {
-			t.Errorf("%s: %d store calls", test.what, n)
-		}
-	}
-	var ambiguous int
-	for _, e := range w.happened(sojourn.EventRefused) {
-		if e.Refusal == sojourn.RefusedAmbiguous {
-			ambiguous++
-		}
-	}
-	w.want("ambiguous", ambiguous, 4) // two live ones, none alive, too many
-	w.want("alice in the end", w.look(&jar{session: alice}), "alice")
-}
-
-// The same over a real connection, as far as net/http lets it through.
-func TestBadCookieHeadersOverTheWire(t *testing.T) {
-	w := newWeb(t, nil)
-	b := w.surfer().login("alice")
-	for _, line := range []string{
-		"a=" + strings.Repeat("x", 64<<10), strings.Repeat("a=b; ", 500), strings.Repeat("__Host-visitor=x; ", 500), "__Host-session=\"x\"",
-	} {
-		a := b.get("/who", "Cookie", line)
-		if a.StatusCode != 200 && a.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("%.40s: %s", line, a.Status)
-		}
-	}
 }
 
 // A value that doesn't decode into the key's type is a clear error, and the session is unharmed.
@@ -381,4 +253,34 @@ func TestI11DepthOfValues(t *testing.T) {
 	w.login(j, "ann")
 	w.visit(j, func(s *sojourn.Session) error { return raw.Delete(s) })
 	w.visit(j, func(s *sojourn.Session) error { return s.Logout() })
+}
+
+// Authentication methods are returned as they were given. A method that another
+// reader would see as another word, or as two words, is refused.
+func TestAMRWords(t *testing.T) {
+	for _, bad := range []string{
+		"", " ", "pwd otp", "pwd\totp", "pwd\notp", "pwd\x00", "pwd\x7f", "pwd\u00a0otp", "pwd\u2003otp", "pwd\u3000otp", "pwd\u0085otp", "pwd\u2028otp",
+		"pwd\u200botp", "pässword", "\xff", " pwd", "pwd ",
+	} {
+		w := newWorld(t)
+		s := w.begin(new(jar))
+		if err := s.Login("ann", sojourn.AMR("mfa", bad)); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("Login with the method %q: %v", bad, err)
+		}
+		if err := s.Login("ann", sojourn.AMR("mfa")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Elevate(2, bad); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("Elevate with the method %q: %v", bad, err)
+		}
+		equal(t, "methods", s.Info().AMR, []string{"mfa"})
+		if err := s.Elevate(2, "urn:example:x=1;y", "~"); err != nil {
+			t.Error(err)
+		}
+		equal(t, "methods", s.Info().AMR, []string{"mfa", "urn:example:x=1;y", "~"})
+	}
+	w := newWorld(t)
+	if err := w.begin(new(jar)).Login("ann", sojourn.AMR(strings.Repeat("x", 256))); !errors.Is(err, sojourn.ErrValue) {
+		t.Errorf("a long method: %v", err)
+	}
 }

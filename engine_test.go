@@ -2,8 +2,11 @@ package sojourn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,117 +16,6 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
-
-func TestDoneClosesWithTheSession(t *testing.T) {
-	ends := map[string]func(*sojourn.Engine, *sojourn.Session){
-		"logout": func(e *sojourn.Engine, s *sojourn.Session) {
-			other := e.Begin(ctx, sojourn.Request{Session: []string{s.Token()}})
-			other.Logout()
-			other.Commit(ctx)
-		},
-		"end":         func(e *sojourn.Engine, s *sojourn.Session) { e.End(ctx, s.ID()) },
-		"end subject": func(e *sojourn.Engine, s *sojourn.Session) { e.EndSubject(ctx, "ann", sojourn.ID{}) },
-		"end all":     func(e *sojourn.Engine, s *sojourn.Session) { e.EndAll(ctx) },
-		"expiry":      func(e *sojourn.Engine, s *sojourn.Session) { time.Sleep(24*time.Hour - 2*time.Second) },
-		"other login": func(e *sojourn.Engine, s *sojourn.Session) {
-			other := e.Begin(ctx, sojourn.Request{Session: []string{s.Token()}})
-			other.Login("bob")
-			other.Commit(ctx)
-		},
-	}
-	stores := map[string]func(store.Store) store.Store{
-		"with a feed": func(s store.Store) store.Store { return s },
-		"without":     func(s store.Store) store.Store { return struct{ store.Store }{s} },
-	}
-	for feed, wrap := range stores {
-		for name, end := range ends {
-			t.Run(name+"/"+feed, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					mem := memstore.New()
-					e, err := sojourn.New(wrap(mem), sojourn.Options{})
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer mem.Close()
-					defer e.Close(ctx)
-					s := e.Begin(ctx, sojourn.Request{})
-					s.Login("ann")
-					if err := s.Commit(ctx); err != nil {
-						t.Fatal(err)
-					}
-					bystander := e.Begin(ctx, sojourn.Request{})
-					bystander.Login("carl", sojourn.Remember())
-					bystander.Commit(ctx)
-
-					done, other := s.Done(), bystander.Done()
-					time.Sleep(time.Second)
-					synctest.Wait()
-					select {
-					case <-done:
-						t.Fatal("closed too early")
-					default:
-					}
-					end(e, s)
-					if feed == "without" || name == "expiry" {
-						time.Sleep(time.Second)
-					}
-					synctest.Wait()
-					select {
-					case <-done:
-					default:
-						t.Error("still open")
-					}
-					select {
-					case <-other:
-						if name != "end all" {
-							t.Error("the bystander's closed too")
-						}
-					default:
-					}
-				})
-			})
-		}
-	}
-}
-
-func TestDoneWithoutASession(t *testing.T) {
-	w := newWorld(t)
-	select {
-	case <-w.begin(new(jar)).Done():
-		t.Error("closed")
-	default:
-	}
-}
-
-// Done closes if the session ended between its read and the call of Done.
-func TestDoneOfAnEndedSession(t *testing.T) {
-	w := newWorld(t)
-	j := w.loggedIn("ann")
-	s := w.begin(j)
-	if err := w.End(ctx, s.ID()); err != nil {
-		t.Fatal(err)
-	}
-	<-s.Done()
-}
-
-// What Done holds is freed with the request.
-func TestDoneIsForgottenWithTheRequest(t *testing.T) {
-	w := newWorld(t)
-	j := w.loggedIn("ann")
-	request, over := context.WithCancel(ctx)
-	s := w.Begin(request, sojourn.Request{Session: []string{j.session}})
-	done := s.Done()
-	w.want("open", sojourn.OpenDones(w.Engine), 1)
-	over()
-	for sojourn.OpenDones(w.Engine) > 0 { // context.AfterFunc runs in its own goroutine
-	}
-	w.End(ctx, s.ID())
-	select {
-	case <-done:
-		t.Error("closed after the request was over")
-	default:
-	}
-}
 
 // The engine sweeps by itself, ends expired sessions, and reports them.
 func TestSweepGoesByItself(t *testing.T) {
@@ -238,4 +130,66 @@ func TestUnservedApplication(t *testing.T) {
 		again.Close(ctx)
 		equal(t, "ends", reasons, []sojourn.Reason{sojourn.ReasonIdle})
 	})
+}
+
+func TestTombstonesAndSweep(t *testing.T) {
+	w := newWorld(t)
+	w.loggedIn("ann")
+	w.pass(24 * time.Hour)
+	for done := false; !done; {
+		var ended []store.Ended
+		var err error
+		if ended, done, err = w.store.Sweep(ctx, "default", store.TimeOf(w.time()), 256); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range ended {
+			w.want("reason", e.Reason, store.ReasonIdle)
+		}
+	}
+	sessions, _, _ := w.Count(ctx)
+	w.want("sessions", sessions, int64(0))
+}
+
+// Without good randomness, the engine creates no session.
+func TestRandomnessThatFails(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	sojourn.SetRand(w.Engine, io.LimitReader(strings.NewReader("too little"), 10))
+	s := w.begin(new(jar))
+	if err := s.Login("bob"); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("login: %v", err)
+	}
+	s.Commit(ctx)
+	w.want("cookies", len(s.SetCookies()), 0)
+	s = w.begin(j)
+	if err := s.Elevate(2); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("elevate: %v", err)
+	}
+	w.want("ann", s.Level(), 1)
+	s.Commit(ctx)
+	w.want("epoch", w.record(w.id(j)).Epoch, uint32(1))
+}
+
+func TestCloseTwice(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		if err := w.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := w.Flush(ctx); !errors.Is(err, sojourn.ErrClosed) {
+		t.Errorf("flush: %v", err)
+	}
+	w = newWorld(t) // for another cleanup
+	hang := make(chan int)
+	defer close(hang)
+	e := sojourn.Must(sojourn.New(w.store, sojourn.Options{OnEvent: (func(sojourn.Event) { <-hang })}))
+	s := e.Begin(ctx, sojourn.Request{})
+	s.Login("ann")
+	s.Commit(ctx)
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := e.Close(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("with an observer that hangs: %v", err)
+	}
 }

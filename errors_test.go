@@ -166,3 +166,76 @@ func TestExamplesHideErrors(t *testing.T) {
 		t.Errorf("only %d files looked at", seen)
 	}
 }
+
+var errorList = map[string]struct {
+	err    error
+	status int
+}{
+
+	"ErrEnded": {sojourn.ErrEnded, 409}, "ErrSuperseded": {sojourn.ErrSuperseded, 409}, "ErrCommitted": {sojourn.ErrCommitted, 500},
+	"ErrConflict": {sojourn.ErrConflict, 409}, "ErrUncertain": {sojourn.ErrUncertain, 503}, "ErrUnavailable": {sojourn.ErrUnavailable, 503},
+	"ErrFull": {sojourn.ErrFull, 503}, "ErrLimit": {sojourn.ErrLimit, 409}, "ErrTooLarge": {sojourn.ErrTooLarge, 413},
+	"ErrValue": {sojourn.ErrValue, 422}, "ErrSubject": {sojourn.ErrSubject, 422}, "ErrAnonymous": {sojourn.ErrAnonymous, 401},
+	"ErrNotFound": {sojourn.ErrNotFound, 404}, "ErrThrottled": {sojourn.ErrThrottled, 429}, "ErrCrossOrigin": {sojourn.ErrCrossOrigin, 403},
+	"ErrBearer": {sojourn.ErrBearer, 500}, "ErrCursor": {sojourn.ErrCursor, 400}, "ErrFinished": {sojourn.ErrFinished, 500}, "ErrClosed": {sojourn.ErrClosed, 503},
+	"ErrRevision": {sojourn.ErrRevision, 412}, "ErrKeyReused": {sojourn.ErrKeyReused, 422}, "ErrRepeats": {sojourn.ErrRepeats, 429},
+}
+
+// Every error of the package has a status, and the errors are distinct.
+func TestStatusCodes(t *testing.T) {
+	source, err := os.ReadFile("errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t(Err\w+) *= errors\.New\("(.*)"\)`).FindAllStringSubmatch(string(source), -1) {
+		e, ok := errorList[m[1]]
+		if !ok {
+			t.Errorf("%s: what is its status?", m[1])
+			continue
+		}
+		if got := sojourn.StatusCode(fmt.Errorf("outer: %w", e.err)); got != e.status {
+			t.Errorf("%s: %d, want %d", m[1], got, e.status)
+		}
+		if !strings.HasPrefix(m[2], "sojourn: ") {
+			t.Errorf("%s begins with the package's name: %q", m[1], m[2])
+		}
+		for name, other := range errorList {
+			if name != m[1] && errors.Is(e.err, other.err) {
+				t.Errorf("%s is %s", m[1], name)
+			}
+		}
+	}
+	if got := sojourn.StatusCode(io.EOF); got != 500 {
+		t.Errorf("an error of others: %d", got)
+	}
+}
+
+// OnError writes the response. If it writes nothing, the response is still an
+// error.
+func TestHandlerOnError(t *testing.T) {
+	var told error
+	silent := false
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) { color.Set(s, "red") },
+		options(func(o *sojourn.Options) {
+			o.OnError = func(rw http.ResponseWriter, r *http.Request, err error) {
+				told = err
+				if !silent {
+					rw.Header().Set("Content-Type", "application/problem+json")
+					rw.WriteHeader(sojourn.StatusCode(err))
+					fmt.Fprintf(rw, `{"status":%d}`, sojourn.StatusCode(err))
+				}
+			}
+		}))
+	w.calls.fail(always(errors.New("disk on fire"), "Create"), nil)
+	a := w.surfer().get("/").wantStatus(t, http.StatusServiceUnavailable)
+	if a.body != `{"status":503}` || a.Header.Get("Content-Type") != "application/problem+json" || !errors.Is(told, sojourn.ErrUnavailable) {
+		t.Errorf("%v %q, told %v", a.Header, a.body, told)
+	}
+	a = w.surfer().post("/count", "Sec-Fetch-Site", "cross-site").wantStatus(t, http.StatusForbidden)
+	if a.body != `{"status":403}` || !errors.Is(told, sojourn.ErrCrossOrigin) {
+		t.Errorf("%q, told %v", a.body, told)
+	}
+	silent = true
+	w.surfer().get("/").withheld(t, http.StatusServiceUnavailable)
+	w.surfer().post("/count", "Sec-Fetch-Site", "cross-site").wantStatus(t, http.StatusForbidden)
+}

@@ -1,0 +1,140 @@
+package sojourn_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+func TestEndSubjectExcept(t *testing.T) {
+	w := newWorld(t)
+	here, there, bob := w.loggedIn("ann"), w.loggedIn("ann"), w.loggedIn("bob")
+	n, err := w.EndSubject(ctx, "ann", w.id(here))
+	if n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	w.want("here", w.look(here), "ann")
+	w.want("there", w.look(there), "")
+	w.want("bob", w.look(bob), "bob")
+	if err := w.EndOwn(ctx, "ann", w.id(bob)); !errors.Is(err, sojourn.ErrNotFound) {
+		t.Errorf("ann ends bob's: %v", err)
+	}
+	if err := w.EndOwn(ctx, "bob", w.id(bob)); err != nil {
+		t.Error(err)
+	}
+	w.want("bob", w.look(bob), "")
+	if err := w.End(ctx, w.id(bob)); !errors.Is(err, sojourn.ErrNotFound) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+func TestEndAll(t *testing.T) {
+	w := newWorld(t)
+	visitor := new(jar)
+	w.visit(visitor, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	j := w.loggedIn("ann")
+	if err := w.EndAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.want("ann", w.look(j), "")
+	w.want("the visitor", w.begin(visitor).ID(), sojourn.ID{})
+	w.want("reason", w.begin(j).EndReason(), sojourn.ReasonRevoked)
+	sessions, loggedIn, err := w.Count(ctx)
+	if sessions != 0 || loggedIn != 0 || err != nil {
+		t.Error(sessions, loggedIn, err)
+	}
+	w.pass(time.Second)
+	w.want("a new login", w.look(w.loggedIn("ann")), "ann")
+	w.want("event", len(w.happened(sojourn.EventEndedAll)), 1)
+}
+
+func TestListInPages(t *testing.T) {
+	w := newWorld(t)
+	for range 7 {
+		w.loggedIn("ann")
+		w.loggedIn("bob")
+		w.pass(time.Millisecond)
+	}
+	for subject, want := range map[string]int{"ann": 7, "": 14, "carl": 0} {
+		seen := map[sojourn.ID]bool{}
+		cursor, pages := "", 0
+		for {
+			page, next, err := w.List(ctx, subject, cursor, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range page {
+				seen[i.ID] = true
+				if subject != "" {
+					w.want("subject", i.Subject, subject)
+				}
+				w.want("client", i.Created, home)
+			}
+			if pages++; next == "" || pages > 100 {
+				break
+			}
+			cursor = next
+		}
+		w.want("sessions of "+subject, len(seen), want)
+	}
+}
+
+// A bad cursor from a client is the client's error.
+func TestBadCursor(t *testing.T) {
+	w := newWorld(t)
+	for _, page := range []struct {
+		cursor string
+		limit  int
+	}{{"nonsense", 10}, {"", 0}, {"", 1001}} {
+		if _, _, err := w.List(ctx, "", page.cursor, page.limit); sojourn.StatusCode(err) != 400 {
+			t.Errorf("%v: %v", page, err)
+		}
+	}
+}
+
+// An operator reads and changes a session by its ID, which is no activity and renews no secret.
+func TestByID(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.confirm(j)
+	w.pass(20 * time.Minute) // a rotation is due
+	id := w.present(j.session).ID()
+	before, err := w.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	red := map[string]json.RawMessage{"color": json.RawMessage(`"red"`), "none": nil}
+	if _, err := w.SetValues(t.Context(), id, before.Revision+1, red); !errors.Is(err, sojourn.ErrRevision) {
+		t.Errorf("another revision: %v", err)
+	}
+	after, err := w.SetValues(t.Context(), id, before.Revision, red)
+	if err != nil || string(after.Values) != `{"color":"red"}` || after.Revision != before.Revision+1 {
+		t.Fatalf("%s, %v", after.Values, err)
+	}
+	if !after.LastSeenAt.Equal(before.LastSeenAt) || after.LastSeen != before.LastSeen || after.Subject != "ann" {
+		t.Errorf("the operator counts as activity: %+v, was %+v", after, before)
+	}
+	if got, err := w.Get(t.Context(), id); err != nil || string(got.Values) != string(after.Values) || got.Revision != after.Revision {
+		t.Errorf("read again: %+v, %v", got, err)
+	}
+	w.want("rotations", len(w.happened(sojourn.EventRotated)), 0)
+	w.want("subject", w.look(j), "ann")
+	if _, err := w.SetValues(t.Context(), id, after.Revision, map[string]json.RawMessage{"": red["color"]}); !errors.Is(err, sojourn.ErrValue) {
+		t.Errorf("a bad key: %v", err)
+	}
+
+	if err := w.End(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []sojourn.ID{id, {}, {1}} {
+		if _, err := w.Get(t.Context(), id); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("get %v: %v", id, err)
+		}
+		if _, err := w.SetValues(t.Context(), id, 1, red); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("set %v: %v", id, err)
+		}
+	}
+}
