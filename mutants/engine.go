@@ -3,7 +3,7 @@ package main
 var engine = []mutant{
 	{
 		name:   "I1-raw-secret-stored",
-		breaks: "secrets are stored as they are, not hashed",
+		breaks: "the store gets only hashes of secrets",
 		test:   ". -run TestI1",
 		edits: []edit{{"token.go",
 			`return sha256.Sum256(s[:])`,
@@ -11,7 +11,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I10-strict-after-memory-was-asked",
-		breaks: "Strict reads again what a cache has told",
+		breaks: "Strict reads the store even after the cache was read",
 		test:   ". -run TestI10StrictRoutes",
 		edits: []edit{{"session.go",
 			`s.found, s.loaded = found{}, false`,
@@ -19,7 +19,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I10-strict-route-from-memory",
-		breaks: "a strict route reads the store",
+		breaks: "a strict route reads the store, not the cache",
 		test:   ". -run TestI10StrictRoutes",
 		edits: []edit{{"presented.go",
 			`err := e.store.Get(ctx, e.opt.App, p.id, q.strict, rec)`,
@@ -35,7 +35,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I11-value-of-any-depth",
-		breaks: "a value has a limit of depth",
+		breaks: "the depth of a value is limited",
 		test:   ". -run TestI11Depth",
 		edits: []edit{{"validate.go",
 			`if depth > opt.MaxDepth {`,
@@ -43,7 +43,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I11-value-without-limit",
-		breaks: "a value has a limit",
+		breaks: "the size of a value is limited",
 		test:   ". -run TestI11",
 		edits: []edit{{"validate.go",
 			`if len(json) > opt.MaxValue {`,
@@ -51,7 +51,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I12-repeat-forgets-the-first",
-		breaks: "a stolen first token is noticed after a repeat",
+		breaks: "the theft of a first token is noticed after a repeat too",
 		test:   ". -run TestI12TheftAfterARepeat",
 		edits:  []edit{{"secrets.go", ` || slices.Contains(r.Halves, half.Print())`, ``}},
 	},
@@ -86,7 +86,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I13-slow-thief-is-not-stepped-up",
-		breaks: "a changed client is reacted to, whoever was seen since the request arrived",
+		breaks: "a changed client is stepped up even if the user made a request after the thief's arrived",
 		test:   ". -run TestClientChangeOfASlowRequest",
 		edits: []edit{{"resolve.go",
 			`slow := q.arrived < f.rec.LastSeenAt`,
@@ -106,7 +106,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I13-repeat-hands-out-a-login",
-		breaks: "a repeated creation gives no authority that the first request did not have",
+		breaks: "a repeated creation gives no authority that the first request didn't have",
 		test:   ". -run TestI13",
 		edits: []edit{{"draft.go",
 			`case created.Epoch != d.rec.Epoch:`,
@@ -114,7 +114,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I14-late-logout-clears",
-		breaks: "a late logout leaves the cookie alone",
+		breaks: "a late logout doesn't clear the cookie",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
 			`if f.late == nil || f.endedBy != "" && s.arrived > f.endedAt {`,
@@ -130,19 +130,19 @@ var engine = []mutant{
 	},
 	{
 		name:   "I14-late-unsafe-request-writes",
-		breaks: "what a signed-out page still sends creates nothing",
+		breaks: "requests that a signed-out page still sends create nothing",
 		test:   ". -run TestI14",
 		edits:  []edit{{"resolve.go", `const lateUnsafe = 30 * time.Second`, `const lateUnsafe = 0 * time.Second`}},
 	},
 	{
 		name:   "I2-one-of-two-not-looked-up",
-		breaks: "of several cookies one counts only if it is known that the others are dead",
+		breaks: "of several cookies, one counts only if the others are known to be dead",
 		test:   ". -run TestThrottleUndecidedBeside",
 		edits:  []edit{{"resolve.go", `(!undecided || best == telling)`, `(!undecided || best != nil)`}},
 	},
 	{
 		name:   "I2-any-secret-is-good",
-		breaks: "a token with the right ID and any secret is the session",
+		breaks: "a token with the right ID and a wrong secret is invalid",
 		test:   ". -run TestI2",
 		edits: []edit{{"secrets.go",
 			`return garbage`,
@@ -150,7 +150,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I3-sign-out-undecided",
-		breaks: "a sign-out ends the session, also where its token wasn't looked up",
+		breaks: "a sign-out ends the session even if its token was not looked up before",
 		test:   ". -run TestThrottleUndecided",
 		edits:  []edit{{"session.go", `if s.found.undecided { // a sign-out`, `if false { // a sign-out`}},
 	},
@@ -162,7 +162,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I3-login-keeps-old-secret",
-		breaks: "login and elevation refuse the secret before them",
+		breaks: "login and elevation invalidate the secret before them",
 		test:   ". -run TestI3",
 		edits: []edit{{"secrets.go",
 			`r.Good, r.Spent, r.SpentTill = keep, nil, 0`,
@@ -170,7 +170,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I4-write-revives",
-		breaks: "a write to a session that has ended fails, and makes no new one",
+		breaks: "a write to an ended session fails, and creates no new one",
 		test:   ". -run TestI4",
 		edits: []edit{{"commit.go",
 			`return !s.draft.create && s.draft.loginSubject() != "" && gone(err)`,
@@ -189,7 +189,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I5-old-copy-decides",
-		breaks: "that a change comes to nothing is decided by what is stored, not by what was read before",
+		breaks: "the stored record, not an older copy, decides that a change has no effect",
 		test:   ". -run TestI5ChangeToNothing",
 		edits: []edit{{"commit.go",
 			`if rec.Revision != s.found.rec.Revision {`,
@@ -197,7 +197,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I5-revision-overtaken",
-		breaks: "a commit that asks for a revision is not repeated after a conflict",
+		breaks: "a commit that requires a revision is not repeated after a conflict",
 		test:   "./sojournd/internal/api -run TestRevisionRaces",
 		edits: []edit{{"commit.go",
 			`if s.request.IfRevision != 0 {`,
@@ -214,7 +214,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I6-uncertain-is-retried",
-		breaks: "a write whose outcome is unknown is not tried again",
+		breaks: "a write with an unknown outcome is not retried",
 		test:   ". -run TestI6",
 		edits: []edit{{"commit.go",
 			`case errors.Is(err, store.ErrConflict) && s.found.rec != nil:`,
@@ -222,7 +222,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I7-store-decides",
-		breaks: "the engine compares the deadlines itself",
+		breaks: "the engine compares the deadlines by itself",
 		test:   ". -run TestI7",
 		edits: []edit{{"presented.go",
 			`if reason, at := rec.ExpiredAt(q.now); reason != "" {`,
@@ -254,7 +254,7 @@ var engine = []mutant{
 	},
 	{
 		name:   "I9-store-error-is-anonymous",
-		breaks: "a store that fails is an error",
+		breaks: "a store that fails causes an error, not an anonymous session",
 		test:   ". -run TestI9",
 		edits: []edit{{"presented.go",
 			`return wrap("read a session", err)`,

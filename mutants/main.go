@@ -1,10 +1,10 @@
-// Command mutants shows that the tests can fail. Each entry of its tables
-// takes out what upholds one of the invariants of the design, and names a test
-// that must go red without it. Run it as make mutants, or
+// Command mutants proves that the tests can fail. Each entry of its tables is a
+// change that breaks an invariant of the design, and names a test that must
+// fail then. Run it with make mutants, or
 //
 //	go run ./mutants [invariant or part of a name]...
 //
-// README.md in this directory tells how an entry is written.
+// README.md in this directory says how to write an entry.
 package main
 
 import (
@@ -27,8 +27,8 @@ import (
 
 const (
 	workers = 2
-	// usual is about how long one mutant takes, its share of the tests
-	// without mutants included, where two run at a time on two cores.
+	// usual is about how long one mutant takes if two run at a time on two
+	// cores. It includes a share of the tests without mutants.
 	usual = 15 * time.Second
 	// limit is how long one test may take.
 	limit = 5 * time.Minute
@@ -38,14 +38,14 @@ const (
 type mutant struct {
 	name   string // the invariant, a dash and what is wrong: I4-write-revives
 	breaks string // the rule that the change breaks
-	test   string // arguments of go test, which runs at the root: ./store -run TestI4
+	test   string // arguments of go test at the root: ./store -run TestI4
 	edits  []edit
 }
 
 // An edit replaces a text that occurs exactly once in a file.
 type edit struct{ file, old, new string }
 
-// all returns the mutants of all tables, in the order of their names.
+// all returns the mutants of all tables, sorted by name.
 func all() []mutant {
 	list := slices.Concat(engine, store, nearcache, sqlitestore, pgstore, redisstore, server, simulator)
 	slices.SortFunc(list, func(a, b mutant) int { return strings.Compare(a.name, b.name) })
@@ -66,8 +66,8 @@ func main() {
 	}
 }
 
-// run tries those mutants of the tree at root that a word of only names, or
-// all if only is empty. It prints a line for each that is done.
+// run tries the mutants of the tree at root whose name matches a word in only,
+// or all if only is empty. It prints a line for each.
 func run(ctx context.Context, root string, list []mutant, only []string, out io.Writer) error {
 	if list = named(list, only); len(list) == 0 {
 		return fmt.Errorf("no mutant is named %q", only)
@@ -78,7 +78,7 @@ func run(ctx context.Context, root string, list []mutant, only []string, out io.
 	}
 	defer os.RemoveAll(temp)
 
-	// A test that is red without its mutant too proves nothing.
+	// A test that also fails without its mutant proves nothing.
 	unchanged := map[string]func() error{}
 	for _, m := range list {
 		unchanged[m.test] = sync.OnceValue(func() error { return tryUnchanged(ctx, root, m.test) })
@@ -130,8 +130,8 @@ func run(ctx context.Context, root string, list []mutant, only []string, out io.
 
 var invariant = regexp.MustCompile(`^I\d+$`)
 
-// named returns the mutants that a word of only names: an invariant, or a part
-// of a name. No words name all.
+// named returns the mutants whose name matches a word in only. A word is an
+// invariant or a part of a name. Without words, named returns all.
 func named(list []mutant, only []string) []mutant {
 	return slices.DeleteFunc(slices.Clone(list), func(m mutant) bool {
 		return len(only) > 0 && !slices.ContainsFunc(only, func(word string) bool {
@@ -143,7 +143,7 @@ func named(list []mutant, only []string) []mutant {
 	})
 }
 
-// about rounds a duration for people.
+// about rounds a duration for display.
 func about(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%d s", int(d.Seconds()))
@@ -151,7 +151,7 @@ func about(d time.Duration) string {
 	return fmt.Sprintf("%d min", int(d.Round(time.Minute).Minutes()))
 }
 
-// apply returns the files that m changes, as they are with the change.
+// apply returns the changed content of the files that m changes.
 func (m *mutant) apply(root string) (map[string][]byte, error) {
 	type place struct {
 		from, to int
@@ -168,7 +168,7 @@ func (m *mutant) apply(root string) (map[string][]byte, error) {
 			texts[e.file] = string(text)
 		}
 		if n := strings.Count(texts[e.file], e.old); n != 1 {
-			return nil, fmt.Errorf("doesn't apply: %s has the old text %d times, not once:\n%s", e.file, n, e.old)
+			return nil, fmt.Errorf("doesn't apply: %s must have the old text once, but has it %d times:\n%s", e.file, n, e.old)
 		}
 		i := strings.Index(texts[e.file], e.old)
 		places[e.file] = append(places[e.file], place{i, i + len(e.old), e.new})
@@ -191,20 +191,20 @@ func (m *mutant) apply(root string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// tryUnchanged runs a test on the tree as it is. It must pass, and must exist.
+// tryUnchanged runs a test on the unchanged tree. It must exist and pass.
 func tryUnchanged(ctx context.Context, root, test string) error {
 	out, err := goTest(ctx, root, test+" -v")
 	switch {
 	case err != nil:
-		return fmt.Errorf("the test is red without the mutant too\n%s", tail(out))
+		return fmt.Errorf("the test also fails without the mutant\n%s", tail(out))
 	case !bytes.Contains(out, []byte("--- PASS: ")):
 		return errors.New("the test doesn't exist, or skips itself")
 	}
 	return nil
 }
 
-// try runs m's test with the change, which lies in dir: the tree stays as it
-// is. It returns nil if the test went red.
+// try runs m's test with the changed files, which it writes to dir. The tree
+// stays as it is. try returns nil if the test fails.
 func try(ctx context.Context, root, dir string, m mutant) error {
 	files, err := m.apply(root)
 	if err != nil {
@@ -230,7 +230,7 @@ func try(ctx context.Context, root, dir string, m mutant) error {
 		return err
 	}
 
-	// In the environment, so that it holds for what a test builds too.
+	// GOFLAGS also applies the overlay to programs that the test builds.
 	out, err := goTest(ctx, root, m.test, "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+list)
 	if err == nil {
 		return errors.New("survived: the test is still green")
@@ -248,7 +248,7 @@ func try(ctx context.Context, root, dir string, m mutant) error {
 	return fmt.Errorf("go test failed, but no test did\n%s", tail(out))
 }
 
-// goTest runs go test with arguments that a shell splits.
+// goTest runs go test. A shell splits the arguments.
 func goTest(ctx context.Context, root, args string, env ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -260,7 +260,7 @@ func goTest(ctx context.Context, root, args string, env ...string) ([]byte, erro
 	return cmd.CombinedOutput()
 }
 
-// tail returns the end of what a command printed, indented.
+// tail returns the last lines of a command's output, indented.
 func tail(out []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	lines = lines[max(0, len(lines)-15):]

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestRun tries the runner on a module of one function and one test.
+// TestRun runs mutants of a small module with one function.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a dozen small programs")
@@ -59,7 +59,7 @@ func TestRed(t *testing.T) { t.Fatal("always") }
 	}
 	for name, want := range map[string]string{
 		"survives": "survived", "moved": "doesn't apply", "twice": "doesn't apply", "unbuilt": "doesn't build",
-		"red-anyway": "the test is red without", "no-test": "the test doesn't exist",
+		"red-anyway": "the test also fails without", "no-test": "the test doesn't exist",
 	} {
 		if !strings.Contains(out.String(), "\nI1-"+name+": "+want) {
 			t.Errorf("%s: want %q in\n%s", name, want, &out)
@@ -78,14 +78,14 @@ func TestRed(t *testing.T) { t.Fatal("always") }
 	}
 }
 
-// TestApply finds entries that the source has left behind. Whether a mutant's
-// test goes red only make mutants shows.
+// TestApply checks that each entry applies to the source. Only make mutants
+// shows whether its test fails.
 func TestApply(t *testing.T) {
 	name := regexp.MustCompile(`^I\d+-[a-z0-9-]+$`)
 	seen := map[string]bool{}
 	for _, m := range all() {
 		if !name.MatchString(m.name) || seen[m.name] || m.breaks == "" || len(m.edits) == 0 {
-			t.Errorf("%s: needs a name of its own such as I4-write-revives, the rule that it breaks, and an edit", m.name)
+			t.Errorf("%s: needs a unique name such as I4-write-revives, the rule that it breaks, and an edit", m.name)
 		}
 		seen[m.name] = true
 		files, err := m.apply("..")
@@ -97,7 +97,7 @@ func TestApply(t *testing.T) {
 				continue
 			}
 			if _, err := parser.ParseFile(token.NewFileSet(), file, text, parser.SkipObjectResolution); err != nil {
-				t.Errorf("%s: the changed file is no Go: %v", m.name, err)
+				t.Errorf("%s: the changed file is not valid Go: %v", m.name, err)
 			}
 		}
 		checkTest(t, m)
@@ -109,7 +109,7 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
-// checkTest reports an error if a test that m names isn't there.
+// checkTest reports an error if a test that m names doesn't exist.
 func checkTest(t *testing.T, m mutant) {
 	args := testArgs.FindStringSubmatch(m.test)
 	if args == nil {

@@ -11,7 +11,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-broken-feed-forgiven",
-		breaks: "what was in memory before the feed broke is not used after it",
+		breaks: "entries from before the feed broke are not used after it",
 		test:   "./store/nearcache -run TestI10BrokenFeed",
 		edits: []edit{{"store/nearcache/feed.go",
 			`c.dropAll() // and so may what was read`,
@@ -19,7 +19,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-flight-not-overtaken",
-		breaks: "what was begun before an end or a change is not kept",
+		breaks: "a read that began before an end or a change is not cached",
 		test:   "./store/nearcache -run TestI4.*Overtaken",
 		edits: []edit{{"store/nearcache/flight.go",
 			`f.floor = max(f.floor, revision)`,
@@ -27,7 +27,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-gap-ignored",
-		breaks: "what was in memory before a gap is not used after it",
+		breaks: "entries from before a gap are not used after it",
 		test:   "./store/nearcache -run TestI10GapDrops",
 		edits: []edit{{"store/nearcache/feed.go",
 			`case store.Gap:
@@ -36,7 +36,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-joined-though-overtaken",
-		breaks: "a read begun before an end or a change is not joined after it",
+		breaks: "a caller doesn't join a read that began before an end or a change",
 		test:   "./store/nearcache -run TestI4ReadOvertakenByEnd",
 		edits: []edit{{"store/nearcache/flight.go",
 			`if f.read && f.floor == 0 && c.sameTimes(p, f) {`,
@@ -44,7 +44,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-late-heartbeat",
-		breaks: "a heartbeat counts from when it was sent",
+		breaks: "a heartbeat counts from the time when it was sent",
 		test:   "./store/nearcache -run TestI10LateHeartbeat",
 		edits: []edit{{"store/nearcache/feed.go",
 			`f.untilWall.Store(s.wall)`,
@@ -55,7 +55,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-liveness-not-checked",
-		breaks: "nothing is answered from memory without a heartbeat of the last second",
+		breaks: "the cache answers only with a heartbeat from the last second",
 		test:   "./store/nearcache -run TestI10NotLiveReadsThrough",
 		edits: []edit{{"store/nearcache/nearcache.go",
 			` && (c.feed == nil || c.feed.isRecent(c))`,
@@ -71,7 +71,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I10-sleep-ignored",
-		breaks: "a heartbeat is old after a sleep of the machine",
+		breaks: "after the machine slept, the last heartbeat is old",
 		test:   "./store/nearcache -run TestI10Sleep",
 		edits: []edit{{"store/nearcache/feed.go",
 			` && wall < f.untilWall.Load()`,
@@ -79,7 +79,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I4-end-subject-by-its-list",
-		breaks: "EndSubject leaves nothing in memory of sessions that others were ending",
+		breaks: "after EndSubject, no session that another call was ending is cached",
 		test:   "./store/nearcache -run TestI4EndSubjectKnowsAll",
 		edits: []edit{{"store/nearcache/write.go",
 			`c.dropSubject(c.apps.Need(app, newApp).num, subject)`,
@@ -87,7 +87,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I4-evicted-stays-in-memory",
-		breaks: "sessions that a call ended besides have left memory when it returns",
+		breaks: "when a call returns, the sessions that it evicted are not cached",
 		test:   "./store/nearcache -run TestI4EndLeavesMemory",
 		edits: []edit{{"store/nearcache/write.go",
 			`ended[i].ID)
@@ -105,7 +105,7 @@ var nearcache = []mutant{
 	},
 	{
 		name:   "I4-unclear-write-trusted",
-		breaks: "after a write of unknown outcome memory is not used",
+		breaks: "after a write with an unknown outcome, the cache doesn't answer",
 		test:   "./store/nearcache -run TestI4UnclearWrites",
 		edits: []edit{{"store/nearcache/write.go",
 			`c.doubt.Store(c.doubts.Add(1))`,

@@ -3,7 +3,7 @@ package main
 var pgstore = []mutant{
 	{
 		name:   "I10-pg-any-server",
-		breaks: "a heartbeat counts for the server that answered it",
+		breaks: "a heartbeat counts only for the server that answered it",
 		test:   "./drivers/pgstore -run TestI10FeedOfAnotherServer",
 		edits: []edit{{"drivers/pgstore/feed.go",
 			`b.server != p.started`,
@@ -11,7 +11,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I10-pg-beat-overtakes",
-		breaks: "a heartbeat is reported after a poll that began after it",
+		breaks: "a heartbeat is reported after a poll that began later",
 		test:   "./drivers/pgstore -run TestI10LostNotifications",
 		edits: []edit{{"drivers/pgstore/feed.go",
 			`beats, watches := f.take()`,
@@ -22,7 +22,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I10-pg-crash-ignored",
-		breaks: "a feed whose table of changes was emptied has a gap, though its connection holds",
+		breaks: "emptying the table of changes is a gap, even if the connection holds",
 		test:   "./drivers/pgstore -run TestI10CrashBehindPooler",
 		edits: []edit{{"drivers/pgstore/feed.go",
 			` || life.String != p.life`,
@@ -38,7 +38,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I10-pg-running-forgotten",
-		breaks: "transactions that were running at the last poll are looked for at the next",
+		breaks: "a poll looks for the changes of transactions that were running at the last poll",
 		test:   "./drivers/pgstore -run TestI10LateCommits",
 		edits: []edit{{"drivers/pgstore/feed.go",
 			`p.running = strings.Split(parts[2], ",")`,
@@ -46,7 +46,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I10-pg-sleep-ignored",
-		breaks: "a node that slept for longer than changes are kept has a gap",
+		breaks: "a node that slept longer than changes are kept has a gap",
 		test:   "./drivers/pgstore -run TestI10SleepingNode",
 		edits: []edit{{"drivers/pgstore/feed.go",
 			`age > patience || age < -time.Second`,
@@ -54,7 +54,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I10-pg-unlogged-numbers",
-		breaks: "changes are noted on a standby that was promoted",
+		breaks: "a promoted standby records changes",
 		test:   "./drivers/pgstore -run TestI10Failover",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`CREATE SEQUENCE sojourn.changes_order;`,
@@ -62,7 +62,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I11-pg-no-subject-lock",
-		breaks: "logins of one subject come one after another",
+		breaks: "logins of one subject are serialized",
 		test:   "./drivers/pgstore -run 'TestStore/I11'",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`PERFORM pg_advisory_xact_lock(hashtextextended(who, sojourn.seed(app_num)))`,
@@ -70,7 +70,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I3-pg-end-subject-unlocked",
-		breaks: "EndSubject waits for the logins that have begun",
+		breaks: "EndSubject waits for logins that have begun",
 		test:   "./drivers/pgstore -run TestStore/I3 -count 3",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`PERFORM sojourn.lock_subject(a.num, who);`,
@@ -86,7 +86,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I4-pg-repeated-end-unawaited",
-		breaks: "an EndAll that is asked for again waits for the synchronous standby",
+		breaks: "a repeated EndAll waits for the synchronous standby",
 		test:   "./drivers/pgstore -run TestI6CanceledWait",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`PERFORM FROM sojourn.apps WHERE num = a.num FOR NO KEY UPDATE;`,
@@ -94,7 +94,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I4-pg-standby-read",
-		breaks: "a standby, which lags, is never read",
+		breaks: "reads never go to a standby, which lags",
 		test:   "./drivers/pgstore -run TestI10Failover",
 		edits: []edit{{"drivers/pgstore/connect.go",
 			`config.ConnConfig.ValidateConnect = takesWrites`,
@@ -102,7 +102,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I4-pg-write-revives",
-		breaks: "an update changes only what has not ended",
+		breaks: "an update changes only live sessions",
 		test:   "./drivers/pgstore -run TestStore/I4",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`t.revision = s.revision AND t.end_reason IS NULL`,
@@ -126,7 +126,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I6-pg-uncertain-is-failure",
-		breaks: "a write whose answer got lost is uncertain",
+		breaks: "a write whose answer was lost is uncertain",
 		test:   "./drivers/pgstore -run TestI6Uncertain",
 		edits: []edit{{"drivers/pgstore/errors.go",
 			`return pgconn.SafeToRetry(err)`,
@@ -134,7 +134,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I6-pg-uncertain-is-retried",
-		breaks: "a write whose answer got lost is not sent again",
+		breaks: "a write whose answer was lost is not sent again",
 		test:   "./drivers/pgstore -run TestI6Uncertain",
 		edits: []edit{{"drivers/pgstore/write.go",
 			`case sent && !isCertain(err):`,
@@ -144,7 +144,7 @@ var pgstore = []mutant{
 	},
 	{
 		name:   "I7-pg-touch-at-any-time",
-		breaks: "a touch keeps only what has not expired",
+		breaks: "a touch changes only sessions that have not expired",
 		test:   "./drivers/pgstore -run TestStore/I7",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`TRUE AND now < least(s.last_seen_at + s.idle, s.expires_at)`,

@@ -3,7 +3,7 @@ package main
 var redisstore = []mutant{
 	{
 		name:   "I10-redis-beat-overtakes",
-		breaks: "a heartbeat comes back behind the changes that were before it",
+		breaks: "a heartbeat arrives after the changes that were made before it",
 		test:   "./drivers/redisstore -run 'TestI10BeatComesLast|TestShared/single/I10'",
 		edits: []edit{{"drivers/redisstore/feed.go",
 			`if h.replies || len(h.waiting) > 0 {`,
@@ -11,7 +11,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I10-redis-epoch-ignored",
-		breaks: "a bucket that has moved and come back is a gap",
+		breaks: "a bucket that moved away and back is a gap",
 		test:   "./drivers/redisstore -run 'TestI10MovedBuckets'",
 		edits: []edit{{"drivers/redisstore/topology.go",
 			`if m.epoch != epoch {`,
@@ -27,7 +27,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I10-redis-new-connection-forgiven",
-		breaks: "a new connection of the feed is a gap, before the next heartbeat",
+		breaks: "a new connection of the feed is a gap, even before the next heartbeat",
 		test:   "./drivers/redisstore -run 'TestI10LostConnection|TestI10GapWithoutBeats|TestI10Restarted'",
 		edits: []edit{{"drivers/redisstore/feed.go",
 			`if f.lost {
@@ -38,7 +38,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-claim-not-barred",
-		breaks: "an idempotency key whose creator is slow makes one session",
+		breaks: "an idempotency key whose creator is slow creates one session",
 		test:   "./drivers/redisstore -run 'TestClaimOf'",
 		edits: []edit{{"drivers/redisstore/lua/block.lua",
 			`redis.call('SET', block, 'again', 'PX', text_of(BLOCK_LIFE))`,
@@ -54,7 +54,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-left-by-id",
-		breaks: "a place is taken back only from whoever can't write any more",
+		breaks: "a place is taken back only from a login that can't write any more",
 		test:   "./drivers/redisstore -run 'TestI11Paused'",
 		edits: []edit{{"drivers/redisstore/lua/settle.lua",
 			`if s.ticket == ticket then`,
@@ -62,7 +62,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-lost-member-stays-lost",
-		breaks: "a member that the index has lost comes back",
+		breaks: "a member that the index has lost is restored",
 		test:   "./drivers/redisstore -run 'TestI11LostMembers'",
 		edits: []edit{{"drivers/redisstore/lua/mend.lua",
 			`redis.call('ZADD', members, joined or '0', member)`,
@@ -70,7 +70,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-no-block",
-		breaks: "a reservation that was taken back can't be written any more",
+		breaks: "a login can't be written after its reservation was taken back",
 		test:   "./drivers/redisstore -run 'TestI11Paused|TestI11Evicted|TestI3EndSubjectBars'",
 		edits: []edit{{"drivers/redisstore/lua/common.lua",
 			`if blocked and not evicted then return 'again' end`,
@@ -78,7 +78,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-no-fence",
-		breaks: "a login is not written under a reservation that has lapsed",
+		breaks: "a login is not written under an expired reservation",
 		test:   "./drivers/redisstore -run TestI11Fence",
 		edits: []edit{{"drivers/redisstore/lua/common.lua",
 			`> tonumber(issued) + tonumber(fence)`,
@@ -86,7 +86,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-reservation-not-counted",
-		breaks: "a login under way keeps its place",
+		breaks: "a login under way counts against the limit",
 		test:   "./drivers/redisstore -run 'TestI11LimitOnThreeNodes|TestStore/I11'",
 		edits: []edit{{"drivers/redisstore/subject.go",
 			`case "over", "blocked":`,
@@ -94,7 +94,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-restart-unnoticed",
-		breaks: "after a restart the sweep mends at once",
+		breaks: "after a restart the sweep repairs at once",
 		test:   "./drivers/redisstore -run 'TestI11ShardRestarted/empty'",
 		edits: []edit{{"drivers/redisstore/lua/sweep.lua",
 			`.. ',' .. history, true`,
@@ -102,7 +102,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I11-redis-room-not-made-first",
-		breaks: "who joins at the limit ends those that are leaving before its own session is written",
+		breaks: "a login at the limit ends the evicted sessions before it writes its own",
 		test:   "./drivers/redisstore -run 'TestI11CrashBetweenSteps|TestStore/I11'",
 		edits: []edit{{"drivers/redisstore/subject.go",
 			`if len(leaving) == 0 {`,
@@ -110,7 +110,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I3-redis-end-subject-forgets-logins",
-		breaks: "EndSubject bars the logins under way",
+		breaks: "EndSubject refuses logins under way",
 		test:   "./drivers/redisstore -run 'TestI3EndSubjectBars'",
 		edits: []edit{{"drivers/redisstore/lua/settle.lua",
 			`redis.call('SET', keys.block, how`,
@@ -118,7 +118,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I3-redis-lost-session-spared",
-		breaks: "EndSubject catches up with a session whose member was lost",
+		breaks: "EndSubject also ends a session that the index has lost",
 		test:   "./drivers/redisstore -run 'TestI3EndSubjectCatchesUp'",
 		edits: []edit{{"drivers/redisstore/lua/mend.lua",
 			`if raised and`,
@@ -126,7 +126,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I4-redis-end-unawaited",
-		breaks: "an end waits for the replicas that it was told to wait for",
+		breaks: "an end waits for the configured number of replicas",
 		test:   "./faults -run TestI4ClusterFailover",
 		edits: []edit{{"drivers/redisstore/lasting.go",
 			`if s.opt.WaitReplicas <= 0 {`,
@@ -134,7 +134,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I4-redis-ended-comes-back",
-		breaks: "a member that comes back while its session ends leaves again",
+		breaks: "a member that is restored while its session ends is removed again",
 		test:   "./drivers/redisstore -run 'TestI4EndedWhileItComesBack'",
 		edits: []edit{{"drivers/redisstore/mend.go",
 			`s.leaveAll(ctx, app, leaving)`,
@@ -142,7 +142,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I4-redis-mark-ignored",
-		breaks: "an update changes nothing that EndAll has ended",
+		breaks: "an update changes no session that EndAll has ended",
 		test:   "./drivers/redisstore -run TestStore/I4",
 		edits: []edit{{"drivers/redisstore/lua/common.lua",
 			`if mark and tonumber(created) <= mark then s.state = 'revoked' end`,
@@ -150,7 +150,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I4-redis-repeated-end-unawaited",
-		breaks: "EndSubject that is asked for again waits for ends that replicas lacked",
+		breaks: "a repeated EndSubject waits for ends that replicas lacked",
 		test:   "./drivers/redisstore -run TestI4RepeatedEndWaits",
 		edits: []edit{
 			{"drivers/redisstore/end.go",
@@ -168,7 +168,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I4-redis-usual-ignores-mark",
-		breaks: "the usual update sees that EndAll has ended the session",
+		breaks: "the usual update recognises that EndAll has ended the session",
 		test:   "./drivers/redisstore -run TestStore/I4",
 		edits: []edit{{"drivers/redisstore/lua/usual.lua",
 			`if marked and not (`,
@@ -195,7 +195,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I6-redis-end-subject-in-part-fails",
-		breaks: "an EndSubject that has ended some of the sessions has not failed",
+		breaks: "an EndSubject that ended some of the sessions has not failed",
 		test:   "./drivers/redisstore -run TestI6EndSubjectInPart",
 		edits: []edit{{"drivers/redisstore/end.go",
 			`if err != nil && !errors.Is(err, store.ErrUncertain) {`,
@@ -203,7 +203,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I6-redis-uncertain-is-failure",
-		breaks: "a write whose answer didn't come is neither done nor failed",
+		breaks: "a write whose answer was lost is uncertain",
 		test:   "./drivers/redisstore -run TestI6Uncertain",
 		edits: []edit{{"drivers/redisstore/errors.go",
 			`case !isCertain(err):`,
@@ -219,7 +219,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I7-redis-no-ttl-below-zero",
-		breaks: "a key's life is above zero, whatever the clocks say",
+		breaks: "a key's time to live is positive, whatever the clocks say",
 		test:   "./drivers/redisstore -run 'TestStore|TestI7'",
 		edits: []edit{{"drivers/redisstore/lua/common.lua",
 			`math.max(till - now, 0)`,
@@ -227,7 +227,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I7-redis-usual-revives",
-		breaks: "the usual update doesn't bring an expired session back",
+		breaks: "the usual update doesn't revive an expired session",
 		test:   "./drivers/redisstore -run TestStore/I7",
 		edits: []edit{{"drivers/redisstore/lua/usual.lua",
 			` or last <= tonumber(idle_since)`,
@@ -235,7 +235,7 @@ var redisstore = []mutant{
 	},
 	{
 		name:   "I9-redis-foreign-is-nothing",
-		breaks: "what can't be read never passes for no session",
+		breaks: "an unreadable value is an error, not an absent session",
 		test:   "./drivers/redisstore -run 'TestForeign'",
 		edits: []edit{{"drivers/redisstore/get.go",
 			`case kind == "none", kind == "string":`,

@@ -26,7 +26,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-no-grace",
-		breaks: "the secrets before a confirmed one stay good for the grace, for uploads under way",
+		breaks: "secrets from before a confirmed one stay good for the grace, for uploads under way",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"secrets.go",
 			`c.Until = arrived.Add(grace)`,
@@ -34,7 +34,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-ended-by-rotation",
-		breaks: "the secrets since the last confirmed one stay good until the current one is confirmed",
+		breaks: "secrets since the last confirmed one stay good until the current one is confirmed",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"secrets.go",
 			`unconfirmed := 1 // next`,
@@ -56,7 +56,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-judged-now",
-		breaks: "a request is judged as of its arrival, however late its handler asks",
+		breaks: "a request is judged as of its arrival, however late its handler reads the session",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"session.go",
 			`if arrived == 0 {`,
@@ -64,7 +64,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-forgets-former",
-		breaks: "which secret was good until when is kept, for requests that ask late",
+		breaks: "the record remembers until when each secret was good, for slow requests",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"secrets.go",
 			`if known && same(print[:], spent.Print[:])`,
@@ -80,7 +80,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-repeats-for-anyone",
-		breaks: "no repeat once a successor is confirmed: a thief and his victim would take turns unnoticed",
+		breaks: "no rotation is repeated once a successor is confirmed; otherwise a thief and the victim could take turns unnoticed",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"secrets.go",
 			`case held:`,
@@ -130,7 +130,7 @@ var simulator = []mutant{
 	},
 	{
 		name:   "I12-sim-garbage-is-theft",
-		breaks: "who knows a session ID and no secret ends nothing",
+		breaks: "a token with a known session ID and a wrong secret ends nothing",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{
 			{"secrets.go",

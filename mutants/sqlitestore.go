@@ -3,7 +3,7 @@ package main
 var sqlitestore = []mutant{
 	{
 		name:   "I4-sqlite-write-revives",
-		breaks: "an update changes only what is live",
+		breaks: "an update changes only live sessions",
 		test:   "./drivers/sqlitestore -run TestStore/I4",
 		edits: []edit{{"drivers/sqlitestore/update.go",
 			`err == nil && !a.live(r, now)`,
@@ -45,7 +45,7 @@ var sqlitestore = []mutant{
 	},
 	{
 		name:   "I6-sqlite-half-made-file",
-		breaks: "a file whose making was cut short can be opened",
+		breaks: "a file whose creation was interrupted can be opened",
 		test:   "./drivers/sqlitestore -run TestI6Faults/OpenNew/fdatasync",
 		edits: []edit{
 			{"drivers/sqlitestore/file.go",
@@ -82,7 +82,7 @@ var sqlitestore = []mutant{
 	},
 	{
 		name:   "I11-sqlite-no-start-on-a-full-disk",
-		breaks: "the room for ends is there at a start on a full disk",
+		breaks: "a store that starts on a full disk has the reserved room for ends",
 		test:   "./drivers/sqlitestore -run TestEndsOnAFullDisk/tmpfs",
 		edits: []edit{{"drivers/sqlitestore/sqlitestore.go",
 			`if lacksRoom(err) && s.reserve.release() {`,

@@ -11,7 +11,7 @@ var store = []mutant{
 	},
 	{
 		name:   "I7-memory-sweeps-others",
-		breaks: "a sweep ends its own application's sessions only, whose observers hear of them",
+		breaks: "a sweep ends only the sessions of its own application",
 		test:   "./store/memstore -run TestStore/Scope",
 		edits: []edit{{"store/memstore/sweep.go",
 			`if h.App != a.num {`,
@@ -19,7 +19,7 @@ var store = []mutant{
 	},
 	{
 		name:   "I11-list-decodes-values",
-		breaks: "a list takes no memory for the values",
+		breaks: "a list without values doesn't decode them",
 		test:   "./store/memstore -run TestI11ListMemory",
 		edits: []edit{{"store/memstore/shard.go",
 			`if opt.Values {`,
@@ -27,7 +27,7 @@ var store = []mutant{
 	},
 	{
 		name:   "I11-page-of-any-bytes",
-		breaks: "a page of a list is bounded by bytes",
+		breaks: "the bytes of a list's page are limited",
 		test:   "./store/memstore -run TestI11ListMemory",
 		edits: []edit{{"store/driver/list.go",
 			` || len(p.Records) > 0 && p.bytes+n > store.MaxPageBytes {`,

@@ -14,7 +14,7 @@ import (
 
 var proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 
-// What can be read is an address, what can't is nobody, and nobody is believed.
+// A RemoteAddr that can't be parsed gives a zero Peer, which is never trusted.
 func TestOf(t *testing.T) {
 	for _, test := range []struct {
 		remote  string
@@ -88,7 +88,7 @@ func TestBoundUnixPeer(t *testing.T) {
 	}
 }
 
-// It runs for every request that reads its session.
+// Of runs for every request that reads its session.
 func TestOfAllocatesNothing(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	for _, remote := range []string{"198.51.100.7:4711", "[2001:db8::1]:443", "198.51.100.7"} {
