@@ -45,7 +45,6 @@ type listSessions struct {
 	serverFlags
 }
 
-// Validate is called by the parser.
 func (l *listSessions) Validate() error {
 	if l.Limit != nil && *l.Limit < 0 {
 		return errors.New("--limit: use a number from 0, which is all")
@@ -69,7 +68,6 @@ type showSession struct {
 	serverFlags
 }
 
-// Validate is called by the parser.
 func (s *showSession) Validate() error { return client.CheckID(s.ID) }
 
 func (s *showSession) Run(ctx context.Context, c *client.Client) error {
@@ -83,7 +81,6 @@ type endSessions struct {
 	serverFlags
 }
 
-// Validate is called by the parser.
 func (e *endSessions) Validate() error {
 	switch {
 	case e.All && len(e.ID) > 0:
@@ -127,7 +124,6 @@ type eventsCommand struct {
 	serverFlags
 }
 
-// Validate is called by the parser.
 func (e *eventsCommand) Validate() error {
 	if e.Last != nil && (*e.Last < 0 || *e.Last > 10_000) {
 		return errors.New("--last: use a number from 0 to 10000")

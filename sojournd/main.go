@@ -18,6 +18,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
+// The parser sets the fields of the command that was called. Then it calls
+// Validate of each struct that has it, and Run of the command.
 type commands struct {
 	Demo    demo          `cmd:"" help:"Run a small web shop on this machine, to see what sessions do."`
 	Serve   serve         `cmd:"" help:"Run the session server."`

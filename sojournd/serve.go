@@ -24,7 +24,6 @@ type configFlags struct {
 	LogFormat      string `yaml:"log.format" placeholder:"FORMAT" help:"text or json."`
 }
 
-// Validate is called by the parser.
 func (f *configFlags) Validate() error {
 	set := config.Store{URL: f.Set["store"], Feed: f.Set["store_feed"]}
 	if err := set.Validate(); err != nil {

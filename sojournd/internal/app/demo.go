@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -148,21 +147,11 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return nil, UsageError{fmt.Errorf("--listen %q: the port must be a number from 0 to 65535: %s", address, use)}
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	var dns *net.DNSError
-	switch {
-	case err == nil:
-		return l, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("--listen %s: another program listens there: stop it, or take another port: --listen %s",
-			address, net.JoinHostPort(host, "0"))
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("--listen %s: not allowed; ports below 1024 are for root: take a higher one: --listen %s",
-			address, net.JoinHostPort(host, "7080"))
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &dns):
-		return nil, fmt.Errorf("--listen %s: %q is no address of this machine: %s", address, host, use)
+	l, err := listenTCP(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %w; to use a free port: --listen %s", err, net.JoinHostPort(host, "0"))
 	}
-	return nil, fmt.Errorf("--listen %s: %w", address, err)
+	return l, nil
 }
 
 // greet prints the demo's address and accounts.

@@ -85,19 +85,9 @@ func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, err
 	if a.Network == "unix" {
 		return f.listenUnix(ctx, a.Address)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.Address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s: another program listens there: stop it, or take another port", a)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("%s: not allowed; ports below 1024 are for root: take a higher one", a)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("%s is no address of this machine", a)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", a, err)
-	}
-	if f.config.TLS.Certificate == "" {
-		return l, nil
+	l, err := listenTCP(ctx, a.Address)
+	if err != nil || f.config.TLS.Certificate == "" {
+		return l, err
 	}
 	return tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -106,6 +96,23 @@ func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, err
 			return f.certificate.Load(), nil
 		},
 	}), nil
+}
+
+// listenTCP opens a listener. Its errors say what to do.
+func listenTCP(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s: another program listens there: stop it, or take another port", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s: not allowed; ports below 1024 are for root: take a higher one", address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.As(err, &dns):
+		return nil, fmt.Errorf("%s is no address of this machine", address)
+	}
+	return nil, fmt.Errorf("%s: %w", address, err)
 }
 
 // listenUnix replaces a socket that nobody listens on.

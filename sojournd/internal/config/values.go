@@ -28,7 +28,6 @@ type Duration time.Duration
 // Duration returns d as a time.Duration.
 func (d Duration) Duration() time.Duration { return time.Duration(d) }
 
-// UnmarshalText reads a duration.
 func (d *Duration) UnmarshalText(text []byte) error {
 	s := string(text)
 	if s == "never" {
@@ -76,7 +75,6 @@ func span(d time.Duration) string {
 // A Size is a number of bytes, such as "262144", "256KiB" or "1MiB".
 type Size int64
 
-// UnmarshalText reads a size.
 func (s *Size) UnmarshalText(text []byte) error {
 	n, err := humanize.ParseBytes(string(text))
 	if err != nil || n == 0 || n > 1<<40 {
@@ -89,7 +87,6 @@ func (s *Size) UnmarshalText(text []byte) error {
 // A Count is a positive number; "unlimited" is -1.
 type Count int
 
-// UnmarshalText reads a count.
 func (c *Count) UnmarshalText(text []byte) error {
 	if string(text) == "unlimited" {
 		*c = -1
@@ -106,27 +103,20 @@ func (c *Count) UnmarshalText(text []byte) error {
 // A Level is a level of log/slog.
 type Level slog.Level
 
-// UnmarshalText reads a level.
 func (l *Level) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "debug":
-		*l = Level(slog.LevelDebug)
-	case "info":
-		*l = Level(slog.LevelInfo)
-	case "warn":
-		*l = Level(slog.LevelWarn)
-	case "error":
-		*l = Level(slog.LevelError)
-	default:
+	level, ok := levels[string(text)]
+	if !ok {
 		return errors.New("is no level: write debug, info, warn or error, in small letters")
 	}
+	*l = Level(level)
 	return nil
 }
+
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 
 // A FileMode is the mode of a Unix socket.
 type FileMode fs.FileMode
 
-// UnmarshalText reads a mode, in octal.
 func (m *FileMode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 16)
 	if err != nil || n&^0o777 != 0 || n&0o600 != 0o600 {
@@ -142,7 +132,6 @@ func (m *FileMode) UnmarshalText(text []byte) error {
 // A Prefix is an IP address or a range of addresses.
 type Prefix netip.Prefix
 
-// UnmarshalText reads a prefix.
 func (p *Prefix) UnmarshalText(text []byte) error {
 	if ip, err := netip.ParseAddr(string(text)); err == nil && ip.Zone() == "" {
 		*p = Prefix(netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()))
@@ -162,7 +151,6 @@ func (p *Prefix) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the prefix as in the file.
 func (p Prefix) String() string { return netip.Prefix(p).String() }
 
 // An Address is an address to listen on, such as "127.0.0.1:7081" or
@@ -172,7 +160,6 @@ type Address struct {
 	Address string
 }
 
-// UnmarshalText reads an address.
 func (a *Address) UnmarshalText(text []byte) error {
 	if path, ok := strings.CutPrefix(string(text), "unix:"); ok {
 		switch {
@@ -200,7 +187,6 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the address as in the file.
 func (a Address) String() string {
 	if a.Network == "unix" {
 		return "unix:" + a.Address
@@ -222,7 +208,6 @@ func (a Address) Loopback() bool {
 // Keys are 32 random bytes, so a fast hash is safe.
 type KeyHash [32]byte
 
-// UnmarshalText reads a hash.
 func (h *KeyHash) UnmarshalText(text []byte) error {
 	digits, prefixed := strings.CutPrefix(string(text), "sha256:")
 	b, err := hex.DecodeString(digits)

@@ -140,7 +140,7 @@ func TestOpenUsersRefuses(t *testing.T) {
 			if err := openUserFile(t, path).Close(); err != nil {
 				t.Fatal(err)
 			}
-			database("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")(t, path)
+			database("PRAGMA user_version = 99")(t, path)
 		}, "newer version (99"},
 		"a directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {

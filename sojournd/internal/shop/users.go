@@ -3,17 +3,15 @@ package shop
 import (
 	"context"
 	"database/sql"
-	"embed"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -71,8 +69,10 @@ type Users struct {
 	max int
 }
 
-//go:embed migrations/*.sql
-var migrations embed.FS
+//go:embed schema.sql
+var schema string
+
+const schemaVersion = 1 // user_version in schema.sql
 
 // usersFileID is "SHOP", in the header of the file.
 const usersFileID = 0x53484f50
@@ -175,25 +175,19 @@ func recognise(ctx context.Context, path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// migrate brings the database to this version's schema.
+// migrate creates the schema. It returns an error if the file has a newer one.
 func migrate(ctx context.Context, db *sql.DB) error {
-	source, err := fs.Sub(migrations, "migrations")
-	if err != nil {
+	var has int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&has); err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, source)
-	if err != nil {
-		return err
+	if has > schemaVersion {
+		return fmt.Errorf("written by a newer version (%d, this one knows up to %d): use that one, or move the file away", has, schemaVersion)
 	}
-	has, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return err
+	if has == schemaVersion {
+		return nil
 	}
-	sources := p.ListSources()
-	if newest := sources[len(sources)-1].Version; has > newest {
-		return fmt.Errorf("written by a newer version (%d, this one knows up to %d): use that one, or move the file away", has, newest)
-	}
-	_, err = p.Up(ctx)
+	_, err := db.ExecContext(ctx, "BEGIN IMMEDIATE;"+schema+"COMMIT;")
 	return err
 }
 

@@ -1,14 +1,13 @@
--- +goose Up
-
--- "SHOP": tells the file from those of other programs.
+-- "SHOP": distinguishes the file from those of other programs.
 PRAGMA application_id = 1397247824;
+PRAGMA user_version = 1;
 
-CREATE TABLE users (
+CREATE TABLE IF NOT EXISTS users (
   id            TEXT PRIMARY KEY,
   email         TEXT NOT NULL UNIQUE,
   password_hash TEXT NOT NULL,              -- argon2id, as a PHC string
   cart          TEXT NOT NULL DEFAULT '[]', -- JSON
-  cart_session  TEXT NOT NULL DEFAULT '',   -- the session that the cart is from, and its revision then
+  cart_session  TEXT NOT NULL DEFAULT '',   -- the session that the cart is from, and its revision
   cart_revision INTEGER NOT NULL DEFAULT 0,
   theme         TEXT NOT NULL DEFAULT '',
   language      TEXT NOT NULL DEFAULT ''
