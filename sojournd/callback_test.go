@@ -14,10 +14,10 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// A sign-in service on another site sends the browser back by a form, as SAML
-// does, from a page without a referrer. The guide's way: the route is admitted,
-// a cookie of its own tells that this browser asked, and the login happens a
-// redirect later, where the visitor's session is there again.
+// A sign-in service on another site sends the browser back with a form, as SAML
+// does, from a page without a referrer. The test follows the guide: the route
+// is allowed, its own cookie shows that this browser asked, and the login
+// happens after one more redirect, which has the visitor's session again.
 func TestBrowserCallback(t *testing.T) {
 	browsertest.Need(t)
 	st := memstore.New()

@@ -66,7 +66,7 @@ func startSite(t *testing.T) *site {
 	return s
 }
 
-// signIn makes a session, and returns its ID.
+// signIn creates a session and returns its ID.
 func (s *site) signIn(app, subject string) string {
 	s.t.Helper()
 	session := s.engines[app].Begin(s.t.Context(), sojourn.Request{Client: sojourn.Client{UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}})
@@ -99,7 +99,7 @@ func (s *site) command(app string, wantCode int, args ...string) (stdout, stderr
 	return stdout, stderr
 }
 
-// The client's commands against the server's own API.
+// The client's commands work with the server's API.
 func TestClientAgainstServer(t *testing.T) {
 	s := startSite(t)
 	const odd = "a b/ü&%2f?#"
@@ -183,7 +183,7 @@ func TestClientAgainstServer(t *testing.T) {
 	}
 }
 
-// events --follow tells what happens while it runs, and Ctrl-C ends it without an error.
+// events --follow prints later events. Ctrl-C ends it without an error.
 func TestClientFollows(t *testing.T) {
 	s := startSite(t)
 	t.Setenv("SOJOURN_KEY", s.keys["shop"])
@@ -215,7 +215,7 @@ func TestClientFollows(t *testing.T) {
 	}
 }
 
-// Over a Unix socket, with the key in a file.
+// The client works over a Unix socket, with the key in a file.
 func TestClientOverSocket(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no Unix sockets in the tests there")

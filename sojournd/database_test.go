@@ -15,17 +15,17 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
-// canary is the password of every database: whatever holds it tells a secret.
+// canary is the password of every database. Nothing may print it.
 const canary = "canary-in-the-mine"
 
-// A database is a server that sessions can be kept in.
+// A database is a server that can store sessions.
 type database struct {
 	url  string   // with the password
 	ca   string   // vouches for its certificate; empty: it has none
 	more []string // flags
 }
 
-// args are the flags of a command line without the password.
+// args returns the flags of a command line without the password.
 func (d database) args(t *testing.T) []string {
 	t.Helper()
 	u, err := url.Parse(d.url)
@@ -85,8 +85,8 @@ var databases = map[string]func(t *testing.T) database{
 	},
 }
 
-// Two nodes of the shop on each database: a sign-in at one holds at the other, a sign-out too, and neither a restart nor
-// anybody who looks on gets hold of what is secret.
+// Two nodes of the shop share each database: a sign-in and a sign-out at one
+// count at the other, also after a restart. Nobody else can read a secret.
 func TestNodesOfOneShop(t *testing.T) {
 	for name, start := range databases {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestNodesOfOneShop(t *testing.T) {
 	}
 }
 
-// processArgs are the arguments as ps shows them.
+// processArgs returns the arguments as ps shows them.
 func (s *server) processArgs() []string {
 	s.t.Helper()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(s.command.Process.Pid) + "/cmdline")
@@ -146,7 +146,7 @@ func (s *server) wantSignedIn(token *http.Cookie, want bool) {
 	}
 }
 
-// The whole URL may be in the environment, and the password too.
+// The whole URL, or the password, may be in the environment.
 func TestDatabaseInTheEnvironment(t *testing.T) {
 	d := servertest.Redis(t, servertest.RedisOptions{Password: canary})
 	t.Setenv("SOJOURN_STORE", d.URL())

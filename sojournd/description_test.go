@@ -15,7 +15,7 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// description is /openapi.json of a running server, in a file.
+// description writes /openapi.json of a running server to a file.
 func (s *serving) description(t *testing.T) string {
 	t.Helper()
 	res, err := http.Get(s.api + "/openapi.json")
@@ -34,8 +34,8 @@ func (s *serving) description(t *testing.T) string {
 	return file
 }
 
-// The API's description breaks none of the rules that Redocly and Spectral
-// recommend, and these find what is broken.
+// Redocly and Spectral find no mistake in the API's description, and they do
+// find mistakes in a broken one.
 func TestDescriptionRules(t *testing.T) {
 	servertest.Need(t, "node")
 	if _, err := os.Stat("testdata/lint/node_modules"); err != nil {
@@ -82,8 +82,8 @@ func TestDescriptionRules(t *testing.T) {
 	}
 }
 
-// oapi-codegen makes a Go client of the description. It compiles, and works with
-// a running server.
+// oapi-codegen generates a Go client from the description. It compiles and
+// works with a running server.
 func TestGeneratedClient(t *testing.T) {
 	s := startServe(t, "")
 	file := s.description(t)
@@ -111,8 +111,8 @@ func TestGeneratedClient(t *testing.T) {
 		}
 		return string(out)
 	}
-	// skip-prune: the type of events is there, which the text of a stream
-	// refers to.
+	// skip-prune keeps the type of events, to which only the text of a stream
+	// refers.
 	run("tool", "oapi-codegen", "-generate", "types,client,skip-prune", "-package", "client", "-o", "client/client.gen.go", file)
 	if out := run("run", "."); out != "ok\n" {
 		t.Error(out)

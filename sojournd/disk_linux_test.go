@@ -12,8 +12,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// Another program fills the disk. Browsers sign out, the operator ends
-// everybody's sessions, and /readyz and the metrics tell of it.
+// Another program fills the disk. Browsers can sign out, the operator can end
+// all sessions, and /readyz and the metrics report it.
 func TestFullDisk(t *testing.T) {
 	dir := servertest.SmallDisk(t, 64<<20)
 	s := startServe(t, "store: 'sqlite:"+filepath.Join(dir, "sessions.db")+"'\n")
@@ -52,7 +52,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fill has another program fill a disk to the last byte.
+// fill lets another program fill a disk completely.
 func fill(t *testing.T, dir string) (name string) {
 	t.Helper()
 	name = filepath.Join(dir, "flood")

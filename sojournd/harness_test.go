@@ -19,7 +19,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
 
-// TestMain sees to it that no test meets the sessions of whoever runs it.
+// TestMain keeps the tests away from the sessions of the user who runs them.
 func TestMain(m *testing.M) {
 	state, err := os.MkdirTemp("", "sojournd-test-")
 	if err == nil {
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds the program, once.
+// binary builds the program once.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(os.Getenv("XDG_STATE_HOME")), "sojournd")
 	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
@@ -48,7 +48,8 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// A printout is what a program prints. All methods may be called concurrently.
+// A printout is the output of a program. Its methods may be called
+// concurrently.
 type printout struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -79,7 +80,7 @@ func (p *printout) String() string {
 	return p.b.String()
 }
 
-// A server is a running sojournd, as its own process.
+// A server is a running sojournd in its own process.
 type server struct {
 	t       *testing.T
 	command *exec.Cmd
@@ -89,7 +90,7 @@ type server struct {
 	url     string // of the demo
 }
 
-// start runs the program until the test ends, and waits until it has printed its greeting.
+// start runs the program until the test ends, and waits for its greeting.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -128,7 +129,7 @@ func startDemo(t *testing.T, args ...string) *server {
 	return s
 }
 
-// account returns the first of the accounts that the demo offers.
+// account returns the first account that the demo shows.
 func (s *server) account() (email, password string) {
 	s.t.Helper()
 	account := regexp.MustCompile(`(\S+@\S+)\s+(\S+)`).FindStringSubmatch(s.stdout.String())
@@ -138,7 +139,7 @@ func (s *server) account() (email, password string) {
 	return account[1], account[2]
 }
 
-// signIn signs in as announced, and returns the cookie.
+// signIn signs in with that account and returns the cookie.
 func (s *server) signIn() *http.Cookie {
 	s.t.Helper()
 	email, password := s.account()
@@ -149,7 +150,7 @@ func (s *server) signIn() *http.Cookie {
 	return res.Cookies()[0]
 }
 
-// stop is Ctrl-C.
+// stop sends Ctrl-C.
 func (s *server) stop() {
 	s.t.Helper()
 	if err := s.command.Process.Signal(os.Interrupt); err != nil {
@@ -160,7 +161,7 @@ func (s *server) stop() {
 	}
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (s *server) kill() {
 	s.t.Helper()
 	if err := s.command.Process.Kill(); err != nil {
@@ -180,7 +181,7 @@ func (s *server) wait() error {
 	}
 }
 
-// call runs a command in this process, and returns what it printed.
+// call runs a command in this process and returns its output.
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer

@@ -20,8 +20,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// The shop in JavaScript (examples/node) behind a real Caddy, with its sessions in a real sojournd, all as their files are but for the ports
-// and the key.
+// The shop in JavaScript (examples/node) runs behind a real Caddy with a real
+// sojournd. The files are unchanged except for the ports and the key.
 func TestJavaScript(t *testing.T) {
 	t.Parallel()
 	node := newNodeShop(t)
@@ -135,7 +135,8 @@ func newNodeShop(t *testing.T) *nodeShop {
 	return n
 }
 
-// startServer starts sojournd with a key of its own, and returns the address of its checks.
+// startServer starts sojournd with a new key and returns the address of its
+// checks.
 func (n *nodeShop) startServer() (checks string) {
 	n.t.Helper()
 	text, err := os.ReadFile(filepath.Join(nodeFiles, "sojourn.yaml"))
@@ -200,7 +201,7 @@ func (n *nodeShop) startShop() string {
 	return port
 }
 
-// endSubject is what an operator does.
+// endSubject ends sessions as an operator.
 func (n *nodeShop) endSubject(subject string) {
 	n.t.Helper()
 	r, err := http.NewRequest("DELETE", n.api+"/v1/sessions?subject="+url.QueryEscape(subject), nil)
@@ -218,7 +219,7 @@ func (n *nodeShop) endSubject(subject string) {
 	}
 }
 
-// noTokens checks that neither program printed one, nor the key.
+// noTokens checks that no program printed a token or the key.
 func (n *nodeShop) noTokens() {
 	n.t.Helper()
 	for _, secret := range append(n.tokens, n.key) {
@@ -233,7 +234,7 @@ func (n *nodeShop) noTokens() {
 	}
 }
 
-// A nodeBrowser keeps cookies as browsers do, of one site.
+// A nodeBrowser keeps the cookies of one site.
 type nodeBrowser struct {
 	*nodeShop
 	cookies map[string]string
@@ -256,7 +257,7 @@ type nodePage struct {
 	path, text string
 }
 
-// page is a navigation.
+// page makes a navigation.
 func (b *nodeBrowser) page(method, path string, form url.Values, want int) *nodePage {
 	b.t.Helper()
 	return b.do(method, path, form, want, "Accept", "text/html,*/*;q=0.8", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "same-origin")

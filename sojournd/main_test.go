@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The program as people run it: build, start, look, Ctrl-C.
+// The program is built, started, used, and stopped by Ctrl-C.
 func TestDemoBinary(t *testing.T) {
 	demo := startDemo(t, "--events", "--store", "memory:")
 	res := fetch(t, "GET", demo.url+"/", "", nil)
@@ -19,7 +19,7 @@ func TestDemoBinary(t *testing.T) {
 		t.Errorf("/: %s, cookies %v\n%s", res.Status, res.Cookies(), body)
 	}
 	token := demo.signIn()
-	// An open stream doesn't keep it from stopping.
+	// An open stream does not prevent the shutdown.
 	if res = fetch(t, "GET", demo.url+"/live", "", token); res.StatusCode != 200 {
 		t.Errorf("/live: %s", res.Status)
 	}
@@ -128,8 +128,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// Without a configuration the command line is wrong, and so the exit code is 2,
-// as docs/running.md says.
+// Without a configuration the exit code is 2, as docs/running.md says.
 func TestNoConfiguration(t *testing.T) {
 	t.Setenv("SOJOURN_CONFIG", "") // has it back at the end
 	if err := os.Unsetenv("SOJOURN_CONFIG"); err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// What a visitor appends to a check's path, as Envoy does, is neither read nor a reason for a redirect.
+// A check ignores what a visitor appends to its path, as Envoy does, and does
+// not redirect.
 func TestChecksOfUncleanPaths(t *testing.T) {
 	t.Parallel()
 	s := startServe(t, "trusted_proxies: [127.0.0.1]\n")
@@ -48,7 +49,7 @@ func TestChecksOfUncleanPaths(t *testing.T) {
 	}
 }
 
-// sendRaw sends a request as it is written, and returns the answer without its body.
+// sendRaw sends the bytes of a request and returns the answer without its body.
 func sendRaw(t *testing.T, network, address, request string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial(network, address)
@@ -67,7 +68,7 @@ func sendRaw(t *testing.T, network, address, request string) *http.Response {
 	return answer
 }
 
-// nginx may ask over a Unix socket, which has no address to trust, and is believed all the same.
+// nginx may ask over a Unix socket. It has no address, but it is trusted.
 func TestNginxOverUnixSocket(t *testing.T) {
 	t.Parallel()
 	servertest.Need(t, "nginx")
@@ -134,7 +135,7 @@ func TestNginxOverUnixSocket(t *testing.T) {
 	}
 }
 
-// What the set-ups say that the server's configuration has, the server takes.
+// The server accepts the configuration that the proxies' set-ups require.
 func TestConfigurationOfTheSetUps(t *testing.T) {
 	var found int
 	for _, name := range []string{
@@ -176,8 +177,7 @@ func TestConfigurationOfTheSetUps(t *testing.T) {
 		t.Error("found nothing")
 	}
 
-	// The proxy that the container's configuration trusts is on the containers'
-	// network.
+	// The container's configuration trusts the containers' network.
 	compose, err := os.ReadFile("../deploy/compose.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
 
-// Somebody who has signed up, with a cart, and a stranger with a cart: the server goes, comes again, and
-// they notice nothing.
+// A user with a cart and a visitor with a cart notice nothing when the server
+// restarts.
 func TestBrowserSurvivesRestart(t *testing.T) {
 	for name, end := range map[string]func(*server){"kill -9": (*server).kill, "Ctrl-C": (*server).stop} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestBrowserSurvivesRestart(t *testing.T) {
 				stranger.See("#sign-in", "Sign in")
 				add(carla, "tent", string(rune('3'+round)))
 			}
-			// The account is there too, and has the cart.
+			// The account exists and has the cart.
 			other := browsertest.Open(t, demo.url, pictures)
 			other.Visit("/login")
 			other.Fill("#email", email)

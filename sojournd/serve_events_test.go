@@ -19,7 +19,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// A hookReceiver takes webhook messages as the Standard Webhooks library has it.
+// A hookReceiver receives webhook messages with the Standard Webhooks library.
 type hookReceiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -71,8 +71,9 @@ func (h *hookReceiver) setDown(down bool) {
 	h.down = down
 }
 
-// The running program tells of events by all its ways: as a stream, which outlasts the time that a request may take and ends with its key; to
-// webhooks, those too that wait when it stops; and in the audit log.
+// The program sends events in all ways: as a stream, which lasts longer than a
+// request may take and ends with its key; to webhooks, also at the shutdown;
+// and to the audit log.
 func TestServeEvents(t *testing.T) {
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	hooks := receiveHooks(t, secret)
@@ -86,7 +87,8 @@ func TestServeEvents(t *testing.T) {
 		audit, hooks.URL, secretFile, readTimeout))
 	key := s.keys["shop"]
 
-	// Two subscribers: the client, and a bare one, whose request's time is over while nothing happens.
+	// Two subscribers: the client, and a plain one, whose request would time
+	// out.
 	t.Setenv("SOJOURN_KEY", key)
 	out, seen := newPrintout("ann")
 	notes, _ := newPrintout("never printed")
@@ -125,7 +127,7 @@ func TestServeEvents(t *testing.T) {
 	}
 	s.eventually("webhook messages", func() bool { return len(hooks.got()) >= 2 })
 
-	// The key is revoked: both streams end, and the client says why.
+	// The key is revoked. Both streams end, and the client says why.
 	text := s.text()
 	next, hash := newKey(t)
 	_, old, _ := strings.Cut(text, "keys: [{name: test, hash: '")
@@ -149,7 +151,7 @@ func TestServeEvents(t *testing.T) {
 		t.Fatalf("the client goes on with a dead key: %s", notes)
 	}
 
-	// What a webhook lacks when the server stops is sent before it ends.
+	// A message that waits when the server stops is sent before it ends.
 	s.keys["shop"] = next
 	s.ask("shop", "DELETE", "/v1/sessions?subject=ann", "", 200)
 	s.stop()
@@ -171,7 +173,8 @@ func TestServeEvents(t *testing.T) {
 	}
 }
 
-// A webhook that is down fails no request, and keeps the server neither from answering nor from stopping; what it never got is counted and named.
+// A webhook that is down fails no request, and delays neither answers nor the
+// shutdown. Its lost messages are counted and logged.
 func TestServeWebhookDown(t *testing.T) {
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	hooks := receiveHooks(t, secret)

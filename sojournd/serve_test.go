@@ -41,7 +41,8 @@ type serving struct {
 	client   *http.Client
 }
 
-// startServe runs the server with a shop and a blog, which have a key each. The text is added to the configuration.
+// startServe runs the server with a shop and a blog, each with a key. The text
+// is added to the configuration.
 func startServe(t *testing.T, text string, args ...string) *serving {
 	t.Helper()
 	s := &serving{file: filepath.Join(t.TempDir(), "sojourn.yaml"), keys: map[string]string{}, client: &http.Client{}}
@@ -94,7 +95,7 @@ func (s *serving) text() string {
 	return string(text)
 }
 
-// ask is a request of an application.
+// ask sends a request of an application.
 func (s *serving) ask(app, method, path, body string, want int) map[string]any {
 	s.t.Helper()
 	base := s.api
@@ -127,7 +128,7 @@ func (s *serving) ask(app, method, path, body string, want int) map[string]any {
 	return answer
 }
 
-// look is a request to the internal listener.
+// look sends a request to the internal listener.
 func (s *serving) look(path, cookie string) (status int, header http.Header, body string) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), "GET", s.internal+path, nil)
@@ -149,7 +150,7 @@ func (s *serving) look(path, cookie string) (status int, header http.Header, bod
 	return res.StatusCode, res.Header, string(text)
 }
 
-// reload is SIGHUP, and waits until the log says what came of it.
+// reload sends SIGHUP and waits for a text in the log.
 func (s *serving) reload(want string) {
 	s.t.Helper()
 	before := strings.Count(s.stderr.String(), want)
@@ -173,7 +174,8 @@ func (s *serving) eventually(what string, is func() bool) {
 	}
 }
 
-// The program as people run it: a key, a login by the API, a proxy's check, metrics, and no secret in sight.
+// The program is used like in production: a key, a login by the API, a check,
+// metrics. It prints no secret.
 func TestServe(t *testing.T) {
 	audit := filepath.Join(t.TempDir(), "audit.jsonl")
 	s := startServe(t, "events: {audit: {file: '"+audit+"'}}\n", "--log-level", "debug")
@@ -243,7 +245,8 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// Started by systemd, the server says when it is ready and when it stops.
+// If systemd starts the server, the server reports when it is ready and when it
+// stops.
 func TestNotify(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -270,7 +273,7 @@ func TestNotify(t *testing.T) {
 	hear("STOPPING=1")
 }
 
-// What is shipped for containers and for systemd fits the program.
+// The files for containers and for systemd work with the program.
 func TestDeploy(t *testing.T) {
 	if code, stdout, stderr := call(t, "config", "check", "--config", "../deploy/sojourn.yaml"); code != 0 || !strings.Contains(stdout, "is right") {
 		t.Errorf("the container's configuration: %d %s", code, stderr)
@@ -307,7 +310,8 @@ func TestDeploy(t *testing.T) {
 	}
 }
 
-// SIGHUP reads the file again: a key that is gone is dead, one that came is good, levels change. A file with mistakes changes nothing.
+// SIGHUP reads the file again: a removed key is invalid, a new one is valid,
+// levels change. A file with mistakes changes nothing.
 func TestReload(t *testing.T) {
 	s := startServe(t, "log: {level: info}\n")
 	token := s.ask("shop", "POST", "/v1/sessions", `{"subject":"ann"}`, 201)["token"].(string)
@@ -352,7 +356,7 @@ func TestReload(t *testing.T) {
 	s.stop()
 }
 
-// Many requests while the configuration is read again and again: none fails.
+// No request fails while the configuration is read again many times.
 func TestReloadUnderLoad(t *testing.T) {
 	s := startServe(t, "")
 	token := s.ask("shop", "POST", "/v1/sessions", `{"subject":"ann"}`, 201)["token"].(string)
@@ -393,7 +397,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	s.stop()
 }
 
-// Without a key there is no API; with the first one there is.
+// Without a key there is no API. With the first key there is one.
 func TestNoKeyNoAPI(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sojourn.yaml")
 	text := "store: 'memory:'\napi: {listen: ['unix:" + file + ".sock']}\ninternal: {listen: ['127.0.0.1:0']}\napplications: [{name: shop"
@@ -425,7 +429,8 @@ func overSocket(path string) *http.Client {
 	}}}
 }
 
-// A socket that a killed server left behind is taken over; one in use is not, and neither is a file.
+// A socket that a killed server left behind is replaced. A socket in use and a
+// file are not.
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "api.sock")
 	config := "api: {listen: ['unix:" + path + "']}\n"
@@ -446,12 +451,13 @@ func TestUnixSocket(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := callServer(t, "serve", "--config", first.file, "--store", "memory:"); code != 1 || !strings.Contains(stderr, "is no socket") {
+	if code, _, stderr := callServer(t, "serve", "--config", first.file, "--store", "memory:"); code != 1 || !strings.Contains(stderr, "is not a socket") {
 		t.Errorf("exit code %d, printed %q", code, stderr)
 	}
 }
 
-// TLS, with HTTP/2, and a certificate that is replaced while the server runs; h2c without it.
+// TLS works with HTTP/2 and a certificate that is replaced at run time. Plain
+// HTTP/2 works too.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -533,7 +539,7 @@ func makeCertificate(t *testing.T, certFile, keyFile string, serial int64, roots
 	}
 }
 
-// A request in flight is finished after SIGTERM; new ones are refused.
+// A request in flight is finished after SIGTERM. New requests are refused.
 func TestGracefulShutdown(t *testing.T) {
 	s := startServe(t, "")
 	address := strings.TrimPrefix(s.api, "http://")
@@ -573,7 +579,7 @@ func TestGracefulShutdown(t *testing.T) {
 	}
 }
 
-// Clients that are slow on purpose are cut off, and the others don't notice.
+// Slow clients are disconnected. Other clients do not notice.
 func TestSlowLoris(t *testing.T) {
 	s := startServe(t, "limits: {read_header_timeout: 200ms, read_timeout: 400ms, write_timeout: 500ms}\n")
 	r, _ := http.NewRequestWithContext(t.Context(), "GET", s.api+"/v1/events", nil)
@@ -603,7 +609,7 @@ func TestSlowLoris(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	// One that asks and asks, and reads nothing.
+	// This client sends requests and never reads.
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.api, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -623,7 +629,7 @@ func TestSlowLoris(t *testing.T) {
 	if res, err := http.DefaultClient.Do(r); err != nil || res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("large header: %v, %v", res, err)
 	}
-	// A stream is older than all these deadlines by now, and goes on.
+	// By now the stream is older than all these deadlines, and continues.
 	s.ask("shop", "POST", "/v1/sessions", `{"subject":"ann"}`, 201)
 	for events := bufio.NewScanner(stream.Body); ; {
 		if !events.Scan() {
@@ -636,7 +642,8 @@ func TestSlowLoris(t *testing.T) {
 	s.stop()
 }
 
-// A store that can't answer: not ready, though alive; nobody passes, nobody is anonymous.
+// If the store does not answer, the server is not ready but alive, no request
+// passes, and nobody is treated as anonymous.
 func TestServeWithoutStore(t *testing.T) {
 	d := servertest.Redis(t, servertest.RedisOptions{})
 	s := startServe(t, "store: '"+d.URL()+"'\n")

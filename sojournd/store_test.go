@@ -75,7 +75,7 @@ func TestDefaultStore(t *testing.T) {
 	}
 }
 
-// In memory nothing is left behind.
+// A store in memory leaves no files.
 func TestMemoryStoreMakesNoFile(t *testing.T) {
 	state := t.TempDir()
 	t.Setenv("XDG_STATE_HOME", state)
@@ -125,7 +125,7 @@ func TestTwoServersOnOneStore(t *testing.T) {
 	}
 }
 
-// subject is whom the demo takes the owner of a cookie for.
+// subject returns the user of a cookie, according to the demo.
 func (s *server) subject(cookie *http.Cookie) string {
 	s.t.Helper()
 	res := fetch(s.t, "GET", s.url+"/me.json", "", cookie)
@@ -212,7 +212,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	look(path, map[*http.Cookie]string{before: "", after: ""})
 
-	// Where nothing is, a restore makes the store.
+	// If there is no store, a restore creates it.
 	for from, want := range map[string]map[*http.Cookie]string{
 		file:    {before: "demo-ada", after: ""},
 		kept[1]: {before: "", after: "demo-ada"}, // what was replaced is a store too
