@@ -23,7 +23,8 @@ import (
 
 const secret = "s3cr3t-pa55"
 
-// A wrong URL is refused with an error that says what is wrong, and doesn't repeat it.
+// Open refuses a wrong URL. The error says what is wrong and does not quote the
+// URL.
 func TestOpenWrongURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
@@ -80,7 +81,8 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
-// Passwords and TLS: from the URL or from the options; a wrong one is said to be wrong.
+// Passwords and TLS come from the URL or from the options. The error says that
+// a password is wrong.
 func TestOpenPassword(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{User: "ada", Password: secret, TLS: true})
@@ -104,7 +106,7 @@ func TestOpenPassword(t *testing.T) {
 	}
 }
 
-// fakeRedis is a server that says whatever answer gives for a command.
+// fakeRedis is a server that answers each command with what answer returns.
 func fakeRedis(t *testing.T, answer func(command []string) string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -188,7 +190,7 @@ func TestOpenWrongVersion(t *testing.T) {
 	}
 }
 
-// Clocks that are apart by 5 s are a warning, once, and a figure.
+// Clocks that differ by 5 s lead to one warning and a measurement.
 func TestClockApart(t *testing.T) {
 	t.Parallel()
 	const info = "redis_version:7.0.15\r\nmaxmemory:0\r\n"
@@ -241,7 +243,7 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// A policy by which Redis drops keys is refused.
+// Open refuses a policy with which Redis drops keys.
 func TestOpenEvictionPolicy(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{MaxMemory: "64mb", Config: []string{"maxmemory-policy allkeys-lru"}})
@@ -250,7 +252,7 @@ func TestOpenEvictionPolicy(t *testing.T) {
 	}
 }
 
-// redis sends a command of a test.
+// redis sends a command to Redis and returns its answer.
 func redis(t testing.TB, s *Store, command ...string) any {
 	t.Helper()
 	answer, err := s.client.Do(t.Context(), s.client.B().Arbitrary(command[0]).Args(command[1:]...).Build()).ToAny()
@@ -260,7 +262,8 @@ func redis(t testing.TB, s *Store, command ...string) any {
 	return answer
 }
 
-// A key of another type that is in the way, of whatever kind, is an error that names it, and stays what it is.
+// A key of another type in the place of one of the store's is an error that
+// names it. Nothing changes it.
 func TestForeignKeyInTheWay(t *testing.T) {
 	t.Parallel()
 	rec := session("ada")
@@ -288,7 +291,7 @@ func TestForeignKeyInTheWay(t *testing.T) {
 			}
 		}
 	}
-	// Reads, and writes of a session that is there.
+	// Reads, and writes of an existing session.
 	s = open(t, Options{})
 	redis(t, s, "HSET", keys(s)[0], "a", "b")
 	if err := s.Get(t.Context(), app, rec.ID, true, new(store.Record)); !errors.Is(err, ErrForeign) {
@@ -312,7 +315,8 @@ func session0(rec *store.Record) *store.Record {
 	return &c
 }
 
-// A record that a newer version wrote, or that is damaged, is an error that names the key, and stays as it is.
+// A record that is damaged, or that a newer version wrote, is an error that
+// names the key. Nothing changes it.
 func TestRecordOfANewerVersion(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{
@@ -358,7 +362,8 @@ func TestRecordOfANewerVersion(t *testing.T) {
 	}
 }
 
-// A session that can't be read keeps neither a list from the others, nor a login that needs not end it.
+// A session that can't be read is missing in a list of the others. It does not
+// prevent a login that need not end it.
 func TestListBesideAnUnreadableRecord(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`{"v":2,"anything":true}`, `nonsense`} {
@@ -409,7 +414,8 @@ func TestListBesideAnUnreadableRecord(t *testing.T) {
 	}
 }
 
-// A write whose answer doesn't come is neither reported as done nor as failed; nothing is sent again.
+// A write without an answer is uncertain: it is reported neither as done nor as
+// failed. It is not sent again.
 func TestI6Uncertain(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, shared(t, single).Addr())
@@ -454,7 +460,7 @@ func TestI6Uncertain(t *testing.T) {
 			}
 		}
 	}
-	// Nobody listens: certain.
+	// Nobody listens: the failure is certain.
 	s := openAt(t, "redis://"+p.addr, Options{Prefix: prefix})
 	p.l.Close()
 	p.cutAll()
@@ -474,7 +480,8 @@ func TestI6Uncertain(t *testing.T) {
 	}
 }
 
-// A proxy passes bytes on to Redis, until it is told to swallow the answers.
+// A proxy passes bytes to and from Redis. A test can make it swallow the
+// answers.
 type proxy struct {
 	addr      string
 	l         net.Listener
@@ -554,7 +561,8 @@ func (p *proxy) cutAll() {
 	p.conns = nil
 }
 
-// An end that too few replicas have is uncertain: it has happened, and a failover may undo it.
+// An end that too few replicas have is uncertain: it has happened, but a
+// failover may undo it.
 func TestWaitReplicas(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{WaitReplicas: 1, WaitTimeout: 50 * time.Millisecond})
@@ -584,7 +592,9 @@ func TestWaitReplicas(t *testing.T) {
 	}
 }
 
-// Memory runs out: visitors are refused first, then logins; what is there can be used and ended; then service resumes.
+// When memory runs out, Redis refuses anonymous sessions first and then logins.
+// Existing sessions can be used and ended. With more memory everything works
+// again.
 func TestI11Full(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{MaxMemory: "24mb"})
@@ -645,7 +655,8 @@ func TestI11Full(t *testing.T) {
 	create(t, s, rec)
 }
 
-// A dead connection that nobody closes is noticed in bounded time, and never passes for an empty store.
+// A dead connection that nobody closes is noticed in bounded time. It never
+// passes for an empty store.
 func TestI9HalfOpen(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, shared(t, single).Addr())
@@ -663,7 +674,7 @@ func TestI9HalfOpen(t *testing.T) {
 	}
 }
 
-// A user without the rights is told of, whatever it is that Redis refuses.
+// The error names the missing rights, whichever command Redis refuses.
 func TestOpenWithoutRights(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})

@@ -12,7 +12,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// The limits are what the client does with the same bytes, on the same connections, side by side.
+// The raw calls are the limits: the client sends the same bytes on the same
+// connections, side by side.
 
 func benchSession(b *testing.B, s *Store) *store.Record {
 	rec := session("ada")
@@ -25,8 +26,9 @@ func benchSession(b *testing.B, s *Store) *store.Record {
 	return create(b, s, rec)
 }
 
-// sideBySide runs two kinds of call in turn, so that whatever disturbs the machine disturbs both, and reports their
-// median times and the ratio of these: by one goroutine, and by sixteen with a session of their own each.
+// sideBySide runs two kinds of call in turn, so that a disturbance of the
+// machine disturbs both. It reports their median times and the ratio: for one
+// goroutine, and for sixteen, each with its own session.
 func sideBySide(b *testing.B, calls func(b *testing.B) (raw, store func() error)) {
 	for _, goroutines := range []int{1, 16} {
 		b.Run(strconv.Itoa(goroutines), func(b *testing.B) {
@@ -120,7 +122,7 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
-// A login at the limit: it evicts one of three.
+// A login at the limit, which evicts one of three.
 func BenchmarkLoginAtTheLimit(b *testing.B) {
 	s := open(b, Options{})
 	for b.Loop() {

@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// crashAt has a store stop before its k-th step, as if the process had died: what it has begun stays as it is.
+// crashAt makes a store stop before its k-th step, as if the process had died:
+// what it has begun stays as it is.
 func crashAt(s *Store, k int) (crashed *bool) {
 	crashed, n := new(bool), 0
 	s.hook = func(string) error {
@@ -27,7 +28,8 @@ func crashAt(s *Store, k int) (crashed *bool) {
 	return crashed
 }
 
-// Calls that take several steps, each with what its subject has before.
+// Calls that take several steps, each with the sessions that its subject has
+// before.
 var stepwise = []struct {
 	name string
 	call func(t *testing.T, s *Store, its []*store.Record) error
@@ -83,8 +85,9 @@ var stepwise = []struct {
 	}},
 }
 
-// A node that dies between any two steps of any call leaves the subject within its limit, every live session in its index, and no place
-// taken for good.
+// A node may die between any two steps of any call. Its subject stays within
+// its limit, the index has every live session, and no place stays taken for
+// good.
 func TestI11CrashBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for _, c := range stepwise {
@@ -119,14 +122,14 @@ func TestI11CrashBetweenSteps(t *testing.T) {
 	}
 }
 
-// checkSubject looks at what a crash has left.
+// checkSubject checks what a crash has left.
 func checkSubject(t *testing.T, s *Store, subject string, k int) {
 	t.Helper()
 	wantIndexed(t, s, subject)
 	if n := len(live(t, s, subject, t0)); n > 3 {
 		t.Fatalf("crash before step %d: %d sessions of %s are live", k, n, subject)
 	}
-	// Service goes on, at the limit.
+	// Logins at the limit still work.
 	for range 5 {
 		rec := sessionAt(subject, t0+1)
 		opt := created(rec)
@@ -161,7 +164,7 @@ func checkSubject(t *testing.T, s *Store, subject string, k int) {
 	}
 }
 
-// wantIndexed checks that every live session of a subject is in its index.
+// wantIndexed checks that a subject's index has all its live sessions.
 func wantIndexed(t *testing.T, s *Store, subject string) {
 	t.Helper()
 	var want, got []store.ID
@@ -179,7 +182,8 @@ func wantIndexed(t *testing.T, s *Store, subject string) {
 	}
 }
 
-// pauseAt has a call of a store wait before a step. It returns when the call has come there.
+// pauseAt makes a call of a store wait before a step. It returns when the call
+// has reached that step.
 func pauseAt(s *Store, step string, call func()) (goOn func()) {
 	there, resume, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	first := true
@@ -202,7 +206,8 @@ func pauseAt(s *Store, step string, call func()) (goOn func()) {
 	}
 }
 
-// A node that was paused between its reservation and its write finds the reservation taken back, and joins anew.
+// A node that was paused between its reservation and its write finds the
+// reservation taken back, and joins again.
 func TestI11PausedLogin(t *testing.T) {
 	t.Parallel()
 	for _, subjectBefore := range []string{"", "new"} {
@@ -252,7 +257,7 @@ func TestI11PausedLogin(t *testing.T) {
 	}
 }
 
-// A login that others evict before it is written was made, and has ended.
+// A login that is evicted before it is written was created, and has ended.
 func TestI11EvictedOnTheWay(t *testing.T) {
 	t.Parallel()
 	nodes := openSeveral(t, shared(t, single).URL())
@@ -285,7 +290,8 @@ func TestI11EvictedOnTheWay(t *testing.T) {
 	}
 }
 
-// A login that reserved before EndSubject and is written after it must not be: its request arrived before.
+// A login that made its reservation before an EndSubject is not written after
+// it, because its request arrived before.
 func TestI3EndSubjectBarsLoginsOnTheWay(t *testing.T) {
 	t.Parallel()
 	for _, arrived := range []store.Time{t0, t0 + 2} {
@@ -334,7 +340,8 @@ func TestI11Fence(t *testing.T) {
 	}
 }
 
-// An idempotency key whose creator died serves again, and not twice.
+// An idempotency key whose creator died can be used again, and makes one
+// session.
 func TestClaimOfACrashedCreate(t *testing.T) {
 	t.Parallel()
 	nodes := openSeveral(t, shared(t, single).URL())
@@ -361,8 +368,9 @@ func TestClaimOfACrashedCreate(t *testing.T) {
 	}
 }
 
-// A Create that died before it noted that its session was made counts as long as anything is known of the session; a repeat in that
-// time notes it. After that there may be another, never two at a time.
+// A Create that died before it noted that its session was made counts while
+// anything is known of the session. A repeat in that time notes it. After that
+// a repeat may create another session, but two never live at the same time.
 func TestClaimThatWasNotNoted(t *testing.T) {
 	t.Parallel()
 	for _, repeated := range []bool{true, false} {
@@ -411,7 +419,8 @@ func TestClaimThatWasNotNoted(t *testing.T) {
 	}
 }
 
-// A login that fails at its subject's hundred sessions says so once.
+// A login that fails to examine its subject's hundred sessions returns one
+// error.
 func TestOneErrorOfMany(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -434,7 +443,8 @@ func TestOneErrorOfMany(t *testing.T) {
 	}
 }
 
-// A claim of a creator that crashed before Redis' clock went back an hour is taken over as soon as any other.
+// A creator claimed a key and crashed before Redis' clock went back an hour.
+// Its claim is replaced as soon as any other.
 func TestClaimFromTheFuture(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})

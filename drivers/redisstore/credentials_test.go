@@ -16,7 +16,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// setUser makes a user with the rights that docs/stores.md lists, and more.
+// setUser creates a user with the rights that docs/stores.md lists, and more.
 func setUser(t *testing.T, r *servertest.RedisServer, password string, more ...string) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/stores.md")
@@ -33,8 +33,8 @@ func setUser(t *testing.T, r *servertest.RedisServer, password string, more ...s
 	}
 }
 
-// TestCredentials: a password that was changed while the store serves is asked
-// for at the next connection, of the feed too.
+// TestCredentials: when a password has changed, the next connection uses the
+// new one. That includes the feed's connections.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -60,8 +60,8 @@ func TestCredentials(t *testing.T) {
 	soon(t, "heartbeats", func() bool { return s.Beat(t.Context(), 1) == nil })
 }
 
-// TestDocumentedRights: a user with just the rights that the docs list can do
-// everything.
+// TestDocumentedRights: a user with the rights that the docs list, and no
+// others, can do everything.
 func TestDocumentedRights(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -99,8 +99,9 @@ func TestDocumentedRights(t *testing.T) {
 	}
 }
 
-// TestWarnings: a policy that drops keys, set while the store serves, and a user
-// who may not listen, are noticed, said once, and forgotten when they are over.
+// TestWarnings: the store notices a policy that drops keys, if it is set while
+// the store serves, and a user who may not listen. It reports each once, and no
+// longer than it is true.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -163,7 +164,7 @@ func soon(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// A locked buffer may be written to by several.
+// A locked buffer has several writers.
 type locked struct {
 	mu sync.Mutex
 	b  strings.Builder

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"strconv"
@@ -185,20 +186,15 @@ func (d *decoder) optional(name string) store.Time {
 }
 
 func (d *decoder) hash(dst []byte) {
-	n := 2 * len(dst)
-	if len(d.text) < n+2 || d.text[0] != '"' || d.text[n+1] != '"' {
+	var digits [2 * len(store.Hash{})]byte
+	d.want(`"`)
+	n := copy(digits[:2*len(dst)], d.text)
+	if _, err := hex.Decode(dst, digits[:n]); err != nil || n < 2*len(dst) {
 		d.fail()
 		return
 	}
-	for i := range dst {
-		high, low := fromHex(d.text[1+2*i]), fromHex(d.text[2+2*i])
-		if high|low > 15 {
-			d.fail()
-			return
-		}
-		dst[i] = high<<4 | low
-	}
-	d.text = d.text[n+2:]
+	d.text = d.text[n:]
+	d.want(`"`)
 }
 
 func (d *decoder) prints(name string, list []store.Fingerprint) []store.Fingerprint {
@@ -208,16 +204,6 @@ func (d *decoder) prints(name string, list []store.Fingerprint) []store.Fingerpr
 		list = append(list, print)
 	}
 	return list
-}
-
-func fromHex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
 }
 
 func (d *decoder) secret(s *store.Secret) {

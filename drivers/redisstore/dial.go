@@ -120,18 +120,16 @@ func (c *watchedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (conn net.Conn, err error) {
-	switch {
-	case opt.Dial != nil:
-		ctx, cancel := context.WithTimeout(ctx, d.Timeout)
-		defer cancel()
-		if conn, err = opt.Dial(ctx, "tcp", addr); err == nil && config != nil {
-			conn, err = withTLS(ctx, conn, addr, config)
-		}
-	case config != nil:
-		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, "tcp", addr)
-	default:
-		conn, err = d.DialContext(ctx, "tcp", addr)
+func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	dial := opt.Dial
+	if dial == nil {
+		dial = d.DialContext
+	}
+	conn, err := dial(ctx, "tcp", addr)
+	if err == nil && config != nil {
+		conn, err = withTLS(ctx, conn, addr, config)
 	}
 	if err != nil {
 		return nil, &dialError{err}

@@ -10,7 +10,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Options.Dial makes every connection, those of the feed too, and has TLS on top where the URL says so.
+// Options.Dial makes every connection, those of the feed too. TLS runs on top
+// of it if the URL says so.
 func TestDial(t *testing.T) {
 	for _, opt := range []servertest.RedisOptions{{}, {TLS: true}} {
 		r := servertest.Redis(t, opt)

@@ -8,7 +8,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// With appendfsync always Redis has on its disk what it acknowledges: killed and restarted, it knows all of it.
+// With "appendfsync always" Redis has on its disk what it acknowledges. Killed
+// and restarted, it knows all of it.
 func TestI6KilledRedis(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{AppendOnly: true})

@@ -36,7 +36,8 @@ func next(t testing.TB, changes <-chan store.Change) store.Change {
 	return store.Change{}
 }
 
-// beatUntil sends heartbeats until one comes back, and returns what came before it.
+// beatUntil sends heartbeats until one comes back. It returns the changes
+// before it.
 func beatUntil(t testing.TB, s *Store, changes <-chan store.Change, n uint64) (before []store.Change) {
 	t.Helper()
 	deadline := time.Now().Add(atMost)
@@ -66,7 +67,7 @@ func beatUntil(t testing.TB, s *Store, changes <-chan store.Change, n uint64) (b
 	return nil
 }
 
-// A heartbeat comes behind all that other nodes have changed before.
+// A heartbeat comes back after everything that other nodes changed before it.
 func TestI10BeatComesLast(t *testing.T) {
 	t.Parallel()
 	for name, url := range urls(t) {
@@ -97,7 +98,8 @@ func TestI10BeatComesLast(t *testing.T) {
 	}
 }
 
-// killFeeds closes the connections that follow the feed of a store's prefix, as a network would.
+// killFeeds closes the connections of the feeds of a store's prefix, as a
+// broken network would.
 func killFeeds(t testing.TB, r *servertest.RedisServer) {
 	t.Helper()
 	list, err := r.Do("CLIENT", "LIST")
@@ -129,8 +131,8 @@ func killFeeds(t testing.TB, r *servertest.RedisServer) {
 	}
 }
 
-// A connection that was lost is a gap, reported before the next heartbeat, even if the first report of it went by before
-// the connection was made anew.
+// A lost connection is a gap. The feed reports it before the next heartbeat,
+// even if it reported one before the connection was made again.
 func TestI10LostConnectionIsAGap(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -147,14 +149,14 @@ func TestI10LostConnectionIsAGap(t *testing.T) {
 	}
 }
 
-// Without heartbeats too the feed says by itself that it has lost something.
+// The feed also reports a loss if nobody sends heartbeats.
 func TestI10GapWithoutBeats(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
 	nodes := several{openAt(t, r.URL(), Options{Prefix: "p"}), openAt(t, r.URL(), Options{Prefix: "p"})}
 	changes := watch(t, nodes[0])
 	killFeeds(t, r)
-	for gaps := 0; gaps < 2; { // when it is lost, and when it is back
+	for gaps := 0; gaps < 2; { // one when it is lost, one when it is back
 		if next(t, changes).Kind == store.Gap {
 			gaps++
 		}
@@ -164,7 +166,7 @@ func TestI10GapWithoutBeats(t *testing.T) {
 	}
 }
 
-// Everything deleted is a gap.
+// FLUSHALL is a gap.
 func TestI10FlushIsAGap(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -181,7 +183,8 @@ func TestI10FlushIsAGap(t *testing.T) {
 	}
 }
 
-// Redis killed and started empty: a gap, and service resumes.
+// Redis that was killed and started without data is a gap. Then everything
+// works again.
 func TestI10RestartedEmpty(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -197,12 +200,12 @@ func TestI10RestartedEmpty(t *testing.T) {
 		t.Errorf("Redis lost everything, and the heartbeat came after %+v", before)
 	}
 	if err := getSoon(t, s, rec.ID); err == nil {
-		t.Error("the session is there") // what Redis has forgotten is unknown
+		t.Error("the session is there") // Redis has forgotten it
 	}
 	create(t, s, session("ada"))
 }
 
-// getSoon reads when the connections that broke have been noticed.
+// getSoon reads a session once the store has noticed its broken connections.
 func getSoon(t testing.TB, s *Store, id store.ID) error {
 	t.Helper()
 	return getSoonInto(t, s, id, new(store.Record))
@@ -219,7 +222,8 @@ func getSoonInto(t testing.TB, s *Store, id store.ID, rec *store.Record) (err er
 	return err
 }
 
-// A replica that takes over is a gap: what the master had acknowledged lately may be lost, and what it had sent to the feed too.
+// A replica that takes over is a gap: the master's latest acknowledged changes
+// may be lost, and what it had sent to the feed too.
 func TestI10Failover(t *testing.T) {
 	t.Parallel()
 	c := servertest.Cluster(t, servertest.RedisOptions{})
@@ -247,8 +251,9 @@ func TestI10Failover(t *testing.T) {
 	}
 }
 
-// Buckets that move from one living master to another, without any connection breaking, are a gap; also if they have come
-// back when the next heartbeat is sent.
+// Buckets that move from one living master to another, without a broken
+// connection, are a gap. So they are if they have come back before the next
+// heartbeat is sent.
 func TestI10MovedBucketsAreAGap(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]bool{"moved": false, "moved and come back": true} {
@@ -272,7 +277,7 @@ func TestI10MovedBucketsAreAGap(t *testing.T) {
 	}
 }
 
-// lastSlotOf returns the slot of the last bucket that a master has.
+// lastSlotOf returns the slot of a master's last bucket.
 func lastSlotOf(t testing.TB, master *servertest.RedisServer) string {
 	t.Helper()
 	answer, err := master.Do("CLUSTER", "SLOTS")
@@ -294,7 +299,8 @@ func lastSlotOf(t testing.TB, master *servertest.RedisServer) string {
 	return ""
 }
 
-// move moves an empty slot. With an announcement the cluster's epoch moves on, as it does where data is moved.
+// move moves an empty slot. With an announcement the cluster's epoch grows, as
+// it does when data is moved.
 func move(t testing.TB, slot string, from, to *servertest.RedisServer, announced bool) {
 	t.Helper()
 	id := func(r *servertest.RedisServer) string {
@@ -318,7 +324,7 @@ func move(t testing.TB, slot string, from, to *servertest.RedisServer, announced
 	do(from, "NODE", id(to))
 }
 
-// A cluster that speaks TLS only: the feed's connections, which it makes by itself, do too.
+// On a cluster with TLS only, the feed's own connections use TLS too.
 func TestTLSCluster(t *testing.T) {
 	c := servertest.Cluster(t, servertest.RedisOptions{Password: "secret", TLS: true})
 	s := openAt(t, c.URL(), Options{TLSConfig: c.Nodes[0].Certificates.Config()})

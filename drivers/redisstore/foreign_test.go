@@ -8,7 +8,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What a sweep can't read, in whatever place, keeps it from nothing else.
+// What a sweep can't read, in whatever place, does not stop it from sweeping
+// the rest.
 func TestForeignKeyInTheSweep(t *testing.T) {
 	t.Parallel()
 	for _, of := range []func(p place, id store.ID) string{
@@ -48,8 +49,8 @@ func TestForeignKeyInTheSweep(t *testing.T) {
 	}
 }
 
-// A key that isn't the store's, in the place of the one that says how far a bucket has come, is an error that names it, and stays what it
-// is, after a restart too.
+// A foreign key in the place of the key compared is an error that names it.
+// Nothing changes it, a restart neither.
 func TestForeignCompared(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -80,7 +81,8 @@ func TestForeignCompared(t *testing.T) {
 	}
 }
 
-// An end that a foreign key in the place of an index prevents, leaves the session as it was.
+// An end that fails because a foreign key has the place of an index leaves the
+// session unchanged.
 func TestForeignIndexAtTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, subject := range []string{"ada", ""} {
@@ -89,7 +91,7 @@ func TestForeignIndexAtTheEnd(t *testing.T) {
 			rec := create(t, s, session(subject))
 			key := kind(s.placeOf(app, rec.ID))
 			if own := (key == s.placeOf(app, rec.ID).in()) == (subject != ""); own {
-				continue // what was there is lost
+				continue // the key's own content is lost
 			}
 			redis(t, s, "HSET", key, "a", "b")
 			if _, err := s.End(t.Context(), app, rec.ID, store.ReasonLogout, t0); !errors.Is(err, ErrForeign) {
@@ -106,8 +108,10 @@ func TestForeignIndexAtTheEnd(t *testing.T) {
 	}
 }
 
-// A key of another type in the place of an application's mark hides from Get and from the usual update that EndAll was called, as the mark's
-// removal would: MGET shows it as none. All else in its bucket refuses, EndAll and the sweep too, so that it doesn't stay unknown.
+// A key of another type in the place of an application's mark hides EndAll from
+// Get and from the usual update, as if the mark had been deleted, because MGET
+// returns nothing for it. Every other call in that bucket fails, EndAll and the
+// sweep too, so that somebody notices.
 func TestForeignMark(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -134,7 +138,9 @@ func TestForeignMark(t *testing.T) {
 	}
 }
 
-// A text in the place of an application's mark that is no time refuses whatever depends on it, and stays what it is: nobody knows whether EndAll was called.
+// A text that is not a time, in the place of an application's mark, makes every
+// call fail that depends on the mark. Nothing changes it, because nobody knows
+// whether EndAll was called.
 func TestForeignTextAsMark(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"xx", "", "nan", "0x10", "1e3", " 1"} {
@@ -180,7 +186,7 @@ func TestForeignTextAsMark(t *testing.T) {
 	}
 }
 
-// The same of a subject's barrier.
+// The same holds for a subject's barrier.
 func TestForeignTextAsBarrier(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"xx", "", "12", `{"at":x}`} {
@@ -213,7 +219,8 @@ func TestForeignTextAsBarrier(t *testing.T) {
 	}
 }
 
-// A text in the place of a touch is an error that names it, until the session is written or touched anew.
+// A text that is not a touch, in the place of one, is an error that names it,
+// until the session is written or touched again.
 func TestForeignTextAsTouch(t *testing.T) {
 	t.Parallel()
 	for name, heal := range map[string]func(t *testing.T, s *Store, rec *store.Record) error{

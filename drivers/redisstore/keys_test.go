@@ -16,7 +16,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// The buckets are spread evenly over a cluster, whose nodes have ranges of slots.
+// A cluster's nodes, which have ranges of slots, share the buckets evenly.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -49,8 +49,10 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-// Whatever is done, and whenever on the callers' clocks, each key goes by itself one day, but for those that are documented; none goes before
-// its time. Where the clocks agree to within some hours, an index outlasts what is in it.
+// Every key expires at some time, except those whose docs say otherwise, and
+// none expires before its time: after any calls, at any times of the callers'
+// clocks. Where the clocks agree to within some hours, an index outlasts its
+// content.
 func TestI7EveryKeyHasALife(t *testing.T) {
 	t.Parallel()
 	for name, wild := range map[string]bool{"clocks that jump": true, "clocks that agree": false} {
@@ -71,7 +73,7 @@ func walkThroughLives(t *testing.T, wild bool) {
 	now := t0
 	for i := range 3000 {
 		now += store.Time(rnd.IntN(1000))
-		switch r := rnd.IntN(200); { // far ahead, and long ago: deadlines lie in the past, and in the distant future
+		switch r := rnd.IntN(200); { // far ahead and long ago, so that deadlines are past or in the distant future
 		case r == 0:
 			now += store.Time(rnd.IntN(1000)) * hour
 		case r == 1 && wild:
@@ -167,7 +169,7 @@ func checkLives(t *testing.T, r *servertest.RedisServer, s *Store, agree bool) {
 	}
 }
 
-// A person reads a session with redis-cli.
+// A person can read a session with redis-cli.
 func TestReadable(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("redis-cli"); err != nil {
@@ -216,7 +218,8 @@ func TestReadable(t *testing.T) {
 	}
 }
 
-// What a damaged or foreign text holds, decode either refuses or reads as what it is, and never fails otherwise.
+// decode refuses a damaged or foreign text, or reads what it says. It does not
+// fail in another way.
 func FuzzDecode(f *testing.F) {
 	rec := session("ada")
 	rec.Good = []store.Secret{{IssuedAt: 1}, {Login: true}}
@@ -247,7 +250,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// A record that is read into one that was used before takes no memory of its own but for its strings.
+// Reading into a record that was used before allocates only its strings.
 func TestDecodeAllocates(t *testing.T) {
 	rec := session("ada")
 	rec.Good, rec.Spent = make([]store.Secret, 3), make([]store.Spent, 5)

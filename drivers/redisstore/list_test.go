@@ -10,7 +10,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A list without values doesn't have Redis send them.
+// For a list without values, Redis does not send the values.
 func TestI11ListFetchesNoValues(t *testing.T) {
 	r := servertest.Redis(t, servertest.RedisOptions{})
 	s := openAt(t, r.URL(), Options{})

@@ -8,7 +8,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// One server and one cluster serve all tests that don't break theirs: each test has a prefix of its own.
+// One server and one cluster serve all tests that don't break them. Each test
+// has its own prefix.
 var (
 	single  = sync.OnceValues(func() (*servertest.RedisServer, error) { return servertest.StartRedis(servertest.RedisOptions{}) })
 	cluster = sync.OnceValues(func() (*servertest.RedisCluster, error) { return servertest.StartCluster(servertest.RedisOptions{}) })
@@ -42,7 +43,7 @@ func shared[S interface{ Close() }](t testing.TB, start func() (S, error)) S {
 	return s
 }
 
-// open returns a store that is empty on the shared server.
+// open returns an empty store on the shared server.
 func open(t testing.TB, opt Options) *Store {
 	t.Helper()
 	return openAt(t, shared(t, single).URL(), opt)

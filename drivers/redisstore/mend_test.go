@@ -14,14 +14,15 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// lasting is a session that outlives some turns.
+// lasting returns a session that outlives some turns.
 func lasting(subject string) *store.Record {
 	rec := session(subject)
 	rec.Idle = 20 * time.Hour
 	return rec
 }
 
-// lose takes members out of a subject's index behind the store's back; all of them if none is named.
+// lose removes members from a subject's index, all if none is named, without
+// the store's knowledge.
 func lose(t testing.TB, s *Store, subject string, recs ...*store.Record) {
 	t.Helper()
 	key := s.subjectPlace(app, subject).members()
@@ -37,7 +38,7 @@ func lose(t testing.TB, s *Store, subject string, recs ...*store.Record) {
 	}
 }
 
-// tick returns when Redis' clock, in milliseconds, tells what comes now from what came before.
+// tick waits until Redis' clock, in milliseconds, has advanced.
 func tick(t testing.TB, s *Store) {
 	t.Helper()
 	now := func() string {
@@ -48,7 +49,8 @@ func tick(t testing.TB, s *Store) {
 	}
 }
 
-// Members that were lost come back in their order, within a turn, and the subject's list, limit and end find them.
+// Lost members come back in their order within a turn. Then the subject's list,
+// limit and end find them.
 func TestI11LostMembersComeBack(t *testing.T) {
 	t.Parallel()
 	for name, lost := range map[string][]int{"all": nil, "the first": {0}, "the second and the last": {1, 2}} {
@@ -101,7 +103,7 @@ func TestI11LostMembersComeBack(t *testing.T) {
 	}
 }
 
-// An index whose life was cut short gets it back.
+// An index whose life was shortened gets it back.
 func TestIndexLastsAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -114,7 +116,8 @@ func TestIndexLastsAgain(t *testing.T) {
 	}
 }
 
-// A bucket's sessions are compared once in a turn, on whatever node, in as many steps as it takes.
+// The nodes together compare a bucket's sessions once in a turn, in as many
+// steps as it takes.
 func TestOneComparisonATurn(t *testing.T) {
 	t.Parallel()
 	nodes := openSeveral(t, shared(t, single).URL())
@@ -152,7 +155,8 @@ func TestOneComparisonATurn(t *testing.T) {
 	}
 }
 
-// What ends, or logs in as another, while its lost member comes back, is in no index but its own.
+// A session ends, or logs in as another user, while its lost member comes back.
+// Then no index has that member.
 func TestI4EndedWhileItComesBack(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"mend", "look again"} {
@@ -209,7 +213,8 @@ func TestI4EndedWhileItComesBack(t *testing.T) {
 	}
 }
 
-// EndSubject misses a session whose member was lost; it ends all the same when its turn comes, and only if it joined before and was never spared.
+// EndSubject misses a session that has lost its member. The session ends in the
+// next turn, but only if it joined before the EndSubject and was never spared.
 func TestI3EndSubjectCatchesUp(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -244,7 +249,7 @@ func TestI3EndSubjectCatchesUp(t *testing.T) {
 		ended, done = append(ended, list...), over
 	}
 	want := []store.Ended{}
-	for _, rec := range []*store.Record{lost, spared, twice, between} { // the one spared last met the first EndSubject
+	for _, rec := range []*store.Record{lost, spared, twice, between} { // the one that was spared last did not escape the first EndSubject
 		want = append(want, store.Ended{App: app, ID: rec.ID, Subject: "ada", Reason: store.ReasonRevoked, At: t0 + mendEvery})
 	}
 	byID := func(a, b store.Ended) int { return a.ID.Compare(b.ID) }
@@ -263,7 +268,8 @@ func TestI3EndSubjectCatchesUp(t *testing.T) {
 	}
 }
 
-// shiftTicket has a session bear a ticket as if Redis' clock had been ahead when it joined.
+// shiftTicket gives a session a ticket as if Redis' clock had been ahead when
+// it joined.
 func shiftTicket(t testing.TB, s *Store, rec *store.Record, by time.Duration) {
 	t.Helper()
 	key := s.placeOf(app, rec.ID).session(rec.ID)
@@ -276,7 +282,8 @@ func shiftTicket(t testing.TB, s *Store, rec *store.Record, by time.Duration) {
 	redis(t, s, "SET", key, fmt.Sprint(before, `"ticket":"`, at+by.Milliseconds(), "-", after), "KEEPTTL")
 }
 
-// A subject's new master may have a clock that is behind the old one's: EndSubject catches up with a session that seems to have joined later.
+// The clock of a subject's new master may be behind the clock of the old one.
+// EndSubject still ends a session that seems to have joined later.
 func TestI3EndSubjectCatchesUpOnASlowerClock(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -297,7 +304,7 @@ func TestI3EndSubjectCatchesUpOnASlowerClock(t *testing.T) {
 	}
 }
 
-// Who is spared by the only EndSubject there was, comes back.
+// A session that the only EndSubject has spared comes back.
 func TestSparedComesBack(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -317,7 +324,7 @@ func TestSparedComesBack(t *testing.T) {
 	}
 }
 
-// Several nodes mend at a time, on a single Redis and on a cluster.
+// Several nodes mend at the same time, on a single Redis and on a cluster.
 func TestMendOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	for name, url := range urls(t) {
@@ -356,7 +363,7 @@ func TestMendOnThreeNodes(t *testing.T) {
 	}
 }
 
-// A sweeper that dies between two steps leaves what the next turn puts right.
+// The next turn repairs what a sweeper left that died between two steps.
 func TestI11CrashWhileMending(t *testing.T) {
 	t.Parallel()
 	for k := 1; ; k++ {
@@ -390,8 +397,9 @@ func TestI11CrashWhileMending(t *testing.T) {
 	}
 }
 
-// A shard of a cluster that is restarted without its data, or with older data, has lost members whose sessions the others have; so has
-// perhaps a replica that takes its place. That is noticed, and the next sweep mends, without waiting for the turn.
+// A shard that restarts without its data, or with older data, has lost members
+// whose sessions other shards have. So may a replica that takes over. The nodes
+// notice that, and the next sweep mends without waiting for the turn.
 func TestI11ShardRestarted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("three clusters take their time")
@@ -471,7 +479,8 @@ func TestI11ShardRestarted(t *testing.T) {
 	}
 }
 
-// restart has a shard come back with what it has on disk. The replica goes first, so that it doesn't take over, and comes last.
+// restart restarts a shard with the data on its disk. The replica stops first,
+// so that it does not take over, and starts last.
 func restart(t *testing.T, c *servertest.RedisCluster, m, replica *servertest.RedisServer) {
 	t.Helper()
 	for _, step := range []func() error{replica.Kill, m.Kill, m.Start, replica.Start, c.WaitHealthy} {

@@ -149,28 +149,30 @@ type shard struct {
 
 // shards asks every node. It leaves out those that don't answer, unless none
 // does.
-func (s *Store) shards(ctx context.Context) ([]shard, error) {
-	var mu sync.Mutex
-	var list []shard
-	var errs []error
-	var wg sync.WaitGroup
-	for addr, node := range s.client.Nodes() {
-		wg.Go(func() {
+func (s *Store) shards(ctx context.Context) (list []shard, err error) {
+	type answer struct {
+		shard shard
+		err   error
+	}
+	nodes := s.client.Nodes()
+	answers := make(chan answer, len(nodes))
+	for addr, node := range nodes {
+		go func() {
 			d, err := ask(ctx, addr, node)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, err)
-				return
-			}
-			list = append(list, d)
-		})
+			answers <- answer{d, err}
+		}()
 	}
-	wg.Wait()
-	if len(list) == 0 {
-		return nil, errors.Join(errs...)
+	for range nodes {
+		if a := <-answers; a.err != nil {
+			err = errors.Join(err, a.err)
+		} else {
+			list = append(list, a.shard)
+		}
 	}
-	return list, nil
+	if len(list) > 0 {
+		err = nil
+	}
+	return list, err
 }
 
 func ask(ctx context.Context, addr string, node rueidis.Client) (d shard, err error) {

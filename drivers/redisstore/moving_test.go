@@ -12,8 +12,9 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestMovingSlot has each call meet a slot of which some keys are at one master and some at another, until the call was refused for that:
-// it is patient, and succeeds when the slot has moved.
+// TestMovingSlot makes each call while one master has some keys of its slot and
+// another master has the rest. Once Redis has refused the call for that, the
+// slot moves completely, and the call must succeed.
 func TestMovingSlot(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -28,7 +29,7 @@ func TestMovingSlot(t *testing.T) {
 	for i, test := range []struct {
 		name string
 		call func(rec *store.Record) error
-		key  func(rec *store.Record) string // in the slot that moves; nil: the session's
+		key  func(rec *store.Record) string // in the slot that moves; nil: that of the session
 	}{
 		{"Get", func(rec *store.Record) error { return s.Get(ctx, app, rec.ID, true, new(store.Record)) }, nil},
 		{"Update", func(rec *store.Record) error {
@@ -81,7 +82,7 @@ func TestMovingSlot(t *testing.T) {
 		{"EndAll", func(rec *store.Record) error { return s.EndAll(ctx, app, t0-hour) }, nil},
 	} {
 		who := fmt.Sprint("user ", i)
-		// With a barrier the subject's slot has two keys, and can be half moved.
+		// With a barrier, the subject's slot has two keys and can move by half.
 		if _, err := s.EndSubject(ctx, app, who, store.ID{}, store.ReasonLogout, t0-hour); err != nil {
 			t.Fatal(err)
 		}
@@ -117,8 +118,9 @@ func TestMovingSlot(t *testing.T) {
 	}
 }
 
-// TestI6EndSubjectInPart: a session can't be reached, for longer than a call waits. Others have ended, and the barrier stands: nobody must
-// believe that nothing has happened.
+// TestI6EndSubjectInPart: one session can't be reached for longer than a call
+// waits. Others have ended, and the barrier stands, so the error must not say
+// that nothing has happened.
 func TestI6EndSubjectInPart(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -144,7 +146,8 @@ func TestI6EndSubjectInPart(t *testing.T) {
 	}
 }
 
-// whereIs returns the slot of a key that exists, the master that has it, and another one.
+// whereIs returns the slot of an existing key, the master that has it, and
+// another master.
 func whereIs(t *testing.T, c *servertest.RedisCluster, key string) (slot int, from, to *servertest.RedisServer) {
 	t.Helper()
 	masters := c.Masters()
@@ -161,7 +164,8 @@ func whereIs(t *testing.T, c *servertest.RedisCluster, key string) (slot int, fr
 	return 0, nil, nil
 }
 
-// refusals counts how often the masters have refused a command because a slot was moving.
+// refusals counts the commands that the masters have refused because a slot was
+// moving.
 func refusals(t *testing.T, c *servertest.RedisCluster) (n int) {
 	t.Helper()
 	for _, m := range c.Masters() {

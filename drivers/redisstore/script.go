@@ -102,18 +102,6 @@ func (c call) and(args []string) call {
 	return c
 }
 
-// with returns the call with another value of one argument.
-func (c call) with(name, value string) call {
-	args := append([]string(nil), c.args...)
-	for i, param := range c.script.params {
-		if param == name {
-			args[i] = value
-		}
-	}
-	c.args = args
-	return c
-}
-
 // command returns the command for the call, with the script's text if whole is
 // set. Redis remembers the text.
 func (s *Store) command(c *call, whole bool) rueidis.Completed {

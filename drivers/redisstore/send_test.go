@@ -9,8 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// TestUnsentIsCertain: a write whose time is over while it waits in line has
-// changed nothing, and says so.
+// TestUnsentIsCertain: a write whose time ends while it waits in line has
+// changed nothing, and the error says so.
 func TestUnsentIsCertain(t *testing.T) {
 	s := open(t, Options{})
 	gate := s.gates[0]

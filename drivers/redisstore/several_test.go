@@ -11,7 +11,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// several are stores on the same Redis, like the nodes of an application.
+// several are stores on the same Redis, as the nodes of an application have.
 type several []*Store
 
 func openSeveral(t testing.TB, url string) several {
@@ -62,7 +62,8 @@ func live(t testing.TB, s *Store, subject string, now store.Time) []store.Record
 	return list
 }
 
-// A limit of 3 under 64 parallel logins over 3 nodes leaves exactly 3, each time, on a single Redis and on a cluster.
+// 64 parallel logins over 3 nodes at a limit of 3 leave exactly 3 sessions,
+// each time, on a single Redis and on a cluster.
 func TestI11LimitOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	rounds := 50
@@ -114,13 +115,13 @@ func TestI11LimitOnThreeNodes(t *testing.T) {
 	}
 }
 
-// urls are the kinds of Redis.
+// urls returns the URL of each kind of Redis.
 func urls(t testing.TB) map[string]string {
 	t.Helper()
 	return map[string]string{"single": shared(t, single).URL(), "cluster": shared(t, cluster).URL()}
 }
 
-// members returns the number of entries of a subject's index.
+// members returns the number of members of a subject's index.
 func members(t testing.TB, s *Store, subject string) int64 {
 	t.Helper()
 	n, err := s.client.Do(t.Context(), s.client.B().Zcard().Key(s.subjectPlace(app, subject).members()).Build()).AsInt64()
@@ -130,7 +131,7 @@ func members(t testing.TB, s *Store, subject string) int64 {
 	return n
 }
 
-// Several nodes share the sweep: each session is ended once.
+// Several nodes share the sweep: each session ends once.
 func TestSweepOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	nodes := openSeveral(t, shared(t, single).URL())
@@ -172,7 +173,8 @@ func TestSweepOnThreeNodes(t *testing.T) {
 	}
 }
 
-// What EndAll has ended is removed an hour later, however far its deadline; what came after stays.
+// Sweep removes what EndAll has ended after an hour, however far its deadline
+// is. Sessions created later stay.
 func TestSweepRemovesWhatEndAllEnded(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -214,7 +216,8 @@ func sweepAll(t testing.TB, s *Store, now store.Time) {
 	}
 }
 
-// An update that changes the subject meets the new subject's barrier, even if a value reads like the field of the new subject.
+// An update that changes the subject meets the new subject's barrier, even if a
+// value looks like the field of that subject.
 func TestI3SubjectInValues(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})

@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// comparing returns a function that tells how many sessions were compared with their subjects' indexes since it was called last.
+// comparing returns a function that counts the sessions that were compared with
+// their subjects' indexes since its last call.
 func comparing(t *testing.T, r *servertest.RedisServer) func() int {
 	t.Helper()
 	last := 0
@@ -44,7 +45,8 @@ func openNodes(t *testing.T, url string) []*Store {
 	return nodes
 }
 
-// After a restart, which all nodes notice, they compare all sessions once, together.
+// After a restart, which all nodes notice, they together compare all sessions
+// once.
 func TestOneComparisonAfterARestart(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{AppendOnly: true, Config: []string{"appendfsync no"}})
@@ -79,12 +81,13 @@ func TestOneComparisonAfterARestart(t *testing.T) {
 			}
 		}
 	}
-	compared = comparing(t, r) // Redis counts anew
+	compared = comparing(t, r) // Redis has reset its counter
 	sweepByAll("after a restart", n)
 	sweepByAll("after that", 0)
 }
 
-// Nodes that know of different histories, as for a moment after a failover, don't undo each other's turns.
+// Nodes that know of different histories, as for a moment after a failover,
+// don't undo each other's turns.
 func TestHistoriesThatDiffer(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -94,7 +97,7 @@ func TestHistoriesThatDiffer(t *testing.T) {
 		create(t, nodes[0], lasting(fmt.Sprint("ada", i)))
 	}
 	for i, histories := range []string{"aaaa,bbbb", "aaaa,cccc", "aaaa", "", "cccc,dddd"} {
-		nodes[i].cancel() // it measures no more
+		nodes[i].cancel() // stops its monitor
 		nodes[i].stopped.Wait()
 		nodes[i].watch.histories = histories
 	}
@@ -108,7 +111,7 @@ func TestHistoriesThatDiffer(t *testing.T) {
 	}
 }
 
-// A comparison that failed is repeated, and only that of its bucket.
+// A failed comparison is repeated, only in its own bucket.
 func TestComparisonFailsInPart(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
@@ -150,7 +153,7 @@ func TestComparisonFailsInPart(t *testing.T) {
 	}
 }
 
-// What a sweep met, and couldn't tell since its answer was lost, is compared all the same.
+// Sessions that a sweep has met are compared even if its answer was lost.
 func TestSweepsAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
@@ -175,7 +178,7 @@ func TestSweepsAnswerIsLost(t *testing.T) {
 	}
 }
 
-// A losing client sends commands, and loses the answers.
+// A losing client sends commands and loses their answers.
 type losing struct{ rueidis.Client }
 
 func (c losing) DoMulti(ctx context.Context, commands ...rueidis.Completed) []rueidis.RedisResult {
@@ -188,7 +191,8 @@ func (c losing) DoMulti(ctx context.Context, commands ...rueidis.Completed) []ru
 	return c.Client.DoMulti(over, commands...)
 }
 
-// Sweeps begin at different buckets, so that nodes which begin at the same time don't meet at one master.
+// Sweeps begin at different buckets, so that nodes that begin at the same time
+// use different masters.
 func TestSweepsBeginApart(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})

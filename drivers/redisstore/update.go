@@ -155,20 +155,21 @@ func (u *update) write(ctx context.Context, t ticket) (answer, error) {
 		extended = "extended"
 	}
 	id, next := u.rec.ID, u.rec.Revision+1
-	c := updateScript.call(u.s.placeOf(u.app, id).writeKeys(id, t.nonce, next),
-		"id", id.String(), "revision", strconv.FormatUint(u.rec.Revision, 10),
-		"next_revision", strconv.FormatUint(next, 10), "now", now, "arrived", arrived, "times", u.e.times,
-		"expires", itoa(u.rec.ExpiresAt), "idle", millis(u.rec.Idle), "last", itoa(u.rec.LastSeenAt),
-		"subject", u.e.subject, "rest", u.e.rest, "ticket", t.ticket, "issued", t.issued, "fence", u.s.fenceMillis(),
-		"room", "", "extended", extended)
-	if u.opt == nil {
-		c.script = updateAtLimit // a confirmation takes a few bytes
+	run := func(script *script, room string) (answer, error) {
+		return u.s.run(ctx, script.call(u.s.placeOf(u.app, id).writeKeys(id, t.nonce, next),
+			"id", id.String(), "revision", strconv.FormatUint(u.rec.Revision, 10),
+			"next_revision", strconv.FormatUint(next, 10), "now", now, "arrived", arrived, "times", u.e.times,
+			"expires", itoa(u.rec.ExpiresAt), "idle", millis(u.rec.Idle), "last", itoa(u.rec.LastSeenAt),
+			"subject", u.e.subject, "rest", u.e.rest, "ticket", t.ticket, "issued", t.issued, "fence", u.s.fenceMillis(),
+			"room", room, "extended", extended))
 	}
-	a, err := u.s.run(ctx, c)
+	script := updateScript
+	if u.opt == nil {
+		script = updateAtLimit // a confirmation takes a few bytes
+	}
+	a, err := run(script, "")
 	if isFull(err) {
-		c = c.with("room", "less")
-		c.script = updateAtLimit
-		a, err = u.s.run(ctx, c)
+		a, err = run(updateAtLimit, "less")
 	}
 	if err != nil {
 		return nil, u.s.writeError(err)

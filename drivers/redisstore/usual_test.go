@@ -13,8 +13,9 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// What the usual update does, the update that does all would have done too; and what it calls unusual, it leaves as it is. Random updates run by
-// both, each on a copy of all keys.
+// The usual update does what the general update would have done, and changes
+// nothing if it says "unusual". Both run random updates, each on a copy of all
+// keys.
 func TestUsualUpdateIsAnUpdate(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -76,7 +77,7 @@ func TestUsualUpdateIsAnUpdate(t *testing.T) {
 	}
 }
 
-// A chance makes random sessions, their texts such that one might be taken for another field.
+// A chance makes random sessions with texts that look like other fields.
 type chance struct{ *rand.Rand }
 
 func of[T any](c chance, list ...T) T { return list[c.IntN(len(list))] }
@@ -113,7 +114,7 @@ func (c chance) record() *store.Record {
 	return rec
 }
 
-// happenTo does to a new session what may come between.
+// happenTo changes a new session in ways that may precede an update.
 func (c chance) happenTo(t *testing.T, s *Store, rec *store.Record) {
 	t.Helper()
 	p := s.placeOf(app, rec.ID)
@@ -134,7 +135,7 @@ func (c chance) happenTo(t *testing.T, s *Store, rec *store.Record) {
 	}
 }
 
-// next is what the record may be updated to.
+// next returns a record for an update.
 func (c chance) next(rec *store.Record) *store.Record {
 	next := session0(rec)
 	if c.oneIn(12) {
@@ -166,13 +167,13 @@ func keysOf(t *testing.T, s *Store) (names []string) {
 	return names
 }
 
-// A content is what a key holds, and for how many milliseconds.
+// A content is the content of a key and its time to live in milliseconds.
 type content struct {
 	value string
 	ttl   int64
 }
 
-// A keyspace is what a store has in Redis, by the names of the keys without the prefix.
+// A keyspace is all keys of a store, without the prefix.
 type keyspace map[string]content
 
 func contents(t *testing.T, s *Store) keyspace {
@@ -188,7 +189,8 @@ func contents(t *testing.T, s *Store) keyspace {
 	return all
 }
 
-// differs describes the first difference, if there is one. Times to live may differ by what a busy machine takes.
+// differs describes the first difference, or returns "". Times to live may
+// differ by the delays of a busy machine.
 func (a keyspace) differs(b keyspace) string {
 	for name := range b {
 		if _, ok := a[name]; !ok {

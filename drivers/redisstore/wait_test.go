@@ -9,7 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// An end that is asked for again, since the first had not reached a replica in time, waits for it too.
+// An end that is requested again, because the first had not reached a replica
+// in time, waits for that replica too.
 func TestI4RepeatedEndWaits(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
