@@ -14,18 +14,19 @@ import (
 	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
-// TestSuiteFinds: clients and checks see what stores do that are wrong on purpose, and nothing in a right one.
+// TestSuiteFinds: the clients and checks notice what broken stores do, and
+// report nothing about a correct one.
 func TestSuiteFinds(t *testing.T) {
 	t.Parallel()
 	for name, wrong := range map[string]func(*lodger){
 		"nothing wrong": func(*lodger) {},
-		// I10: a node misses changes, and doesn't notice.
+		// I10: a node misses changes and doesn't notice.
 		"deaf": func(l *lodger) { l.deaf = l.node == 1 },
-		// I9, I6: an outcome that is told as another.
+		// I9, I6: the store reports another outcome.
 		"failed though it happened":   func(l *lodger) { l.after = func() error { return errors.New("no connection") } },
 		"happened though it failed":   func(l *lodger) { l.instead = func() error { return nil } },
 		"ended though it is unlikely": func(l *lodger) { l.instead = func() error { return store.ErrEnded } },
-		// These are right: a client that knows nothing concludes nothing.
+		// These are correct: the client can conclude nothing.
 		"unknown": func(l *lodger) { l.after = func() error { return store.ErrUncertain } },
 		"failed":  func(l *lodger) { l.instead = func() error { return errors.New("no connection") } },
 	} {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// at makes operations of one session, for the checks of the checks. Times are in milliseconds.
+// at makes operations of one session, to test the checks. Times are in
+// milliseconds.
 func at(sent, got int, k kind, level int, out outcome, more ...any) *op {
 	o := &op{session: "s", kind: k, level: level, out: out, sent: ms(sent), got: ms(got)}
 	for _, m := range more {
@@ -22,7 +23,7 @@ func at(sent, got int, k kind, level int, out outcome, more ...any) *op {
 
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// TestCheckerAccepts: histories that a right cluster may give.
+// TestCheckerAccepts: a correct cluster may produce these histories.
 func TestCheckerAccepts(t *testing.T) {
 	for name, history := range map[string][]*op{
 		"a life": {
@@ -62,11 +63,12 @@ func TestCheckerAccepts(t *testing.T) {
 	}
 }
 
-// TestCheckerFinds: each history is wrong in one way, and the checks that must see it do.
+// TestCheckerFinds: each history is wrong in one way. The named checks must
+// notice it.
 func TestCheckerFinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		history []*op
-		by      string // the checks, of late, lost and strange, that must see it
+		by      string // which checks must notice it: late, lost, strange
 	}{
 		"I4 resurrection": {[]*op{
 			at(0, 10, login, 1, done), at(20, 30, logout, 1, done), at(40, 50, strict, 1, refused), at(60, 70, strict, 1, done, []int{}),
@@ -117,10 +119,10 @@ func TestCheckerFinds(t *testing.T) {
 	}
 }
 
-// TestExcused: a failover explains what it may take, and nothing else.
+// TestExcused: a failover explains the losses that it may cause, and no others.
 func TestExcused(t *testing.T) {
 	const second = 1000
-	seen := func(o outcome, got int) []*op { // an addition that was read, and is gone
+	seen := func(o outcome, got int) []*op { // an addition that was read and then lost
 		return []*op{
 			at(-5*second, -5*second+10, login, 1, done), at(100, got, add, 1, o, 1), at(got, got+10, strict, 1, done, []int{1}),
 			at(3*second, 3*second+10, strict, 1, done, []int{}),

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A history collects what clients asked and were answered.
+// A history collects the clients' requests and their answers.
 type history struct {
 	began time.Time
 
@@ -58,19 +58,20 @@ func newClient(h *history, node int, base string) *client {
 	return &client{h, node, base, &http.Client{Timeout: clientTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 }
 
-// A reply is what came back.
+// A reply is the answer to a request.
 type reply struct {
 	answer
 	out   outcome
-	token string // that the response set
+	token string // that the response has set
 	text  string // of an error
 }
 
-// do sends one request. An answer that doesn't come, or that can't be understood, leaves the outcome unknown.
+// do sends one request. Without an answer that can be understood, the outcome
+// is unknown.
 func (c *client) do(ctx context.Context, method, path string, form url.Values, token string) reply {
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+form.Encode(), nil)
 	if err != nil {
-		panic(err) // the test made it
+		panic(err) // the test has encoded it
 	}
 	if token != "" {
 		r.Header.Set("Cookie", "__Host-session="+token)
@@ -104,7 +105,7 @@ func (c *client) do(ctx context.Context, method, path string, form url.Values, t
 	return re
 }
 
-// A browser holds one session's token, and may use it on all nodes at once.
+// A browser holds one session's token. It may use all nodes at the same time.
 type browser struct {
 	session, subject string
 
@@ -112,7 +113,7 @@ type browser struct {
 	token string
 	level int
 	added int
-	lost  bool // it may have been renewed, and the answer is missing
+	lost  bool // the token may have been renewed by an answer that got lost
 }
 
 func (b *browser) mayRaise() bool {
@@ -123,7 +124,8 @@ func (b *browser) mayRaise() bool {
 
 var clients atomic.Int64
 
-// login makes a session; nil if it didn't, as far as is known.
+// login creates a session. It returns nil if that failed or the outcome is
+// unknown.
 func (c *client) login(ctx context.Context, subject string) *browser {
 	o := &op{node: c.node, kind: login, level: 1, sent: c.h.now()}
 	re := c.do(ctx, "POST", "/shop/login", url.Values{"subject": {subject}}, "")
@@ -136,7 +138,7 @@ func (c *client) login(ctx context.Context, subject string) *browser {
 	return &browser{session: re.Session, subject: subject, token: re.token, level: 1}
 }
 
-// send makes one request of a browser and notes it.
+// send makes one request of a browser and records it.
 func (c *client) send(ctx context.Context, b *browser, k kind) *op {
 	b.mu.Lock()
 	o := &op{client: int(clients.Add(1)), node: c.node, kind: k, session: b.session, level: b.level}
@@ -177,7 +179,7 @@ func (c *client) send(ctx context.Context, b *browser, k kind) *op {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case k == rotate && re.token != "" && b.level == o.level: // none came if another rotation is under way
+	case k == rotate && re.token != "" && b.level == o.level: // another rotation is under way
 		b.token = re.token
 	case k == raise && o.out == done:
 		b.token, b.level = re.token, o.level+1
@@ -187,7 +189,7 @@ func (c *client) send(ctx context.Context, b *browser, k kind) *op {
 	return o
 }
 
-// endSubject ends a browser's session as its subject's only one.
+// endSubject ends a browser's session, the only one of its subject.
 func (c *client) endSubject(ctx context.Context, b *browser) *op {
 	o := &op{client: int(clients.Add(1)), node: c.node, kind: end, session: b.session, sent: c.h.now()}
 	re := c.do(ctx, "POST", "/shop/endsubject", url.Values{"subject": {b.subject}}, "")

@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// TestI4PostgreSQLFailover: the primary's machine goes silent while its synchronous standby lags behind, which then takes over. What
-// was acknowledged has waited for the standby, so all of it is there: no session that had ended comes back. The nodes' URL names both servers.
+// TestI4PostgreSQLFailover: the primary's machine goes silent while its
+// synchronous standby lags behind; then the standby takes over. What was
+// acknowledged has waited for the standby, so nothing of it is lost, and no
+// ended session comes back. The nodes' URL names both servers.
 func TestI4PostgreSQLFailover(t *testing.T) {
 	long(t)
 	s, p := onPair(t)
@@ -15,7 +17,7 @@ func TestI4PostgreSQLFailover(t *testing.T) {
 		hit: func() {
 			behind := nodeTimeout / 3
 			if soak() {
-				behind *= 6 // so that writes are given up that wait for the standby
+				behind *= 6 // so that writes that wait for the standby time out
 			}
 			p.fallBehind(behind)
 			s.must(p.primary.Pause())
@@ -25,8 +27,10 @@ func TestI4PostgreSQLFailover(t *testing.T) {
 	})
 }
 
-// TestPostgreSQLFailoverUnawaited: the same with a standby that nobody waits for, a primary that dies, and an address that moves to the new
-// one, as a virtual one does. What the standby had not received is gone: an end too, if it was acknowledged just before.
+// TestPostgreSQLFailoverUnawaited: the same with a standby that nobody waits
+// for, a primary that dies, and an address that moves to the new primary, as a
+// virtual IP does. What the standby had not received is lost, even an end that
+// was acknowledged just before.
 func TestPostgreSQLFailoverUnawaited(t *testing.T) {
 	long(t)
 	s, p := onAddress(t)
@@ -43,7 +47,7 @@ func TestPostgreSQLFailoverUnawaited(t *testing.T) {
 	})
 }
 
-// fallBehind has the standby hear nothing from now on, and returns after a while.
+// fallBehind cuts the standby off from now on, and returns after a while.
 func (p *pair) fallBehind(d time.Duration) {
 	p.link.cut()
 	time.Sleep(d)

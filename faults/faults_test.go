@@ -14,25 +14,27 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// leastOps is how many requests must be sent during a fault for its case to mean anything.
+// leastOps is how many requests a fault must meet for its case to be
+// meaningful.
 const leastOps = 100
 
-// A fault is what happens to a site.
+// A fault happens to a site.
 type fault struct {
-	nodes    []int  // whose requests meet it; empty: those of all
-	hit      func() // begins it, and returns when it should last from now on
+	nodes    []int  // whose requests it affects; empty: all
+	hit      func() // begins the fault, and returns when it is in full effect
 	heal     func() // ends it
 	length   time.Duration
-	forever  time.Duration // length in the full form, if it is another
+	forever  time.Duration // its length with SOJOURN_SOAK, if it is not the usual one
 	wipes    bool          // the store is empty afterwards
-	failover bool          // what a replica had not heard of yet may be gone
-	undoes   bool          // ends too
-	cutShort bool          // what was given up that waited for a replica may have been seen, and be gone
-	deaf     bool          // its nodes answer as before
-	fewer    bool          // a crash may leave a subject fewer sessions than its limit for a while
+	failover bool          // writes that no replica had received may be lost
+	undoes   bool          // ends may be lost too
+	cutShort bool          // a write that timed out waiting for a replica may have been seen, and then lost
+	deaf     bool          // its nodes still answer
+	fewer    bool          // for a while a crash may leave a subject fewer sessions than its limit
 }
 
-// suffer lets a fault happen while clients are at work, and checks all that must hold.
+// suffer makes a fault happen while clients are at work, and checks everything
+// that must hold.
 func (s *site) suffer(f fault) {
 	s.Helper()
 	s.serve()
@@ -55,7 +57,7 @@ func (s *site) suffer(f fault) {
 	})
 	f.hit()
 	time.Sleep(length)
-	met := func(to time.Duration) int { // requests that say something: to deaf nodes, or to all, of which those that work see what the others did
+	met := func(to time.Duration) int { // requests that matter: those to deaf nodes, or to all, because the others see what a working node did
 		all, there := within(s.h.all(), from, to, f.nodes...)
 		if f.deaf {
 			return there
@@ -68,7 +70,7 @@ func (s *site) suffer(f fault) {
 	f.heal()
 	to := s.h.now()
 
-	s.wake(sleepers[:16]) // at once, and when memory is in use again
+	s.wake(sleepers[:16]) // at once, and later when memory is in use again
 	resumed := s.resumes()
 	s.wake(sleepers[16:])
 	<-changed
@@ -97,7 +99,7 @@ func (s *site) suffer(f fault) {
 	s.report(problems)
 }
 
-// report fails the case for each problem.
+// report fails the test for each problem.
 func (s *site) report(problems []string) {
 	s.Helper()
 	problems = append(problems, s.h.broken...)
@@ -110,7 +112,8 @@ func (s *site) report(problems []string) {
 	}
 }
 
-// wiped adds to each session that was there what the store's loss did to it.
+// wiped adds the loss of the store's data to the history of each session that
+// existed.
 func wiped(history []*op, from, to time.Duration) []*op {
 	for session, part := range sessions(history) {
 		if session == "" || part[0].sent > to {
@@ -118,16 +121,18 @@ func wiped(history []*op, from, to time.Duration) []*op {
 		}
 		w := &op{client: int(clients.Add(1)), kind: wipe, session: session, out: done, sent: from, got: to}
 		if part[0].got > from {
-			w.out = unknown // made before, or after
+			w.out = unknown // created before the loss, or after it
 		}
 		history = append(history, w)
 	}
 	return history
 }
 
-// excused returns the problems that a failover doesn't explain. Writes may be gone that were acknowledged from a second before it until
-// the replica had taken over, ends only if it undoes them: the sessions that it hit are counted. So are those with a write of unknown outcome that
-// was cut short: others may have read what it did, and nobody was told that it is there.
+// excused returns the problems that a failover doesn't explain. Writes may be
+// lost if they were acknowledged between a second before the failover and the
+// takeover; ends only if undoes is set. excused counts the affected sessions.
+// With cutShort that includes sessions with a write of unknown outcome: others
+// may have read it although no client was told that it happened.
 func (s *site) excused(v *verdict, history []*op, from, to time.Duration, f *fault) (problems []string) {
 	lost, undone, unseen := 0, 0, 0
 	for session, part := range sessions(history) {
@@ -160,7 +165,7 @@ func (s *site) excused(v *verdict, history []*op, from, to time.Duration, f *fau
 	return problems
 }
 
-// outcomes counts what the requests of a time were answered.
+// outcomes counts the answers to the requests of a period.
 func outcomes(history []*op, from, to time.Duration) string {
 	count := map[string]int{}
 	for _, o := range history {
@@ -171,7 +176,7 @@ func outcomes(history []*op, from, to time.Duration) string {
 	return strings.TrimPrefix(fmt.Sprint(count), "map")
 }
 
-// A lab is a store that sites are built on.
+// A lab is a store on which sites are built.
 type lab struct {
 	name string
 	on   func(t *testing.T) *site
@@ -183,17 +188,18 @@ var labs = []lab{
 	{"PostgreSQL", func(t *testing.T) *site { s, _ := onPostgreSQL(t, servertest.PostgreSQLOptions{}); return s }},
 }
 
-// Where what is between the nodes and the store is disturbed, it makes a difference on which side of a pooler.
+// If the connections between the nodes and the store fail, it matters on which
+// side of a pooler.
 var poolers = []lab{
 	{"PgBouncer", func(t *testing.T) *site { s, _ := onPgBouncer(t); return s }},
 	{"behind PgBouncer", func(t *testing.T) *site {
 		s, p := onPgBouncer(t)
-		s.commands, s.feeds = [nodeCount]proxies{1: {p.behind}}, [nodeCount]proxies{} // which is all nodes', and once is enough
+		s.commands, s.feeds = [nodeCount]proxies{1: {p.behind}}, [nodeCount]proxies{} // all nodes share it, so once is enough
 		return s
 	}},
 }
 
-// everywhere runs a case on every store, and in other labs.
+// everywhere runs a test on every store, and in further labs.
 func everywhere(t *testing.T, run func(s *site), more ...lab) {
 	t.Parallel()
 	for _, l := range append(more, labs...) {
@@ -204,7 +210,7 @@ func everywhere(t *testing.T, run func(s *site), more ...lab) {
 	}
 }
 
-// long is a test of seconds.
+// long marks a test that takes seconds.
 func long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("seconds for each fault: make test has them")
@@ -212,7 +218,7 @@ func long(t *testing.T) {
 	t.Parallel()
 }
 
-// proxied is a fault of some nodes' connections.
+// proxied returns a fault of some nodes' connections.
 func proxied(list proxies, toxics []toxic, length time.Duration) fault {
 	return fault{hit: func() { list.add(toxics...) }, heal: list.heal, length: length}
 }
@@ -221,7 +227,8 @@ func TestLatency(t *testing.T) {
 	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), slow, 2*time.Second)) })
 }
 
-// Half-open connections: one node's go silent, both ways, and so do those that it makes.
+// Half-open connections: those of one node go silent in both directions, and so
+// do new ones.
 func TestHalfOpen(t *testing.T) {
 	everywhere(t, func(s *site) {
 		f := proxied(s.all(1), halfOpen, 3*time.Second)
@@ -234,7 +241,7 @@ func TestResets(t *testing.T) {
 	everywhere(t, func(s *site) { s.suffer(proxied(s.all(), resets, 2*time.Second)) }, poolers...)
 }
 
-// TestFeedCut: a node writes and reads as before, but hears nothing from the others.
+// TestFeedCut: a node reads and writes, but hears nothing from the others.
 func TestFeedCut(t *testing.T) {
 	everywhere(t, func(s *site) {
 		f := fault{
@@ -246,7 +253,7 @@ func TestFeedCut(t *testing.T) {
 	})
 }
 
-// TestFeedSilent: the same, and nobody tells the node.
+// TestFeedSilent: the same, but the node's connections stay open.
 func TestFeedSilent(t *testing.T) {
 	everywhere(t, func(s *site) {
 		f := proxied(s.feeds[1], halfOpen, 3*time.Second)
@@ -255,7 +262,8 @@ func TestFeedSilent(t *testing.T) {
 	})
 }
 
-// TestFeedSluggish: a node hears of everything, and its heartbeats come back, but more than a second late.
+// TestFeedSluggish: a node hears everything, and its heartbeats come back, but
+// more than a second late.
 func TestFeedSluggish(t *testing.T) {
 	everywhere(t, func(s *site) {
 		f := proxied(s.feeds[1], sluggish, 3*time.Second)
@@ -264,7 +272,8 @@ func TestFeedSluggish(t *testing.T) {
 	})
 }
 
-// TestNodePaused: a node stands still, as a virtual machine that is moved does, and goes on with what it had in memory.
+// TestNodePaused: a node stops, like a virtual machine while it is moved, and
+// then goes on with the sessions in its memory.
 func TestNodePaused(t *testing.T) {
 	everywhere(t, func(s *site) {
 		s.suffer(fault{
@@ -275,7 +284,7 @@ func TestNodePaused(t *testing.T) {
 	})
 }
 
-// TestRedisRestartedEmpty: all sessions are over, and none comes back.
+// TestRedisRestartedEmpty: all sessions are lost, and none comes back.
 func TestRedisRestartedEmpty(t *testing.T) {
 	long(t)
 	s, r := onRedis(t, servertest.RedisOptions{})
@@ -286,7 +295,8 @@ func TestRedisRestartedEmpty(t *testing.T) {
 	})
 }
 
-// TestRedisRestarted: with appendfsync always nothing that was acknowledged is lost.
+// TestRedisRestarted: with "appendfsync always" nothing that was acknowledged
+// is lost.
 func TestRedisRestarted(t *testing.T) {
 	long(t)
 	s, r := onRedis(t, servertest.RedisOptions{AppendOnly: true})
@@ -297,15 +307,17 @@ func TestRedisRestarted(t *testing.T) {
 	})
 }
 
-// TestI4ClusterFailover: a master dies while its replica lags behind, which then takes over. An end that was acknowledged has waited for the
-// replica, so it holds; other writes may be gone.
+// TestI4ClusterFailover: a master dies while its replica lags behind; then the
+// replica takes over. An acknowledged end has waited for the replica, so it
+// holds. Other writes may be lost.
 func TestI4ClusterFailover(t *testing.T) {
 	long(t)
 	s, c := onCluster(t, 1)
 	s.suffer(s.failover(c))
 }
 
-// TestClusterFailoverUnawaited: the same without waiting. An end may be undone if it was acknowledged just before the master died.
+// TestClusterFailoverUnawaited: the same without waiting. An end that was
+// acknowledged just before the master died may be undone.
 func TestClusterFailoverUnawaited(t *testing.T) {
 	long(t)
 	s, c := onCluster(t, 0)
@@ -325,7 +337,7 @@ func (s *site) failover(c *servertest.RedisCluster) fault {
 				_, err := replica.Do(command...)
 				s.must(err)
 			}
-			do("CONFIG", "SET", "masterauth", "the wrong one") // it finds no way back to its master
+			do("CONFIG", "SET", "masterauth", "the wrong one") // it can't reconnect to its master
 			do("CLIENT", "KILL", "TYPE", "master")
 			time.Sleep(700 * time.Millisecond)
 			s.must(master.Kill())
@@ -347,8 +359,9 @@ func TestPostgreSQLKilled(t *testing.T) {
 	})
 }
 
-// TestPostgreSQLDiskFull: the server's disk has no room left, for the data and for its log. PostgreSQL gives up when it can't
-// write its log; what starts servers on the machine starts it again when there is room.
+// TestPostgreSQLDiskFull: the server's disk is full, for its data and its log.
+// PostgreSQL stops when it can't write its log. The test starts it again when
+// there is room, as a service manager does.
 func TestPostgreSQLDiskFull(t *testing.T) {
 	long(t)
 	disk := servertest.SmallDisk(t, 96<<20)
@@ -368,7 +381,8 @@ func TestPostgreSQLDiskFull(t *testing.T) {
 			if !errors.Is(err, syscall.ENOSPC) {
 				s.Fatal(err)
 			}
-			// There is room in the segments of the log that are there already, until they have been used.
+			// The existing segments of the log have room until they have been
+			// used.
 			for began := time.Now(); countOf(s.h.all(), failed) == 0 && time.Since(began) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
 				_, _ = p.Query("postgres", "SELECT pg_switch_wal()")
 			}

@@ -9,21 +9,21 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A verdict is what a history shows.
+// A verdict is the result of checking a history.
 type verdict struct {
-	late     []string            // requests answered as logged in after the session's end was acknowledged, and the bound was over
-	lost     []string            // acknowledged additions that a later read lacks, or what a read shows that can't be
+	late     []string            // requests answered as logged in later than the bound after their session's acknowledged end
+	lost     []string            // acknowledged additions that a later read lacks, or reads that show impossible values
 	strange  []string            // sessions whose history no order of the requests explains, by session
-	sessions map[string][]string // what is lost and strange, by session
+	sessions map[string][]string // the problems in lost and strange, by session
 	unsure   []string            // histories that porcupine gave up on
-	checked  int                 // sessions that it went through
+	checked  int                 // sessions that were checked
 }
 
 func (v *verdict) problems() []string {
 	return slices.Concat(v.late, v.lost, v.strange)
 }
 
-// judge checks a history, session by session. Sessions named in except are left out.
+// judge checks a history, session by session. It skips the sessions in except.
 func judge(history []*op, except map[string]bool) *verdict {
 	v := &verdict{sessions: map[string][]string{}}
 	for session, part := range sessions(history) {
@@ -57,8 +57,9 @@ func text(part []*op) string {
 	return b.String()
 }
 
-// lateAnswers finds requests that were sent after the acknowledgement of their session's end, and answered as logged in: of reads
-// that may come from memory those that were sent more than bound after it.
+// lateAnswers finds requests that were answered as logged in although they were
+// sent after their session's end was acknowledged. Reads that may come from
+// memory count only if they were sent more than bound after it.
 func lateAnswers(part []*op) (found []string) {
 	ended := time.Duration(-1)
 	for _, o := range part {
@@ -85,7 +86,7 @@ func lateAnswers(part []*op) (found []string) {
 	return found
 }
 
-// lostUpdates compares what was acknowledged with what reads show.
+// lostUpdates compares acknowledged additions with the reads.
 func lostUpdates(part []*op) (found []string) {
 	added := map[int]*op{}
 	for _, o := range part {
@@ -114,7 +115,8 @@ func lostUpdates(part []*op) (found []string) {
 	return found
 }
 
-// within counts the requests that were sent in a time, and those of them to some nodes, if any are named.
+// within counts the requests that were sent in a period, to some nodes or to
+// all.
 func within(history []*op, from, to time.Duration, nodes ...int) (all, there int) {
 	for _, o := range history {
 		if o.sent < from || o.sent > to {

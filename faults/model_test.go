@@ -12,54 +12,56 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// bound is how long a read that isn't strict may lag behind what was acknowledged (I10).
+// bound is how far a read that isn't strict may lag behind acknowledged writes
+// (I10).
 const bound = time.Second
 
-// A kind is what a request asks for.
+// A kind is a kind of request.
 type kind uint8
 
 const (
-	login  kind = iota + 1 // makes the session
+	login  kind = iota + 1 // creates the session
 	check                  // a read that may come from memory
-	strict                 // one that may not
+	strict                 // a read that may not come from memory
 	add                    // appends a number to a list in the session
-	rotate                 // a new secret; those before stay good
-	raise                  // elevates: a new secret, and those before are dead
+	rotate                 // a new secret; the earlier ones stay good
+	raise                  // elevates: a new secret; the earlier ones are dead
 	logout                 // ends the session, by its token
-	end                    // ends it by its ID
-	wipe                   // the store lost everything: no request, but the fault's own
+	end                    // ends the session by its ID
+	wipe                   // the store lost all data; not a request, but the fault's own entry
 )
 
 func (k kind) String() string {
 	return [...]string{"", "login", "check", "strict check", "add", "rotate", "raise", "logout", "end", "wipe"}[k]
 }
 
-// An outcome is what the client was told.
+// An outcome is the client's knowledge of what a request did.
 type outcome uint8
 
 const (
-	done    outcome = iota + 1 // it happened; for reads: logged in
-	refused                    // it didn't: the session is over, or renewed since; for reads: nobody is logged in
-	failed                     // it didn't: the store can't
-	unknown                    // it may have happened, or may yet
+	done    outcome = iota + 1 // the request was done; for a read: logged in
+	refused                    // it was not done because the session has ended or was renewed; for a read: nobody is logged in
+	failed                     // it was not done because the store failed
+	unknown                    // it may have been done, or may be done later
 )
 
 func (o outcome) String() string {
 	return [...]string{"", "done", "refused", "failed", "unknown"}[o]
 }
 
-// An op is a request and its answer. Times are since the beginning of the history.
+// An op is a request with its answer. Times count from the beginning of the
+// history.
 type op struct {
 	client, node int
 	kind         kind
 	session      string
-	level        int // that the presented token was issued at: 1 from login, one more for each raise
+	level        int // of the presented token: 1 from login, and 1 more for each raise
 	n            int // of add
 	out          outcome
 	seen         []int         // by a read, with done
-	seenLevel    int           // the same
+	seenLevel    int           // by a read, with done
 	sent         time.Duration // the request
-	got          time.Duration // the answer
+	got          time.Duration // when the answer came
 }
 
 func (o *op) String() string {
@@ -74,7 +76,7 @@ func (o *op) String() string {
 	return s
 }
 
-// A state is a session's: what the model says of it.
+// A state is the model's state of a session.
 type state struct {
 	phase phase
 	level int
@@ -89,7 +91,8 @@ const (
 	over
 )
 
-// step says whether an operation may have its outcome in a state, and which state follows.
+// step reports whether an operation may have its outcome in a state, and
+// returns the next state.
 func (s state) step(o *op) (bool, state) {
 	mine := s.phase == live && s.level == o.level // the token is good
 	switch o.kind {
@@ -119,7 +122,7 @@ func (s state) step(o *op) (bool, state) {
 	case o.out == refused:
 		return !mine, s
 	case o.kind == end || o.kind == logout:
-		return true, after // a second end is done as well; a logout was authorised by what the node knew
+		return true, after // a second end succeeds too; the node authorised a logout by what it knew
 	case o.out == unknown && !mine:
 		return true, s // it comes too late
 	default:
@@ -144,18 +147,23 @@ var model = porcupine.Model{
 	DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
 }
 
-// operations returns the history of one session, in the order of sending, as porcupine takes it. What can't be known is left open:
+// operations returns the history of one session for porcupine, in the order of
+// sending. It leaves open what can't be known:
 //
-//   - a request that failed did nothing, and says nothing about the session, so it isn't there; if it did something after all,
-//     a read finds what nobody wrote;
-//   - one whose outcome is unknown may happen at any time after it was sent;
-//   - a read that isn't strict may tell what was so up to bound before it was sent: its interval begins so much earlier, but not
-//     before the login was answered, for nobody can have asked for the session before.
+//   - It leaves out a failed request, which did nothing and says nothing about
+//     the session. If the request did something after all, a read finds a value
+//     that nobody wrote.
+//   - A request of unknown outcome may happen at any time after it was sent.
+//   - A read that isn't strict may show a state from up to bound before it was
+//     sent, so its interval begins earlier by bound. It does not begin before the
+//     login was answered, because nobody knew the session then.
 //
-// A session never returns to a state that it has left. So of many reads from memory that saw the same, two say it all: that which was
-// answered first, and that which was sent last. The others are left out; porcupine would try in which order they came.
+// A session never returns to an earlier state. So of many reads from memory that
+// saw the same, two matter: the one that was answered first, and the one that was
+// sent last. The others are left out, because porcupine would try all their
+// orders.
 func operations(history []*op) (list []porcupine.Operation) {
-	shown := map[int]time.Duration{} // by when a number was there
+	shown := map[int]time.Duration{} // when a number was first read
 	first, last := map[string]*op{}, map[string]*op{}
 	var ends []*op // of unknown outcome
 	born := time.Duration(math.MinInt64)
@@ -189,12 +197,12 @@ func operations(history []*op) (list []porcupine.Operation) {
 			case add:
 				at, ok := shown[o.n]
 				if !ok {
-					continue // nothing tells when it happened, if it did
+					continue // nothing shows when it happened, if it did
 				}
 				p.Return = int64(at)
 			case end, logout:
 				if o != ends[0] {
-					continue // the first of them may happen whenever this one may, and one is enough
+					continue // the first of them may happen whenever this one may: one is enough
 				}
 			case raise, wipe:
 			default:
@@ -211,15 +219,16 @@ func operations(history []*op) (list []porcupine.Operation) {
 	return list
 }
 
-// sight is what a read saw.
+// sight returns what a read saw.
 func sight(o *op) string { return fmt.Sprint(o.out, o.level, o.seenLevel, o.seen) }
 
-// linearizable checks the history of one session. A right one takes milliseconds; what takes so long as to be Unknown is a failure too.
+// linearizable checks the history of one session. A correct one takes
+// milliseconds. A check that times out (Unknown) is a failure too.
 func linearizable(history []*op) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(model, operations(history), 5*time.Second)
 }
 
-// sessions divides a history.
+// sessions splits a history by session.
 func sessions(history []*op) map[string][]*op {
 	parts := map[string][]*op{}
 	for _, o := range history {

@@ -18,20 +18,21 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// nodeEnv has this program be a node: its value is a nodeConfig.
+// nodeEnv makes this program a node. Its value is a nodeConfig.
 const nodeEnv = "SOJOURN_FAULTS_NODE"
 
 type nodeConfig struct {
 	Store   string            // redis, cluster or postgres
 	URL     string            // of the store, through proxies
-	FeedURL string            // of the feed, where it has its own
-	Route   map[string]string // where connections to an address really go
-	FeedTo  map[string]string // the same for the feed's, where they are told apart
+	FeedURL string            // of the feed, if it has its own
+	Route   map[string]string // the real destination of connections to an address
+	FeedTo  map[string]string // the same for the feed's connections, if they differ
 	Waits   int               // replicas that an end waits for
 	Patient bool              // twice the timeout
 }
 
-// nodeTimeout is short, so that a dead connection is given up while a test watches.
+// nodeTimeout is short, so that a node gives up a dead connection during the
+// test.
 const nodeTimeout = time.Second
 
 func (c *nodeConfig) timeout() time.Duration {
@@ -41,13 +42,13 @@ func (c *nodeConfig) timeout() time.Duration {
 	return nodeTimeout
 }
 
-// runNode serves until its standard input ends.
+// runNode serves until its standard input is closed.
 func runNode(config nodeConfig) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	st, err := openStore(ctx, config, log)
-	for err != nil && ctx.Err() == nil { // nodeTimeout is little on a busy machine
+	for err != nil && ctx.Err() == nil { // nodeTimeout may be too short on a busy machine
 		time.Sleep(50 * time.Millisecond)
 		st, err = openStore(ctx, config, log)
 	}
@@ -71,8 +72,9 @@ func runNode(config nodeConfig) error {
 	return n.close()
 }
 
-// A node serves three applications on one store: one with no limit of sessions, one whose limit of crowdLimit ends
-// the oldest, and one whose limit refuses.
+// A node serves three applications on one store: without a limit of sessions,
+// with a limit of crowdLimit that ends the oldest, and with a limit that
+// refuses.
 type node struct {
 	http.Handler
 	engines []*sojourn.Engine
@@ -81,7 +83,7 @@ type node struct {
 
 const crowdLimit = 3
 
-// newNode closes st when it is closed.
+// newNode returns a node that closes st when it is closed.
 func newNode(st interface {
 	store.Store
 	store.Feeder
@@ -135,7 +137,7 @@ func routes(e *sojourn.Engine) http.Handler {
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(a) // the client sees what is missing
+			_ = json.NewEncoder(w).Encode(a) // the client notices a missing answer
 		})
 	}
 	handle("POST /login", func(s *sojourn.Session, r *http.Request) (a answer, err error) {
@@ -158,7 +160,7 @@ func routes(e *sojourn.Engine) http.Handler {
 		a.List, err = numbers.Get(s)
 		return a, err
 	})
-	// These need a login, and are committed by the middleware, before the answer.
+	// These need a login. The middleware commits them before the answer.
 	member := func(pattern string, f func(s *sojourn.Session, r *http.Request) error) {
 		handle(pattern, func(s *sojourn.Session, r *http.Request) (a answer, err error) {
 			if err := s.Load(r.Context()); err != nil {
@@ -204,10 +206,11 @@ func routes(e *sojourn.Engine) http.Handler {
 	return mux
 }
 
-// errorHeader names what an error response means to the client's history.
+// errorHeader says what an error means for the client's history.
 const errorHeader = "Faults-Outcome"
 
-// answerError says what an error promises (Session.Commit).
+// answerError translates an error into an outcome, as Session.Commit documents
+// it.
 func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 	out := ""
 	switch {

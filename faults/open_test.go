@@ -31,7 +31,8 @@ func openStore(ctx context.Context, config nodeConfig, log *slog.Logger) (interf
 	return nil, fmt.Errorf("there is no store %q", config.Store)
 }
 
-// dial makes a connection that goes through a proxy, another one if it turns out to be the feed's.
+// dial connects through a proxy. A connection that turns out to be the feed's
+// moves to another proxy.
 func (c nodeConfig) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	via := c.Route[addr]
 	if via == "" {
@@ -44,8 +45,9 @@ func (c nodeConfig) dial(ctx context.Context, network, addr string) (net.Conn, e
 	return &sortedConn{Conn: conn, feed: c.FeedTo[addr], sorted: make(chan struct{})}, nil
 }
 
-// A sortedConn is a connection to Redis. What it says first tells whether it is a feed's; then it moves to the feed's proxy, before
-// Redis has heard anything.
+// A sortedConn is a connection to Redis. Its first command shows whether it is
+// a feed's. Then it moves to the feed's proxy, before Redis has received
+// anything.
 type sortedConn struct {
 	feed   string
 	once   sync.Once
@@ -53,7 +55,7 @@ type sortedConn struct {
 
 	mu       sync.Mutex
 	deadline time.Time
-	net.Conn // settled when sorted is closed
+	net.Conn // final when sorted is closed
 }
 
 func (c *sortedConn) Write(b []byte) (int, error) {
@@ -66,7 +68,7 @@ func (c *sortedConn) Write(b []byte) (int, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.Conn.Close()
-		if err == nil { // otherwise the closed one says that it is
+		if err == nil { // otherwise the closed connection fails
 			c.Conn = conn
 			_ = conn.SetDeadline(c.deadline)
 		}

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestPgBouncerKilled: the feeds, which go to the server, live on, but no heartbeat can be sent.
+// TestPgBouncerKilled: the feeds connect to the server and stay alive, but no
+// heartbeat can be sent.
 func TestPgBouncerKilled(t *testing.T) {
 	long(t)
 	s, p := onPgBouncer(t)
@@ -16,7 +17,8 @@ func TestPgBouncerKilled(t *testing.T) {
 	})
 }
 
-// TestPostgreSQLKilledBehindPgBouncer: the nodes' connections live on, and lead nowhere for a while.
+// TestPostgreSQLKilledBehindPgBouncer: the nodes' connections stay alive, but
+// lead nowhere for a while.
 func TestPostgreSQLKilledBehindPgBouncer(t *testing.T) {
 	long(t)
 	s, p := onPgBouncer(t)

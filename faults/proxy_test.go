@@ -39,7 +39,7 @@ func newProxy(t testing.TB, upstream string) *proxy {
 	}
 }
 
-// A toxic is what a proxy does to what passes.
+// A toxic is what a proxy does to the data that it passes.
 type toxic struct {
 	Name       string         `json:"name"`
 	Type       string         `json:"type"`
@@ -60,14 +60,14 @@ func (p *proxy) add(list ...toxic) {
 			_, err = p.Toxics.AddToxicJson(strings.NewReader(string(b)))
 		}
 		if err != nil {
-			p.t.Error(err) // not Fatal: each calls it on goroutines of its own
+			p.t.Error(err) // not Fatal, because each runs it on other goroutines
 		}
 	}
 }
 
 func (p *proxy) heal() { p.Toxics.ResetToxics(context.Background()) }
 
-// cut closes all connections, and refuses others until restore.
+// cut closes all connections and refuses new ones until restore.
 func (p *proxy) cut() { p.Stop() }
 
 func (p *proxy) restore() {
@@ -77,7 +77,7 @@ func (p *proxy) restore() {
 	}
 }
 
-// lead closes all connections, and leads those to come to another server.
+// lead closes all connections, and sends new ones to another server.
 func (p *proxy) lead(upstream string) {
 	p.cut()
 	p.Upstream = upstream
@@ -86,7 +86,7 @@ func (p *proxy) lead(upstream string) {
 
 type proxies []*proxy
 
-// each does something to all proxies at once.
+// each calls a function for all proxies in parallel.
 func (list proxies) each(f func(*proxy)) {
 	var wg sync.WaitGroup
 	for _, p := range list {
@@ -104,17 +104,18 @@ var (
 		{Type: "latency", Stream: "upstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
 		{Type: "latency", Stream: "downstream", Attributes: map[string]int{"latency": 30, "jitter": 25}},
 	}
-	// What is told comes later than it may be believed.
+	// Changes arrive later than the node may trust its memory.
 	sluggish = []toxic{{Type: "latency", Stream: "downstream", Attributes: map[string]int{"latency": 1300, "jitter": 100}}}
-	// Nothing arrives, and nobody is told: each side believes the connection to be good.
+	// Nothing arrives, and each side believes that the connection is good.
 	halfOpen = []toxic{
 		{Type: "timeout", Stream: "upstream", Attributes: map[string]int{"timeout": 0}},
 		{Type: "timeout", Stream: "downstream", Attributes: map[string]int{"timeout": 0}},
 	}
-	// What is sent arrives, and no answer does; or the other way round.
+	// Commands arrive and answers do not, or the other way round.
 	noAnswers  = halfOpen[1:]
 	noRequests = halfOpen[:1]
-	// Connections break in the middle of an answer or a command, soon after they are made.
+	// Connections break in the middle of an answer or a command, soon after
+	// they were made.
 	resets = []toxic{
 		{Type: "limit_data", Stream: "upstream", Toxicity: 0.6, Attributes: map[string]int{"bytes": 9000}},
 		{Type: "limit_data", Stream: "downstream", Toxicity: 0.6, Attributes: map[string]int{"bytes": 7000}},

@@ -12,13 +12,15 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// TestClusterReshard: slots with sessions and with subjects move from master to master, key by key, while clients use them. For as long as
-// one is half moved, Redis sends clients from one master to the other and refuses scripts of several keys.
+// TestClusterReshard: slots with sessions and subjects move from master to
+// master, key by key, while clients use them. While a slot is half moved, Redis
+// sends clients from one master to the other, and refuses scripts with several
+// keys.
 func TestClusterReshard(t *testing.T) {
 	long(t)
 	waits := 0
 	if soak() {
-		waits = 1 // ends go another way then
+		waits = 1 // ends then take another path
 	}
 	s, c := onCluster(t, waits)
 	stop := make(chan struct{})
@@ -46,8 +48,10 @@ func TestClusterReshard(t *testing.T) {
 	}
 }
 
-// reshard moves some slots, and others until it is stopped, and returns how many: one at a time, since the masters of a Cluster may come to disagree about
-// two. Now and then it rests, so that nodes come to use their memory in between.
+// reshard moves some slots, and then others until it is stopped. It returns
+// their number. It moves one at a time, because the masters of a Cluster may
+// disagree about two. Now and then it pauses, so that nodes use their memory in
+// between.
 func (s *site) reshard(c *servertest.RedisCluster, stop chan struct{}) (moved int) {
 	rnd := rand.New(rand.NewPCG(s.seed, 200))
 	for rest := 0; ; rest = pick(rnd, []int{0, 0, 0, 600}) {
@@ -72,7 +76,8 @@ func (s *site) reshard(c *servertest.RedisCluster, stop chan struct{}) (moved in
 	}
 }
 
-// slotInUse returns a slot that clients are likely to need, the master that has it, and another one.
+// slotInUse returns a slot that clients are likely to need, the master that has
+// it, and another master.
 func (s *site) slotInUse(c *servertest.RedisCluster, rnd *rand.Rand) (slot int, from, to *servertest.RedisServer) {
 	masters := c.Masters()
 	pattern := "sojourn:*everybody}"

@@ -4,5 +4,5 @@ package faults
 
 import "os"
 
-// No process can be paused there, so the test fails.
+// A process can't be paused there, so the test fails.
 var sigstop, sigcont = os.Kill, os.Kill

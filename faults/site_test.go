@@ -25,11 +25,12 @@ import (
 
 const nodeCount = 3
 
-// TestMain can be a node.
+// TestMain may run a node instead of the tests.
 func TestMain(m *testing.M) {
 	text := os.Getenv(nodeEnv)
 	if text == "" {
-		// Cases mostly wait: more of them at once than there are processors, unless somebody says otherwise.
+		// The tests mostly wait: by default more of them run in parallel than
+		// there are processors.
 		if flag.Parse(); flag.Lookup("test.parallel").Value.String() == flag.Lookup("test.parallel").DefValue {
 			_ = flag.Set("test.parallel", "6")
 		}
@@ -46,10 +47,10 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// soak reports whether the full form runs.
+// soak reports whether SOJOURN_SOAK is set.
 func soak() bool { return os.Getenv("SOJOURN_SOAK") != "" }
 
-// A process is a node.
+// A process runs a node.
 type process struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer
@@ -99,7 +100,7 @@ func (p *process) signal(t testing.TB, s os.Signal) {
 	}
 }
 
-// A tail keeps the last of what is written to it.
+// A tail keeps the end of what is written to it.
 type tail struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -120,20 +121,20 @@ func (w *tail) String() string {
 	return w.b.String()
 }
 
-// A site is three nodes, with their proxies and their clients.
+// A site is three nodes with their proxies and clients.
 type site struct {
 	*testing.T
 	h       *history
 	clients []*client
-	rnd     *rand.Rand // the choices of the case itself
+	rnd     *rand.Rand // for the test's own choices
 	seed    uint64
 
 	processes []*process
-	commands  [nodeCount]proxies // between a node and its store, but for its feed
+	commands  [nodeCount]proxies // between a node and its store, except its feed
 	feeds     [nodeCount]proxies
 
-	stop    func()        // has clients finish what they do, and waits for that
-	over    chan struct{} // is closed then
+	stop    func()        // stops the clients and waits for them
+	over    chan struct{} // closed by stop
 	running sync.WaitGroup
 }
 
@@ -160,7 +161,7 @@ func newSite(t *testing.T) *site {
 	return &site{T: t, h: &history{began: time.Now()}, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), over: make(chan struct{})}
 }
 
-// addNode starts a node; config says how it reaches the store.
+// addNode starts a node. config says how it reaches the store.
 func (s *site) addNode(config nodeConfig) {
 	s.Helper()
 	p := startNode(s, config)
@@ -168,8 +169,8 @@ func (s *site) addNode(config nodeConfig) {
 	s.clients = append(s.clients, newClient(s.h, len(s.clients), p.base))
 }
 
-// serve starts the clients. They end before the case does, whether or not it
-// fails: what goes on after it would end the cases beside it too.
+// serve starts the clients. They stop before the test ends, even if it fails:
+// otherwise they would disturb the tests beside it.
 func (s *site) serve() {
 	s.stop = sync.OnceFunc(func() {
 		close(s.over)
@@ -200,7 +201,8 @@ func pick[T any](rnd *rand.Rand, list []T) T { return list[rnd.IntN(len(list))] 
 
 func pause(rnd *rand.Rand, from, to time.Duration) { time.Sleep(from + rand.N(to-from)) }
 
-// visit makes one session after the other, each used through all nodes at once, in its life and for a while after.
+// visit creates one session after another. It uses each through all nodes at
+// the same time, while it lives and for a while after.
 func (s *site) visit(rnd *rand.Rand, group int) {
 	ctx := context.Background()
 	for n := 0; !s.stopped(); n++ {
@@ -216,16 +218,17 @@ func (s *site) visit(rnd *rand.Rand, group int) {
 			users.Go(func() { use(ctx, rnd, c, b, gone) })
 		}
 		pause(rnd, 500*time.Millisecond, 1300*time.Millisecond)
-		pick(rnd, s.clients).send(ctx, b, strict) // shows what was lost
+		pick(rnd, s.clients).send(ctx, b, strict) // shows lost updates
 		s.finish(ctx, rnd, b)
-		time.Sleep(bound + 400*time.Millisecond) // what is answered now tells most
+		time.Sleep(bound + 400*time.Millisecond) // the answers of this time matter most
 		close(gone)
 		users.Wait()
 	}
 }
 
-// use sends requests of one browser to one node. Every other time it only reads: a node that writes, or reads strictly, learns by
-// that alone what the others have done.
+// use sends requests of one browser to one node. Every other time it only
+// reads, because a node that writes, or reads strictly, learns in that way what
+// the others have done.
 func use(ctx context.Context, rnd *rand.Rand, c *client, b *browser, gone chan struct{}) {
 	reader := rnd.IntN(2) == 0
 	for {
@@ -242,7 +245,7 @@ func use(ctx context.Context, rnd *rand.Rand, c *client, b *browser, gone chan s
 		case r < 64:
 			k = add
 		case r < 65:
-			k = rotate // from then on reads are strict for a minute: until the secret is confirmed
+			k = rotate // now reads are strict for a minute, until the secret is confirmed
 		case r < 68 && b.mayRaise():
 			k = raise
 		}
@@ -251,7 +254,7 @@ func use(ctx context.Context, rnd *rand.Rand, c *client, b *browser, gone chan s
 	}
 }
 
-// finish ends a session in one of the ways there are, and sees to it that it is ended.
+// finish ends a session in a random way, and makes sure that it has ended.
 func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 	var o *op
 	switch c := pick(rnd, s.clients); rnd.IntN(3) {
@@ -264,7 +267,7 @@ func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 	}
 	for deadline := time.Now().Add(2 * time.Minute); o.out != done && !(o.kind == end && o.out == refused); {
 		if s.Failed() && s.stopped() {
-			return // there may be nobody left to ask
+			return // perhaps no node is left
 		}
 		if time.Now().After(deadline) {
 			s.Errorf("session %s can't be ended: %v", b.session, o)
@@ -275,7 +278,8 @@ func (s *site) finish(ctx context.Context, rnd *rand.Rand, b *browser) {
 	}
 }
 
-// login makes a session through a node that has no fault; a busy machine may keep it from that for a while.
+// login creates a session through a node without a fault. On a busy machine
+// that may take several attempts.
 func (s *site) login(node int, subject string) *browser {
 	s.Helper()
 	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(50 * time.Millisecond) {
@@ -287,7 +291,8 @@ func (s *site) login(node int, subject string) *browser {
 	return nil
 }
 
-// sleepers are sessions that all nodes have in memory, and that nobody reads until they are woken.
+// sleepers are sessions that all nodes have in memory, and that nobody reads
+// until wake.
 func (s *site) sleepers(n int) (list []*browser) {
 	s.Helper()
 	for i := range n {
@@ -300,7 +305,8 @@ func (s *site) sleepers(n int) (list []*browser) {
 	return list
 }
 
-// change ends three sleepers of four, and adds to the others, through nodes that aren't named.
+// change ends three of four sleepers, and adds to the others, through nodes
+// that are not named.
 func (s *site) change(sleepers []*browser, not []int) {
 	s.parallel(len(sleepers), func(i int) {
 		b := sleepers[i]
@@ -334,7 +340,8 @@ func (s *site) wake(sleepers []*browser) {
 	})
 }
 
-// press logs in one subject over and over, and looks whether the limit of its sessions holds.
+// press logs in one subject over and over, and checks the limit of its
+// sessions.
 func (s *site) press(rnd *rand.Rand, app string) {
 	ctx := context.Background()
 	for !s.stopped() {
@@ -347,7 +354,8 @@ func (s *site) press(rnd *rand.Rand, app string) {
 	}
 }
 
-// resumes waits until every node does all that it should, its memory in use, and returns how long that took.
+// resumes waits until every node works, with its memory in use, and returns how
+// long that took.
 func (s *site) resumes() time.Duration {
 	s.Helper()
 	began := time.Now()
@@ -372,7 +380,7 @@ func (s *site) resumes() time.Duration {
 	return time.Since(began)
 }
 
-// works makes a session on one node, and ends it.
+// works creates a session on one node and ends it.
 func (s *site) works(c *client, subject string) error {
 	ctx := context.Background()
 	b := c.login(ctx, subject)
@@ -390,7 +398,7 @@ func (s *site) works(c *client, subject string) error {
 	return c.live()
 }
 
-// limitsHold fills both applications up, and counts.
+// limitsHold fills both applications to their limits, and counts.
 func (s *site) limitsHold(atLeast int) {
 	s.Helper()
 	for _, app := range []string{"crowd", "queue"} {

@@ -52,7 +52,8 @@ func onPostgreSQL(t *testing.T, opt servertest.PostgreSQLOptions) (*site, *serve
 	return s, p
 }
 
-// addPostgreSQL starts a node that reaches PostgreSQL at some addresses, and for its feed at others, through proxies.
+// addPostgreSQL starts a node that reaches PostgreSQL through proxies: at some
+// addresses, and for its feed at others.
 func (s *site) addPostgreSQL(config nodeConfig, url string, commands, feeds []string) {
 	i := len(s.processes)
 	for _, addr := range commands {
@@ -65,7 +66,7 @@ func (s *site) addPostgreSQL(config nodeConfig, url string, commands, feeds []st
 	s.addNode(config)
 }
 
-// A pair is a primary and its standby, which reaches it through a proxy.
+// A pair is a primary and its standby, which replicates through a proxy.
 type pair struct {
 	primary, standby *servertest.PostgreSQLServer
 	link             *proxy
@@ -78,7 +79,7 @@ func newPair(t *testing.T, synchronous bool) *pair {
 	return p
 }
 
-// onPair starts a site whose nodes know both servers: which of them is the primary is found out.
+// onPair starts a site whose nodes know both servers, and find the primary.
 func onPair(t *testing.T) (*site, *pair) {
 	p := newPair(t, true)
 	s := newSite(t)
@@ -89,7 +90,8 @@ func onPair(t *testing.T) (*site, *pair) {
 	return s, p
 }
 
-// onAddress starts a site whose nodes know one address, which is the primary's until it is moved. Nobody waits for the standby.
+// onAddress starts a site whose nodes know one address: the primary's, until it
+// is moved. Nobody waits for the standby.
 func onAddress(t *testing.T) (*site, *pair) {
 	p := newPair(t, false)
 	s := newSite(t)
@@ -99,24 +101,27 @@ func onAddress(t *testing.T) (*site, *pair) {
 	return s, p
 }
 
-// A pooled is a PostgreSQL server with a PgBouncer in front, which reaches it through a proxy.
+// A pooled is a PostgreSQL server behind a PgBouncer, with a proxy between
+// them.
 type pooled struct {
 	postgres *servertest.PostgreSQLServer
 	bouncer  *servertest.PgBouncerServer
 	behind   *proxy
 }
 
-// onPgBouncer starts a site whose nodes reach PostgreSQL through a PgBouncer that pools by transaction, but for their feeds.
+// onPgBouncer starts a site whose nodes reach PostgreSQL through a PgBouncer
+// that pools by transaction, except for their feeds.
 func onPgBouncer(t *testing.T) (*site, *pooled) {
 	p := &pooled{postgres: servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})}
 	p.behind = newProxy(t, p.postgres.Addr())
 	p.bouncer = servertest.PgBouncer(t, p.postgres, servertest.PgBouncerOptions{
 		Via:    p.behind.Listen,
-		Config: []string{"server_login_retry = 1"}, // else it is 15 s until it looks whether a server is back
+		Config: []string{"server_login_retry = 1"}, // the default is to wait 15 s before it looks for the server again
 	})
 	s := newSite(t)
 	for range nodeCount {
-		// A busy machine takes its time where so many programs are in the way, and who gives up a connection has to make one.
+		// A machine with so many processes is slow, and after each timeout a
+		// new connection is necessary.
 		s.addPostgreSQL(nodeConfig{Patient: true}, p.postgres.URL(), []string{p.bouncer.Addr()}, []string{p.postgres.Addr()})
 	}
 	return s, p

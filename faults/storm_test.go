@@ -16,14 +16,14 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// A turnstile stands behind a proxy, and counts the connections that go through.
+// A turnstile stands behind a proxy and counts the connections through it.
 type turnstile struct {
 	net.Listener
 	upstream string
 	count    atomic.Int64
 }
 
-// countConnections has the connections of a proxy counted.
+// countConnections counts the connections through a proxy.
 func countConnections(t testing.TB, p *proxy) *turnstile {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,7 +60,7 @@ func (s *turnstile) pass(conn net.Conn) {
 	_, _ = io.Copy(conn, server)
 }
 
-// saturate keeps the machine's processors busy until the test is over.
+// saturate keeps the machine's processors busy until the test ends.
 func saturate(t testing.TB, loops int) {
 	t.Helper()
 	for range loops {
@@ -75,15 +75,14 @@ func saturate(t testing.TB, loops int) {
 	}
 }
 
-// A machine is busy, and more is asked than the store can do. Then all
-// connections are cut for a while. The load stays, and service comes back all
-// the same: no more than a few connections are made a second, and those are of
-// use.
+// The machine is busy and the load is more than the store can serve. Then all
+// connections are cut for a while. The load stays, and the nodes must serve
+// again: they may make only a few connections each second, and must use them.
 func TestStormOnBusyMachine(t *testing.T) {
 	everywhere(t, func(s *site) { s.storm(func() { saturate(s, 6) }) }, poolers[0])
 }
 
-// The same where the store answers after four fifths of a timeout.
+// The same, with a store that answers after four fifths of a timeout.
 func TestStormOfLatency(t *testing.T) {
 	everywhere(t, func(s *site) {
 		slow := int(nodeTimeout.Milliseconds()) * 4 / 5
@@ -96,11 +95,12 @@ func TestStormOfLatency(t *testing.T) {
 func (s *site) storm(burden func()) {
 	s.Helper()
 	const (
-		visitors = 24 // of each node, each with a request under way at all times
+		visitors = 24 // for each node; each always has a request under way
 		perNode  = 10 // new connections a second
 
-		// A quiet machine takes ten seconds at most. Here other cases come and go,
-		// and a storm that feeds itself doesn't end while its load stays.
+		// A quiet machine takes ten seconds at most. Other tests may run beside
+		// this one. A storm that feeds itself does not end while the load
+		// stays.
 		patience = 2 * time.Minute
 	)
 	var browsers []*browser

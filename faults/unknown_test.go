@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestI6UnknownOutcome: writes whose answer, or whose request, gets lost on the way. The client is told that nobody knows (503), never
-// that it happened, nor that it didn't where it did; and nothing is sent twice.
+// TestI6UnknownOutcome: a write whose request or answer gets lost. The client
+// is told that the outcome is unknown (503): never that the write happened, nor
+// that it didn't if it did. No write is sent twice.
 func TestI6UnknownOutcome(t *testing.T) {
 	everywhere(t, func(s *site) {
 		if s.resumes(); s.Failed() {
@@ -23,7 +24,7 @@ func TestI6UnknownOutcome(t *testing.T) {
 			{"no requests for an end", noRequests, end},
 		} {
 			problem := ""
-			for range 4 { // a busy machine gives connections up by itself, and has others that have not written before
+			for range 4 { // on a busy machine connections time out, and new ones have not written before
 				if problem = s.lose(w); problem == "" {
 					break
 				}
@@ -36,19 +37,21 @@ func TestI6UnknownOutcome(t *testing.T) {
 	}, poolers...)
 }
 
-// lostWrites are writes of one kind at a time when something gets lost.
+// lostWrites are parallel writes of one kind during a loss.
 type lostWrites struct {
 	name  string
 	toxic []toxic
 	kind  kind
 }
 
-// lose has writes get lost, and returns why that says nothing, if it does.
+// lose makes writes get lost. It returns why the attempt is not meaningful, or
+// "".
 func (s *site) lose(w lostWrites) string {
 	s.Helper()
 	const each = 60
-	// Every connection of a pool has made such writes before: a first one asks the server about its statement, and what that
-	// answers gets lost then, with nothing written.
+	// Every connection of the pool must have made such a write before: a new
+	// one first asks the server about its statement, and then that answer gets
+	// lost, with nothing written.
 	s.parallel(2*each, func(i int) {
 		if b := s.clients[1].login(context.Background(), fmt.Sprint("before ", w.name, i)); b != nil {
 			s.clients[1].send(context.Background(), b, add)
@@ -57,7 +60,7 @@ func (s *site) lose(w lostWrites) string {
 	})
 	browsers := make([]*browser, each)
 	s.parallel(each, func(i int) {
-		for tries := 0; browsers[i] == nil && tries < 30; tries++ { // a busy machine may be too slow for so many at once
+		for tries := 0; browsers[i] == nil && tries < 30; tries++ { // a busy machine may be too slow for so many at a time
 			browsers[i] = s.clients[1].login(context.Background(), fmt.Sprint(w.name, i))
 		}
 	})
@@ -105,7 +108,8 @@ func (s *site) lose(w lostWrites) string {
 	return ""
 }
 
-// remember returns when a node has sessions in its memory, so that a write needs no read before it.
+// remember returns when a node has sessions in its memory, so that a write
+// needs no read before it.
 func (s *site) remember(c *client, browsers []*browser) {
 	s.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
@@ -120,7 +124,7 @@ func (s *site) remember(c *client, browsers []*browser) {
 	}
 }
 
-// parallel calls f for 0 to n-1 at once.
+// parallel calls f for 0 to n-1 in parallel.
 func (s *site) parallel(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {
