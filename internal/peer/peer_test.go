@@ -14,7 +14,7 @@ import (
 
 var proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 
-// A RemoteAddr that can't be parsed gives a zero Peer, which is never trusted.
+// A valid address is returned. Any other text gives no address, and no trust.
 func TestOf(t *testing.T) {
 	for _, test := range []struct {
 		remote  string
@@ -59,8 +59,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// A peer that binds its end of a Unix socket to the text of an address still
-// has no address.
+// A peer has no address even if it binds its Unix socket to the text of one.
 func TestBoundUnixPeer(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

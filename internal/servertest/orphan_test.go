@@ -16,8 +16,8 @@ import (
 
 const orphanEnv = "SOJOURN_SERVERTEST_ORPHANS"
 
-// TestMain can be a process that starts servers, prints their process IDs, and
-// waits to be killed.
+// TestMain may run as a process that starts servers, prints their process IDs,
+// and waits to be killed.
 func TestMain(m *testing.M) {
 	if os.Getenv(orphanEnv) == "" {
 		os.Exit(m.Run())
@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-// No server outlives the process that started it, however that dies, and even
-// if it is paused.
+// Servers die with the process that started them, whatever kills it, even if
+// they are paused.
 func TestOrphansDie(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"redis-server", "postgres"} {

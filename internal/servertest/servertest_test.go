@@ -179,8 +179,8 @@ func TestPostgreSQL(t *testing.T) {
 	gone(t, pid)
 }
 
-// TestStandby: what a synchronous standby was waited for is there when it takes
-// over; it takes no writes before.
+// TestStandby: after a takeover a synchronous standby has all acknowledged
+// commits. Before, it refuses writes.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	p := servertest.PostgreSQL(t, servertest.PostgreSQLOptions{Password: `it's s3cr\et`})
@@ -235,8 +235,7 @@ func TestSmallDisk(t *testing.T) {
 	}
 }
 
-// A test of a server that the machine lacks is skipped, but not where all tests
-// must run.
+// If a program is missing, the test is skipped, or fails if all tests must run.
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := servertest.StartRedis(servertest.RedisOptions{})
@@ -262,7 +261,7 @@ func (r *recorder) Helper()               {}
 func (r *recorder) Skipf(string, ...any)  { r.got = "skip" }
 func (r *recorder) Fatalf(string, ...any) { r.got = "fatal" }
 
-// A server that can't start says what it said itself.
+// The error of a server that does not start has the server's own message.
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	_, err := servertest.StartRedis(servertest.RedisOptions{Config: []string{"no-such-setting 1"}})

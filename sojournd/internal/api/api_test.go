@@ -23,8 +23,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A browser's way through a site: a cart as a stranger, a login that keeps it,
-// a second factor, a logout.
+// A browser visits a site: an anonymous cart, a login that keeps the cart, a
+// second factor, a logout.
 func TestBrowser(t *testing.T) {
 	w := newWorld(t)
 	visitor := w.visitor(j{"cart": j{"tent": 1}})
@@ -79,8 +79,7 @@ func TestBrowser(t *testing.T) {
 	w.call("POST", "/v1/sessions/logout", j{"token": rotated.token()}).want(200, "")
 }
 
-// A token that is renewed on the way comes with its cookie, and with nothing
-// else.
+// A token that is renewed by a resolve comes with its cookie and nothing else.
 func TestResolveRotates(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -103,7 +102,7 @@ func TestResolveRotates(t *testing.T) {
 	w.alive(user.token(), "ann")
 }
 
-// So does one that is renewed by an update.
+// A token that is renewed by an update does, too.
 func TestUpdateRotates(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -121,7 +120,7 @@ func TestUpdateRotates(t *testing.T) {
 	w.alive(rotated.token(), "ann")
 }
 
-// Every reason that a session can have to be over.
+// The API tells every reason for which a session can have ended.
 func TestWhy(t *testing.T) {
 	w := newWorld(t)
 	w.over(strings.Repeat("A", 64), "unknown")
@@ -163,7 +162,7 @@ func TestWhy(t *testing.T) {
 	w.over(old.token(), "absolute")
 }
 
-// What needs a live session says that there is none, and why.
+// Operations that need a live session say why there is none.
 func TestNotLive(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -196,8 +195,7 @@ func TestIfRevision(t *testing.T) {
 	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "if_revision": 9}).want(412, "revision_mismatch")
 }
 
-// One request changes a bounded number of values, whatever fits into its body,
-// and stops when its time is over.
+// One request changes a limited number of values, and stops at its deadline.
 func TestManyKeys(t *testing.T) {
 	w := newWorld(t)
 	keys := func(n int) (set j, list []string) {
@@ -241,7 +239,7 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// Another request changes the session between the look and the commit.
+// Another request changes the session between the read and the commit.
 func TestRevisionRaces(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -290,8 +288,8 @@ func TestIdempotencyKey(t *testing.T) {
 	w.call("DELETE", "/v1/sessions/"+first.id(), nil).want(204, "")
 	create("shop", "k", j{"subject": "ann", "values": j{"a": 1}}).want(409, "ended")
 
-	// Whoever knows the key and the body is not the user who has logged in
-	// since.
+	// Who knows the key and the body is not necessarily the user who has logged
+	// in since.
 	visitor := create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "")
 	visitor = create("shop", "visitor", j{"values": j{"a": 1}}).want(201, "").is(visitor.id(), "session", "id")
 	login := w.call("POST", "/v1/sessions/login", j{"token": visitor.token(), "subject": "ann", "level": 2}).want(200, "")
@@ -374,8 +372,8 @@ func TestOperator(t *testing.T) {
 	}
 }
 
-// The audit log has the address of the connection: none over a Unix socket,
-// whatever name the peer has bound its end to, and none that can't be read.
+// The audit log has the address of the connection. It has none for a Unix
+// socket, whatever name the peer has chosen, and none that cannot be parsed.
 func TestAuditAddress(t *testing.T) {
 	var ips []string
 	w := newWorld(t, func(o *Options) {
@@ -407,7 +405,7 @@ func TestAuditAddress(t *testing.T) {
 	}
 }
 
-// Values are nested at most a hundred deep: what is deeper is refused before
+// Values may be nested a hundred levels deep. Deeper values are refused before
 // anything is stored.
 func TestDepthOfValues(t *testing.T) {
 	w := newWorld(t)
@@ -423,8 +421,8 @@ func TestDepthOfValues(t *testing.T) {
 	w.call("GET", "/v1/sessions/"+ann.id(), nil).want(200, "").is(float64(2), "revision")
 }
 
-// What was stored before there was a limit can be read, changed, and ended, and
-// its session's calls answer as any.
+// Values that were stored before there was a limit can be read, changed and
+// ended, like any others.
 func TestDepthOfStoredValues(t *testing.T) {
 	w := newWorld(t)
 	ann := w.user("ann")
@@ -488,7 +486,7 @@ func TestDepthOfStoredValues(t *testing.T) {
 }
 
 // If-Match is a list of entity tags, compared strongly, or * (RFC 9110, section
-// 13.1.1). What is neither is a mistake, and not a condition that fails.
+// 13.1.1). Anything else is a mistake, not a condition that fails.
 func TestIfMatch(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -532,8 +530,8 @@ func TestIfMatch(t *testing.T) {
 	w.alive(user.token(), "ann")
 }
 
-// A patch of any revision waits for nobody: it is applied to the values as
-// another change has left them.
+// A patch for any revision is applied to the values that another change has
+// left.
 func TestPatchAnyRevision(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -580,7 +578,7 @@ func TestQueries(t *testing.T) {
 	}
 	w.alive(w.user("ann").token(), "ann")
 
-	// What is there but empty was meant to be something.
+	// An empty parameter is a mistake.
 	for _, query := range []string{
 		"DELETE /v1/sessions?subject=ann&except=", "DELETE /v1/sessions?except=&subject=ann", "DELETE /v1/sessions?all=true&subject=", "DELETE /v1/sessions?subject=&all=true",
 		"DELETE /v1/sessions?subject", "DELETE /v1/sessions?all=", "GET /v1/sessions?subject=", "GET /v1/sessions?limit=", "GET /v1/sessions?cursor=", "GET /v1/events?last=&follow=false",
@@ -605,8 +603,8 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// Each route with the shop's key and the blog's sessions: as if they weren't
-// there, and nothing happens to them.
+// Each route is called with the shop's key and the blog's sessions. The answer
+// is as if they did not exist, and nothing happens to them.
 func TestApplicationsAreApart(t *testing.T) {
 	w := newWorld(t)
 	blog := w.as("blog", "POST", "/v1/sessions", j{"subject": "ann", "values": j{"a": 1}}).want(201, "")
@@ -684,8 +682,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A key that is taken out is dead at once, and so are the streams that it
-// opened; the others go on.
+// A key that is removed is invalid at once, and the streams that it opened end.
+// Others continue.
 func TestRevokedKey(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w)
@@ -876,8 +874,8 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// null stands for nothing where a value is wanted: least of all for "whatever
-// the revision". Only a session's values may be null.
+// null is refused where a value is required, for example as if_revision. Only a
+// session's values may be null.
 func TestNull(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -913,7 +911,7 @@ func TestNull(t *testing.T) {
 	w.call("POST", "/v1/sessions", j{"values": j{"a": nil, "b": j{"c": nil}}}).want(201, "").is(j{"a": nil, "b": j{"c": nil}}, "session", "values")
 }
 
-// Subjects are taken as they are, whatever they look like.
+// Subjects may contain any characters.
 func TestSubjects(t *testing.T) {
 	w := newWorld(t)
 	for _, subject := range []string{"a/b", "a?b#c", "../x", "ü", "a b", "Ann", "ann", "'; DROP", "<b>", strings.Repeat("x", 255), "\u202e"} {
@@ -929,7 +927,7 @@ func TestSubjects(t *testing.T) {
 	}
 }
 
-// A store that can't answer is a 503, whatever is asked, and never an answer.
+// If the store does not answer, each operation answers 503.
 func TestStoreFails(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -968,8 +966,8 @@ func TestStoreFails(t *testing.T) {
 	w.alive(user.token(), "ann")
 }
 
-// Guessing is noticed if the application names the client. It refuses no
-// visitor's request, no login and no sign-out.
+// Guessing is detected if the application names the client. Requests, logins
+// and logouts of visitors are not refused.
 func TestThrottled(t *testing.T) {
 	w := newWorld(t)
 	token := func(n int) string { return fmt.Sprintf("%020d%044d", n, n) }
@@ -1000,8 +998,8 @@ func TestThrottled(t *testing.T) {
 	w.call("POST", "/v1/sessions/logout", j{"token": token(204), "client": there}).want(200, "")
 }
 
-// The description is valid, has an example for each body, and each is as
-// described.
+// The description is valid and has an example for each body, which matches its
+// schema.
 func TestDescription(t *testing.T) {
 	w := newWorld(t)
 	res := w.request("", "GET", "/openapi.json", nil).want(200, "")
@@ -1043,7 +1041,7 @@ func TestDescription(t *testing.T) {
 							t.Errorf("%s %s: the example is not as described: %s %v", method, path, e.Message, e.SchemaValidationErrors)
 						}
 					}
-					// And the server takes it.
+					// The server accepts the example, too.
 					if a := w.call(method, url, string(text), "If-Match", `"1"`); a.code() == "invalid_request" || a.code() == "malformed_json" {
 						t.Errorf("%s %s: the example is refused: %s", method, path, a.text)
 					}
@@ -1093,8 +1091,7 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// A description that says less than the server answers would go unnoticed if
-// validation couldn't fail.
+// Validation of answers can fail: a description that is incomplete is detected.
 func TestValidationFails(t *testing.T) {
 	w := newWorld(t)
 	recorder := httptest.NewRecorder()
@@ -1105,8 +1102,7 @@ func TestValidationFails(t *testing.T) {
 	}
 }
 
-// Nothing that was logged, at debug level, holds a secret: neither one that was
-// issued nor one that was sent.
+// No log line, even at debug level, holds a secret that was issued or sent.
 func TestCanary(t *testing.T) {
 	w := newWorld(t)
 	user := w.user("ann")
@@ -1157,8 +1153,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// A body that never ends is cut off by the server's deadline, with a code of
-// its own.
+// A body that never ends is cut off at the server's deadline, with its own
+// code.
 func TestSlowBody(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewUnstartedServer(w)
@@ -1196,8 +1192,8 @@ func TestEvents(t *testing.T) {
 	without.call("GET", "/v1/events", nil).want(404, "not_found")
 }
 
-// The documentation's table has every code and every route, and its requests
-// work as they are written.
+// The documentation lists every code and every route, and its requests work as
+// they are written.
 func TestDocumentation(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/server.md")
 	if err != nil {

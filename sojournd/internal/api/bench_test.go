@@ -12,8 +12,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// BenchmarkResolve is the hot request, without the network: what the server
-// adds to net/http.
+// BenchmarkResolve measures what the server adds to net/http for the most
+// frequent request, without the network.
 func BenchmarkResolve(b *testing.B) {
 	a, err := New(Options{})
 	if err != nil {

@@ -24,8 +24,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// A world is an API with two applications, shop and blog, on a fresh store,
-// with a clock that is the test's. Every answer is checked against the
+// A world is an API with two applications, shop and blog, on a new store, with
+// a clock that the test controls. Every answer is checked against the
 // description.
 type world struct {
 	testing.TB
@@ -79,10 +79,10 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
-// specs are those that were made: it takes a while.
+// specs caches the validators, because building one takes long.
 var specs sync.Map
 
-// spec returns what validates against a description.
+// spec returns a validator for a description.
 func spec(t testing.TB, text []byte) validator.Validator {
 	t.Helper()
 	if v, ok := specs.Load(string(text)); ok {
@@ -106,7 +106,7 @@ func (w *world) time() time.Time {
 	return w.now
 }
 
-// pass lets time go by.
+// pass advances the clock.
 func (w *world) pass(d time.Duration) {
 	w.Helper()
 	for _, e := range w.engines {
@@ -119,7 +119,7 @@ func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
-// A answer is what came back.
+// An answer is the response to a call.
 type answer struct {
 	*world
 	status int
@@ -128,8 +128,8 @@ type answer struct {
 	body   map[string]any
 }
 
-// call is a request with the shop's key. The body is a string, or encoded as
-// JSON; nil is none.
+// call sends a request with the shop's key. The body is a string, or a value to
+// encode as JSON, or nil.
 func (w *world) call(method, path string, body any, headers ...string) *answer {
 	w.Helper()
 	return w.as("shop", method, path, body, headers...)
@@ -175,8 +175,8 @@ func request(t testing.TB, method, path string, body any) *http.Request {
 	return r
 }
 
-// check holds an answer against the description, and against the rules for all
-// of them.
+// check compares an answer with the description and with the rules for all
+// answers.
 func (w *world) check(r *http.Request, res *http.Response) *answer {
 	w.Helper()
 	text, err := io.ReadAll(res.Body)
@@ -222,7 +222,7 @@ func (a *answer) code() string {
 	return code
 }
 
-// want checks the status, and of a problem the code.
+// want checks the status and, for a problem, the code.
 func (a *answer) want(status int, code string) *answer {
 	a.Helper()
 	if a.status != status || a.code() != code {
@@ -234,7 +234,7 @@ func (a *answer) want(status int, code string) *answer {
 func (a *answer) token() string { a.Helper(); return a.at("token").(string) }
 func (a *answer) id() string    { a.Helper(); return a.at("session", "id").(string) }
 
-// at returns what is at a path of the body.
+// at returns the value at a path of the body.
 func (a *answer) at(path ...string) any {
 	a.Helper()
 	var v any = a.body
@@ -248,7 +248,7 @@ func (a *answer) at(path ...string) any {
 	return v
 }
 
-// is checks what is at a path of the body.
+// is checks the value at a path of the body.
 func (a *answer) is(want any, path ...string) *answer {
 	a.Helper()
 	if got := a.at(path...); !reflect.DeepEqual(got, want) {
@@ -275,7 +275,7 @@ func (w *world) resolve(token string) *answer {
 	return w.call("POST", "/v1/sessions/resolve", j{"token": token}).want(200, "")
 }
 
-// alive and over look at a token.
+// alive and over check a token.
 func (w *world) alive(token, subject string) {
 	w.Helper()
 	w.resolve(token).is(subject, "session", "subject")
@@ -286,7 +286,7 @@ func (w *world) over(token, why string) {
 	w.resolve(token).is(nil, "session").is(why, "why")
 }
 
-// A logbook is what was logged.
+// A logbook collects log lines.
 type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -304,7 +304,7 @@ func (l *logbook) String() string {
 	return l.b.String()
 }
 
-// A brittle is a store that fails when told to.
+// A brittle is a store that fails on demand.
 type brittle struct {
 	store.Store
 	mu   sync.Mutex
@@ -367,7 +367,7 @@ func (b *brittle) failure() error {
 	return b.err
 }
 
-// fakeEvents streams one event, and then waits.
+// fakeEvents sends one event and then waits.
 type fakeEvents struct{}
 
 func (fakeEvents) Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error {

@@ -10,7 +10,7 @@ import (
 )
 
 // The examples of RFC 7396, appendix A, as members of a session's values, and
-// what goes beyond them.
+// more.
 func TestMerge(t *testing.T) {
 	for _, c := range []struct{ target, patch, want string }{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
@@ -41,7 +41,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A large object costs the same however deep it is.
+// The cost of a large object does not depend on its depth.
 func TestMergeDepth(t *testing.T) {
 	var large []string
 	for i := range 1000 {
@@ -61,7 +61,7 @@ func TestMergeDepth(t *testing.T) {
 	}
 }
 
-// nested returns a JSON text so many objects down.
+// nested returns a JSON text inside of depth objects.
 func nested(depth int, text string) string {
 	return strings.Repeat(`{"a":`, depth) + text + strings.Repeat("}", depth)
 }

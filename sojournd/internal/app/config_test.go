@@ -11,7 +11,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
-// What is right and hardly meant is a warning.
+// A valid configuration that is probably wrong causes a warning.
 func TestCheckConfigWarns(t *testing.T) {
 	for proxies, warns := range map[string]bool{"": true, "trusted_proxies: [127.0.0.1]\n": false} {
 		name := filepath.Join(t.TempDir(), "sojourn.yaml")
@@ -26,7 +26,8 @@ func TestCheckConfigWarns(t *testing.T) {
 	}
 }
 
-// What serve would refuse, config check finds: all at once, where it stands.
+// config check finds every mistake that serve would find, all at once, with its
+// place.
 func TestCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -64,7 +65,7 @@ func TestCheckConfig(t *testing.T) {
 			[]string{"3:16: applications[0].login_url: no path", "4:18: step_up_url: a path like /login", "5:22: return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "6:15: applications[0].origins[0]: no origin", "7:22: applications[0].cookie.domain: example.com"}},
 		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
 		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
-		// One mistake of each sort, none of which hides another.
+		// One mistake of each kind. None hides another.
 		{"log: {level: loud}\nlog: {}\napi: {tls: {certificate: /nowhere/cert, key: /nowhere/key}}\nevents: {webhooks: [{url: 'https://:80/', secret_file: /nowhere/secret}, {url: 'https://b.example/', secret_file: " + weak + "}]}\n" + shop + "    login_url: /über\n",
 			[]string{"1:14: log.level: write debug", "2:1: already", "3:12: api.tls: /nowhere/cert", "4:27: events.webhooks[0].url: https://host/path", "4:56: events.webhooks[0].secret_file: no such file", "events.webhooks[1].secret_file: begins with", "7:16: applications[0].login_url: a path like /login"}},
 	} {
@@ -99,7 +100,7 @@ func TestCheckConfig(t *testing.T) {
 				t.Errorf("%s no mistake %q in\n%v", c.text, want, err)
 			}
 		}
-		// And serve refuses it in the same words.
+		// serve reports the same text.
 		if served := RunServe(t.Context(), ServeOptions{Config: name, Out: &out, Log: &out}); served == nil || served.Error() != err.Error() {
 			t.Errorf("%s serve says %v", c.text, served)
 		}

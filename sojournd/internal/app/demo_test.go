@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// buffer is what a running demo prints.
+// buffer is the output of a running demo.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -60,7 +60,7 @@ func TestRunDemo(t *testing.T) {
 		t.Errorf("%s, %v", res.Status, err)
 	}
 
-	// The port is taken now.
+	// Now the port is in use.
 	err = RunDemo(t.Context(), Options{Listen: strings.TrimPrefix(strings.Replace(url, "localhost", "127.0.0.1", 1), "http://"), Store: StoreOptions{URL: "memory:"}, Out: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "another program listens there") || !strings.Contains(err.Error(), "--listen 127.0.0.1:0") {
 		t.Errorf("a taken port: %v", err)

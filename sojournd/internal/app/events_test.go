@@ -47,7 +47,7 @@ func TestEventApps(t *testing.T) {
 	if err := events.New(events.Options{}).Configure(apps); err != nil {
 		t.Error(err)
 	}
-	// What the configuration takes for a kind is one, and the other way round.
+	// The configuration knows all kinds of events and no others.
 	if _, err := read(fmt.Sprintf("{url: 'https://a.example/', secret_file: %s, events: [%s]}", good, strings.Join(events.Kinds(), ", "))); err != nil {
 		t.Error(err)
 	}

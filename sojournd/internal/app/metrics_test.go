@@ -26,8 +26,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// The documentation lists every metric with its labels, and none that isn't
-// there.
+// The documentation lists every metric with its labels, and no others.
 func TestMetricsAreDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../../docs/server.md")
 	if err != nil {
@@ -65,8 +64,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// What is worth an alert is there before it happens, for each application that
-// a reload brings too, and an event counts where it was at 0.
+// Counters for alerts exist before the first event, also for an application
+// that a reload adds. Events increase them.
 func TestMetricsBeginAtZero(t *testing.T) {
 	s := &server{level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New()}}
 	read := func(apps string) *config.Config {
@@ -124,8 +123,8 @@ func TestMetricsBeginAtZero(t *testing.T) {
 	}
 }
 
-// However often the metrics are read, counting takes a fiftieth of the time at
-// most.
+// However often the metrics are read, counting takes at most a fiftieth of the
+// time.
 func TestCountingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		counted := 0
@@ -160,7 +159,7 @@ func TestCountingIsBounded(t *testing.T) {
 	})
 }
 
-// Only what the store could not answer is an error of the store.
+// An error counts only if the store did not answer.
 func TestStoreErrors(t *testing.T) {
 	for _, err := range []error{nil, store.ErrNotFound, store.ErrEnded, store.ErrConflict, store.ErrLimit, store.ErrCursor, store.ErrRepeated, context.Canceled} {
 		if failed(err) {

@@ -68,11 +68,11 @@ func TestOptionsOfOtherStores(t *testing.T) {
 	}
 }
 
-// worried are the warnings of a store that has something to say of its server.
+// worried returns the warnings of a store.
 func worried() []string { return []string{"it drops sessions: set maxmemory-policy noeviction"} }
 
-// TestReadyWarns: what is wrong with the store's server stands in the answer of
-// a server that is ready all the same, and is counted.
+// TestReadyWarns: /readyz prints the store's warnings although the server is
+// ready, and the metrics count them.
 func TestReadyWarns(t *testing.T) {
 	st := &openedStore{Store: memstore.New(), warnings: worried}
 	defer st.Close()
@@ -101,8 +101,8 @@ func answers(t *testing.T, st store.Store) {
 	t.Fatalf("the store doesn't answer: %v", err)
 }
 
-// TestRotatedPassword: after a change of the password in the database and in
-// the file, new connections are made without a restart.
+// TestRotatedPassword: after the password has changed in the database and in
+// the file, new connections work without a restart.
 func TestRotatedPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	write := func(text string) {
@@ -155,8 +155,7 @@ func TestRotatedPassword(t *testing.T) {
 	})
 }
 
-// TestRotatedCA: the file with the certificates that vouch for the database is
-// read for each new connection.
+// TestRotatedCA: the file with the authorities is read for each new connection.
 func TestRotatedCA(t *testing.T) {
 	r := servertest.Redis(t, servertest.RedisOptions{TLS: true})
 	other := servertest.Redis(t, servertest.RedisOptions{TLS: true})

@@ -27,8 +27,7 @@ import (
 
 const testKey = "sojourn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// A fake speaks the API's contract, with n sessions of which every third is
-// alice's.
+// A fake is a server with n sessions. Every third belongs to alice.
 type fake struct {
 	mu       sync.Mutex
 	sessions []*v1.Session
@@ -275,14 +274,14 @@ func TestEndSessions(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
-	// One that is none is found before any ends.
+	// An invalid ID is found before any session ends.
 	s = start(t, newFake(5))
 	check(t, s.EndSessions(t.Context(), []string{testID(0), "x"}, nil), "no session's ID")
 	if len(s.fake.requests) > 0 {
 		t.Errorf("%v", s.fake.requests)
 	}
 
-	// A failure says how far it came.
+	// An error says how many sessions have ended.
 	s = start(t, newFake(5))
 	s.fake.fail = func(w http.ResponseWriter, r *http.Request) bool {
 		if len(s.fake.requests) < 3 {
@@ -416,7 +415,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Each answer that is no success says what to do, and none shows the key.
+// Each answer that is not a success says what to do. None shows the key.
 func TestErrors(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()

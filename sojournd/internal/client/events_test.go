@@ -22,7 +22,7 @@ type play struct {
 	over  func() // after the last
 }
 
-// RoundTrip stands for the network, so that time is the test's.
+// RoundTrip replaces the network, so the test controls time.
 func (p *play) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.asked = append(p.asked, r)
 	n := len(p.asked)
@@ -150,7 +150,7 @@ func TestEventsOnce(t *testing.T) {
 	check(t, err, "doesn't accept this API key")
 }
 
-// Whatever breaks, it goes on after the last event it has seen.
+// After any failure the stream continues after the last event.
 func TestEventsReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -182,8 +182,8 @@ func TestEventsReconnect(t *testing.T) {
 	})
 }
 
-// The server goes down before anything has happened: who follows is told of
-// what happens afterwards, and of nothing else.
+// The server goes down before the first event. The subscriber gets the later
+// events and no others.
 func TestEventsReconnectBeforeTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, out, notes, err := follow(t, Events{Last: 10, Follow: true},
@@ -212,8 +212,7 @@ func TestEventsReconnectBeforeTheFirst(t *testing.T) {
 	})
 }
 
-// A stream that is quiet but alive goes on; one that is dead, from the start
-// too, does not keep it waiting.
+// A quiet stream continues. A dead one is given up, also at the start.
 func TestEventsSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		quiet := func(w http.ResponseWriter, r *http.Request) {
@@ -233,7 +232,7 @@ func TestEventsSilence(t *testing.T) {
 	})
 }
 
-// What trying again won't mend ends it.
+// Errors that a retry cannot fix end the command.
 func TestEventsGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, _, err := follow(t, Events{Follow: true}, breakOff) // the first time: somebody is waiting
@@ -323,8 +322,7 @@ func TestReadFrames(t *testing.T) {
 	}
 }
 
-// Whatever a server sends, it ends, and printing what came never shows a
-// control character.
+// Whatever a server sends, the client ends and prints no control characters.
 func FuzzReadFrames(f *testing.F) {
 	f.Add([]byte(": hello\nretry: 2000\n\n" + frameOf(1) + frameOf(2)))
 	f.Add([]byte("id: 1\r\ndata: {\"subject\":\"\\u001b[2J\",\"kind\":\"\u202e\"}\r\n\r\n"))

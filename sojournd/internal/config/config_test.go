@@ -28,7 +28,7 @@ func read(t *testing.T, text string) *Config {
 	return c
 }
 
-// The example says what holds without it, and names every setting.
+// The example has the defaults, and names every setting.
 func TestExample(t *testing.T) {
 	if got, want := read(t, Example), read(t, minimal); !reflect.DeepEqual(nonNil(got), nonNil(want)) {
 		t.Errorf("the example changes a default:\n%+v\n%+v", got, want)
@@ -55,7 +55,7 @@ func TestExample(t *testing.T) {
 	named(reflect.TypeFor[Config]())
 }
 
-// What is commented out in the example is right, too.
+// The settings that are commented out in the example are valid, too.
 func TestExampleUncommented(t *testing.T) {
 	var lines []string
 	for line := range strings.SplitSeq(Example, "\n") {
@@ -76,7 +76,7 @@ func TestExampleUncommented(t *testing.T) {
 	}
 }
 
-// nonNil makes empty lists of missing ones.
+// nonNil replaces missing lists by empty ones.
 func nonNil(c *Config) *Config {
 	fill := func(v reflect.Value) {}
 	fill = func(v reflect.Value) {
@@ -103,7 +103,7 @@ func nonNil(c *Config) *Config {
 	return c
 }
 
-// Every mistake is reported at once, at its place, with what to write instead.
+// Every mistake is reported at once, with its place and what to write instead.
 func TestEveryMistake(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -211,8 +211,8 @@ func TestEveryMistake(t *testing.T) {
 
 func hash(c byte) string { return "sha256:" + strings.Repeat(fmt.Sprintf("%02x", c), 32) }
 
-// Flags win over the environment, which wins over the file. Mistakes name the
-// place where they were made.
+// Flags override the environment, which overrides the file. A mistake names the
+// place where it was made.
 func TestOverrides(t *testing.T) {
 	text := minimal + "store: 'memory:'\nlog: {level: warn, format: json}\napi: {listen: [127.0.0.1:1]}\nlimits: {body: 2MiB}\n"
 	env := Environment{"SOJOURN_LOG_LEVEL=error", "SOJOURN_API_LISTEN=127.0.0.1:2, unix:/run/a.sock", "SOJOURN_API_PLAIN_HTTP=true",
@@ -243,7 +243,7 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// The error for a mistyped flag says what was meant.
+// The error for a mistyped flag suggests the right one.
 func TestUnknownFlags(t *testing.T) {
 	for path, want := range map[string]string{
 		"log.levle": "write log.level", "LOG.LEVEL": "write log.level", "api-listen": "write api.listen", "api.socket-mode": "write api.socket_mode",
@@ -281,7 +281,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// Whatever Read accepts makes an engine.
+// An engine accepts every configuration that Read accepts.
 func TestOptions(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for text, want := range map[string]func(o *sojourn.Options){
@@ -346,7 +346,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// A proxy that asks for checks and isn't trusted is hardly meant.
+// There is a warning if a proxy that asks for checks is not trusted.
 func TestWarnings(t *testing.T) {
 	key := "    keys: [{name: a, hash: 'sha256:" + strings.Repeat("1", 64) + "'}]\n"
 	for _, test := range []struct {

@@ -93,8 +93,8 @@ func TestAuditLines(t *testing.T) {
 	}
 }
 
-// A file that is full is put aside; no line is lost or torn, however many
-// write, and none of the files is for others to read.
+// A full file is renamed. No line is lost or torn by concurrent writes, and
+// only the owner can read the files.
 func TestAuditRotates(t *testing.T) {
 	dir := t.TempDir()
 	audit := openAudit(t, AuditFile{Path: filepath.Join(dir, "audit.jsonl"), MaxBytes: 1})
@@ -143,7 +143,7 @@ func TestAuditCannotBeOpened(t *testing.T) {
 	}
 }
 
-// fragile fails as long as it is told to.
+// fragile fails on demand.
 type fragile struct {
 	bytes.Buffer
 	err error
@@ -156,8 +156,8 @@ func (f *fragile) Write(b []byte) (int, error) {
 	return f.Buffer.Write(b)
 }
 
-// An audit log that can't be written fails nothing else. The log says so once,
-// and when that is over.
+// If the audit log cannot be written, nothing else fails. The log says when
+// that begins and when it ends.
 func TestAuditFails(t *testing.T) {
 	var logs bytes.Buffer
 	audit := &fragile{}
@@ -193,8 +193,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// An event has each of the fields that sojourn.Event has for those who observe:
-// a new one there is not forgotten here.
+// An event has all fields of sojourn.Event. The test fails if a new one is
+// forgotten.
 func TestEventHasAllFields(t *testing.T) {
 	full := sojourn.Event{
 		Kind: sojourn.EventAuthenticated, Time: time.UnixMilli(1), App: "app-1", Session: sojourn.ID{7}, Subject: "subject-1",

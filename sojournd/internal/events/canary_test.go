@@ -35,9 +35,9 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
-// Through a real engine's life of a session: no token, no part of one and no
-// hash of one is in a stream, a webhook message, the audit log, or the
-// program's log at debug level.
+// A real engine creates and ends a session. No token, part of a token or hash
+// of one is in a stream, a webhook message, the audit log, or the log at debug
+// level.
 func TestCanaryEventsHoldNoToken(t *testing.T) {
 	var logs, audit locked
 	rc := &receiver{}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The receiver that docs/events.md shows takes a real message, by either
-// secret, and nothing else.
+// The receiver in docs/events.md accepts a real message with either secret, and
+// refuses all others.
 func TestDocsReceiver(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {

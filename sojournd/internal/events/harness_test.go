@@ -31,7 +31,7 @@ func newHub(t *testing.T, o Options, apps ...App) *Hub {
 	return h
 }
 
-// created is the nth event of an application, known again by its subject.
+// created returns the nth event of an application. Its subject is the number.
 func created(app string, n int) sojourn.Event {
 	return sojourn.Event{Kind: sojourn.EventCreated, Time: time.UnixMilli(1_800_000_000_000), App: app, Subject: strconv.Itoa(n)}
 }
@@ -43,7 +43,7 @@ func observe(h *Hub, app string, from, to int) {
 	}
 }
 
-// serveHub serves /{app}?last=&follow= over a real connection, with small
+// serveHub serves /{app}?last=&follow= over a real connection with small
 // buffers.
 func serveHub(t *testing.T, h *Hub) *httptest.Server {
 	t.Helper()
@@ -137,7 +137,7 @@ func (s *subscriber) line() string {
 	return s.scan.Text()
 }
 
-// next returns the next event; false at the stream's end.
+// next returns the next event, or false at the end of the stream.
 func (s *subscriber) next() (e received, ok bool) {
 	s.t.Helper()
 	for s.scan.Scan() {
@@ -166,7 +166,8 @@ func (s *subscriber) next() (e received, ok bool) {
 	return e, false
 }
 
-// want reads the events of the numbers from to to-1, and returns the last.
+// want reads the events with the numbers from to to-1, and returns the last
+// one.
 func (s *subscriber) want(from, to int) (e received) {
 	s.t.Helper()
 	for n := from; n < to; n++ {

@@ -28,7 +28,7 @@ func TestStreamFollows(t *testing.T) {
 	subscribe(t, server, "/shop?last=2", "").want(398, 400)
 }
 
-// The sweep of one application's engine ends sessions of the others.
+// The sweep of one application's engine ends sessions of other applications.
 func TestEventGoesToItsApplication(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"}, App{Name: "blog"})
 	server := serveHub(t, h)
@@ -53,7 +53,7 @@ func TestStreamWithoutFollowEnds(t *testing.T) {
 	s.wantEnd()
 }
 
-// Whoever comes back with the last ID misses nothing and gets nothing twice.
+// A subscriber that resumes with the last ID gets every event once.
 func TestStreamResumes(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -69,7 +69,7 @@ func TestStreamResumes(t *testing.T) {
 	s.want(20, 21)
 }
 
-// Also who lost the connection before anything has come.
+// So does one that loses the connection before the first event.
 func TestStreamResumesBeforeItsFirstEvent(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -130,7 +130,7 @@ func TestStreamGap(t *testing.T) {
 	}
 }
 
-// What an engine had to drop shows as a gap to all who listen.
+// Events that an engine had to drop appear as a gap.
 func TestLostEventsAreAGap(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"}, App{Name: "blog"})
 	server := serveHub(t, h)
@@ -179,7 +179,7 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
-// A lockedRecorder can be looked at while it is written to.
+// A lockedRecorder can be read while it is written to.
 type lockedRecorder struct {
 	*httptest.ResponseRecorder
 	mu sync.Mutex
@@ -197,8 +197,8 @@ func (l *lockedRecorder) text() string {
 	return l.Body.String()
 }
 
-// At once: not with the next ping. And what happens is told at once too, unless
-// much does.
+// The stream begins at once, not with the next ping. An event is sent at once,
+// unless there are many.
 func TestStreamsLoseNoTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{})
@@ -267,8 +267,7 @@ func TestStreamsAreLimited(t *testing.T) {
 	}
 }
 
-// One who doesn't read delays neither the others nor the observer, and finds a
-// gap where the ring went on without them.
+// A subscriber that does not read delays nobody, and gets a gap.
 func TestSlowSubscriberDelaysNobody(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -299,8 +298,8 @@ func TestSlowSubscriberDelaysNobody(t *testing.T) {
 	}
 }
 
-// Many write, many read and come back: each reader gets each event once, in the
-// order of the IDs.
+// With many writers and many readers that reconnect, each reader gets each
+// event once, in the order of the IDs.
 func TestStreamRaces(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -331,7 +330,7 @@ func TestStreamRaces(t *testing.T) {
 	wg.Wait()
 }
 
-// A request's end is the stream's, also between two batches.
+// A stream ends with its request, also between two batches.
 func TestStreamEndsWithItsRequest(t *testing.T) {
 	h := newHub(t, Options{}, App{Name: "shop"})
 	server := serveHub(t, h)
@@ -342,7 +341,7 @@ func TestStreamEndsWithItsRequest(t *testing.T) {
 	waitUntil(t, h, "shop", func(r *ring) bool { return r.streams == 0 })
 }
 
-// waitUntil waits for what other goroutines do with a ring.
+// waitUntil waits for other goroutines to change a ring.
 func waitUntil(t *testing.T, h *Hub, app string, done func(*ring) bool) {
 	t.Helper()
 	a, err := h.app(app)
@@ -360,8 +359,8 @@ func waitUntil(t *testing.T, h *Hub, app string, done func(*ring) bool) {
 	t.Fatal("it doesn't come to pass")
 }
 
-// Handlers of servers without deadlines, such as a recorder, are served too,
-// and what a client sent cannot forge a frame.
+// Streams work without deadlines, as with a recorder, and data from a client
+// cannot forge a frame.
 func TestFrameInjection(t *testing.T) {
 	const evil = "x\n\nevent: ended\ndata: {}\r\n\r\u2028id: 1\x00"
 	h := newHub(t, Options{}, App{Name: "shop"})

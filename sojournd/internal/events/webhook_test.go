@@ -34,7 +34,7 @@ func secret(size int) string {
 	return "whsec_" + base64.StdEncoding.EncodeToString(b)
 }
 
-// A post is one request that a webhook got.
+// A post is one request that a webhook received.
 type post struct {
 	at     time.Time
 	url    string
@@ -45,8 +45,8 @@ type post struct {
 
 func (p post) id() string { return p.header.Get("webhook-id") }
 
-// A receiver stands for all webhooks, without a network. It answers as its
-// function says.
+// A receiver replaces all webhooks, without a network. A function chooses its
+// answers.
 type receiver struct {
 	answer func(n int, p post) (status int, header http.Header, err error) // of the nth request, from 1
 	mu     sync.Mutex
@@ -94,7 +94,7 @@ func (rc *receiver) got() []post {
 }
 
 // metric returns the value of a metric with these label values, in the order of
-// the labels' names.
+// the label names.
 func metric(t *testing.T, h *Hub, name string, labels ...string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -127,7 +127,7 @@ func wantMetric(t *testing.T, h *Hub, want float64, name string, labels ...strin
 	}
 }
 
-// The signature verifies with the specification's own library, by either of two
+// The specification's own library verifies the signature with either of two
 // secrets, over a real connection.
 func TestWebhookIsSigned(t *testing.T) {
 	posts := make(chan post, 1)
@@ -171,7 +171,7 @@ func TestWebhookIsSigned(t *testing.T) {
 	}
 }
 
-// The example of the specification.
+// This is the example of the specification.
 func TestSignExample(t *testing.T) {
 	key, err := decodeSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	if err != nil {
@@ -183,13 +183,13 @@ func TestSignExample(t *testing.T) {
 	}
 }
 
-// hook is a webhook without a network.
+// hook returns a webhook without a network.
 func hook(name string) Webhook {
 	return Webhook{URL: "https://" + name + ".example/hook", Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}
 }
 
-// TestWebhookTrialFirst: while a webhook is down it gets one message at a time,
-// less and less often, however many wait; when it is back it gets them all.
+// TestWebhookTrialFirst: a webhook that is down gets one message at a time,
+// less and less often. When it works again it gets all messages.
 func TestWebhookTrialFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const events = 200
@@ -251,8 +251,8 @@ func slicesEqual(t *testing.T, got, want []string) {
 	}
 }
 
-// A message that fails is sent again, the same but with a new time and
-// signature, later and later, for a day; then it is a dead letter.
+// A message that fails is sent again, with a new time and signature, after
+// growing delays, for a day. Then it is a dead letter.
 func TestWebhookRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failures := []func() (int, http.Header, error){
@@ -328,7 +328,7 @@ func TestWebhookRetries(t *testing.T) {
 	})
 }
 
-// Messages that failed together do not come back together.
+// Messages that failed together are not sent again together.
 func TestBackoffJitters(t *testing.T) {
 	for tries, most := range map[int]time.Duration{1: 5 * time.Second, 2: 20 * time.Second, 3: 80 * time.Second, 6: time.Hour, 100: time.Hour} {
 		seen := map[time.Duration]bool{}
@@ -377,7 +377,7 @@ func TestWebhookRetryAfter(t *testing.T) {
 	})
 }
 
-// 410 Gone: the webhook wants no more.
+// 410 Gone means that the webhook wants no more messages.
 func TestWebhookGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rc := &receiver{hold: make(chan struct{})}
@@ -406,8 +406,8 @@ func TestWebhookGone(t *testing.T) {
 	})
 }
 
-// A webhook that doesn't answer keeps neither the observer nor another webhook
-// from going on, and no more wait for it than may.
+// A webhook that does not answer delays neither the observer nor other
+// webhooks, and its queue is limited.
 func TestWebhookHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
@@ -447,8 +447,8 @@ func TestWebhookHangs(t *testing.T) {
 	})
 }
 
-// What was never tried is sent before the end; what can't be is a dead letter,
-// and no longer than the caller allows.
+// Messages that were never tried are sent before the end. The others become
+// dead letters within the caller's time limit.
 func TestWebhookClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rc := &receiver{hold: make(chan struct{})}
@@ -490,8 +490,8 @@ func TestWebhookClose(t *testing.T) {
 	})
 }
 
-// A reload keeps what waits for a webhook of the same URL, and takes its new
-// secret; what waits for one that is gone is given up.
+// A reload keeps the messages for a webhook with the same URL, and uses its new
+// secret. Messages for a removed webhook are dropped.
 func TestWebhookReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := true

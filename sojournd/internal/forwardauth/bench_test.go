@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BenchmarkCheck is a check of a live session, without the network.
+// BenchmarkCheck measures a check of a live session, without the network.
 func BenchmarkCheck(b *testing.B) {
 	w := newWorld(b, nil)
 	r := httptest.NewRequest("GET", "/check/shop/status/login", nil)
@@ -29,7 +29,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// A tape is a ResponseWriter that costs little.
+// A tape is a cheap ResponseWriter.
 type tape struct {
 	header http.Header
 	status int

@@ -13,12 +13,11 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// The measure of issue 10: 500 browsers behind one address come back after
-// three days, with the cookies of sessions that are forgotten. Each loads a
-// page of 150 assets through the real nginx, signs in and signs out. Nobody is
-// refused. Meanwhile somebody at that address sends a new token with each
-// request: an event tells of it, and the store is read a bounded number of
-// times.
+// 500 browsers behind one address return after three days, with cookies of
+// forgotten sessions. Each loads a page with 150 assets through a real nginx,
+// signs in and signs out. No request is refused. At the same time another
+// client at that address sends a new token with each request: there is an event
+// about it, and the number of reads of the store is bounded.
 func TestDeployedFiveHundredBrowsers(t *testing.T) {
 	browsers, assets := 500, 150
 	if testing.Short() {
@@ -127,9 +126,8 @@ func TestDeployedFiveHundredBrowsers(t *testing.T) {
 	if n := d.throttled.Load(); n != 1 { // the test's clock stands
 		t.Errorf("%d events tell of %d guesses", n, guesses.Load())
 	}
-	// In a second of the clock, 100 and 10 unknown tokens, and what the
-	// sessions that live are read for: two pages, a sign-out and a look after
-	// it.
+	// Per second of the clock there are 110 unknown tokens, and the reads for
+	// live sessions: two pages, a sign-out and a check after it.
 	if n, limit := d.store.count(), 110+16+8*browsers; n > limit {
 		t.Errorf("%d guesses and %d browsers cost %d reads, want at most %d", guesses.Load(), browsers, n, limit)
 	}

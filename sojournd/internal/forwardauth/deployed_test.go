@@ -48,8 +48,8 @@ func TestDeployedAnonymous(t *testing.T) {
 	})
 }
 
-// A sign-in page on another host is told the whole way back, and only to a site
-// that is listed.
+// A sign-in page on another host gets the whole address to return to, but only
+// for a listed origin.
 func TestDeployedLoginElsewhere(t *testing.T) {
 	const login = "https://login.example.com/?lang=en"
 	listed := func(a *forwardauth.App, site string) {
@@ -107,8 +107,8 @@ func TestDeployedLogin(t *testing.T) {
 	})
 }
 
-// A visitor's own Sojourn headers never reach the application, in no spelling
-// that it could take for ours.
+// A visitor's own Sojourn headers never reach the application, in any spelling
+// that it could confuse with the real ones.
 func TestDeployedForgedIdentity(t *testing.T) {
 	forged := []string{
 		"Sojourn-Subject", "root", "sojourn-subject", "root", "SOJOURN-SUBJECT", "root", "Sojourn_Subject", "root", "sojourn_subject", "root", "SOJOURN_SUBJECT", "root",
@@ -132,14 +132,14 @@ func TestDeployedForgedIdentity(t *testing.T) {
 			d.passed(forged[i], v, "")
 			d.stopped(forged[i], d.visit("GET", "/account", forged[i], forged[i+1]), http.StatusUnauthorized)
 		}
-		// Named by Connection, a header is one of the hop: a proxy that obeys
-		// takes it away.
+		// A header that Connection names is for one hop. A proxy that complies
+		// removes it.
 		d.passed("hop", d.visit("GET", "/account", "Cookie", ann, "Connection", "Sojourn-Subject, Sojourn-Session"), "ann")
 	})
 }
 
-// Caddy takes every header away that begins with Sojourn, also those that
-// sojournd never sends.
+// Caddy removes every header that begins with Sojourn, also those that sojournd
+// never sends.
 func TestDeployedForeignNames(t *testing.T) {
 	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
@@ -154,8 +154,8 @@ func TestDeployedForeignNames(t *testing.T) {
 	}
 }
 
-// What a visitor writes behind the path, into the query or into X-Forwarded
-// headers weakens nothing and leads nowhere.
+// A visitor cannot weaken a check, or redirect anywhere, by the path, the query
+// or X-Forwarded headers.
 func TestDeployedHostileVisitor(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		for _, target := range []string{
@@ -226,7 +226,7 @@ func TestDeployedHostileVisitor(t *testing.T) {
 				t.Errorf("the visitor came from %s", ip)
 			}
 		}
-		// The checks are the proxy's, not the visitor's.
+		// The checks are for the proxy, not for the visitor.
 		for _, path := range []string{"/_sojourn/any", "/_sojourn/login", "/check/shop/status/any"} {
 			v := d.visit("GET", path, "Cookie", d.signIn("ann"))
 			if v.reached == nil && v.StatusCode != http.StatusNotFound || v.Header.Get("Sojourn-Subject") != "" {
@@ -241,7 +241,7 @@ func TestDeployedHostileVisitor(t *testing.T) {
 	})
 }
 
-// The application sees all cookies but the session's.
+// The application sees all cookies except the session's.
 func TestDeployedCookieWithheld(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		ann := d.signIn("ann")
@@ -281,7 +281,7 @@ func TestDeployedCookieWithheld(t *testing.T) {
 				t.Errorf("%q: the application got %q, want %q", test.sent, got, test.want)
 			}
 		}
-		// Planted in any number.
+		// The visitor may send any number of them.
 		v := d.visit("GET", "/", "Cookie", strings.Repeat(ann+"; ", 20)+"a=b")
 		if v.reached != nil && strings.Contains(strings.Join(v.reached.Header["Cookie"], ";"), secret) {
 			t.Error("the application got one of many")
@@ -295,7 +295,7 @@ func TestDeployedCookieWithheld(t *testing.T) {
 }
 
 // A check's new secret reaches the browser, unless the application's answer
-// sets cookies itself: a login's must not be replaced.
+// sets cookies itself: those of a login must not be replaced.
 func TestDeployedRotation(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		for _, path := range []string{"/", "/account/a", "/fails", "/denies"} {
@@ -336,8 +336,9 @@ func TestDeployedRotation(t *testing.T) {
 	})
 }
 
-// No cache may keep an answer to which a secret was added, whatever the
-// application says to caches; all other answers say what the application said.
+// No cache may store an answer to which a secret was added, whatever the
+// application says about caching. All other answers keep the application's
+// headers.
 func TestDeployedSecretsAreNotCached(t *testing.T) {
 	for _, p := range []proxy{nginx, caddy, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
@@ -369,7 +370,7 @@ func TestDeployedSecretsAreNotCached(t *testing.T) {
 	}
 }
 
-// I9: without an answer nobody passes.
+// I9: without an answer to the check no request passes.
 func TestDeployedStoreFails(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		ann := d.signIn("ann")
@@ -390,7 +391,7 @@ func TestDeployedStoreFails(t *testing.T) {
 	})
 }
 
-// Bodies, methods and answers pass as they are.
+// Bodies, methods and answers pass unchanged.
 func TestDeployedTransparent(t *testing.T) {
 	eachProxy(t, func(t *testing.T, d *deployment) {
 		ann := d.signIn("ann")
@@ -420,8 +421,8 @@ func TestDeployedTransparent(t *testing.T) {
 	})
 }
 
-// A page with a long address leads to the sign-in page, with the way back or
-// without, and never to an error.
+// A page with a long address leads to the sign-in page, with or without the
+// address to return to, and never to an error.
 func TestDeployedLongAddress(t *testing.T) {
 	for _, p := range setUps {
 		t.Run(p.name, func(t *testing.T) {
@@ -445,7 +446,7 @@ func TestDeployedLongAddress(t *testing.T) {
 	}
 }
 
-// An application's answer may have a long header: many cookies.
+// An application's answer may have a long header with many cookies.
 func TestDeployedLongHeader(t *testing.T) {
 	for _, p := range setUps {
 		t.Run(p.name, func(t *testing.T) {
@@ -460,7 +461,7 @@ func TestDeployedLongHeader(t *testing.T) {
 	}
 }
 
-// While sojournd restarts, Caddy's checks wait, and no request fails.
+// While sojournd restarts, Caddy's checks wait and no request fails.
 func TestDeployedRestart(t *testing.T) {
 	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
@@ -477,7 +478,7 @@ func TestDeployedRestart(t *testing.T) {
 	}
 }
 
-// The set-ups of the server's page are run as they are written there.
+// The set-ups in the documentation of the server are run as they are written.
 func TestDocumented(t *testing.T) {
 	for _, p := range []proxy{nginxOfDocs, caddyOfDocs} {
 		t.Run(p.name, func(t *testing.T) {

@@ -36,15 +36,15 @@ type deployment struct {
 	throttled atomic.Int32 // events that tell of guesses
 }
 
-// A proxy is one of those that are started.
+// A proxy is a proxy to start.
 type proxy struct {
 	name  string
 	start func(servertest.TB, servertest.ProxyOptions) *servertest.ProxyServer
 	dir   string // under examples
 	files []string
 
-	// documented is the language of a block in docs/server.md that stands for
-	// the last of the files; empty: none does.
+	// documented is the language of the block in docs/server.md that replaces
+	// the last of the files. If it is empty, none is replaced.
 	documented string
 }
 
@@ -60,8 +60,8 @@ var (
 // setUps are all set-ups of nginx and Caddy that are shipped or documented.
 var setUps = []proxy{nginx, caddy, nginxOfDocs, caddyOfDocs, caddyOfNode}
 
-// eachProxy runs a test behind every real proxy, as the user of the tests and,
-// if that is root, as another.
+// eachProxy runs a test behind every real proxy, as the tests' user and, if
+// that is root, as another user.
 func eachProxy(t *testing.T, test func(t *testing.T, d *deployment)) {
 	t.Helper()
 	eachProxyOf(t, nobodyChanges, test)
@@ -121,9 +121,9 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	return d
 }
 
-// restart closes the server of the checks. The first that asks then finds one
-// that ends as it is asked, and a new one is there from then on. The function
-// that it returns waits for that.
+// restart closes the server of the checks. The next check meets a server that
+// closes the connection, and then a new server starts. The function that
+// restart returns waits for that.
 func (d *deployment) restart() (restarted func()) {
 	d.Helper()
 	address := d.checks.Listener.Addr().String()
@@ -156,8 +156,7 @@ func (d *deployment) restart() (restarted func()) {
 	}
 }
 
-// configuration returns the shipped files, in which nothing but ports is
-// changed.
+// configuration returns the shipped files with only the ports changed.
 func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error) {
 	files := map[string]string{}
 	for i, name := range p.files {
@@ -173,7 +172,7 @@ func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error
 	return files, nil
 }
 
-// documented returns the block of a language in docs/server.md.
+// documented returns the block with a language in docs/server.md.
 func documented(language string) ([]byte, error) {
 	page, err := os.ReadFile("../../../docs/server.md")
 	if err != nil {
@@ -187,13 +186,13 @@ func documented(language string) ([]byte, error) {
 	return []byte(block + "\n"), nil
 }
 
-// forCaches are headers of a response that every cache may keep for a year.
+// forCaches are headers of an answer that every cache may store for a year.
 var forCaches = map[string]string{
 	"Cache-Control": "public, max-age=31536000, immutable", "Expires": "Fri, 01 Jan 2100 00:00:00 GMT",
 	"CDN-Cache-Control": "max-age=31536000", "Surrogate-Control": "max-age=31536000",
 }
 
-// An application behind the proxy. It notes what reaches it.
+// An application records the requests that reach it.
 type application struct {
 	engine *sojourn.Engine
 	mu     sync.Mutex
@@ -260,7 +259,7 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "the application")
 }
 
-// took returns the requests that have reached the application since the last call.
+// took returns the requests since the last call.
 func (a *application) took() (list []*http.Request, bodies []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -269,7 +268,8 @@ func (a *application) took() (list []*http.Request, bodies []string) {
 	return list, bodies
 }
 
-// A visit is the answer to a request, and what of it reached the application: nil if nothing did.
+// A visit is the answer to a request, and the request that reached the
+// application, or nil.
 type visit struct {
 	*http.Response
 	text    string
@@ -277,7 +277,8 @@ type visit struct {
 	body    string
 }
 
-// visit sends a request through the proxy. The target goes out as it is, and so do headers: name, value, ....
+// visit sends a request through the proxy. It does not change the target and
+// the headers: name, value, ....
 func (d *deployment) visit(method, target string, headers ...string) visit {
 	d.Helper()
 	return d.visitWithBody(method, target, "", headers...)
@@ -325,20 +326,22 @@ func (d *deployment) visitWithBody(method, target, body string, headers ...strin
 	return v
 }
 
-// signIn logs somebody in and returns the cookie.
+// signIn logs a user in and returns the cookie.
 func (d *deployment) signIn(subject string, o ...sojourn.LoginOption) string {
 	d.Helper()
 	return strings.Replace(d.login(subject, o...), "__Host-session=", "__Host-shop-session=", 1)
 }
 
-// passed checks that a request reached the application as the subject's, empty for nobody's.
+// passed checks that a request reached the application with the subject, which
+// is empty for an anonymous visitor.
 func (d *deployment) passed(what string, v visit, subject string) {
 	d.Helper()
 	if v.reached == nil {
 		d.Errorf("%s: it didn't reach the application: %s", what, v.Status)
 		return
 	}
-	// As the applications of many servers see it (CGI, WSGI): Sojourn_Subject and Sojourn-Subject are one.
+	// Many application servers (CGI, WSGI) do not distinguish Sojourn_Subject
+	// and Sojourn-Subject.
 	got := map[string][]string{}
 	for name, values := range v.reached.Header {
 		name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
@@ -360,7 +363,7 @@ func (d *deployment) passed(what string, v visit, subject string) {
 	}
 }
 
-// stopped checks that a request didn't reach the application.
+// stopped checks that a request did not reach the application.
 func (d *deployment) stopped(what string, v visit, status int) {
 	d.Helper()
 	if v.StatusCode != status || v.reached != nil || strings.Contains(v.text, "the application") {

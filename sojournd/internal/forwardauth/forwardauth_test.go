@@ -83,8 +83,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// Empty headers are sent all the same: a proxy that copies one must not copy
-// the visitor's own in its place.
+// Empty headers are sent too. A proxy that copies a header must not copy the
+// visitor's own.
 func TestIdentityOfNobody(t *testing.T) {
 	w := newWorld(t, nil)
 	server := httptest.NewServer(w)
@@ -134,7 +134,7 @@ func TestEndedAndExpired(t *testing.T) {
 	}
 }
 
-// A check is activity: it moves the idle deadline.
+// A check counts as activity: it moves the idle deadline.
 func TestCheckKeepsAlive(t *testing.T) {
 	w := newWorld(t, nil)
 	cookie := w.login("ann")
@@ -144,8 +144,8 @@ func TestCheckKeepsAlive(t *testing.T) {
 	}
 }
 
-// I9: a store that can't answer lets nobody pass, visitors without a login
-// included.
+// I9: if the store does not answer, no request passes, not even of visitors
+// without a login.
 func TestI9CheckFailsClosed(t *testing.T) {
 	w := newWorld(t, nil)
 	cookie := w.login("ann")
@@ -171,8 +171,8 @@ func TestI9CheckFailsClosed(t *testing.T) {
 	w.want("again", w.get("/check/shop/status/login", "Cookie", cookie), http.StatusOK)
 }
 
-// What follows the requirement is the visitor's, and weakens nothing. Nor does
-// it break anything.
+// The path after the requirement is the visitor's. It can neither weaken a
+// check nor break it.
 func TestSuffixIsNotRead(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.login("ann")
@@ -186,7 +186,7 @@ func TestSuffixIsNotRead(t *testing.T) {
 	}
 }
 
-// A check that the configuration doesn't have is no login.
+// A check that does not exist passes nobody.
 func TestNoSuchCheck(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.login("ann")
@@ -205,15 +205,15 @@ func TestAnyMethod(t *testing.T) {
 	w := newWorld(t, nil)
 	ann := w.login("ann")
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} {
-		// A page of another origin is the application's to refuse: the proxy's
-		// Host may be any.
+		// The application must refuse other origins. The proxy may set any
+		// Host.
 		w.want(method, w.ask(method, "/check/shop/status/login", "Cookie", ann, "Origin", "https://elsewhere.example", "Upgrade", "websocket"), http.StatusOK)
 		w.want(method, w.ask(method, "/check/shop/status/login"), http.StatusUnauthorized)
 	}
 }
 
-// A 401 is for scripts; it names the scheme, as RFC 9110 wants, and says what
-// to do.
+// A 401 is for scripts. It names the scheme, as RFC 9110 requires, and says
+// what to do.
 func TestUnauthorized(t *testing.T) {
 	w := newWorld(t, nil)
 	answer := w.get("/check/shop/redirect/login", "Accept", "application/json", "Sec-Fetch-Mode", "cors")
@@ -265,9 +265,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Bad tokens, however many, are answered like none at all: whoever comes back
-// with a dead cookie can't be told from a guesser, and must reach the sign-in
-// page.
+// Many bad tokens are answered like no token. A visitor with an old cookie
+// looks like a guesser, and must reach the sign-in page.
 func TestGuessing(t *testing.T) {
 	w := newWorld(t, func(_ *forwardauth.App, o *sojourn.Options) { o.MaxBadTokens = 3 })
 	ann := w.login("ann")
@@ -346,8 +345,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// There are four names of headers, and no others: the set-ups take a visitor's
-// own away by name.
+// There are exactly four headers, because the set-ups remove a visitor's own by
+// name.
 func TestNamesOfHeaders(t *testing.T) {
 	w := newWorld(t, app(func(a *forwardauth.App) { a.StepUpURL, a.RelaysCookies = "/confirm", true }))
 	seen := map[string]bool{}
@@ -368,8 +367,8 @@ func TestNamesOfHeaders(t *testing.T) {
 	}
 }
 
-// A check that the proxy gave up is no failure of the store's, and passes
-// nobody.
+// A check that the proxy gave up does not count as a failure of the store, and
+// does not pass.
 func TestChecksGivenUp(t *testing.T) {
 	w := newWorld(t, nil)
 	var status []int

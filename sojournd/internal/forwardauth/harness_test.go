@@ -25,8 +25,8 @@ const (
 	userIP  = "203.0.113.7"
 )
 
-// A world is a handler with one application, on a store and a clock that belong
-// to the test.
+// A world is a handler with one application, on a store and a clock that the
+// test controls.
 type world struct {
 	testing.TB
 	*forwardauth.Handler
@@ -38,8 +38,7 @@ type world struct {
 	now time.Time
 }
 
-// newWorld begins with the application "shop". The function may change its
-// options.
+// newWorld creates the application "shop". The function may change its options.
 func newWorld(t testing.TB, change func(*forwardauth.App, *sojourn.Options)) *world {
 	t.Helper()
 	w := &world{TB: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), store: newBrittle()}
@@ -120,7 +119,7 @@ func (b *brittle) fail(err error) {
 	b.err = err
 }
 
-// count returns how often the store was read since the last call.
+// count returns the number of reads of the store since the last call.
 func (b *brittle) count() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,8 +151,8 @@ func (w *world) id(cookie string) sojourn.ID {
 	return s.ID()
 }
 
-// get asks as Caddy and Traefik do. The headers are name, value, ...; an empty
-// value takes one away.
+// get sends a check like Caddy and Traefik. The headers are name, value, ...;
+// an empty value removes one.
 func (w *world) get(path string, headers ...string) *http.Response {
 	w.Helper()
 	return w.ask("GET", path, append([]string{"X-Forwarded-Method", "GET"}, headers...)...)
@@ -176,7 +175,7 @@ func (w *world) ask(method, path string, headers ...string) *http.Response {
 	return out.Result()
 }
 
-// want checks an answer's status.
+// want checks the status of an answer.
 func (w *world) want(what string, answer *http.Response, status int) {
 	w.Helper()
 	if answer.StatusCode != status {
@@ -187,7 +186,7 @@ func (w *world) want(what string, answer *http.Response, status int) {
 	}
 }
 
-// page are the headers of a browser that shows a page.
+// page returns the headers of a browser that loads a page.
 func page(uri string, more ...string) []string {
 	return append([]string{
 		"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "Sec-Fetch-Mode", "navigate",
@@ -195,8 +194,8 @@ func page(uri string, more ...string) []string {
 	}, more...)
 }
 
-// from has a request come from a peer; "unix:" and a name stand for a Unix
-// socket's.
+// from makes a request come from a peer. "unix:" and a name stand for a Unix
+// socket.
 func from(r *http.Request, peer string) *http.Request {
 	name, unix := strings.CutPrefix(peer, "unix:")
 	if unix {

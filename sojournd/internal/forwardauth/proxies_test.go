@@ -15,8 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
-// raw sends the bytes of a request's head, as the proxies' sources and
-// documentation have them, through a real server.
+// raw sends the bytes of a request's head through a real server. They are taken
+// from the proxies' sources and documentation.
 func (w *world) raw(server *httptest.Server, head string) *http.Response {
 	w.Helper()
 	lines := strings.Split(strings.TrimSpace(head), "\n")
@@ -44,7 +44,7 @@ func (w *world) raw(server *httptest.Server, head string) *http.Response {
 	return answer
 }
 
-// serve has the handler behind a server whose every peer is the proxy.
+// serve runs the handler in a server that trusts every peer.
 func (w *world) serve() *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr = proxyIP + ":4711"
@@ -54,9 +54,9 @@ func (w *world) serve() *httptest.Server {
 	return server
 }
 
-// Traefik 3: GET, the client's headers without those of the connection, and
-// five of its own. A 2xx passes; all else goes to the client as it is. Host is
-// that of the address it asks.
+// Traefik 3 sends a GET with the client's headers, without those of the
+// connection, and five of its own. A 2xx passes. Every other answer goes to the
+// client unchanged. Host is the host of the address that it asks.
 func TestTraefik(t *testing.T) {
 	w := newWorld(t, app(func(a *forwardauth.App) {
 		a.LoginURL = "https://login.example.com/"
@@ -96,9 +96,9 @@ func TestTraefik(t *testing.T) {
 	}
 }
 
-// Envoy's ext_authz over HTTP: the original method, the path prefix with the
-// original path and query behind it, Host, and what allowed_headers and
-// headers_to_add name. 200 and no other code passes.
+// Envoy's ext_authz over HTTP sends the original method, the path prefix
+// followed by the original path and query, Host, and the headers that
+// allowed_headers and headers_to_add name. Only 200 passes.
 func TestEnvoy(t *testing.T) {
 	w := newWorld(t, nil)
 	server := w.serve()
@@ -131,13 +131,13 @@ func TestEnvoy(t *testing.T) {
 	if got := w.raw(server, request("POST", "login", "/cart", "")).Header.Get("Location"); got != "/login" {
 		t.Errorf("a form is sent to %q", got)
 	}
-	// OPTIONS * has no path to put behind the prefix.
+	// OPTIONS * has no path to append to the prefix.
 	w.want("OPTIONS *", w.raw(server, request("OPTIONS", "login", "*", ann)), http.StatusNotFound)
 }
 
-// nginx's auth_request, with what the shipped configuration adds: the
-// subrequest is a GET with all of the visitor's headers. An answer other than
-// 2xx, 401 and 403 becomes a 500, so there must be none.
+// nginx's auth_request, with the shipped configuration: the subrequest is a GET
+// with all of the visitor's headers. An answer other than 2xx, 401 and 403
+// becomes a 500, so there must be none.
 func TestNginx(t *testing.T) {
 	w := newWorld(t, nil)
 	server := w.serve()
@@ -161,8 +161,8 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// No request makes the handler panic or answer with a 5xx, nor sends anybody
-// out of the site, nor passes a stranger.
+// No request makes the handler panic, answers with a 5xx, redirects to another
+// site, or passes without a login.
 func FuzzHeaders(f *testing.F) {
 	for _, uri := range hostile {
 		f.Add("status/login", "GET", uri, "https", "shop.example.com", "text/html", "navigate", "__Host-session=x", userIP, "Bearer x")
@@ -206,8 +206,8 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// What the set-ups of Traefik and Envoy say of dots, upgrades and headers.
-// Tests don't run these two.
+// The set-ups of Traefik and Envoy mention dots, upgrades and headers. No test
+// runs these two.
 func TestSetUpsThatAreNotRun(t *testing.T) {
 	read := func(name string, into any) {
 		t.Helper()

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// acceptH2C wraps an application that changes to HTTP/2 for every request whose
-// Upgrade mentions h2c, whatever else the request says, as lenient servers do.
-// What follows on the connection no longer passes the proxy's rules.
+// acceptH2C wraps an application that switches to HTTP/2 for every request
+// whose Upgrade mentions h2c, as lenient servers do. After that the data on the
+// connection does not pass the proxy's rules.
 func acceptH2C(h http.Handler) http.Handler {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -47,7 +47,7 @@ func (l *one) Accept() (net.Conn, error) {
 func (l *one) Close() error   { return nil }
 func (l *one) Addr() net.Addr { return &net.TCPAddr{} }
 
-// A bufferedConn is a connection of which something may have been read already.
+// A bufferedConn is a connection of which some data may have been read already.
 type bufferedConn struct {
 	net.Conn
 	reader *bufio.Reader
@@ -55,8 +55,8 @@ type bufferedConn struct {
 
 func (c bufferedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// upgrade sends a GET that asks for another protocol, and returns the answer
-// and the connection.
+// upgrade sends a GET that asks for another protocol. It returns the answer and
+// the connection.
 func (d *deployment) upgrade(path string, headers ...string) (*http.Response, bufferedConn) {
 	d.Helper()
 	conn, err := net.Dial("tcp", d.site)
@@ -84,8 +84,8 @@ func (d *deployment) upgrade(path string, headers ...string) (*http.Response, bu
 	return answer, bufferedConn{conn, reader}
 }
 
-// No visitor gets a connection to the application on which the proxy's rules
-// don't hold: of all upgrades only a WebSocket's passes.
+// No visitor gets a connection to the application that bypasses the proxy's
+// rules: only upgrades to WebSocket pass.
 func TestDeployedUpgradeSmuggling(t *testing.T) {
 	const settings = "AAMAAABkAARAAAAAAAIAAAAA"
 	for _, p := range setUps {
@@ -127,8 +127,8 @@ func TestDeployedUpgradeSmuggling(t *testing.T) {
 	}
 }
 
-// smuggled asks for what strangers may not see, as somebody else, on a
-// connection that speaks HTTP/2, and returns what reached the application.
+// smuggled requests a protected page as another user, on a connection that
+// speaks HTTP/2. It returns what reached the application.
 func (d *deployment) smuggled(conn net.Conn) (reached []string) {
 	d.Helper()
 	protocols := new(http.Protocols)
@@ -150,7 +150,7 @@ func (d *deployment) smuggled(conn net.Conn) (reached []string) {
 	return reached
 }
 
-// A WebSocket passes, and says whose it is.
+// A WebSocket passes, with the visitor's identity.
 func TestDeployedWebSocket(t *testing.T) {
 	for _, p := range []proxy{nginx, caddy, caddyOfDocs, caddyOfNode} { // that of nginx in docs/server.md passes none
 		t.Run(p.name, func(t *testing.T) {

@@ -13,7 +13,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
-// wayBack returns where a page view is sent, and the way back in it.
+// wayBack returns where a page view is redirected, and the address to return to
+// in it.
 func (w *world) wayBack(uri string, headers ...string) (location, back string) {
 	w.Helper()
 	answer := w.get("/check/shop/redirect/login", page(uri, headers...)...)
@@ -40,7 +41,7 @@ func TestWayBackIsAPath(t *testing.T) {
 	}
 }
 
-// hostile are the ways out of a site that are known.
+// hostile are the known ways to leave a site.
 var hostile = []string{
 	"", "//elsewhere.example", "//elsewhere.example/cart", "///elsewhere.example", "/\\elsewhere.example", "\\\\elsewhere.example", "/\\/elsewhere.example", "/\t/elsewhere.example", "/\n/elsewhere.example",
 	"https://elsewhere.example/", "https:elsewhere.example", "javascript:alert(1)", "elsewhere.example", "@elsewhere.example", ".elsewhere.example", ":80",
@@ -57,8 +58,8 @@ func TestNoWayOut(t *testing.T) {
 	}
 }
 
-// Whatever the address, the header of an answer fits the 4 KiB that nginx reads
-// by default.
+// Whatever the address, the header of an answer fits into the 4 KiB that nginx
+// reads by default.
 func TestAnswersFitBuffers(t *testing.T) {
 	longest := "/" + strings.Repeat("l", 1023)
 	w := newWorld(t, app(func(a *forwardauth.App) { a.LoginURL, a.StepUpURL = longest, longest }))
@@ -120,7 +121,7 @@ func TestWayBackToOrigins(t *testing.T) {
 	}
 }
 
-// The headers are believed from a trusted proxy only, and only if sent once.
+// The headers are trusted only from a trusted proxy, and only if sent once.
 func TestWayBackOfWhom(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, peer := range []string{"203.0.113.9:1234", "[2001:db8::1]:443", "10.0.0.2:1", "10.0.0.2", "x:1", ":1", "x", "@", "", "unknown", "10.0.0.1:x"} {
@@ -154,7 +155,7 @@ func TestWayBackOfWhom(t *testing.T) {
 	}
 }
 
-// A form that was sent can't be sent again by going back to it.
+// A form cannot be sent again by returning to its address.
 func TestNoWayBackToAForm(t *testing.T) {
 	w := newWorld(t, nil)
 	if location, _ := w.wayBack("/cart", "X-Forwarded-Method", "POST"); location != "/login" {
@@ -165,8 +166,8 @@ func TestNoWayBackToAForm(t *testing.T) {
 	}
 }
 
-// A sign-in page that is by mistake behind its own check says so with a 401.
-// Redirects would go round for ever.
+// If a sign-in page is by mistake behind its own check, the answer is a 401,
+// not an endless redirect.
 func TestNoLoop(t *testing.T) {
 	w := newWorld(t, nil)
 	w.want("a path", w.get("/check/shop/redirect/login", page("/login?return_to=%2F")...), http.StatusUnauthorized)
@@ -194,8 +195,8 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
-// The mode status says where a redirect would lead, for nginx to send it, and
-// only of page views.
+// The mode status tells where a redirect would lead, so that nginx can
+// redirect, and only for page views.
 func TestSojournLogin(t *testing.T) {
 	w := newWorld(t, nil)
 	answer := w.get("/check/shop/status/login", page("/cart?a=b&c=d")...)
@@ -240,8 +241,7 @@ func TestPageViews(t *testing.T) {
 	}
 }
 
-// A browser's own resolver is asked: whatever is taken for a path leads nowhere
-// else.
+// Browsers resolve every path that is accepted to the same site.
 func TestPathsInABrowsersEyes(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
@@ -271,8 +271,7 @@ func TestPathsInABrowsersEyes(t *testing.T) {
 	if len(kept) < 1000 {
 		t.Fatalf("only %d addresses are left to look at", len(kept))
 	}
-	// Resolved, and the path that comes of it resolved again, as applications
-	// do.
+	// The result is resolved again, as applications do.
 	script := exec.CommandContext(t.Context(), node, "-e", `
 		const base = "https://shop.example.com/login";
 		for (const back of require("fs").readFileSync(0, "utf8").split("\n")) {

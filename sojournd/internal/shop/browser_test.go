@@ -17,7 +17,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
 
-// The tests in this file drive a real Chromium.
+// The tests in this file use a real Chromium.
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A real is a site that real browsers can visit.
+// A real is a site for real browsers.
 type real struct {
 	*site
 	url string
@@ -41,7 +41,7 @@ func newReal(t *testing.T) *real {
 	return &real{site: s, url: strings.Replace(server.URL, "127.0.0.1", "localhost", 1)}
 }
 
-// A tab is one page of one visitor.
+// A tab is a page of one visitor.
 type tab struct {
 	*browsertest.Tab
 	t *testing.T
@@ -84,7 +84,7 @@ func TestBrowserSignIn(t *testing.T) {
 	b.See("h1", "Sign in")
 }
 
-// Back after a sign-out shows nothing of the account.
+// After a sign-out the Back button shows nothing of the account.
 func TestBrowserBackAfterSignOut(t *testing.T) {
 	b := newReal(t).tab()
 	b.signIn(ada)
@@ -128,7 +128,7 @@ func TestBrowserCartAcrossLogin(t *testing.T) {
 	other.See("#cart-count", "3")
 }
 
-// watchPaint notes the colour of the page in every frame from the first.
+// watchPaint records the colour of the page in every frame.
 const watchPaint = `window.frames_ = new Set();
 (function look() {
 	if (document.body) frames_.add(getComputedStyle(document.documentElement).backgroundColor + " " + document.documentElement.dataset.theme + " " + document.documentElement.lang);
@@ -162,8 +162,8 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 	b.Visit("/cart")
 	painted(dark + " dark de")
 
-	// They come along when the visitor signs in, and to the next device; there
-	// the system's preference is another.
+	// They survive the sign-in and apply on the next device, whose system
+	// prefers another theme.
 	b.signIn(ben)
 	painted(dark + " dark de")
 	b = r.tab()
@@ -199,7 +199,7 @@ func TestBrowserDevicesAndLiveLogout(t *testing.T) {
 	there.Click("form[action='/login'] button")
 	there.See("h1", "Your cart")
 
-	// With a password that is some time ago, it is asked for first.
+	// If the password was entered long ago, the shop asks for it first.
 	r.sleep(20 * time.Minute)
 	here.Visit("/account/sessions")
 	here.Click("#end-others")
@@ -232,10 +232,9 @@ func TestBrowserFreshPasswordForEmail(t *testing.T) {
 	b.See(".tiles", "countess@example.com")
 }
 
-// TestGallery takes a picture of every page, to look at:
-// SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/shop overflowing
-// lists the texts that are wider than the box they are in, and whether the page
-// itself can be moved sideways.
+// TestGallery takes a picture of every page: SOJOURN_GALLERY=/tmp/gallery go
+// test -run Gallery ./internal/shop. overflowing lists the texts that are wider
+// than their box, and whether the page scrolls sideways.
 const overflowing = `(() => {
 	const wide = [...document.querySelectorAll("body *")].filter(e => e.clientWidth > 2 && e.scrollWidth > e.clientWidth + 1 && !e.closest("svg, .visually-hidden, .skip, .label"));
 	const root = document.documentElement;
@@ -249,7 +248,7 @@ func letter(r rune) rune {
 	return r
 }
 
-// On a narrow phone every word fits, German ones too.
+// On a narrow phone every word fits, also in German.
 func TestBrowserNarrow(t *testing.T) {
 	b := newReal(t).tab()
 	browsertest.Call(b.Tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 780, DeviceScaleFactor: 2, Mobile: true})
@@ -280,7 +279,7 @@ func TestBrowserNarrow(t *testing.T) {
 	for _, path := range []string{"/", "/?done=logout", "/cart", "/account", "/account/sessions", "/account/email", "/reauth"} {
 		look(path)
 	}
-	// What follows the list of devices keeps its distance.
+	// There is space below the list of devices.
 	b.Visit("/account/sessions")
 	gap := b.Eval(`String((() => {
 		const list = document.querySelector(".devices");

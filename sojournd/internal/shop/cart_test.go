@@ -97,8 +97,8 @@ func TestCartIsMergedAtLogin(t *testing.T) {
 	}
 }
 
-// A login whose answer was lost is sent again with the cookie from before it;
-// the session has the merged cart already.
+// A login whose answer was lost is sent again with the old cookie. The session
+// has the merged cart already.
 func TestCartIsMergedOnceIfTheLoginIsRepeated(t *testing.T) {
 	s := newSite(t)
 	first := s.browser()

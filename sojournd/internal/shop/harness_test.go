@@ -24,8 +24,7 @@ var (
 	ben = Account{"ben@example.com", "kite-and-lightning"}
 )
 
-// cheapPasswords cost little, so that the tests, of which many sign in, don't
-// take minutes.
+// cheapPasswords are cheap to hash, because many tests sign in.
 var cheapPasswords = sync.OnceValue(func() *Passwords {
 	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
 	if err != nil {
@@ -34,7 +33,7 @@ var cheapPasswords = sync.OnceValue(func() *Passwords {
 	return p
 })
 
-// A site is a shop with a clock that the test owns.
+// A site is a shop with a clock that the test controls.
 type site struct {
 	*Shop
 	t   *testing.T
@@ -100,7 +99,7 @@ func (s *site) user(email string) User {
 	return u
 }
 
-// A browser keeps cookies, and sees to it that no answer shows a token.
+// A browser keeps cookies, and checks that no answer shows a token.
 type browser struct {
 	site *site
 	t    *testing.T
@@ -121,14 +120,14 @@ func (s *site) browser() *browser {
 	}
 }
 
-// program is a browser that asks for JSON.
+// program returns a browser that asks for JSON.
 func (s *site) program() *browser {
 	b := s.browser()
 	b.accept = "application/json"
 	return b
 }
 
-// An answer is a response with its body read.
+// An answer is a response with its body.
 type answer struct {
 	*http.Response
 	t    *testing.T
@@ -185,7 +184,7 @@ func (b *browser) send(r *http.Request) *answer {
 
 func (s *site) healthy() bool { _, faulty := s.Log.Handler().(faultyHandler); return !faulty }
 
-// faultyHandler marks a site whose failures are wanted.
+// faultyHandler marks a site on which errors are expected.
 type faultyHandler struct{ slog.Handler }
 
 func (b *browser) get(path string) *answer {
@@ -214,7 +213,7 @@ func (b *browser) login(a Account, more ...string) *answer {
 	return res
 }
 
-// cart is what /cart.json says, as "sku:qty sku:qty".
+// cart returns /cart.json as "sku:qty sku:qty".
 func (b *browser) cart() string {
 	b.t.Helper()
 	var c struct{ Items []Line }

@@ -105,8 +105,8 @@ func TestCatalogueAsJSON(t *testing.T) {
 	}
 }
 
-// Wrong input is the visitor's, never ours: 4xx with a message, in JSON and in
-// HTML, in both languages.
+// Wrong input causes a 4xx with a message, in JSON and in HTML, in both
+// languages.
 func TestWrongInput(t *testing.T) {
 	s := newSite(t)
 	long := strings.Repeat("x", 300)
@@ -206,7 +206,7 @@ func TestMalformedForms(t *testing.T) {
 	r := b.request("POST", "/cart", strings.NewReader("--x\r\nContent-Disposition: form-data; name=sku\r\n\r\ntent\r\n--x--\r\n"))
 	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
 	b.send(r).want(200)
-	// Nothing counts that stands in the URL.
+	// Values in the URL are ignored.
 	b.send(b.request("POST", "/cart?sku=camera", nil)).fails(400, "unknown_sku")
 	b.send(b.request("POST", "/login?email="+ada.Email+"&password="+ada.Password, nil)).fails(401, "invalid_login")
 }
@@ -332,8 +332,8 @@ func TestFreshPassword(t *testing.T) {
 	program.post("/login", "email", ada.Email, "password", ada.Password).fails(401, "invalid_login")
 }
 
-// OWASP ASVS 7.5.2: users list and end their own sessions; a list shows no
-// tokens (browser.send looks), a foreign ID is not found.
+// OWASP ASVS 7.5.2: users list and end their own sessions. A list shows no
+// tokens (browser.send checks it), and an ID of another user is not found.
 func TestDevices(t *testing.T) {
 	s := newSite(t)
 	one, two, other := s.program(), s.program(), s.program()
@@ -411,7 +411,8 @@ func TestPreferences(t *testing.T) {
 	b.post("/preferences", "language", "de").to("/")
 	b.get("/cart").has(`lang="de" data-theme="dark"`, "Ihr Warenkorb")
 
-	// The first login takes them into the account, and every login brings them.
+	// The first login copies them to the account, and every login restores
+	// them.
 	b.login(ada)
 	if got := s.user(ada.Email).Preferences; got != (Preferences{"dark", "de"}) {
 		t.Errorf("saved: %+v", got)
@@ -422,7 +423,7 @@ func TestPreferences(t *testing.T) {
 	other.login(ada)
 	other.get("/").has(`lang="de" data-theme="light"`)
 
-	// What a user chose is no choice of the next visitor's.
+	// The user's preferences do not apply to the next visitor.
 	b.post("/logout")
 	b.get("/").has(`lang="en" data-theme="auto"`)
 
@@ -445,8 +446,8 @@ func TestCrossOriginIsRefused(t *testing.T) {
 	}
 }
 
-// A session that ends while a request is under way: the request's change is
-// refused, and the user's saved cart stays.
+// If a session ends during a request, the request's change is refused, and the
+// user's saved cart does not change.
 func TestEndedMeanwhile(t *testing.T) {
 	s := newSite(t)
 	page, program := s.browser(), s.program()
@@ -468,7 +469,7 @@ func TestEndedMeanwhile(t *testing.T) {
 	}
 }
 
-// failOn returns a store whose calls of one kind fail while broken is set.
+// failOn returns a store on which calls of one kind fail while broken is set.
 func failOn(op driver.Op, cause string) (st store.Store, broken *atomic.Bool) {
 	broken = new(atomic.Bool)
 	return driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
@@ -479,7 +480,7 @@ func failOn(op driver.Op, cause string) (st store.Store, broken *atomic.Bool) {
 	}), broken
 }
 
-// A store that can't answer is a 503, on every page, and never "signed out"
+// If the store does not answer, every page is a 503 and none says "signed out"
 // (I9).
 func TestStoreFails(t *testing.T) {
 	st, broken := failOn(driver.Get, "the disk is on fire")
@@ -503,7 +504,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// What the session refuses isn't saved with the user either.
+// A change that the session refuses is not saved with the user either.
 func TestCommitFails(t *testing.T) {
 	st, broken := failOn(driver.Update, "the disk is full")
 	s := newSiteOn(t, st)
@@ -524,7 +525,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// stream opens /live over a real connection, and sends its lines.
+// stream opens /live over a real connection and sends its lines.
 func stream(t *testing.T, server *httptest.Server, b *browser) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -579,7 +580,7 @@ func TestLiveEndsWithTheSession(t *testing.T) {
 		t.Errorf("the ended session's stream: %q", got)
 	}
 	s.sleep(time.Second) // a login of the instant in which a user's sessions were ended is refused
-	// A confirmed password is no end.
+	// A confirmed password does not end the session.
 	one.post("/reauth", "password", ada.Password).want(200)
 	s.Close()
 	if got := drain(kept); strings.Contains(got, "signed-out") {
@@ -629,7 +630,7 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// A flood of logins waits its turn; more than can wait are turned away.
+// Many logins wait for their turn. If too many wait, further ones are refused.
 func TestPasswordsAreHashedFewAtATime(t *testing.T) {
 	p := cheapPasswords()
 	flooded := &Passwords{hasher: p.hasher, decoy: p.decoy, slots: make(chan struct{}, 1), queue: make(chan struct{}, 2)}
@@ -655,8 +656,8 @@ func TestPasswordsAreHashedFewAtATime(t *testing.T) {
 	}
 }
 
-// A flood of logins from one address, or for one account, leaves room in the
-// queue for everybody else.
+// Many logins from one address or for one account leave room in the queue for
+// others.
 func TestSharesOfTheQueue(t *testing.T) {
 	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
 	if err != nil {
@@ -718,8 +719,8 @@ func TestSharesOfTheQueue(t *testing.T) {
 	}
 }
 
-// After too many wrong passwords not even the right one helps, for a while. An
-// account that doesn't exist is answered the same.
+// After too many wrong passwords the right one is refused too, for a while. An
+// account that does not exist gets the same answer.
 func TestTooManyWrongPasswords(t *testing.T) {
 	s := newSite(t)
 	try := func(ip, email, password string) *answer {
@@ -757,7 +758,7 @@ func TestTooManyWrongPasswords(t *testing.T) {
 	s.sleep(2 * wrongWindow)
 	try("192.0.2.1:1", ada.Email, ada.Password).want(200)
 
-	// A right password forgives the wrong ones before it.
+	// A right password resets the count of wrong ones.
 	for range 3 {
 		for range maxWrongHere - 1 {
 			try("192.0.2.3:1", ben.Email, "wrong").fails(401, "invalid_login")
@@ -771,7 +772,7 @@ func TestTooManyWrongPasswords(t *testing.T) {
 	page.post("/login", "email", "eve@example.com", "password", "wrong").want(429).has("Too many wrong passwords for this e-mail address. Please wait 15 minutes.")
 }
 
-// Attempts that come together count before any of them is answered.
+// Parallel attempts count before any of them is answered.
 func TestWrongPasswordsInParallel(t *testing.T) {
 	s := newSite(t)
 	s.Log = slog.New(faultyHandler{slog.DiscardHandler}) // the account's share of the queue is small: 503
@@ -791,7 +792,7 @@ func TestWrongPasswordsInParallel(t *testing.T) {
 	}
 }
 
-// A page says so after a sign-out, and only then.
+// The page shows a notice only after a sign-out.
 func TestSignOutSaysSo(t *testing.T) {
 	b := newSite(t).browser()
 	b.login(ada)
@@ -806,8 +807,8 @@ func TestSignOutSaysSo(t *testing.T) {
 	}
 }
 
-// Who asks for languages that aren't there is told which are, until they
-// choose.
+// A visitor whose languages are not available sees the list of languages, until
+// they choose one.
 func TestUnspokenLanguage(t *testing.T) {
 	b := newSite(t).browser()
 	const bar = `class="unspoken"`

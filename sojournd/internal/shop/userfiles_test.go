@@ -98,7 +98,7 @@ func TestUserFileIsBounded(t *testing.T) {
 	if _, err := users.ByEmail(ctx, "c@x"); !errors.Is(err, ErrNoUser) {
 		t.Error(err)
 	}
-	// A full disk is a full shop, not somebody else's address.
+	// A full disk is reported as such, not as a duplicate address.
 	if _, err := users.db.Exec("PRAGMA max_page_count = 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestOpenUsersRefuses(t *testing.T) {
 	}
 }
 
-// The demo's accounts are as they were left, not as they began.
+// A restart does not change the demo's accounts.
 func TestAddDemoAgain(t *testing.T) {
 	ctx := t.Context()
 	users := openUserFile(t, filepath.Join(t.TempDir(), "shop.db"))
@@ -189,8 +189,7 @@ func TestAddDemoAgain(t *testing.T) {
 	}
 }
 
-// The nodes of a shop may all start at once, on a machine that has no accounts
-// yet.
+// Several nodes of a shop may start at once on a machine without accounts.
 func TestSharedUsersAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.db")
 	var wg sync.WaitGroup

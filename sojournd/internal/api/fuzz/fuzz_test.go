@@ -1,5 +1,6 @@
-// Package fuzz throws bodies at the API. It is apart from the API's tests since these bring a validator of descriptions along, which takes
-// minutes to build for fuzzing.
+// Package fuzz sends random bodies to the API. It is a separate package because
+// the API's tests import a validator of descriptions, which takes minutes to
+// build for fuzzing.
 package fuzz
 
 import (
@@ -14,7 +15,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// Whatever arrives, the answer is a success, or a problem of the client's with a code.
+// The answer is always a success, or a problem of the client with a code.
 func FuzzBody(f *testing.F) {
 	for _, seed := range []string{
 		`{"token":"TOKEN"}`, `{"subject":"ann","values":{"a":[1,{"b":null}]}}`, `{"token":"TOKEN","set":{"a":1},"delete":["b"],"if_revision":1}`,
