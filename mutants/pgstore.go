@@ -96,7 +96,7 @@ var pgstore = []mutant{
 		name:   "I4-pg-standby-read",
 		breaks: "reads never go to a standby, which lags",
 		test:   "./drivers/pgstore -run TestI10Failover",
-		edits: []edit{{"drivers/pgstore/connect.go",
+		edits: []edit{{"drivers/pgstore/url.go",
 			`config.ConnConfig.ValidateConnect = takesWrites`,
 			`_ = takesWrites`}},
 	},
