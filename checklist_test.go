@@ -170,7 +170,7 @@ func TestDisabledAccount(t *testing.T) {
 	}
 	for _, b := range browsers {
 		b.get("/").wantStatus(t, http.StatusUnauthorized)
-		w.want("why", b.get("/ended").body, "revoked")
+		w.want("reason", b.get("/ended").body, "revoked")
 	}
 	bob.get("/").wantStatus(t, http.StatusOK)
 }
@@ -211,7 +211,7 @@ func TestFactorChange(t *testing.T) {
 	w.want("its values", here.get("/count").body, "1")
 	w.want("there", there.who(), "nobody")
 	w.want("the old token", thief.who(), "nobody")
-	w.want("here, still", here.who(), "alice")
+	w.want("here, later", here.who(), "alice")
 }
 
 // Row 12: users list and end their own sessions. A list contains no token. The
@@ -235,7 +235,7 @@ func TestOwnSessions(t *testing.T) {
 		t.Errorf("foreign: %v; missing: %v", foreign, missing)
 	}
 	if err := w.EndOwn(t.Context(), "", w.id(other)); !errors.Is(err, sojourn.ErrNotFound) {
-		t.Errorf("by nobody: %v", err)
+		t.Errorf("EndOwn without a subject: %v", err)
 	}
 	visitor := new(jar)
 	w.visit(visitor, func(s *sojourn.Session) error { return count.Set(s, 1) })
@@ -390,7 +390,7 @@ func TestLateAnswersCostOneSignIn(t *testing.T) {
 				answer = b.fork().get("/who")
 			}
 			if len(answer.cookies) == 0 {
-				t.Fatal("the answer says nothing of cookies")
+				t.Fatal("the response has no Set-Cookie")
 			}
 			w.pass(time.Second)
 			b.login("alice")
@@ -402,11 +402,11 @@ func TestLateAnswersCostOneSignIn(t *testing.T) {
 			b.login("alice")
 			w.want("after one new sign-in", b.who(), "alice")
 			if late == "rotation" {
-				w.want("it is the same session", b.get("/count").body, "1")
+				w.want("count of the same session", b.get("/count").body, "1")
 			}
 			for _, e := range w.happened(sojourn.EventEnded) {
 				if e.Reason == sojourn.ReasonTheft {
-					t.Error("it looks like theft")
+					t.Error("the engine reports theft")
 				}
 			}
 		})

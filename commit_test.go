@@ -65,7 +65,7 @@ func TestChangesToNothing(t *testing.T) {
 			}
 			w.flush()
 			if calls := w.calls.reset(); slices.ContainsFunc(calls, func(c string) bool { return c != "Get" }) {
-				t.Errorf("it cost the calls %v", calls)
+				t.Errorf("unexpected calls of the store: %v", calls)
 			}
 			if after := w.record(before.ID); !after.Equal(&before) {
 				t.Errorf("the record is\n%+v, it was\n%+v", after, before)
@@ -101,7 +101,7 @@ func TestI5ChangeToNothingMeetsAnother(t *testing.T) {
 		}
 		w.answer(j, s)
 		got, _ := color.Get(w.begin(j))
-		w.want("the last one's color, "+where, got, "red")
+		w.want("stored color, "+where, got, "red")
 	}
 }
 

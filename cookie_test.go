@@ -111,7 +111,7 @@ func TestCookieExpiryIsNotTheLimit(t *testing.T) {
 		kept.who()
 	}
 	w.want("after it, with a cookie that never left", kept.who(), "nobody")
-	w.want("why", kept.get("/ended").body, "absolute")
+	w.want("reason", kept.get("/ended").body, "absolute")
 }
 
 // Cookie names are compared exactly. Any page of the site can set cookies with
@@ -129,7 +129,7 @@ func TestCookieNamesCompareExactly(t *testing.T) {
 	}
 	w.want("the name itself", onTape(w, "__Host-session="+value), "alice")
 	w.want("among others", onTape(w, " a=b ;\t__Host-session="+value+" ; c"), "alice")
-	w.want("in a line of its own", onTape(w, "a=b", "__Host-session="+value, ";;="), "alice")
+	w.want("in a separate line", onTape(w, "a=b", "__Host-session="+value, ";;="), "alice")
 }
 
 // onTape makes a request whose Cookie lines can hold anything, even what
@@ -254,7 +254,7 @@ func TestCookieWrongCombinations(t *testing.T) {
 			case test.says == "" && err != nil:
 				t.Error(err)
 			case test.says != "" && err == nil:
-				t.Error("accepted")
+				t.Error("New accepts the options")
 			case test.says != "" && (!strings.Contains(err.Error(), test.says) || !strings.HasPrefix(err.Error(), "sojourn: ")):
 				t.Errorf("it should say %q: %v", test.says, err)
 			}
@@ -406,7 +406,7 @@ func TestCookiesAreSeparate(t *testing.T) {
 	b.post("/count")
 	visitor := b.cookies["__Host-visitor"]
 	a := b.post("/login?user=alice")
-	w.want("set", a.setting(t).Name, "__Host-session")
+	w.want("cookie that is set", a.setting(t).Name, "__Host-session")
 	equal(t, "a login clears", a.cleared(), []string{"__Host-visitor", "__Host-visitor"}) // also in the form with Partitioned
 	w.want("the cart", b.get("/count").body, "1")
 	if b.cookies["__Host-session"] == visitor || strings.HasSuffix(b.cookies["__Host-session"], visitor[22:]) {

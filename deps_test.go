@@ -72,7 +72,7 @@ func TestImportRules(t *testing.T) {
 	for _, f := range files {
 		dir := path.Dir(f)
 		if slices.ContainsFunc(strings.Split(dir, "/"), badNames.MatchString) {
-			t.Errorf("%s: a package is named for what it does", f)
+			t.Errorf("%s: the package's name doesn't say what it does", f)
 		}
 		if strings.HasSuffix(f, "_test.go") {
 			continue
@@ -83,7 +83,7 @@ func TestImportRules(t *testing.T) {
 			continue
 		}
 		if badNames.MatchString(ast.Name.Name) {
-			t.Errorf("%s: a package is named for what it does, not %q", f, ast.Name.Name)
+			t.Errorf("%s: the package's name %q doesn't say what it does", f, ast.Name.Name)
 		}
 		for _, spec := range ast.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
@@ -225,7 +225,7 @@ func TestLibraryModuleRequiresNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := strings.Join(strings.Fields(string(b)), " "), "module "+modulePath+" go 1.25"; got != want {
-		t.Errorf("go.mod says\n\t%s\nand must say no more than\n\t%s\nso that an application which imports the library gets no other module and no raised Go version", got, want)
+		t.Errorf("go.mod has\n\t%s\nand must have no more than\n\t%s\nso that an application that imports the library needs no other module and no newer Go", got, want)
 	}
 }
 
@@ -297,7 +297,7 @@ func TestMapOfTheHouse(t *testing.T) {
 			places = append(places, filepath.Join(dir, n[1]))
 		}
 		if !slices.ContainsFunc(places, func(p string) bool { _, err := os.Stat(p); return err == nil }) {
-			t.Errorf("CONTRIBUTING.md names %s, which isn't there", n[1])
+			t.Errorf("CONTRIBUTING.md names %s, which doesn't exist", n[1])
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestStatusCodes(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\t(Err\w+) *= errors\.New\("(.*)"\)`).FindAllStringSubmatch(string(source), -1) {
 		e, ok := errorList[m[1]]
 		if !ok {
-			t.Errorf("%s: what is its status?", m[1])
+			t.Errorf("%s is missing in errorList", m[1])
 			continue
 		}
 		if got := sojourn.StatusCode(fmt.Errorf("outer: %w", e.err)); got != e.status {
@@ -229,11 +229,11 @@ func TestHandlerOnError(t *testing.T) {
 	w.calls.fail(always(errors.New("disk on fire"), "Create"), nil)
 	a := w.surfer().get("/").wantStatus(t, http.StatusServiceUnavailable)
 	if a.body != `{"status":503}` || a.Header.Get("Content-Type") != "application/problem+json" || !errors.Is(told, sojourn.ErrUnavailable) {
-		t.Errorf("%v %q, told %v", a.Header, a.body, told)
+		t.Errorf("%v %q, OnError got %v", a.Header, a.body, told)
 	}
 	a = w.surfer().post("/count", "Sec-Fetch-Site", "cross-site").wantStatus(t, http.StatusForbidden)
 	if a.body != `{"status":403}` || !errors.Is(told, sojourn.ErrCrossOrigin) {
-		t.Errorf("%q, told %v", a.body, told)
+		t.Errorf("%q, OnError got %v", a.body, told)
 	}
 	silent = true
 	w.surfer().get("/").withheld(t, http.StatusServiceUnavailable)

@@ -311,10 +311,10 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("the scenario issued %d tokens", len(tokens))
 	}
 	if n := len(w.happened(sojourn.EventRotated)); n == 0 {
-		t.Error("the scenario rotates nothing")
+		t.Error("the scenario rotates no secret")
 	}
 	if got := w.endings(); len(got) == 0 {
-		t.Error("the scenario ends nothing")
+		t.Error("the scenario ends no session")
 	}
 	texts := map[string]string{"a log": logs.String(), "net/http's log": w.log.String(), "an event, error, page or header": seen.String()}
 	for _, token := range tokens {
@@ -328,7 +328,7 @@ func TestCanary(t *testing.T) {
 	}
 	for where, text := range texts {
 		if len(text) < 300 {
-			t.Errorf("there is nothing in %s: %q", where, text)
+			t.Errorf("%s is almost empty: %q", where, text)
 		}
 	}
 }
@@ -397,5 +397,5 @@ func TestObserverNeverDelays(t *testing.T) {
 	w.flush()
 	w.look(&jar{session: "y"})
 	w.flush()
-	w.want("lost", lost, n-4096)
+	w.want("lost events", lost, n-4096)
 }

@@ -142,7 +142,7 @@ func TestWriterWays(t *testing.T) {
 		}
 	}
 	if text := w.log.String(); text != "" {
-		t.Errorf("net/http complains: %s", text)
+		t.Errorf("net/http logs: %s", text)
 	}
 }
 
@@ -303,7 +303,7 @@ func TestWriterSuperfluousWriteHeader(t *testing.T) {
 		t.Errorf("cookies: %v", a.cookies)
 	}
 	if text := w.log.String(); !strings.Contains(text, "superfluous") {
-		t.Errorf("net/http should say so as it does without this library: %q", text)
+		t.Errorf("net/http must log this as without this library: %q", text)
 	}
 }
 
@@ -349,7 +349,7 @@ func TestWriterHijack(t *testing.T) {
 			}
 			w.want("stored", b.get("/count").body, "2")
 			if text := w.log.String(); text != "" {
-				t.Errorf("net/http complains: %s", text)
+				t.Errorf("net/http logs: %s", text)
 			}
 
 			w.calls.fail(always(errors.New("disk on fire"), "Update"), nil)
@@ -582,7 +582,7 @@ func TestWriterUncertain(t *testing.T) {
 	a := b.post("/count")
 	a.withheld(t, http.StatusServiceUnavailable)
 	if !strings.Contains(a.body, "not known") || a.Header.Get("Retry-After") != "" {
-		t.Errorf("it should tell the client to look, not to retry: %v %s", a.Header, a.body)
+		t.Errorf("the response must tell the client to look, not to retry: %v %s", a.Header, a.body)
 	}
 	w.calls.fail(nil, nil)
 	w.want("the write that may have happened", b.get("/count").body, "2")

@@ -64,7 +64,7 @@ func TestI10StrictRoutesReadTheStore(t *testing.T) {
 		if _, err := beneath.EndSubject(t.Context(), "default", "alice", sojourn.ID{}, sojourn.ReasonRevoked, store.TimeOf(w.time())); err != nil {
 			t.Fatal(err)
 		}
-		w.want("from memory", b.get("/").body, "alice")
+		w.want("from the cache", b.get("/").body, "alice")
 		w.want(path, b.get(path).body, want)
 		w.pass(time.Second) // later than the barrier
 	}
@@ -222,7 +222,7 @@ func failAtStep(t *testing.T, mode string, k int) (reached bool) {
 		}
 		name, _, _ := strings.Cut(page.wantStatus(t, 200).body, " ")
 		if !slices.Contains(may, name) {
-			t.Errorf("k=%d after %s: %s, which is none of %v", k, action.path, name, may)
+			t.Errorf("k=%d after %s: %s, want one of %v", k, action.path, name, may)
 		}
 		w.pass(3 * time.Minute) // touches are due
 	}
@@ -246,12 +246,12 @@ func TestHandlerLeavesRequestAlone(t *testing.T) {
 	before := r.Clone(ctx)
 	w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, inner *http.Request) {
 		if inner == r {
-			t.Error("the handler has the caller's request")
+			t.Error("the handler gets the caller's request, not a copy")
 		}
 		sojourn.From(inner.Context()).Login("alice")
 	})).ServeHTTP(newTape(), r)
 	if r.Context() != ctx || r.Body != body {
-		t.Error("context or body")
+		t.Error("Handler changes the request's context or body")
 	}
 	before.Body = r.Body
 	if !reflect.DeepEqual(before, r.Clone(ctx)) {
@@ -269,17 +269,17 @@ func TestHandlerContext(t *testing.T) {
 	w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		inner := r.Context()
 		if inner.Value(key{}) != "v" || inner.Err() != nil {
-			t.Error("the caller's values")
+			t.Error("the context lacks the caller's values")
 		}
 		derived, stop := context.WithCancel(inner)
 		defer stop()
 		if sojourn.From(derived) != sojourn.From(inner) {
-			t.Error("From a derived context")
+			t.Error("From a derived context returns another session")
 		}
 		cancel()
 		<-derived.Done()
 		if !errors.Is(inner.Err(), context.Canceled) {
-			t.Error("cancellation")
+			t.Error("the context isn't canceled with the caller's")
 		}
 	})).ServeHTTP(newTape(), r)
 	defer func() {
@@ -436,7 +436,7 @@ func TestHandlerAllocations(t *testing.T) {
 	r.Header.Set("Cookie", "__Host-session="+j.session)
 	reads := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if sojourn.From(r.Context()).Subject() != "alice" {
-			t.Error("not alice")
+			t.Error("the subject isn't alice")
 		}
 	}))
 	if raceEnabled() {

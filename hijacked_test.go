@@ -107,7 +107,7 @@ func TestDoneIsForgottenWithTheConnection(t *testing.T) {
 	}
 	select {
 	case <-ended:
-		t.Error("the session's end was told, which lives")
+		t.Error("Done of a live session is closed")
 	default:
 	}
 }
@@ -158,7 +158,7 @@ func TestHijackedHearsOfTheEnd(t *testing.T) {
 	}
 }
 
-// A hijacked connection keeps its optional methods.
+// Hijack returns a connection with the optional methods of the original one.
 func TestHijackedConnection(t *testing.T) {
 	for _, kind := range []string{"TCP", "TLS"} {
 		w := newWebUnstarted(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
@@ -183,7 +183,7 @@ func TestHijackedConnection(t *testing.T) {
 		res, err := w.server.Client().Get(w.server.URL)
 		if err == nil {
 			res.Body.Close()
-			t.Errorf("%s: an answer", kind)
+			t.Errorf("%s: the server answers", kind)
 		}
 	}
 }

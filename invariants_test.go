@@ -70,12 +70,12 @@ func TestI1NoSecretInStoreOrEvents(t *testing.T) {
 				string(part), hex.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part), strings.Trim(fmt.Sprintf("%d", part), "[]"),
 			} {
 				if strings.Contains(all, spelling) {
-					t.Fatalf("a secret shows: %q", spelling)
+					t.Fatalf("a secret leaks: %q", spelling)
 				}
 			}
 		}
 		if strings.Contains(all, token[22:]) {
-			t.Fatal("a token shows")
+			t.Fatal("a token leaks")
 		}
 	}
 	if checked < 5 {
@@ -211,7 +211,7 @@ func TestI4NothingResurrects(t *testing.T) {
 				w.want("after it", w.look(j), "")
 				var rec store.Record
 				if err := w.store.Get(ctx, "default", id, true, &rec); !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
-					t.Errorf("the store says %v", err)
+					t.Errorf("Get of the ended session: %v", err)
 				}
 			})
 		}
@@ -357,7 +357,7 @@ func TestI7TouchIntervalIsTheOnlyError(t *testing.T) {
 	w.pass(time.Minute)
 	w.look(j)
 	w.pass(24*time.Hour - time.Millisecond)
-	w.want("noted", w.look(j), "ann")
+	w.want("after recorded activity", w.look(j), "ann")
 }
 
 func TestI7ClockStepsBack(t *testing.T) {
@@ -393,7 +393,7 @@ func TestI8StrangersCostNothing(t *testing.T) {
 	w.calls.reset()
 	w.answer(known, w.begin(known)) // doesn't use the session
 	w.flush()
-	equal(t, "calls of the store for a handler that doesn't ask", w.calls.made(), nil)
+	equal(t, "calls of the store for a handler that doesn't use the session", w.calls.made(), nil)
 }
 
 // I9: a store that is down is an error.
@@ -413,7 +413,7 @@ func TestI9FailsClosed(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("Subject said something without knowing")
+			t.Error("Subject returns although the session can't be read")
 		}
 	}()
 	w.begin(j).Subject()
@@ -425,16 +425,16 @@ func TestI11Limits(t *testing.T) {
 	j := w.loggedIn("ann")
 	s := w.begin(j)
 	if err := color.Set(s, strings.Repeat("x", 98)); err != nil {
-		t.Errorf("a value of just the limit: %v", err)
+		t.Errorf("a value at the limit: %v", err)
 	}
 	if err := color.Set(s, strings.Repeat("x", 99)); !errors.Is(err, sojourn.ErrTooLarge) {
-		t.Errorf("a value above: %v", err)
+		t.Errorf("a value above the limit: %v", err)
 	}
 	if err := sojourn.NewKey[string]("b").Set(s, strings.Repeat("x", 98)); err != nil {
-		t.Errorf("a second: %v", err)
+		t.Errorf("a second value: %v", err)
 	}
 	if err := sojourn.NewKey[string]("c").Set(s, strings.Repeat("x", 98)); !errors.Is(err, sojourn.ErrTooLarge) || sojourn.StatusCode(err) != 413 {
-		t.Errorf("a session above: %v", err)
+		t.Errorf("a session above the limit: %v", err)
 	}
 	w.answer(j, s)
 	v, _ := color.Get(w.begin(j))
@@ -528,7 +528,7 @@ func TestI13RotationKeepsWritesInFlight(t *testing.T) {
 	before := *j
 	w.visit(j, (*sojourn.Session).Rotate)
 	if *j == before {
-		t.Fatal("it didn't rotate")
+		t.Fatal("the secret wasn't rotated")
 	}
 	w.answer(&before, early)
 	v, _ := color.Get(w.begin(j))
@@ -595,7 +595,7 @@ func TestI14LateRequests(t *testing.T) {
 				again := *j
 				if (name == "revoked" || name == "all ended") && late.arrived < 0 { // the end also refuses all logins under way
 					if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrEnded) {
-						t.Errorf("a login: %v", err)
+						t.Errorf("login: %v", err)
 					}
 					return
 				}
@@ -623,7 +623,7 @@ func TestI14LateRequests(t *testing.T) {
 				session := j.session
 				w.answer(j, s)
 				if j.visitor == "" || j.session != session {
-					t.Error("an ordinary visitor was expected")
+					t.Error("the request isn't an ordinary visitor's")
 				}
 				v, err := color.Get(w.begin(&jar{visitor: j.visitor}))
 				w.want("what the visitor stored", v, "red")

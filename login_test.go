@@ -30,7 +30,7 @@ func TestLoginKeepsWhatTheVisitorHad(t *testing.T) {
 	w.want("ID", s.ID(), id)
 	w.want("level", s.Level(), 2)
 	w.want("amr", strings.Join(s.Info().AMR, "+"), "pwd+otp")
-	w.want("at", s.Info().AuthenticatedAt, epoch)
+	w.want("time of the login", s.Info().AuthenticatedAt, epoch)
 	w.want("fresh", s.Fresh(time.Minute), true)
 	w.pass(time.Minute + time.Millisecond)
 	w.want("fresh after that", w.begin(j).Fresh(time.Minute), false)
@@ -102,7 +102,7 @@ func TestLoginAgainAfterALostAnswer(t *testing.T) {
 	list, _, _ := w.List(ctx, "ann", "", 10)
 	w.want("sessions", len(list), 1)
 	w.want("ann", w.look(j), "ann")
-	w.want("the lost one", w.look(&lost), "")
+	w.want("with the lost answer's secret", w.look(&lost), "")
 }
 
 func TestLoginFromAnothersOldSecret(t *testing.T) {
@@ -154,7 +154,7 @@ func TestLoginIsRefused(t *testing.T) {
 		t.Errorf("level 4: %v", err)
 	}
 	if err := s.Login("ann", sojourn.AsBearer()); !errors.Is(err, sojourn.ErrBearer) {
-		t.Errorf("bearer: %v", err)
+		t.Errorf("login as bearer without the option: %v", err)
 	}
 	if err := s.Elevate(2); !errors.Is(err, sojourn.ErrAnonymous) {
 		t.Errorf("elevate: %v", err)

@@ -27,7 +27,7 @@ func TestEndSubjectExcept(t *testing.T) {
 	}
 	w.want("bob", w.look(bob), "")
 	if err := w.End(ctx, w.id(bob)); !errors.Is(err, sojourn.ErrNotFound) {
-		t.Errorf("again: %v", err)
+		t.Errorf("End of an ended session: %v", err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestByID(t *testing.T) {
 		t.Fatalf("%s, %v", after.Values, err)
 	}
 	if !after.LastSeenAt.Equal(before.LastSeenAt) || after.LastSeen != before.LastSeen || after.Subject != "ann" {
-		t.Errorf("the operator counts as activity: %+v, was %+v", after, before)
+		t.Errorf("an operator's call counts as activity: %+v, was %+v", after, before)
 	}
 	if got, err := w.Get(t.Context(), id); err != nil || string(got.Values) != string(after.Values) || got.Revision != after.Revision {
 		t.Errorf("read again: %+v, %v", got, err)

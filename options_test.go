@@ -47,6 +47,6 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 	if _, err := sojourn.New(nil, sojourn.Options{}); err == nil {
-		t.Error("no store is accepted")
+		t.Error("New accepts a nil store")
 	}
 }

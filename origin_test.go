@@ -234,7 +234,7 @@ func TestOriginsAreChecked(t *testing.T) {
 	}
 	e.Close(t.Context())
 	if _, err := sojourn.New(memstore.New(), sojourn.Options{Origins: app.TrustedOrigins}); err == nil {
-		t.Error("an application's scheme is taken for a web site's")
+		t.Error("Origins accepts a scheme that isn't a web site's")
 	}
 }
 

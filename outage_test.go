@@ -155,7 +155,7 @@ func TestI9OutageIn503WhateverRecovers(t *testing.T) {
 			t.Error(text)
 		}
 		if text := w.log.String(); text != "" {
-			t.Errorf("net/http complains: %s", text)
+			t.Errorf("net/http logs: %s", text)
 		}
 		w.calls.fail(nil, nil)
 		w.want("in the end", b.who(), "alice")
@@ -234,7 +234,7 @@ func TestI9OutageOnAGoroutine(t *testing.T) {
 	for ask := range asks {
 		b.get("/", "Ask", ask).withheld(t, http.StatusServiceUnavailable)
 	}
-	w.want("went on without an answer", went, 0)
+	w.want("goroutines that continue", went, 0)
 	w.want("deferred calls", deferred, len(asks))
 }
 
@@ -349,7 +349,7 @@ func TestPreload(t *testing.T) {
 	b.get("/").withheld(t, http.StatusServiceUnavailable)
 	w.want("calls of the handler", reached, 1)
 	if !errors.Is(told, errDown) {
-		t.Errorf("OnError was told %v", told)
+		t.Errorf("OnError got %v", told)
 	}
 }
 
@@ -484,7 +484,7 @@ func TestHandlerStoreDown(t *testing.T) {
 	w.want("in the end", b.who(), "alice")
 	w.want("sessions", len(w.happened(sojourn.EventEnded)), 0)
 	if text := w.log.String(); text != "" {
-		t.Errorf("net/http complains: %s", text)
+		t.Errorf("net/http logs: %s", text)
 	}
 }
 

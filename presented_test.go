@@ -38,7 +38,7 @@ func TestBadTokens(t *testing.T) {
 			}
 		}
 	}
-	w.want("the good one", w.look(b), "alice")
+	w.want("the good cookie", w.look(b), "alice")
 	w.want("sessions", len(w.happened(sojourn.EventCreated)), 1)
 }
 

@@ -83,7 +83,7 @@ func TestFinish(t *testing.T) {
 	first.Finish()
 	for range 3 {
 		s := w.begin(ben)
-		w.want("the next one's subject", s.Subject(), "ben")
+		w.want("subject of the next session", s.Subject(), "ben")
 		w.want("the finished one's subject", first.Subject(), "ann")
 		if _, err := color.Get(first); !errors.Is(err, sojourn.ErrFinished) {
 			t.Errorf("a value of the finished one: %v", err)
@@ -117,8 +117,8 @@ func (w *world) answered(s *sojourn.Session) string {
 	return s.Token()
 }
 
-// A token is enough, whichever cookie it belongs to, and causes no events by
-// itself.
+// Request.Token is enough, whichever cookie or header the token belongs to, and
+// no event reports a refused token.
 func TestRequestToken(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
 	visitor, user := &jar{}, w.loggedIn("ann")
@@ -189,7 +189,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("%v, %v, %v", again.ID(), s.ID(), err)
 	}
 	if w.answered(again) != "" || again.Info().Revision != s.Info().Revision {
-		t.Error("Start changes a session that is there")
+		t.Error("Start changes an existing session")
 	}
 	w.want("created", len(w.happened(sojourn.EventCreated)), 1)
 }
@@ -215,7 +215,7 @@ func TestIdempotency(t *testing.T) {
 		t.Fatalf("the repeat: %v, session %v, want %v", err, again.ID(), first.ID())
 	}
 	if c, _ := color.Get(again); c != "blue" {
-		t.Errorf("the repeat shows %q: the session as it was asked for, not as it is", c)
+		t.Errorf("the repeat returns subject %q: the session as requested, not as stored", c)
 	}
 	for range 2 { // whichever of the two answers arrived
 		for name, token := range map[string]string{"first": first.Token(), "second": again.Token()} {
@@ -246,7 +246,7 @@ func TestIdempotency(t *testing.T) {
 		}
 	}
 	if _, err := create("k", 1, "ann"); err != nil {
-		t.Errorf("a day later: %v", err)
+		t.Errorf("the same key a day later: %v", err)
 	}
 }
 
@@ -355,14 +355,14 @@ func TestI12TheftAfterARepeat(t *testing.T) {
 			for range 12 { // long enough to get and confirm a successor
 				w.pass(3 * time.Minute)
 				s := w.Begin(ctx, sojourn.Request{Session: []string{active}, Client: home})
-				w.want("who goes on", s.Subject(), "ann")
+				w.want("the one who continues", s.Subject(), "ann")
 				if token := w.answered(s); token != "" {
 					active = token
 				}
 			}
-			w.want("who comes late", w.look(&jar{session: late}), "")
+			w.want("the one who comes late", w.look(&jar{session: late}), "")
 			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
-			w.want("who went on", w.look(&jar{session: active}), "")
+			w.want("the one who continued", w.look(&jar{session: active}), "")
 		})
 	}
 }
@@ -403,7 +403,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%+v", snap)
 	}
 	if nobody := w.present("").Snapshot(); string(nobody.Values) != "{}" || nobody.ID != (sojourn.ID{}) {
-		t.Errorf("nobody's: %+v", nobody)
+		t.Errorf("snapshot without a session: %+v", nobody)
 	}
 	for key, value := range map[string]string{"": "1", "a\x00": "1", "a\xff": "1", strings.Repeat("k", 256): "1", "a": "{", "b": "\"\xff\"", "c": `"\u0000"`, "d": ""} {
 		if err := w.present(j.session).SetValue(key, json.RawMessage(value)); !errors.Is(err, sojourn.ErrValue) {

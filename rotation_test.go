@@ -28,7 +28,7 @@ func (w *world) rotated() (now, before *jar) {
 	w.pass(15 * time.Minute)
 	w.look(j)
 	if *j == old {
-		w.Fatal("it didn't rotate")
+		w.Fatal("the secret wasn't rotated")
 	}
 	w.confirm(j)
 	return j, &old
@@ -82,8 +82,8 @@ func TestRotationOfWhom(t *testing.T) {
 	never.want("cookie without rotation", *j, before)
 }
 
-// I12: if a thief took over, the victim's next request reveals it. If a thief
-// stole a successor, the thief's request does.
+// I12: a former secret that is presented after the grace reveals a theft,
+// whether the thief or the victim presents it.
 func TestI12TheftShows(t *testing.T) {
 	w := newWorld(t)
 	now, old := w.rotated()
@@ -94,7 +94,7 @@ func TestI12TheftShows(t *testing.T) {
 	w.want("reason", s.EndReason(), sojourn.ReasonTheft)
 	w.want("the other one", w.look(now), "")
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
-	w.want("whose", w.happened(sojourn.EventEnded)[0].Subject, "ann")
+	w.want("subject of the event", w.happened(sojourn.EventEnded)[0].Subject, "ann")
 }
 
 func TestI12ThiefWhoOnlyLooks(t *testing.T) {
@@ -148,7 +148,7 @@ func TestI12HonestBrowsers(t *testing.T) {
 		w.answer(&one, a)
 		w.answer(&two, b)
 		if one == two || two != *j {
-			t.Error("one of two parallel requests rotates, and one only")
+			t.Error("of two parallel requests, exactly one must rotate")
 		}
 		w.want("one", w.look(&one), "ann")
 		w.want("two", w.look(&two), "ann")
@@ -203,7 +203,7 @@ func TestRotationKeepsFourSuccessors(t *testing.T) {
 	}
 	rec := w.record(w.id(j))
 	w.want("kept beside the current one", len(rec.Good), 4) // the confirmed one and three successors
-	w.want("the one that works", w.look(j), "ann")
+	w.want("with the secret that the browser has", w.look(j), "ann")
 	w.want("the newest", w.look(&successors[5]), "ann")
 	w.want("the oldest but two, the fourth from the newest", w.look(&successors[3]), "ann")
 }
@@ -218,12 +218,12 @@ func TestRotationWhenAsked(t *testing.T) {
 		*j = k
 	}
 	if *j == first {
-		t.Error("it never rotated")
+		t.Error("the secret was never rotated")
 	}
 	w.want("the first secret", w.look(&first), "ann")
 	s := w.begin(new(jar))
 	if err := s.Rotate(); !errors.Is(err, sojourn.ErrAnonymous) {
-		t.Errorf("anonymous: %v", err)
+		t.Errorf("Rotate without a session: %v", err)
 	}
 }
 
@@ -268,6 +268,6 @@ func TestConfirmationOfAReplacedSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := w.record(id); !after.Equal(&before) {
-		t.Error("it changed the record")
+		t.Error("the change is stored")
 	}
 }

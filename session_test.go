@@ -53,7 +53,7 @@ func TestUpdateOutlivesItsRequest(t *testing.T) {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/", nil))
 		close(over)
 		if err := <-done; err == nil {
-			t.Error("no error")
+			t.Error("Update returns no error")
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestHandlerSessionAfterItsRequest(t *testing.T) {
 				case ok && v != strings.Repeat(user, 50):
 					t.Errorf("a session of %s shows %q", user, v)
 				case finished:
-					t.Error("it came back")
+					t.Error("a finished session works again")
 				}
 				if got := s.Subject(); got != user {
 					t.Errorf("a session of %s is %s's", user, got)
@@ -271,7 +271,7 @@ func TestGoroutineOutlivesItsRequest(t *testing.T) {
 			defer close(ended)
 			<-over
 			s.Subject()
-			t.Error("an answer without a session")
+			t.Error("Subject returns after the request")
 		}()
 	})
 	w.surfer().get("/").wantStatus(t, 200)

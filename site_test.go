@@ -109,7 +109,7 @@ func TestSiteTrustsNobody(t *testing.T) {
 		}
 	}
 	if got := clientOf(t, w, "unix:@", http.Header{"X-Forwarded-For": {"203.0.113.7"}}).IP; got.IsValid() {
-		t.Errorf("over a Unix socket: %s", got)
+		t.Errorf("address over a Unix socket: %s", got)
 	}
 }
 

@@ -202,7 +202,7 @@ func TestThrottleMemoryOutlastsGarbage(t *testing.T) {
 	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
 	w.reads()
 	for range 20 {
-		w.want("who comes back", back.who(), "nobody")
+		w.want("the returning browser", back.who(), "nobody")
 	}
 	w.want("reads", w.reads(), 0)
 }
@@ -238,7 +238,7 @@ func TestThrottleSparesWhoComesBack(t *testing.T) {
 	w.reads()
 	for range 101 {
 		w.want("ended", ended.who(), "nobody")
-		w.want("why", ended.get("/ended").body, string(sojourn.ReasonLogout))
+		w.want("reason", ended.get("/ended").body, string(sojourn.ReasonLogout))
 		w.want("forgotten", forgotten.who(), "nobody")
 		forgotten.post("/logout").wantStatus(t, http.StatusSeeOther)
 	}
@@ -272,14 +272,14 @@ func TestThrottleKeepsTheft(t *testing.T) {
 	old := *j
 	w.visit(j, (*sojourn.Session).Rotate)
 	w.pass(time.Minute)
-	w.want("in its grace", w.look(&old), "ann")
+	w.want("within the grace", w.look(&old), "ann")
 	w.look(j)
 	w.confirm(j)
 	w.pass(11 * time.Minute)
 	for i := range 100 {
 		w.look(&jar{session: unknownToken(i)})
 	}
-	w.want("past it", w.look(&old), "")
+	w.want("after the grace", w.look(&old), "")
 	equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
 }
 
@@ -337,7 +337,7 @@ func TestThrottleFiveHundredBrowsers(t *testing.T) {
 		t.Errorf("%d guesses cost %d reads in %d s, want at most %d", guesses, reads, seconds, limit)
 	}
 	if n := len(w.happened(sojourn.EventThrottled)) - before; n == 0 || n > 3 {
-		t.Errorf("%d events tell of it", n)
+		t.Errorf("%d events of throttling, want 1 to 3", n)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestTokenHasOneSpelling(t *testing.T) {
 			differ[b] |= s[b] ^ first[b]
 		}
 		if seen[s] {
-			t.Fatal("a duplicate")
+			t.Fatal("a secret occurs twice")
 		}
 		seen[s] = true
 		text := token(id, &s)
@@ -33,7 +33,7 @@ func TestTokenHasOneSpelling(t *testing.T) {
 		}
 		id2, s2, ok := parseToken(text)
 		if !ok || id2 != id || s2 != s {
-			t.Fatal("it doesn't come back")
+			t.Fatal("parseToken doesn't return what token got")
 		}
 		if id[6]>>4 != 7 || id[8]>>6 != 2 {
 			t.Fatalf("%v is no UUID of version 7", id)

@@ -231,7 +231,7 @@ func TestI11DepthOfValues(t *testing.T) {
 		}
 	}
 	if _, err := sojourn.New(memstore.New(), sojourn.Options{MaxDepth: 1001}); err == nil {
-		t.Error("a limit of 1,001 is taken")
+		t.Error("a limit of 1,001 is accepted")
 	}
 
 	w := newWorld(t)
@@ -245,7 +245,7 @@ func TestI11DepthOfValues(t *testing.T) {
 	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
 	s := w.begin(j)
 	if got, err := raw.Get(s); err != nil || string(got) != string(old) {
-		t.Errorf("what was stored: %.50s, %v", got, err)
+		t.Errorf("Get of a stored value: %.50s, %v", got, err)
 	}
 	if snap := s.Snapshot(); !strings.Contains(string(snap.Values), string(old)) {
 		t.Errorf("the snapshot: %.50s", snap.Values)

@@ -73,12 +73,12 @@ func TestDoneClosesWithTheSession(t *testing.T) {
 					select {
 					case <-done:
 					default:
-						t.Error("still open")
+						t.Error("Done is still open")
 					}
 					select {
 					case <-other:
 						if name != "end all" {
-							t.Error("the bystander's closed too")
+							t.Error("Done of another session is closed too")
 						}
 					default:
 					}
