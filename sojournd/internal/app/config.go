@@ -90,14 +90,11 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 		if err := forwardauth.CheckPage(a.StepUpURL); err != nil {
 			wrong(path+".step_up_url", "%v", err)
 		}
-		for j, origin := range a.ReturnOrigins {
-			if err := forwardauth.CheckOrigin(origin); err != nil {
-				wrong(fmt.Sprintf("%s.return_origins[%d]", path, j), "%v", err)
-			}
-		}
-		for j, origin := range a.Origins {
-			if err := forwardauth.CheckOrigin(origin); err != nil {
-				wrong(fmt.Sprintf("%s.origins[%d]", path, j), "%v", err)
+		for name, origins := range map[string][]string{"return_origins": a.ReturnOrigins, "origins": a.Origins} {
+			for j, origin := range origins {
+				if err := forwardauth.CheckOrigin(origin); err != nil {
+					wrong(fmt.Sprintf("%s.%s[%d]", path, name, j), "%v", err)
+				}
 			}
 		}
 	}

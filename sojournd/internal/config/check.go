@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -114,13 +115,13 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 		switch {
 		case a.Name == "":
 			wrong(at+".name", "is missing: write 1 to 64 letters, digits, '.', '_' and '-'")
-		case !nameOK(a.Name):
+		case !nameForm.MatchString(a.Name):
 			wrong(at+".name", "%q is no name: write 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit", a.Name)
 		case repeated:
 			wrong(at+".name", "%q is another application's name: choose another", a.Name)
 		}
 		names = append(names, a.Name)
-		if nameOK(a.Name) { // the default names contain it
+		if nameForm.MatchString(a.Name) { // the default names contain it
 			checkCookie(at+".cookie", &a.Cookie, wrong)
 		}
 		for _, cookie := range []struct{ path, name string }{{at + ".cookie.name", a.Cookie.Name}, {at + ".cookie.visitor", a.Cookie.Visitor}} {
@@ -136,16 +137,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 	return names
 }
 
-func nameOK(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && (i == 0 || c != '.' && c != '_' && c != '-') {
-			return false
-		}
-	}
-	return name != "" && len(name) <= 64
-}
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func checkCookie(path string, c *Cookie, wrong Reporter) {
 	checkWord(path+".same_site", c.SameSite, wrong, "lax", "strict", "none")
@@ -158,7 +150,7 @@ func checkCookie(path string, c *Cookie, wrong Reporter) {
 	for _, one := range []struct{ path, name string }{{path + ".name", c.Name}, {path + ".visitor", c.Visitor}} {
 		lower := strings.ToLower(one.name)
 		switch {
-		case !cookieNameOK(one.name):
+		case !cookieNameForm.MatchString(one.name):
 			wrong(one.path, "%q is no cookie's name: write letters, digits, '-' and '_'", one.name)
 		case c.Domain != "" && strings.HasPrefix(lower, "__host-"):
 			wrong(one.path, "browsers refuse %q with a domain: write a name that begins with __Secure-", one.name)
@@ -168,16 +160,8 @@ func checkCookie(path string, c *Cookie, wrong Reporter) {
 	}
 }
 
-func cookieNameOK(name string) bool {
-	const symbols = "!#$%&'*+-.^_`|~" // RFC 6265, section 4.1.1, and RFC 9110, section 5.6.2
-	for i := range len(name) {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(symbols, rune(c)) {
-			return false
-		}
-	}
-	return name != "" && len(name) <= 255
-}
+// A cookie name is a token (RFC 6265, section 4.1.1, and RFC 9110, section 5.6.2).
+var cookieNameForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,255}$")
 
 // domainOK reports whether net/http writes a cookie with the domain. Addresses and
 // top-level domains are not allowed.
@@ -190,7 +174,7 @@ func domainOK(domain string) bool {
 func checkKeys(at string, a *Application, keys map[KeyHash]string, wrong Reporter) {
 	for i, k := range a.Keys {
 		path := fmt.Sprintf("%s.keys[%d]", at, i)
-		if k.Name == "" || len(k.Name) > 64 || !cookieNameOK(k.Name) {
+		if len(k.Name) > 64 || !cookieNameForm.MatchString(k.Name) {
 			wrong(path+".name", "%q is no name: write one without blanks, to recognise the key in logs", k.Name)
 		}
 		if slices.ContainsFunc(a.Keys[:i], func(other Key) bool { return other.Name == k.Name }) {
@@ -266,7 +250,7 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 			wrong(page.path, "%q isn't https: write a path like /login, or a URL like https://example.com/login", page.text)
 		}
 	}
-	if !nameOK(a.ReturnParam) {
+	if !nameForm.MatchString(a.ReturnParam) {
 		wrong(at+".return_param", "%q is no name: write letters, digits, '.', '_' and '-'", a.ReturnParam)
 	}
 	for _, list := range []struct {

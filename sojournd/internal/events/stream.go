@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -159,9 +160,5 @@ func (s stream) send(frames ...[]byte) bool {
 // frame returns the event in the format of the EventSource standard. Neither
 // the JSON nor the ID and the kind contain line ends.
 func frame(e *v1.Event, encoded []byte) []byte {
-	b := make([]byte, 0, len("id: \nevent: \ndata: \n\n")+len(e.ID)+len(e.Kind)+len(encoded))
-	b = append(append(b, "id: "...), e.ID...)
-	b = append(append(b, "\nevent: "...), e.Kind...)
-	b = append(append(b, "\ndata: "...), encoded...)
-	return append(b, "\n\n"...)
+	return fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, encoded)
 }

@@ -161,9 +161,5 @@ func sign(keys [][]byte, id string, at time.Time, body []byte) string {
 
 // payload is the body of a message: type, timestamp and data.
 func payload(e *v1.Event, encoded []byte) []byte {
-	b := make([]byte, 0, len(encoded)+100)
-	b = append(append(b, `{"type":"session.`...), e.Kind...)
-	b = e.Time.AppendFormat(append(b, `","timestamp":"`...), time.RFC3339Nano)
-	b = append(append(b, `","data":`...), encoded...)
-	return append(b, '}')
+	return fmt.Appendf(nil, `{"type":"session.%s","timestamp":"%s","data":%s}`, e.Kind, e.Time.Format(time.RFC3339Nano), encoded)
 }

@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -272,27 +273,5 @@ func refuse(w http.ResponseWriter, status int, text string) int {
 // escape percent-encodes all characters except the unreserved ones (RFC 3986,
 // section 2.3), so that any subject can be in a header.
 func escape(s string) string {
-	n := 0
-	for i := range len(s) {
-		if !unreserved(s[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return s
-	}
-	const hex = "0123456789ABCDEF"
-	out := make([]byte, 0, len(s)+2*n)
-	for i := range len(s) {
-		if c := s[i]; unreserved(c) {
-			out = append(out, c)
-		} else {
-			out = append(out, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(out)
-}
-
-func unreserved(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") // QueryEscape writes "+" only for a blank
 }

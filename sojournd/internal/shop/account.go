@@ -142,36 +142,25 @@ func (v *visit) clientName(agent useragent.UserAgent) string {
 	return v.T("client.on", name, system)
 }
 
-// sessionsPage is GET /account/sessions: "your devices".
+// sessionsPage is GET /account/sessions ("your devices") and
+// /account/sessions.json.
 func (v *visit) sessionsPage() error {
-	if v.json {
-		return v.sessionsJSON()
-	}
 	if err := v.signedIn(); err != nil {
 		return err
 	}
 	devices, err := v.devices()
 	if err != nil {
 		return err
+	}
+	if v.json {
+		v.writeJSON(http.StatusOK, map[string]any{"sessions": devices})
+		return nil
 	}
 	v.render(http.StatusOK, "sessions", struct {
 		Notice  string
 		Devices []device
 		Fresh   bool
 	}{v.notice(), devices, v.session.Fresh(freshness)})
-	return nil
-}
-
-// sessionsJSON is GET /account/sessions.json.
-func (v *visit) sessionsJSON() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
-	devices, err := v.devices()
-	if err != nil {
-		return err
-	}
-	v.writeJSON(http.StatusOK, map[string]any{"sessions": devices})
 	return nil
 }
 

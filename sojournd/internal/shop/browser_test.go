@@ -232,9 +232,8 @@ func TestBrowserFreshPasswordForEmail(t *testing.T) {
 	b.See(".tiles", "countess@example.com")
 }
 
-// TestGallery takes a picture of every page: SOJOURN_GALLERY=/tmp/gallery go
-// test -run Gallery ./internal/shop. overflowing lists the texts that are wider
-// than their box, and whether the page scrolls sideways.
+// overflowing lists the texts that are wider than their box, and whether the page
+// scrolls sideways.
 const overflowing = `(() => {
 	const wide = [...document.querySelectorAll("body *")].filter(e => e.clientWidth > 2 && e.scrollWidth > e.clientWidth + 1 && !e.closest("svg, .visually-hidden, .skip, .label"));
 	const root = document.documentElement;
@@ -290,6 +289,8 @@ func TestBrowserNarrow(t *testing.T) {
 	}
 }
 
+// TestGallery takes a picture of every page:
+// SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/shop
 func TestGallery(t *testing.T) {
 	dir := os.Getenv("SOJOURN_GALLERY")
 	if dir == "" {

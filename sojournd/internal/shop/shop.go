@@ -76,7 +76,7 @@ func (sh *Shop) routes() {
 	}
 	handle("GET /{$}", (*visit).front)
 	handle("GET /cart", (*visit).cartPage)
-	handle("GET /cart.json", (*visit).cartJSON)
+	handle("GET /cart.json", (*visit).cartPage)
 	handle("POST /cart", (*visit).addToCart)
 
 	handle("GET /login", (*visit).loginPage)
@@ -94,7 +94,7 @@ func (sh *Shop) routes() {
 	handle("GET /account/email", (*visit).emailPage)
 	handle("POST /account/email", (*visit).changeEmail)
 	handle("GET /account/sessions", (*visit).sessionsPage)
-	handle("GET /account/sessions.json", (*visit).sessionsJSON)
+	handle("GET /account/sessions.json", (*visit).sessionsPage)
 	handle("POST /account/sessions/{id}/end", (*visit).endSession)
 	handle("POST /account/sessions/end-others", (*visit).endOthers)
 	handle("GET /live", (*visit).live)

@@ -42,7 +42,7 @@ type cartLine struct {
 	Sum int
 }
 
-// cartPage is GET /cart.
+// cartPage is GET /cart and /cart.json.
 func (v *visit) cartPage() error {
 	c, err := cartKey.Get(v.session)
 	if err != nil {
@@ -63,16 +63,6 @@ func (v *visit) cartPage() error {
 		}
 	}
 	v.render(http.StatusOK, "cart", data)
-	return nil
-}
-
-// cartJSON is GET /cart.json.
-func (v *visit) cartJSON() error {
-	c, err := cartKey.Get(v.session)
-	if err != nil {
-		return err
-	}
-	v.writeJSON(http.StatusOK, cartAnswer(c))
 	return nil
 }
 
