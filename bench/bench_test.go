@@ -8,10 +8,33 @@
 package bench
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"testing"
 )
+
+// atExit is what TestMain calls at the end.
+var atExit = func() {}
+
+func TestMain(m *testing.M) {
+	if address := os.Getenv(bareVariable); address != "" {
+		serveBare(address)
+	}
+	code := m.Run()
+	atExit()
+	os.Exit(code)
+}
+
+// bareVariable makes this program a bare handler on the address that it holds.
+const bareVariable = "SOJOURN_BENCH_BARE"
+
+// serveBare answers all requests with 200 and one header.
+func serveBare(address string) {
+	panic(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Sojourn-Subject", "u-1815")
+	})))
+}
 
 // The benchmarks run once, in a process of their own, so that a broken one
 // turns this test red.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 
 	"github.com/sojourn-go/sojourn"
@@ -17,11 +18,11 @@ var (
 	cartKey    = sojourn.NewKey[[]string]("cart")
 )
 
-func openSojourn() (site, error) { return sojournSite(memstore.New()) }
+func openSojourn() (site, error) { return sojournSite(memstore.New(), sojourn.Options{}) }
 
 // sojournSite is the application on a store. It closes the store.
-func sojournSite(st store.Store) (site, error) {
-	e, err := sojourn.New(st, sojourn.Options{})
+func sojournSite(st store.Store, opt sojourn.Options) (site, error) {
+	e, err := sojourn.New(st, opt)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -76,6 +77,7 @@ func sojournSite(st store.Store) (site, error) {
 	})
 	write(login, func(_ *http.Request, v *sojourn.Session) error { return v.Login(subject) })
 	write(loginAny, func(_ *http.Request, v *sojourn.Session) error { return v.Login(anyUser()) })
+	write(loginFew, func(_ *http.Request, v *sojourn.Session) error { return v.Login(userID(rand.IntN(100))) })
 	write(elevate, func(_ *http.Request, v *sojourn.Session) error { return v.Elevate(2, "otp") })
 	write(rotate, func(_ *http.Request, v *sojourn.Session) error { return v.Rotate() })
 	write(logout, func(_ *http.Request, v *sojourn.Session) error { return v.Logout() })

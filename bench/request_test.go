@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -13,6 +16,8 @@ type requestCase struct {
 	setup []op // prepares the visitor
 	op    op   // is measured
 	check op   // shows afterwards that op did its work; empty if op shows it itself
+	anew  bool // each time another visitor, whose setup is measured, too
+	tenth op   // takes the place of op in one of ten requests; empty: never
 }
 
 var requestCases = []requestCase{
@@ -37,7 +42,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// run measures the case with so many visitors at once.
+// run measures the case in one process, with so many visitors at once.
 func (c requestCase) run(b *testing.B, p peer, visitors int) {
 	s, err := p.open()
 	if err != nil {
@@ -48,16 +53,7 @@ func (c requestCase) run(b *testing.B, p peer, visitors int) {
 			b.Error(err)
 		}
 	}()
-	for _, o := range append(c.setup, c.op) {
-		if !s.supports(o) {
-			b.Skip("has no " + string(o))
-		}
-	}
-	c.verify(b, s)
-	calls := make([]func() int, visitors)
-	for i := range calls {
-		calls[i] = c.visitor(b, s).prepare(c.op)
-	}
+	calls := c.calls(b, s, visitors)
 	if visitors == 1 {
 		for b.Loop() {
 			if status := calls[0](); status != http.StatusOK {
@@ -67,7 +63,6 @@ func (c requestCase) run(b *testing.B, p peer, visitors int) {
 		return
 	}
 	var next atomic.Int64
-	b.SetParallelism(visitors / runtime.GOMAXPROCS(0))
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		call := calls[next.Add(1)-1]
@@ -80,27 +75,101 @@ func (c requestCase) run(b *testing.B, p peer, visitors int) {
 	})
 }
 
-func (c requestCase) visitor(b *testing.B, s site) visitor {
-	v := s.visitor()
-	for _, o := range c.setup {
-		if err := v.send(o); err != nil {
-			b.Fatal(err)
+// atOnceOn measures the case for each number of visitors at once, on each of the
+// sites that offer it.
+func (c requestCase) atOnceOn(b *testing.B, prefix string, visitors []int, sites []peer) {
+	for _, n := range visitors {
+		for _, p := range sites {
+			b.Run(fmt.Sprintf("case=%s%s-by-%d/peer=%s", prefix, c.name, n, p.name), func(b *testing.B) {
+				s, err := p.open()
+				if err != nil {
+					b.Fatal(err)
+				}
+				c.atOnce(b, s, n)
+			})
 		}
 	}
-	return v
 }
 
-// verify shows that the peer does what it is measured for.
-func (c requestCase) verify(b *testing.B, s site) {
-	v := c.visitor(b, s)
-	for _, o := range []op{c.op, c.check} {
-		if o == "" || !s.supports(o) {
-			continue
+// lazily makes each site open when it is first used, and close at the end of b.
+func lazily(b *testing.B, sites ...peer) []peer {
+	for i, p := range sites {
+		sites[i].open = sync.OnceValues(func() (site, error) {
+			s, err := p.open()
+			if err == nil {
+				b.Cleanup(func() { s.Close() })
+			}
+			return s, err
+		})
+	}
+	return sites
+}
+
+// atOnce measures the case where a request takes so long that the latencies can
+// be measured, too.
+func (c requestCase) atOnce(b *testing.B, s site, visitors int) {
+	calls := c.calls(b, s, visitors)
+	atOnce(b, visitors, func(w int) func() error {
+		return func() error {
+			if status := calls[w](); status != http.StatusOK {
+				return fmt.Errorf("status %d", status)
+			}
+			return nil
 		}
-		if err := v.send(o); err != nil {
-			b.Fatal(err)
+	})
+}
+
+// calls returns a function for each visitor that sends the request. Before, it
+// shows that the peer does what it is measured for.
+func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() int) {
+	for _, o := range append(c.setup, c.op) {
+		if !s.supports(o) {
+			b.Skip("has no " + string(o))
 		}
 	}
+	shown := append(c.setup, c.op)
+	if c.check != "" && s.supports(c.check) {
+		shown = append(shown, c.check)
+	}
+	if err := sendAll(s.visitor(), shown); err != nil {
+		b.Fatal(err)
+	}
+	for range visitors {
+		if c.anew {
+			calls = append(calls, func() int {
+				if err := sendAll(s.visitor(), append(c.setup, c.op)); err != nil {
+					return http.StatusInternalServerError
+				}
+				return http.StatusOK
+			})
+			continue
+		}
+		v := s.visitor()
+		if err := sendAll(v, c.setup); err != nil {
+			b.Fatal(err)
+		}
+		call := v.prepare(c.op)
+		if c.tenth != "" {
+			often, seldom := call, v.prepare(c.tenth)
+			call = func() int {
+				if rand.IntN(10) == 0 {
+					return seldom()
+				}
+				return often()
+			}
+		}
+		calls = append(calls, call)
+	}
+	return calls
+}
+
+func sendAll(v visitor, ops []op) error {
+	for _, o := range ops {
+		if err := v.send(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // No error path may be measured: a read that finds nothing is an error.

@@ -21,7 +21,8 @@ const (
 	readProfile op = "read-profile" // reads a struct of three fields
 	change      op = "change"       // gives the string another value
 	create      op = "create"       // stores a first string in a new session
-	loginAny    op = "login-any"    // logs some user in
+	loginAny    op = "login-any"    // logs one of many users in
+	loginFew    op = "login-few"    // logs one of few users in, who are at their limit
 	list        op = "read-list"    // lists the sessions of subject
 
 	// These prepare a session, or check it.
@@ -92,6 +93,9 @@ func isNewTheme(s string) bool { return len(s) == len(newThemes[0]) }
 // anyUser returns one of 100,000 users, so that nobody reaches a limit of
 // sessions in a benchmark of a second or two.
 func anyUser() string { return userID(rand.IntN(100_000)) }
+
+// fewSessions is the limit of sessions where reaching it is measured.
+const fewSessions = 3
 
 func userID(i int) string { return fmt.Sprintf("user-%07d", i) }
 

@@ -1,61 +1,85 @@
 #!/usr/bin/env bash
 # Runs the benchmarks in rounds and prints benchstat's tables:
 #
-#	scripts/bench.sh [PART...]               some parts, or all
+#	scripts/bench.sh [PART...]                  some parts, or all
 #	AGAINST=COMMIT scripts/bench.sh [PART...]   this tree beside another commit
 #
-# A round is one process, in which each benchmark of a part runs once. So what
-# disturbs the machine disturbs all peers, or both trees, alike. ROUNDS=n changes
-# the number of rounds; ARGS are for the test's binary (-test.short: everything is
-# tiny). The raw figures stay in out/bench. BENCHSTAT is set by the Makefile.
+# A round is one process, in which each benchmark runs once. So what disturbs the
+# machine disturbs all peers, or both trees, alike. The environment may set:
+#
+#	ROUNDS     the number of rounds of each part
+#	ARGS       flags for the tests' binary; the last one of a name counts.
+#	           ARGS="-test.short -test.benchtime=1x": everything is tiny
+#	MARKDOWN   prints tables for docs/benchmarks.md
+#	BENCH_DIR  where files are made, on a disk; 16 GB for the parts file and disk
+#	BENCHSTAT  the command; the Makefile sets it
+#
+# The raw figures stay in out/bench.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-parts="requests races"
 
-settings() {
+parts="requests races memory sweeps file disk nodes feed costs many server"
+settings() { # sets the rounds of a part, its benchmarks with their -benchtime, and more flags
+	flags=
 	case $1 in
-	requests) rounds=10 pattern=Request flags="-test.benchtime=100ms -test.benchmem -test.cpu=1,2" ;;
-	races) rounds=1 pattern=Race flags="-test.benchtime=20x" ;;
+	requests) rounds=10 runs="Request$:100ms" flags="-test.benchmem -test.cpu=1,2" ;;
+	races) rounds=1 runs="Race$:20x" ;;
+	memory) rounds=1 runs="Memory$:1x" ;;
+	sweeps) rounds=3 runs="Sweep$:1x" ;;
+	file) rounds=6 runs="(FileRequest|FileUpdate|CachedRead)$:250ms" ;;
+	disk) rounds=3 runs="(Steady|Open|Turnover)$:1x" ;;
+	nodes) rounds=6 runs="(Nodes|NodesRequest)$:150ms" ;;
+	feed) rounds=5 runs="NodesEnd$:2000x NodesLimit$:20x NodesEndSubject$:3x" ;;
+	costs) rounds=3 runs="Cost$:1x" ;;
+	many) rounds=1 runs="Many$:1s" ;;
+	server) rounds=6 runs="Server$:1x ServerStart$:2x ServerCrowd$:1x" ;;
 	*) echo "bench: no part $1; there are: $parts" >&2 && exit 2 ;;
 	esac
+	rounds=${ROUNDS:-$rounds}
 }
 
 out=$PWD/out/bench
 mkdir -p "$out"
+files=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/sojourn-bench-XXXXXX")
+chmod 711 "$files" # PostgreSQL's user enters it
+trap '[ -z "${AGAINST:-}" ] || git worktree remove --force "$files/tree"; rm -rf "$files"' EXIT
 trees=("$PWD") names=(after) peers=.
 if [ -n "${AGAINST:-}" ]; then
-	old=$(mktemp -d)
-	trap 'git worktree remove --force "$old"' EXIT
+	old=$files/tree
 	git worktree add --quiet --detach "$old" "$AGAINST"
 	rm -f "$old"/bench/*.go
 	cp bench/*.go bench/go.mod bench/go.sum "$old/bench/"
-	trees=("$old" "$PWD") names=(before after) peers='peer=(sojourn|memstore|sqlitestore|redisstore|pgstore)'
+	trees=("$old" "$PWD") names=(before after) peers=peer=sojourn
 fi
-
-# The names of the library's API before the first release differ: names_old_test.go.
 for i in "${!trees[@]}"; do
-	build=(go test -c -o "$out/${names[i]}.test")
-	(cd "${trees[i]}/bench" && { "${build[@]}" . 2>"$out/build.txt" || "${build[@]}" -tags oldnames . || { cat "$out/build.txt" >&2 && exit 1; }; })
+	(cd "${trees[i]}/bench" && go test -c -o "$out/${names[i]}.test" .)
+	mkdir -m 711 "$files/${names[i]}"
 done
-go version -m "$out/after.test" | awk '$1 == "dep" && /scs|gorilla\/sessions|fiber\/v3|redistore|rueidis|pgx\/v5|go-redis|modernc.org\/sqlite/ { print "# " $2 " " $3 }'
+go version -m "$out/after.test" |
+	awk '$1 == "dep" && /scs|gorilla\/sessions|fiber\/v3|redistore|rueidis|pgx\/v5|go-redis|modernc.org\/sqlite/ { print $2 ": " $3 }' >"$out/versions.txt"
 
 for part in ${*:-$parts}; do
 	settings "$part"
-	rounds=${ROUNDS:-$rounds} files=()
+	results=()
 	for i in "${!trees[@]}"; do
-		files[i]=$out/$part-${names[i]}.txt
-		: >"${files[i]}"
+		results[i]=$out/$part-${names[i]}.txt
+		cp "$out/versions.txt" "${results[i]}"
 	done
 	for round in $(seq "$rounds"); do
 		for i in "${!trees[@]}"; do
 			echo "$part: round $round of $rounds${AGAINST:+, ${names[i]}}" >&2
-			(cd "${trees[i]}/bench" && "$out/${names[i]}.test" -test.run='^$' -test.timeout=2h -test.bench="$pattern/./$peers" $flags ${ARGS:-}) >>"${files[i]}" ||
-				{ tail -n 40 "${files[i]}" >&2 && exit 1; }
+			for run in $runs; do
+				(cd "${trees[i]}/bench" && BENCH_DIR="$files/${names[i]}" "$out/${names[i]}.test" -test.run='^$' -test.timeout=2h \
+					-test.bench="^Benchmark${run%:*}/./$peers" -test.benchtime="${run#*:}" $flags ${ARGS:-}) >>"${results[i]}" ||
+					{ tail -n 40 "${results[i]}" >&2 && exit 1; }
+			done
 		done
 	done
 	if [ -n "${AGAINST:-}" ]; then
-		$BENCHSTAT "before=${files[0]}" "after=${files[1]}"
+		$BENCHSTAT "before=${results[0]}" "after=${results[1]}"
+	elif [ -n "${MARKDOWN:-}" ]; then
+		$BENCHSTAT -format csv -col /peer "${results[0]}" 2>/dev/null | awk -f scripts/benchtable.awk
 	else
-		$BENCHSTAT -col /peer "${files[0]}"
+		$BENCHSTAT -col /peer "${results[0]}"
 	fi
 done

@@ -1,0 +1,263 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// recent are the samples for servers, which have a clock of their own.
+var recent = samples{store.TimeOf(time.Now()).Add(-2 * time.Minute)}
+
+// fillers keep a server busy.
+const fillers = 64
+
+// crowds are how many goroutines call at once.
+func crowds() []int {
+	if testing.Short() {
+		return []int{16}
+	}
+	return []int{1, 16, 128}
+}
+
+// BenchmarkNodesRequest measures requests through the middleware on Redis and
+// PostgreSQL, by so many visitors at once, beside other libraries on the same
+// server. The names of the cases begin with the server's.
+func BenchmarkNodesRequest(b *testing.B) {
+	for _, be := range backends(b) {
+		sites := be.sites(b)
+		for _, c := range []requestCase{
+			{name: "read-subject", setup: []op{login}, op: readSubject},
+			{name: "read-string", setup: []op{create}, op: readTheme},
+			{name: "change-string", setup: []op{create}, op: change, check: readChanged},
+			{name: "login", op: loginAny},
+			{name: "visit-and-login", setup: []op{create}, op: loginAny, anew: true},
+		} {
+			c.atOnceOn(b, be.name+"-", crowds(), sites)
+		}
+		requestCase{name: "login-at-the-limit", op: loginFew}.atOnceOn(b, be.name+"-", crowds(), be.limited(b))
+	}
+}
+
+// BenchmarkNodes measures single calls: of a store on three nodes, and raw, of the
+// same client without a store. An update is a compare-and-set of a revision that
+// the caller knows. The updates of sojourn-heard are heard by three nodes.
+func BenchmarkNodes(b *testing.B) {
+	n := sized(inUse, 512)
+	for _, be := range backends(b) {
+		var once sync.Once
+		var nodes []*node
+		var quiet sharedStore
+		prepare := func() {
+			once.Do(func() {
+				nodes = be.openNodes(b, "heard", 3)
+				var err error
+				if quiet, err = be.open("quiet"); err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { quiet.Close() })
+				err = errors.Join(recent.fill(quiet, 0, n, fillers), recent.fill(nodes[0].store, 0, n, fillers))
+				for _, node := range nodes {
+					err = errors.Join(err, spread(b.Context(), 0, n, fillers, each(func(i int) error { return warmUp(node, recent.id(i)) })))
+				}
+				if err == nil {
+					err = spread(b.Context(), 0, n, 16, each(func(i int) error { return be.set(b.Context(), i, 0) }))
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-cached", func(b *testing.B) {
+			prepare()
+			benchmarkGet(b, recent, n, false, nodes[0].cache, nodes[1].cache, nodes[2].cache)
+		})
+		for _, goroutines := range crowds() {
+			run := func(op, peer string, worker func(b *testing.B, w int) func() error) {
+				b.Run(fmt.Sprintf("case=%s-%s-by-%d/peer=%s", be.name, op, goroutines, peer), func(b *testing.B) {
+					prepare()
+					atOnce(b, goroutines, func(w int) func() error { return worker(b, w) })
+				})
+			}
+			run("get", "sojourn", func(*testing.B, int) func() error {
+				var rec store.Record
+				return func() error { return recent.get(quiet, &rec, rand.IntN(n), true) }
+			})
+			run("get", "raw", func(b *testing.B, _ int) func() error {
+				return func() error { return be.get(b.Context(), rand.IntN(n)) }
+			})
+			run("update", "sojourn", func(_ *testing.B, w int) func() error { return updater(quiet, w, n) })
+			run("update", "sojourn-heard", func(_ *testing.B, w int) func() error { return updater(nodes[0].store, w, n) })
+			revisions := make([]int, n)
+			run("update", "raw", func(b *testing.B, w int) func() error {
+				next := ownSessions(w, n)
+				return func() error {
+					i := next()
+					revisions[i]++
+					return be.set(b.Context(), i+n*(1+goroutines), revisions[i]-1)
+				}
+			})
+		}
+	}
+}
+
+// ownSessions gives each of 128 goroutines sessions of its own, in turn.
+func ownSessions(w, n int) func() int {
+	own, turn := n/128, 0
+	return func() int {
+		turn++
+		return w*own + turn%own
+	}
+}
+
+// updater reads each session once, and then knows its revision.
+func updater(st store.Store, w, n int) func() error {
+	known := map[int]*store.Record{}
+	next := ownSessions(w, n)
+	return func() error {
+		i := next()
+		if known[i] == nil {
+			known[i] = new(store.Record)
+			if err := recent.get(st, known[i], i, true); err != nil {
+				return err
+			}
+		}
+		return recent.change(st, known[i], i)
+	}
+}
+
+// warmUp reads a session until it comes from the node's memory.
+func warmUp(n *node, id store.ID) error {
+	var rec store.Record
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
+		if err := n.cache.Get(context.Background(), app, id, false, &rec); err != nil || rec.Cached {
+			return err
+		}
+	}
+	return fmt.Errorf("session %v isn't read from memory", id)
+}
+
+// BenchmarkNodesEnd ends a session on one of three nodes that all serve it from
+// memory. seen is the time from the acknowledgement until each other node, which
+// is asked every tenth of a millisecond or so, refuses the session. ns/op is the
+// time of the whole, with the session's creation.
+func BenchmarkNodesEnd(b *testing.B) {
+	for _, be := range backends(b) {
+		b.Run("case="+be.name+"-end/peer=sojourn", func(b *testing.B) {
+			nodes := be.openNodes(b, "ends", 3)
+			var rec store.Record
+			ack, seen := new(histogram), make([]histogram, len(nodes))
+			for i := 0; b.Loop(); i++ {
+				from := nodes[i%len(nodes)]
+				err := recent.create(from.cache, &rec, i)
+				for _, n := range nodes {
+					err = errors.Join(err, warmUp(n, rec.ID))
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				ended, err := from.cache.End(b.Context(), app, rec.ID, store.ReasonLogout, store.TimeOf(start))
+				if err != nil || len(ended) != 1 {
+					b.Fatal(len(ended), err)
+				}
+				acknowledged := time.Now()
+				ack.add(acknowledged.Sub(start))
+				var wg sync.WaitGroup
+				for w, n := range nodes {
+					if n != from {
+						wg.Go(func() { seen[w].add(untilRefused(b, n, rec.ID, acknowledged)) })
+					}
+				}
+				wg.Wait()
+			}
+			ack.report(b, "ack-", 0.5, 0.99)
+			merge(seen).report(b, "seen-", 0.5, 0.99, 1)
+		})
+	}
+}
+
+// untilRefused asks a node for a session until it says that the session has
+// ended. It returns how long after the end it asked for that answer.
+func untilRefused(b *testing.B, n *node, id store.ID, ended time.Time) time.Duration {
+	var rec store.Record
+	pause := unix.NsecToTimespec(int64(50 * time.Microsecond)) // time.Sleep may take a millisecond
+	for {
+		err := n.cache.Get(context.Background(), app, id, false, &rec)
+		since := time.Since(ended)
+		if errors.Is(err, store.ErrEnded) {
+			return since
+		}
+		if err != nil || since > patience {
+			b.Error("session still good after", since, err)
+			return since
+		}
+		_ = unix.Nanosleep(&pause, nil)
+	}
+}
+
+// BenchmarkNodesLimit logs one user in 64 times at once, over three nodes, with
+// a limit of three sessions. exact-% says how often exactly three are left.
+func BenchmarkNodesLimit(b *testing.B) {
+	for _, be := range backends(b) {
+		b.Run("case="+be.name+"-64-logins/peer=sojourn", func(b *testing.B) {
+			engines := be.openEngines(b, "limit", sojourn.Options{MaxSessions: fewSessions})
+			exact := 0.0
+			for race := 0; b.Loop(); race++ {
+				logInOften(b, engines, userID(race), 64)
+				live, _, err := engines[0].List(b.Context(), userID(race), "", 1000)
+				if err != nil {
+					b.Fatal(err)
+				}
+				exact += one(len(live) == fewSessions)
+			}
+			b.ReportMetric(100*exact/float64(b.N), "exact-%")
+		})
+	}
+}
+
+// BenchmarkNodesEndSubject ends all 1,000 sessions of a user.
+func BenchmarkNodesEndSubject(b *testing.B) {
+	n := sized(1000, 50)
+	for _, be := range backends(b) {
+		b.Run(fmt.Sprintf("case=%s-end-%d-sessions/peer=sojourn", be.name, n), func(b *testing.B) {
+			engines := be.openEngines(b, "subject", sojourn.Options{MaxSessions: -1})
+			st, err := be.open("subject")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer st.Close()
+			for b.Loop() {
+				b.StopTimer()
+				time.Sleep(2 * time.Millisecond) // the last barrier refuses logins of the same millisecond
+				logInOften(b, engines, subject, n)
+				time.Sleep(2 * time.Millisecond) // logins of the same millisecond would count as under way
+				b.StartTimer()
+				ended, err := st.EndSubject(b.Context(), app, subject, store.ID{}, store.ReasonRevoked, store.TimeOf(time.Now()))
+				if err := errors.Join(err, lacks(ended, n)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// logInOften logs a user in n times, 64 at once.
+func logInOften(b *testing.B, engines []*sojourn.Engine, subject string, n int) {
+	err := spread(b.Context(), 0, n, fillers, each(func(i int) error {
+		s := engines[i%len(engines)].Begin(context.Background(), sojourn.Request{Client: clientOf(i)})
+		return errors.Join(s.Login(subject), s.Commit(context.Background()))
+	}))
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,341 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A server is a process that is asked over the loopback.
+type server struct {
+	cmd           *exec.Cmd
+	api, internal string // host:port
+	key           string
+	ready         time.Duration // since the start
+}
+
+const serverConfig = `store: sqlite:%s
+log: {level: warn}
+api: {listen: ["%s"]}
+internal: {listen: ["%s"]}
+trusted_proxies: [127.0.0.1]
+limits: {idle_timeout: 1h}
+applications:
+  - name: shop
+    keys: [{name: bench, hash: "%s"}]
+`
+
+// buildServer builds sojournd from the module beside this one.
+func buildServer(b *testing.B) (program string) {
+	program = filepath.Join(newDir(b), "sojournd")
+	if out, err := exec.Command("go", "build", "-C", "../sojournd", "-o", program, ".").CombinedOutput(); err != nil {
+		b.Fatalf("build sojournd: %v\n%s", err, out)
+	}
+	return program
+}
+
+// startServer starts sojournd on a file, and returns when it is ready.
+func startServer(b *testing.B, program string, file storeFile) *server {
+	out, err := exec.Command(program, "keys", "new", "--json").Output()
+	var key struct{ Key, Hash string }
+	if err := errors.Join(err, json.Unmarshal(out, &key)); err != nil {
+		b.Fatal("sojournd keys new: ", err)
+	}
+	s := &server{api: freeAddress(b), internal: freeAddress(b), key: key.Key}
+	config := filepath.Join(newDir(b), "sojourn.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, serverConfig, file, s.api, s.internal, key.Hash), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	s.cmd = exec.Command(program, "serve", "--config", config)
+	s.start(b, s.internal, "/readyz")
+	return s
+}
+
+// start runs the process until a path answers 200.
+func (s *server) start(b *testing.B, address, path string) {
+	var printed bytes.Buffer
+	s.cmd.Stdout, s.cmd.Stderr = &printed, &printed
+	began := time.Now()
+	if err := servertest.Spawn(s.cmd); err != nil {
+		b.Fatal(err)
+	}
+	for {
+		res, err := http.Get("http://" + address + path)
+		if err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Since(began) > time.Minute {
+			s.stop()
+			b.Fatal("not ready: ", err, "\n", printed.String())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.ready = time.Since(began)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(os.Interrupt)
+	_ = s.cmd.Wait()
+}
+
+func freeAddress(b *testing.B) string {
+	port, err := servertest.FreePort()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
+// login makes a session, and returns its token.
+func (s *server) login(b *testing.B, subject string) string {
+	body := fmt.Sprintf(`{"subject": %q, "values": {"cart": {"items": [1, 2, 3]}}}`, subject)
+	r, _ := http.NewRequest("POST", "http://"+s.api+"/v1/sessions", strings.NewReader(body))
+	r.Header = http.Header{"Authorization": {"Bearer " + s.key}, "Content-Type": {"application/json"}}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct{ Token string }
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.Token == "" {
+		b.Fatal("create a session: ", res.Status, err)
+	}
+	return answer.Token
+}
+
+// BenchmarkServerStart measures the time from the start of the process until it
+// is ready, with a million live sessions on the disk.
+func BenchmarkServerStart(b *testing.B) {
+	b.Run("case=start/peer=sojourn", func(b *testing.B) {
+		program, file := buildServer(b), liveFile(b)
+		var ready time.Duration
+		for b.Loop() {
+			s := startServer(b, program, file)
+			ready += s.ready
+			s.stop()
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(ready)/float64(b.N), "ready-ns")
+	})
+}
+
+// liveFile has sessions that live: the server would sweep expired ones while its
+// requests are measured.
+func liveFile(b *testing.B) storeFile {
+	file := newStoreFile(b)
+	st := file.open(b)
+	live := samples{store.TimeOf(time.Now())}
+	if err := errors.Join(live.fill(st, 0, sized(1_000_000, 500), 512), st.Close()); err != nil {
+		b.Fatal(err)
+	}
+	return file
+}
+
+// A hit is a request that is sent over and over.
+type hit struct {
+	name, method, address, path, body string
+	header                            [][2]string
+}
+
+// BenchmarkServer sends requests to sojournd and to a bare net/http handler in a
+// process of its own, by 64 connections: with wrk as fast as they are answered,
+// and 10,000 a second, where a latency counts from when the request was due. Each
+// iteration takes seconds: run it with -benchtime 1x.
+func BenchmarkServer(b *testing.B) {
+	servertest.Need(b, "wrk")
+	s := startServer(b, buildServer(b), liveFile(b))
+	defer s.stop()
+	bare := &server{api: freeAddress(b), cmd: exec.Command(os.Args[0])}
+	bare.cmd.Env = append(os.Environ(), bareVariable+"="+bare.api)
+	bare.start(b, bare.api, "/")
+	defer bare.stop()
+	token := s.login(b, "u-1815")
+	for _, h := range []hit{
+		{name: "check", method: "GET", address: s.internal, path: "/check/shop/status/login", header: [][2]string{
+			{"Cookie", "theme=dark; __Host-shop-session=" + token}, browserHeaders[0], {"Accept", "text/html"},
+			{"X-Forwarded-For", "203.0.113.7"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "shop.example"},
+			{"X-Forwarded-Method", "GET"}, {"X-Forwarded-Uri", "/account"},
+		}},
+		{name: "resolve", method: "POST", address: s.api, path: "/v1/sessions/resolve", body: `{"token": "` + token + `"}`,
+			header: [][2]string{{"Authorization", "Bearer " + s.key}, {"Content-Type", "application/json"}}},
+	} {
+		for _, peer := range []string{"sojourn", "bare"} {
+			if peer == "bare" {
+				h.address = bare.api
+			}
+			b.Run("case="+h.name+"-by-64/peer="+peer, h.wrk)
+			b.Run("case="+h.name+"-10000-a-second/peer="+peer, h.paced)
+		}
+	}
+}
+
+// wrk's output. An answer that is no success is an error: no error path is measured.
+var (
+	wrkRate    = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
+	wrkLatency = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([\d.]+(?:us|ms|s|m))$`)
+	wrkFailed  = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors: .*`)
+)
+
+func (h hit) wrk(b *testing.B) {
+	args := []string{"-t2", "-c64", fmt.Sprintf("-d%ds", sized(3, 1)), "--latency"}
+	for _, header := range h.header {
+		args = append(args, "-H", header[0]+": "+header[1])
+	}
+	if h.body != "" {
+		script := filepath.Join(newDir(b), "request.lua")
+		if err := os.WriteFile(script, fmt.Appendf(nil, "wrk.method = %q\nwrk.body = [==[%s]==]\n", h.method, h.body), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		args = append(args, "-s", script)
+	}
+	for b.Loop() {
+		out, err := exec.Command("wrk", append(args, "http://"+h.address+h.path)...).CombinedOutput()
+		rate, latencies := wrkRate.FindSubmatch(out), wrkLatency.FindAllSubmatch(out, -1)
+		if err != nil || rate == nil || len(latencies) != 2 || wrkFailed.Match(out) {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		perSecond, _ := strconv.ParseFloat(string(rate[1]), 64)
+		b.ReportMetric(perSecond, "req/s")
+		for _, l := range latencies {
+			d, _ := time.ParseDuration(string(l[2]))
+			b.ReportMetric(float64(d), "p"+string(l[1])+"-ns")
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func (h hit) paced(b *testing.B) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Duration(sized(10, 1))*time.Second)
+	defer cancel()
+	latencies, err := pace(ctx, sized(10_000, 200), 64, func(int) func(int) error {
+		return func(int) error {
+			r, err := http.NewRequest(h.method, "http://"+h.address+h.path, strings.NewReader(h.body))
+			if err != nil {
+				return err
+			}
+			for _, header := range h.header {
+				r.Header.Set(header[0], header[1])
+			}
+			res, err := client.Do(r)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				return errors.New(res.Status)
+			}
+			_, err = io.Copy(io.Discard, res.Body)
+			return err
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(0, "ns/op")
+	latencies.report(b, "", 0.5, 0.99, 0.999)
+}
+
+// BenchmarkServerCrowd measures what 10,000 subscribers to events and as many idle
+// connections cost the server: resident memory without them, with them, and after
+// events; and the time until every subscriber has seen an event. Run it with
+// -benchtime 1x.
+func BenchmarkServerCrowd(b *testing.B) {
+	b.Run("case=crowd/peer=sojourn", func(b *testing.B) {
+		var limit unix.Rlimit // of files, for this process as for the server
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			b.Fatal(err)
+		}
+		streams := sized(10_000, 50)
+		idle := min(streams, int(limit.Max)-streams-100)
+		s := startServer(b, buildServer(b), newStoreFile(b))
+		defer s.stop()
+		resident := func(unit string) {
+			bytes, _ := processMemory(b, strconv.Itoa(s.cmd.Process.Pid))
+			b.ReportMetric(bytes, unit)
+		}
+		resident("before-B")
+		subscribers := s.connect(b, streams, "/v1/events")
+		s.connect(b, idle, "/v1/stats")
+		resident("connected-B")
+		b.ReportMetric(float64(idle), "idle")
+		told := new(histogram)
+		for range 5 {
+			start := time.Now()
+			s.login(b, "crowd")
+			var seen sync.WaitGroup
+			for _, lines := range subscribers {
+				seen.Go(func() {
+					if err := find(lines, "event: created\n"); err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			seen.Wait()
+			told.add(time.Since(start))
+		}
+		told.report(b, "told-", 0.5, 1)
+		resident("told-B")
+		b.ReportMetric(0, "ns/op")
+	})
+}
+
+// connect opens connections that have asked for a path and got the first lines.
+func (s *server) connect(b *testing.B, n int, path string) []*bufio.Reader {
+	readers := make([]*bufio.Reader, n)
+	err := spread(b.Context(), 0, n, 64, each(func(i int) error {
+		c, err := net.Dial("tcp", s.api)
+		if err != nil {
+			return err
+		}
+		b.Cleanup(func() { c.Close() })
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, s.api, s.key); err != nil {
+			return err
+		}
+		readers[i] = bufio.NewReaderSize(c, 1024)
+		if err := find(readers[i], "HTTP/1.1 200 OK"); err != nil || path != "/v1/events" {
+			return err
+		}
+		return find(readers[i], "retry:")
+	}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return readers
+}
+
+// find reads up to a line that begins with prefix.
+func find(lines *bufio.Reader, prefix string) error {
+	for {
+		line, err := lines.ReadString('\n')
+		if strings.HasPrefix(line, prefix) || err != nil {
+			return err
+		}
+	}
+}

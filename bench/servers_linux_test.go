@@ -1,0 +1,303 @@
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/pgxstore"
+	"github.com/boj/redistore"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/drivers/pgstore"
+	"github.com/sojourn-go/sojourn/drivers/redisstore"
+	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/nearcache"
+)
+
+// A backend is a server that many nodes share, on this machine's loopback.
+type backend struct {
+	name  string
+	open  func(space string) (sharedStore, error)
+	hurry func(space string) (sharedStore, error) // for filling: acknowledges before it is durable
+	spent func() (spent, error)
+	kept  func(space string) (bytes float64, err error)
+	peers []peer // other libraries on the same server
+
+	// get and set are what the same client does without a session store: get reads
+	// a value of rawSize bytes; set compares its revision, and writes the next.
+	get func(ctx context.Context, i int) error
+	set func(ctx context.Context, i, revision int) error
+}
+
+// rawSize is about the size of a sample's record in both stores.
+const rawSize = 700
+
+type sharedStore interface {
+	store.Store
+	store.Feeder
+}
+
+// spent is what a server has spent since its start.
+type spent struct{ cpu, in, out, log float64 } // seconds, and bytes
+
+// backends starts the servers, until the benchmark ends. PostgreSQL syncs every
+// commit, as by default.
+func backends(b *testing.B) []*backend {
+	r := servertest.Redis(b, servertest.RedisOptions{Dir: workDir(), Config: []string{"appendonly yes", "appendfsync everysec", "auto-aof-rewrite-percentage 0"}})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr()}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	pg := servertest.PostgreSQL(b, servertest.PostgreSQLOptions{Dir: workDir(), Config: []string{"shared_buffers = 256MB", "max_wal_size = 4GB"}})
+	pool, err := newPool(pg.URL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	if _, err := pool.Exec(b.Context(), `CREATE TABLE raw (id int PRIMARY KEY, revision bigint NOT NULL, data bytea NOT NULL) WITH (fillfactor = 70);
+		ALTER TABLE raw ALTER data SET STORAGE EXTERNAL`); err != nil {
+		b.Fatal(err)
+	}
+	return []*backend{redisBackend(r, client), pgBackend(pg, pool)}
+}
+
+// newPool has as many connections as pgstore.
+func newPool(url string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 16
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+func redisBackend(r *servertest.RedisServer, c rueidis.Client) *backend {
+	open := func(space string) (sharedStore, error) {
+		return redisstore.Open(context.Background(), r.URL(), redisstore.Options{Prefix: space})
+	}
+	// number reads numbers of INFO, and adds them up.
+	number := func(names ...string) (sum float64, err error) {
+		text, err := c.Do(context.Background(), c.B().Info().Section("everything").Build()).ToString()
+		for line := range strings.Lines(text) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+			for _, want := range names {
+				if name == want {
+					n, parseErr := strconv.ParseFloat(value, 64)
+					sum, err = sum+n, errors.Join(err, parseErr)
+				}
+			}
+		}
+		return sum, err
+	}
+	script := rueidis.NewLuaScript(`
+local old = redis.call('GET', KEYS[1])
+if old and string.sub(old, 1, 16) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', 3600000)
+return 1`)
+	key := func(i int) string { return fmt.Sprintf("raw:session:{%d}:default:%036d", i%256, i) }
+	return &backend{
+		name: "redis", open: open, hurry: open,
+		kept: func(string) (float64, error) { return number("used_memory") },
+		spent: func() (s spent, err error) {
+			var errs [4]error
+			s.cpu, errs[0] = number("used_cpu_user", "used_cpu_sys")
+			s.in, errs[1] = number("total_net_input_bytes")
+			s.out, errs[2] = number("total_net_output_bytes")
+			s.log, errs[3] = number("aof_current_size")
+			return s, errors.Join(errs[:]...)
+		},
+		get: func(ctx context.Context, i int) error { return c.Do(ctx, c.B().Get().Key(key(i)).Build()).Error() },
+		set: func(ctx context.Context, i, revision int) error {
+			value := make([]byte, rawSize)
+			noise(value, i, uint64(revision))
+			copy(value, fmt.Sprintf("%016x", revision+1))
+			done, err := script.Exec(ctx, c, []string{key(i)}, []string{fmt.Sprintf("%016x", revision), string(value)}).AsInt64()
+			if err == nil && done != 1 {
+				err = errors.New("the script refused the right revision")
+			}
+			return err
+		},
+		peers: []peer{
+			{"scs", func() (site, error) {
+				client := redis.NewClient(&redis.Options{Addr: r.Addr()})
+				s := scsSite(goredisstore.New(client))
+				s.close = client.Close
+				return s, nil
+			}},
+			{"gorilla", func() (site, error) {
+				key := make([]byte, 32)
+				_, _ = rand.Read(key)
+				st, err := redistore.NewRediStore(16, "tcp", r.Addr(), "", "", key)
+				if err != nil {
+					return nil, err
+				}
+				s := gorillaSite(st)
+				s.close = st.Close
+				return s, nil
+			}},
+		},
+	}
+}
+
+func pgBackend(pg *servertest.PostgreSQLServer, pool *pgxpool.Pool) *backend {
+	open := func(options, space string) (sharedStore, error) {
+		return pgstore.Open(context.Background(), pg.URL()+options, pgstore.Options{Schema: space})
+	}
+	const insert = "INSERT INTO raw VALUES ($1, 1, $2)"
+	const update = "UPDATE raw SET revision = revision + 1, data = $3 WHERE id = $1 AND revision = $2"
+	return &backend{
+		name: "postgresql",
+		open: func(space string) (sharedStore, error) { return open("", space) },
+		hurry: func(space string) (sharedStore, error) {
+			return open("&options=-c%20synchronous_commit%3Doff", space)
+		},
+		kept: func(space string) (bytes float64, err error) {
+			if _, err := pool.Exec(context.Background(), "VACUUM (ANALYZE)"); err != nil {
+				return 0, err
+			}
+			err = pool.QueryRow(context.Background(), `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8
+				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, space).Scan(&bytes)
+			return bytes, err
+		},
+		spent: func() (s spent, err error) {
+			if err := pool.QueryRow(context.Background(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").Scan(&s.log); err != nil {
+				return s, err
+			}
+			s.cpu, err = processTreeCPU(pg.PID())
+			return s, err
+		},
+		get: func(ctx context.Context, i int) error {
+			var revision int64
+			var data []byte
+			return pool.QueryRow(ctx, "SELECT revision, data FROM raw WHERE id = $1", i).Scan(&revision, &data)
+		},
+		set: func(ctx context.Context, i, revision int) error {
+			value := make([]byte, rawSize)
+			noise(value, i, uint64(revision))
+			if revision == 0 {
+				_, err := pool.Exec(ctx, insert, i, value)
+				return err
+			}
+			tag, err := pool.Exec(ctx, update, i, revision, value)
+			if err == nil && tag.RowsAffected() != 1 {
+				err = errors.New("the update refused the right revision")
+			}
+			return err
+		},
+		peers: []peer{{"scs", func() (site, error) {
+			pool, err := newPool(pg.URL())
+			if err != nil {
+				return nil, err
+			}
+			_, err = pool.Exec(context.Background(), `CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL);
+				CREATE INDEX IF NOT EXISTS sessions_expiry_idx ON sessions (expiry)`)
+			s := scsSite(pgxstore.NewWithCleanupInterval(pool, 0))
+			s.close = func() error { pool.Close(); return nil }
+			return s, err
+		}}},
+	}
+}
+
+// processTreeCPU returns the CPU seconds of a process and its children, of those
+// that have ended too. See proc_pid_stat(5).
+func processTreeCPU(pid int) (seconds float64, err error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+		text, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(text), ") ") // after the name, which may hold blanks
+		for _, ticks := range strings.Fields(rest)[11:15] {
+			n, _ := strconv.ParseFloat(ticks, 64)
+			seconds += n / 100 // on every Linux that Go runs on
+		}
+	}
+	return seconds, nil
+}
+
+// A node is what an application has on each machine: a connection to the store,
+// and a cache in front of it.
+type node struct {
+	store sharedStore
+	cache *nearcache.Cache
+}
+
+// openNodes opens n nodes in this process. They are closed when the benchmark ends.
+func (be *backend) openNodes(b *testing.B, space string, n int) (nodes []*node) {
+	for range n {
+		s, err := be.open(space)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := nearcache.NewShared(s, nearcache.Options{})
+		b.Cleanup(func() { c.Close() })
+		nodes = append(nodes, &node{s, c})
+	}
+	for _, n := range nodes {
+		for start := time.Now(); !n.cache.Stats().Live; time.Sleep(time.Millisecond) {
+			if time.Since(start) > patience {
+				b.Fatal("a cache doesn't trust its feed")
+			}
+		}
+	}
+	return nodes
+}
+
+// patience is how long something may take that usually takes a moment.
+const patience = 20 * time.Second
+
+// openEngines opens three nodes with an engine on each.
+func (be *backend) openEngines(b *testing.B, space string, opt sojourn.Options) (engines []*sojourn.Engine) {
+	for _, n := range be.openNodes(b, space, 3) {
+		e, err := sojourn.New(n.cache, opt)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { e.Close(context.Background()) })
+		engines = append(engines, e)
+	}
+	return engines
+}
+
+// sites are the libraries on the server. Of Sojourn there is one with the cache,
+// beside two nodes that serve nothing, and one with the driver alone.
+func (be *backend) sites(b *testing.B) []peer {
+	const space = "requests"
+	sites := []peer{
+		{"sojourn-cached", func() (site, error) {
+			return sojournSite(be.openNodes(b, space, 3)[0].cache, sojourn.Options{})
+		}},
+		{"sojourn", func() (site, error) {
+			st, err := be.open(space)
+			if err != nil {
+				return nil, err
+			}
+			return sojournSite(st, sojourn.Options{})
+		}},
+	}
+	return lazily(b, append(sites, be.peers...)...)
+}
+
+// limited is Sojourn with a low limit of sessions for each user.
+func (be *backend) limited(b *testing.B) []peer {
+	return lazily(b, peer{"sojourn", func() (site, error) {
+		return sojournSite(be.openNodes(b, "limited", 3)[0].cache, sojourn.Options{MaxSessions: fewSessions})
+	}})
+}
