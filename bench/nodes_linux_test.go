@@ -13,6 +13,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // recent are the samples for servers, which have a clock of their own.
@@ -81,6 +82,27 @@ func BenchmarkNodes(b *testing.B) {
 			prepare()
 			benchmarkGet(b, recent, n, false, nodes[0].cache, nodes[1].cache, nodes[2].cache)
 		})
+		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-memstore", func(b *testing.B) {
+			memory := memstore.New()
+			defer memory.Close()
+			if err := recent.fill(memory, 0, n, 2); err != nil {
+				b.Fatal(err)
+			}
+			benchmarkGet(b, recent, n, false, memory)
+		})
+		if be.getCached != nil {
+			b.Run("case="+be.name+"-get-from-memory/peer=client-cache", func(b *testing.B) {
+				prepare()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if err := be.getCached(b.Context(), rand.IntN(n)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+		}
 		for _, goroutines := range crowds() {
 			run := func(op, peer string, worker func(b *testing.B, w int) func() error) {
 				b.Run(fmt.Sprintf("case=%s-%s-by-%d/peer=%s", be.name, op, goroutines, peer), func(b *testing.B) {

@@ -39,6 +39,8 @@ type backend struct {
 	// a value of rawSize bytes; set compares its revision, and writes the next.
 	get func(ctx context.Context, i int) error
 	set func(ctx context.Context, i, revision int) error
+
+	getCached func(ctx context.Context, i int) error // from the client's own memory; nil if it has none
 }
 
 // rawSize is about the size of a sample's record in both stores.
@@ -120,6 +122,9 @@ return 1`)
 			return s, errors.Join(errs[:]...)
 		},
 		get: func(ctx context.Context, i int) error { return c.Do(ctx, c.B().Get().Key(key(i)).Build()).Error() },
+		getCached: func(ctx context.Context, i int) error {
+			return c.DoCache(ctx, c.B().Get().Key(key(i)).Cache(), time.Hour).Error()
+		},
 		set: func(ctx context.Context, i, revision int) error {
 			value := make([]byte, rawSize)
 			noise(value, i, uint64(revision))

@@ -18,7 +18,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-parts="requests races memory sweeps file disk nodes feed costs many server"
+parts="requests races memory sweeps file disk nodes feed many costs server"
 settings() { # sets the rounds of a part, its benchmarks with their -benchtime, and more flags
 	flags=
 	case $1 in
@@ -81,5 +81,9 @@ for part in ${*:-$parts}; do
 		$BENCHSTAT -format csv -col /peer "${results[0]}" 2>/dev/null | awk -f scripts/benchtable.awk
 	else
 		$BENCHSTAT -col /peer "${results[0]}"
+	fi
+	if [ "$part" = costs ] && [ -z "${AGAINST:-}" ]; then # the bytes of a session are from the last run of many
+		touch "$out/many-after.txt"
+		awk -f scripts/scale.awk "$out/costs-after.txt" "$out/many-after.txt"
 	fi
 done
