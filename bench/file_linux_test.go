@@ -133,6 +133,9 @@ func (f storeFile) copyOf(tb testing.TB) storeFile {
 func BenchmarkFileRequest(b *testing.B) {
 	n := sized(1_000_000, 2000)
 	visitors := []int{1, 16, 128, 512}
+	if testing.Short() {
+		visitors = []int{1, 16}
+	}
 	sites := lazily(b,
 		peer{"sojourn", func() (site, error) {
 			return sojournSite(baseFile(b, n).copyOf(b).open(b), sojourn.Options{})
