@@ -204,8 +204,7 @@ func toString(v sqldriver.Value) string {
 
 // extendedCode returns SQLite's result code, or 0 if the error isn't SQLite's.
 func extendedCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
 	}
 	return 0
