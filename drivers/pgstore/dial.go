@@ -62,38 +62,35 @@ func (d *dialer) reach(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result)
+	try := func(server *pgx.ConnConfig) {
+		conn, err := d.connect(ctx, server)
+		select {
+		case results <- result{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				closeSoon(conn)
+			}
+		}
+	}
 	var errs []error
-	for begun, over := 0, 0; over < len(servers); {
+	for begun := 0; len(errs) < len(servers); {
+		if begun < len(servers) {
+			go try(servers[begun])
+			begun++
+		}
 		var next <-chan time.Time
 		if begun < len(servers) {
-			server := servers[begun]
-			go func() {
-				conn, err := d.connect(ctx, server)
-				select {
-				case results <- result{conn, err}:
-				case <-ctx.Done():
-					if err == nil {
-						closeSoon(conn)
-					}
-				}
-			}()
-			begun++
 			next = time.After(d.opt.Timeout)
 		}
-		for waiting := true; waiting; {
-			select {
-			case r := <-results:
-				if r.err == nil {
-					return r.conn, nil
-				}
-				errs = append(errs, r.err)
-				over++
-				waiting = begun == len(servers) && over < begun
-			case <-next:
-				waiting = begun == len(servers)
-			case <-ctx.Done():
-				return nil, errors.Join(append(errs, ctx.Err())...)
+		select {
+		case r := <-results:
+			if r.err == nil {
+				return r.conn, nil
 			}
+			errs = append(errs, r.err)
+		case <-next:
+		case <-ctx.Done():
+			return nil, errors.Join(append(errs, ctx.Err())...)
 		}
 	}
 	return nil, errors.Join(errs...)
