@@ -270,6 +270,6 @@ func quoteReason(r store.Reason) string {
 }
 
 func unquoteReason(text string) store.Reason {
-	d := decoder{text: strings.TrimPrefix(text, `"`)}
-	return store.Reason(d.rest())
+	c := codec{reads: true, in: strings.TrimPrefix(text, `"`)}
+	return store.Reason(c.rest())
 }

@@ -1,6 +1,6 @@
 -- Shared by the scripts: newScript puts this text behind their first line.
 --
--- A session's record is a JSON text whose fields have a fixed order (encode.go):
+-- A session's record is a JSON text whose fields have a fixed order (codec.go):
 --   {"v":1,"revision":...,"created_at":...,"expires_at":...,"idle_ms":...,
 --    "last_seen_at":...,"ticket":"...", secrets, "subject":..., the rest}
 -- The record of an ended session, its tombstone, is
