@@ -163,7 +163,7 @@ func (r *reserve) coverData(end int64) error {
 	}
 	info, err := r.data.Stat()
 	if err != nil {
-		return nil // SQLite will report it
+		return nil //nolint:nilerr // SQLite will report it
 	}
 	if r.dataStale = false; blocks(info) < r.dataBlocks {
 		r.dataEnd = 0
