@@ -33,7 +33,7 @@ func wantError(t *testing.T, url string, opt Options, want error, says string) {
 	}
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if strings.Contains(fmt.Sprintf("%v %+v %#v", e, e, e), password) {
-			t.Errorf("the error %#v tells the password", e)
+			t.Errorf("the error %#v contains the password", e)
 		}
 	}
 }
@@ -254,7 +254,7 @@ func TestManyOpenAtOnce(t *testing.T) {
 		s.Close()
 	}
 	if got := query(t, url, in(schema, "SELECT count(*)::text FROM sojourn.goose_db_version WHERE version_id > 0")); got != fmt.Sprint(newestVersion()) {
-		t.Errorf("%d migrations were noted %s times", newestVersion(), got)
+		t.Errorf("%d migrations were recorded %s times", newestVersion(), got)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestI6CanceledWait(t *testing.T) {
 					query(t, p.URL(), "SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'") != "0"
 			})
 			if err := <-done; !errors.Is(err, store.ErrUncertain) {
-				t.Errorf("%s, of which no standby knows: %v", name, err)
+				t.Errorf("%s, which no standby has: %v", name, err)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func TestI6CanceledWait(t *testing.T) {
 	}
 	for name, end := range ends {
 		if err := end(); err != nil {
-			t.Errorf("%s, of which the standby knows: %v", name, err)
+			t.Errorf("%s, which the standby has: %v", name, err)
 		}
 	}
 }

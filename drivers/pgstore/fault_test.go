@@ -185,7 +185,7 @@ func TestI6Uncertain(t *testing.T) {
 			// The server may still be working on it.
 			if mode == cutRequests {
 				if after := state(); after != before {
-					t.Errorf("%s did something, though it didn't get there: %s, before %s", write.name, after, before)
+					t.Errorf("%s was not delivered, but changed something: %s, before %s", write.name, after, before)
 				}
 				continue
 			}

@@ -80,7 +80,7 @@ func TestPlans(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if len(plans) < 20 {
-				t.Fatalf("the server explained %d plans only", len(plans))
+				t.Fatalf("the server explained only %d plans", len(plans))
 			}
 			removed := regexp.MustCompile(`rows removed by filter: \d{3,}`)
 			for _, p := range plans {

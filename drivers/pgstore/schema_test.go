@@ -36,7 +36,7 @@ func TestSchemaNamedByAKeyword(t *testing.T) {
 			t.Fatalf("%s: %v", schema, err)
 		}
 		if change := <-changes; change.Kind != store.Changed || change.ID != rec.ID {
-			t.Errorf("%s: the feed tells %+v", schema, change)
+			t.Errorf("%s: the feed reports %+v", schema, change)
 		}
 		rec.Level = 2
 		_, err = s.Update(ctx, "shop", rec, store.UpdateOptions{Arrived: now, Now: now, Login: true, Limit: store.Limit{Max: 1}})

@@ -109,7 +109,7 @@ func TestBackupUnderWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(told) < 2 {
-		t.Errorf("progress was told %d times", len(told))
+		t.Errorf("progress was reported %d times", len(told))
 	}
 	if err := Check(t.Context(), dst, nil); err != nil {
 		t.Error(err)
@@ -117,7 +117,7 @@ func TestBackupUnderWrites(t *testing.T) {
 	// The header says that there is no log, so a backup on read-only media can
 	// be read.
 	if header, err := os.ReadFile(dst); err != nil || header[18] != 1 || header[19] != 1 {
-		t.Errorf("the copy wants a log: %v", err)
+		t.Errorf("the copy needs a log: %v", err)
 	}
 	b := openAt(t, dst)
 	n := 10_000
@@ -175,7 +175,7 @@ func TestRestore(t *testing.T) {
 				}
 			}
 			if err := stateOf(s, later); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("a session of after the backup: %v", err)
+				t.Errorf("a session from after the backup: %v", err)
 			}
 			login := session(5, "ada", present+3_600_001)
 			create(t, s, login)

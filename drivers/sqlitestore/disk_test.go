@@ -153,7 +153,7 @@ func TestI6FullDisk(t *testing.T) {
 		}
 	}
 	if ended < 20 {
-		t.Errorf("only %d sessions could be ended: nothing was kept for that", ended)
+		t.Errorf("only %d sessions could be ended: no room was kept for that", ended)
 	}
 	d.wantAll(ended)
 	if _, _, err := d.s.Sweep(t.Context(), "shop", present, 100); err != nil && !errors.Is(err, store.ErrFull) {

@@ -465,9 +465,9 @@ func (c *faultChild) verify(outcome map[string]error) error {
 		case half != nil:
 			return fmt.Errorf("%s, which returned \"%v\": %w", st.name, err, half) //nolint:errorlint // what it returned may be nil
 		case err == nil && !done:
-			return fmt.Errorf("%s was acknowledged, and is lost", st.name)
+			return fmt.Errorf("%s was acknowledged, but is lost", st.name)
 		case err != nil && done && !st.many && !errors.Is(err, store.ErrUncertain):
-			return fmt.Errorf("%s failed for certain, and happened: %w", st.name, err)
+			return fmt.Errorf("%s failed with certainty, but happened: %w", st.name, err)
 		}
 	}
 	if c.old {
@@ -579,7 +579,7 @@ func tryFaults(t *testing.T, mode, template, call, errno string, first, stride, 
 		}
 	}
 	if mode == "run" && len(seen.vanished) > 0 {
-		t.Errorf("errors that nobody was told of:\n%s", strings.Join(seen.vanished, "\n"))
+		t.Errorf("errors that reached no caller:\n%s", strings.Join(seen.vanished, "\n"))
 	}
 }
 

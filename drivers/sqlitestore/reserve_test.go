@@ -112,7 +112,7 @@ func TestEndsOnAFullDisk(t *testing.T) {
 				stop := fill(d)
 				d.wantFull()
 				if s := d.s.Stats(); !s.Full {
-					t.Errorf("the store doesn't tell that the disk is full: %+v", s)
+					t.Errorf("the store doesn't report that the disk is full: %+v", s)
 				}
 				endEverything(d, 0)
 				stop()

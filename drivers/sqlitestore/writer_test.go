@@ -131,7 +131,7 @@ func TestGivingUp(t *testing.T) {
 	}
 	release()
 	if err := stateOf(s, early); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("it was created all the same: %v", err)
+		t.Errorf("it was created: %v", err)
 	}
 
 	ctx, cancel = context.WithCancel(t.Context())
