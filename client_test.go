@@ -11,9 +11,22 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
+// away is the client of the same user in another browser.
+var away = sojourn.Client{IP: home.IP, UserAgent: "Browser/2"}
+
+// beginAway starts a request of away that arrives now.
+func (w *world) beginAway(j *jar) *sojourn.Session {
+	return w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+}
+
+// reacting sets the reaction to every changed client.
+func reacting(r sojourn.Reaction) func(*world, *sojourn.Options) {
+	return options(func(o *sojourn.Options) {
+		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return r }
+	})
+}
+
 func TestClientChange(t *testing.T) {
-	elsewhere := home
-	elsewhere.UserAgent = "Browser/2"
 	for _, reaction := range []sojourn.Reaction{sojourn.ReactionAllow, sojourn.ReactionStepUp, sojourn.ReactionEnd} {
 		var was, is sojourn.Client
 		w := newWorld(t, options(func(o *sojourn.Options) {
@@ -21,12 +34,12 @@ func TestClientChange(t *testing.T) {
 		}))
 		j := w.loggedIn("ann")
 		w.pass(time.Second)
-		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: elsewhere})
+		s := w.beginAway(j)
 		subject, fresh := s.Subject(), s.Fresh(time.Minute)
 		w.answer(j, s)
 		w.flush()
 		w.want("old client", was, home)
-		w.want("new client", is, elsewhere)
+		w.want("new client", is, away)
 		w.want("subject", subject, map[bool]string{true: "", false: "ann"}[reaction == sojourn.ReactionEnd])
 		w.want("fresh", fresh, reaction == sojourn.ReactionAllow)
 		w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
@@ -34,8 +47,8 @@ func TestClientChange(t *testing.T) {
 			equal(t, "endings", w.endings(), []sojourn.Reason{sojourn.ReasonRevoked})
 			continue
 		}
-		w.want("last seen by", w.record(s.ID()).LastClient, elsewhere)
-		s = w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: elsewhere})
+		w.want("last seen by", w.record(s.ID()).LastClient, away)
+		s = w.beginAway(j)
 		w.want("fresh, next time", s.Fresh(time.Minute), reaction == sojourn.ReactionAllow)
 		w.login(j, "ann")
 		w.want("fresh after a login", w.begin(j).Fresh(time.Minute), true)
@@ -45,12 +58,8 @@ func TestClientChange(t *testing.T) {
 // A thief who sends a body slowly is judged like any other, although the user
 // made a request after the thief's arrived.
 func TestClientChangeOfASlowRequest(t *testing.T) {
-	away := home
-	away.UserAgent = "Browser/2"
 	for _, reaction := range []sojourn.Reaction{sojourn.ReactionAllow, sojourn.ReactionStepUp, sojourn.ReactionEnd} {
-		w := newWorld(t, options(func(o *sojourn.Options) {
-			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return reaction }
-		}))
+		w := newWorld(t, reacting(reaction))
 		j := w.loggedIn("ann")
 		id := w.id(j)
 		w.pass(time.Second)
@@ -131,9 +140,7 @@ func TestStepUpSurvivesTheHandler(t *testing.T) {
 				default:
 					h(rw, r, s)
 				}
-			}, options(trustLoopback), options(func(o *sojourn.Options) {
-				o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-			}))
+			}, options(trustLoopback), reacting(sojourn.ReactionStepUp))
 			b := w.surfer("User-Agent", "Browser/1").login("alice")
 			w.pass(time.Second)
 			if b.get("/now"); !now {
@@ -157,12 +164,8 @@ func TestStepUpSurvivesTheHandler(t *testing.T) {
 // A step-up that meets another write of the session is stored all the same. One
 // that meets the session's end changes nothing.
 func TestStepUpMeetsOthers(t *testing.T) {
-	away := home
-	away.UserAgent = "Browser/2"
 	for _, what := range []string{"a write", "the end"} {
-		w := newWorld(t, watched, options(func(o *sojourn.Options) {
-			o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-		}))
+		w := newWorld(t, watched, reacting(sojourn.ReactionStepUp))
 		j := w.loggedIn("ann")
 		id := w.id(j)
 		w.pass(time.Second)
@@ -178,7 +181,7 @@ func TestStepUpMeetsOthers(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+		s := w.beginAway(j)
 		w.want("subject", s.Subject(), map[bool]string{true: "ann"}[what == "a write"])
 		w.want("fresh", s.Fresh(time.Minute), false)
 		w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
@@ -195,23 +198,19 @@ func TestStepUpMeetsOthers(t *testing.T) {
 // A full store doesn't keep a step-up, but this request and the next one are
 // stepped up.
 func TestStepUpInAFullStore(t *testing.T) {
-	away := home
-	away.UserAgent = "Browser/2"
-	w := newWorld(t, watched, options(func(o *sojourn.Options) {
-		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-	}))
+	w := newWorld(t, watched, reacting(sojourn.ReactionStepUp))
 	j := w.loggedIn("ann")
 	w.pass(time.Second)
 	w.calls.fail(always(store.ErrFull, "Update"), nil)
 	for range 2 {
-		s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+		s := w.beginAway(j)
 		w.want("subject", s.Subject(), "ann")
 		w.want("fresh", s.Fresh(time.Minute), false)
 		w.answer(j, s)
 		w.pass(time.Second)
 	}
 	w.calls.fail(always(errors.New("broken"), "Update"), nil) // any other failure fails the request
-	s := w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
+	s := w.beginAway(j)
 	if err := s.Load(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
 		t.Errorf("Load: %v", err)
 	}
@@ -219,17 +218,10 @@ func TestStepUpInAFullStore(t *testing.T) {
 
 // After a step-up because of a changed client, one authentication is enough.
 func TestStepUpOnce(t *testing.T) {
-	away := home
-	away.UserAgent = "Browser/2"
-	w := newWorld(t, options(func(o *sojourn.Options) {
-		o.ClientChanged = func(was, is sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }
-	}))
+	w := newWorld(t, reacting(sojourn.ReactionStepUp))
 	j := w.loggedIn("ann")
 	w.pass(time.Second)
-	request := func() *sojourn.Session {
-		return w.Begin(ctx, sojourn.Request{Session: []string{j.session}, Client: away})
-	}
-	s := request()
+	s := w.beginAway(j)
 	w.want("fresh", s.Fresh(time.Minute), false)
 	w.pass(100 * time.Millisecond) // the time to hash the password
 	if err := s.Login("ann"); err != nil {
@@ -237,7 +229,7 @@ func TestStepUpOnce(t *testing.T) {
 	}
 	w.answer(j, s)
 	w.pass(time.Second)
-	w.want("fresh after the login", request().Fresh(time.Minute), true)
+	w.want("fresh after the login", w.beginAway(j).Fresh(time.Minute), true)
 	w.want("events", len(w.happened(sojourn.EventClientChanged)), 1)
 }
 

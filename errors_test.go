@@ -1,12 +1,10 @@
 package sojourn_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -125,15 +123,6 @@ func TestErrorHonoursOnError(t *testing.T) {
 			t.Errorf("%s: %q", path, a.body)
 		}
 	}
-}
-
-// captureLog returns what slog's default logger writes during the test.
-func captureLog(t *testing.T) *bytes.Buffer {
-	var text bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&text, nil)))
-	t.Cleanup(func() { slog.SetDefault(before) })
-	return &text
 }
 
 // No sample or example answers a visitor with an error's own text.

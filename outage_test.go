@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,35 +22,21 @@ import (
 var errDown = errors.New("dial tcp 10.1.2.3:6379: connection refused")
 
 // recoverer is a middleware as routers have it: it logs a panic and answers
-// 500.
-func recoverer(l io.Writer) func(http.Handler) http.Handler {
+// 500. A polite one passes http.ErrAbortHandler on, like chi and echo. The
+// others treat it like any panic, like gin and gorilla.
+func recoverer(l io.Writer, polite bool) middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
-				switch p := recover(); p {
-				case nil:
-				case http.ErrAbortHandler: // like chi and echo
+				p := recover()
+				if p == nil {
+					return
+				}
+				if polite && p == http.ErrAbortHandler { //nolint:errorlint // chi and echo compare the value itself
 					panic(p)
-				default:
-					log.New(l, "", 0).Print("recovered: ", p)
-					http.Error(w, handlerText, http.StatusInternalServerError)
 				}
-			}()
-			next.ServeHTTP(w, r)
-		})
-	}
-}
-
-// bluntRecoverer treats ErrAbortHandler like any other panic, like gin and
-// gorilla.
-func bluntRecoverer(l io.Writer) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			defer func() {
-				if p := recover(); p != nil {
-					log.New(l, "", 0).Print("recovered: ", p)
-					http.Error(w, handlerText, http.StatusInternalServerError)
-				}
+				log.New(l, "", 0).Print("recovered: ", p)
+				http.Error(w, handlerText, http.StatusInternalServerError)
 			}()
 			next.ServeHTTP(w, r)
 		})
@@ -94,7 +79,7 @@ func stack(h http.Handler, around ...middleware) http.Handler {
 
 // orders returns many orders of a recoverer, http.TimeoutHandler and Handler.
 func orders(sessions middleware, l io.Writer) map[string][]middleware {
-	blunt, polite := bluntRecoverer(l), recoverer(l)
+	blunt, polite := recoverer(l, false), recoverer(l, true)
 	return map[string][]middleware{
 		"Handler":                         {sessions},
 		"recoverer, Handler":              {polite, sessions},
@@ -120,7 +105,7 @@ func orders(sessions middleware, l io.Writer) map[string][]middleware {
 // While the store is down, the visitor gets a 503 in every order of recoverers
 // and TimeoutHandler.
 func TestI9OutageIn503WhateverRecovers(t *testing.T) {
-	quietLog(t)
+	captureLog(t)
 	for _, ask := range []string{"in the handler", "on a goroutine"} {
 		var recovered logbook
 		w := newWeb(t, nil)
@@ -170,7 +155,7 @@ func TestOutageIsNoStackTrace(t *testing.T) {
 	b := w.surfer().login("alice")
 	w.server.Config.Handler = stack(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		sojourn.From(r.Context()).Subject()
-	}), w.Handler, recoverer(&recovered))
+	}), w.Handler, recoverer(&recovered, true))
 	w.calls.fail(always(errDown, "Get"), nil)
 	b.get("/").withheld(t, http.StatusServiceUnavailable)
 	w.want("logged", recovered.String(), "")
@@ -199,7 +184,7 @@ func TestRecoverersKeepTheirPanics(t *testing.T) {
 // Every accessor without an error is safe on a goroutine: it runs the deferred
 // calls and ends only that goroutine.
 func TestI9OutageOnAGoroutine(t *testing.T) {
-	quietLog(t)
+	captureLog(t)
 	asks := map[string]func(*sojourn.Session){
 		"ID":            func(s *sojourn.Session) { s.ID() },
 		"Subject":       func(s *sojourn.Session) { s.Subject() },
@@ -240,7 +225,7 @@ func TestI9OutageOnAGoroutine(t *testing.T) {
 
 // What a handler stored before a goroutine failed is dropped with its response.
 func TestI9OutageDropsTheResponseOnly(t *testing.T) {
-	quietLog(t)
+	captureLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		rw.WriteHeader(http.StatusEarlyHints) // not the response yet
 		done := make(chan struct{})
@@ -286,7 +271,7 @@ func TestOutageMidResponse(t *testing.T) {
 // runtime.Goexit passes every recoverer. A group may pass it on to the
 // goroutine that waits.
 func TestGoexitInTheHandler(t *testing.T) {
-	quietLog(t)
+	captureLog(t)
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		var group sync.WaitGroup
 		group.Go(func() { s.Subject() })
@@ -381,13 +366,6 @@ func TestOutageKillsNoProcess(t *testing.T) {
 	h.ServeHTTP(rw, r)
 	w.want("status", rw.Code, http.StatusServiceUnavailable)
 	t.Log("still here")
-}
-
-// quietLog discards what slog's default logger writes during the test.
-func quietLog(t *testing.T) {
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { slog.SetDefault(before) })
 }
 
 // The handler takes too long. If http.TimeoutHandler is within Handler, its 503

@@ -264,7 +264,7 @@ func TestHandlerFinished(t *testing.T) {
 // A goroutine may outlive its request and then read a session that was never
 // read. Only that goroutine ends.
 func TestGoroutineOutlivesItsRequest(t *testing.T) {
-	quietLog(t)
+	captureLog(t)
 	over, ended := make(chan struct{}), make(chan struct{})
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		go func() {
