@@ -65,7 +65,8 @@ func TestPassiveRequestsAreNoActivity(t *testing.T) {
 	w.want("ann", w.look(j), "")
 }
 
-// A request of a caller who doesn't say whose client it is keeps the session alive, and forgets nobody.
+// A request without a client keeps the session alive, and keeps the recorded
+// client.
 func TestActivityWithoutClient(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")

@@ -101,11 +101,17 @@ func webRoutes(h handler) http.Handler {
 	return mux
 }
 
+// who returns the subject, or nobody.
 func who(s *sojourn.Session) string {
 	if s.Subject() == "" {
 		return "nobody"
 	}
 	return s.Subject()
+}
+
+// writeWho writes the subject as a response.
+func writeWho(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+	io.WriteString(rw, who(s))
 }
 
 // A surfer is an HTTP client of a web. It keeps cookies like a browser, and

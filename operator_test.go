@@ -95,7 +95,8 @@ func TestBadCursor(t *testing.T) {
 	}
 }
 
-// An operator reads and changes a session by its ID, which is no activity and renews no secret.
+// An operator reads and changes a session by its ID. That is no activity, and
+// rotates no secret.
 func TestByID(t *testing.T) {
 	w := newWorld(t)
 	j := w.loggedIn("ann")

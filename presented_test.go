@@ -17,7 +17,7 @@ import (
 // A token of any length and bytes makes the request anonymous. It causes no
 // error and no cookie, and nothing is derived from it.
 func TestBadTokens(t *testing.T) {
-	w := newWebUnstarted(t, webRoutesHandler, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
+	w := newWebUnstarted(t, writeWho, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	b := w.loggedIn("alice")
 	good := b.session
 	bad := []string{
@@ -42,14 +42,16 @@ func TestBadTokens(t *testing.T) {
 	w.want("sessions", len(w.happened(sojourn.EventCreated)), 1)
 }
 
-// Every change of one character is another token, or none. Whoever doesn't know the half of the secret that lasts for the epoch ends
-// nothing by guessing; whoever knows it has, or had, a token of the session (I12).
+// I12: a token with one changed character is another token, or none. A client
+// that doesn't know the half of the secret that lasts for the epoch can't end
+// the session by guessing. A client that knows this half has, or had, a token
+// of the session.
 func TestBadTokensOfOneCharacter(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	b := w.loggedIn("alice")
 	for i := range len(b.session) {
 		changed := []byte(b.session)
-		changed[i] ^= 1 // may leave the alphabet, too
+		changed[i] ^= 1 // may also leave the alphabet
 		w.want(fmt.Sprintf("character %d", i), w.look(&jar{session: string(changed)}), "")
 		if i < 42 { // ID and half are 32 bytes
 			w.want(fmt.Sprintf("the session after a guess at character %d", i), w.look(b), "alice")
@@ -57,9 +59,9 @@ func TestBadTokensOfOneCharacter(t *testing.T) {
 	}
 }
 
-// Huge and crowded Cookie headers.
+// Cookie headers may be huge, or contain many cookies.
 func TestBadCookieHeaders(t *testing.T) {
-	w := newWebUnstarted(t, webRoutesHandler, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
+	w := newWebUnstarted(t, writeWho, options(func(o *sojourn.Options) { o.MaxBadTokens = -1 }))
 	alice, bob := w.loggedIn("alice").session, w.loggedIn("bob").session
 	dead := w.loggedIn("carol")
 	w.visit(dead, func(s *sojourn.Session) error { return s.Logout() })
@@ -125,7 +127,7 @@ func TestBadCookieHeaders(t *testing.T) {
 	w.want("alice in the end", w.look(&jar{session: alice}), "alice")
 }
 
-// The same over a real connection, as far as net/http lets it through.
+// The same headers over a real connection, as far as net/http accepts them.
 func TestBadCookieHeadersOverTheWire(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer().login("alice")

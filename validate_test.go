@@ -16,11 +16,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-func webRoutesHandler(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
-	io.WriteString(rw, who(s))
-}
-
-// A value that doesn't decode into the key's type is a clear error, and the session is unharmed.
+// A value that doesn't decode into the key's type is a clear error, and doesn't
+// harm the session.
 func TestBadValueTypes(t *testing.T) {
 	w := newWeb(t, nil)
 	b := &jar{}
@@ -61,7 +58,8 @@ func TestBadValueTypes(t *testing.T) {
 	}
 }
 
-// Values that can't be JSON, or that not every store can keep, and values above the limits.
+// Values are refused that aren't JSON, that some store can't keep, or that
+// exceed a limit.
 func TestBadValues(t *testing.T) {
 	w := newWorld(t)
 	for name, test := range map[string]struct {
@@ -106,7 +104,7 @@ func TestBadValues(t *testing.T) {
 			}
 		})
 	}
-	// At the limit, and what looks like the escape but isn't.
+	// These values are at the limit, or only look like the escape.
 	b := &jar{}
 	w.visit(b, func(s *sojourn.Session) error {
 		return errors.Join(color.Set(s, strings.Repeat("x", 64<<10-2)), sojourn.NewKey[string]("k").Set(s, `\u0000`))
@@ -116,7 +114,7 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// What is too large is told to the client as such.
+// The client is told that a value is too large.
 func TestBadValuesOverHTTP(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		body, _ := io.ReadAll(r.Body)
@@ -130,7 +128,8 @@ func TestBadValuesOverHTTP(t *testing.T) {
 	b.do("POST", "/", "a\x00b").wantStatus(t, http.StatusUnprocessableEntity)
 }
 
-// Any bytes may be a subject's or a key's name, or not, but none breaks anything.
+// Any bytes are valid or invalid as a subject or a key's name, and none breaks
+// anything.
 func TestBadSubjectsAndKeys(t *testing.T) {
 	w := newWorld(t)
 	for _, subject := range []string{"", strings.Repeat("x", 256), "a\x00", "a\n", "\x7f", "\u0085", "\xff"} {
@@ -159,7 +158,8 @@ func TestBadSubjectsAndKeys(t *testing.T) {
 	}
 }
 
-// A clock that steps back, or to nonsense, ends nothing that lives and starts nothing twice.
+// A clock that steps back or shows nonsense ends no live session, and creates
+// none twice.
 func TestBadClock(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer().login("alice")
@@ -176,7 +176,8 @@ func TestBadClock(t *testing.T) {
 	w.want("past every deadline", b.who(), "nobody")
 }
 
-// A record that holds nonsense, as a store that others write to might, breaks one session and no process.
+// A record with nonsense, such as another program might write to the store,
+// breaks one session and no process.
 func TestBadRecord(t *testing.T) {
 	w := newWeb(t, nil)
 	b := w.surfer()
@@ -195,9 +196,9 @@ func TestBadRecord(t *testing.T) {
 	}
 }
 
-// A value that is nested deeper than the limit is refused by whatever way it
-// comes, before anything is stored. Brackets in strings don't count, and what
-// is stored already can be read, replaced and deleted.
+// A value that is nested deeper than the limit is refused before anything is
+// stored, in every way to set it. Brackets in strings don't count. A deep value
+// that is already stored can be read, replaced and deleted.
 func TestI11DepthOfValues(t *testing.T) {
 	nested := func(n int) json.RawMessage {
 		return json.RawMessage(strings.Repeat(`[{"a":`, n/2) + strings.Repeat("[", n%2) + `"[[{\\\"{["` + strings.Repeat("]", n%2) + strings.Repeat("}]", n/2))
