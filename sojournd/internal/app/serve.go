@@ -41,7 +41,7 @@ type server struct {
 	api     *api.API
 	fronts  []*front // api and internal
 
-	reloading sync.Mutex     // guards config and closed
+	reloading sync.Mutex     // held by apply; guards config
 	config    *config.Config // as last applied
 	current   atomic.Pointer[generation]
 	closed    chan struct{} // closed with the last generation that was replaced
