@@ -220,6 +220,7 @@ func TestClockApart(t *testing.T) {
 	}
 }
 
+// A safeBuffer may be used concurrently.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

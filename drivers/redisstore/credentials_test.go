@@ -7,7 +7,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -106,7 +105,7 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	r := servertest.Redis(t, servertest.RedisOptions{})
 	setUser(t, r, secret)
-	var log locked
+	var log safeBuffer
 	s := openAt(t, strings.Replace(r.URL(), "redis://", "redis://sojourn:"+secret+"@", 1), Options{Prefix: "sojourn", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	do := func(command ...string) {
 		t.Helper()
@@ -162,22 +161,4 @@ func soon(t *testing.T, what string, f func() bool) {
 			t.Fatalf("no %s within 30 s", what)
 		}
 	}
-}
-
-// A locked buffer has several writers.
-type locked struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *locked) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
