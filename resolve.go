@@ -25,8 +25,8 @@ type found struct {
 	lives     [2][]ID // live sessions of several cookies of one name, by transport
 	undecided bool    // a token was not looked up, because its address is guessing
 
-	sessionSent bool // a session cookie was presented
-	visitorSent bool // a visitor cookie was presented
+	sessionSent bool // the client has a session cookie, which a logout clears
+	visitorSent bool // the client has a visitor cookie
 
 	dead      []presented // refused tokens that settle deals with
 	ambiguous string      // tokens of one name, of which not exactly one lives; for settle
@@ -64,11 +64,11 @@ const lateUnsafe = 30 * time.Second
 // request counts like as many requests. mu is held.
 func (s *Session) find(ctx context.Context, b *budget) error {
 	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
-	f := &s.found
+	f, transports := &s.found, q.transports(&s.e.opt)
 	for try := 0; ; try++ {
-		*f = found{sessionSent: len(q.Session) > 0, visitorSent: len(q.Visitor) > 0}
+		*f = found{}
 		changed := false
-		for _, by := range q.transports(&s.e.opt) {
+		for _, by := range transports {
 			err := s.e.resolve(ctx, &q, f, by)
 			if err == nil {
 				err = s.e.settle(ctx, &q, f)
@@ -88,7 +88,10 @@ func (s *Session) find(ctx context.Context, b *budget) error {
 		}
 		q.strict, q.now = true, s.e.now()
 	}
-	if q.Token != "" {
+	switch transports[0] {
+	case sessionCookie:
+		f.sessionSent, f.visitorSent = len(q.Session) > 0, len(q.Visitor) > 0
+	case anyTransport:
 		f.sessionSent = f.rec == nil || f.rec.Subject != ""
 		f.visitorSent = f.rec == nil || f.rec.Subject == ""
 	}
