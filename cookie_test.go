@@ -2,6 +2,7 @@ package sojourn_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -555,5 +557,35 @@ func TestCookieWithoutHandler(t *testing.T) {
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "__Host-session="+s.Token()+"; ") || !strings.HasPrefix(lines[1], "__Host-visitor=; Max-Age=0; ") ||
 		lines[2] != lines[1]+"; Partitioned" {
 		t.Errorf("%q", lines)
+	}
+}
+
+// A handler that has read the session, and then asks for a strict read that
+// nobody makes, has still used the session.
+func TestCookieVaryAfterStrict(t *testing.T) {
+	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+		result := c.Do(ctx)
+		if c.Op == driver.Get {
+			c.Record.Cached = !c.Strict
+		}
+		return result
+	}))
+	j := w.loggedIn("ann")
+	for _, commit := range []bool{false, true} {
+		h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			s := sojourn.From(r.Context())
+			w.want("subject", s.Subject(), "ann")
+			s.Strict()
+			if commit {
+				w.want("commit", s.Commit(r.Context()), nil)
+			}
+			rw.WriteHeader(http.StatusNoContent)
+		}))
+		r := httptest.NewRequest("GET", "https://localhost/", nil)
+		r.Header.Set("User-Agent", home.UserAgent) // a changed client would be read strictly
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: j.session})
+		a := httptest.NewRecorder()
+		h.ServeHTTP(a, r)
+		w.want("Vary", a.Header().Get("Vary"), "Cookie")
 	}
 }

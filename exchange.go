@@ -109,9 +109,9 @@ func (x *exchange) begin(status int) bool {
 	x.closeAfter()
 	s := &x.session
 	s.mu.Lock()
-	if x.failed {
+	if cause := s.loadErr; x.failed {
 		s.mu.Unlock()
-		x.withhold(s.loadErr)
+		x.withhold(cause)
 		return false
 	}
 	if status >= 500 {
@@ -119,7 +119,7 @@ func (x *exchange) begin(status int) bool {
 	}
 	if s.idle() {
 		s.outcome.done = true
-		if s.loaded {
+		if s.state != nil { // it was read, even if Strict has asked for another read since
 			s.noteLater()
 			x.vary()
 		}
@@ -175,7 +175,7 @@ func (x *exchange) commit(status int) bool {
 	s := &x.session
 	err := s.Commit(s.ctx)
 	s.mu.Lock()
-	if s.loaded {
+	if s.state != nil {
 		x.tell(err == nil)
 	}
 	s.mu.Unlock()
