@@ -100,3 +100,20 @@ func TestBearer(t *testing.T) {
 	off.flush()
 	equal(t, "store access", off.calls.made(), nil)
 }
+
+// A request with a bearer token ignores its cookies, and so does its answer.
+func TestBearerLeavesCookiesAlone(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.Bearer = true }))
+	page, program := w.loggedIn("ann"), w.begin(new(jar))
+	if err := errors.Join(program.Login("robot", sojourn.AsBearer()), program.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	for name, bearer := range map[string]string{"a good token": program.Token(), "a bad token": "x"} {
+		s := w.Begin(ctx, sojourn.Request{Bearer: bearer, Session: []string{page.session}, Visitor: []string{"y"}})
+		if err := errors.Join(s.Logout(), s.Commit(ctx)); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, name+": cookies", s.SetCookies(), nil)
+	}
+	w.want("the page", w.look(page), "ann")
+}

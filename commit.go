@@ -98,14 +98,19 @@ func (s *Session) change(o op) error {
 			return err
 		}
 	}
+	defer s.dropEmpty() // also if the function of an Update panics
 	if err := s.apply(&o); err != nil {
-		if !s.finished && !s.draft.logout && len(s.draft.ops) == 0 {
-			s.draft.reset()
-		}
 		return err
 	}
 	s.draft.ops = append(s.draft.ops, o)
 	return nil
+}
+
+// dropEmpty resets a draft whose first operation failed. mu is held.
+func (s *Session) dropEmpty() {
+	if !s.finished && !s.draft.logout && len(s.draft.ops) == 0 {
+		s.draft.reset()
+	}
 }
 
 // budgetOf returns the budget for looking up undecided tokens before an

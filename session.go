@@ -304,7 +304,7 @@ func (s *Session) KeepSecret() {
 func (s *Session) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.mayChange(); err != nil || s.found.rec != nil || s.draft.begun() {
+	if err := s.mayChange(); err != nil || s.found.rec != nil || len(s.draft.ops) > 0 {
 		return err
 	}
 	return s.change(op{kind: opStart})
@@ -514,8 +514,8 @@ func (e *Engine) takeBack(st *state) {
 	st.found = found{}
 	if st.draft.begun() {
 		st.draft.reset()
-		st.draft.shrink()
 	}
+	st.draft.shrink() // a draft that was dropped leaves memory too
 	st.record.Values = smallValues(st.record.Values)
 	e.states.Put(st)
 }

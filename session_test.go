@@ -278,3 +278,33 @@ func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	close(over)
 	<-ended
 }
+
+// An Update whose function panics leaves no trace, whoever catches the panic.
+func TestUpdateThatPanics(t *testing.T) {
+	w := newWorld(t)
+	j := new(jar)
+	s := w.begin(j)
+	func() {
+		defer func() { recover() }()
+		count.Update(s, func(*int) error { panic("a bug") })
+	}()
+	w.want("no session", s.ID().IsZero(), true)
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.answer(j, s)
+	w.want("started", w.id(j), s.ID())
+}
+
+// Start makes a session also beside an Update that fails.
+func TestStartBesideAFailingUpdate(t *testing.T) {
+	w := newWorld(t)
+	j := new(jar)
+	s := w.begin(j)
+	no := errors.New("no")
+	if err := count.Update(s, func(*int) error { return errors.Join(no, s.Start()) }); !errors.Is(err, no) {
+		t.Fatal(err)
+	}
+	w.answer(j, s)
+	w.want("a session", w.id(j).IsZero(), false)
+}
