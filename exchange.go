@@ -109,7 +109,8 @@ func (x *exchange) begin(status int) bool {
 	x.closeAfter()
 	s := &x.session
 	s.mu.Lock()
-	if cause := s.loadErr; x.failed {
+	if x.failed {
+		cause := s.loadErr
 		s.mu.Unlock()
 		x.withhold(cause)
 		return false
