@@ -2,8 +2,8 @@ package memstore
 
 import "unsafe"
 
-// A ledger is a map whose entries can be walked in steps. Its keys are hashes and its values
-// hold no pointers, so the collector doesn't look into it.
+// A ledger is a map that can be walked in steps. Neither its keys nor its
+// values have pointers, so the garbage collector doesn't look into it.
 type ledger[V any] struct {
 	index   map[[32]byte]uint32
 	entries []ledgerEntry[V]
@@ -14,20 +14,16 @@ type ledgerEntry[V any] struct {
 	val V
 }
 
-// indexBytes is about what a map entry costs.
-const indexBytes = 56
-
 func (l *ledger[V]) len() int { return len(l.entries) }
 
-func (l *ledger[V]) bytes() int64 {
-	return int64(len(l.entries)) * l.entryBytes()
-}
+func (l *ledger[V]) bytes() int64 { return int64(len(l.entries)) * l.entryBytes() }
 
 func (l *ledger[V]) entryBytes() int64 {
-	return int64(unsafe.Sizeof(ledgerEntry[V]{})) + indexBytes
+	const mapEntry = 56 // about
+	return int64(unsafe.Sizeof(ledgerEntry[V]{})) + mapEntry
 }
 
-// get returns a value that is good until the ledger changes, or nil.
+// get returns a value, or nil. It is valid until the ledger changes.
 func (l *ledger[V]) get(key [32]byte) *V {
 	if i, ok := l.index[key]; ok {
 		return &l.entries[i].val
@@ -47,10 +43,10 @@ func (l *ledger[V]) put(key [32]byte, val V) {
 	l.entries = append(l.entries, ledgerEntry[V]{key, val})
 }
 
-// removeIf examines n entries from pos on, removes those that are old, and returns where to go
-// on and whether the end was reached.
-func (l *ledger[V]) removeIf(pos, n int, old func(*V) bool) (next int, end bool) {
-	for ; n > 0 && pos < len(l.entries); n-- {
+// removeIf examines n entries from pos on, and removes those that are old. It
+// returns how many it examined, where to continue, and whether that is the end.
+func (l *ledger[V]) removeIf(pos, n int, old func(*V) bool) (examined, next int, end bool) {
+	for ; examined < n && pos < len(l.entries); examined++ {
 		e := &l.entries[pos]
 		if !old(&e.val) {
 			pos++
@@ -67,5 +63,5 @@ func (l *ledger[V]) removeIf(pos, n int, old func(*V) bool) (next int, end bool)
 	if len(l.entries) == 0 {
 		*l = ledger[V]{} // a map never shrinks
 	}
-	return pos, pos >= len(l.entries)
+	return examined, pos, pos >= len(l.entries)
 }

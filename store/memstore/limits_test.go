@@ -39,7 +39,7 @@ func TestSweepHoldsAtMost256(t *testing.T) {
 		last = max(last, rec.ExpiresAt)
 	}
 	holds, largest, total := 0, 0, 0
-	s.core.examined = func(records int) {
+	s.examined = func(records int) {
 		holds++
 		largest = max(largest, records)
 		total += records
@@ -191,25 +191,6 @@ func TestBarriersAreBounded(t *testing.T) {
 	if b.len() > maxBarriers {
 		t.Errorf("%d barriers", b.len())
 	}
-}
-
-// TestForgottenStore: a store that was dropped without Close gives its memory back.
-func TestForgottenStore(t *testing.T) {
-	c := func() *core {
-		s := New()
-		if err := create(s, typical(rand.New(rand.NewPCG(1, 2)), 1)); err != nil {
-			t.Fatal(err)
-		}
-		return s.core
-	}()
-	for range 1000 {
-		runtime.GC()
-		if c.closed.Load() {
-			return
-		}
-		runtime.Gosched()
-	}
-	t.Error("the store was not closed")
 }
 
 // Lists take memory for what they return, not for what the sessions hold: 800

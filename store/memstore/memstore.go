@@ -2,47 +2,79 @@
 // development, and for sites that run as one process and may lose their
 // sessions with it. Nothing survives a restart.
 //
-//	sessions, err := sojourn.New(memstore.New(), sojourn.Options{})
+//	sessions := memstore.New()
+//	defer sessions.Close()
+//	engine, err := sojourn.New(sessions, sojourn.Options{})
 //
 // # Memory
 //
-// Records live in compact form outside the Go heap, so neither the work
-// nor the heap goal of the garbage collector grows with their number. A session of a user ID and
-// 100 bytes of values takes about 300 bytes in all.
+// Records are kept in compact form outside the Go heap. So neither the work nor
+// the heap goal of the garbage collector grows with their number. A session
+// with a user ID and 100 bytes of values takes about 270 bytes in all.
 //
-// A store has a limit. What counts is the memory of records with their
-// allocation overhead, of tombstones, of the tables that find them, of barriers and of idempotency
-// keys. Memory that freed records left between others doesn't count, for any later record of
-// the same shard may use it, whatever its size; after a change of load the process may hold some of it
-// for a while. Empty slabs of 1 MiB go back to the system. Writes in flight may
-// exceed the limit by their own size, and the strings that sessions share (user agents) come on top, with at most
-// a few megabytes.
+// Close frees this memory. The collector doesn't: if a store is dropped without
+// Close, its memory stays mapped until the process ends.
+//
+// A store has a limit. Records, tombstones, the tables that find them, lists of
+// the subjects' sessions, barriers and idempotency keys count toward it. Each
+// write in flight may exceed the limit by its own size. The strings that
+// sessions share, such as user agents, are not counted. They take a few
+// megabytes at most. Memory that is freed returns to the system on Linux. On
+// other systems sessions of a similar size use it again.
 //
 // At 90 % of the limit anonymous sessions are refused with store.ErrFull, so
-// that a flood of visitors leaves room for logins; at 100 %, all. Ending a session
-// always works.
+// that a flood of visitors leaves room for logins. At 100 % all are refused.
+// Ending a session always works.
 //
-// On systems without mmap in package syscall the records are in the Go heap, without
-// pointers.
+// On systems without mmap in package syscall the records are in the Go heap,
+// without pointers.
 package memstore
 
 import (
 	"context"
-	"runtime"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
+	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
 // DefaultLimit is the memory limit of New, in bytes.
 const DefaultLimit = 1 << 30
 
+const shardCount = 256
+
 // A Store is a store.Store and a store.Watcher in memory. All methods may be
-// called concurrently.
+// called concurrently. Call Close when the store is no longer needed.
+//
+// Its locks are taken in this order: the shard of an idempotency key, shards of
+// subjects in ascending order, shards of records in ascending order, the feed.
+//
+// Most calls need only the shard of one record. The shard of a subject has the
+// list of the subject's sessions. Each session that has not ended is in the
+// list of its subject whenever that shard is unlocked. The list may also have
+// links of sessions that have just ended: its readers look at the records.
 type Store struct {
-	// Everything is behind a second pointer, so that a Store that was dropped without
-	// Close can give its memory back: nothing in a core refers to its Store.
-	core *core
+	limit int64
+	used  atomic.Int64 // bytes that count toward the limit
+
+	closed   atomic.Bool // set by Close, which holds every lock of a shard then
+	seed     maphash.Seed
+	apps     arena.Apps[app]
+	strings  arena.Strings
+	feed     driver.Feed
+	records  [shardCount]shard
+	subjects [shardCount]subjectShard
+	keys     [keyShards]keyShard
+
+	sweepMu     sync.Mutex   // held by Sweep; guards the cursors of all applications
+	longestStep atomic.Int64 // of Sweep, in nanoseconds
+
+	examined func(records int) // for tests: a lock was held for so many
 }
 
 var (
@@ -53,147 +85,121 @@ var (
 // New returns an empty store with a limit of DefaultLimit.
 func New() *Store { return NewLimited(DefaultLimit) }
 
-// NewLimited returns an empty store that keeps at most about so many bytes.
+// NewLimited returns an empty store that keeps about maxBytes at most.
 func NewLimited(maxBytes int64) *Store {
-	s := &Store{newCore(maxBytes)}
-	runtime.AddCleanup(s, (*core).close, s.core)
-	return s
+	return &Store{limit: maxBytes, seed: maphash.MakeSeed()}
 }
 
-// Close implements store.Store. It gives all memory back and closes the channels of Watch.
+// Close implements store.Store. It waits for the calls in flight, frees all
+// memory and closes the channels of Watch.
 func (s *Store) Close() error {
-	s.core.close()
-	runtime.KeepAlive(s)
+	for i := range s.keys {
+		s.keys[i].mu.Lock()
+		defer s.keys[i].mu.Unlock()
+	}
+	for i := range s.subjects {
+		s.subjects[i].mu.Lock()
+		defer s.subjects[i].mu.Unlock()
+	}
+	for i := range s.records {
+		s.records[i].mu.Lock()
+		defer s.records[i].mu.Unlock()
+	}
+	if s.closed.Swap(true) {
+		return nil
+	}
+	for i := range s.subjects {
+		s.subjects[i].close()
+	}
+	for i := range s.records {
+		s.records[i].table.Close()
+	}
+	s.used.Store(0)
+	s.feed.Close()
 	return nil
 }
 
-// Bytes returns the memory in use, as counted against the limit.
-func (s *Store) Bytes() int64 {
-	n := s.core.used.Load()
-	runtime.KeepAlive(s)
-	return n
-}
-
-// Create implements store.Store.
-func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, err
-	}
-	ended, err := s.core.create(app, rec, opt)
-	runtime.KeepAlive(s)
-	return ended, err
-}
-
-// Get implements store.Store. Every Get is strict.
-func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
-	if err := s.core.check(ctx); err != nil {
+// check is the beginning of every call.
+func (s *Store) check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.core.get(app, id, rec)
-	runtime.KeepAlive(s)
-	return err
-}
-
-// Update implements store.Store.
-func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, err
+	if s.closed.Load() {
+		return store.ErrClosed
 	}
-	ended, err := s.core.update(app, rec, opt)
-	runtime.KeepAlive(s)
-	return ended, err
-}
-
-// Touch implements store.Store.
-func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	if err := s.core.check(ctx); err != nil {
-		return err
-	}
-	err := s.core.touch(app, id, at, now, client)
-	runtime.KeepAlive(s)
-	return err
-}
-
-// Confirm implements store.Store.
-func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	if err := s.core.check(ctx); err != nil {
-		return err
-	}
-	err := s.core.confirm(app, id, secret, c)
-	runtime.KeepAlive(s)
-	return err
-}
-
-// End implements store.Store.
-func (s *Store) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, err
-	}
-	ended, err := s.core.end(app, id, reason, at)
-	runtime.KeepAlive(s)
-	return ended, err
-}
-
-// EndSubject implements store.Store.
-func (s *Store) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, err
-	}
-	ended, err := s.core.endSubject(app, subject, except, reason, at)
-	runtime.KeepAlive(s)
-	return ended, err
-}
-
-// EndAll implements store.Store.
-func (s *Store) EndAll(ctx context.Context, app string, at store.Time) error {
-	if err := s.core.check(ctx); err != nil {
-		return err
-	}
-	s.core.endAll(app, at)
-	runtime.KeepAlive(s)
 	return nil
 }
 
-// List implements store.Store.
-func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, "", err
+// lock locks a shard, unless the store is closed. While a call holds any lock
+// of a shard, Close waits. So a call that already holds one need not check for
+// Close when it locks another.
+func (s *Store) lock(mu *sync.Mutex) error {
+	mu.Lock()
+	if s.closed.Load() {
+		mu.Unlock()
+		return store.ErrClosed
 	}
-	list, cursor, err := s.core.list(ctx, app, opt)
-	runtime.KeepAlive(s)
-	return list, cursor, err
+	return nil
 }
 
-// Count implements store.Store.
-func (s *Store) Count(ctx context.Context, app string) (store.Count, error) {
-	if err := s.core.check(ctx); err != nil {
-		return store.Count{}, err
-	}
-	n, err := s.core.count(app)
-	runtime.KeepAlive(s)
-	return n, err
-}
+// Bytes returns the memory that counts toward the limit.
+func (s *Store) Bytes() int64 { return s.used.Load() }
 
-// Sweep implements store.Store. Parallel calls take turns. Each round walks
-// over the records of all applications.
-func (s *Store) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
-	if err := s.core.check(ctx); err != nil {
-		return nil, false, err
-	}
-	ended, done, err := s.core.sweep(ctx, app, now, max)
-	runtime.KeepAlive(s)
-	return ended, done, err
-}
+// LongestHold returns the longest time that a step of Sweep has taken so far.
+// Sweep has held no lock for longer.
+func (s *Store) LongestHold() time.Duration { return time.Duration(s.longestStep.Load()) }
 
 // Watch implements store.Watcher.
 func (s *Store) Watch(ctx context.Context) (<-chan store.Change, error) {
-	if err := s.core.check(ctx); err != nil {
+	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
-	ch, err := s.core.feed.Watch(ctx)
-	runtime.KeepAlive(s)
-	return ch, err
+	return s.feed.Watch(ctx)
 }
 
-// LongestHold returns the longest time that a step of Sweep has taken so far, and so more than it has held any lock for.
-func (s *Store) LongestHold() time.Duration { return time.Duration(s.core.longestStep.Load()) }
+// admit returns ErrFull if there is no room for so many bytes more.
+func (s *Store) admit(bytes int64, anonymous bool) error {
+	limit := s.limit
+	if anonymous {
+		limit -= limit / 10
+	}
+	if bytes > 0 && s.used.Load()+bytes > limit {
+		return store.ErrFull
+	}
+	return nil
+}
+
+// settle counts what the memory of a shard has become.
+func (s *Store) settle(counted *int64, bytes int64) {
+	s.used.Add(bytes - *counted)
+	*counted = bytes
+}
+
+// An app is what the store knows about an application.
+type app struct {
+	name      string
+	num       uint32
+	watermark atomic.Int64 // a store.Time, of EndAll
+	cursor    sweepCursor  // guarded by Store.sweepMu
+}
+
+// never is before every time.
+const never = math.MinInt64
+
+func newApp(name string, num uint32) *app {
+	a := &app{name: name, num: num}
+	a.watermark.Store(never)
+	return a
+}
+
+func (a *app) mark() store.Time { return store.Time(a.watermark.Load()) }
+
+// raise lifts the watermark to at, unless it is higher.
+func (a *app) raise(at store.Time) {
+	for {
+		old := a.watermark.Load()
+		if int64(at) <= old || a.watermark.CompareAndSwap(old, int64(at)) {
+			return
+		}
+	}
+}

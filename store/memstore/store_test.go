@@ -9,5 +9,9 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) store.Store { return memstore.New() })
+	storetest.Run(t, func(t testing.TB) store.Store {
+		s := memstore.New()
+		t.Cleanup(func() { s.Close() })
+		return s
+	})
 }

@@ -1,58 +1,58 @@
 package memstore
 
 import (
+	"context"
+
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
-func (c *core) update(name string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	a := c.apps.Find(name)
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	a := s.apps.Find(app)
 	if a == nil {
 		return nil, store.ErrNotFound
 	}
 	for {
-		handle, owner, done, err := c.updateValues(a, rec, &opt)
-		if done || err != nil {
+		self, owner, err := s.updateValues(a, rec, &opt)
+		if err != nil || self == 0 {
 			return nil, err
 		}
-		ended, done, err := c.updateOwner(a, rec, &opt, handle, owner)
-		if done || err != nil {
+		ended, err := s.updateOwner(a, rec, &opt, self, owner)
+		if err != errAgain {
 			return ended, err
 		}
 	}
 }
 
-// updateValues updates a session that stays its subject's. For a login, or where the subject changes,
-// it only checks, and returns the session's handle and its present subject.
-func (c *core) updateValues(a *app, rec *store.Record, opt *store.UpdateOptions) (handle uint32, owner string, done bool, err error) {
-	hash := c.hashID(a, &rec.ID)
-	sh := &c.records[shardOf(hash)]
-	sh.mu.Lock()
+// updateValues updates a session that stays its subject's. For a login, or if
+// the subject changes, it only checks, and returns the session's link and its
+// present subject.
+func (s *Store) updateValues(a *app, rec *store.Record, opt *store.UpdateOptions) (self link, owner string, err error) {
+	sh, tag, err := s.lockRecord(a, &rec.ID)
+	if err != nil {
+		return 0, "", err
+	}
 	defer sh.mu.Unlock()
 	var h arena.Head
-	handle, b, err := sh.findLive(a, &rec.ID, tagOf(hash), opt.Now, &h)
+	handle, _, err := sh.findLive(a, &rec.ID, tag, opt.Now, &h)
 	switch {
 	case err != nil:
-		return 0, "", false, err
+		return 0, "", err
 	case h.Revision != rec.Revision:
-		return 0, "", false, store.ErrConflict
+		return 0, "", store.ErrConflict
 	case opt.Login && rec.Subject != "", string(h.Subject) != rec.Subject:
-		return handle, string(h.Subject), false, nil
+		return linkOf(shardOf(s.hashID(a, &rec.ID)), handle), string(h.Subject), nil
 	}
-	var links *arena.Links
-	if h.Linked() {
-		l := arena.LinksOf(b)
-		links = &l
-	}
-	return handle, "", true, c.rewrite(sh, a, handle, &h, links, rec)
+	return 0, "", s.rewrite(sh, a, handle, &h, rec)
 }
 
 // findLive finds a session that is live at now.
 func (sh *shard) findLive(a *app, id *store.ID, tag uint32, now store.Time, h *arena.Head) (uint32, []byte, error) {
-	if sh.closed {
-		return 0, nil, store.ErrClosed
-	}
-	handle, b := sh.Find(a.num, id, tag)
+	handle, b := sh.table.Find(a.num, id, tag)
 	if handle == 0 {
 		return 0, nil, store.ErrNotFound
 	}
@@ -64,124 +64,149 @@ func (sh *shard) findLive(a *app, id *store.ID, tag uint32, now store.Time, h *a
 }
 
 // rewrite replaces a session by rec, and sets rec's revision.
-func (c *core) rewrite(sh *shard, a *app, handle uint32, h *arena.Head, links *arena.Links, rec *store.Record) error {
+func (s *Store) rewrite(sh *shard, a *app, handle uint32, h *arena.Head, rec *store.Record) error {
 	next := *rec
 	next.Revision, next.CreatedAt, next.End, next.EndAt = h.Revision+1, h.CreatedAt, "", 0
 	if h.LastSeenAt > next.LastSeenAt {
-		next.LastSeenAt, next.LastClient = h.LastSeenAt, h.LastClient(&c.strings)
+		next.LastSeenAt, next.LastClient = h.LastSeenAt, h.LastClient(&s.strings)
 	}
-	if err := c.store(sh, a, handle, links, &next); err != nil {
+	if err := s.write(sh, a, handle, &next); err != nil {
 		return err
 	}
 	rec.Revision = next.Revision
-	c.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: next.ID, Revision: next.Revision})
+	s.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: next.ID, Revision: next.Revision})
 	return nil
 }
 
-// store replaces a session's bytes, if there is room.
-func (c *core) store(sh *shard, a *app, handle uint32, links *arena.Links, rec *store.Record) error {
-	buf := c.encode(a, links, rec)
-	growth := sh.GrowthOf(handle, len(buf.b))
-	err := c.admit(growth, rec.Subject == "")
-	if err == nil {
-		err = c.replace(sh, handle, buf.b)
-	}
-	if err != nil {
-		buf.dropped(c)
-		return err
-	}
-	buf.kept()
-	return nil
-}
-
-// updateOwner updates a session that was owner's, in one step with what the new subject's limit demands. It is not
-// done if the session got another subject meanwhile.
-func (c *core) updateOwner(a *app, rec *store.Record, opt *store.UpdateOptions, handle uint32, owner string) ([]store.Ended, bool, error) {
-	from, to := c.hashSubject(a, owner), c.hashSubject(a, rec.Subject)
-	leaves := owner != "" && owner != rec.Subject
-	joins := rec.Subject != "" && owner != rec.Subject
+// updateOwner updates a session of owner, in one step with what the limit of
+// the new subject demands. It returns errAgain if the session has another
+// subject by now.
+func (s *Store) updateOwner(a *app, rec *store.Record, opt *store.UpdateOptions, self link, owner string) ([]store.Ended, error) {
+	from, to := s.subject(a, owner), s.subject(a, rec.Subject)
 	var subjects shardSet
 	if owner != "" {
-		subjects.add(shardOf(from))
+		subjects.add(shardOf(from.hash))
 	}
 	if rec.Subject != "" {
-		subjects.add(shardOf(to))
+		subjects.add(shardOf(to.hash))
 	}
 	for i := range subjects.all {
-		c.subjects[i].mu.Lock()
-		defer c.subjects[i].mu.Unlock()
-		if c.subjects[i].closed {
-			return nil, false, store.ErrClosed
+		if err := s.lock(&s.subjects[i].mu); err != nil {
+			return nil, err
 		}
+		defer s.subjects[i].mu.Unlock()
 	}
-	oldSubject, newSubject := &c.subjects[shardOf(from)], &c.subjects[shardOf(to)]
 
-	hash := c.hashID(a, &rec.ID)
-	sh, self := &c.records[shardOf(hash)], linkOf(shardOf(hash), handle)
-	var p plan
-	var oldHead link
+	sh := &s.records[self.shard()]
+	write := func() (link, error) {
+		var h arena.Head
+		handle, _, err := sh.findLive(a, &rec.ID, tagOf(s.hashID(a, &rec.ID)), opt.Now, &h)
+		switch {
+		case err != nil:
+			return 0, err
+		case h.Revision != rec.Revision:
+			return 0, store.ErrConflict
+		case handle != self.handle() || string(h.Subject) != owner:
+			return 0, errAgain
+		}
+		t, created := sh.tally(a), h.CreatedAt
+		if err := s.rewrite(sh, a, handle, &h, rec); err != nil {
+			return 0, err
+		}
+		t.adjust(created, 0, loggedIn(rec.Subject != "", 1)-loggedIn(owner != "", 1))
+		return self, nil
+	}
+	var ended []store.Ended
 	var err error
-	if leaves {
-		if oldHead, err = c.head(oldSubject, a, owner, tagOf(from)); err != nil {
-			return nil, false, err
-		}
-	}
-	if rec.Subject != "" {
-		if a.mark() >= opt.Arrived || newSubject.barriers.hold(a, rec.Subject, opt.Arrived) {
-			return nil, false, store.ErrBarrier
-		}
-		if err := c.reserveHead(newSubject); err != nil {
-			return nil, false, err
-		}
-		if err := c.plan(&p, newSubject, a, rec.Subject, tagOf(to), self, opt.Limit, opt.Now); err != nil {
-			return nil, false, err
-		}
-	}
-
-	p.shards.add(self.shard())
-	c.lock(&p.shards)
-	list, links, again, err := c.updateLocked(sh, a, rec, opt, handle, owner, &p)
-	c.unlock(&p.shards)
-	if again || err != nil {
-		return nil, false, err
-	}
-	if leaves {
-		c.leave(oldSubject, tagOf(from), oldHead, self, links)
-	}
 	switch {
-	case joins:
-		c.enter(newSubject, tagOf(to), &p, self)
-	case rec.Subject != "":
-		c.enter(newSubject, tagOf(to), &p, 0)
+	case rec.Subject == "":
+		sh.mu.Lock()
+		_, err = write()
+		sh.mu.Unlock()
+	case a.mark() >= opt.Arrived || to.ss.barriers.hold(a, rec.Subject, opt.Arrived):
+		err = store.ErrBarrier
+	default:
+		ended, err = s.join(&to, self, self.shard(), opt.Limit, opt.Now, write)
 	}
-	return list, true, nil
+	if err == nil && owner != "" && (rec.Subject == "" || !sameList(from.hash, to.hash)) {
+		s.unlist(from.ss, from.hash, self)
+	}
+	return ended, err
 }
 
-// updateLocked is the part of updateOwner for which the records are locked. It returns the links that the session
-// had, and whether to begin again.
-func (c *core) updateLocked(sh *shard, a *app, rec *store.Record, opt *store.UpdateOptions, handle uint32, owner string, p *plan) (list []store.Ended, links arena.Links, again bool, err error) {
-	hash := c.hashID(a, &rec.ID)
+// Touch implements store.Store.
+func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	a := s.apps.Find(app)
+	if a == nil {
+		return store.ErrNotFound
+	}
+	sh, tag, err := s.lockRecord(a, &id)
+	if err != nil {
+		return err
+	}
+	defer sh.mu.Unlock()
 	var h arena.Head
-	found, b, err := sh.findLive(a, &rec.ID, tagOf(hash), opt.Now, &h)
-	switch {
-	case err != nil:
-		return nil, links, false, err
-	case h.Revision != rec.Revision:
-		return nil, links, false, store.ErrConflict
-	case found != handle, string(h.Subject) != owner, !c.holds(a, p, opt.Now):
-		return nil, links, true, nil
+	handle, b, err := sh.findLive(a, &id, tag, now, &h)
+	if err != nil || at <= h.LastSeenAt {
+		return err
 	}
-	if h.Linked() {
-		links = arena.LinksOf(b)
+	if h.LastClient(&s.strings) == client {
+		arena.SetLastSeen(b, at)
+		return nil
 	}
-	var keep *arena.Links
-	if rec.Subject != "" {
-		keep = &links // for a new subject they are written when it joins
+	return s.edit(sh, a, handle, func(rec *store.Record) bool {
+		rec.LastSeenAt, rec.LastClient = at, client
+		return true
+	})
+}
+
+// Confirm implements store.Store.
+func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
+	if err := s.check(ctx); err != nil {
+		return err
 	}
-	created, was := h.CreatedAt, len(h.Subject) > 0
-	if err := c.rewrite(sh, a, handle, &h, keep, rec); err != nil {
-		return nil, links, false, err
+	a := s.apps.Find(app)
+	if a == nil {
+		return store.ErrNotFound
 	}
-	sh.adjust(a, handle, created, 0, loggedIn(rec.Subject != "", 1)-loggedIn(was, 1))
-	return c.carryOut(a, p), links, false, nil
+	sh, tag, err := s.lockRecord(a, &id)
+	if err != nil {
+		return err
+	}
+	defer sh.mu.Unlock()
+	handle, b := sh.table.Find(a.num, &id, tag)
+	if handle == 0 {
+		return store.ErrNotFound
+	}
+	var h arena.Head
+	if arena.Peek(b, &h); !present(a, &h) {
+		return store.ErrEnded
+	}
+	var confirmed uint64
+	err = s.edit(sh, a, handle, func(rec *store.Record) bool {
+		if rec.Secret.Hash != secret || !rec.Confirm(c) {
+			return false
+		}
+		rec.Revision++
+		confirmed = rec.Revision
+		return true
+	})
+	if err == nil && confirmed != 0 {
+		s.feed.Publish(store.Change{Kind: store.Changed, App: a.name, ID: id, Revision: confirmed})
+	}
+	return err
+}
+
+// edit changes a session in its shard, unless change returns false.
+func (s *Store) edit(sh *shard, a *app, handle uint32, change func(*store.Record) bool) error {
+	rec := scratch.Get().(*store.Record)
+	defer scratch.Put(rec)
+	s.decode(sh.table.At(handle), rec)
+	if !change(rec) {
+		return nil
+	}
+	return s.write(sh, a, handle, rec)
 }

@@ -129,8 +129,8 @@ func (c *Cache) generationOf(a *app) uint32 { return c.generation.Load() + a.gen
 // Each subject has a slot, which it shares with others.
 const subjectSlots = 1 << 12
 
-func (c *Cache) slotOf(app uint32, subject string) uint32 {
-	return uint32(maphash.String(c.seed, subject)+arena.Spread(app)) % subjectSlots
+func (c *Cache) slotOf(app uint32, subject string) uint16 {
+	return uint16(maphash.String(c.seed, subject)+arena.Spread(app)) % subjectSlots
 }
 
 // dropSubject makes unused what is in memory of a subject's sessions, and all that is in flight: nobody knows yet whose that is.

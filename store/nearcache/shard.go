@@ -15,19 +15,25 @@ const (
 	maxSpared = 64 // records that the hand spares before it takes the next, whatever it is
 )
 
-// A shard keeps a part of the records. Everything in it is used under its lock.
-//
-// With a record its links are kept: its generation and its label.
+// A shard keeps a part of the records.
 type shard struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the fields below
 	closed  bool
 	limit   int64 // bytes of table
 	table   arena.Table
-	hand    uint32 // the handle that is looked at next when room is needed
+	marks   []mark // by the record's handle
+	hand    uint32 // the last handle that makeRoom looked at
 	flights map[key]*flight
 	unknown []unknownID
 	stats   Stats
 	buf     []byte // to encode into
+}
+
+// A mark is what the cache knows about a record in memory.
+type mark struct {
+	generation uint32
+	subject    uint16 // the slot of the record's subject
+	read       bool   // since makeRoom last passed
 }
 
 // A key names a session.
@@ -59,24 +65,19 @@ func (sh *shard) close() {
 	defer sh.mu.Unlock()
 	sh.closed = true
 	sh.table.Close()
-	sh.unknown, sh.buf = nil, nil
+	sh.marks, sh.unknown, sh.buf = nil, nil, nil
 }
 
-// A label is the slot of the record's subject, and whether the record was read since the hand last passed.
-const (
-	labelRead = 1
-	labelSlot = 1 // how far it is shifted
-)
-
-// current reports whether a record with these links may be used.
-func (c *Cache) current(a *app, l arena.Links) bool {
-	return l.Prev == c.generationOf(a)+c.subjects[l.Next>>labelSlot].Load()
+// current reports whether a record with this mark may be used.
+func (c *Cache) current(a *app, m *mark) bool {
+	return m.generation == c.generationOf(a)+c.subjects[m.subject].Load()
 }
 
-// find returns the record of a session, or 0.
+// find returns the record of a session. The handle is 0 if there is none that
+// may be used.
 func (c *Cache) find(p *place) (uint32, []byte) {
 	h, b := p.sh.table.Find(p.key.app, &p.id, p.tag)
-	if h != 0 && !c.current(p.app, arena.LinksOf(b)) {
+	if h != 0 && !c.current(p.app, &p.sh.marks[h]) {
 		p.sh.table.Remove(&c.strings, p.tag, h)
 		return 0, nil
 	}
@@ -89,10 +90,7 @@ func (c *Cache) hit(p *place, rec *store.Record) bool {
 	if h == 0 {
 		return false
 	}
-	if l := arena.LinksOf(b); l.Next&labelRead == 0 {
-		l.Next |= labelRead
-		arena.SetLinks(b, l)
-	}
+	p.sh.marks[h].read = true
 	if err := arena.Decode(b, &c.strings, rec); err != nil {
 		panic("nearcache: " + err.Error()) // the memory of the process is broken
 	}
@@ -112,7 +110,7 @@ func (c *Cache) forget(p *place) {
 func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 	sh := p.sh
 	slot := c.slotOf(p.key.app, rec.Subject)
-	links := arena.Links{Prev: f.generation + c.subjects[slot].Load(), Next: slot << labelSlot}
+	m := mark{generation: f.generation + c.subjects[slot].Load(), subject: slot}
 	if sh.closed || !c.holds(p, f) || rec.Revision < f.floor {
 		return
 	}
@@ -130,10 +128,10 @@ func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 		if old.Revision > next.Revision || old.Revision == next.Revision && old.LastSeenAt == next.LastSeenAt {
 			return
 		}
-		links.Next |= arena.LinksOf(b).Next & labelRead
+		m.read = sh.marks[h].read
 	}
-	sh.buf = arena.Encode(sh.buf[:0], &c.strings, p.key.app, &links, &next)
-	if !c.keep(p, h, sh.buf) {
+	sh.buf = arena.Encode(sh.buf[:0], &c.strings, p.key.app, &next)
+	if !c.keep(p, h, sh.buf, m) {
 		var used [4]uint32
 		c.strings.Release(arena.UsedStrings(used[:0], sh.buf))
 		c.forget(p)
@@ -143,17 +141,27 @@ func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 	}
 }
 
-// keep puts an encoded record in the place of the one with handle h, if that isn't 0, and reports whether there was room.
-func (c *Cache) keep(p *place, h uint32, data []byte) bool {
+// keep puts an encoded record in the place of the one with handle h, or adds it
+// if h is 0. It reports whether there was room.
+func (c *Cache) keep(p *place, h uint32, data []byte, m mark) bool {
 	sh := p.sh
-	if arena.BlockBytes(len(data)) > sh.limit/maxShare || !c.makeRoom(sh, h, len(data)) {
+	if arena.SlotBytes(len(data)) > sh.limit/maxShare || !c.makeRoom(sh, h, len(data)) {
 		return false
 	}
+	var err error
 	if h != 0 {
-		return sh.table.Replace(&c.strings, h, data) == nil
+		err = sh.table.Replace(&c.strings, h, data)
+	} else {
+		h, err = sh.table.Insert(p.tag, data)
 	}
-	_, err := sh.table.Insert(p.tag, data)
-	return err == nil
+	if err != nil {
+		return false
+	}
+	for len(sh.marks) < int(sh.table.End()) {
+		sh.marks = append(sh.marks, mark{})
+	}
+	sh.marks[h] = m
+	return true
 }
 
 // makeRoom evicts records until one of n bytes has room, in the place of the one with handle h if that isn't 0.
@@ -163,7 +171,7 @@ func (c *Cache) keep(p *place, h uint32, data []byte) bool {
 func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
 	spared := 0
 	for steps := 2*sh.table.End() + 1; ; steps-- {
-		growth := sh.table.Growth(n) + 4
+		growth := sh.table.Growth(n)
 		if h != 0 {
 			growth = sh.table.GrowthOf(h, n)
 		}
@@ -180,11 +188,10 @@ func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
 		if b == nil || sh.hand == h {
 			continue
 		}
-		app, id, l := c.apps.At(arena.AppOf(b)), *arena.IDOf(b), arena.LinksOf(b)
-		current := c.current(app, l)
-		if current && l.Next&labelRead != 0 && spared < maxSpared {
-			l.Next &^= labelRead
-			arena.SetLinks(b, l)
+		app, id, m := c.apps.At(arena.AppOf(b)), *arena.IDOf(b), &sh.marks[sh.hand]
+		current := c.current(app, m)
+		if current && m.read && spared < maxSpared {
+			m.read = false
 			spared++
 			continue
 		}
@@ -210,8 +217,11 @@ func (c *Cache) touched(p *place, at store.Time, client store.Client) {
 	}
 	var old arena.Head
 	arena.Peek(b, &old)
-	if at <= old.LastSeenAt || old.LastClientIs(&c.strings, &client) && arena.SetLastSeen(b, &old, at) {
-		return
+	switch {
+	case at <= old.LastSeenAt:
+	case old.LastClient(&c.strings) == client:
+		arena.SetLastSeen(b, at)
+	default:
+		c.forget(p)
 	}
-	c.forget(p)
 }

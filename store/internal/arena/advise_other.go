@@ -1,5 +1,7 @@
-//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+//go:build !linux
 
 package arena
 
 func smallPages([]byte) {}
+
+func discard([]byte) {}

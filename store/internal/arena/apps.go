@@ -7,36 +7,36 @@ import (
 	"sync/atomic"
 )
 
-// Apps numbers applications, and keeps an A for each. Applications come from configuration, so they are few and stay.
-// It is read without a lock: it is copied when an application is added. The zero Apps is empty and ready; its
-// methods may be called concurrently.
+// Apps numbers applications, and keeps an A for each. There are few of them,
+// and they stay. Reading takes no lock: adding an application copies the lists.
+// The zero Apps is empty and ready; its methods may be called concurrently.
 type Apps[A any] struct {
-	first  atomic.Pointer[named[A]] // most stores have one, which then costs no map lookup
-	byName atomic.Pointer[map[string]*A]
-	byNum  atomic.Pointer[[]*A]
-	mu     sync.Mutex
+	known atomic.Pointer[known[A]]
+	mu    sync.Mutex // held while an application is added
 }
 
-type named[A any] struct {
-	name string
-	app  *A
+type known[A any] struct {
+	first  string // most stores have one application: it needs no map
+	byName map[string]*A
+	byNum  []*A
 }
 
-// Find returns an application, or nil if nobody has needed it.
+// Find returns an application, or nil if Need has not made it.
 func (s *Apps[A]) Find(name string) *A {
-	if f := s.first.Load(); f != nil && f.name == name {
-		return f.app
+	k := s.known.Load()
+	switch {
+	case k == nil:
+		return nil
+	case name == k.first:
+		return k.byNum[0]
 	}
-	if m := s.byName.Load(); m != nil {
-		return (*m)[name]
-	}
-	return nil
+	return k.byName[name]
 }
 
 // At returns the application with a number.
-func (s *Apps[A]) At(num uint32) *A { return (*s.byNum.Load())[num] }
+func (s *Apps[A]) At(num uint32) *A { return s.known.Load().byNum[num] }
 
-// Need returns an application, and makes it if it is new.
+// Need returns an application. If it is new, Need makes it.
 func (s *Apps[A]) Need(name string, make func(name string, num uint32) *A) *A {
 	if a := s.Find(name); a != nil {
 		return a
@@ -46,16 +46,13 @@ func (s *Apps[A]) Need(name string, make func(name string, num uint32) *A) *A {
 	if a := s.Find(name); a != nil {
 		return a
 	}
-	byName := map[string]*A{}
-	var byNum []*A
-	if m := s.byName.Load(); m != nil {
-		byName, byNum = maps.Clone(*m), slices.Clone(*s.byNum.Load())
+	next := known[A]{first: name, byName: map[string]*A{}}
+	if k := s.known.Load(); k != nil {
+		next = known[A]{k.first, maps.Clone(k.byName), slices.Clone(k.byNum)}
 	}
-	a := make(name, uint32(len(byNum)))
-	byName[name] = a
-	byNum = append(byNum, a)
-	s.byNum.Store(&byNum)
-	s.byName.Store(&byName)
-	s.first.CompareAndSwap(nil, &named[A]{name, a})
+	a := make(name, uint32(len(next.byNum)))
+	next.byName[name] = a
+	next.byNum = append(next.byNum, a)
+	s.known.Store(&next)
 	return a
 }

@@ -1,9 +1,10 @@
-// Package arena keeps session records compactly and out of the garbage
-// collector's sight: a codec for records ([Encode], [Decode]), blocks of memory
-// outside the Go heap ([Blocks]), and tables that find them ([Index], [Handles]).
+// Package arena keeps session records compactly and outside the Go heap: a
+// codec for records ([Encode], [Decode]), memory for them ([Slots]), and a hash
+// table that finds them ([Index]). A [Table] puts these together.
 //
-// Neither the collector's mark work nor its heap goal grows with what is kept
-// here. The price is that memory is unmapped by hand. Nothing in this package
-// locks (but [Strings], which does): its callers hold a lock around
-// every use, and never touch a slice that came from here after the lock is released.
+// Neither the work nor the heap goal of the garbage collector grows with what
+// is kept here. In exchange the memory must be freed by Close: the collector
+// doesn't free it. Nothing in this package locks, except [Strings] and [Apps].
+// Callers hold a lock around every use, and don't use a slice of this memory
+// after they release the lock, or after the next change.
 package arena

@@ -1,56 +1,55 @@
 package arena
 
-import (
-	"errors"
-	"unsafe"
-)
+import "errors"
 
 var errNoRoom = errors.New("arena: no room")
 
-// An Index is a hash table from 32-bit hashes to non-zero 32-bit values, in memory outside the Go
-// heap. Several values may have the same hash; the caller tells them apart. The
-// zero Index is empty and ready.
+// An Index is a hash table from 32-bit hashes to 32-bit values other than 0,
+// outside the Go heap. Several values may have the same hash. The zero Index is
+// empty and ready.
 //
-// It probes linearly from a place proportional to the hash, so it can grow in small steps, is
-// mostly full, and is copied in order when it grows.
+// It probes linearly from a place proportional to the hash. So it can grow in
+// small steps, be nearly full, and be copied in order when it grows.
 type Index struct {
-	slots []slot
-	n     int
+	entries []entry
+	n       int
 }
 
-type slot struct{ hash, val uint32 }
+type entry struct{ hash, val uint32 }
 
 const (
-	slotBytes = int(unsafe.Sizeof(slot{}))
-	pageSlots = 4096 / slotBytes
+	entryBytes  = 8
+	fewEntries  = 512 // a table of this size or less doesn't shrink
+	growEntries = 256 // the least by which a table grows
 )
 
 // Len returns the number of values.
 func (x *Index) Len() int { return x.n }
 
-// Bytes returns the memory that the index takes.
-func (x *Index) Bytes() int64 { return int64(len(x.slots) * slotBytes) }
+// Bytes returns the memory of the table.
+func (x *Index) Bytes() int64 { return int64(len(x.entries) * entryBytes) }
 
-func home(hash uint32, slots int) int { return int(uint64(hash) * uint64(slots) >> 32) }
+func home(hash uint32, entries int) int { return int(uint64(hash) * uint64(entries) >> 32) }
 
-// Seek returns the position and value of the next entry with the hash: the first if pos is
-// negative, else the first behind pos. The value is 0 after the last.
+// Seek returns the position and the value of the next entry with the hash: the
+// first one if pos is negative, else the first one after pos. The value is 0
+// after the last one.
 func (x *Index) Seek(hash uint32, pos int) (int, uint32) {
-	slots := x.slots
-	if len(slots) == 0 {
+	entries := x.entries
+	if len(entries) == 0 {
 		return 0, 0
 	}
 	if pos < 0 {
-		pos = home(hash, len(slots))
-	} else if pos++; pos == len(slots) {
+		pos = home(hash, len(entries))
+	} else if pos++; pos == len(entries) {
 		pos = 0
 	}
 	for {
-		s := slots[pos]
-		if s.val == 0 || s.hash == hash {
-			return pos, s.val
+		e := entries[pos]
+		if e.val == 0 || e.hash == hash {
+			return pos, e.val
 		}
-		if pos++; pos == len(slots) {
+		if pos++; pos == len(entries) {
 			pos = 0
 		}
 	}
@@ -68,74 +67,73 @@ func (x *Index) find(hash, val uint32) int {
 
 // Reserve makes room for one more entry, so that the next Insert can't fail.
 func (x *Index) Reserve() error {
-	if slots := x.enough(); slots > len(x.slots) {
-		return x.resize(slots)
+	if n := x.enough(); n > len(x.entries) {
+		return x.resize(n)
 	}
 	return nil
 }
 
 // Growth returns the bytes by which Reserve would enlarge the table.
-func (x *Index) Growth() int64 { return int64((x.enough() - len(x.slots)) * slotBytes) }
+func (x *Index) Growth() int64 { return int64((x.enough() - len(x.entries)) * entryBytes) }
 
-// enough returns the number of slots that one more entry needs.
+// enough returns the size of a table that has room for one more entry.
 func (x *Index) enough() int {
-	n := len(x.slots)
+	n := len(x.entries)
 	if (x.n+1)*8 > n*7 {
-		n += n/6 + pageSlots/2
-		n = (n + pageSlots - 1) / pageSlots * pageSlots
+		n = toPages((n+n/6+growEntries)*entryBytes) / entryBytes
 	}
 	return n
 }
 
-// Insert adds an entry, for which there is room by Reserve.
+// Insert adds an entry. Reserve has made room for it.
 func (x *Index) Insert(hash, val uint32) {
-	x.put(slot{hash, val})
+	x.put(entry{hash, val})
 	x.n++
 }
 
-func (x *Index) put(s slot) {
-	pos := home(s.hash, len(x.slots))
-	for x.slots[pos].val != 0 {
-		if pos++; pos == len(x.slots) {
+func (x *Index) put(e entry) {
+	pos := home(e.hash, len(x.entries))
+	for x.entries[pos].val != 0 {
+		if pos++; pos == len(x.entries) {
 			pos = 0
 		}
 	}
-	x.slots[pos] = s
+	x.entries[pos] = e
 }
 
 // Replace gives an entry another value.
 func (x *Index) Replace(hash, old, val uint32) {
 	if pos := x.find(hash, old); pos >= 0 {
-		x.slots[pos].val = val
+		x.entries[pos].val = val
 	}
 }
 
 // Remove removes an entry.
 func (x *Index) Remove(hash, val uint32) {
-	pos := x.find(hash, val)
-	if pos < 0 {
+	hole := x.find(hash, val)
+	if hole < 0 {
 		return
 	}
 	x.n--
-	// Entries behind the hole move up to where Seek would look for them.
-	slots := x.slots
-	for i := pos; ; {
-		if i++; i == len(slots) {
+	// Entries after the hole move up if Seek would not find them any more.
+	entries := x.entries
+	for i := hole; ; {
+		if i++; i == len(entries) {
 			i = 0
 		}
-		s := slots[i]
-		if s.val == 0 {
+		e := entries[i]
+		if e.val == 0 {
 			break
 		}
-		if between(home(s.hash, len(slots)), pos, i) {
+		if between(home(e.hash, len(entries)), hole, i) {
 			continue
 		}
-		slots[pos] = s
-		pos = i
+		entries[hole] = e
+		hole = i
 	}
-	slots[pos] = slot{}
-	if len(slots) > 4*pageSlots && x.n < len(slots)/4 {
-		_ = x.resize(len(slots) / 2) // without memory for a smaller table the large one stays
+	entries[hole] = entry{}
+	if len(entries) > fewEntries*4 && x.n < len(entries)/4 {
+		_ = x.resize(len(entries) / 2) // without memory the large table stays
 	}
 }
 
@@ -147,31 +145,24 @@ func between(h, from, to int) bool {
 	return from < h || h <= to
 }
 
-func (x *Index) resize(slots int) error {
-	slots = (slots + pageSlots - 1) / pageSlots * pageSlots
-	mem, err := pages(slots * slotBytes)
+func (x *Index) resize(n int) error {
+	entries, err := mapArray[entry](n)
 	if err != nil {
 		return err
 	}
-	old := x.slots
-	x.slots = unsafe.Slice((*slot)(unsafe.Pointer(unsafe.SliceData(mem))), slots)
-	for _, s := range old {
-		if s.val != 0 {
-			x.put(s)
+	old := x.entries
+	x.entries = entries
+	for _, e := range old {
+		if e.val != 0 {
+			x.put(e)
 		}
 	}
-	freeSlots(old)
+	freeArray(old)
 	return nil
 }
 
-// Close unmaps the table.
+// Close frees the table.
 func (x *Index) Close() {
-	freeSlots(x.slots)
+	freeArray(x.entries)
 	*x = Index{}
-}
-
-func freeSlots(s []slot) {
-	if s != nil {
-		freePages(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*slotBytes))
-	}
 }

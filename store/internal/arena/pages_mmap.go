@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// pages returns n bytes of zeroed memory outside the Go heap. Pages that were
-// never written cost no memory.
+// pages maps n bytes of zeroed memory outside the Go heap. The system provides
+// a page of it at the first write.
 func pages(n int) ([]byte, error) {
 	b, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
@@ -20,6 +20,6 @@ func pages(n int) ([]byte, error) {
 
 func freePages(b []byte) {
 	if b != nil {
-		_ = syscall.Munmap(b) // it was mapped by pages
+		_ = syscall.Munmap(b) // can't fail: pages has mapped it
 	}
 }

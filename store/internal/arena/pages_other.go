@@ -2,8 +2,8 @@
 
 package arena
 
-// pages returns n bytes of zeroed memory; where there is no mmap they come from the Go heap,
-// without pointers for the collector to follow.
+// pages returns n bytes of zeroed memory. Without mmap it comes from the Go
+// heap, and contains no pointers that the collector must follow.
 func pages(n int) ([]byte, error) { return make([]byte, n), nil }
 
 func freePages([]byte) {}

@@ -1,36 +1,39 @@
 package arena
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// Bounds of a Strings: a flood of distinct strings costs no more than this. What
-// doesn't fit is kept in each record.
+// The bounds of a Strings, so that a flood of different strings costs no more
+// than this. Records keep the strings that have no room.
 const (
 	maxStrings     = 1 << 14
-	maxStringBytes = 4 << 20
-	maxString      = 1 << 10
+	maxStringBytes = 4 << 20 // of all together
+	maxString      = 1 << 10 // of one
 )
 
-// Strings is a bounded table of strings that many records have in common, such as
-// user agents. It counts their uses and forgets those without. The zero Strings is
-// empty and ready; its methods may be called concurrently.
+// Strings is a bounded table of strings that many records have in common, such
+// as user agents. It counts their uses, and forgets those without. The zero
+// Strings is empty and ready; its methods may be called concurrently.
 type Strings struct {
-	list atomic.Pointer[[]entry]
+	// Elements in use don't change, so they are read without the lock.
+	list atomic.Pointer[[]sharedString]
 
-	mu    sync.RWMutex
+	mu    sync.RWMutex // guards the fields below, and the list's other elements
 	ids   map[string]uint32
 	free  []uint32
 	bytes int
 }
 
-type entry struct {
+type sharedString struct {
 	s    string
 	uses *atomic.Int64
 }
 
-// acquire returns the number of s and counts a use. It reports false when there is no room.
+// acquire returns the number of s and counts a use. It returns false if there
+// is no room.
 func (t *Strings) acquire(s string) (uint32, bool) {
 	if len(s) > maxString {
 		return 0, false
@@ -57,46 +60,37 @@ func (t *Strings) add(s string) (uint32, bool) {
 	if len(t.ids) >= maxStrings || t.bytes+len(s) > maxStringBytes {
 		return 0, false
 	}
-	var list []entry
-	if p := t.list.Load(); p != nil {
-		list = *p
+	if t.ids == nil {
+		t.ids = make(map[string]uint32)
+		t.list.Store(new([]sharedString))
 	}
-	var id uint32
+	list := *t.list.Load()
+	id := uint32(len(list))
 	if n := len(t.free); n > 0 {
 		id = t.free[n-1]
 		t.free = t.free[:n-1]
 	} else {
-		id = uint32(len(list))
-		if len(list) == cap(list) {
-			list = append(make([]entry, 0, 2*cap(list)+16), list...)
-		}
-		list = append(list, entry{})
+		list = append(list, sharedString{})
 		t.list.Store(&list)
 	}
-	if t.ids == nil {
-		t.ids = make(map[string]uint32)
-	}
-	uses := new(atomic.Int64)
-	uses.Store(1)
-	s = clone(s) // it may be a part of something large
-	list[id] = entry{s, uses}
+	s = strings.Clone(s) // it may be a part of something large
+	list[id] = sharedString{s, new(atomic.Int64)}
+	list[id].uses.Store(1)
 	t.ids[s] = id
 	t.bytes += len(s)
 	return id, true
 }
 
-func clone(s string) string { return string([]byte(s)) }
-
 // get returns the string of a number that is in use.
 func (t *Strings) get(id uint32) (string, bool) {
-	p := t.list.Load()
-	if p == nil || int(id) >= len(*p) {
+	list := t.list.Load()
+	if list == nil || int(id) >= len(*list) {
 		return "", false
 	}
-	return (*p)[id].s, true
+	return (*list)[id].s, true
 }
 
-// Release gives back the uses that a record made of these strings.
+// Release ends the uses of these strings by one record.
 func (t *Strings) Release(used []uint32) {
 	for _, id := range used {
 		t.release(id)
@@ -112,11 +106,11 @@ func (t *Strings) release(id uint32) {
 	defer t.mu.Unlock()
 	list := *t.list.Load()
 	if list[id].uses != e.uses || e.uses.Load() > 0 {
-		return // it was acquired again, or released by another call
+		return // acquired again, or released by another call
 	}
 	delete(t.ids, e.s)
 	t.bytes -= len(e.s)
-	list[id] = entry{}
+	list[id] = sharedString{}
 	t.free = append(t.free, id)
 }
 

@@ -1,0 +1,171 @@
+package memstore
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
+	"github.com/sojourn-go/sojourn/store/internal/arena"
+)
+
+// Get implements store.Store. Every Get is strict.
+func (s *Store) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	a := s.apps.Find(app)
+	if a == nil {
+		return store.ErrNotFound
+	}
+	sh, tag, err := s.lockRecord(a, &id)
+	if err != nil {
+		return err
+	}
+	handle, b := sh.table.Find(a.num, &id, tag)
+	if handle == 0 {
+		sh.mu.Unlock()
+		return store.ErrNotFound
+	}
+	s.decode(b, rec)
+	sh.mu.Unlock()
+	if rec.End != "" {
+		return store.ErrEnded
+	}
+	if mark := a.mark(); rec.CreatedAt <= mark {
+		rec.Bury(store.ReasonRevoked, mark)
+		return store.ErrEnded
+	}
+	return nil
+}
+
+// List implements store.Store. It lists all sessions of an application in the
+// order of their links.
+func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, "", err
+	}
+	var after store.ID
+	var begin link
+	var err error
+	if opt.Subject != "" {
+		after, err = driver.After(opt)
+	} else {
+		begin, err = parseLink(&opt)
+	}
+	a := s.apps.Find(app)
+	switch {
+	case err != nil || a == nil:
+		return nil, "", err
+	case opt.Subject != "":
+		return s.listSubject(a, after, &opt)
+	}
+	return s.listAll(ctx, a, begin, &opt)
+}
+
+func (s *Store) listSubject(a *app, after store.ID, opt *store.ListOptions) ([]store.Record, string, error) {
+	sub := s.subject(a, opt.Subject)
+	if err := s.lock(&sub.ss.mu); err != nil {
+		return nil, "", err
+	}
+	var ids []store.ID
+	s.each(&sub, func(_ link, id store.ID, h *arena.Head) {
+		if id.Compare(after) > 0 && stateOf(a, h, opt.Now) == live {
+			ids = append(ids, id)
+		}
+	})
+	sub.ss.mu.Unlock()
+	slices.SortFunc(ids, store.ID.Compare)
+	var page driver.Page
+	for i := range ids {
+		rec, ok, err := s.listed(a, &ids[i], opt)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case ok && !page.Add(rec, opt.Limit):
+			return page.Records, driver.Cursor(*opt, page.Records[len(page.Records)-1].ID), nil
+		}
+	}
+	return page.Records, "", nil
+}
+
+// listed returns a session if it is still live and the subject's.
+func (s *Store) listed(a *app, id *store.ID, opt *store.ListOptions) (rec store.Record, ok bool, err error) {
+	sh, tag, err := s.lockRecord(a, id)
+	if err != nil {
+		return rec, false, err
+	}
+	defer sh.mu.Unlock()
+	var h arena.Head
+	_, b, err := sh.findLive(a, id, tag, opt.Now, &h)
+	if err != nil || string(h.Subject) != opt.Subject {
+		return rec, false, nil
+	}
+	return s.decodeListed(b, opt), true, nil
+}
+
+// decodeListed decodes a record for a list.
+func (s *Store) decodeListed(b []byte, opt *store.ListOptions) (rec store.Record) {
+	values, err := arena.DecodeHead(b, &s.strings, &rec)
+	if err != nil {
+		panic("memstore: " + err.Error()) // the memory of the process is corrupt
+	}
+	if opt.Values {
+		rec.Values = append(rec.Values, values...)
+	}
+	return rec
+}
+
+// listAll visits the shards in order, and the handles of each.
+func (s *Store) listAll(ctx context.Context, a *app, at link, opt *store.ListOptions) ([]store.Record, string, error) {
+	var page driver.Page
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, "", err
+		}
+		sh := &s.records[at.shard()]
+		if err := s.lock(&sh.mu); err != nil {
+			return nil, "", err
+		}
+		end := linkOf(at.shard(), sh.table.End())
+		full := false
+		for n := 0; at < end && n < maxHold && !full; n++ {
+			b := sh.table.At(at.handle())
+			var h arena.Head
+			if b != nil && arena.Peek(b, &h) && h.App == a.num && stateOf(a, &h, opt.Now) == live {
+				full = !page.Add(s.decodeListed(b, opt), opt.Limit)
+			}
+			if !full {
+				at++
+			}
+		}
+		sh.mu.Unlock()
+		switch {
+		case full:
+			return page.Records, "a" + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(at))), nil
+		case at < end:
+		case at.shard() == shardCount-1:
+			return page.Records, "", nil
+		default:
+			at = linkOf(at.shard()+1, 0)
+		}
+	}
+}
+
+// parseLink returns the link at which a page of all sessions begins. The cursor
+// is that link.
+func parseLink(opt *store.ListOptions) (link, error) {
+	if opt.Limit < 1 || opt.Limit > store.MaxPage {
+		return 0, store.ErrCursor
+	}
+	if opt.Cursor == "" {
+		return 0, nil
+	}
+	b, err := hex.DecodeString(opt.Cursor[1:])
+	if opt.Cursor[0] != 'a' || err != nil || len(b) != 4 || b[0]&0x80 != 0 {
+		return 0, store.ErrCursor
+	}
+	return link(binary.BigEndian.Uint32(b)), nil
+}
