@@ -20,10 +20,7 @@ func alone(b *testing.B, measure func(b *testing.B)) {
 		measure(b)
 		return
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
+	exe := must(os.Executable())
 	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(b.Name()), "/", "$/^") + "$"
 	cmd := exec.Command(exe, "-test.run=^$", "-test.benchtime=1x", "-test.cpu="+strconv.Itoa(runtime.GOMAXPROCS(0)),
 		"-test.bench="+pattern, "-test.short="+strconv.FormatBool(testing.Short()))
@@ -39,10 +36,7 @@ func alone(b *testing.B, measure func(b *testing.B)) {
 		}
 		fields := strings.Fields(line)
 		for i := 2; i+1 < len(fields); i += 2 { // after the name and the iterations
-			value, err := strconv.ParseFloat(fields[i], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
+			value := must(strconv.ParseFloat(fields[i], 64))
 			b.ReportMetric(value, fields[i+1])
 			found = true
 		}
@@ -55,11 +49,8 @@ func alone(b *testing.B, measure func(b *testing.B)) {
 
 // processMemory returns the resident memory of a process, and the most that it
 // has been, in bytes.
-func processMemory(tb testing.TB, pid string) (resident, peak float64) {
-	text, err := os.ReadFile("/proc/" + pid + "/status")
-	if err != nil {
-		tb.Fatal(err)
-	}
+func processMemory(pid string) (resident, peak float64) {
+	text := must(os.ReadFile("/proc/" + pid + "/status"))
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(line, ":")
 		kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
@@ -75,11 +66,11 @@ func processMemory(tb testing.TB, pid string) (resident, peak float64) {
 
 // settledMemory returns this process's resident memory after everything that is
 // free was returned to the system.
-func settledMemory(tb testing.TB) float64 {
+func settledMemory() float64 {
 	for range 2 {
 		runtime.GC()
 		debug.FreeOSMemory()
 	}
-	resident, _ := processMemory(tb, "self")
+	resident, _ := processMemory("self")
 	return resident
 }

@@ -29,19 +29,15 @@ type bareLog struct {
 // record is as long as a session of the samples in binary form.
 var record = make([]byte, 340)
 
-func openBareLog(dir string, most int) (*bareLog, error) {
-	file, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
+func openBareLog(dir string, most int) *bareLog {
+	file := must(os.Create(filepath.Join(dir, "log")))
 	for at := int64(0); at < logSize; at += pageSize {
-		if _, err := file.WriteAt(make([]byte, pageSize), at); err != nil {
-			return nil, err
-		}
+		must(file.WriteAt(make([]byte, pageSize), at))
 	}
+	check(file.Sync())
 	l := &bareLog{file: file, most: most, requests: make(chan chan error, most), stopped: make(chan struct{})}
 	go l.run()
-	return l, file.Sync()
+	return l
 }
 
 func (l *bareLog) run() {
@@ -64,9 +60,7 @@ func (l *bareLog) write(b []byte) error {
 	if l.at+int64(len(b)) > logSize {
 		l.at = 0
 	}
-	if _, err := l.file.WriteAt(b, l.at); err != nil {
-		return err
-	}
+	must(l.file.WriteAt(b, l.at))
 	l.at += int64(len(b))
 	for {
 		if err := unix.Fdatasync(int(l.file.Fd())); !errors.Is(err, unix.EINTR) {
@@ -92,11 +86,8 @@ func (l *bareLog) Close() error {
 
 // bareLogSite writes a record for each session that is created or changed, and
 // keeps nothing.
-func bareLogSite(dir string, most int) (site, error) {
-	l, err := openBareLog(dir, most)
-	if err != nil {
-		return nil, err
-	}
+func bareLogSite(dir string, most int) site {
+	l := openBareLog(dir, most)
 	s := newHTTPSite()
 	s.close = l.Close
 	for _, o := range []op{create, change} {
@@ -105,5 +96,5 @@ func bareLogSite(dir string, most int) (site, error) {
 			writeAnswer(w, ok, err)
 		})
 	}
-	return s, nil
+	return s
 }

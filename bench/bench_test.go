@@ -26,6 +26,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// check ends the program on an error: nothing is measured if something fails.
+func check(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// must returns v, and ends the program on an error.
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
 // bareVariable makes this program a bare handler on the address that it holds.
 const bareVariable = "SOJOURN_BENCH_BARE"
 
@@ -43,11 +56,7 @@ func TestBenchmarksRun(t *testing.T) {
 	if testing.Short() {
 		pattern = "Request$|Race$"
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, "-test.run=^$", "-test.bench="+pattern, "-test.benchtime=1x", "-test.short")
+	cmd := exec.Command(must(os.Executable()), "-test.run=^$", "-test.bench="+pattern, "-test.benchtime=1x", "-test.short")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -57,29 +57,20 @@ func newStoreFile(tb testing.TB) storeFile {
 }
 
 func newDir(tb testing.TB) string {
-	dir, err := os.MkdirTemp(workDir(), "bench-")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	dir := must(os.MkdirTemp(workDir(), "bench-"))
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
 // open allows for millions of sessions.
 func (f storeFile) open(tb testing.TB) *sqlitestore.Store {
-	s, err := sqlitestore.Open(tb.Context(), string(f), sqlitestore.Options{MaxBytes: 64 << 30})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	s := must(sqlitestore.Open(tb.Context(), string(f), sqlitestore.Options{MaxBytes: 64 << 30}))
 	return s
 }
 
 // size is that of the file with everything that lies beside it.
 func (f storeFile) size(tb testing.TB) (total int64) {
-	entries, err := os.ReadDir(filepath.Dir(string(f)))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	entries := must(os.ReadDir(filepath.Dir(string(f))))
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil { // otherwise it was removed meanwhile
 			total += info.Size()
@@ -97,9 +88,8 @@ func baseFile(tb testing.TB, n int) storeFile {
 	}
 	made := newStoreFile(tb)
 	s := made.open(tb)
-	if err := errors.Join(fixed.fill(s, 0, n, 512), s.Close(), os.Rename(filepath.Dir(string(made)), dir)); err != nil {
-		tb.Fatal(err)
-	}
+	fixed.fill(s, 0, n, 512)
+	check(errors.Join(s.Close(), os.Rename(filepath.Dir(string(made)), dir)))
 	return storeFile(filepath.Join(dir, "sessions.db"))
 }
 
@@ -108,19 +98,11 @@ func baseFile(tb testing.TB, n int) storeFile {
 // sync of one page in them takes up to half as long again.
 func (f storeFile) copyOf(tb testing.TB) storeFile {
 	to := newStoreFile(tb)
-	src, err := os.Open(string(f))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	src := must(os.Open(string(f)))
 	defer src.Close()
-	dst, err := os.Create(string(to))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, pageSize))
-	if err := errors.Join(err, dst.Sync(), dst.Close()); err != nil {
-		tb.Fatal(err)
-	}
+	dst := must(os.Create(string(to)))
+	must(io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, make([]byte, pageSize)))
+	check(errors.Join(dst.Sync(), dst.Close()))
 	return to
 }
 
@@ -137,12 +119,12 @@ func BenchmarkFileRequest(b *testing.B) {
 		visitors = []int{1, 16}
 	}
 	sites := lazily(b,
-		peer{"sojourn", func() (site, error) {
+		peer{"sojourn", func() site {
 			return sojournSite(baseFile(b, n).copyOf(b).open(b), sojourn.Options{})
 		}},
-		peer{"bare-log", func() (site, error) { return bareLogSite(newDir(b), 1024) }},
-		peer{"bare-write-and-sync", func() (site, error) { return bareLogSite(newDir(b), 1) }},
-		peer{"scs-sqlite", func() (site, error) { return scsFileSite(newDir(b)) }},
+		peer{"bare-log", func() site { return bareLogSite(newDir(b), 1024) }},
+		peer{"bare-write-and-sync", func() site { return bareLogSite(newDir(b), 1) }},
+		peer{"scs-sqlite", func() site { return scsFileSite(newDir(b)) }},
 		peer{"gorilla-files", openGorillaFiles},
 	)
 	requestCase{name: "create", op: create}.atOnceOn(b, "", visitors, sites)
@@ -152,21 +134,18 @@ func BenchmarkFileRequest(b *testing.B) {
 
 // scsFileSite sets WAL and synchronous=FULL as sqlitestore does; scs sets neither.
 // With more than one connection, scs's writers fail with SQLITE_BUSY.
-func scsFileSite(dir string) (site, error) {
+func scsFileSite(dir string) site {
 	options := url.Values{
 		"_pragma":      {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"},
 		"_time_format": {"sqlite"}, // otherwise SQLite's julianday() can't read the driver's times
 	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "scs.db")+"?"+options.Encode())
-	if err != nil {
-		return nil, err
-	}
+	db := must(sql.Open("sqlite", "file:"+filepath.Join(dir, "scs.db")+"?"+options.Encode()))
 	db.SetMaxOpenConns(1)
-	_, err = db.Exec(`CREATE TABLE sessions (token TEXT PRIMARY KEY, data BLOB NOT NULL, expiry REAL NOT NULL);
-		CREATE INDEX sessions_expiry_idx ON sessions(expiry)`) // as its README says
+	must(db.Exec(`CREATE TABLE sessions (token TEXT PRIMARY KEY, data BLOB NOT NULL, expiry REAL NOT NULL);
+		CREATE INDEX sessions_expiry_idx ON sessions(expiry)`)) // as its README says
 	s := scsSite(sqlite3store.NewWithCleanupInterval(db, 0))
 	s.close = db.Close
-	return s, err
+	return s
 }
 
 // BenchmarkFileUpdate changes sessions of a million by compare-and-set: those in
@@ -203,18 +182,14 @@ func BenchmarkCachedRead(b *testing.B) {
 	memory := sync.OnceValue(func() store.Store {
 		s := memstore.NewLimited(16 << 30)
 		b.Cleanup(func() { s.Close() })
-		if err := fixed.fill(s, 0, n, 2); err != nil {
-			b.Fatal(err)
-		}
+		fixed.fill(s, 0, n, 2)
 		return s
 	})
 	cache := sync.OnceValues(func() (cache, file store.Store) {
 		f := baseFile(b, n).copyOf(b).open(b)
 		c := nearcache.New(f, nearcache.Options{})
 		b.Cleanup(func() { c.Close() }) // closes f
-		if err := readAll(c, hot); err != nil {
-			b.Fatal(err)
-		}
+		readAll(c, hot)
 		return c, f
 	})
 	b.Run("case=get/peer=sojourn-memstore", func(b *testing.B) { benchmarkGet(b, fixed, hot, false, memory()) })
@@ -228,8 +203,8 @@ func BenchmarkCachedRead(b *testing.B) {
 	})
 }
 
-func readAll(s store.Store, n int) error {
-	return spread(context.Background(), 0, n, 2, func() func(int) error {
+func readAll(s store.Store, n int) {
+	spread(0, n, 2, func() func(int) error {
 		var rec store.Record
 		return func(i int) error { return fixed.get(s, &rec, i, false) }
 	})
@@ -264,10 +239,7 @@ func BenchmarkSteady(b *testing.B) {
 	n, rate, d := sized(1_000_000, 2000), sized(10_000, 500), time.Duration(sized(60_000, 200))*time.Millisecond
 	st := baseFile(b, n).copyOf(b).open(b)
 	defer st.Close()
-	limit, err := openBareLog(newDir(b), 1024)
-	if err != nil {
-		b.Fatal(err)
-	}
+	limit := openBareLog(newDir(b), 1024)
 	defer limit.Close()
 	for _, peer := range []struct {
 		name   string
@@ -285,10 +257,7 @@ func BenchmarkSteady(b *testing.B) {
 		b.Run(fmt.Sprintf("case=create-%d-a-second/peer=%s", rate, peer.name), func(b *testing.B) {
 			ctx, cancel := context.WithTimeout(b.Context(), d)
 			defer cancel()
-			h, err := pace(ctx, rate, 128, peer.worker)
-			if err != nil {
-				b.Fatal(err)
-			}
+			h := pace(ctx, rate, 128, peer.worker)
 			b.ReportMetric(0, "ns/op")
 			h.report(b, "", 0.5, 0.99, 0.999, 0.9999, 1)
 		})
@@ -316,39 +285,30 @@ func BenchmarkOpen(b *testing.B) {
 
 func measureOpen(b *testing.B, path storeFile, n int) {
 	b.ReportMetric(float64(path.size(b))/float64(n), "disk-B/session")
-	before := settledMemory(b)
+	before := settledMemory()
 	start := time.Now()
 	s := path.open(b)
 	defer s.Close()
 	b.ReportMetric(float64(time.Since(start)), "open-ns")
 	var rec store.Record
 	start = time.Now()
-	if err := fixed.get(s, &rec, n/2, true); err != nil {
-		b.Fatal(err)
-	}
+	check(fixed.get(s, &rec, n/2, true))
 	b.ReportMetric(float64(time.Since(start)), "first-read-ns")
-	b.ReportMetric(settledMemory(b)-before, "opened-B")
+	b.ReportMetric(settledMemory()-before, "opened-B")
 	random := rand.New(rand.NewPCG(3, 5))
 	for range min(200_000, n) {
-		if err := fixed.get(s, &rec, random.IntN(n), false); err != nil {
-			b.Fatal(err)
-		}
+		check(fixed.get(s, &rec, random.IntN(n), false))
 	}
-	b.ReportMetric(settledMemory(b)-before, "reading-B")
+	b.ReportMetric(settledMemory()-before, "reading-B")
 	b.ReportMetric(0, "ns/op")
 }
 
 // dropPages makes the system forget what it holds of a file in memory.
 func dropPages(b *testing.B, path string) {
-	f, err := os.Open(path)
-	if err != nil {
-		b.Fatal(err)
-	}
+	f := must(os.Open(path))
 	defer f.Close()
 	// It doesn't forget what isn't written yet.
-	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
-		b.Fatal(err)
-	}
+	check(errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)))
 }
 
 // BenchmarkTurnover creates and sweeps the sessions of a day, on a clock that runs
@@ -365,7 +325,7 @@ func BenchmarkTurnover(b *testing.B) {
 		defer s.Close()
 		at := func(i int) store.Time { return fixed.start.Add(time.Duration(i) * step / time.Duration(perStep)) }
 		create := func(from int) {
-			err := spread(b.Context(), from, from+perStep, 128, func() func(int) error {
+			spread(from, from+perStep, 128, func() func(int) error {
 				var rec store.Record
 				return func(i int) error {
 					fixed.record(&rec, i)
@@ -374,9 +334,6 @@ func BenchmarkTurnover(b *testing.B) {
 					return err
 				}
 			})
-			if err != nil {
-				b.Fatal(err)
-			}
 		}
 		var first, most, last int64
 		for i := range steps {
@@ -388,9 +345,7 @@ func BenchmarkTurnover(b *testing.B) {
 				first = last
 			}
 			most = max(most, last)
-			if _, err := sweepAll(s, at((i+1)*perStep)); err != nil {
-				b.Fatal(err)
-			}
+			must(sweepAll(s, at((i+1)*perStep)))
 		}
 		b.ReportMetric(float64(first), "first-B")
 		b.ReportMetric(float64(most)/float64(first), "most/first")

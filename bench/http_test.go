@@ -39,13 +39,13 @@ func (s *httpSite) Close() error {
 	return s.close()
 }
 
-func (s *httpSite) listen(context.Context) (string, error) {
+func (s *httpSite) listen(context.Context) string {
 	mux := http.NewServeMux()
 	for o, h := range s.handlers {
 		mux.Handle(o.path(), h)
 	}
 	s.server = httptest.NewServer(mux)
-	return s.server.URL, nil
+	return s.server.URL
 }
 
 // An httpVisitor calls the handlers without a connection.

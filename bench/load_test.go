@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,6 @@ import (
 // for each of them. The time of an operation is that of all goroutines together;
 // p50 and p99 are of single calls.
 func atOnce(b *testing.B, goroutines int, worker func(w int) func() error) {
-	b.Helper()
 	hands := make([]func() error, goroutines)
 	for w := range hands {
 		hands[w] = worker(w)
@@ -23,12 +21,11 @@ func atOnce(b *testing.B, goroutines int, worker func(w int) func() error) {
 	left.Store(int64(b.N))
 	var wg sync.WaitGroup
 	histograms := make([]histogram, goroutines)
-	errs := make([]error, goroutines)
 	b.ResetTimer()
 	for w, do := range hands {
 		wg.Go(func() {
-			for at := time.Now(); left.Add(-1) >= 0 && errs[w] == nil; {
-				errs[w] = do()
+			for at := time.Now(); left.Add(-1) >= 0; {
+				check(do())
 				end := time.Now()
 				histograms[w].add(end.Sub(at))
 				at = end
@@ -37,36 +34,23 @@ func atOnce(b *testing.B, goroutines int, worker func(w int) func() error) {
 	}
 	wg.Wait()
 	b.StopTimer()
-	if err := errors.Join(errs...); err != nil {
-		b.Fatal(err)
-	}
-	total := merge(histograms)
-	total.report(b, "", 0.5, 0.99)
+	merge(histograms).report(b, "", 0.5, 0.99)
 }
 
 // spread calls do for each number from from up to to, by so many workers.
-func spread(ctx context.Context, from, to, workers int, worker func() func(i int) error) error {
+func spread(from, to, workers int, worker func() func(i int) error) {
 	var next atomic.Int64
 	next.Store(int64(from))
-	var failed atomic.Bool
 	var wg sync.WaitGroup
-	errs := make([]error, workers)
-	for w := range workers {
+	for range workers {
 		do := worker()
 		wg.Go(func() {
-			for ctx.Err() == nil && !failed.Load() {
-				i := int(next.Add(1)) - 1
-				if i >= to {
-					return
-				}
-				if errs[w] = do(i); errs[w] != nil {
-					failed.Store(true)
-				}
+			for i := int(next.Add(1)) - 1; i < to; i = int(next.Add(1)) - 1 {
+				check(do(i))
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // each is a worker of spread that needs no state of its own.
@@ -77,34 +61,29 @@ func each(do func(i int) error) func() func(i int) error {
 // pace lets workers do something so many times a second, until ctx is done. A
 // latency counts from when the call was due, not from when a worker was free:
 // a stall counts for every call that it keeps waiting.
-func pace(ctx context.Context, rate, workers int, worker func(w int) func(n int) error) (*histogram, error) {
+func pace(ctx context.Context, rate, workers int, worker func(w int) func(n int) error) *histogram {
 	var next atomic.Int64
 	interval := time.Second / time.Duration(rate)
 	histograms := make([]histogram, workers)
-	errs := make([]error, workers)
-	var failed atomic.Bool
 	var wg sync.WaitGroup
 	start := time.Now()
 	for w := range workers {
 		do := worker(w)
 		wg.Go(func() {
-			for !failed.Load() {
+			for {
 				n := next.Add(1) - 1
 				due := time.Duration(n) * interval
 				time.Sleep(due - time.Since(start))
 				if ctx.Err() != nil {
 					return
 				}
-				if errs[w] = do(int(n)); errs[w] != nil {
-					failed.Store(true)
-					return
-				}
+				check(do(int(n)))
 				histograms[w].add(time.Since(start) - due)
 			}
 		})
 	}
 	wg.Wait()
-	return merge(histograms), errors.Join(errs...)
+	return merge(histograms)
 }
 
 // A histogram counts durations in steps of 1/16 of their power of two.
@@ -162,10 +141,15 @@ func (h *histogram) quantile(q float64) time.Duration {
 
 var quantileNames = map[float64]string{0.5: "p50-ns", 0.99: "p99-ns", 0.999: "p99.9-ns", 0.9999: "p99.99-ns", 1: "max-ns"}
 
-// report adds the quantiles to the benchmark's metrics.
-func (h *histogram) report(b *testing.B, prefix string, quantiles ...float64) {
+// figures are what a benchmark reports, by unit.
+type figures map[string]float64
+
+func (m figures) ReportMetric(value float64, unit string) { m[unit] = value }
+
+// report adds the quantiles to a benchmark's metrics.
+func (h *histogram) report(to interface{ ReportMetric(float64, string) }, prefix string, quantiles ...float64) {
 	for _, q := range quantiles {
-		b.ReportMetric(float64(h.quantile(q)), prefix+quantileNames[q])
+		to.ReportMetric(float64(h.quantile(q)), prefix+quantileNames[q])
 	}
 }
 
@@ -190,7 +174,7 @@ func TestHistogram(t *testing.T) {
 // A call that waits for a busy worker counts from when it was due.
 func TestPaceCountsFromWhenDue(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	h, err := pace(ctx, 1000, 1, func(int) func(int) error {
+	h := pace(ctx, 1000, 1, func(int) func(int) error {
 		return func(n int) error {
 			if n == 0 {
 				time.Sleep(50 * time.Millisecond)
@@ -201,7 +185,7 @@ func TestPaceCountsFromWhenDue(t *testing.T) {
 			return nil
 		}
 	})
-	if err != nil || h.total != 41 || h.quantile(0.5) < 20*time.Millisecond {
-		t.Errorf("%d calls, median %v, %v", h.total, h.quantile(0.5), err)
+	if h.total != 41 || h.quantile(0.5) < 20*time.Millisecond {
+		t.Errorf("%d calls, median %v", h.total, h.quantile(0.5))
 	}
 }

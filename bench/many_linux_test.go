@@ -77,10 +77,7 @@ func BenchmarkCost(b *testing.B) {
 	const listeners = 12
 	n := sized(5000, 100)
 	for _, be := range backends(b) {
-		st, err := be.open("costs")
-		if err != nil {
-			b.Fatal(err)
-		}
+		st := be.open("costs")
 		b.Cleanup(func() { st.Close() })
 		recs := make([]store.Record, n)
 		for _, op := range costOps {
@@ -97,7 +94,8 @@ func BenchmarkCost(b *testing.B) {
 						_, err := sweepAll(st, recent.start)
 						return err
 					}
-					return spread(b.Context(), 0, n, 16, each(func(i int) error { return op.do(st, &recs[i], i) }))
+					spread(0, n, 16, each(func(i int) error { return op.do(st, &recs[i], i) }))
+					return nil
 				})
 			})
 		}
@@ -106,12 +104,9 @@ func BenchmarkCost(b *testing.B) {
 
 // count reports what the server spends while do makes n operations.
 func (be *backend) count(b *testing.B, n float64, do func() error) {
-	before, err1 := be.spent()
-	err2 := do()
-	after, err3 := be.spent()
-	if err := errors.Join(err1, err2, err3); err != nil {
-		b.Fatal(err)
-	}
+	before := be.spent()
+	check(do())
+	after := be.spent()
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric((after.cpu-before.cpu)/n*1e9, "cpu-ns")
 	b.ReportMetric((after.in-before.in)/n, "in-B")
@@ -125,14 +120,8 @@ func (be *backend) count(b *testing.B, n float64, do func() error) {
 func BenchmarkMany(b *testing.B) {
 	few, many := sized(10_000, 512), sized(1_000_000, 1024)
 	for _, be := range backends(b) {
-		before, err := be.kept("many")
-		if err != nil {
-			b.Fatal(err)
-		}
-		st, err := be.open("many")
-		if err != nil {
-			b.Fatal(err)
-		}
+		before := be.kept("many")
+		st := be.open("many")
 		b.Cleanup(func() { st.Close() })
 		m := &manySessions{be: be, st: st}
 		for _, n := range []int{few, many} {
@@ -140,22 +129,18 @@ func BenchmarkMany(b *testing.B) {
 			m.calls(b, fmt.Sprintf("%s-of-%d-", be.name, n))
 		}
 		b.Run("case="+be.name+"-kept/peer=sojourn", func(b *testing.B) {
-			after, err := be.kept("many")
-			if err != nil {
-				b.Fatal(err)
-			}
+			after := be.kept("many")
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric((after-before)/float64(m.n.Load()), "B/session")
 		})
-		var rec store.Record
-		target := sweepTarget{
-			n:     int(m.n.Load()),
-			read:  func(i int) error { return recent.get(st, &rec, i, true) },
-			sweep: func() (int, error) { return sweepAll(st, recent.start.Add(2*shortIdle)) },
-		}
-		for _, sweep := range []bool{false, true} {
-			b.Run(sweepCase(be.name+"-read", sweep)+"sojourn", func(b *testing.B) { target.run(b, sweep) })
-		}
+		runSweeps(b, be.name+"-read", "sojourn", func() sweepTarget {
+			var rec store.Record
+			return sweepTarget{
+				n:     int(m.n.Load()),
+				read:  func(i int) error { return recent.get(st, &rec, i, true) },
+				sweep: func() (int, error) { return sweepAll(st, recent.start.Add(2*shortIdle)) },
+			}
+		})
 	}
 }
 
@@ -167,13 +152,9 @@ type manySessions struct {
 }
 
 func (m *manySessions) fill(b *testing.B, to int) {
-	st, err := m.be.hurry("many")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := errors.Join(recent.fill(st, int(m.n.Load()), to, fillers), st.Close()); err != nil {
-		b.Fatal(err)
-	}
+	st := m.be.hurry("many")
+	recent.fill(st, int(m.n.Load()), to, fillers)
+	check(st.Close())
 	m.n.Store(int64(to))
 }
 

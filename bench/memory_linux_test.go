@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -60,13 +61,13 @@ func BenchmarkMemory(b *testing.B) {
 
 // A vault is a library with a store that is to be filled.
 type vault struct {
-	create func(i int) (token string, err error)
-	read   func(token string) bool                      // through the library
-	lookup func(token string) bool                      // in the store alone; nil: not measured
-	rotate func(tokens *tokenList, rotations int) error // nil: the library doesn't
+	create func(i int) (token string)
+	read   func(token string) bool                // through the library
+	lookup func(token string) bool                // in the store alone; nil: not measured
+	rotate func(tokens *tokenList, rotations int) // nil: the library doesn't
 }
 
-var vaults = map[string]func() (vault, error){"sojourn": sojournVault, "scs": scsVault, "fiber": fiberVault}
+var vaults = map[string]func() vault{"sojourn": sojournVault, "scs": scsVault, "fiber": fiberVault}
 
 // A tokenList keeps tokens in memory without pointers that exists before the
 // measurement, so that it doesn't count.
@@ -79,49 +80,38 @@ const tokenSlot = 64
 
 func newTokenList(n int) *tokenList {
 	t := &tokenList{make([]byte, n*tokenSlot), n}
-	for i := range t.text {
-		t.text[i] = ' ' // the pages become resident
+	for i := range n {
+		t.set(i, "") // the pages become resident
 	}
 	return t
 }
 
 func (t *tokenList) set(i int, token string) {
-	slot := t.text[i*tokenSlot : (i+1)*tokenSlot]
-	for rest := slot[copy(slot, token):]; len(rest) > 0; rest = rest[1:] {
-		rest[0] = ' '
-	}
+	copy(t.text[i*tokenSlot:], fmt.Sprintf("%-*s", tokenSlot, token))
 }
 
 func (t *tokenList) get(i int) string {
 	return strings.TrimRight(string(t.text[i*tokenSlot:(i+1)*tokenSlot]), " ")
 }
 
-func measureMemory(b *testing.B, open func() (vault, error), n, rotations int) {
+func measureMemory(b *testing.B, open func() vault, n, rotations int) {
 	tokens := newTokenList(n)
-	v, err := open()
-	if err != nil {
-		b.Fatal(err)
-	}
-	before := settledMemory(b)
+	v := open()
+	before := settledMemory()
 	heap := heapBytes()
-	err = spread(b.Context(), 0, n, 1, each(func(i int) error {
-		token, err := v.create(i)
-		tokens.set(i, token)
-		return err
-	}))
-	if err == nil && rotations > 0 {
-		err = v.rotate(tokens, rotations)
+	for i := range n {
+		tokens.set(i, v.create(i))
 	}
-	if err != nil {
-		b.Fatal(err)
+	if rotations > 0 {
+		v.rotate(tokens, rotations)
 	}
 	for i := 0; i < n; i += max(1, n/10_000) {
 		if !v.read(tokens.get(i)) {
 			b.Fatalf("session %d of %d can't be read", i, n)
 		}
 	}
-	after := settledMemory(b)
-	_, peak := processMemory(b, "self")
+	after := settledMemory()
+	_, peak := processMemory("self")
 	b.ReportMetric((after-before)/float64(n), "resident-B/session")
 	b.ReportMetric((peak-before)/float64(n), "peak-B/session")
 	b.ReportMetric((heapBytes()-heap)/float64(n), "heap-B/session")
@@ -139,15 +129,12 @@ func measureMemory(b *testing.B, open func() (vault, error), n, rotations int) {
 		return
 	}
 	start, lookups := time.Now(), sized(2_000_000, 1000)
-	err = spread(b.Context(), 0, lookups, runtime.GOMAXPROCS(0), each(func(int) error {
+	spread(0, lookups, runtime.GOMAXPROCS(0), each(func(int) error {
 		if i := rand.IntN(n); !v.lookup(tokens.get(i)) {
 			return fmt.Errorf("session %d is not in the store", i)
 		}
 		return nil
 	}))
-	if err != nil {
-		b.Fatal(err)
-	}
 	b.ReportMetric(float64(time.Since(start))/float64(lookups), "lookup-ns")
 }
 
@@ -169,92 +156,76 @@ func metric(name string) float64 {
 var dataKey = sojourn.NewKey[string]("data")
 
 // sojournVault has a clock of its own, so that days pass in a minute.
-func sojournVault() (vault, error) {
+func sojournVault() vault {
 	st := memstore.NewLimited(16 << 30)
 	clock := new(atomic.Int64) // milliseconds
 	clock.Store(int64(fixed.start))
-	e, err := sojourn.New(st, sojourn.Options{Now: func() time.Time { return time.UnixMilli(clock.Load()) }})
+	e := must(sojourn.New(st, sojourn.Options{Now: func() time.Time { return time.UnixMilli(clock.Load()) }}))
 	ctx := context.Background()
 	get := func(token string, rec *store.Record) error {
 		var id store.ID // the token's first 16 bytes
-		if _, err := base64.RawURLEncoding.Decode(id[:], []byte(token[:22])); err != nil {
-			return err
-		}
+		must(base64.RawURLEncoding.Decode(id[:], []byte(token[:22])))
 		return st.Get(ctx, app, id, false, rec)
 	}
 	// visit is a request of session i. It returns the session's newest token.
-	visit := func(i int, token string, do func(*sojourn.Session) error) (string, error) {
+	visit := func(i int, token string, do func(*sojourn.Session) error) string {
 		s := e.Begin(ctx, sojourn.Request{Session: []string{token}, Client: clientOf(i)})
 		if s.Subject() != userID(i) {
-			return "", fmt.Errorf("session %d is gone", i)
+			panic(fmt.Sprintf("session %d is gone", i))
 		}
-		if err := errors.Join(do(s), s.Commit(ctx)); err != nil {
-			return "", err
-		}
-		if newest := s.Token(); newest != "" {
-			token = newest
-		}
-		return token, nil
+		check(errors.Join(do(s), s.Commit(ctx)))
+		return cmp.Or(s.Token(), token)
 	}
 	read := func(*sojourn.Session) error { return nil }
-	v := vault{
-		create: func(i int) (string, error) {
+	return vault{
+		create: func(i int) string {
 			s := e.Begin(ctx, sojourn.Request{Client: clientOf(i)})
-			err := errors.Join(s.Login(userID(i)), dataKey.Set(s, someValue(i)[:98]), s.Commit(ctx))
-			return s.Token(), err
+			check(errors.Join(s.Login(userID(i)), dataKey.Set(s, someValue(i)[:98]), s.Commit(ctx)))
+			return s.Token()
 		},
 		read: func(token string) bool {
 			return e.Begin(ctx, sojourn.Request{Session: []string{token}}).Subject() != ""
 		},
 		lookup: func(token string) bool { return get(token, new(store.Record)) == nil },
-	}
-	// rotate presents the new secret, and again later, which confirms it.
-	v.rotate = func(tokens *tokenList, rotations int) error {
-		for range rotations {
-			for _, step := range []struct {
-				wait time.Duration
-				do   func(*sojourn.Session) error
-			}{{15 * time.Minute, (*sojourn.Session).Rotate}, {time.Second, read}, {61 * time.Second, read}} {
-				clock.Add(step.wait.Milliseconds())
-				for i := 0; i < tokens.n; i += 2 {
-					token, err := visit(i, tokens.get(i), step.do)
-					if i%500 == 0 { // the engine keeps few notes, and drops the rest
-						err = errors.Join(err, e.Flush(ctx))
+		// It presents the new secret, and again later, which confirms it.
+		rotate: func(tokens *tokenList, rotations int) {
+			for range rotations {
+				for _, step := range []struct {
+					wait time.Duration
+					do   func(*sojourn.Session) error
+				}{{15 * time.Minute, (*sojourn.Session).Rotate}, {time.Second, read}, {61 * time.Second, read}} {
+					clock.Add(step.wait.Milliseconds())
+					for i := 0; i < tokens.n; i += 2 {
+						tokens.set(i, visit(i, tokens.get(i), step.do))
+						if i%500 == 0 { // the engine keeps few notes, and drops the rest
+							check(e.Flush(ctx))
+						}
 					}
-					if err != nil {
-						return err
-					}
-					tokens.set(i, token)
-				}
-				if err := e.Flush(ctx); err != nil {
-					return err
+					check(e.Flush(ctx))
 				}
 			}
-		}
-		for i := 0; i < tokens.n; i += 2 * max(1, tokens.n/2000) {
-			var rec store.Record
-			if err := get(tokens.get(i), &rec); err != nil || rec.Secret.ConfirmedAt == 0 || len(rec.Good)+len(rec.Spent) == 0 {
-				return errors.Join(err, fmt.Errorf("session %d isn't rotated and confirmed: %+v", i, rec))
+			for i := 0; i < tokens.n; i += 2 * max(1, tokens.n/2000) {
+				var rec store.Record
+				check(get(tokens.get(i), &rec))
+				if rec.Secret.ConfirmedAt == 0 || len(rec.Good)+len(rec.Spent) == 0 {
+					panic(fmt.Sprintf("session %d isn't rotated and confirmed: %+v", i, rec))
+				}
 			}
-		}
-		return nil
+		},
 	}
-	return v, err
 }
 
-func scsVault() (vault, error) {
+func scsVault() vault {
 	m, st := scs.New(), scsmemory.NewWithCleanupInterval(0)
 	m.Store = st
 	return vault{
-		create: func(i int) (string, error) {
-			ctx, err := m.Load(context.Background(), "")
-			if err != nil {
-				return "", err
-			}
+		create: func(i int) string {
+			ctx := must(m.Load(context.Background(), ""))
 			m.Put(ctx, "subject", userID(i))
 			m.Put(ctx, "data", someValue(i)[:98])
 			token, _, err := m.Commit(ctx)
-			return token, err
+			check(err)
+			return token
 		},
 		read: func(token string) bool {
 			ctx, err := m.Load(context.Background(), token)
@@ -264,10 +235,10 @@ func scsVault() (vault, error) {
 			_, found, err := st.Find(token)
 			return found && err == nil
 		},
-	}, nil
+	}
 }
 
-func fiberVault() (vault, error) {
+func fiberVault() vault {
 	handler := fiber.New()
 	use, _ := session.NewWithStore(session.Config{IdleTimeout: 24 * time.Hour})
 	var i int
@@ -294,14 +265,14 @@ func fiberVault() (vault, error) {
 		serve(c)
 	}
 	return vault{
-		create: func(n int) (string, error) {
+		create: func(n int) string {
 			i = n
 			send("POST", "")
-			return token, nil
+			return token
 		},
 		read: func(token string) bool {
 			send("GET", "session_id="+token)
 			return found
 		},
-	}, nil
+	}
 }

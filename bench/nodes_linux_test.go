@@ -55,50 +55,29 @@ func BenchmarkNodesRequest(b *testing.B) {
 func BenchmarkNodes(b *testing.B) {
 	n := sized(inUse, 512)
 	for _, be := range backends(b) {
-		var once sync.Once
-		var nodes []*node
-		var quiet sharedStore
-		prepare := func() {
-			once.Do(func() {
-				nodes = be.openNodes(b, "heard", 3)
-				var err error
-				if quiet, err = be.open("quiet"); err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { quiet.Close() })
-				err = errors.Join(recent.fill(quiet, 0, n, fillers), recent.fill(nodes[0].store, 0, n, fillers))
-				for _, node := range nodes {
-					err = errors.Join(err, spread(b.Context(), 0, n, fillers, each(func(i int) error { return warmUp(node, recent.id(i)) })))
-				}
-				if err == nil {
-					err = spread(b.Context(), 0, n, 16, each(func(i int) error { return be.set(b.Context(), i, 0) }))
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-			})
+		nodes := be.openNodes(b, "heard", 3)
+		quiet := be.open("quiet")
+		b.Cleanup(func() { quiet.Close() })
+		recent.fill(quiet, 0, n, fillers)
+		recent.fill(nodes[0].store, 0, n, fillers)
+		for _, node := range nodes {
+			spread(0, n, fillers, each(func(i int) error { return warmUp(node, recent.id(i)) }))
 		}
+		spread(0, n, 16, each(func(i int) error { return be.set(b.Context(), i, 0) }))
 		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-cached", func(b *testing.B) {
-			prepare()
 			benchmarkGet(b, recent, n, false, nodes[0].cache, nodes[1].cache, nodes[2].cache)
 		})
 		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-memstore", func(b *testing.B) {
 			memory := memstore.New()
 			defer memory.Close()
-			if err := recent.fill(memory, 0, n, 2); err != nil {
-				b.Fatal(err)
-			}
+			recent.fill(memory, 0, n, 2)
 			benchmarkGet(b, recent, n, false, memory)
 		})
 		if be.getCached != nil {
 			b.Run("case="+be.name+"-get-from-memory/peer=client-cache", func(b *testing.B) {
-				prepare()
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
-						if err := be.getCached(b.Context(), rand.IntN(n)); err != nil {
-							b.Error(err)
-							return
-						}
+						check(be.getCached(b.Context(), rand.IntN(n)))
 					}
 				})
 			})
@@ -106,7 +85,6 @@ func BenchmarkNodes(b *testing.B) {
 		for _, goroutines := range crowds() {
 			run := func(op, peer string, worker func(b *testing.B, w int) func() error) {
 				b.Run(fmt.Sprintf("case=%s-%s-by-%d/peer=%s", be.name, op, goroutines, peer), func(b *testing.B) {
-					prepare()
 					atOnce(b, goroutines, func(w int) func() error { return worker(b, w) })
 				})
 			}
@@ -184,9 +162,7 @@ func BenchmarkNodesEnd(b *testing.B) {
 				for _, n := range nodes {
 					err = errors.Join(err, warmUp(n, rec.ID))
 				}
-				if err != nil {
-					b.Fatal(err)
-				}
+				check(err)
 				start := time.Now()
 				ended, err := from.cache.End(b.Context(), app, rec.ID, store.ReasonLogout, store.TimeOf(start))
 				if err != nil || len(ended) != 1 {
@@ -235,11 +211,9 @@ func BenchmarkNodesLimit(b *testing.B) {
 			engines := be.openEngines(b, "limit", sojourn.Options{MaxSessions: fewSessions})
 			exact := 0.0
 			for race := 0; b.Loop(); race++ {
-				logInOften(b, engines, userID(race), 64)
+				logInOften(engines, userID(race), 64)
 				live, _, err := engines[0].List(b.Context(), userID(race), "", 1000)
-				if err != nil {
-					b.Fatal(err)
-				}
+				check(err)
 				exact += one(len(live) == fewSessions)
 			}
 			b.ReportMetric(100*exact/float64(b.N), "exact-%")
@@ -253,33 +227,25 @@ func BenchmarkNodesEndSubject(b *testing.B) {
 	for _, be := range backends(b) {
 		b.Run(fmt.Sprintf("case=%s-end-%d-sessions/peer=sojourn", be.name, n), func(b *testing.B) {
 			engines := be.openEngines(b, "subject", sojourn.Options{MaxSessions: -1})
-			st, err := be.open("subject")
-			if err != nil {
-				b.Fatal(err)
-			}
+			st := be.open("subject")
 			defer st.Close()
 			for b.Loop() {
 				b.StopTimer()
 				time.Sleep(2 * time.Millisecond) // the last barrier refuses logins of the same millisecond
-				logInOften(b, engines, subject, n)
+				logInOften(engines, subject, n)
 				time.Sleep(2 * time.Millisecond) // logins of the same millisecond would count as under way
 				b.StartTimer()
 				ended, err := st.EndSubject(b.Context(), app, subject, store.ID{}, store.ReasonRevoked, store.TimeOf(time.Now()))
-				if err := errors.Join(err, lacks(ended, n)); err != nil {
-					b.Fatal(err)
-				}
+				check(errors.Join(err, lacks(ended, n)))
 			}
 		})
 	}
 }
 
 // logInOften logs a user in n times, 64 at once.
-func logInOften(b *testing.B, engines []*sojourn.Engine, subject string, n int) {
-	err := spread(b.Context(), 0, n, fillers, each(func(i int) error {
+func logInOften(engines []*sojourn.Engine, subject string, n int) {
+	spread(0, n, fillers, each(func(i int) error {
 		s := engines[i%len(engines)].Begin(context.Background(), sojourn.Request{Client: clientOf(i)})
 		return errors.Join(s.Login(subject), s.Commit(context.Background()))
 	}))
-	if err != nil {
-		b.Fatal(err)
-	}
 }

@@ -19,7 +19,7 @@ type fiberSite struct {
 	server  *fasthttp.Server
 }
 
-func openFiber() (site, error) {
+func openFiber() site {
 	s := &fiberSite{doors: newGate()}
 	app := fiber.New()
 	use, store := session.NewWithStore()
@@ -34,7 +34,7 @@ func openFiber() (site, error) {
 		})
 	}
 	s.handler = app.Handler()
-	return s, nil
+	return s
 }
 
 type fiberSession struct {
@@ -60,14 +60,11 @@ func (s *fiberSite) Close() error {
 	return s.store.Reset(context.Background())
 }
 
-func (s *fiberSite) listen(ctx context.Context) (string, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
+func (s *fiberSite) listen(ctx context.Context) string {
+	ln := must(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
 	s.server = &fasthttp.Server{Handler: s.handler, CloseOnShutdown: true}
 	go func() { _ = s.server.Serve(ln) }()
-	return "http://" + ln.Addr().String(), nil
+	return "http://" + ln.Addr().String()
 }
 
 type fiberVisitor struct {

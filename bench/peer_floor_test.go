@@ -10,10 +10,10 @@ import (
 	"sync"
 )
 
-func openBare() (site, error) {
+func openBare() site {
 	s := newHTTPSite()
 	s.handlers[nothing] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	return s, nil
+	return s
 }
 
 // A floor does the least that reads a session from a secret token. It has no
@@ -30,7 +30,7 @@ type floorSession struct {
 	subject, theme string
 }
 
-func openFloor() (site, error) {
+func openFloor() site {
 	f := new(floor)
 	for i := range f.shards {
 		f.shards[i].sessions = map[[16]byte]floorSession{}
@@ -44,7 +44,7 @@ func openFloor() (site, error) {
 	}
 	on(readSubject, func(_ http.ResponseWriter, r *http.Request) bool { return f.session(r).subject == subject })
 	on(readTheme, func(_ http.ResponseWriter, r *http.Request) bool { return f.session(r).theme == theme })
-	return s, nil
+	return s
 }
 
 func (f *floor) create(w http.ResponseWriter) {

@@ -1,12 +1,11 @@
 package bench
 
 import (
+	"context"
 	"encoding/gob"
 	"errors"
 	"net/http"
 	"os"
-
-	"context"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
@@ -99,7 +98,7 @@ func writeAnswer(w http.ResponseWriter, body []byte, err error) {
 }
 
 // openSCS disables the cleanup, which has a benchmark of its own.
-func openSCS() (site, error) { return scsSite(memstore.NewWithCleanupInterval(0)), nil }
+func openSCS() site { return scsSite(memstore.NewWithCleanupInterval(0)) }
 
 // scsSite is the application on one of scs's stores.
 func scsSite(store scs.Store) *httpSite {
@@ -129,25 +128,22 @@ func (s scsSession) item() string              { return s.r.FormValue("item") }
 
 // openGorillaCookie removes the limit of the cookie's length. With the
 // default, 20 keys of 2 KB fail.
-func openGorillaCookie() (site, error) {
+func openGorillaCookie() site {
 	store := sessions.NewCookieStore(securecookie.GenerateRandomKey(32))
 	for _, c := range store.Codecs {
 		c.(*securecookie.SecureCookie).MaxLength(0)
 	}
-	return gorillaSite(store), nil
+	return gorillaSite(store)
 }
 
 // openGorillaFiles removes the limit of the length, too.
-func openGorillaFiles() (site, error) {
-	dir, err := os.MkdirTemp("", "sojourn-bench-")
-	if err != nil {
-		return nil, err
-	}
+func openGorillaFiles() site {
+	dir := must(os.MkdirTemp("", "sojourn-bench-"))
 	store := sessions.NewFilesystemStore(dir, securecookie.GenerateRandomKey(32))
 	store.MaxLength(0)
 	s := gorillaSite(store)
 	s.close = func() error { return os.RemoveAll(dir) }
-	return s, nil
+	return s
 }
 
 // gorillaSite saves in its handlers, as gorilla's users do. gorilla has no

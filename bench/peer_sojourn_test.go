@@ -18,14 +18,11 @@ var (
 	cartKey    = sojourn.NewKey[[]string]("cart")
 )
 
-func openSojourn() (site, error) { return sojournSite(memstore.New(), sojourn.Options{}) }
+func openSojourn() site { return sojournSite(memstore.New(), sojourn.Options{}) }
 
 // sojournSite is the application on a store. It closes the store.
-func sojournSite(st store.Store, opt sojourn.Options) (site, error) {
-	e, err := sojourn.New(st, opt)
-	if err != nil {
-		return nil, errors.Join(err, st.Close())
-	}
+func sojournSite(st store.Store, opt sojourn.Options) site {
+	e := must(sojourn.New(st, opt))
 	s := newHTTPSite()
 	s.close = func() error { return errors.Join(e.Close(context.Background()), st.Close()) }
 	on := func(o op, h func(w http.ResponseWriter, r *http.Request, v *sojourn.Session)) {
@@ -98,5 +95,5 @@ func sojournSite(st store.Store, opt sojourn.Options) (site, error) {
 		cart, _ := cartKey.Get(v)
 		_, _ = w.Write(state{v.Subject(), v.Level(), theme, late, cart}.json())
 	})
-	return s, nil
+	return s
 }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,20 +30,17 @@ func BenchmarkRace(b *testing.B) {
 	for _, race := range []struct {
 		name string
 		op   op
-		run  func(l *raceLab) (map[string]float64, error)
+		run  func(l *raceLab) map[string]float64
 	}{
 		{"updates", addItem, (*raceLab).updates},
 		{"logout", logout, (*raceLab).logout},
-		{"login", login, func(l *raceLab) (map[string]float64, error) { return l.renewal(login, false) }},
-		{"elevation", elevate, func(l *raceLab) (map[string]float64, error) { return l.renewal(elevate, true) }},
-		{"rotation", rotate, func(l *raceLab) (map[string]float64, error) { return l.renewal(rotate, true) }},
+		{"login", login, func(l *raceLab) map[string]float64 { return l.renewal(login, create) }},
+		{"elevation", elevate, func(l *raceLab) map[string]float64 { return l.renewal(elevate, create, login) }},
+		{"rotation", rotate, func(l *raceLab) map[string]float64 { return l.renewal(rotate, create, login) }},
 	} {
 		for _, p := range peers {
 			b.Run("case="+race.name+"/peer="+p.name, func(b *testing.B) {
-				s, err := p.open()
-				if err != nil {
-					b.Fatal(err)
-				}
+				s := p.open()
 				defer s.Close()
 				if !s.supports(race.op) {
 					b.Skip("has no " + string(race.op))
@@ -53,11 +49,7 @@ func BenchmarkRace(b *testing.B) {
 				defer lab.client.CloseIdleConnections() // fiber's Close waits for them
 				total := map[string]float64{}
 				for b.Loop() {
-					seen, err := race.run(lab)
-					if err != nil {
-						b.Fatal(err)
-					}
-					for name, share := range seen {
+					for name, share := range race.run(lab) {
 						total[name] += share
 					}
 				}
@@ -78,12 +70,8 @@ type raceLab struct {
 }
 
 func newRaceLab(b *testing.B, s site) *raceLab {
-	url, err := s.listen(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
-	return &raceLab{s, url, client}
+	return &raceLab{s, s.listen(b.Context()), client}
 }
 
 // A response is not yet applied to a jar.
@@ -93,184 +81,116 @@ type response struct {
 	cookies []string
 }
 
-func (l *raceLab) request(o op, query string, cookies jar) (response, error) {
-	r, err := http.NewRequest(o.method(), l.url+o.path()+query, nil)
-	if err != nil {
-		return response{}, err
-	}
+func (l *raceLab) request(o op, query string, cookies jar) response {
+	r := must(http.NewRequest(o.method(), l.url+o.path()+query, nil))
 	if c := cookies.header(); c != "" {
 		r.Header.Set("Cookie", c)
 	}
-	resp, err := l.client.Do(r)
-	if err != nil {
-		return response{}, err
-	}
+	resp := must(l.client.Do(r))
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return response{resp.StatusCode, body, resp.Header["Set-Cookie"]}, err
+	return response{resp.StatusCode, must(io.ReadAll(resp.Body)), resp.Header["Set-Cookie"]}
 }
 
 // do sends requests that must succeed, one after the other.
-func (l *raceLab) do(j jar, ops ...op) error {
+func (l *raceLab) do(j jar, ops ...op) {
 	for _, o := range ops {
-		a, err := l.request(o, "", j)
-		if err != nil {
-			return err
-		}
+		a := l.request(o, "", j)
 		if a.status != http.StatusOK {
-			return fmt.Errorf("%s: status %d: %s", o, a.status, bytes.TrimSpace(a.body))
+			panic(fmt.Sprintf("%s: status %d: %s", o, a.status, a.body))
 		}
 		j.keep(a.cookies)
 	}
-	return nil
 }
 
 // state reads the session. A token that is refused is good for nothing.
-func (l *raceLab) state(j jar) (s state, err error) {
-	a, err := l.request(readState, "", j.copy())
-	if err != nil || a.status != http.StatusOK {
-		return s, err
+func (l *raceLab) state(j jar) (s state) {
+	if a := l.request(readState, "", j.copy()); a.status == http.StatusOK {
+		check(json.Unmarshal(a.body, &s))
 	}
-	return s, json.Unmarshal(a.body, &s)
+	return s
 }
 
 // begin starts a slow write and returns when its handler waits at the gate. The
 // returned function lets the handler continue, and returns the response.
-func (l *raceLab) begin(j jar) (finish func() (response, error)) {
-	type result struct {
-		response
-		err error
-	}
-	done := make(chan result, 1)
+func (l *raceLab) begin(j jar) (finish func() response) {
+	done := make(chan response, 1)
 	cookies := j.copy()
-	go func() {
-		a, err := l.request(slowWrite, "", cookies)
-		done <- result{a, err}
-	}()
+	go func() { done <- l.request(slowWrite, "", cookies) }()
 	select {
 	case <-l.site.gate().arrived:
-	case r := <-done:
-		return func() (response, error) { return r.response, r.err }
+	case r := <-done: // refused before its handler ran
+		return func() response { return r }
 	}
-	return func() (response, error) {
+	return func() response {
 		l.site.gate().release <- struct{}{}
-		r := <-done
-		return r.response, r.err
+		return <-done
 	}
 }
 
-func (l *raceLab) updates() (map[string]float64, error) {
+func (l *raceLab) updates() map[string]float64 {
 	j := jar{}
-	if err := l.do(j, create); err != nil {
-		return nil, err
-	}
+	l.do(j, create)
 	const parallel = 64
 	var wg sync.WaitGroup
 	var answers [parallel]response
-	var errs [parallel]error
 	for i := range parallel {
-		wg.Go(func() { answers[i], errs[i] = l.request(addItem, "?item=item-"+strconv.Itoa(i), j) })
+		wg.Go(func() { answers[i] = l.request(addItem, "?item=item-"+strconv.Itoa(i), j) })
 	}
 	wg.Wait()
-	// A browser keeps the cookie that came last.
-	for i := range parallel {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
+	for i := range parallel { // a browser keeps the cookie that came last
 		j.keep(answers[i].cookies)
 	}
-	s, err := l.state(j)
-	if err != nil {
-		return nil, err
-	}
-	lost := 0.0
+	s, lost := l.state(j), 0.0
 	for i := range parallel {
 		if answers[i].status == http.StatusOK && !slices.Contains(s.Cart, "item-"+strconv.Itoa(i)) {
 			lost++
 		}
 	}
-	return map[string]float64{"lost": lost / parallel}, nil
+	return map[string]float64{"lost": lost / parallel}
 }
 
-func (l *raceLab) logout() (map[string]float64, error) {
+func (l *raceLab) logout() map[string]float64 {
 	j := jar{}
-	if err := l.do(j, login); err != nil {
-		return nil, err
-	}
+	l.do(j, login)
 	old := j.copy()
-	if _, err := l.during(j, logout); err != nil {
-		return nil, err
-	}
-	oldState, err := l.state(old)
-	if err != nil {
-		return nil, err
-	}
-	now, err := l.state(j)
-	return map[string]float64{"revived": one(oldState.Subject != ""), "signed-in": one(now.Subject != "")}, err
+	l.during(j, logout)
+	return map[string]float64{"revived": one(l.state(old).Subject != ""), "signed-in": one(l.state(j).Subject != "")}
 }
 
 // during sends o while a slow write is in flight, and lets the browser take both
 // answers. It returns the browser's cookies after the first.
-func (l *raceLab) during(j jar, o op) (between jar, err error) {
+func (l *raceLab) during(j jar, o op) (between jar) {
 	finish := l.begin(j)
-	if err := l.do(j, o); err != nil {
-		return nil, err
-	}
+	l.do(j, o)
 	between = j.copy()
-	a, err := finish()
-	j.keep(a.cookies)
-	return between, err
+	j.keep(finish().cookies)
+	return between
 }
 
 // renewal runs one renewal with a request in flight, and one with a late request.
-func (l *raceLab) renewal(o op, loggedIn bool) (map[string]float64, error) {
-	start := func() (jar, error) {
-		j := jar{}
-		if loggedIn {
-			return j, l.do(j, create, login)
-		}
-		return j, l.do(j, create)
-	}
+func (l *raceLab) renewal(o op, prepare ...op) map[string]float64 {
 	undone := func(s state) float64 { return one(s.Subject == "" || o == elevate && s.Level != 2) }
 
-	j, err := start()
-	if err != nil {
-		return nil, err
-	}
+	j := jar{}
+	l.do(j, prepare...)
 	old := j.copy()
-	renewed, err := l.during(j, o)
-	if err != nil {
-		return nil, err
-	}
-	var states [3]state
-	for i, cookies := range []jar{old, j, renewed} {
-		if states[i], err = l.state(cookies); err != nil {
-			return nil, err
-		}
-	}
+	renewed := l.during(j, o)
+	before, now, after := l.state(old), l.state(j), l.state(renewed)
 
 	// The answer to the renewal is under way when the browser sends another
 	// request with the old cookies.
-	if j, err = start(); err != nil {
-		return nil, err
-	}
-	first, err := l.request(o, "", j)
-	if err != nil {
-		return nil, err
-	}
-	last, err := l.begin(j)()
-	if err != nil {
-		return nil, err
-	}
-	j.keep(first.cookies)
-	j.keep(last.cookies)
-	late, err := l.state(j)
+	late := jar{}
+	l.do(late, prepare...)
+	first := l.request(o, "", late)
+	last := l.begin(late)()
+	late.keep(first.cookies)
+	late.keep(last.cookies)
 	return map[string]float64{
-		"old-good":    one(states[0].Theme != "" || states[0].Subject != ""),
-		"undone":      undone(states[1]),
-		"kept":        one(states[2].Late != ""),
-		"late-undone": undone(late),
-	}, err
+		"old-good":    one(before.Theme != "" || before.Subject != ""),
+		"undone":      undone(now),
+		"kept":        one(after.Late != ""),
+		"late-undone": undone(l.state(late)),
+	}
 }
 
 func one(yes bool) float64 {

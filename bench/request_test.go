@@ -44,10 +44,7 @@ func BenchmarkRequest(b *testing.B) {
 
 // run measures the case in one process, with so many visitors at once.
 func (c requestCase) run(b *testing.B, p peer, visitors int) {
-	s, err := p.open()
-	if err != nil {
-		b.Fatal(err)
-	}
+	s := p.open()
 	defer func() {
 		if err := s.Close(); err != nil {
 			b.Error(err)
@@ -81,10 +78,7 @@ func (c requestCase) atOnceOn(b *testing.B, prefix string, visitors []int, sites
 	for _, n := range visitors {
 		for _, p := range sites {
 			b.Run(fmt.Sprintf("case=%s%s-by-%d/peer=%s", prefix, c.name, n, p.name), func(b *testing.B) {
-				s, err := p.open()
-				if err != nil {
-					b.Fatal(err)
-				}
+				s := p.open()
 				c.atOnce(b, s, n)
 			})
 		}
@@ -94,12 +88,10 @@ func (c requestCase) atOnceOn(b *testing.B, prefix string, visitors []int, sites
 // lazily makes each site open when it is first used, and close at the end of b.
 func lazily(b *testing.B, sites ...peer) []peer {
 	for i, p := range sites {
-		sites[i].open = sync.OnceValues(func() (site, error) {
-			s, err := p.open()
-			if err == nil {
-				b.Cleanup(func() { s.Close() })
-			}
-			return s, err
+		sites[i].open = sync.OnceValue(func() site {
+			s := p.open()
+			b.Cleanup(func() { s.Close() })
+			return s
 		})
 	}
 	return sites
@@ -131,9 +123,7 @@ func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() i
 	if c.check != "" && s.supports(c.check) {
 		shown = append(shown, c.check)
 	}
-	if err := sendAll(s.visitor(), shown); err != nil {
-		b.Fatal(err)
-	}
+	check(sendAll(s.visitor(), shown))
 	for range visitors {
 		if c.anew {
 			calls = append(calls, func() int {
@@ -145,9 +135,7 @@ func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() i
 			continue
 		}
 		v := s.visitor()
-		if err := sendAll(v, c.setup); err != nil {
-			b.Fatal(err)
-		}
+		check(sendAll(v, c.setup))
 		call := v.prepare(c.op)
 		if c.tenth != "" {
 			often, seldom := call, v.prepare(c.tenth)
@@ -175,10 +163,7 @@ func sendAll(v visitor, ops []op) error {
 // No error path may be measured: a read that finds nothing is an error.
 func TestWrongReadFails(t *testing.T) {
 	for _, p := range append(peers, limits...) {
-		s, err := p.open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := p.open()
 		defer s.Close()
 		if s.supports(readTheme) && s.visitor().send(readTheme) == nil {
 			t.Errorf("%s: a visitor without a session read the right value", p.name)

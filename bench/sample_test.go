@@ -90,8 +90,8 @@ func (s samples) change(st store.Store, rec *store.Record, i int) error {
 }
 
 // fill creates the samples from from up to to.
-func (s samples) fill(st store.Store, from, to, workers int) error {
-	return spread(context.Background(), from, to, workers, func() func(int) error {
+func (s samples) fill(st store.Store, from, to, workers int) {
+	spread(from, to, workers, func() func(int) error {
 		var rec store.Record
 		return func(i int) error { return s.create(st, &rec, i) }
 	})

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"context"
 
 	"golang.org/x/sys/unix"
 
@@ -64,9 +63,7 @@ func startServer(b *testing.B, program string, file storeFile) *server {
 	}
 	s := &server{api: freeAddress(b), internal: freeAddress(b), key: key.Key}
 	config := filepath.Join(newDir(b), "sojourn.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, serverConfig, file, s.api, s.internal, key.Hash), 0o600); err != nil {
-		b.Fatal(err)
-	}
+	check(os.WriteFile(config, fmt.Appendf(nil, serverConfig, file, s.api, s.internal, key.Hash), 0o600))
 	s.cmd = exec.Command(program, "serve", "--config", config)
 	s.start(b, s.internal, "/readyz")
 	return s
@@ -77,9 +74,7 @@ func (s *server) start(b *testing.B, address, path string) {
 	var printed bytes.Buffer
 	s.cmd.Stdout, s.cmd.Stderr = &printed, &printed
 	began := time.Now()
-	if err := servertest.Spawn(s.cmd); err != nil {
-		b.Fatal(err)
-	}
+	check(servertest.Spawn(s.cmd))
 	for {
 		res, err := http.Get("http://" + address + path)
 		if err == nil {
@@ -104,10 +99,7 @@ func (s *server) stop() {
 }
 
 func freeAddress(b *testing.B) string {
-	port, err := servertest.FreePort()
-	if err != nil {
-		b.Fatal(err)
-	}
+	port := must(servertest.FreePort())
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
@@ -116,10 +108,7 @@ func (s *server) login(b *testing.B, subject string) string {
 	body := fmt.Sprintf(`{"subject": %q, "values": {"cart": {"items": [1, 2, 3]}}}`, subject)
 	r, _ := http.NewRequest("POST", "http://"+s.api+"/v1/sessions", strings.NewReader(body))
 	r.Header = http.Header{"Authorization": {"Bearer " + s.key}, "Content-Type": {"application/json"}}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		b.Fatal(err)
-	}
+	res := must(http.DefaultClient.Do(r))
 	defer res.Body.Close()
 	var answer struct{ Token string }
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.Token == "" {
@@ -150,9 +139,8 @@ func liveFile(b *testing.B) storeFile {
 	file := newStoreFile(b)
 	st := file.open(b)
 	live := samples{store.TimeOf(time.Now())}
-	if err := errors.Join(live.fill(st, 0, sized(1_000_000, 500), 512), st.Close()); err != nil {
-		b.Fatal(err)
-	}
+	live.fill(st, 0, sized(1_000_000, 500), 512)
+	check(st.Close())
 	return file
 }
 
@@ -208,9 +196,7 @@ func (h hit) wrk(b *testing.B) {
 	}
 	if h.body != "" {
 		script := filepath.Join(newDir(b), "request.lua")
-		if err := os.WriteFile(script, fmt.Appendf(nil, "wrk.method = %q\nwrk.body = [==[%s]==]\n", h.method, h.body), 0o600); err != nil {
-			b.Fatal(err)
-		}
+		check(os.WriteFile(script, fmt.Appendf(nil, "wrk.method = %q\nwrk.body = [==[%s]==]\n", h.method, h.body), 0o600))
 		args = append(args, "-s", script)
 	}
 	for b.Loop() {
@@ -234,30 +220,21 @@ func (h hit) paced(b *testing.B) {
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Duration(sized(10, 1))*time.Second)
 	defer cancel()
-	latencies, err := pace(ctx, sized(10_000, 200), 64, func(int) func(int) error {
+	latencies := pace(ctx, sized(10_000, 200), 64, func(int) func(int) error {
 		return func(int) error {
-			r, err := http.NewRequest(h.method, "http://"+h.address+h.path, strings.NewReader(h.body))
-			if err != nil {
-				return err
-			}
+			r := must(http.NewRequest(h.method, "http://"+h.address+h.path, strings.NewReader(h.body)))
 			for _, header := range h.header {
 				r.Header.Set(header[0], header[1])
 			}
-			res, err := client.Do(r)
-			if err != nil {
-				return err
-			}
+			res := must(client.Do(r))
 			defer res.Body.Close()
 			if res.StatusCode != http.StatusOK {
 				return errors.New(res.Status)
 			}
-			_, err = io.Copy(io.Discard, res.Body)
+			_, err := io.Copy(io.Discard, res.Body)
 			return err
 		}
 	})
-	if err != nil {
-		b.Fatal(err)
-	}
 	b.ReportMetric(0, "ns/op")
 	latencies.report(b, "", 0.5, 0.99, 0.999)
 }
@@ -269,15 +246,13 @@ func (h hit) paced(b *testing.B) {
 func BenchmarkServerCrowd(b *testing.B) {
 	b.Run("case=crowd/peer=sojourn", func(b *testing.B) {
 		var limit unix.Rlimit // of files, for this process as for the server
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			b.Fatal(err)
-		}
+		check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 		streams := sized(10_000, 50)
 		idle := min(streams, int(limit.Max)-streams-100)
 		s := startServer(b, buildServer(b), newStoreFile(b))
 		defer s.stop()
 		resident := func(unit string) {
-			bytes, _ := processMemory(b, strconv.Itoa(s.cmd.Process.Pid))
+			bytes, _ := processMemory(strconv.Itoa(s.cmd.Process.Pid))
 			b.ReportMetric(bytes, unit)
 		}
 		resident("before-B")
@@ -292,9 +267,7 @@ func BenchmarkServerCrowd(b *testing.B) {
 			var seen sync.WaitGroup
 			for _, lines := range subscribers {
 				seen.Go(func() {
-					if err := find(lines, "event: created\n"); err != nil {
-						b.Error(err)
-					}
+					check(find(lines, "event: created\n"))
 				})
 			}
 			seen.Wait()
@@ -309,24 +282,16 @@ func BenchmarkServerCrowd(b *testing.B) {
 // connect opens connections that have asked for a path and got the first lines.
 func (s *server) connect(b *testing.B, n int, path string) []*bufio.Reader {
 	readers := make([]*bufio.Reader, n)
-	err := spread(b.Context(), 0, n, 64, each(func(i int) error {
-		c, err := net.Dial("tcp", s.api)
-		if err != nil {
-			return err
-		}
+	spread(0, n, 64, each(func(i int) error {
+		c := must(net.Dial("tcp", s.api))
 		b.Cleanup(func() { c.Close() })
-		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, s.api, s.key); err != nil {
-			return err
-		}
+		must(fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, s.api, s.key))
 		readers[i] = bufio.NewReaderSize(c, 1024)
 		if err := find(readers[i], "HTTP/1.1 200 OK"); err != nil || path != "/v1/events" {
 			return err
 		}
 		return find(readers[i], "retry:")
 	}))
-	if err != nil {
-		b.Fatal(err)
-	}
 	return readers
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,10 +30,10 @@ import (
 // A backend is a server that many nodes share, on this machine's loopback.
 type backend struct {
 	name  string
-	open  func(space string) (sharedStore, error)
-	hurry func(space string) (sharedStore, error) // for filling: acknowledges before it is durable
-	spent func() (spent, error)
-	kept  func(space string) (bytes float64, err error)
+	open  func(space string) sharedStore
+	hurry func(space string) sharedStore // for filling: acknowledges before it is durable
+	spent func() spent
+	kept  func(space string) (bytes float64)
 	peers []peer // other libraries on the same server
 
 	// get and set are what the same client does without a session store: get reads
@@ -58,51 +59,37 @@ type spent struct{ cpu, in, out, log float64 } // seconds, and bytes
 // commit, as by default.
 func backends(b *testing.B) []*backend {
 	r := servertest.Redis(b, servertest.RedisOptions{Dir: workDir(), Config: []string{"appendonly yes", "appendfsync everysec", "auto-aof-rewrite-percentage 0"}})
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr()}})
-	if err != nil {
-		b.Fatal(err)
-	}
+	client := must(rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr()}}))
 	b.Cleanup(client.Close)
 	pg := servertest.PostgreSQL(b, servertest.PostgreSQLOptions{Dir: workDir(), Config: []string{"shared_buffers = 256MB", "max_wal_size = 4GB"}})
-	pool, err := newPool(pg.URL())
-	if err != nil {
-		b.Fatal(err)
-	}
+	pool := newPool(pg.URL())
 	b.Cleanup(pool.Close)
-	if _, err := pool.Exec(b.Context(), `CREATE TABLE raw (id int PRIMARY KEY, revision bigint NOT NULL, data bytea NOT NULL) WITH (fillfactor = 70);
-		ALTER TABLE raw ALTER data SET STORAGE EXTERNAL`); err != nil {
-		b.Fatal(err)
-	}
+	must(pool.Exec(b.Context(), `CREATE TABLE raw (id int PRIMARY KEY, revision bigint NOT NULL, data bytea NOT NULL) WITH (fillfactor = 70);
+		ALTER TABLE raw ALTER data SET STORAGE EXTERNAL`))
 	return []*backend{redisBackend(r, client), pgBackend(pg, pool)}
 }
 
 // newPool has as many connections as pgstore.
-func newPool(url string) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
+func newPool(url string) *pgxpool.Pool {
+	config := must(pgxpool.ParseConfig(url))
 	config.MaxConns = 16
-	return pgxpool.NewWithConfig(context.Background(), config)
+	return must(pgxpool.NewWithConfig(context.Background(), config))
 }
 
 func redisBackend(r *servertest.RedisServer, c rueidis.Client) *backend {
-	open := func(space string) (sharedStore, error) {
-		return redisstore.Open(context.Background(), r.URL(), redisstore.Options{Prefix: space})
+	open := func(space string) sharedStore {
+		return must(redisstore.Open(context.Background(), r.URL(), redisstore.Options{Prefix: space}))
 	}
 	// number reads numbers of INFO, and adds them up.
-	number := func(names ...string) (sum float64, err error) {
-		text, err := c.Do(context.Background(), c.B().Info().Section("everything").Build()).ToString()
+	number := func(names ...string) (sum float64) {
+		text := must(c.Do(context.Background(), c.B().Info().Section("everything").Build()).ToString())
 		for line := range strings.Lines(text) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-			for _, want := range names {
-				if name == want {
-					n, parseErr := strconv.ParseFloat(value, 64)
-					sum, err = sum+n, errors.Join(err, parseErr)
-				}
+			if slices.Contains(names, name) {
+				sum += must(strconv.ParseFloat(value, 64))
 			}
 		}
-		return sum, err
+		return sum
 	}
 	script := rueidis.NewLuaScript(`
 local old = redis.call('GET', KEYS[1])
@@ -112,14 +99,9 @@ return 1`)
 	key := func(i int) string { return fmt.Sprintf("raw:session:{%d}:default:%036d", i%256, i) }
 	return &backend{
 		name: "redis", open: open, hurry: open,
-		kept: func(string) (float64, error) { return number("used_memory") },
-		spent: func() (s spent, err error) {
-			var errs [4]error
-			s.cpu, errs[0] = number("used_cpu_user", "used_cpu_sys")
-			s.in, errs[1] = number("total_net_input_bytes")
-			s.out, errs[2] = number("total_net_output_bytes")
-			s.log, errs[3] = number("aof_current_size")
-			return s, errors.Join(errs[:]...)
+		kept: func(string) float64 { return number("used_memory") },
+		spent: func() spent {
+			return spent{number("used_cpu_user", "used_cpu_sys"), number("total_net_input_bytes"), number("total_net_output_bytes"), number("aof_current_size")}
 		},
 		get: func(ctx context.Context, i int) error { return c.Do(ctx, c.B().Get().Key(key(i)).Build()).Error() },
 		getCached: func(ctx context.Context, i int) error {
@@ -136,53 +118,44 @@ return 1`)
 			return err
 		},
 		peers: []peer{
-			{"scs", func() (site, error) {
+			{"scs", func() site {
 				client := redis.NewClient(&redis.Options{Addr: r.Addr()})
 				s := scsSite(goredisstore.New(client))
 				s.close = client.Close
-				return s, nil
+				return s
 			}},
-			{"gorilla", func() (site, error) {
+			{"gorilla", func() site {
 				key := make([]byte, 32)
 				_, _ = rand.Read(key)
-				st, err := redistore.NewRediStore(16, "tcp", r.Addr(), "", "", key)
-				if err != nil {
-					return nil, err
-				}
+				st := must(redistore.NewRediStore(16, "tcp", r.Addr(), "", "", key))
 				s := gorillaSite(st)
 				s.close = st.Close
-				return s, nil
+				return s
 			}},
 		},
 	}
 }
 
 func pgBackend(pg *servertest.PostgreSQLServer, pool *pgxpool.Pool) *backend {
-	open := func(options, space string) (sharedStore, error) {
-		return pgstore.Open(context.Background(), pg.URL()+options, pgstore.Options{Schema: space})
+	open := func(options, space string) sharedStore {
+		return must(pgstore.Open(context.Background(), pg.URL()+options, pgstore.Options{Schema: space}))
 	}
 	const insert = "INSERT INTO raw VALUES ($1, 1, $2)"
 	const update = "UPDATE raw SET revision = revision + 1, data = $3 WHERE id = $1 AND revision = $2"
 	return &backend{
-		name: "postgresql",
-		open: func(space string) (sharedStore, error) { return open("", space) },
-		hurry: func(space string) (sharedStore, error) {
-			return open("&options=-c%20synchronous_commit%3Doff", space)
+		name:  "postgresql",
+		open:  func(space string) sharedStore { return open("", space) },
+		hurry: func(space string) sharedStore { return open("&options=-c%20synchronous_commit%3Doff", space) },
+		kept: func(space string) (bytes float64) {
+			must(pool.Exec(context.Background(), "VACUUM (ANALYZE)"))
+			check(pool.QueryRow(context.Background(), `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8
+				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, space).Scan(&bytes))
+			return bytes
 		},
-		kept: func(space string) (bytes float64, err error) {
-			if _, err := pool.Exec(context.Background(), "VACUUM (ANALYZE)"); err != nil {
-				return 0, err
-			}
-			err = pool.QueryRow(context.Background(), `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8
-				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, space).Scan(&bytes)
-			return bytes, err
-		},
-		spent: func() (s spent, err error) {
-			if err := pool.QueryRow(context.Background(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").Scan(&s.log); err != nil {
-				return s, err
-			}
-			s.cpu, err = processTreeCPU(pg.PID())
-			return s, err
+		spent: func() spent {
+			s := spent{cpu: processTreeCPU(pg.PID())}
+			check(pool.QueryRow(context.Background(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").Scan(&s.log))
+			return s
 		},
 		get: func(ctx context.Context, i int) error {
 			var revision int64
@@ -202,27 +175,21 @@ func pgBackend(pg *servertest.PostgreSQLServer, pool *pgxpool.Pool) *backend {
 			}
 			return err
 		},
-		peers: []peer{{"scs", func() (site, error) {
-			pool, err := newPool(pg.URL())
-			if err != nil {
-				return nil, err
-			}
-			_, err = pool.Exec(context.Background(), `CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL);
-				CREATE INDEX IF NOT EXISTS sessions_expiry_idx ON sessions (expiry)`)
+		peers: []peer{{"scs", func() site {
+			pool := newPool(pg.URL())
+			must(pool.Exec(context.Background(), `CREATE TABLE IF NOT EXISTS sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL);
+				CREATE INDEX IF NOT EXISTS sessions_expiry_idx ON sessions (expiry)`))
 			s := scsSite(pgxstore.NewWithCleanupInterval(pool, 0))
 			s.close = func() error { pool.Close(); return nil }
-			return s, err
+			return s
 		}}},
 	}
 }
 
 // processTreeCPU returns the CPU seconds of a process and its children, of those
 // that have ended too. See proc_pid_stat(5).
-func processTreeCPU(pid int) (seconds float64, err error) {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0, err
-	}
+func processTreeCPU(pid int) (seconds float64) {
+	children := must(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))
 	for _, pid := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
 		text, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err != nil {
@@ -234,7 +201,7 @@ func processTreeCPU(pid int) (seconds float64, err error) {
 			seconds += n / 100 // on every Linux that Go runs on
 		}
 	}
-	return seconds, nil
+	return seconds
 }
 
 // A node is what an application has on each machine: a connection to the store,
@@ -247,10 +214,7 @@ type node struct {
 // openNodes opens n nodes in this process. They are closed when the benchmark ends.
 func (be *backend) openNodes(b *testing.B, space string, n int) (nodes []*node) {
 	for range n {
-		s, err := be.open(space)
-		if err != nil {
-			b.Fatal(err)
-		}
+		s := be.open(space)
 		c := nearcache.NewShared(s, nearcache.Options{})
 		b.Cleanup(func() { c.Close() })
 		nodes = append(nodes, &node{s, c})
@@ -271,10 +235,7 @@ const patience = 20 * time.Second
 // openEngines opens three nodes with an engine on each.
 func (be *backend) openEngines(b *testing.B, space string, opt sojourn.Options) (engines []*sojourn.Engine) {
 	for _, n := range be.openNodes(b, space, 3) {
-		e, err := sojourn.New(n.cache, opt)
-		if err != nil {
-			b.Fatal(err)
-		}
+		e := must(sojourn.New(n.cache, opt))
 		b.Cleanup(func() { e.Close(context.Background()) })
 		engines = append(engines, e)
 	}
@@ -286,15 +247,11 @@ func (be *backend) openEngines(b *testing.B, space string, opt sojourn.Options) 
 func (be *backend) sites(b *testing.B) []peer {
 	const space = "requests"
 	sites := []peer{
-		{"sojourn-cached", func() (site, error) {
+		{"sojourn-cached", func() site {
 			return sojournSite(be.openNodes(b, space, 3)[0].cache, sojourn.Options{})
 		}},
-		{"sojourn", func() (site, error) {
-			st, err := be.open(space)
-			if err != nil {
-				return nil, err
-			}
-			return sojournSite(st, sojourn.Options{})
+		{"sojourn", func() site {
+			return sojournSite(be.open(space), sojourn.Options{})
 		}},
 	}
 	return lazily(b, append(sites, be.peers...)...)
@@ -302,7 +259,7 @@ func (be *backend) sites(b *testing.B) []peer {
 
 // limited is Sojourn with a low limit of sessions for each user.
 func (be *backend) limited(b *testing.B) []peer {
-	return lazily(b, peer{"sojourn", func() (site, error) {
+	return lazily(b, peer{"sojourn", func() site {
 		return sojournSite(be.openNodes(b, "limited", 3)[0].cache, sojourn.Options{MaxSessions: fewSessions})
 	}})
 }

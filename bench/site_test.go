@@ -111,13 +111,7 @@ type state struct {
 	Cart    []string `json:"cart"`
 }
 
-func (s state) json() []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
+func (s state) json() []byte { return must(json.Marshal(s)) }
 
 // A site is the application on one library, with a fresh store.
 type site interface {
@@ -125,7 +119,7 @@ type site interface {
 	visitor() visitor
 	gate() *gate
 	// listen serves the application on a real connection until Close.
-	listen(ctx context.Context) (url string, err error)
+	listen(ctx context.Context) (url string)
 	Close() error
 }
 
@@ -154,7 +148,7 @@ func (g *gate) wait() {
 // comment says otherwise.
 type peer struct {
 	name string
-	open func() (site, error)
+	open func() site
 }
 
 var peers = []peer{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,92 +31,76 @@ type sweepTarget struct {
 // BenchmarkSweep measures the reads of one goroutine, as fast as it can, and of
 // sqlitestore also 2,000 durable writes a second, while half of a million sessions
 // expire; beside the same without a sweep. Run it with -benchtime 1x.
-func BenchmarkSweep(parent *testing.B) {
+func BenchmarkSweep(b *testing.B) {
 	n := sized(1_000_000, 2000)
-	for _, peer := range []struct {
-		name string
-		open func(tb testing.TB, n int) sweepTarget
-	}{{"sojourn-memstore", sweepMemstore}, {"scs-memstore", sweepSCS}, {"sojourn-file", sweepFile}} {
-		var target sweepTarget
-		for _, sweep := range []bool{false, true} {
-			parent.Run(sweepCase("read", sweep)+peer.name, func(b *testing.B) {
-				if target.read == nil {
-					target = peer.open(parent, n)
-				}
-				target.run(b, sweep)
-			})
-		}
+	runSweeps(b, "read", "sojourn-memstore", func() sweepTarget { return sweepMemstore(b, n) })
+	runSweeps(b, "read", "scs-memstore", func() sweepTarget { return sweepSCS(b, n) })
+	runSweeps(b, "read", "sojourn-file", func() sweepTarget { return sweepFile(b, n) })
+}
+
+// runSweeps measures without a sweep, and then during one. A sweep can't be
+// repeated, so each is measured once, whatever -benchtime says.
+func runSweeps(b *testing.B, name, peer string, open func() sweepTarget) {
+	open = sync.OnceValue(open)
+	for _, when := range []string{"without", "during"} {
+		measure := sync.OnceValue(func() figures { return open().measure(when == "during") })
+		b.Run(fmt.Sprintf("case=%s-%s-a-sweep/peer=%s", name, when, peer), func(b *testing.B) {
+			for unit, value := range measure() {
+				b.ReportMetric(value, unit)
+			}
+		})
 	}
 }
 
-func sweepCase(of string, sweep bool) string {
-	if sweep {
-		return "case=" + of + "-during-a-sweep/peer="
-	}
-	return "case=" + of + "-without-a-sweep/peer="
-}
-
-// run measures during a sweep, or for as long without.
-func (t sweepTarget) run(b *testing.B, sweep bool) {
-	ctx, stop := context.WithCancel(b.Context())
+// measure measures during a sweep, or for a while without.
+func (t sweepTarget) measure(sweep bool) figures {
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var writes *histogram
-	written := make(chan error, 1)
-	if t.write == nil {
-		written <- nil
-	} else {
-		go func() {
-			var err error
-			writes, err = pace(ctx, sized(2000, 200), 64, t.write)
-			written <- err
-		}()
+	var wg sync.WaitGroup
+	var reads, writes *histogram
+	wg.Go(func() { reads = t.readUntil(ctx) })
+	if t.write != nil {
+		wg.Go(func() { writes = pace(ctx, sized(2000, 200), 64, t.write) })
 	}
-	var reads histogram
-	var over atomic.Bool
-	read := make(chan error, 1)
-	go func() { read <- t.readUntil(&over, &reads) }()
-	ended, err := 0, error(nil)
-	start := time.Now()
+	start, ended := time.Now(), 0
 	if sweep {
-		ended, err = t.sweep()
+		ended = must(t.sweep())
 	} else {
 		time.Sleep(time.Duration(sized(5000, 50)) * time.Millisecond)
 	}
 	took := time.Since(start)
-	over.Store(true)
 	stop()
-	if err := errors.Join(err, <-read, <-written); err != nil {
-		b.Fatal(err)
-	}
-	reads.report(b, "read-", 0.5, 0.99, 0.999, 0.9999, 1)
+	wg.Wait()
+	m := figures{"ns/op": 0}
+	reads.report(m, "read-", 0.5, 0.99, 0.999, 0.9999, 1)
 	if writes != nil {
-		writes.report(b, "write-", 0.5, 0.99, 0.999, 1)
+		writes.report(m, "write-", 0.5, 0.99, 0.999, 1)
 	}
-	b.ReportMetric(0, "ns/op")
 	if !sweep {
-		return
+		return m
 	}
 	if ended < t.n/2 {
-		b.Fatalf("%d of %d sessions ended", ended, t.n)
+		panic(fmt.Sprintf("%d of %d sessions ended", ended, t.n))
 	}
-	b.ReportMetric(float64(ended)/took.Seconds(), "ended/s")
+	m["ended/s"] = float64(ended) / took.Seconds()
 	if t.limit != nil {
-		b.ReportMetric(float64(t.limit.LongestHold()), "longest-hold-ns")
+		m["longest-hold-ns"] = float64(t.limit.LongestHold())
 	}
+	return m
 }
 
-func (t sweepTarget) readUntil(over *atomic.Bool, h *histogram) error {
+// readUntil reads random odd sessions until ctx is done.
+func (t sweepTarget) readUntil(ctx context.Context) *histogram {
+	h := new(histogram)
 	random := rand.New(rand.NewPCG(1, 2))
-	for !over.Load() {
+	for ctx.Err() == nil {
 		i := random.IntN(t.n/2)*2 + 1
 		before := time.Now()
-		if err := t.read(i); err != nil {
-			return err
-		}
+		check(t.read(i))
 		h.add(time.Since(before))
 		runtime.Gosched() // as between two requests
 	}
-	return nil
+	return h
 }
 
 // expired is when the even samples have expired.
@@ -136,9 +121,7 @@ func sweepAll(s store.Store, now store.Time) (total int, err error) {
 func sweepMemstore(tb testing.TB, n int) sweepTarget {
 	s := memstore.NewLimited(16 << 30)
 	tb.Cleanup(func() { s.Close() })
-	if err := fixed.fill(s, 0, n, 2); err != nil {
-		tb.Fatal(err)
-	}
+	fixed.fill(s, 0, n, 2)
 	t := sweepTarget{n: n, read: reader(s), sweep: func() (int, error) { return sweepAll(s, expired) }}
 	t.limit, _ = any(s).(interface{ LongestHold() time.Duration })
 	return t
@@ -154,9 +137,7 @@ func sweepFile(tb testing.TB, n int) sweepTarget {
 	s := nearcache.New(baseFile(tb, n).copyOf(tb).open(tb), nearcache.Options{})
 	tb.Cleanup(func() { s.Close() })
 	hot := min(100_000, n)
-	if err := readAll(s, hot); err != nil { // fills the cache
-		tb.Fatal(err)
-	}
+	readAll(s, hot) // fills the cache
 	var next atomic.Int64
 	read := reader(s)
 	return sweepTarget{
@@ -190,9 +171,7 @@ func sweepSCS(tb testing.TB, n int) sweepTarget {
 			deadline = due.Add(-time.Millisecond)
 		}
 		data, err := codec.Encode(deadline, map[string]any{"subject": userID(i), "data": someValue(i)[:98]})
-		if err := errors.Join(err, s.Commit(userID(i), data, deadline)); err != nil {
-			tb.Fatal(err)
-		}
+		check(errors.Join(err, s.Commit(userID(i), data, deadline)))
 	}
 	if time.Until(due) < interval/3 {
 		tb.Fatal(fmt.Sprint("the store was not full in time: ", time.Until(due), " left"))
