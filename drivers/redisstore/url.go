@@ -165,11 +165,10 @@ const (
 func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 	c := rueidis.ClientOption{
 		InitAddress:       t.addrs,
-		Username:          t.user,
-		Password:          t.password,
+		Username:          cmp.Or(opt.Username, t.user),
+		Password:          cmp.Or(opt.Password, t.password),
 		SelectDB:          t.db,
 		ClientName:        t.name,
-		TLSConfig:         opt.TLSConfig,
 		ForceSingleClient: !t.cluster,
 		DisableRetry:      true,
 		DisableCache:      true,
@@ -179,12 +178,6 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 		ReadBufferEachConn:  connBuffer,
 		WriteBufferEachConn: connBuffer,
 	}
-	if opt.Username != "" {
-		c.Username = opt.Username
-	}
-	if opt.Password != "" {
-		c.Password = opt.Password
-	}
 	if opt.Credentials != nil {
 		c.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), c.Dialer.Timeout)
@@ -193,17 +186,11 @@ func (t *target) clientOption(opt *Options) rueidis.ClientOption {
 			if err != nil {
 				return rueidis.AuthCredentials{}, &dialError{fmt.Errorf("Options.Credentials: %w", err)}
 			}
-			if username == "" {
-				username = c.Username
-			}
-			return rueidis.AuthCredentials{Username: username, Password: password}, nil
+			return rueidis.AuthCredentials{Username: cmp.Or(username, c.Username), Password: password}, nil
 		}
 	}
-	if t.tls && c.TLSConfig == nil {
-		c.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if !t.tls {
-		c.TLSConfig = nil
+	if t.tls {
+		c.TLSConfig = cmp.Or(opt.TLSConfig, &tls.Config{MinVersion: tls.VersionTLS12})
 	}
 	c.Dialer.Timeout = cmp.Or(max(opt.DialTimeout, 0), t.dial, dialFactor*c.ConnWriteTimeout/connFactor)
 	c.Dialer.KeepAlive = time.Second // also how often an idle connection is asked whether it lives
