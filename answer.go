@@ -10,8 +10,8 @@ import (
 // Error answers a request with an error of this package, in place of the
 // handler's response: with the status of StatusCode, a text without internal
 // details, and headers that keep the answer out of caches. If the request came
-// through Handler, and Options.OnError is set, that writes the answer. Return
-// from the handler afterwards:
+// through Handler, and Options.OnError is set, that function writes the answer.
+// Return from the handler afterwards:
 //
 //	if err := cart.Update(s, add); err != nil {
 //		sojourn.Error(w, r, err)

@@ -19,8 +19,8 @@ import (
 // with Path=/.
 type Cookie struct {
 	// Name is the name of the logged-in session's cookie, Visitor that of the
-	// anonymous session's. Default "__Host-session" and "__Host-visitor"; with
-	// Domain "__Secure-session" and "__Secure-visitor". A browser accepts the
+	// anonymous session's. Default "__Host-session" and "__Host-visitor"; if
+	// Domain is set, "__Secure-session" and "__Secure-visitor". A browser accepts the
 	// prefix "__Host-" only from the host itself, over HTTPS or from localhost
 	// (draft-ietf-httpbis-rfc6265bis, section 4.1.3).
 	Name    string

@@ -57,8 +57,8 @@
 // # Step-up
 //
 // [Session.Fresh] reports whether the user authenticated lately. Ask it before
-// an action that a thief of the session must not take, and ask for the password
-// if it is false. [Session.Elevate] records a second factor and raises the
+// an action that a thief of the session must not take. If it is false, ask for
+// the password. [Session.Elevate] records a second factor and raises the
 // [Session.Level].
 //
 // # Ends
@@ -66,8 +66,8 @@
 // [Engine.List] returns a user's sessions, for a page of devices.
 // [Engine.EndOwn] ends one of them, [Engine.EndSubject] all, or all others, and
 // [Engine.EndAll] those of all users. An end is final: no request in flight
-// brings a session back. [Options.OnEvent] hears of every end, and of stolen
-// cookies.
+// brings a session back. [Options.OnEvent] receives an event for every end
+// and every stolen cookie.
 //
 // # Streams
 //

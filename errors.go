@@ -12,10 +12,10 @@ import (
 // status of each.
 var (
 	// ErrEnded: after the request arrived, the session ended, or all sessions of
-	// its subject were ended. The changes of the request are lost. A request other
-	// than GET or HEAD with an ended session's token also gets this error if it
-	// arrived within 30 seconds after the end: what a signed-out page still sends
-	// must not land in the next visitor's session.
+	// its subject were ended. The changes of the request are lost. A request that
+	// presents the token of an ended session also gets this error if it is neither
+	// GET nor HEAD and arrives within 30 seconds after the end: what a signed-out
+	// page still sends must not land in the next visitor's session.
 	ErrEnded = errors.New("sojourn: the session has ended")
 
 	// ErrSuperseded: after the request arrived, a login or elevation replaced the
@@ -61,8 +61,8 @@ var (
 	// ErrNotFound: no live session has this ID.
 	ErrNotFound = errors.New("sojourn: no such session")
 
-	// ErrThrottled: a sign-out, or a change of an existing session, with a token
-	// that wasn't looked up, since too many from its address were refused.
+	// ErrThrottled: the request's token wasn't looked up, because its address sends
+	// too many bad ones. So the request can't log out or change an existing session.
 	ErrThrottled = errors.New("sojourn: too many bad session tokens from this address")
 
 	// ErrCrossOrigin: an unsafe request from a page of another origin. Behind a
@@ -70,8 +70,8 @@ var (
 	// see Options.Origins.
 	ErrCrossOrigin = errors.New("sojourn: cross-origin request refused; see Options.Origins, Options.TrustedOrigins and AllowCrossOrigin")
 
-	// ErrBearer: AsBearer without Options.Bearer, or after other changes of the
-	// cookie's session.
+	// ErrBearer: AsBearer without Options.Bearer, or after the request has changed
+	// the session of its cookie.
 	ErrBearer = errors.New("sojourn: AsBearer needs Options.Bearer")
 
 	// ErrCursor: List got a cursor that it did not return, or a limit below 1 or

@@ -58,8 +58,8 @@ func Preload(next http.Handler) http.Handler {
 
 // AllowCrossOrigin admits requests from pages of other origins to one route.
 // Handler would refuse them. Use it for a sign-in service that answers by POST
-// (SAML, OpenID Connect's form_post). It goes around Handler, which refuses
-// before any route is chosen; inside Handler it has no effect.
+// (SAML, OpenID Connect's form_post). Put it around Handler: inside
+// it has no effect, because Handler refuses before any route is chosen.
 //
 //	mux.Handle("/", sessions.Handler(site))
 //	mux.Handle("POST /saml/acs", sojourn.AllowCrossOrigin(sessions.Handler(acs)))

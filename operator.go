@@ -11,7 +11,7 @@ import (
 // What operators and an application's own pages call: they name a session by
 // its ID or its subject, and present no token.
 
-// Info is what may be told about a session: all but its secrets and values.
+// Info describes a session, without its secrets and values.
 type Info struct {
 	ID              ID        `json:"id"`
 	Subject         string    `json:"subject"`

@@ -69,10 +69,10 @@ type Options struct {
 
 	// MaxBadTokens limits the dead tokens a minute from one address, or for IPv6
 	// from one /64. Above it, the address counts as guessing, and EventThrottled
-	// reports it. Of its tokens, those that this process has seen live are looked
-	// up as usual, and of the others ten a second. A request with a token that
-	// isn't looked up reads as a visitor's. Each dead token counts once. Default
-	// 100; negative: no limit.
+	// reports it. Of its tokens, the engine looks up those that this process has seen
+	// live, and at most ten others a second. A request whose token isn't looked up
+	// reads as a visitor's. Each dead token counts once. Default 100; negative: no
+	// limit.
 	MaxBadTokens int
 
 	// OnError writes error responses: those of Error, and those of Handler to a

@@ -230,13 +230,13 @@ func (s *Session) Fresh(d time.Duration) bool {
 	})
 }
 
-// Info returns all that may be told about the session, except its values.
+// Info describes the session, without its values.
 func (s *Session) Info() Info {
 	return ask(s, func(r *store.Record) Info { return infoOf(r) })
 }
 
-// Snapshot returns all that may be told about the session, and its values, with
-// the changes that this request has made.
+// Snapshot describes the session and returns its values, with the changes that
+// this request has made.
 func (s *Session) Snapshot() Snapshot {
 	return ask(s, func(r *store.Record) Snapshot { return snapshotOf(r) })
 }
