@@ -55,8 +55,8 @@ for i in "${!trees[@]}"; do
 	(cd "${trees[i]}/bench" && go test -c -o "$out/${names[i]}.test" .)
 	mkdir -m 711 "$files/${names[i]}"
 done
-go version -m "$out/after.test" |
-	awk '$1 == "dep" && /scs|gorilla\/sessions|fiber\/v3|redistore|rueidis|pgx\/v5|go-redis|modernc.org\/sqlite/ { print $2 ": " $3 }' >"$out/versions.txt"
+(cd bench && go list -m -f '{{.Path}}: {{.Version}}' all) |
+	grep -E 'alexedwards|gorilla/sessions|fiber/v3|redistore|rueidis|pgx/v5|go-redis|modernc.org/sqlite' >"$out/versions.txt"
 
 for part in ${*:-$parts}; do
 	settings "$part"
