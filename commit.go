@@ -123,9 +123,9 @@ func (s *Session) budgetOf(k opKind) *budget {
 	return &s.e.bad.ends
 }
 
-// terms returns what operations depend on, as of now. mu is held.
+// terms returns what operations depend on. mu is held.
 func (s *Session) terms() terms {
-	return terms{&s.e.opt, s.e.rand, &s.found, s.request.Client, s.arrived, s.e.now()}
+	return terms{&s.e.opt, s.e.rand, &s.found, s.request.Client, s.arrived}
 }
 
 // apply applies one operation to the draft. mu is held.
@@ -347,7 +347,7 @@ func (s *Session) repeat(ctx context.Context, id ID) error {
 		if err := s.draft.repeat(created, &t); err != nil {
 			return err
 		}
-		_, err = s.e.store.Update(ctx, s.e.opt.App, s.draft.rec, store.UpdateOptions{Arrived: s.arrived, Now: t.now})
+		_, err = s.e.store.Update(ctx, s.e.opt.App, s.draft.rec, store.UpdateOptions{Arrived: s.arrived, Now: t.now()})
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}

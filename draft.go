@@ -37,8 +37,10 @@ type terms struct {
 	found   *found
 	client  Client
 	arrived store.Time
-	now     store.Time
 }
+
+// now reads the clock. Most operations don't need it.
+func (t *terms) now() store.Time { return store.TimeOf(t.opt.Now()) }
 
 type opKind uint8
 
@@ -111,17 +113,18 @@ func (d *draft) start(base *store.Record, t *terms) error {
 		d.rec, d.create = r, false
 		return nil
 	}
-	id, next, err := newSession(t.random, t.now)
+	now := t.now()
+	id, next, err := newSession(t.random, now)
 	if err != nil {
 		return err
 	}
 	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
 	d.rec, d.create, d.next, d.fresh = r, true, next, true
 	life := t.opt.Policy.Anonymous
-	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: t.now, FirstSeenAt: t.now, ConfirmedAt: t.now}
+	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
 	r.EpochHash = next.halfHash()
-	r.CreatedAt, r.LastSeenAt = t.now, t.now
-	r.Idle, r.ExpiresAt = life.Idle, t.now.Add(life.Absolute)
+	r.CreatedAt, r.LastSeenAt = now, now
+	r.Idle, r.ExpiresAt = life.Idle, now.Add(life.Absolute)
 	r.Client, r.LastClient = t.client, t.client
 	return nil
 }
@@ -145,7 +148,7 @@ func (d *draft) apply(o *op, t *terms) error {
 			if err := d.renew(false, t); err != nil {
 				return err
 			}
-			newEpoch(r, &d.next, t.now, false, false, t.opt.Policy.Grace)
+			newEpoch(r, &d.next, t.now(), false, false, t.opt.Policy.Grace)
 		}
 		r.Level, r.AMR = uint8(o.level), mergeAMR(r.AMR, o.amr)
 	case opRotate:
@@ -158,7 +161,7 @@ func (d *draft) apply(o *op, t *terms) error {
 		if err := d.renew(true, t); err != nil {
 			return err
 		}
-		rotate(r, &d.next, t.found.secret.hash(), t.now, t.opt.Policy.Grace)
+		rotate(r, &d.next, t.found.secret.hash(), t.now(), t.opt.Policy.Grace)
 	case opStart, opUpdate:
 	}
 	return nil
@@ -196,7 +199,7 @@ func (d *draft) login(l *login, t *terms) error {
 			d.replaced = f.rec.ID
 		}
 	}
-	r := d.rec
+	r, now := d.rec, t.now()
 	life := t.opt.Policy.Login
 	if l.remember {
 		life = t.opt.Policy.Remembered
@@ -209,16 +212,16 @@ func (d *draft) login(l *login, t *terms) error {
 	}
 	r.Subject, r.AMR, r.Level, r.Remembered = l.subject, l.amr, uint8(l.level), l.remember
 	r.Bearer = l.bearer || r.Bearer || f.rec != nil && f.rec.Bearer
-	r.LastSeenAt, r.Idle, r.ExpiresAt = t.now, life.Idle, t.now.Add(life.Absolute)
+	r.LastSeenAt, r.Idle, r.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
 	r.Stale = false
 	if t.client.IP.IsValid() {
 		r.LastClient = t.client
 	}
 	if d.create {
-		r.Epoch, r.AuthenticatedAt, r.Secret.Login = 1, t.now, true
+		r.Epoch, r.AuthenticatedAt, r.Secret.Login = 1, now, true
 		return nil
 	}
-	newEpoch(r, &d.next, t.now, true, repeated, t.opt.Policy.Grace)
+	newEpoch(r, &d.next, now, true, repeated, t.opt.Policy.Grace)
 	return nil
 }
 
@@ -252,7 +255,7 @@ func (d *draft) repeat(created *store.Record, t *terms) error {
 		return err
 	}
 	repeatHalf(d.rec, &d.next)
-	rotate(d.rec, &d.next, store.Hash{}, t.now, t.opt.Policy.Grace)
+	rotate(d.rec, &d.next, store.Hash{}, t.now(), t.opt.Policy.Grace)
 	return nil
 }
 

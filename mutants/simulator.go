@@ -115,7 +115,7 @@ var simulator = []mutant{
 		breaks: "no secret survives an elevation",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"draft.go",
-			`t.now, false, false, t.opt.Policy.Grace)`,
+			`t.now(), false, false, t.opt.Policy.Grace)`,
 			`t.now, false, true, t.opt.Policy.Grace)`}},
 	},
 	{
