@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// An ID names a session. It is no secret. IDs are UUIDs of version 7 (RFC 9562), whose order
-// is the order of creation.
+// An ID names a session. It is not a secret. IDs are UUIDs of version 7 (RFC
+// 9562), whose order is the order of creation.
 type ID [16]byte
 
 // String returns the UUID in its usual form, in lower case.
@@ -54,10 +54,11 @@ func (id *ID) UnmarshalText(b []byte) (err error) {
 // IsZero reports whether id names no session.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// Compare orders IDs by their bytes, which is by creation.
+// Compare orders IDs by their bytes, which is the order of creation.
 func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
-// ParseID reads the 36-character form of a UUID, in either case. Any UUID is accepted, of whatever version.
+// ParseID reads the 36-character form of a UUID, in upper or lower case. It
+// accepts UUIDs of every version.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
@@ -84,7 +85,8 @@ func (h Hash) MarshalText() ([]byte, error) { return base64.StdEncoding.AppendEn
 // UnmarshalText is the reverse of MarshalText.
 func (h *Hash) UnmarshalText(b []byte) error { return decodeBase64(h[:], b) }
 
-// A Fingerprint is the beginning of a Hash. It recognises a secret that is no longer good.
+// A Fingerprint is the beginning of a Hash. It recognises a secret that is no
+// longer good.
 type Fingerprint [8]byte
 
 // MarshalText returns the fingerprint in base64.
@@ -106,8 +108,8 @@ func decodeBase64(dst, text []byte) error {
 
 var errBadBase64 = errors.New("store: not a hash or fingerprint in base64")
 
-// Time is a time in milliseconds since the Unix epoch; 0 is never. It has no time zone to lose on its
-// way through a store, and compares with ==.
+// Time is a time in milliseconds since the Unix epoch; 0 means never. It has no
+// time zone that a store could lose, and compares with ==.
 type Time int64
 
 // TimeOf converts, rounding down to the millisecond. The zero time.Time becomes 0.
@@ -142,10 +144,10 @@ type Record struct {
 	Secret    Secret        // the current one
 	Good      []Secret      // earlier ones that are, or lately were, good; oldest first
 	Spent     []Spent       // earlier ones of this epoch, by fingerprint; oldest first
-	SpentTill Time          // until when secrets that Spent no longer lists may have been good
+	SpentTill Time          // secrets that Spent no longer lists may have been good until then
 	EpochHash Hash          // SHA-256 of the half of the secret that lasts for the epoch
 	Epochs    []Fingerprint // of the EpochHashes of earlier epochs, oldest first, at most four
-	Halves    []Fingerprint // of further EpochHashes of this epoch: each repeat of an idempotent creation has one
+	Halves    []Fingerprint // of further EpochHashes of this epoch: one for each repeat of an idempotent creation
 
 	CreatedAt       Time
 	AuthenticatedAt Time // last login or elevation; 0: never
@@ -156,7 +158,7 @@ type Record struct {
 	AMR        string // how the subject authenticated: RFC 8176 values separated by blanks
 	Level      uint8  // 0 to 3
 	Remembered bool
-	Stale      bool   // the last authentication does not count as fresh any more
+	Stale      bool   // the last authentication no longer counts as fresh
 	Bearer     bool   // the token travels in a header, not in a cookie
 	Client     Client // at creation
 	LastClient Client // at LastSeenAt
@@ -166,7 +168,7 @@ type Record struct {
 	End   Reason // why the session ended; empty while it lives
 	EndAt Time
 
-	Cached bool // filled from memory: set by caches, never stored
+	Cached bool // the record comes from memory; set by caches, never stored
 }
 
 // A Secret is one secret of a session, as far as a store may know it.
@@ -203,8 +205,8 @@ const (
 	ReasonTheft    Reason = "theft"
 )
 
-// ExpiredAt returns the reason for which the session is expired at now, and
-// the time when it expired; an empty reason if it isn't.
+// ExpiredAt returns why the session is expired at now, and when it expired. The
+// reason is empty if it is not expired.
 func (r *Record) ExpiredAt(now Time) (Reason, Time) {
 	idle := r.LastSeenAt.Add(r.Idle)
 	switch {
@@ -217,8 +219,9 @@ func (r *Record) ExpiredAt(now Time) (Reason, Time) {
 	}
 }
 
-// Bury turns r into its tombstone: what recognises its tokens, when and why it
-// ended, and nothing else. The subject, the client and the values are gone.
+// Bury turns r into its tombstone. This keeps what recognises the session's
+// tokens, and when and why it ended. The subject, the client and the values are
+// gone.
 func (r *Record) Bury(reason Reason, at Time) {
 	spent := r.Spent
 	for _, s := range r.Good {
@@ -237,8 +240,8 @@ func (r *Record) Bury(reason Reason, at Time) {
 	}
 }
 
-// CopyFrom makes r a copy of src that shares no slice with it, reusing the
-// capacity of r's own.
+// CopyFrom makes r a copy of src that shares no slice with it. It reuses the
+// capacity of r's slices.
 func (r *Record) CopyFrom(src *Record) {
 	good, spent, epochs, halves, values := r.Good, r.Spent, r.Epochs, r.Halves, r.Values
 	*r = *src
@@ -249,7 +252,7 @@ func (r *Record) CopyFrom(src *Record) {
 	r.Values = append(values[:0], src.Values...)
 }
 
-// Equal reports whether two records say the same.
+// Equal reports whether two records are equal, except for Cached.
 func (r *Record) Equal(o *Record) bool {
 	return r.ID == o.ID && r.Revision == o.Revision && r.Subject == o.Subject && r.Epoch == o.Epoch &&
 		r.Secret == o.Secret && slices.Equal(r.Good, o.Good) && slices.Equal(r.Spent, o.Spent) &&
@@ -261,7 +264,7 @@ func (r *Record) Equal(o *Record) bool {
 }
 
 // Confirm notes on r what Store.Confirm notes in a store, and reports whether
-// anything changed. The revision is the caller's to raise.
+// anything changed. The caller raises the revision.
 func (r *Record) Confirm(c Confirmation) bool {
 	changed := false
 	if r.Secret.FirstSeenAt == 0 && c.FirstSeenAt != 0 {

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// How long a store remembers what is over. Each is a minimum; Sweep removes
-// what is older.
+// How long a store remembers what is over, at least. Sweep removes what is
+// older.
 const (
 	TombstoneLife   = time.Hour      // an ended session's tombstone
 	BarrierLife     = time.Hour      // the barrier that EndSubject raises
@@ -58,120 +58,127 @@ var (
 
 // A Store keeps sessions. All methods may be called concurrently.
 //
-// A store keeps neither rec nor its slices when a call has returned, however it returned: the caller uses them again.
+// When a call returns, with or without an error, the store no longer uses rec or
+// its slices: the caller uses them again.
 //
 // Every method is scoped by application: no call for one application reads,
-// changes, counts or ends a session of another, even when the IDs or subjects
-// are equal. Application names and subjects compare byte for byte: case,
+// changes, counts or ends a session of another, even if IDs or subjects are
+// equal. Names of applications and subjects compare byte for byte: case,
 // trailing blanks, NUL and invalid UTF-8 are part of a name.
 //
 // A call with a context that is already cancelled returns the context's error
-// and changes nothing. A write that may or may not have happened, because
-// the context or the connection ended during it, returns ErrUncertain.
+// and changes nothing. If a write may or may not have happened, because the
+// context or the connection ended during it, it returns ErrUncertain.
 //
-// A session is live until it is ended, until one of its deadlines lies at or
+// A session is live until it is ended, until one of its deadlines is at or
 // before the now of a call ([Record.ExpiredAt]), or until the application's
 // EndAll watermark reaches its CreatedAt.
 type Store interface {
 	// Create adds a live session and sets rec.Revision to 1.
 	//
-	// ErrExists: a session of this ID, live or ended, is known; nothing changes.
-	// ErrBarrier: the subject's barrier, or the application's watermark, is at or
-	// after opt.Arrived, or the watermark at or after rec.CreatedAt.
-	// ErrLimit: the subject has opt.Limit.Max live sessions and the limit
-	// refuses. Without Refuse the session that has been the subject's for longest
-	// ends with ReasonEvicted at opt.Now, as many times as it takes, and is returned. The check and
-	// the creation are one step: under parallel calls the subject never has more than Max.
-	// Expired sessions don't count, and may be ended, with their own reason, by this call.
-	// ErrFull: no room. Sessions with an empty subject meet it earlier than others, so that a
-	// flood of visitors can't keep logins out.
-	// ErrRepeated: a Create under opt.Key with the same opt.KeyBody made a session
-	// within IdempotencyLife; rec.ID is set to that session's ID and nothing is
-	// created. ErrKeyReused: the same key with another body. Where several errors apply, these two come first.
+	// ErrExists: a session with this ID, live or ended, is known. Nothing changes.
+	// ErrBarrier: the subject's barrier or the application's watermark is at or
+	// after opt.Arrived, or the watermark is at or after rec.CreatedAt.
+	// ErrLimit: the subject has opt.Limit.Max live sessions, and
+	// opt.Limit.Refuse is set. Otherwise the session that has been the subject's
+	// for longest ends with ReasonEvicted at opt.Now, and is returned. This
+	// repeats until there is room. The check and the creation are one step: under
+	// parallel calls the subject never has more than Max. Expired sessions don't
+	// count, and this call may end them, with their own reason.
+	// ErrFull: there is no room. Sessions with an empty subject get it earlier
+	// than others, so that a flood of visitors can't keep logins out.
+	// ErrRepeated: a Create under opt.Key, with the same opt.KeyBody, made a
+	// session within IdempotencyLife. rec.ID becomes that session's ID, and
+	// nothing is created. ErrKeyReused: the same, with another body. If several
+	// errors apply, these two come first.
 	Create(ctx context.Context, app string, rec *Record, opt CreateOptions) ([]Ended, error)
 
-	// Get fills rec, reusing the capacity of its slices. The strings of rec are
-	// never overwritten later; its slices belong to the caller.
+	// Get fills rec, and reuses the capacity of its slices. The strings of rec
+	// are never overwritten later. Its slices belong to the caller.
 	//
-	// ErrNotFound: no such session in this application.
-	// ErrEnded: it has ended within TombstoneLife; rec is its tombstone
-	// ([Record.Bury]). A session under the watermark is ended with ReasonRevoked at
-	// the watermark's time.
-	// Deadlines are the engine's to judge: an expired session that no call has ended yet is
-	// returned like a live one.
+	// ErrNotFound: there is no such session in this application.
+	// ErrEnded: it has ended within TombstoneLife, and rec is its tombstone
+	// ([Record.Bury]). A session that the watermark has reached has ended with
+	// ReasonRevoked at the watermark's time. The engine judges deadlines: Get
+	// returns an expired session that no call has ended yet like a live one.
 	//
-	// A strict Get sees every write acknowledged before it began. A Get that
-	// isn't strict may be answered from memory, and then sets rec.Cached, with
-	// ErrNotFound and ErrEnded too.
+	// A strict Get sees every write acknowledged before it began. Any other Get
+	// may be answered from memory. It then sets rec.Cached, with ErrNotFound and
+	// ErrEnded too.
 	Get(ctx context.Context, app string, id ID, strict bool, rec *Record) error
 
 	// Update replaces the session if its revision is still rec.Revision, and
-	// sets rec.Revision to the next. ID and CreatedAt never change. LastSeenAt never goes
-	// back: the later of the stored and the new one stays, with its client.
+	// sets rec.Revision to the next. ID and CreatedAt never change. LastSeenAt
+	// never goes back: of the stored and the new one the later stays, with its
+	// client.
 	//
-	// ErrNotFound, ErrEnded: as in Get, and ErrEnded too if a deadline of the stored session
-	// lies at or before opt.Now. Update never creates (I4).
-	// ErrConflict: the revision is another one, and none of these applies.
-	// With opt.Login, or when the subject differs from the stored one, ErrBarrier, ErrLimit and
-	// eviction are as in Create. The session itself is never evicted, and counts once.
-	// ErrFull: no room for the larger record. The stored session is as it was.
+	// ErrNotFound, ErrEnded: as in Get. ErrEnded too if a deadline of the stored
+	// session is at or before opt.Now. Update never creates a session (I4).
+	// ErrConflict: the revision is another one, and neither of these applies.
+	// With opt.Login, or if the subject differs from the stored one, ErrBarrier,
+	// ErrLimit and eviction are as in Create. The session itself is never
+	// evicted, and counts once.
+	// ErrFull: there is no room for the larger record. The stored session is
+	// unchanged.
 	Update(ctx context.Context, app string, rec *Record, opt UpdateOptions) ([]Ended, error)
 
-	// Touch notes activity: LastSeenAt becomes the later of at and the stored one, and
-	// where at is later client becomes LastClient. It does so only if the
-	// session is live at now. The revision stays and Watch reports nothing.
-	// ErrNotFound, ErrEnded as in Update.
+	// Touch notes activity, if the session is live at now. LastSeenAt becomes
+	// the later of at and the stored one. If at is later, client becomes
+	// LastClient. The revision stays, and Watch reports nothing. ErrNotFound,
+	// ErrEnded: as in Update.
 	Touch(ctx context.Context, app string, id ID, at, now Time, client Client) error
 
-	// Confirm notes that the current secret was presented: FirstSeenAt and ConfirmedAt take
-	// the given times where they were unset, and, when ConfirmedAt is set by this call, every
-	// secret in Good whose Until is unset gets until. If secret is no longer the
-	// current one's hash, or if nothing would change, Confirm does nothing and returns nil. The revision grows by one if
-	// something changed. ErrNotFound, ErrEnded as in Get: deadlines aren't looked at.
+	// Confirm notes that the current secret was presented. FirstSeenAt and
+	// ConfirmedAt get the given times if they were unset. If this call sets
+	// ConfirmedAt, every secret in Good without an Until gets c.Until. If secret
+	// is not the current one's hash, or if nothing would change, Confirm does
+	// nothing and returns nil. If something changed, the revision grows by one.
+	// ErrNotFound, ErrEnded: as in Get, without regard to deadlines.
 	Confirm(ctx context.Context, app string, id ID, secret Hash, c Confirmation) error
 
-	// End ends a session, for good, with a tombstone. It returns the session if this call
-	// ended it and nothing if it had ended before. A session that was already
-	// expired at the given time ends all the same, with the reason given.
-	// ErrNotFound: no such session. The reason must not be empty.
+	// End ends a session for good, and leaves a tombstone. It returns the session
+	// if this call ended it, and nothing if it had ended before. A session that
+	// is expired at the given time ends with the given reason all the same.
+	// ErrNotFound: there is no such session. The reason must not be empty.
 	End(ctx context.Context, app string, id ID, reason Reason, at Time) ([]Ended, error)
 
-	// EndSubject ends all sessions of a subject but the one named by except (which may be zero)
-	// and raises the subject's barrier to at: a later Create or login
-	// with Arrived at or before it fails. It does so even if the subject has no session.
-	// Expired ones that no call has ended yet end with the reason given too. Subject and reason must not be empty.
+	// EndSubject ends all sessions of a subject, except the one with the ID
+	// except, which may be zero. It raises the subject's barrier to at, even if
+	// the subject has no session: a later Create or login with Arrived at or
+	// before the barrier fails. Expired sessions that no call has ended yet end
+	// with the given reason too. Subject and reason must not be empty.
 	EndSubject(ctx context.Context, app, subject string, except ID, reason Reason, at Time) ([]Ended, error)
 
-	// EndAll ends every session of the application created at or before at, by a
-	// watermark: in constant time, however many there are. A Create with Arrived at or before it
-	// fails with ErrBarrier. The watermark never goes back.
-	// All of these are the callers' times: what a caller whose clock is ahead of this one's created shortly before may be
-	// dated after at, and stays. Where clocks differ by d, a second call d later ends that too.
+	// EndAll ends every session of the application that was created at or before
+	// at, by a watermark: in constant time, however many there are. A Create with
+	// Arrived at or before it fails with ErrBarrier. The watermark never goes
+	// back. Sessions created by a caller with a fast clock may carry a later time
+	// and survive. If clocks differ by d, a second call d later ends them too.
 	EndAll(ctx context.Context, app string, at Time) error
 
-	// List returns live sessions (as of opt.Now), a page at a time: at most
-	// opt.Limit and MaxPageBytes, and the cursor of the next page,
-	// empty after the last. A session that is live all through the listing
-	// appears once. Those of a subject come in the order of their IDs, which is
-	// the order of their creation; all of an application in the store's own
-	// order. Without opt.Values the records' Values are empty, and are neither
-	// decoded nor fetched: a list must not take the memory that the sessions
-	// take. ErrCursor: the cursor is malformed, or the limit out of its range.
+	// List returns live sessions (as of opt.Now), a page at a time. A page has at
+	// most opt.Limit sessions and MaxPageBytes. List also returns the cursor of
+	// the next page, which is empty after the last page. A session that is live
+	// during the whole listing appears once. The sessions of a subject come in
+	// the order of their IDs, which is the order of their creation. All sessions
+	// of an application come in the store's own order. Without opt.Values the
+	// Values of the records are empty, and are neither decoded nor fetched: a
+	// list must not take as much memory as the sessions. ErrCursor: the cursor is
+	// malformed, or the limit is out of its range.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
-	// Count returns the number of sessions kept and not ended. Sessions that
-	// have expired count until a call has ended them.
+	// Count returns the number of sessions that are kept and have not ended.
+	// Expired sessions count until a call has ended them.
 	Count(ctx context.Context, app string) (Count, error)
 
 	// Sweep ends the application's sessions that expired at or before now, with
-	// the reason and the time of ExpiredAt, and removes its tombstones,
-	// barriers and idempotency keys that are older than their lives. It returns
-	// the sessions that this call ended: each end is returned once, to one
-	// caller on one node. One call examines about max sessions and holds no
-	// lock for more than 256 of them. done tells that a whole round over the
-	// application is complete; call again until then. What an EndSubject did
-	// not find, because the store had lost a part of its data, may end here
-	// too: with ReasonRevoked, at now.
+	// the reason and the time of ExpiredAt. It removes tombstones, barriers and
+	// idempotency keys that are older than their lives. It returns the sessions
+	// that this call ended: each end is returned once, to one caller on one node.
+	// One call examines about max sessions, and holds no lock for more than 256
+	// of them. done means that a whole round over the application is complete;
+	// otherwise call again. Sessions that an EndSubject missed, because the store
+	// had lost a part of its data, may end here too, with ReasonRevoked at now.
 	//
 	// Nothing sweeps an application that no engine serves. Its expired sessions
 	// stay, unless the store removes them after a time of its own, and no
@@ -179,30 +186,34 @@ type Store interface {
 	// ends them.
 	Sweep(ctx context.Context, app string, now Time, max int) (ended []Ended, done bool, err error)
 
-	// Close releases the store. Later calls return ErrClosed. A second Close does nothing.
+	// Close releases the store. Later calls return ErrClosed. A second Close does
+	// nothing.
 	Close() error
 }
 
 // A Watcher is a Store with a change feed.
 type Watcher interface {
-	// Watch reports, in order, every creation, update, confirmation and end of every application that
-	// is acknowledged after Watch has returned, until ctx is done or the store
-	// closes; then the channel is closed. A feed that
-	// lost changes reports a Gap, after which the receiver knows nothing about what happened before. A slow receiver
-	// gets a Gap; it never delays a writer.
+	// Watch reports, in order, every creation, update, confirmation and end of
+	// every application that is acknowledged after Watch has returned. When ctx
+	// is done or the store closes, the channel is closed. A feed that lost
+	// changes reports a Gap: the receiver then knows nothing about what happened
+	// before. A slow receiver gets a Gap, and never delays a writer.
 	Watch(ctx context.Context) (<-chan Change, error)
 }
 
-// A Feeder is the Watcher of a store that other processes write to as well. Its heartbeat shows how recent the
-// feed is.
+// A Feeder is the Watcher of a store that other processes write to as well. Its
+// heartbeat shows how recent the feed is.
 type Feeder interface {
 	Watcher
 
-	// Beat writes a heartbeat through the store, on each of its shards. When it has come back from all of them,
-	// every channel of Watch that was open when Beat was called reports a Change of the kind Beat with the Revision n:
-	// after all changes that were acknowledged, on whatever node, before Beat was called, or after a Gap if one of
-	// these was lost. Beat need not wait for that, and a heartbeat may get lost. The caller chooses numbers that no
-	// other caller of this store uses; those of other processes may be reported or not.
+	// Beat writes a heartbeat through the store, on each of its shards. When it
+	// has come back from all of them, every channel of Watch that was open when
+	// Beat was called reports a Change with the kind Beat and the Revision n. It
+	// comes after all changes that were acknowledged, on any node, before Beat
+	// was called, or after a Gap if one of these was lost. Beat need not wait for
+	// that, and a heartbeat may be lost. The caller chooses numbers that no other
+	// caller of this store uses. The numbers of other processes may be reported
+	// or not.
 	Beat(ctx context.Context, n uint64) error
 }
 
@@ -221,7 +232,7 @@ const (
 	Changed ChangeKind = iota + 1 // created, updated or confirmed
 	Gone                          // ended, by whatever cause
 	GoneAll                       // EndAll: every session of App created until now
-	Gap                           // changes were lost: what happened before this is unknown
+	Gap                           // changes were lost: what happened before is unknown
 	Beat                          // a heartbeat of Feeder came back
 )
 
@@ -261,11 +272,12 @@ type Limit struct {
 	Refuse bool // refuse the new session rather than end the oldest
 }
 
-// A Confirmation is what Confirm notes about the current secret. A zero time is not noted.
+// A Confirmation is what Confirm notes about the current secret. It does not note
+// a zero time.
 type Confirmation struct {
 	FirstSeenAt Time
 	ConfirmedAt Time
-	Until       Time // the end of the earlier secrets; used with ConfirmedAt
+	Until       Time // when the earlier secrets end; used with ConfirmedAt
 }
 
 // ListOptions choose a page of List.
@@ -274,7 +286,7 @@ type ListOptions struct {
 	Cursor  string // as returned by the call for the page before; empty: the first page
 	Limit   int    // 1 to MaxPage
 	Now     Time
-	Values  bool // the records have their Values
+	Values  bool // return the Values too
 }
 
 // Count is the number of sessions kept.

@@ -45,8 +45,8 @@ func (v Values) All() iter.Seq2[string, []byte] {
 	}
 }
 
-// AppendSet appends to dst the values v with json under key. The arguments are not changed, and
-// must not overlap dst's free capacity.
+// AppendSet appends to dst the values v with json under key. It does not change
+// its arguments. They must not overlap the free capacity of dst.
 func (v Values) AppendSet(dst Values, key string, json []byte) Values {
 	before, after := v.split(key)
 	dst = append(dst, before...)
@@ -84,8 +84,8 @@ func (v Values) split(key string) (before, after Values) {
 	return v[:len(v)-len(rest)], nil
 }
 
-// Check reports whether v is well formed, with its keys in order. A store that reads Values from a place that
-// others may have written to must check them.
+// Check returns an error unless v is well formed and its keys are in order. A
+// store must check Values that others may have written.
 func (v Values) Check() error {
 	var last []byte
 	for len(v) > 0 {
@@ -110,7 +110,7 @@ func (v Values) next() (key, json []byte, rest Values, ok bool) {
 }
 
 func (v Values) field() (field []byte, rest Values, ok bool) {
-	if len(v) > 0 && v[0] < 0x80 { // a length of one byte, by far the most frequent
+	if len(v) > 0 && v[0] < 0x80 { // a length of one byte, which most have
 		end := 1 + int(v[0])
 		if end > len(v) {
 			return nil, nil, false
