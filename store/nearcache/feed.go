@@ -19,7 +19,8 @@ const (
 	lastWait  = 5 * time.Second
 )
 
-// A feed follows the changes that other processes make to the store, and knows how recent it is.
+// A feed follows the changes that other processes make to the store, and knows
+// how recent it is.
 type feed struct {
 	store   store.Feeder
 	ctx     context.Context
@@ -27,16 +28,18 @@ type feed struct {
 	stopped sync.WaitGroup
 	opened  chan struct{} // the feed was opened: a heartbeat is due at once
 
-	// So long the feed is recent: a time.Duration on the cache's clock, and nanoseconds on the wall's, for the first
-	// stands still while the machine sleeps.
+	// The feed is recent until both times: a time.Duration on the cache's clock,
+	// which stands still while the machine sleeps, and nanoseconds on the wall
+	// clock.
 	until, untilWall atomic.Int64
 
-	mu   sync.Mutex
+	mu   sync.Mutex   // guards the fields below
 	last uint64       // the number of the last heartbeat
-	sent [8]heartbeat // by number; more than are sent in beatLife
+	sent [8]heartbeat // by number; there are fewer in beatLife
 }
 
-// A heartbeat that comes back makes the feed recent until a time that was fixed before it was sent.
+// A heartbeat that comes back makes the feed recent until a time that was fixed
+// before it was sent.
 type heartbeat struct {
 	n     uint64
 	until time.Duration
@@ -58,7 +61,8 @@ func (f *feed) recentAt(now time.Duration, wall int64) bool {
 	return int64(now) < f.until.Load() && wall < f.untilWall.Load()
 }
 
-// start has the feed read and the heartbeats sent, each by a goroutine of its own: a heartbeat may hang.
+// start starts two goroutines: one reads the feed, the other sends the
+// heartbeats, which may hang.
 func (f *feed) start(c *Cache) {
 	f.stopped.Go(func() { f.follow(c) })
 	f.stopped.Go(func() {
@@ -76,7 +80,7 @@ func (f *feed) start(c *Cache) {
 	})
 }
 
-// beat sends a heartbeat. One that fails is like one that is lost.
+// beat sends a heartbeat. It ignores an error, as if the heartbeat were lost.
 func (f *feed) beat(c *Cache) {
 	f.mu.Lock()
 	f.last++
@@ -88,7 +92,7 @@ func (f *feed) beat(c *Cache) {
 	_ = f.store.Beat(ctx, n)
 }
 
-// came notes that a heartbeat came back, if it is one of this cache.
+// came notes that a heartbeat came back, if this cache sent it.
 func (f *feed) came(n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -98,7 +102,8 @@ func (f *feed) came(n uint64) {
 	}
 }
 
-// reset notes that the feed is not recent. Heartbeats that were sent until now don't count.
+// reset notes that the feed is not recent. Heartbeats sent earlier no longer
+// count.
 func (f *feed) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,7 +143,7 @@ func (f *feed) follow(c *Cache) {
 	}
 }
 
-// apply does what a change calls for.
+// apply brings memory up to date with a change.
 func (c *Cache) apply(change store.Change) {
 	switch change.Kind {
 	case store.Gap:
@@ -150,7 +155,7 @@ func (c *Cache) apply(change store.Change) {
 	}
 	a := c.apps.Find(change.App)
 	if a == nil {
-		return // nobody here has asked for any session of it
+		return // the cache has no session of it
 	}
 	switch change.Kind {
 	case store.Changed:
@@ -166,7 +171,8 @@ func (c *Cache) apply(change store.Change) {
 	}
 }
 
-// withoutBeats passes changes on, and a Gap every second while the feed isn't recent: who relies on it must ask the store.
+// withoutBeats passes changes on without heartbeats. While the feed is not
+// recent it adds a Gap every second, so that receivers ask the store.
 func (f *feed) withoutBeats(ctx context.Context, c *Cache, changes <-chan store.Change) <-chan store.Change {
 	out := make(chan store.Change)
 	go func() {

@@ -8,31 +8,32 @@ import (
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
-// A flight is a call to the store about a session, a read or a write, from before it begins until what it brought is
-// in memory. What becomes known meanwhile may overtake it. Its shard's lock guards it.
+// A flight is a read or a write of a session in the store. It lasts from before
+// the call until its result is in memory. Something that becomes known meanwhile
+// may overtake it. The mutex of its shard guards it.
 type flight struct {
-	next       *flight // another one of the same session
-	live       bool    // memory could be used when it began
+	next       *flight // another flight of the same session
+	live       bool    // memory could be used when the flight began
 	generation uint32
-	ends       uint32 // of the cache when it began
-	floor      uint64 // the least revision that isn't outdated; overtaken: none is good
+	ends       uint32 // Cache.ends when the flight began
+	floor      uint64 // the least revision that is not outdated; overtaken: there is none
 	began      time.Duration
 
-	// What a touch during the flight told.
+	// The last activity, if a touch during the flight noted one.
 	seen   store.Time
 	client store.Client
 
-	// Of reads. They may be joined, and end when done is closed.
+	// For reads. Other reads may join them, and wait until done is closed.
 	read   bool
 	done   chan struct{} // nil: nobody has joined
 	result *store.Record
 	err    error
-	again  bool // whoever joined must read by himself
+	again  bool // those that joined must read again
 
-	// Of writes.
-	doubt   uint64     // that the write, acknowledged, settles
-	alone   bool       // it changes no other session
-	known   bool       // the record that it replaces was in memory
+	// For writes.
+	doubt   uint64     // the doubt that the write settles when it is acknowledged
+	alone   bool       // the write changes no other session
+	known   bool       // the record that the write replaces was in memory
 	created store.Time // that record's CreatedAt
 }
 
@@ -42,7 +43,7 @@ const overtaken = math.MaxUint64
 func (c *Cache) begin(p *place, live bool) *flight {
 	f := &flight{live: live, generation: c.generationOf(p.app), ends: c.ends.Load()}
 	if !live {
-		return f // it can't be joined, and brings nothing
+		return f // no read can join it, and its result is not kept
 	}
 	if p.sh.flights == nil {
 		p.sh.flights = make(map[key]*flight)
@@ -71,17 +72,20 @@ func (sh *shard) end(k key, f *flight) {
 	}
 }
 
-// holds reports whether nothing is known that speaks against what the flight brought, but for its floor.
+// holds reports whether the result of the flight may be kept, if its revision is
+// at least the floor.
 func (c *Cache) holds(p *place, f *flight) bool {
 	return f.live && c.live() && c.sameTimes(p, f)
 }
 
-// sameTimes reports whether nothing was dropped at large since the flight began.
+// sameTimes reports whether no group of sessions was dropped since the flight
+// began.
 func (c *Cache) sameTimes(p *place, f *flight) bool {
 	return f.generation == c.generationOf(p.app) && f.ends == c.ends.Load()
 }
 
-// joinable returns a read in flight that tells what one begun now would, or nil.
+// joinable returns a read in flight whose result is as good as that of a new
+// read, or nil.
 func (c *Cache) joinable(p *place) *flight {
 	for f := p.sh.flights[p.key]; f != nil; f = f.next {
 		if f.read && f.floor == 0 && c.sameTimes(p, f) {
@@ -91,14 +95,14 @@ func (c *Cache) joinable(p *place) *flight {
 	return nil
 }
 
-// invalidate drops what is in memory and in flight of a session.
+// invalidate drops a session from memory, and its flights.
 func (c *Cache) invalidate(p *place) {
 	p.sh.mu.Lock()
 	defer p.sh.mu.Unlock()
 	c.changed(p, overtaken)
 }
 
-// changed notes, under the shard's lock, that a session has a revision.
+// changed notes that a session now has this revision. The shard must be locked.
 func (c *Cache) changed(p *place, revision uint64) {
 	p.sh.known(p)
 	for f := p.sh.flights[p.key]; f != nil; f = f.next {

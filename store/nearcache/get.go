@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Get implements store.Store. Gets of one session that aren't strict, and must read the store, share a read.
+// Get implements store.Store. Gets of one session that are not strict and must
+// read the store share one read.
 func (c *Cache) Get(ctx context.Context, app string, id store.ID, strict bool, rec *store.Record) error {
 	p := c.place(app, id)
 	for {
@@ -37,7 +38,8 @@ func (c *Cache) Get(ctx context.Context, app string, id store.ID, strict bool, r
 	}
 }
 
-// look answers from memory, or returns a flight to wait for or, if it leads, to make.
+// look answers from memory, or returns a flight. If leads is true the caller must
+// make the flight's read, otherwise wait for it.
 func (c *Cache) look(p *place, strict bool, rec *store.Record) (f *flight, leads bool, err error) {
 	live := c.live()
 	sh := p.sh
@@ -70,7 +72,8 @@ func (c *Cache) look(p *place, strict bool, rec *store.Record) (f *flight, leads
 
 var errPanic = errors.New("nearcache: the store panicked")
 
-// read makes a flight. It reads the store strictly: a copy that lags behind may lack what is known already.
+// read makes the read of a flight. It is strict, because a replica may lag behind
+// what the cache already knows.
 func (c *Cache) read(ctx context.Context, app string, p *place, f *flight, rec *store.Record) (err error) {
 	err = errPanic
 	defer func() { c.landed(ctx, p, f, rec, err) }()
@@ -79,7 +82,7 @@ func (c *Cache) read(ctx context.Context, app string, p *place, f *flight, rec *
 	return err
 }
 
-// landed keeps what a read brought, and gives it to those who joined it.
+// landed keeps the result of a read, and passes it to the Gets that joined.
 func (c *Cache) landed(ctx context.Context, p *place, f *flight, rec *store.Record, err error) {
 	notFound, ended := errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded)
 	p.sh.mu.Lock()

@@ -1,4 +1,5 @@
-// Package nearcache keeps sessions that are read often in the memory of the process, in front of another store.
+// Package nearcache keeps sessions that are read often in the memory of the
+// process, in front of another store.
 //
 // A store that this process alone writes to, such as sqlitestore:
 //
@@ -6,21 +7,26 @@
 //	...
 //	sessions, err := sojourn.New(nearcache.New(s, nearcache.Options{}), sojourn.Options{})
 //
-// A store that other processes write to as well, such as redisstore or pgstore, with its change feed:
+// A store that other processes write to as well, such as redisstore or pgstore,
+// with its change feed:
 //
 //	sessions, err := sojourn.New(nearcache.NewShared(s, nearcache.Options{}), sojourn.Options{})
 //
 // # What is answered from memory
 //
-// A Get that isn't strict, of a live session; then Record.Cached is set. Strict ones always read the store. So do
-// those of sessions that have ended. That an ID is unknown is remembered for at most a second.
+// A Get that is not strict, of a live session. It sets Record.Cached. A strict
+// Get always reads the store, and so does one of a session that has ended. The
+// cache remembers for at most a second that an ID is unknown.
 //
-// A session's end, and every other change made through the cache, has left the memory when the call returns. After
-// a write whose outcome is unknown the memory that it may have made wrong isn't used.
+// When a call that ends or changes a session returns, the old session is no
+// longer in memory. After a write with an unknown outcome the cache doesn't use
+// what that write may have made wrong.
 //
-// A shared store is asked for a heartbeat four times a second. The memory is used only while one that this process
-// sent within the last second has come back on the feed, and with it all that other processes changed before.
-// Otherwise every Get reads the store. What was in memory before a gap in the feed is not used after it.
+// The cache asks a shared store for a heartbeat four times a second. It uses its
+// memory only while a heartbeat that it sent within the last second has come
+// back on the feed, after all that other processes had changed before.
+// Otherwise every Get reads the store. After a gap in the feed the cache doesn't
+// use what was in memory before.
 package nearcache
 
 import (
@@ -33,31 +39,33 @@ import (
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
-// DefaultMaxBytes is the memory limit where Options doesn't set one.
+// DefaultMaxBytes is the memory limit if Options doesn't set one.
 const DefaultMaxBytes = 64 << 20
 
-// Options of a Cache. The zero value is good.
+// Options of a Cache. The zero value has good defaults.
 type Options struct {
-	// MaxBytes limits the memory of the records, with what their allocation costs, and of the tables that find
-	// them; default DefaultMaxBytes. A session of 100 bytes of values takes about 300. Holes that records left
-	// behind, the user agents that sessions share (at most 4 MiB) and the unknown IDs (at most 256 KiB) come on
-	// top. A record above 1/256 of the limit is not kept.
+	// MaxBytes limits the memory of the records and of the tables that find
+	// them; default DefaultMaxBytes. A session with 100 bytes of values takes
+	// about 270. The user agents that sessions share (at most 4 MiB), the unknown
+	// IDs (at most 256 KiB) and 8 bytes for each record are not counted. The
+	// cache doesn't keep a record larger than 1/256 of the limit.
 	MaxBytes int64
 }
 
-// Stats are counts since the cache was made, and what it holds.
+// Stats are counts since the cache was made, and its present contents.
 type Stats struct {
 	Hits         uint64 // Gets answered from memory
 	NegativeHits uint64 // Gets of unknown IDs answered from memory
-	Misses       uint64 // Gets, but for strict ones, that read the store, or waited for a Get that did
-	Evictions    uint64 // of records that made room for others
-	Entries      int    // records in memory, with those that are not used any more, but not evicted yet
+	Misses       uint64 // Gets, except strict ones, that read the store or waited for a Get that did
+	Evictions    uint64 // records removed to make room for others
+	Entries      int    // records in memory, including those that are outdated but not evicted yet
 	Bytes        int64  // memory, as counted against MaxBytes
 	Live         bool   // Gets are answered from memory
 }
 
-// A Cache is a store.Store and a store.Watcher in front of another. All methods may be called concurrently.
-// Close gives its memory back, which is outside the Go heap.
+// A Cache is a store.Store and a store.Watcher in front of another store. All
+// methods may be called concurrently. Close frees its memory, which is outside
+// the Go heap, and closes the other store.
 type Cache struct {
 	store interface {
 		store.Store
@@ -67,12 +75,12 @@ type Cache struct {
 	began time.Time
 	off   atomic.Bool // the store is closed
 
-	generation atomic.Uint32 // of all that is in memory and in flight: what bears an older one is not used
-	doubt      atomic.Uint64 // the last write of unknown outcome that may yet land unseen; 0: none
-	doubts     atomic.Uint64
+	generation atomic.Uint32 // records and flights with an older one are not used
+	doubt      atomic.Uint64 // the last write of unknown outcome that may still happen unseen; 0: none
+	doubts     atomic.Uint64 // the number of the last doubt
 
-	subjects [subjectSlots]atomic.Uint32 // a part of the generation of what is in memory, by subject
-	ends     atomic.Uint32               // a part of the generation of what is in flight
+	subjects [subjectSlots]atomic.Uint32 // added to the generation of records, by subject
+	ends     atomic.Uint32               // added to the generation of flights
 
 	seed    maphash.Seed
 	apps    arena.Apps[app]
@@ -85,11 +93,12 @@ var (
 	_ store.Watcher = (*Cache)(nil)
 )
 
-// New returns a cache in front of a store that nobody else writes to: no other process, and in this one nobody
-// but through the cache.
+// New returns a cache in front of a store to which only this cache writes: no
+// other process does, and nothing else in this process.
 //
-// When the store acknowledges a write, an earlier one whose outcome was unknown must have happened by then,
-// or never happen. Until then nothing is answered from memory.
+// When the store acknowledges a write, an earlier write with an unknown outcome
+// must have happened by then, or never happen. Until then the cache answers
+// nothing from memory.
 func New(s interface {
 	store.Store
 	store.Watcher
@@ -104,7 +113,8 @@ func New(s interface {
 	return c
 }
 
-// NewShared returns a cache in front of a store that other processes write to as well.
+// NewShared returns a cache in front of a store that other processes write to
+// as well.
 func NewShared(s interface {
 	store.Store
 	store.Feeder
@@ -123,40 +133,42 @@ type app struct {
 
 func newApp(_ string, num uint32) *app { return &app{num: num} }
 
-// generationOf changes whenever that of the application or that of the cache does: both only grow.
+// generationOf changes when the generation of the application or of the cache
+// does: both only grow.
 func (c *Cache) generationOf(a *app) uint32 { return c.generation.Load() + a.generation.Load() }
 
-// Each subject has a slot, which it shares with others.
+// Each subject has a slot, which it shares with other subjects.
 const subjectSlots = 1 << 12
 
 func (c *Cache) slotOf(app uint32, subject string) uint16 {
 	return uint16(maphash.String(c.seed, subject)+arena.Spread(app)) % subjectSlots
 }
 
-// dropSubject makes unused what is in memory of a subject's sessions, and all that is in flight: nobody knows yet whose that is.
+// dropSubject drops a subject's sessions from memory, and everything in flight,
+// whose subject is not known yet.
 func (c *Cache) dropSubject(app uint32, subject string) {
-	c.ends.Add(1) // first: put asks for it last
+	c.ends.Add(1) // first, because put reads it last
 	c.subjects[c.slotOf(app, subject)].Add(1)
 }
 
-// dropAll makes everything in memory and in flight unused.
+// dropAll drops everything in memory and in flight.
 func (c *Cache) dropAll() { c.generation.Add(1) }
 
-// live reports whether memory may be used. It must be asked before memory is read.
+// live reports whether memory may be used. Call it before you read memory.
 func (c *Cache) live() bool {
 	return !c.off.Load() && c.doubt.Load() == 0 && (c.feed == nil || c.feed.isRecent(c))
 }
 
-// now is the time since the cache was made, on a clock that never goes back.
+// now returns the time since the cache was made, on the monotonic clock.
 func (c *Cache) now() time.Duration { return time.Since(c.began) }
 
-// shut ends the use of memory for good.
+// shut stops the use of memory for good.
 func (c *Cache) shut() {
 	c.off.Store(true)
 	c.dropAll()
 }
 
-// Close closes the store beneath, and gives the memory back.
+// Close closes the other store, and frees the cache's memory.
 func (c *Cache) Close() error {
 	c.shut()
 	if c.feed != nil {
@@ -199,7 +211,8 @@ func (c *Cache) Count(ctx context.Context, app string) (store.Count, error) {
 	return c.store.Count(ctx, app)
 }
 
-// Watch implements store.Watcher: it is the store's own, with a Gap every second while heartbeats don't come back.
+// Watch implements store.Watcher. It is the store's own feed, with a Gap every
+// second while heartbeats don't come back.
 func (c *Cache) Watch(ctx context.Context) (<-chan store.Change, error) {
 	changes, err := c.store.Watch(ctx)
 	if err != nil || c.feed == nil {

@@ -11,8 +11,8 @@ const (
 	shardBits  = 6
 	shardCount = 1 << shardBits
 
-	maxShare  = 4  // a record takes at most this part of a shard
-	maxSpared = 64 // records that the hand spares before it takes the next, whatever it is
+	maxShare  = 4  // a record takes at most a quarter of a shard
+	maxSpared = 64 // makeRoom spares at most so many records that were read
 )
 
 // A shard keeps a part of the records.
@@ -84,7 +84,7 @@ func (c *Cache) find(p *place) (uint32, []byte) {
 	return h, b
 }
 
-// hit fills rec from memory, if it is there.
+// hit fills rec from memory, and reports whether the session is there.
 func (c *Cache) hit(p *place, rec *store.Record) bool {
 	h, b := c.find(p)
 	if h == 0 {
@@ -92,7 +92,7 @@ func (c *Cache) hit(p *place, rec *store.Record) bool {
 	}
 	p.sh.marks[h].read = true
 	if err := arena.Decode(b, &c.strings, rec); err != nil {
-		panic("nearcache: " + err.Error()) // the memory of the process is broken
+		panic("nearcache: " + err.Error()) // the memory of the process is corrupt
 	}
 	rec.Cached = true
 	p.sh.stats.Hits++
@@ -106,7 +106,7 @@ func (c *Cache) forget(p *place) {
 	}
 }
 
-// put keeps a record that a flight brought, unless it was overtaken.
+// put keeps the record that a flight read, unless the flight was overtaken.
 func (c *Cache) put(p *place, f *flight, rec *store.Record) {
 	sh := p.sh
 	slot := c.slotOf(p.key.app, rec.Subject)
@@ -164,10 +164,12 @@ func (c *Cache) keep(p *place, h uint32, data []byte, m mark) bool {
 	return true
 }
 
-// makeRoom evicts records until one of n bytes has room, in the place of the one with handle h if that isn't 0.
+// makeRoom evicts records until there is room for one of n bytes, in the place
+// of the one with handle h if that is not 0.
 //
-// A hand goes round over the handles (the clock algorithm). It spares what was read since it came last, and so a flood of
-// sessions that nobody reads again evicts itself.
+// It goes round over the handles (the clock algorithm), and spares records that
+// were read since it last passed. So a flood of sessions that are never read
+// again evicts itself.
 func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
 	spared := 0
 	for steps := 2*sh.table.End() + 1; ; steps-- {
@@ -202,7 +204,8 @@ func (c *Cache) makeRoom(sh *shard, h uint32, n int) bool {
 	}
 }
 
-// touched moves the time of the session's last activity, which changes no revision.
+// touched moves the time of the session's last activity. This changes no
+// revision.
 func (c *Cache) touched(p *place, at store.Time, client store.Client) {
 	p.sh.mu.Lock()
 	defer p.sh.mu.Unlock()

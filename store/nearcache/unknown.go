@@ -7,15 +7,15 @@ const (
 	unknownSlots = 64 // of each shard
 )
 
-// An unknownID was not in the store. Each has one place in its shard, where a later one may replace it: a flood costs
-// nothing but the memory of earlier ones.
+// An unknownID was not in the store. Each ID has one place in its shard, and a
+// later one may replace it there. So a flood of them takes no more memory.
 type unknownID struct {
 	key
 	generation uint32
 	until      time.Duration
 }
 
-// isUnknown reports whether the store was lately seen not to know the ID.
+// isUnknown reports whether the store did not know the ID within unknownLife.
 func (c *Cache) isUnknown(p *place) bool {
 	if len(p.sh.unknown) == 0 {
 		return false
@@ -24,7 +24,7 @@ func (c *Cache) isUnknown(p *place) bool {
 	return u.key == p.key && u.generation == c.generationOf(p.app) && c.now() < u.until
 }
 
-// putUnknown notes what a read said.
+// putUnknown notes that a read did not find the ID.
 func (c *Cache) putUnknown(p *place, f *flight) {
 	if p.sh.closed {
 		return
@@ -35,7 +35,7 @@ func (c *Cache) putUnknown(p *place, f *flight) {
 	p.sh.unknown[p.at%unknownSlots] = unknownID{p.key, f.generation, f.began + unknownLife}
 }
 
-// known notes that an ID is not unknown any more.
+// known notes that an ID is no longer unknown.
 func (sh *shard) known(p *place) {
 	if len(sh.unknown) == 0 {
 		return

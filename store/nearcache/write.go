@@ -45,7 +45,7 @@ func (c *Cache) Update(ctx context.Context, app string, rec *store.Record, opt s
 	return ended, err
 }
 
-// recall notes what an update leaves as it is in the record that it replaces.
+// recall notes what an update doesn't change in the record that it replaces.
 func (c *Cache) recall(p *place, w *flight, rec *store.Record, login bool) {
 	p.sh.mu.Lock()
 	defer p.sh.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *Cache) Touch(ctx context.Context, app string, id store.ID, at, now stor
 	case closed:
 		c.shut()
 	case refused:
-	default: // whether it lands or not, the time in memory is never later than the store's
+	default: // in every case the time in memory is not later than the store's
 		c.invalidate(&p)
 	}
 	return err
@@ -116,7 +116,8 @@ func (c *Cache) EndSubject(ctx context.Context, app, subject string, except stor
 	}
 	doubt := c.doubt.Load()
 	ended, err := c.store.EndSubject(ctx, app, subject, except, reason, at)
-	// The list lacks those that a call ended which has not returned yet, or on another node.
+	// The list lacks sessions ended by another node, or by a call that has not
+	// returned yet.
 	c.dropSubject(c.apps.Need(app, newApp).num, subject)
 	c.drop(ended)
 	c.conclude(err, doubt)
@@ -147,13 +148,13 @@ func (c *Cache) Sweep(ctx context.Context, app string, now store.Time, max int) 
 	return ended, over, err
 }
 
-// An outcome is what an error tells of a write.
+// An outcome is what the error of a write means.
 type outcome uint8
 
 const (
 	done     outcome = iota
 	refused          // nothing has changed
-	outdated         // nothing has changed, and what memory says of the session may be wrong
+	outdated         // nothing has changed, and the session in memory may be outdated
 	closed
 	unclear
 )
@@ -175,7 +176,7 @@ func outcomeOf(err error) outcome {
 	case is(store.ErrClosed):
 		return closed
 	case is(store.ErrNotFound, store.ErrEnded, store.ErrExists, store.ErrConflict),
-		is(context.Canceled, context.DeadlineExceeded): // not ErrUncertain, or a client that goes away could empty memory
+		is(context.Canceled, context.DeadlineExceeded): // not unclear: otherwise clients that go away would empty the memory
 		return outdated
 	case is(store.ErrBarrier, store.ErrLimit, store.ErrFull, store.ErrRepeated, store.ErrKeyReused):
 		return refused
@@ -183,7 +184,8 @@ func outcomeOf(err error) outcome {
 	return unclear
 }
 
-// beginWrite begins a write to one session; alone tells that no other changes with it.
+// beginWrite begins a write to one session. alone means that the write changes no
+// other session.
 func (c *Cache) beginWrite(p *place, alone bool) *flight {
 	doubt, live := c.doubt.Load(), c.live()
 	p.sh.mu.Lock()
@@ -193,8 +195,8 @@ func (c *Cache) beginWrite(p *place, alone bool) *flight {
 	return w
 }
 
-// endWrite brings memory up to date with a write, before whoever asked for it hears of it. then is
-// called under the shard's lock if the write was done.
+// endWrite brings memory up to date with a write, before its caller learns the
+// result. If the write was done, endWrite calls then with the shard locked.
 func (c *Cache) endWrite(p *place, w *flight, ended []store.Ended, err error, then func()) {
 	c.drop(ended)
 	o := outcomeOf(err)
@@ -208,16 +210,17 @@ func (c *Cache) endWrite(p *place, w *flight, ended []store.Ended, err error, th
 	p.sh.end(p.key, w)
 	p.sh.mu.Unlock()
 	if o == unclear && w.alone && c.feed != nil {
-		return // if it lands later, the feed tells
+		return // if it happens later, the feed reports it
 	}
 	if o != refused && o != outdated {
 		c.conclude(err, w.doubt)
 	}
 }
 
-// conclude does what a write calls for that isn't about one session. A write whose outcome is unclear may have changed any
-// session. It may also land later: without a feed nobody tells, and nothing in memory is used until another write, begun after
-// it, is acknowledged.
+// conclude does what follows from a write for all sessions. A write with an
+// unclear outcome may have changed any session, or may happen later. Without a
+// feed nothing reports that. Then the memory isn't used until another write that
+// began later is acknowledged.
 func (c *Cache) conclude(err error, doubt uint64) {
 	switch outcomeOf(err) {
 	case done:
@@ -232,7 +235,7 @@ func (c *Cache) conclude(err error, doubt uint64) {
 	}
 }
 
-// settle ends a doubt that was there when an acknowledged write began.
+// settle ends the doubt that existed when an acknowledged write began.
 func (c *Cache) settle(doubt uint64) {
 	if doubt != 0 {
 		c.dropAll()

@@ -42,15 +42,15 @@ type Gate struct {
 	most    int
 	timeout time.Duration
 
-	mu      sync.Mutex
-	line    []*waiter // first come, first served
-	inside  int       // calls of this life
-	life    int       // begins with each reopening; calls of an earlier life are not counted
-	limit   int       // how many may be inside; at most most
-	allowed int       // the same; grows to most after a trial
-	service time.Duration
-	alive   time.Time // when a call was last served, or the first that wasn't came
-	came    time.Time // the last call that had not to wait
+	mu      sync.Mutex    // guards the fields below
+	line    []*waiter     // first come, first served
+	inside  int           // calls of this life
+	life    int           // grows when the gate shuts; calls of an earlier life are not counted
+	limit   int           // how many may be inside, as of Resize; at most most
+	allowed int           // how many may be inside; grows to most after a trial
+	service time.Duration // the recent average of served calls
+	alive   time.Time     // when a call was last served, or the first unserved one came
+	came    time.Time     // when the last call came that did not wait
 
 	failures int // in a row
 	pauses   int // in a row; 0: the gate is open
@@ -61,7 +61,7 @@ type Gate struct {
 }
 
 type waiter struct {
-	deadline time.Time // zero: it waits as long as it takes
+	deadline time.Time // zero: the waiter has no limit
 	decided  chan struct{}
 	pass     Pass
 	err      error
@@ -118,9 +118,9 @@ type Outcome int
 
 // The outcomes of a call.
 const (
-	Served    Outcome = iota // there was an answer, an error too
-	Failed                   // there was none
-	Abandoned                // that isn't known, or says nothing of the store
+	Served    Outcome = iota // there was an answer, which may be an error
+	Failed                   // there was no answer
+	Abandoned                // it is not known, or says nothing about the store
 )
 
 // Enter waits until the call may go in, and returns the Pass that Leave needs.
@@ -143,7 +143,7 @@ func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
 	}
 	now := time.Now()
 	if len(g.line) == 0 && g.mayAdmit() {
-		if now.Sub(g.came) > g.timeout { // what is inside has no bound: that nobody was served says nothing
+		if now.Sub(g.came) > g.timeout { // the calls inside have no time limit, so they say nothing about the store
 			g.alive = now
 		}
 		g.came = now
@@ -212,7 +212,7 @@ func (g *Gate) tooMany(now time.Time, left time.Duration) bool {
 	}
 	// While no call is answered, assume that one takes at least this long.
 	service := max(g.service, now.Sub(g.alive))
-	wait := service * time.Duration(len(g.line)+1) / time.Duration(g.most) // soon as many as that will be let in
+	wait := service * time.Duration(len(g.line)+1) / time.Duration(g.most) // soon so many will be let in
 	return wait+service > left
 }
 
@@ -252,14 +252,14 @@ func (g *Gate) letIn(now time.Time) {
 
 func (g *Gate) answer(now time.Time, p Pass) {
 	g.alive, g.failures = now, 0
-	if !p.trial { // which may have waited for a connection
-		took := min(now.Sub(p.began), g.timeout) // a call without a bound must not have the others refused
+	if !p.trial { // a trial may have waited for a connection
+		took := min(now.Sub(p.began), g.timeout) // a call without a time limit must not cause refusals of others
 		g.service += (took - g.service) / 8
 	}
 	switch {
 	case g.pauses > 0:
 		if p.life != g.life {
-			return // an answer to a call of before; the trial will tell
+			return // this call began before the gate shut; the trial decides
 		}
 		g.pauses, g.trying = 0, false
 		g.allowed = min(2, g.most)
@@ -285,7 +285,7 @@ func (g *Gate) fail(now time.Time, p Pass) {
 		g.mu.Lock()
 		g.opens = nil
 		g.mu.Unlock()
-		g.Leave(Pass{life: -1}, Abandoned) // lets the first of the line in
+		g.Leave(Pass{life: -1}, Abandoned) // lets in the first of the line
 	})
 }
 
