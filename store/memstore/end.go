@@ -38,10 +38,14 @@ func (s *Store) End(ctx context.Context, app string, id store.ID, reason store.R
 	case arena.Peek(b, &h) && present(a, &h):
 		subject = s.bury(sh, a, handle, reason, at, &list)
 	}
-	sh.mu.Unlock()
-	if subject != "" {
-		s.leave(s.hashSubject(a.num, subject), linkOf(shardOf(s.hashID(a, &id)), handle))
+	if subject == "" {
+		sh.mu.Unlock()
+		return list, err
 	}
+	hash := s.hashSubject(a.num, subject)
+	s.willLeave(hash)
+	sh.mu.Unlock()
+	s.leave(hash, linkOf(shardOf(s.hashID(a, &id)), handle))
 	return list, err
 }
 
@@ -70,7 +74,7 @@ func (s *Store) EndSubject(ctx context.Context, app, subject string, except stor
 			gone = append(gone, l)
 		}
 	})
-	s.unlist(sub.ss, sub.hash, gone...)
+	s.unlist(sub.ss, sub.hash, gone...) // counts the barrier too
 	return list, nil
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A list is what was set last, whatever its length was before.
+// A list has what was added, in order, without what was removed.
 func TestSubjectLists(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -18,27 +18,43 @@ func TestSubjectLists(t *testing.T) {
 	want := map[uint32][]link{}
 	for range 5000 {
 		tag := rnd.Uint32N(50)
-		links := make([]link, rnd.IntN(4))
-		if rnd.IntN(10) == 0 {
-			links = make([]link, rnd.IntN(300))
-		}
-		for i := range links {
-			links[i] = linkOf(uint8(rnd.Uint32()), 1+rnd.Uint32N(noHandle))
-		}
-		if err := ss.setList(tag, links); err != nil {
-			t.Fatal(err)
+		links := want[tag]
+		some := func() link { return linkOf(uint8(rnd.Uint32()), 1+rnd.Uint32N(noHandle)) }
+		switch n := len(links); rnd.IntN(4) {
+		case 0:
+			if n > 0 {
+				gone := []link{links[rnd.IntN(n)], links[rnd.IntN(n)], some()}
+				ss.remove(tag, slices.Clone(gone)...)
+				links = slices.DeleteFunc(links, func(l link) bool { return slices.Contains(gone, l) })
+			}
+		case 1:
+			if n > 0 {
+				links[n-1] = some()
+				ss.replaceLast(tag, links[n-1])
+			}
+		case 2:
+			if rnd.IntN(50) == 0 {
+				ss.remove(tag, links...)
+				links = nil
+			}
+		default:
+			for range 1 + rnd.IntN(3) {
+				l := some()
+				if err := ss.add(tag, l); err != nil {
+					t.Fatal(err)
+				}
+				links = append(links, l)
+			}
 		}
 		want[tag] = links
 		for tag, links := range want {
-			if got := ss.list(nil, tag); !slices.Equal(got, links) {
+			if got := ss.list(nil, tag); !slices.Equal(got, links) || ss.count(tag) != len(links) {
 				t.Fatalf("list %d is %v, want %v", tag, got, links)
 			}
 		}
 	}
-	for tag := range want {
-		if err := ss.setList(tag, nil); err != nil {
-			t.Fatal(err)
-		}
+	for tag, links := range want {
+		ss.remove(tag, links...)
 	}
 	if ss.index.Len() != 0 || ss.lists.Bytes() != int64(ss.lists.End())*4 {
 		t.Errorf("%d entries and %d bytes are left of empty lists", ss.index.Len(), ss.lists.Bytes())
@@ -61,6 +77,7 @@ func TestLinkOfAnotherSession(t *testing.T) {
 	if len(links) != 1 {
 		t.Fatalf("the subject has the links %v", links)
 	}
+	s.willLeave(sub.hash)
 	s.leave(sub.hash, links[0]) // as if a session that has ended had had it before
 	list, _, err := s.List(ctx, "shop", store.ListOptions{Subject: rec.Subject, Limit: 10, Now: rec.CreatedAt})
 	if err != nil || len(list) != 1 || list[0].ID != rec.ID {

@@ -103,11 +103,7 @@ func (s *Store) sweepRecords(list *[]store.Ended, a *app, shard uint8, now store
 	if err := s.lock(&sh.mu); err != nil {
 		return 0, false, err
 	}
-	type member struct {
-		subject uint64 // the hash
-		link    link
-	}
-	var gone []member
+	gone := map[uint64][]link{} // by the hash of the subject
 	end := int(sh.table.End())
 	for ; a.cursor.pos < end && examined < n; a.cursor.pos++ {
 		examined++
@@ -125,7 +121,9 @@ func (s *Store) sweepRecords(list *[]store.Ended, a *app, shard uint8, now store
 				continue
 			}
 			if subject := s.bury(sh, a, handle, reason, at, list); subject != "" {
-				gone = append(gone, member{s.hashSubject(a.num, subject), linkOf(shard, handle)})
+				hash := s.hashSubject(a.num, subject)
+				s.willLeave(hash)
+				gone[hash] = append(gone[hash], linkOf(shard, handle))
 				continue // a later round removes the tombstone, so that its user can be told
 			}
 		}
@@ -135,8 +133,8 @@ func (s *Store) sweepRecords(list *[]store.Ended, a *app, shard uint8, now store
 	}
 	over = a.cursor.pos >= end
 	sh.mu.Unlock()
-	for _, m := range gone {
-		s.leave(m.subject, m.link)
+	for hash, links := range gone {
+		s.leave(hash, links...)
 	}
 	return examined, over, nil
 }

@@ -126,7 +126,11 @@ func (s *Store) updateOwner(a *app, rec *store.Record, opt *store.UpdateOptions,
 	case a.mark() >= opt.Arrived || to.ss.barriers.hold(a, rec.Subject, opt.Arrived):
 		err = store.ErrBarrier
 	default:
-		ended, err = s.join(&to, self, self.shard(), opt.Limit, opt.Now, write)
+		listed := self
+		if owner == "" || !sameList(from.hash, to.hash) {
+			listed = 0
+		}
+		ended, err = s.join(&to, listed, self.shard(), opt.Limit, opt.Now, write)
 	}
 	if err == nil && owner != "" && (rec.Subject == "" || !sameList(from.hash, to.hash)) {
 		s.unlist(from.ss, from.hash, self)
