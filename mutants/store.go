@@ -33,4 +33,28 @@ var store = []mutant{
 			` || len(p.Records) > 0 && p.bytes+n > store.MaxPageBytes {`,
 			` {`}},
 	},
+	{
+		name:   "I3-memory-list-loses-a-session",
+		breaks: "a subject's list has each session that has not ended, also one with the link of an ended session",
+		test:   "./store/memstore -run TestLinkOfAnotherSession",
+		edits: []edit{{"store/memstore/subject.go",
+			`return b != nil && arena.Peek(b, &h) && !h.Ended() && len(h.Subject) > 0 &&`,
+			`return false && b != nil && arena.Peek(b, &h) &&`}},
+	},
+	{
+		name:   "I9-memory-closed-is-unknown",
+		breaks: "a call that Close overtakes returns ErrClosed, not that there is no session",
+		test:   "./store/memstore -run TestCloseDuringCalls",
+		edits: []edit{{"store/memstore/memstore.go",
+			"	mu.Lock()\n	if s.closed.Load() {",
+			"	mu.Lock()\n	if false {"}},
+	},
+	{
+		name:   "I11-memory-limit-counts-itself-alone",
+		breaks: "a subject never has more sessions than the limit",
+		test:   "./store/memstore -run TestCreateGetEnd",
+		edits: []edit{{"store/memstore/subject.go",
+			`others >= limit.Max {`,
+			`others > limit.Max {`}},
+	},
 }
