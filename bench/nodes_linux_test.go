@@ -41,7 +41,7 @@ func BenchmarkNodesRequest(b *testing.B) {
 			{name: "read-string", setup: []op{create}, op: readTheme},
 			{name: "change-string", setup: []op{create}, op: change, check: readChanged},
 			{name: "login", op: loginAny},
-			{name: "visit-and-login", setup: []op{create}, op: loginAny, anew: true},
+			{name: "visit-and-login", setup: []op{create}, op: loginAny, fresh: true},
 		} {
 			c.atOnceOn(b, be.name+"-", crowds(), sites)
 		}

@@ -16,7 +16,7 @@ type requestCase struct {
 	setup []op // prepares the visitor
 	op    op   // is measured
 	check op   // shows afterwards that op did its work; empty if op shows it itself
-	anew  bool // each time another visitor, whose setup is measured, too
+	fresh bool // each time another visitor, whose setup is measured, too
 	tenth op   // takes the place of op in one of ten requests; empty: never
 }
 
@@ -125,7 +125,7 @@ func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() i
 	}
 	check(sendAll(s.visitor(), shown))
 	for range visitors {
-		if c.anew {
+		if c.fresh {
 			calls = append(calls, func() int {
 				if err := sendAll(s.visitor(), append(c.setup, c.op)); err != nil {
 					return http.StatusInternalServerError
