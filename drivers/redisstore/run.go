@@ -38,32 +38,35 @@ type exchange struct {
 
 // run returns the replies. It waits while a bucket moves.
 func (e *exchange) run(ctx context.Context) []reply {
-	replies := make([]reply, e.n)
-	left := make([]int, e.n) // indices of the commands to send
-	for i := range left {
-		left[i] = i
+	commands := make(rueidis.Commands, e.n)
+	for i := range commands {
+		commands[i] = e.build(i, false)
 	}
-	for try := 0; ; try++ {
-		commands := make(rueidis.Commands, len(left))
-		for j, i := range left {
-			commands[j] = e.build(i, try > 0)
-		}
-		var again []int
+	replies := e.send(ctx, commands...)
+	for try := 0; try < patience; try++ {
+		var again []int // indices of the commands to send again
 		moving := false
-		for j, r := range e.send(ctx, commands...) {
-			replies[left[j]] = r
+		for i := range replies {
+			err := replies[i].err
 			// Redis or a proxy may have closed the connection before.
-			broken := e.reads && try == 0 && isBroken(r.err) && !isContext(r.err)
-			if isMoving(r.err) || isUnknownScript(r.err) || broken {
-				moving = moving || isMoving(r.err)
-				again = append(again, left[j])
+			broken := err != nil && e.reads && try == 0 && isBroken(err) && !isContext(err)
+			if broken || isMoving(err) || isUnknownScript(err) {
+				moving = moving || isMoving(err)
+				again = append(again, i)
 			}
 		}
-		if len(again) == 0 || try == patience || moving && !pause(ctx, try) {
-			return replies
+		if len(again) == 0 || moving && !pause(ctx, try) {
+			break
 		}
-		left = again
+		commands = make(rueidis.Commands, len(again))
+		for j, i := range again {
+			commands[j] = e.build(i, true)
+		}
+		for j, r := range e.send(ctx, commands...) {
+			replies[again[j]] = r
+		}
 	}
+	return replies
 }
 
 // An outcome is what one of several calls came to. The error is the raw one:
