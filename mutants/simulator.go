@@ -116,7 +116,7 @@ var simulator = []mutant{
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"draft.go",
 			`t.now(), false, false, t.opt.Policy.Grace)`,
-			`t.now, false, true, t.opt.Policy.Grace)`}},
+			`t.now(), false, true, t.opt.Policy.Grace)`}},
 	},
 	{
 		name:   "I12-sim-former-epoch-is-theft",
