@@ -279,7 +279,7 @@ func TestGoroutineOutlivesItsRequest(t *testing.T) {
 	<-ended
 }
 
-// An Update whose function panics leaves no trace, whoever catches the panic.
+// An Update whose function panics leaves no trace, even if something recovers it.
 func TestUpdateThatPanics(t *testing.T) {
 	w := newWorld(t)
 	j := new(jar)
