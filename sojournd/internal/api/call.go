@@ -203,7 +203,7 @@ func decode(body []byte, in any) error {
 	var syntactic *jsontext.SyntacticError
 	errors.As(err, &syntactic)
 	if syntactic != nil && strings.Contains(syntactic.Error(), "exceeded max depth") { // the package has no name for it
-		p := problemOf(codeValue) // as for what the engine refuses
+		p := problemOf(codeValue) // the same code as from the engine
 		p.Detail = ancestor(syntactic.JSONPointer) + " is nested too deeply."
 		return p
 	}
@@ -218,7 +218,7 @@ func decode(body []byte, in any) error {
 	case errors.Is(err, jsontext.ErrDuplicateName) && syntactic != nil:
 		p.Detail = string(syntactic.JSONPointer) + " occurs twice."
 	case syntactic != nil:
-		p.Detail = "The body is not JSON, or not in UTF-8, at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + "." // without what stands there
+		p.Detail = "The body is not JSON, or not in UTF-8, at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + "." // does not quote the body
 	}
 	return p
 }

@@ -21,7 +21,7 @@ import (
 
 // An operation is a route with its description.
 type operation struct {
-	pattern string // as of http.ServeMux
+	pattern string // for http.ServeMux
 	id      string
 	tag     string
 	summary string

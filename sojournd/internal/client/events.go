@@ -44,7 +44,7 @@ func (c *Client) PrintEvents(ctx context.Context, e Events) error {
 		var broken *brokenError
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // Ctrl-C is how one stops following
+			return nil //nolint:nilerr // Ctrl-C ends the command
 		case err != nil && (!e.Follow || !errors.As(err, &broken)):
 			return err
 		case !e.Follow:

@@ -115,7 +115,7 @@ func decodeSecret(s string) ([]byte, error) {
 // A target is a checked Webhook.
 type target struct {
 	url   string
-	name  string // for logs: the URL without what may be secret
+	name  string // for logs: the URL without user, password and query
 	keys  [][]byte
 	kinds map[string]bool
 }
