@@ -105,7 +105,7 @@ func TestCommandLine(t *testing.T) {
 		{"restore x --store postgres://user@host/db", 2, "", "To restore a database"},
 		{"check --store rediss-cluster://a:1,b:2", 2, "", "To check a database"},
 		{"backup x --store mysql://host", 2, "", "use --store sqlite:/path/to/sojourn.db\n"},
-		{"demo --store postgres://user@host/db?schema=shop", 2, "", "the tables are in a schema of their own, whatever the URL says: leave it out"},
+		{"demo --store postgres://user@host/db?schema=shop", 2, "", "it has a parameter schema of another driver: leave it out"},
 		{"backup - --store sqlite:/nowhere/s.db", 1, "", "to a file only"},
 		{"backup /nowhere/x", 1, "", "make it first"},
 		{"backup x", 1, "", "there is no store"}, // in the default place
