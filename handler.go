@@ -3,7 +3,6 @@ package sojourn
 import (
 	"context"
 	"net/http"
-	"time"
 )
 
 // Handler gives every request a session: From(r.Context()). The store is read
@@ -123,20 +122,6 @@ func (e *Engine) refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // An ErrorFunc answers a request with an error of this package.
 type ErrorFunc func(w http.ResponseWriter, r *http.Request, err error)
-
-// sessionContext is the context of a session's request, with the session in it.
-type sessionContext Session
-
-func (c *sessionContext) Deadline() (time.Time, bool) { return c.ctx.Deadline() }
-func (c *sessionContext) Done() <-chan struct{}       { return c.ctx.Done() }
-func (c *sessionContext) Err() error                  { return c.ctx.Err() }
-
-func (c *sessionContext) Value(key any) any {
-	if (*Session)(c).answersTo(key) {
-		return (*Session)(c)
-	}
-	return c.ctx.Value(key)
-}
 
 // underWay reports whether s is the session of a request that a Handler serves.
 func (s *Session) underWay() bool {

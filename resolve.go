@@ -61,12 +61,11 @@ const lateUnsafe = 30 * time.Second
 // find resolves what the request presents: its session cookies, and if none of
 // them is good its visitor cookies, or the one token of another transport. Each
 // is settled before the next is looked at, so that a crowd of tokens in one
-// request counts like as many requests. mu is held.
+// request counts like as many requests. found is empty, and mu is held.
 func (s *Session) find(ctx context.Context, b *budget) error {
 	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
 	f, transports := &s.found, q.transports(&s.e.opt)
 	for try := 0; ; try++ {
-		*f = found{}
 		changed := false
 		for _, by := range transports {
 			err := s.e.resolve(ctx, &q, f, by)
@@ -86,6 +85,7 @@ func (s *Session) find(ctx context.Context, b *budget) error {
 		if !changed {
 			break
 		}
+		*f = found{}
 		q.strict, q.now = true, s.e.now()
 	}
 	switch transports[0] {
@@ -116,6 +116,7 @@ var allTransports = [...]transport{sessionCookie, visitorCookie, bearerHeader, a
 // request that writes nothing otherwise. It is nil for one that does, since a
 // write costs more than the read. mu is held.
 func (s *Session) decide(ctx context.Context, b *budget) error {
+	s.found = found{}
 	if err := s.find(ctx, b); err != nil {
 		s.loadErr = err
 		return err

@@ -114,6 +114,12 @@ type Request struct {
 	IfRevision uint64
 }
 
+// clear drops what the client presented. The fields that remain are written by
+// Begin and by every source, or count only together with one that is dropped.
+func (r *Request) clear() {
+	r.Session, r.Visitor, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision = nil, nil, "", "", "", 0
+}
+
 // Begin returns the session of a request. It doesn't touch the store. Reads use
 // ctx; a commit goes on when ctx is cancelled. Call Commit before the answer is
 // sent, and Finish when the request is over.
@@ -415,71 +421,6 @@ func (s *Session) Token() string {
 	return s.outcome.issued
 }
 
-// From returns the session of a request that came through Handler. It panics if
-// the request did not. If the request came through Handlers of two engines, it
-// returns the inner one's session: see Engine.From.
-func From(ctx context.Context) *Session {
-	s, ok := Lookup(ctx)
-	if !ok {
-		panic("sojourn: no session in this context: wrap the handler in Engine.Handler")
-	}
-	return s
-}
-
-// Lookup is From for code that also runs outside Handler: ok tells whether the
-// context has a session.
-func Lookup(ctx context.Context) (s *Session, ok bool) {
-	s, _ = ctx.Value(contextKey{}).(*Session)
-	return s, s != nil
-}
-
-// From returns the engine's session of a request that came through its Handler.
-// It panics if the request did not. Most applications have one engine, and use
-// the function From.
-func (e *Engine) From(ctx context.Context) *Session {
-	s, _ := ctx.Value(engineKey{e}).(*Session)
-	if s == nil {
-		panic("sojourn: no session of this engine in this context: wrap the handler in its Handler")
-	}
-	return s
-}
-
-// NewContext returns a context that carries s, for callers that don't use
-// Handler.
-func NewContext(ctx context.Context, s *Session) context.Context {
-	return carrier{ctx, s}
-}
-
-type carrier struct {
-	context.Context
-	session *Session
-}
-
-func (c carrier) Value(key any) any {
-	if c.session.answersTo(key) {
-		return c.session
-	}
-	return c.Context.Value(key)
-}
-
-// contextKey finds the innermost session of a context, engineKey that of an
-// engine.
-type (
-	contextKey struct{}
-	engineKey  struct{ engine *Engine }
-)
-
-// answersTo reports whether s is what a context's key asks for.
-func (s *Session) answersTo(key any) bool {
-	switch key := key.(type) {
-	case contextKey:
-		return true
-	case engineKey:
-		return key.engine == s.e
-	}
-	return false
-}
-
 // noSession is the record of a visitor who has no session.
 var noSession store.Record
 
@@ -509,7 +450,7 @@ func (e *Engine) lend() *state {
 // takeBack empties a state and keeps its memory for the next request. Records
 // keep what they hold: their next reader overwrites it.
 func (e *Engine) takeBack(st *state) {
-	st.request = Request{}
+	st.request.clear()
 	st.tokens = [2]string{}
 	st.found = found{}
 	if st.draft.begun() {

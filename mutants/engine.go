@@ -232,7 +232,7 @@ var engine = []mutant{
 		name:   "I8-delete-starts-a-session",
 		breaks: "deleting nothing creates nothing",
 		test:   ". -run TestI8",
-		edits: []edit{{"commit.go",
+		edits: []edit{{"change.go",
 			`if s.found.rec == nil && o.kind == opDelete {`,
 			`if false {`}},
 	},
