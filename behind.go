@@ -28,10 +28,6 @@ func clientChanged(r *store.Record, client *Client) bool {
 	return client.IP.IsValid() && *client != r.LastClient
 }
 
-func (q *query) touchDue(r *store.Record) bool {
-	return !q.passive && touchDue(r, &q.Client, q.arrived)
-}
-
 // noteWith adds to a record, which is written anyway, what the request tells of
 // the session's use. mu is held.
 func (s *Session) noteWith(r *store.Record) {
@@ -55,7 +51,8 @@ func (s *Session) noteLater() {
 	if rec == nil {
 		return
 	}
-	if client := s.request.Client; !s.passive && touchDue(rec, &client, s.arrived) {
+	if !s.passive && touchDue(rec, &s.request.Client, s.arrived) {
+		client := s.request.Client
 		if client == (Client{}) { // from a caller who doesn't say
 			client = rec.LastClient
 		}

@@ -61,8 +61,8 @@ func (s *Session) write(ctx context.Context) error {
 	}
 	asked, login := len(d.ops) > 0, d.loginSubject() != ""
 	switch {
-	case f.late != nil && asked && !login:
-		return f.late
+	case f.tooLate != nil && asked && !login:
+		return f.tooLate
 	case s.request.IfRevision != 0 && asked && (f.rec == nil || f.rec.Revision != s.request.IfRevision):
 		return ErrRevision
 	case login && s.e.now().Sub(s.arrived) > store.BarrierLife:
@@ -321,7 +321,7 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	// its secret was replaced, may arrive after a later login. The cookie of that
 	// login must stay. A request that was sent to a dead session is the visitor's
 	// way out of it, and clears the cookie.
-	if f.late == nil || f.endedBy != "" && s.arrived > f.endedAt {
+	if f.tooLate == nil || f.endedBy != "" && s.arrived > f.endedAt {
 		s.outcome.cookies.clear(f.sessionSent, f.visitorSent)
 	}
 	list := append(f.lives[sessionCookie], f.lives[visitorCookie]...)

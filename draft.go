@@ -88,12 +88,6 @@ func (d *draft) reset() {
 	d.next, d.fresh = secret{}, false
 }
 
-// shrink leaves large buffers to the collector.
-func (d *draft) shrink() {
-	d.room.Values = smallValues(d.room.Values)
-	d.spare = smallValues(d.spare)
-}
-
 // loginSubject returns the user whom the request logs in; empty if it doesn't.
 func (d *draft) loginSubject() string {
 	for i := len(d.ops) - 1; i >= 0; i-- {

@@ -100,8 +100,8 @@ var (
 // missing option may be the cause.
 var errOrigin = fmt.Errorf("%w", ErrCrossOrigin)
 
-// statuses has the HTTP status of each error, and what a visitor may read of it:
-// never a store's own message. The first that matches counts.
+// statuses has the HTTP status of each error, and the text for the client. The
+// first that matches counts.
 var statuses = []struct {
 	err    error
 	status int

@@ -144,5 +144,5 @@ func (e *Engine) mayDecide(q *query, rec *store.Record, v verdict) bool {
 		return false
 	}
 	expired, _ := rec.ExpiredAt(q.now)
-	return expired == "" && !q.touchDue(rec) && !rotationDue(rec, v, q.arrived, &e.opt.Policy)
+	return expired == "" && (q.passive || !touchDue(rec, &q.Client, q.arrived)) && !rotationDue(rec, v, q.arrived, &e.opt.Policy)
 }

@@ -20,7 +20,7 @@ type found struct {
 	refusal   Refusal // of the presented token
 	endedBy   Reason  // why the presented session is over
 	endedAt   store.Time
-	late      error   // ErrEnded or ErrSuperseded: the request must not write (I14)
+	tooLate   error   // ErrEnded or ErrSuperseded: the request must not write (I14)
 	reentry   ID      // a live session of which an earlier epoch's secret was presented
 	lives     [2][]ID // live sessions of several cookies of one name, by transport
 	undecided bool    // a token was not looked up, because its address is guessing
@@ -206,7 +206,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 	for _, p := range refused {
 		if p != best {
 			p.quiet = true
-			f.bury(p)
+			f.addDead(p)
 		}
 	}
 	switch {
@@ -234,7 +234,9 @@ func appendNew(list []ID, id ID) []ID {
 func (f *found) take(q *query, p *presented) {
 	if p.refusal == "" {
 		f.rec, f.epoch, f.secret, f.verdict = p.rec, p.rec.Epoch, p.secret, p.verdict
-		f.endedBy, f.late = "", nil // of a session cookie, where the visitor's lives
+		if f.endedBy != "" || f.tooLate != nil { // of a session cookie, where the visitor's lives
+			f.endedBy, f.tooLate = "", nil
+		}
 		return
 	}
 	f.refusal = p.refusal
@@ -247,25 +249,25 @@ func (f *found) take(q *query, p *presented) {
 		f.over(q, ReasonTheft, q.now)
 	case p.refusal == RefusedFormer:
 		if p.verdict == stale || q.late(max(p.rec.CreatedAt, p.rec.AuthenticatedAt)) {
-			f.late = ErrSuperseded
+			f.tooLate = ErrSuperseded
 		}
 		if p.reentry {
 			f.reentry = p.id
 		}
 	}
-	f.bury(p)
+	f.addDead(p)
 }
 
 // over notes that the presented session is over.
 func (f *found) over(q *query, reason Reason, at store.Time) {
 	f.endedBy, f.endedAt = reason, at
 	if q.late(at) {
-		f.late = ErrEnded
+		f.tooLate = ErrEnded
 	}
 }
 
-// bury leaves a refused token to settle, unless nothing is new about it.
-func (f *found) bury(p *presented) {
+// addDead leaves a refused token to settle, unless nothing is new about it.
+func (f *found) addDead(p *presented) {
 	if !p.known && !p.undecided {
 		f.dead = append(f.dead, *p)
 	}
@@ -293,7 +295,9 @@ func (e *Engine) settle(ctx context.Context, q *query, f *found) error {
 	if all := f.ambiguous; all != "" && e.bad.remember(all, e.bad.sum(all), &deadToken{refusal: RefusedAmbiguous}) {
 		e.emit(Event{Kind: EventRefused, Client: q.Client, Refusal: RefusedAmbiguous})
 	}
-	f.dead, f.ambiguous = nil, ""
+	if len(f.dead) > 0 || f.ambiguous != "" {
+		f.dead, f.ambiguous = nil, ""
+	}
 	return nil
 }
 

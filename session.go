@@ -143,7 +143,9 @@ func (s *Session) Finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	s.outcome.issued, s.outcome.cookies = "", cookieChange{}
+	if s.outcome.issued != "" {
+		s.outcome.issued, s.outcome.cookies = "", cookieChange{}
+	}
 	if st := s.state; st != nil {
 		s.last.ID, s.last.Subject = st.current().ID, st.current().Subject
 		s.state = nil
@@ -456,16 +458,17 @@ func (e *Engine) takeBack(st *state) {
 	if st.draft.begun() {
 		st.draft.reset()
 	}
-	st.draft.shrink() // a draft that was dropped leaves memory too
-	st.record.Values = smallValues(st.record.Values)
+	shrink(&st.draft.room.Values) // also of a draft that was dropped
+	shrink(&st.draft.spare)
+	shrink(&st.record.Values)
 	e.states.Put(st)
 }
 
 const keepValues = 16 << 10 // larger buffers are left to the collector
 
-func smallValues(v store.Values) store.Values {
-	if cap(v) > keepValues {
-		return nil
+// shrink drops a buffer that is too large to keep.
+func shrink(v *store.Values) {
+	if cap(*v) > keepValues {
+		*v = nil
 	}
-	return v[:0]
 }

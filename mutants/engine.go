@@ -117,7 +117,7 @@ var engine = []mutant{
 		breaks: "a late logout doesn't clear the cookie",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
-			`if f.late == nil || f.endedBy != "" && s.arrived > f.endedAt {`,
+			`if f.tooLate == nil || f.endedBy != "" && s.arrived > f.endedAt {`,
 			`if true {`}},
 	},
 	{
@@ -125,7 +125,7 @@ var engine = []mutant{
 		breaks: "a late request creates nothing",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
-			`case f.late != nil && asked`,
+			`case f.tooLate != nil && asked`,
 			`case false && asked`}},
 	},
 	{

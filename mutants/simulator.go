@@ -177,7 +177,7 @@ var simulator = []mutant{
 		breaks: "a late request that was refused creates nothing",
 		test:   "./internal/simulator -run TestSim",
 		edits: []edit{{"commit.go",
-			`case f.late != nil && asked`,
+			`case f.tooLate != nil && asked`,
 			`case false && asked`}},
 	},
 }

@@ -409,8 +409,17 @@ func (r *reader) varint() int64 {
 	return int64(n>>1) ^ -int64(n&1)
 }
 
-// time reads what appendTime wrote.
+// time reads what appendTime wrote. Most times are none, or base.
 func (r *reader) time(base store.Time) store.Time {
+	if len(r.b) > 0 && r.b[0] <= 1 && base != 0 {
+		t := base * store.Time(r.b[0])
+		r.b = r.b[1:]
+		return t
+	}
+	return r.otherTime(base)
+}
+
+func (r *reader) otherTime(base store.Time) store.Time {
 	n := r.uvarint()
 	switch {
 	case n == 0:
@@ -456,6 +465,7 @@ func (r *reader) number(dst []uint32) []uint32 {
 
 func (r *reader) client(t *Strings) (c store.Client) {
 	switch ip := r.bytes(); len(ip) {
+	case 0:
 	case 4:
 		c.IP = netip.AddrFrom4([4]byte(ip))
 	case 16:
