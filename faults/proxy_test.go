@@ -3,10 +3,13 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -70,9 +73,16 @@ func (p *proxy) heal() { p.Toxics.ResetToxics(context.Background()) }
 // cut closes all connections and refuses new ones until restore.
 func (p *proxy) cut() { p.Stop() }
 
+// restore accepts connections again. Meanwhile an outgoing connection of another
+// test may have got the proxy's port: then it waits for the port.
 func (p *proxy) restore() {
 	p.t.Helper()
-	if err := p.Start(); err != nil {
+	err := p.Start()
+	for tries := 0; errors.Is(err, syscall.EADDRINUSE) && tries < 300; tries++ {
+		time.Sleep(100 * time.Millisecond)
+		err = p.Start()
+	}
+	if err != nil {
 		p.t.Error(err)
 	}
 }
