@@ -39,12 +39,12 @@
 // # Values
 //
 // Declare a [Key] for each value, once, at package level. [Key.Get] and
-// [Key.Set] read and store it as JSON. Use [Key.Update] if the new value depends
-// on the old one: parallel updates all land. The request's changes are written
-// together, before the first byte of the response. If that fails, the client
-// gets the error in place of the response. So there is nothing to call at the
-// end of a handler. Call [Session.Commit] before a side effect that can't be
-// undone.
+// [Key.Set] read and store it as JSON. Use [Key.Update] if the new value
+// depends on the old one: parallel updates all land. The request's changes are
+// written together, before the first byte of the response. If that fails, the
+// client gets the error in place of the response. So there is nothing to call
+// at the end of a handler. Call [Session.Commit] before a side effect that
+// can't be undone.
 //
 // # Login and logout
 //
@@ -64,25 +64,26 @@
 // # Ends
 //
 // [Engine.List] returns a user's sessions, for a page of devices.
-// [Engine.EndOwn] ends one of them, [Engine.EndSubject] all, or all others, and
-// [Engine.EndAll] those of all users. An end is final: no request in flight
-// brings a session back. [Options.OnEvent] receives an event for every end
-// and every stolen cookie.
+// [Engine.EndOwn] ends one of them. [Engine.EndSubject] ends all of them, or
+// all except one. [Engine.EndAll] ends the sessions of all users. An end is
+// final: no request in flight brings a session back. [Options.OnEvent] receives
+// an event for every end and every stolen cookie.
 //
 // # Streams
 //
-// A handler of a WebSocket or of server-sent events runs longer than its session
-// may live. [Session.Done] returns a channel that is closed when the session
-// ends, on any node. Call [Session.Passive] in handlers that a page polls, or the
-// page keeps its session from ever being idle.
+// A handler of a WebSocket or of server-sent events may outlive its session.
+// [Session.Done] returns a channel that is closed when the session ends, on any
+// node. Call [Session.Passive] in handlers that a page polls, or the page keeps
+// its session from ever being idle.
 //
 // # Many nodes
 //
 // Engines on several nodes share a store: the modules drivers/redisstore and
-// drivers/pgstore keep sessions in Redis and PostgreSQL. Package nearcache puts a
-// bounded memory in front of them. A change reaches the memory of every node
-// within milliseconds. A node that the changes don't reach reads the store.
-// Routes that must see every end at once go inside [Strict].
+// drivers/pgstore keep sessions in Redis and PostgreSQL. Package nearcache puts
+// a bounded memory in front of them. A change reaches the memory of every node
+// within milliseconds. A node that gets no heartbeat through the store for a
+// second stops using its memory, and reads the store instead. Routes that must
+// see every end at once go inside [Strict].
 //
 // # Stores
 //
@@ -92,15 +93,15 @@
 //
 // # Bearer tokens
 //
-// Programs that keep no cookies present their token in the header Authorization.
-// Set [Options.Bearer], log in with [AsBearer], and hand out [Session.Token] after
-// the commit.
+// Programs that keep no cookies present their token in the header
+// Authorization. Set [Options.Bearer], log in with [AsBearer], and hand out
+// [Session.Token] after the commit.
 //
 // # Errors
 //
 // Answer with [Error]: it chooses the status and shows the visitor no internal
-// details. Compare errors with errors.Is. A store that can't answer is
-// [ErrUnavailable], never an anonymous visitor.
+// details. Compare errors with errors.Is. If the store can't answer, the error
+// is [ErrUnavailable]: a failure never looks like an anonymous visitor.
 //
 // # Without net/http
 //
