@@ -27,8 +27,7 @@ var createCases = []testCase{
 		before := clone(rec)
 		other := session("bob")
 		other.ID = rec.ID
-		_, err := f.s.Create(f.ctx, app, other, created(other))
-		f.wantErr(err, store.ErrExists)
+		f.wantErr(f.tryCreate(other, created(other)), store.ErrExists)
 		f.wantRecord(before)
 		f.wantList("bob", t0)
 		f.wantCount(app, 1, 1)
@@ -36,23 +35,19 @@ var createCases = []testCase{
 	{"I4/CreateAfterEnd", func(f *fixture) {
 		rec := f.create(session("alice"))
 		before := clone(rec)
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
-		f.must(err)
-		_, err = f.s.Create(f.ctx, app, rec, created(rec))
-		f.wantErr(err, store.ErrExists)
+		f.end(rec, store.ReasonLogout, t0+1)
+		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrExists)
 		f.wantGone(before, store.ReasonLogout, t0+1)
 	}},
 	{"Create/ExistsEndsNobody", func(f *fixture) {
 		first := f.create(session("alice"))
 		again := session("alice")
 		again.ID = first.ID
-		_, err := f.s.Create(f.ctx, app, again, limited(again, 1))
-		f.wantErr(err, store.ErrExists)
+		f.wantErr(f.tryCreate(again, limited(again, 1)), store.ErrExists)
 		f.wantRecord(first)
 	}},
 	{"Create/Barrier", func(f *fixture) {
-		_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-		f.must(err)
+		f.endSubject("alice", t0)
 		for arrived, want := range map[store.Time]error{t0 - 1: store.ErrBarrier, t0: store.ErrBarrier, t0 + 1: nil} {
 			rec := sessionAt("alice", t0+10)
 			opt := created(rec)
@@ -64,7 +59,7 @@ var createCases = []testCase{
 				continue
 			}
 			f.wantErr(err, want)
-			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+			f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
 		}
 		rec := session("bob") // the barrier is the subject's
 		rec.CreatedAt--
@@ -77,12 +72,10 @@ var createCases = []testCase{
 			rec := sessionAt(subject, t0+10)
 			opt := created(rec)
 			opt.Arrived = t0
-			_, err := f.s.Create(f.ctx, app, rec, opt)
-			f.wantErr(err, store.ErrBarrier)
-			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+			f.wantErr(f.tryCreate(rec, opt), store.ErrBarrier)
+			f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
 			opt.Arrived = t0 + 1
-			_, err = f.s.Create(f.ctx, app, rec, opt)
-			f.must(err)
+			f.must(f.tryCreate(rec, opt))
 			f.wantRecord(rec)
 		}
 		f.wantCount(app, 2, 1)
@@ -92,13 +85,11 @@ var createCases = []testCase{
 		c := session("alice")
 		opt := limited(c, 2)
 		opt.Limit.Refuse = true
-		_, err := f.s.Create(f.ctx, app, c, opt)
-		f.wantErr(err, store.ErrLimit)
-		f.wantErr(f.s.Get(f.ctx, app, c.ID, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.tryCreate(c, opt), store.ErrLimit)
+		f.wantErr(f.getErr(c.ID), store.ErrNotFound)
 		f.wantList("alice", t0, a, b)
 		opt.Limit.Max = 3
-		_, err = f.s.Create(f.ctx, app, c, opt)
-		f.must(err)
+		f.must(f.tryCreate(c, opt))
 		f.wantList("alice", t0, a, b, c)
 	}},
 	{"I11/LimitEvictsTheOldest", func(f *fixture) {
@@ -135,8 +126,7 @@ var createCases = []testCase{
 	{"I11/TheAnonymousHaveNoLimit", func(f *fixture) {
 		for range 5 {
 			rec := session("")
-			ended, err := f.s.Create(f.ctx, app, rec, limited(rec, 1))
-			f.wantEnded(ended, err)
+			f.wantEnded(f.s.Create(f.ctx, app, rec, limited(rec, 1)))
 		}
 		f.wantCount(app, 5, 0)
 	}},
@@ -146,8 +136,7 @@ var createCases = []testCase{
 		rec := session("alice")
 		opt := limited(rec, 1)
 		opt.Limit.Refuse = true
-		ended, err := f.s.Create(f.ctx, app, rec, opt)
-		f.wantEnded(ended, err)
+		f.wantEnded(f.s.Create(f.ctx, app, rec, opt))
 		f.wantRecord(kept[0])
 		f.wantRecord(kept[1])
 		f.wantRecord(rec)
@@ -158,8 +147,7 @@ var createCases = []testCase{
 		for _, rec := range []*store.Record{idle, absolute, endedOne, live} {
 			f.create(rec)
 		}
-		_, err := f.s.End(f.ctx, app, endedOne.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(endedOne, store.ReasonLogout, t0)
 		rec := sessionAt("alice", t0+hour) // the deadlines are exactly now
 		opt := limited(rec, 2)
 		opt.Limit.Refuse = true
@@ -177,8 +165,7 @@ var createCases = []testCase{
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		rec := sessionAt("alice", t0+1)
 		opt := limited(rec, 1)
-		ended, err := f.s.Create(f.ctx, app, rec, opt)
-		f.wantEnded(ended, err)
+		f.wantEnded(f.s.Create(f.ctx, app, rec, opt))
 		f.wantGone(old, store.ReasonRevoked, t0)
 		f.wantList("alice", t0+1, rec)
 	}},
@@ -186,36 +173,29 @@ var createCases = []testCase{
 		first := session("alice")
 		opt := created(first)
 		opt.Key, opt.KeyBody = "key", [32]byte{1}
-		_, err := f.s.Create(f.ctx, app, first, opt)
-		f.must(err)
+		f.must(f.tryCreate(first, opt))
 
 		again := session("alice")
-		_, err = f.s.Create(f.ctx, app, again, opt)
-		f.wantErr(err, store.ErrRepeated)
+		f.wantErr(f.tryCreate(again, opt), store.ErrRepeated)
 		if again.ID != first.ID {
 			f.Errorf("rec.ID = %v after ErrRepeated, want %v", again.ID, first.ID)
 		}
-		_, err = f.s.Create(f.ctx, app, clone(first), opt) // the very same: a repeat, not ErrExists
-		f.wantErr(err, store.ErrRepeated)
+		f.wantErr(f.tryCreate(clone(first), opt), store.ErrRepeated) // the very same: a repeat, not ErrExists
 		full := opt
 		full.Limit = store.Limit{Max: 1, Refuse: true}
-		_, err = f.s.Create(f.ctx, app, session("alice"), full) // the limit was met by the first
-		f.wantErr(err, store.ErrRepeated)
+		f.wantErr(f.tryCreate(session("alice"), full), store.ErrRepeated) // the limit was met by the first
 		f.wantCount(app, 1, 1)
 
 		other := session("alice")
 		opt.KeyBody[0]++
-		_, err = f.s.Create(f.ctx, app, other, opt)
-		f.wantErr(err, store.ErrKeyReused)
+		f.wantErr(f.tryCreate(other, opt), store.ErrKeyReused)
 		f.wantCount(app, 1, 1)
 
 		opt.Key = "KEY" // another one
-		_, err = f.s.Create(f.ctx, app, session("alice"), opt)
-		f.must(err)
+		f.must(f.tryCreate(session("alice"), opt))
 		opt.Key = ""
 		for range 2 {
-			_, err = f.s.Create(f.ctx, app, session("alice"), opt)
-			f.must(err)
+			f.must(f.tryCreate(session("alice"), opt))
 		}
 	}},
 	{"Create/IdempotencyKeyOfAFailure", func(f *fixture) {
@@ -223,26 +203,21 @@ var createCases = []testCase{
 		f.create(clone(rec))
 		opt := created(rec)
 		opt.Key = strings.Repeat("k", 255)
-		_, err := f.s.Create(f.ctx, app, rec, opt)
-		f.wantErr(err, store.ErrExists)
+		f.wantErr(f.tryCreate(rec, opt), store.ErrExists)
 		rec = session("alice")
-		_, err = f.s.Create(f.ctx, app, rec, opt)
-		f.must(err)
+		f.must(f.tryCreate(rec, opt))
 		f.wantRecord(rec)
 	}},
 	{"Create/IdempotencyKeyOutlivesItsSession", func(f *fixture) {
 		rec := session("alice")
 		opt := created(rec)
 		opt.Key = "key"
-		_, err := f.s.Create(f.ctx, app, rec, opt)
-		f.must(err)
-		_, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.must(f.tryCreate(rec, opt))
+		f.end(rec, store.ReasonLogout, t0)
 		opt.Now += store.Time(store.IdempotencyLife.Milliseconds()) - 1
 		f.sweep(opt.Now)
 		again := session("alice")
-		_, err = f.s.Create(f.ctx, app, again, opt)
-		f.wantErr(err, store.ErrRepeated)
+		f.wantErr(f.tryCreate(again, opt), store.ErrRepeated)
 		if again.ID != rec.ID {
 			f.Errorf("rec.ID = %v, want %v", again.ID, rec.ID)
 		}
@@ -251,13 +226,11 @@ var createCases = []testCase{
 		rec := session("alice")
 		opt := created(rec)
 		opt.Key = "key"
-		_, err := f.s.Create(f.ctx, app, rec, opt)
-		f.must(err)
+		f.must(f.tryCreate(rec, opt))
 		opt.Now += store.Time(store.IdempotencyLife.Milliseconds()) + 1
 		opt.KeyBody[0]++
 		f.sweep(opt.Now)
-		_, err = f.s.Create(f.ctx, app, session("alice"), opt)
-		f.must(err)
+		f.must(f.tryCreate(session("alice"), opt))
 	}},
 	{"Create/ValuesStayEqual", func(f *fixture) {
 		for _, json := range []string{
@@ -280,15 +253,12 @@ var createCases = []testCase{
 			f.create(rec)
 			f.wantRecord(rec)
 			rec.Values = values("small", "1")
-			_, err := f.s.Update(f.ctx, app, rec, plain(t0))
-			f.must(err)
+			f.update(rec, plain(t0))
 			f.wantRecord(rec)
 			rec.Values = values("big", json)
-			_, err = f.s.Update(f.ctx, app, rec, plain(t0))
-			f.must(err)
+			f.update(rec, plain(t0))
 			f.wantRecord(rec)
-			_, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.end(rec, store.ReasonLogout, t0)
 			f.wantGone(rec, store.ReasonLogout, t0)
 		}
 	}},

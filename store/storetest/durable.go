@@ -65,16 +65,14 @@ func (d *disk) fixture() *fixture { return &fixture{T: d.T, s: d.s, ctx: d.Conte
 // kept is about what the random calls seldom meet: what an end leaves for sessions that there are none of yet.
 func (d *disk) kept() {
 	f := d.fixture()
-	_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-	f.must(err)
+	f.endSubject("alice", t0)
 	f.must(f.s.EndAll(f.ctx, "blog", t0))
 	for _, crash := range []bool{true, false} {
 		f.s = d.again(crash)
 		rec := session("alice")
-		_, err := f.s.Create(f.ctx, app, rec, created(rec))
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 		rec = sessionAt("", t0+1)
-		_, err = f.s.Create(f.ctx, "blog", rec, store.CreateOptions{Arrived: t0, Now: t0 + 1})
+		_, err := f.s.Create(f.ctx, "blog", rec, store.CreateOptions{Arrived: t0, Now: t0 + 1})
 		f.wantErr(err, store.ErrBarrier)
 	}
 }

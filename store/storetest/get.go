@@ -47,8 +47,7 @@ var getCases = []testCase{
 			var old store.Record
 			f.must(f.s.Get(f.ctx, app, rec.ID, false, &old)) // whatever this may have cached
 			rec.Values = values("n", strings.Repeat("1", i+1))
-			_, err := f.s.Update(f.ctx, app, rec, plain(t0))
-			f.must(err)
+			f.update(rec, plain(t0))
 			f.wantRecord(rec)
 		}
 	}},
@@ -65,8 +64,7 @@ var getCases = []testCase{
 			if !rec.Equal(small) {
 				f.Errorf("Get into a used record:\n got %+v\nwant %+v", rec, *small)
 			}
-			_, err := f.s.End(f.ctx, app, small.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.end(small, store.ReasonLogout, t0)
 			small = f.create(&store.Record{ID: newID(t0), CreatedAt: t0, LastSeenAt: t0, ExpiresAt: t0 + 1, Idle: 1e6})
 		}
 		f.wantErr(f.s.Get(f.ctx, app, newID(t0), true, &rec), store.ErrNotFound)
@@ -97,9 +95,8 @@ var getCases = []testCase{
 		held := f.get(rec.ID)
 		rec.Values, rec.Good, rec.Spent, rec.Epochs, rec.Halves = values("x", "1"), nil, nil, nil, nil
 		want := clone(held)
-		_, err := f.s.Update(f.ctx, app, rec, plain(t0+5))
-		f.must(err)
-		f.must(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)))
+		f.update(rec, plain(t0+5))
+		f.must(f.getErr(rec.ID))
 		if !held.Equal(want) {
 			f.Error("a later call changed the result of an earlier Get")
 		}
@@ -116,8 +113,7 @@ var getCases = []testCase{
 			f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
 			kept = append(kept, got.Subject, got.AMR, got.Client.UserAgent, got.LastClient.UserAgent)
 			want = append(want, name, name+"1", name+"2", phone.UserAgent)
-			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.end(rec, store.ReasonLogout, t0)
 		}
 		if !slices.Equal(kept, want) {
 			f.Errorf("strings were overwritten: %q", kept)
@@ -125,8 +121,7 @@ var getCases = []testCase{
 	}},
 	{"Get/Tombstone", func(f *fixture) {
 		rec := f.create(full("alice"))
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonTheft, t0+100)
-		f.must(err)
+		f.end(rec, store.ReasonTheft, t0+100)
 		f.wantGone(rec, store.ReasonTheft, t0+100)
 		var got store.Record
 		f.wantErr(f.s.Get(f.ctx, app, rec.ID, false, &got), store.ErrEnded)

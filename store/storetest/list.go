@@ -117,8 +117,7 @@ var listCases = []testCase{
 		for _, rec := range []*store.Record{ended, idle, absolute, live} {
 			f.create(rec)
 		}
-		_, err := f.s.End(f.ctx, app, ended.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(ended, store.ReasonLogout, t0)
 		f.wantList("alice", t0+hour-1, idle, absolute, live)
 		f.wantList("alice", t0+hour, live)
 		if got := f.list(app, "", 10, t0+hour); len(got) != 1 || !got[0].Equal(live) {
@@ -164,8 +163,7 @@ var listCases = []testCase{
 					break
 				}
 				if len(others) > 0 {
-					_, err := f.s.End(f.ctx, app, others[0].ID, store.ReasonLogout, t0)
-					f.must(err)
+					f.end(others[0], store.ReasonLogout, t0)
 					others = others[1:]
 				}
 				if i < 100 {
@@ -180,8 +178,7 @@ var listCases = []testCase{
 					f.Fatalf("a session that was live all the time appears %d times", seen[rec.ID])
 				}
 			}
-			_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, 0)
-			f.must(err)
+			f.endSubject("alice", 0)
 		}
 	}},
 	{"List/Aliasing", func(f *fixture) {
@@ -200,8 +197,7 @@ var listCases = []testCase{
 		f.must(f.s.Touch(f.ctx, app, a.ID, t0+1, t0+1, laptop))
 		f.update(a, plain(t0))
 		f.wantCount(app, 2, 1)
-		_, err := f.s.End(f.ctx, app, v.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(v, store.ReasonLogout, t0)
 		f.wantCount(app, 1, 1)
 		f.sweep(t0 + 2)
 		f.wantCount(app, 1, 1)
@@ -243,8 +239,7 @@ var sweepCases = []testCase{
 		f.wantEnded(f.sweep(t0-day), nil)
 		f.wantEnded(f.sweep(0), nil)
 		f.wantRecord(rec)
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0)
 		f.sweep(t0 - 10*day)
 		f.wantGone(rec, store.ReasonLogout, t0)
 	}},
@@ -256,19 +251,17 @@ var sweepCases = []testCase{
 		for _, subject := range []string{"", "alice"} {
 			rec := session(subject)
 			f.create(rec)
-			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.end(rec, store.ReasonLogout, t0)
 			f.wantEnded(f.sweep(t0+life-1), nil)
 			f.wantGone(rec, store.ReasonLogout, t0)
 			f.wantEnded(f.sweep(t0+life+1), nil)
-			f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
-			_, err = f.s.Update(f.ctx, app, rec, plain(t0))
-			f.wantErr(err, store.ErrNotFound)
+			f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
+			f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrNotFound)
 		}
 		old := f.create(session("alice")) // expired long ago: two rounds at most
 		f.wantEnded(f.sweep(t0+10*day), nil, endedOf(old, store.ReasonIdle, t0+hour))
 		f.wantEnded(f.sweep(t0+10*day), nil)
-		f.wantErr(f.s.Get(f.ctx, app, old.ID, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.getErr(old.ID), store.ErrNotFound)
 	}},
 	{"Sweep/UnderTheWatermark", func(f *fixture) {
 		a, v := f.create(session("alice")), f.create(session(""))
@@ -278,8 +271,8 @@ var sweepCases = []testCase{
 		f.wantGone(v, store.ReasonRevoked, t0)
 		f.sweep(t0 + 2*hour)
 		f.sweep(t0 + 2*hour)
-		f.wantErr(f.s.Get(f.ctx, app, a.ID, true, new(store.Record)), store.ErrNotFound)
-		f.wantErr(f.s.Get(f.ctx, app, v.ID, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.getErr(a.ID), store.ErrNotFound)
+		f.wantErr(f.getErr(v.ID), store.ErrNotFound)
 	}},
 	{"Sweep/InSteps", func(f *fixture) {
 		want := map[store.ID]bool{}

@@ -52,7 +52,7 @@ var raceCases = []testCase{
 			parallel(func() {
 				touched = f.s.Touch(f.ctx, app, rec.ID, t0+hour-1, t0+hour-1, phone)
 			}, func() { ended = f.sweep(t0 + hour) })
-			err := f.s.Get(f.ctx, app, rec.ID, true, new(store.Record))
+			err := f.getErr(rec.ID)
 			switch {
 			case touched == nil && len(ended) == 0 && err == nil:
 			case errors.Is(touched, store.ErrEnded) && len(ended) == 1 && errors.Is(err, store.ErrEnded):
@@ -251,14 +251,13 @@ var raceCases = []testCase{
 				if times != 1 {
 					f.Fatalf("a session was evicted %d times", times)
 				}
-				f.wantErr(f.s.Get(f.ctx, app, id, true, new(store.Record)), store.ErrEnded)
+				f.wantErr(f.getErr(id), store.ErrEnded)
 			}
 			n2, err := f.s.Count(f.ctx, app)
 			if f.must(err); !refuse && n2.LoggedIn != limit {
 				f.Fatalf("Count = %+v", n2)
 			}
-			_, err = f.s.EndSubject(f.ctx, app, subject, store.ID{}, store.ReasonRevoked, t0)
-			f.must(err)
+			f.endSubject(subject, t0)
 		}
 	}},
 	{"I11/TwoSubjectsSwap", func(f *fixture) {
@@ -293,8 +292,7 @@ var raceCases = []testCase{
 				f.Fatalf("alice has %d sessions, bob %d", len(alice), len(bob))
 			}
 			for _, rec := range []*store.Record{a, b} {
-				_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-				f.must(err)
+				f.end(rec, store.ReasonLogout, t0)
 			}
 		}
 	}},
@@ -463,7 +461,7 @@ var raceCases = []testCase{
 			}
 		})
 		parallel(calls...)
-		f.wantErr(f.s.Get(f.ctx, app, recs[0].ID, true, new(store.Record)), store.ErrClosed)
+		f.wantErr(f.getErr(recs[0].ID), store.ErrClosed)
 	}},
 }
 
@@ -555,7 +553,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 			func() {
 				ended = end(rec)
 				acknowledged.Store(true)
-				if err := f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)); !errors.Is(err, store.ErrEnded) {
+				if err := f.getErr(rec.ID); !errors.Is(err, store.ErrEnded) {
 					f.Errorf("Get after the end was acknowledged: %v", err)
 				}
 			},
@@ -564,7 +562,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 		if f.Failed() {
 			f.FailNow()
 		}
-		f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrEnded)
+		f.wantErr(f.getErr(rec.ID), store.ErrEnded)
 		for _, r := range f.list(app, "", 1000, now) {
 			if r.ID == rec.ID {
 				f.Fatal("the ended session is in the list")

@@ -177,8 +177,45 @@ func (f *fixture) create(rec *store.Record) *store.Record {
 
 func (f *fixture) createIn(app string, rec *store.Record) {
 	f.Helper()
-	ended, err := f.s.Create(f.ctx, app, rec, created(rec))
-	f.wantEnded(ended, err)
+	f.wantEnded(f.s.Create(f.ctx, app, rec, created(rec)))
+}
+
+func (f *fixture) tryCreate(rec *store.Record, opt store.CreateOptions) error {
+	_, err := f.s.Create(f.ctx, app, rec, opt)
+	return err
+}
+
+// update must succeed and end no session.
+func (f *fixture) update(rec *store.Record, opt store.UpdateOptions) {
+	f.Helper()
+	before := rec.Revision
+	f.wantEnded(f.s.Update(f.ctx, app, rec, opt))
+	if rec.Revision != before+1 {
+		f.Fatalf("Revision = %d after %d", rec.Revision, before)
+	}
+}
+
+func (f *fixture) tryUpdate(rec *store.Record, opt store.UpdateOptions) error {
+	_, err := f.s.Update(f.ctx, app, rec, opt)
+	return err
+}
+
+func (f *fixture) end(rec *store.Record, reason store.Reason, at store.Time) {
+	f.Helper()
+	_, err := f.s.End(f.ctx, app, rec.ID, reason, at)
+	f.must(err)
+}
+
+// endSubject revokes all sessions of a subject.
+func (f *fixture) endSubject(subject string, at store.Time) {
+	f.Helper()
+	_, err := f.s.EndSubject(f.ctx, app, subject, store.ID{}, store.ReasonRevoked, at)
+	f.must(err)
+}
+
+// getErr returns the error of a strict Get.
+func (f *fixture) getErr(id store.ID) error {
+	return f.s.Get(f.ctx, app, id, true, new(store.Record))
 }
 
 // get returns a live session.

@@ -39,9 +39,8 @@ var updateCases = []testCase{
 			for _, opt := range []store.UpdateOptions{plain(t0), login(t0)} {
 				rec := session(subject)
 				for rec.Revision = range uint64(3) {
-					_, err := f.s.Update(f.ctx, app, rec, opt)
-					f.wantErr(err, store.ErrNotFound)
-					f.wantErr(f.s.Get(f.ctx, app, rec.ID, true, new(store.Record)), store.ErrNotFound)
+					f.wantErr(f.tryUpdate(rec, opt), store.ErrNotFound)
+					f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
 				}
 			}
 		}
@@ -51,15 +50,12 @@ var updateCases = []testCase{
 		for _, subject := range []string{"", "alice"} {
 			rec := f.create(session(subject))
 			before := clone(rec)
-			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.end(rec, store.ReasonLogout, t0)
 			for rec.Revision = range uint64(4) { // whatever the revision
-				_, err = f.s.Update(f.ctx, app, rec, plain(t0))
-				f.wantErr(err, store.ErrEnded)
+				f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrEnded)
 				next := clone(rec)
 				next.Subject = "bob"
-				_, err = f.s.Update(f.ctx, app, next, login(t0))
-				f.wantErr(err, store.ErrEnded)
+				f.wantErr(f.tryUpdate(next, login(t0)), store.ErrEnded)
 			}
 			f.wantGone(before, store.ReasonLogout, t0)
 			f.wantList("bob", t0)
@@ -70,8 +66,7 @@ var updateCases = []testCase{
 		before := clone(rec)
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		for range 2 {
-			_, err := f.s.Update(f.ctx, app, rec, plain(t0+1))
-			f.wantErr(err, store.ErrEnded)
+			f.wantErr(f.tryUpdate(rec, plain(t0+1)), store.ErrEnded)
 			f.wantGone(before, store.ReasonRevoked, t0)
 			rec.CreatedAt += 100 // doesn't lift it over the mark
 		}
@@ -85,13 +80,10 @@ var updateCases = []testCase{
 			for _, rec := range []*store.Record{idle, absolute} {
 				next := clone(rec)
 				next.LastSeenAt = t0 + hour
-				_, err := f.s.Update(f.ctx, app, clone(next), plain(t0+hour))
-				f.wantErr(err, store.ErrEnded)
+				f.wantErr(f.tryUpdate(clone(next), plain(t0+hour)), store.ErrEnded)
 				next.Idle, next.ExpiresAt = 1e15, t0+100*day // the stored deadline counts
-				_, err = f.s.Update(f.ctx, app, clone(next), plain(t0+hour))
-				f.wantErr(err, store.ErrEnded)
-				_, err = f.s.Update(f.ctx, app, clone(next), login(t0+hour+1))
-				f.wantErr(err, store.ErrEnded)
+				f.wantErr(f.tryUpdate(clone(next), plain(t0+hour)), store.ErrEnded)
+				f.wantErr(f.tryUpdate(clone(next), login(t0+hour+1)), store.ErrEnded)
 				f.update(next, plain(t0+hour-1))
 				f.wantRecord(next)
 			}
@@ -106,8 +98,7 @@ var updateCases = []testCase{
 				for _, subject := range []string{"alice", "bob", ""} {
 					next := clone(rec)
 					next.Revision, next.Values, next.Subject = revision, values("n", "3"), subject
-					_, err := f.s.Update(f.ctx, app, next, opt)
-					f.wantErr(err, store.ErrConflict)
+					f.wantErr(f.tryUpdate(next, opt), store.ErrConflict)
 				}
 			}
 		}
@@ -121,8 +112,7 @@ var updateCases = []testCase{
 		next.Revision, next.Subject = 9, "alice"
 		opt := login(t0)
 		opt.Limit.Max = 1
-		_, err := f.s.Update(f.ctx, app, next, opt)
-		f.wantErr(err, store.ErrConflict)
+		f.wantErr(f.tryUpdate(next, opt), store.ErrConflict)
 		f.wantRecord(old)
 		f.wantRecord(rec)
 	}},
@@ -165,8 +155,7 @@ var updateCases = []testCase{
 		f.wantCount(app, 1, 0)
 	}},
 	{"I3/LoginBehindTheBarrier", func(f *fixture) {
-		_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-		f.must(err)
+		f.endSubject("alice", t0)
 		for _, before := range []string{"", "bob", "alice"} {
 			rec := sessionAt(before, t0+1)
 			f.create(rec)
@@ -174,12 +163,10 @@ var updateCases = []testCase{
 			next.Subject = "alice"
 			opt := login(t0 + 1)
 			opt.Arrived = t0
-			_, err := f.s.Update(f.ctx, app, next, opt)
-			f.wantErr(err, store.ErrBarrier)
+			f.wantErr(f.tryUpdate(next, opt), store.ErrBarrier)
 			if before != "alice" { // another subject is a login, said or not
 				opt.Login = false
-				_, err := f.s.Update(f.ctx, app, next, opt)
-				f.wantErr(err, store.ErrBarrier)
+				f.wantErr(f.tryUpdate(next, opt), store.ErrBarrier)
 			}
 			f.wantRecord(rec)
 			opt.Login, opt.Arrived = true, t0+1
@@ -194,8 +181,7 @@ var updateCases = []testCase{
 		next.Subject = "alice"
 		opt := login(t0 + 1)
 		opt.Arrived = t0
-		_, err := f.s.Update(f.ctx, app, next, opt)
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.tryUpdate(next, opt), store.ErrBarrier)
 		f.wantRecord(rec)
 	}},
 	{"Update/ValuesIgnoreTheBarrier", func(f *fixture) {
@@ -215,8 +201,7 @@ var updateCases = []testCase{
 			next.Subject = subject
 			opt := login(t0 + 9)
 			opt.Limit = store.Limit{Max: 2, Refuse: true}
-			_, err := f.s.Update(f.ctx, app, next, opt)
-			f.wantErr(err, store.ErrLimit)
+			f.wantErr(f.tryUpdate(next, opt), store.ErrLimit)
 			f.wantRecord(rec)
 			f.wantList(subject, t0+9, a, b)
 			opt.Limit.Refuse = false
@@ -292,17 +277,6 @@ var updateCases = []testCase{
 	}},
 }
 
-// update must succeed and end nobody.
-func (f *fixture) update(rec *store.Record, opt store.UpdateOptions) {
-	f.Helper()
-	before := rec.Revision
-	ended, err := f.s.Update(f.ctx, app, rec, opt)
-	f.wantEnded(ended, err)
-	if rec.Revision != before+1 {
-		f.Fatalf("Revision = %d after %d", rec.Revision, before)
-	}
-}
-
 var touchCases = []testCase{
 	{"Touch/LaterWins", func(f *fixture) {
 		for _, subject := range []string{"", "alice"} {
@@ -331,13 +305,12 @@ var touchCases = []testCase{
 	{"I4/TouchNeverCreates", func(f *fixture) {
 		id := newID(t0)
 		f.wantErr(f.s.Touch(f.ctx, app, id, t0, t0, phone), store.ErrNotFound)
-		f.wantErr(f.s.Get(f.ctx, app, id, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.getErr(id), store.ErrNotFound)
 		f.wantCount(app, 0, 0)
 	}},
 	{"I4/TouchOfTheEnded", func(f *fixture) {
 		rec := f.create(session("alice"))
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0)
 		f.wantErr(f.s.Touch(f.ctx, app, rec.ID, t0+1, t0+1, phone), store.ErrEnded)
 		f.wantGone(rec, store.ReasonLogout, t0)
 		rec = f.create(session("alice"))
@@ -400,10 +373,9 @@ var touchCases = []testCase{
 		c := store.Confirmation{FirstSeenAt: t0, ConfirmedAt: t0}
 		id := newID(t0)
 		f.wantErr(f.s.Confirm(f.ctx, app, id, newHash(), c), store.ErrNotFound)
-		f.wantErr(f.s.Get(f.ctx, app, id, true, new(store.Record)), store.ErrNotFound)
+		f.wantErr(f.getErr(id), store.ErrNotFound)
 		rec := f.create(session("alice"))
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0)
 		f.wantErr(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, c), store.ErrEnded)
 		f.wantErr(f.s.Confirm(f.ctx, app, rec.ID, newHash(), c), store.ErrEnded)
 		f.wantGone(rec, store.ReasonLogout, t0)
@@ -415,8 +387,7 @@ var touchCases = []testCase{
 	{"I5/ConfirmMovesTheRevision", func(f *fixture) {
 		rec := f.create(session("alice"))
 		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0}))
-		_, err := f.s.Update(f.ctx, app, rec, plain(t0))
-		f.wantErr(err, store.ErrConflict)
+		f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrConflict)
 		if got := f.get(rec.ID); got.Secret.FirstSeenAt != t0 {
 			f.Error("the confirmation is lost")
 		}
@@ -429,8 +400,7 @@ var endCases = []testCase{
 			rec := f.create(session(subject))
 			ended, err := f.s.End(f.ctx, app, rec.ID, store.ReasonTheft, t0+1)
 			f.wantEnded(ended, err, endedOf(rec, store.ReasonTheft, t0+1))
-			ended, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+2)
-			f.wantEnded(ended, err)
+			f.wantEnded(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+2))
 			f.wantGone(rec, store.ReasonTheft, t0+1)
 			f.wantCount(app, 0, 0)
 			f.wantList("alice", t0)
@@ -452,8 +422,7 @@ var endCases = []testCase{
 	{"End/UnderTheWatermark", func(f *fixture) {
 		rec := f.create(session("alice"))
 		f.must(f.s.EndAll(f.ctx, app, t0))
-		ended, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
-		f.wantEnded(ended, err)
+		f.wantEnded(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1))
 		f.wantGone(rec, store.ReasonRevoked, t0)
 	}},
 	{"End/FromTheMiddle", func(f *fixture) {
@@ -482,8 +451,7 @@ var endCases = []testCase{
 		f.wantRecord(visitor)
 		f.wantList("alice", t0)
 		f.wantCount(app, 2, 1)
-		ended, err = f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0+2)
-		f.wantEnded(ended, err)
+		f.wantEnded(f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0+2))
 	}},
 	{"EndSubject/ButOne", func(f *fixture) {
 		var list []*store.Record
@@ -517,8 +485,7 @@ var endCases = []testCase{
 	{"EndSubject/UnderTheWatermark", func(f *fixture) {
 		rec := f.create(session("alice"))
 		f.must(f.s.EndAll(f.ctx, app, t0))
-		ended, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonLogout, t0+5)
-		f.wantEnded(ended, err)
+		f.wantEnded(f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonLogout, t0+5))
 		f.wantGone(rec, store.ReasonRevoked, t0)
 	}},
 	{"EndSubject/Empty", func(f *fixture) {
@@ -530,21 +497,17 @@ var endCases = []testCase{
 	}},
 	{"I3/BarrierOnlyRises", func(f *fixture) {
 		for _, at := range []store.Time{t0, t0 - 50, t0 + 50, t0 + 10} {
-			_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, at)
-			f.must(err)
+			f.endSubject("alice", at)
 		}
 		rec := sessionAt("alice", t0+50)
-		_, err := f.s.Create(f.ctx, app, rec, created(rec))
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 		f.create(sessionAt("alice", t0+51))
 	}},
 	{"I3/BarrierLasts", func(f *fixture) {
-		_, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-		f.must(err)
+		f.endSubject("alice", t0)
 		f.sweep(t0 + store.Time(store.BarrierLife.Milliseconds()) - 1)
 		rec := session("alice")
-		_, err = f.s.Create(f.ctx, app, rec, created(rec))
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 	}},
 	{"EndAll/Watermark", func(f *fixture) {
 		before, at, after := f.create(sessionAt("alice", t0-1)), f.create(sessionAt("", t0)), f.create(sessionAt("alice", t0+1))
@@ -559,8 +522,7 @@ var endCases = []testCase{
 		if got := f.list(app, "", 10, t0+2); len(got) != 2 {
 			f.Errorf("List returned %d sessions, want 2", len(got))
 		}
-		_, err := f.s.End(f.ctx, app, after.ID, store.ReasonLogout, t0+3)
-		f.must(err)
+		f.end(after, store.ReasonLogout, t0+3)
 		f.create(sessionAt("bob", t0+4))
 		f.wantCount(app, 2, 1)
 		f.sweep(t0 + 5)
@@ -571,8 +533,7 @@ var endCases = []testCase{
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		f.must(f.s.EndAll(f.ctx, app, t0-day))
 		rec := sessionAt("", t0-1)
-		_, err := f.s.Create(f.ctx, app, rec, created(rec))
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 		next := f.create(sessionAt("", t0+1))
 		f.must(f.s.EndAll(f.ctx, app, t0-day))
 		f.wantRecord(next)
@@ -583,14 +544,12 @@ var endCases = []testCase{
 	}},
 	{"EndAll/Tombstones", func(f *fixture) {
 		rec := f.create(session("alice")) // an earlier end keeps its reason
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0)
 		f.must(f.s.EndAll(f.ctx, app, t0+1))
 		f.wantGone(rec, store.ReasonLogout, t0)
 		again := sessionAt("alice", t0+2)
 		again.ID = rec.ID
-		_, err = f.s.Create(f.ctx, app, again, created(again))
-		f.wantErr(err, store.ErrExists)
+		f.wantErr(f.tryCreate(again, created(again)), store.ErrExists)
 	}},
 	{"EndAll/Many", func(f *fixture) {
 		for i := range 600 {

@@ -26,17 +26,14 @@ var watchCases = []testCase{
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 4})
 		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0})) // changes nothing
 
-		_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: rec.ID})
-		_, err = f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0) // changes nothing
-		f.must(err)
+		f.end(rec, store.ReasonLogout, t0) // changes nothing
 
 		other := session("alice")
 		f.createIn("blog", other)
 		w.want(store.Change{Kind: store.Changed, App: "blog", ID: other.ID, Revision: 1})
-		_, err = f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-		f.must(err)
+		f.endSubject("alice", t0)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: before.ID})
 		f.sweepIn("blog", t0+hour)
 		w.want(store.Change{Kind: store.Gone, App: "blog", ID: other.ID})
@@ -47,8 +44,7 @@ var watchCases = []testCase{
 		a := f.create(session("alice"))
 		w := f.watch(f.ctx)
 		b := session("alice")
-		_, err := f.s.Create(f.ctx, app, b, limited(b, 1))
-		f.must(err)
+		f.must(f.tryCreate(b, limited(b, 1)))
 		missing := map[store.Change]bool{
 			{Kind: store.Gone, App: app, ID: a.ID}:                 true,
 			{Kind: store.Changed, App: app, ID: b.ID, Revision: 1}: true,
@@ -67,12 +63,10 @@ var watchCases = []testCase{
 	{"Watch/FailuresReportNothing", func(f *fixture) {
 		rec := f.create(session("alice"))
 		w := f.watch(f.ctx)
-		_, err := f.s.Create(f.ctx, app, clone(rec), created(rec))
-		f.wantErr(err, store.ErrExists)
+		f.wantErr(f.tryCreate(clone(rec), created(rec)), store.ErrExists)
 		stale := clone(rec)
 		stale.Revision = 9
-		_, err = f.s.Update(f.ctx, app, stale, plain(t0))
-		f.wantErr(err, store.ErrConflict)
+		f.wantErr(f.tryUpdate(stale, plain(t0)), store.ErrConflict)
 		f.update(rec, plain(t0))
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 2})
 	}},
