@@ -32,7 +32,7 @@ type beating struct {
 }
 
 // A heartbeat is the EndAll of an application of its own. So it has its place
-// among the changes, and gets lost together with them.
+// among the changes and gets lost together with them.
 const beatApp = "heartbeat "
 
 func (b *beating) Beat(ctx context.Context, n uint64) error {

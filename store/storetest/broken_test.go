@@ -9,7 +9,7 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// broken are stores that are wrong on purpose, with a case each that must find it.
+// broken maps each deliberately wrong store to the case that must detect it.
 var broken = map[string]string{
 	"blind upsert":                             "I4/UpdateNeverCreates",
 	"revisions are not compared":               "I5/OneWinsEachRevision",
@@ -35,38 +35,39 @@ var broken = map[string]string{
 
 const brokenEnv = "SOJOURN_STORETEST_BROKEN"
 
-// TestModel runs the suite against the model: the suite must accept a right store of another make.
+// TestModel checks that the suite accepts a correct store of another design.
 func TestModel(t *testing.T) {
 	Run(t, func(t testing.TB) store.Store { return newMapStore("") })
 }
 
-// TestBroken runs the suite's case against each broken store.
+// TestBroken runs the suite against each broken store.
 func TestBroken(t *testing.T) { wantBroken(t, broken, "TestBrokenStore") }
 
-// wantBroken runs the case that must fail for each broken store, in a process of its own.
+// wantBroken checks that each broken store fails its case. It runs the case in
+// another process.
 func wantBroken(t *testing.T, broken map[string]string, test string) {
 	for name, want := range broken {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run := "^" + test + "$/^" + strings.ReplaceAll(want, "/", "$/^") + "$"
-			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.timeout=60s", "-test.count=20", "-test.failfast") // races show now and then
+			cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.timeout=60s", "-test.count=20", "-test.failfast") // a race does not occur in each run
 			cmd.Env = append(os.Environ(), brokenEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil {
-				t.Fatalf("%s accepts it", want)
+				t.Fatalf("%s passes on the broken store", want)
 			}
 			if !strings.Contains(string(out), "--- FAIL: "+test+"/"+want) {
-				t.Errorf("%s failed otherwise:\n%s", want, out)
+				t.Errorf("%s failed in another way:\n%s", want, out)
 			}
 		})
 	}
 }
 
-// TestBrokenStore is what TestBroken runs.
+// TestBrokenStore is the process that TestBroken starts.
 func TestBrokenStore(t *testing.T) {
 	name := os.Getenv(brokenEnv)
 	if name == "" {
-		return // nothing to do on its own
+		return // TestBroken did not start it
 	}
 	Run(t, func(t testing.TB) store.Store { return newMapStore(name) })
 }

@@ -61,7 +61,7 @@ var createCases = []testCase{
 			f.wantErr(err, want)
 			f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
 		}
-		rec := session("bob") // the barrier is the subject's
+		rec := session("bob") // the barrier is for alice only
 		rec.CreatedAt--
 		f.create(rec)
 		f.create(session(""))
@@ -93,7 +93,8 @@ var createCases = []testCase{
 		f.wantList("alice", t0, a, b, c)
 	}},
 	{"I11/LimitEvictsTheOldest", func(f *fixture) {
-		// In the order of creation, which here is not that of the IDs or of CreatedAt.
+		// Limits evict in the order of creation. Here, that differs from the
+		// order of the IDs and of CreatedAt.
 		var list []*store.Record
 		for _, at := range []store.Time{5, 3, 4, 1, 2} {
 			list = append(list, f.create(sessionAt("alice", t0+at)))
@@ -105,7 +106,7 @@ var createCases = []testCase{
 		f.wantList("alice", t0+9, append(list[1:], rec)...)
 		f.wantCount(app, 5, 5)
 
-		next := sessionAt("alice", t0+10) // a lower limit than before: as many times as it takes
+		next := sessionAt("alice", t0+10) // a lower limit evicts several
 		ended, err = f.s.Create(f.ctx, app, next, limited(next, 2))
 		f.wantEnded(ended, err, endedOf(list[1], store.ReasonEvicted, t0+10), endedOf(list[2], store.ReasonEvicted, t0+10),
 			endedOf(list[3], store.ReasonEvicted, t0+10), endedOf(list[4], store.ReasonEvicted, t0+10))
@@ -148,12 +149,12 @@ var createCases = []testCase{
 			f.create(rec)
 		}
 		f.end(endedOne, store.ReasonLogout, t0)
-		rec := sessionAt("alice", t0+hour) // the deadlines are exactly now
+		rec := sessionAt("alice", t0+hour) // at the deadlines of idle and absolute
 		opt := limited(rec, 2)
 		opt.Limit.Refuse = true
 		ended, err := f.s.Create(f.ctx, app, rec, opt)
 		f.must(err)
-		for _, e := range ended { // they may be ended by this call
+		for _, e := range ended { // Create may end expired sessions
 			if e != endedOf(idle, store.ReasonIdle, t0+hour) && e != endedOf(absolute, store.ReasonAbsolute, t0+hour) {
 				f.Errorf("Create ended %+v", e)
 			}
@@ -180,10 +181,10 @@ var createCases = []testCase{
 		if again.ID != first.ID {
 			f.Errorf("rec.ID = %v after ErrRepeated, want %v", again.ID, first.ID)
 		}
-		f.wantErr(f.tryCreate(clone(first), opt), store.ErrRepeated) // the very same: a repeat, not ErrExists
+		f.wantErr(f.tryCreate(clone(first), opt), store.ErrRepeated) // not ErrExists
 		full := opt
 		full.Limit = store.Limit{Max: 1, Refuse: true}
-		f.wantErr(f.tryCreate(session("alice"), full), store.ErrRepeated) // the limit was met by the first
+		f.wantErr(f.tryCreate(session("alice"), full), store.ErrRepeated) // a repeat ignores the limit
 		f.wantCount(app, 1, 1)
 
 		other := session("alice")
@@ -191,7 +192,7 @@ var createCases = []testCase{
 		f.wantErr(f.tryCreate(other, opt), store.ErrKeyReused)
 		f.wantCount(app, 1, 1)
 
-		opt.Key = "KEY" // another one
+		opt.Key = "KEY" // another key
 		f.must(f.tryCreate(session("alice"), opt))
 		opt.Key = ""
 		for range 2 {
@@ -272,7 +273,7 @@ var createCases = []testCase{
 	}},
 }
 
-// scribble overwrites what the slices of a record hold.
+// scribble overwrites the contents of a record's slices.
 func scribble(rec *store.Record) {
 	for i := range rec.Good {
 		rec.Good[i] = store.Secret{}

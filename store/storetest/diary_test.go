@@ -17,17 +17,17 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A diary writes down the calls of a mapStore, and makes them again when it is
-// opened. It is the simplest store that survives a restart, unless it is broken
-// on purpose. Its file only names one of this process's notebooks, and the number
-// of its entries.
+// A diary records the calls of a mapStore, and repeats them when it is opened.
+// It is the simplest store that survives a restart, unless a test breaks it on
+// purpose. Its file holds only the number of one of this process's notebooks
+// and the number of its entries.
 type diary struct {
 	broken string
 	path   string
 	book   int
 
-	order  sync.Mutex // held during a call: the entries have the order of the calls
-	n      int        // entries that the file counts
+	order  sync.Mutex // held during a call, so that the entries have the order of the calls
+	n      int        // number of entries in the file
 	closed bool
 }
 
@@ -50,20 +50,20 @@ func openDiary(dir, broken string) (store.Store, error) {
 	if _, err := fmt.Sscan(string(b), &last, &d.n); err != nil {
 		return nil, err
 	}
-	notebooks = append(notebooks, slices.Clone(notebooks[last][:d.n])) // the old owner may go on in its own
+	notebooks = append(notebooks, slices.Clone(notebooks[last][:d.n])) // the diary that owned it may still write to it
 	for _, c := range notebooks[d.book] {
 		if c.Record != nil {
 			c.Record = clone(c.Record)
 		}
 		if r := c.On(context.Background(), m); r.Err != nil && broken == "" {
-			return nil, r.Err // a diary has no refused calls
+			return nil, r.Err // a diary records no failed calls
 		}
 	}
 	return driver.Intercept(m, d.call), nil
 }
 
-// call makes a call. If it changes something, call writes it down, unless it was
-// refused.
+// call makes a call, and records it if it succeeded and may have changed
+// something.
 func (d *diary) call(ctx context.Context, c driver.Call) driver.Result {
 	switch c.Op {
 	case driver.Get, driver.List, driver.Count:
@@ -117,7 +117,7 @@ func (d *diary) save() error {
 	return os.WriteFile(d.path, fmt.Appendf(nil, "%d %d", d.book, d.n), 0o600)
 }
 
-// TestDurable: RunDurable must accept a right store.
+// TestDurable checks that RunDurable accepts a correct store.
 func TestDurable(t *testing.T) {
 	RunDurable(t, func(t testing.TB, dir string) store.Store { return mustOpen(t, dir, "") })
 }
@@ -131,7 +131,7 @@ func mustOpen(t testing.TB, dir, broken string) store.Store {
 }
 
 var brokenDiaries = []string{
-	"the last write waits", // written when the store closes, but not in a crash
+	"the last write waits", // Close writes it, so a crash loses it
 	"forgets each Create",
 	"forgets each Update",
 	"forgets each Touch",
@@ -146,7 +146,8 @@ var brokenDiaries = []string{
 
 const diaryEnv = "SOJOURN_STORETEST_DIARY"
 
-// TestBrokenDurable runs RunDurable against each broken diary in a process of its own, where it must fail.
+// TestBrokenDurable checks that RunDurable rejects each broken diary. It runs
+// each in another process.
 func TestBrokenDurable(t *testing.T) {
 	for _, name := range brokenDiaries {
 		t.Run(name, func(t *testing.T) {
@@ -155,20 +156,20 @@ func TestBrokenDurable(t *testing.T) {
 			cmd.Env = append(os.Environ(), diaryEnv+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil {
-				t.Fatal("RunDurable accepts it")
+				t.Fatal("RunDurable passes on the broken store")
 			}
 			if !strings.Contains(string(out), "--- FAIL: TestBrokenDiary/") {
-				t.Errorf("it failed otherwise:\n%s", out)
+				t.Errorf("it failed in another way:\n%s", out)
 			}
 		})
 	}
 }
 
-// TestBrokenDiary is what TestBrokenDurable runs.
+// TestBrokenDiary is the process that TestBrokenDurable starts.
 func TestBrokenDiary(t *testing.T) {
 	name := os.Getenv(diaryEnv)
 	if name == "" {
-		return // nothing to do on its own
+		return // TestBrokenDurable did not start it
 	}
 	RunDurable(t, func(t testing.TB, dir string) store.Store { return mustOpen(t, dir, name) })
 }

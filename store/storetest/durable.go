@@ -2,10 +2,8 @@ package storetest
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -14,14 +12,17 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// RunDurable tests that a store on a disk remembers everything that it has acknowledged: the random calls of [Run],
-// with crashes and reopenings among them. open opens the store whose files are in a directory; it is called
-// many times for each. Run it besides Run.
+// RunDurable checks that a store on a disk keeps everything that it has
+// acknowledged. It makes random calls, as [Run] does, and reopens the store
+// between them, with and without a crash. open opens the store whose files are
+// in dir; each case calls it many times. Run it in addition to Run.
 //
-// A crash is what a killed process leaves when nothing was under way: the files as they are. What was under way
-// at the moment, and what a power failure leaves, is the driver's own to test.
+// A simulated crash copies the files while no call is under way, as a killed
+// process would leave them. The driver's own tests must cover crashes during a
+// call and power failures.
 //
-// SOJOURN_SOAK=1 takes a hundred walks, a larger number so many.
+// SOJOURN_SOAK=1 adds a hundred long random walks. A larger number sets how
+// many.
 func RunDurable(t *testing.T, open func(t testing.TB, dir string) store.Store) {
 	steps := 1000
 	if testing.Short() {
@@ -41,7 +42,7 @@ func RunDurable(t *testing.T, open func(t testing.TB, dir string) store.Store) {
 	}
 }
 
-// A disk holds the files of one store, which is open.
+// A disk holds the files of one open store.
 type disk struct {
 	*testing.T
 	open func(t testing.TB, dir string) store.Store
@@ -62,7 +63,8 @@ func newDisk(t *testing.T, open func(t testing.TB, dir string) store.Store) *dis
 
 func (d *disk) fixture() *fixture { return &fixture{T: d.T, s: d.s, ctx: d.Context()} }
 
-// kept is about what the random calls seldom meet: what an end leaves for sessions that there are none of yet.
+// kept covers what the random calls seldom meet: barriers and watermarks that
+// outlive a restart before any session exists.
 func (d *disk) kept() {
 	f := d.fixture()
 	f.endSubject("alice", t0)
@@ -77,7 +79,7 @@ func (d *disk) kept() {
 	}
 }
 
-// walk takes random steps, about a hundred between two openings.
+// walk makes random calls, and reopens the store after about every hundred.
 func (d *disk) walk(seed uint64, steps int) {
 	w := newWalk(d.fixture(), seed, walkApps...)
 	for w.step < steps {
@@ -99,7 +101,7 @@ func (d *disk) crowd(seed uint64, rounds int) {
 	}
 }
 
-// again opens the store another time, after it was closed or after a crash.
+// again reopens the store, after Close or after a simulated crash.
 func (d *disk) again(crash bool) store.Store {
 	d.Helper()
 	left := d.dir
@@ -121,25 +123,23 @@ func (d *disk) again(crash bool) store.Store {
 	return d.s
 }
 
-// snapshot copies the files of a directory, and does so again if one has changed meanwhile: a
-// store may tidy up between calls.
+// snapshot copies the files of a directory. A store may tidy up between calls,
+// so snapshot starts again if a file has changed meanwhile.
 func snapshot(to, from string) error {
 	for deadline := time.Now().Add(patience); ; {
 		before, err := stat(from)
+		if err == nil {
+			err = os.CopyFS(to, os.DirFS(from))
+		}
 		if err != nil {
 			return err
-		}
-		for _, f := range before {
-			if err := copyFile(filepath.Join(to, f.name), filepath.Join(from, f.name)); err != nil {
-				return err
-			}
 		}
 		after, err := stat(from)
 		if err != nil || slices.Equal(before, after) {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return errors.New("the files of the store change all the time, though nothing is written")
+			return errors.New("the store keeps changing its files, though no call is under way")
 		}
 		if err := os.RemoveAll(to); err != nil {
 			return err
@@ -154,37 +154,15 @@ type fileState struct {
 
 // stat lists the files below a directory.
 func stat(dir string) (list []fileState, err error) {
-	err = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
 		info, err := e.Info()
-		if err != nil {
-			return err
+		if err == nil {
+			list = append(list, fileState{name, info.Size(), info.ModTime().UnixNano()})
 		}
-		name, err = filepath.Rel(dir, name)
-		list = append(list, fileState{name, info.Size(), info.ModTime().UnixNano()})
 		return err
 	})
 	return list, err
-}
-
-func copyFile(to, from string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		return err
-	}
-	return dst.Close()
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A gappyNode reports nothing but gaps, and those all the time, as a cache does
-// that has lost touch with its store.
+// A gappyNode reports only gaps, one after the other, as a cache does that has
+// lost the connection to its store.
 type gappyNode struct{ *mapNode }
 
 func (n gappyNode) Watch(ctx context.Context) (<-chan store.Change, error) {
@@ -40,8 +40,8 @@ func (n gappyNode) Watch(ctx context.Context) (<-chan store.Change, error) {
 	return out, nil
 }
 
-// TestGapIsAnAnswer: a case of Watch passes where gaps come instead of changes,
-// and doesn't wait for ever.
+// TestGapIsAnAnswer checks that the cases of Watch pass, and end, if the feed
+// reports gaps instead of changes.
 func TestGapIsAnAnswer(t *testing.T) {
 	for _, c := range watchCases {
 		t.Run(c.name, func(t *testing.T) {

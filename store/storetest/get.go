@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 var getCases = []testCase{
@@ -23,7 +24,7 @@ var getCases = []testCase{
 	}},
 	{"Get/StrictIsNotCached", func(f *fixture) {
 		rec := session("alice")
-		rec.Cached = true // never stored
+		rec.Cached = true // the store must not keep it
 		f.create(rec)
 		for range 3 {
 			if f.get(rec.ID).Cached {
@@ -45,7 +46,7 @@ var getCases = []testCase{
 		rec := f.create(session("alice"))
 		for i := range 20 {
 			var old store.Record
-			f.must(f.s.Get(f.ctx, app, rec.ID, false, &old)) // whatever this may have cached
+			f.must(f.s.Get(f.ctx, app, rec.ID, false, &old)) // a cache may keep it
 			rec.Values = values("n", strings.Repeat("1", i+1))
 			f.update(rec, plain(t0))
 			f.wantRecord(rec)
@@ -76,7 +77,7 @@ var getCases = []testCase{
 		good, spent, epochs, halves, vals := &got.Good[0], &got.Spent[0], &got.Epochs[0], &got.Halves[0], &got.Values[0]
 		f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
 		if good != &got.Good[0] || spent != &got.Spent[0] || epochs != &got.Epochs[0] || halves != &got.Halves[0] || vals != &got.Values[0] {
-			f.Error("Get allocated slices though there was room")
+			f.Error("Get allocated slices though the record had room")
 		}
 	}},
 	{"Get/SlicesBelongToTheCaller", func(f *fixture) {
@@ -89,7 +90,7 @@ var getCases = []testCase{
 		var got store.Record
 		f.must(f.s.Get(f.ctx, app, rec.ID, false, &got))
 		if !got.Equal(rec) {
-			f.Errorf("after the results of Get were overwritten:\n got %+v\nwant %+v", got, *rec)
+			f.Errorf("after the caller overwrote the results of Get:\n got %+v\nwant %+v", got, *rec)
 		}
 		f.wantRecord(rec)
 		held := f.get(rec.ID)
@@ -116,7 +117,7 @@ var getCases = []testCase{
 			f.end(rec, store.ReasonLogout, t0)
 		}
 		if !slices.Equal(kept, want) {
-			f.Errorf("strings were overwritten: %q", kept)
+			f.Errorf("a later Get overwrote strings of an earlier one: %q", kept)
 		}
 	}},
 	{"Get/Tombstone", func(f *fixture) {
@@ -130,7 +131,7 @@ var getCases = []testCase{
 		}
 	}},
 	{"I7/GetReturnsTheExpired", func(f *fixture) {
-		// The deadlines are the engine's to judge, with the clock that the store doesn't have.
+		// The engine checks the deadlines, because the store has no clock.
 		rec := f.create(sessionAt("alice", 1000))
 		f.wantRecord(rec)
 		zero := session("")
@@ -140,15 +141,8 @@ var getCases = []testCase{
 	}},
 	{"Closed", func(f *fixture) {
 		rec := f.create(session("alice"))
-		watcher, _ := f.s.(store.Watcher)
 		f.must(f.s.Close())
-		for name, call := range calls(f.s, watcher) {
-			if err := call(f.ctx, app, clone(rec)); err == nil {
-				f.Errorf("%s works after Close", name)
-			} else {
-				f.wantErr(err, store.ErrClosed)
-			}
-		}
+		f.wantEachFails(f.ctx, rec, store.ErrClosed)
 		f.must(f.s.Close())
 	}},
 	{"Cancelled", func(f *fixture) {
@@ -156,79 +150,47 @@ var getCases = []testCase{
 		anonymous := f.create(session(""))
 		ctx, cancel := context.WithCancel(f.ctx)
 		cancel()
-		watcher, _ := f.s.(store.Watcher)
-		for name, call := range calls(f.s, watcher) {
-			r := clone(rec)
-			r.Values = values("changed", "1")
-			err := call(ctx, app, r)
-			if err == nil {
-				f.Errorf("%s works with a cancelled context", name)
-				continue
-			}
-			f.wantErr(err, context.Canceled)
-		}
+		f.wantEachFails(ctx, rec, context.Canceled)
 		f.wantRecord(rec)
 		f.wantRecord(anonymous)
 		f.wantCount(app, 2, 1)
-		late := session("alice") // no barrier was raised
+		late := session("alice") // no barrier exists
 		late.CreatedAt -= 100
 		f.create(late)
 	}},
 }
 
-// calls is one call of each method.
-func calls(s store.Store, w store.Watcher) map[string]func(ctx context.Context, app string, rec *store.Record) error {
-	m := map[string]func(ctx context.Context, app string, rec *store.Record) error{
-		"Create": func(ctx context.Context, app string, rec *store.Record) error {
-			rec.ID = newID(t0)
-			_, err := s.Create(ctx, app, rec, created(rec))
-			return err
-		},
-		"Get": func(ctx context.Context, app string, rec *store.Record) error {
-			return s.Get(ctx, app, rec.ID, false, rec)
-		},
-		"Get strict": func(ctx context.Context, app string, rec *store.Record) error {
-			return s.Get(ctx, app, rec.ID, true, rec)
-		},
-		"Update": func(ctx context.Context, app string, rec *store.Record) error {
-			_, err := s.Update(ctx, app, rec, plain(t0))
-			return err
-		},
-		"Touch": func(ctx context.Context, app string, rec *store.Record) error {
-			return s.Touch(ctx, app, rec.ID, t0+9, t0+9, laptop)
-		},
-		"Confirm": func(ctx context.Context, app string, rec *store.Record) error {
-			return s.Confirm(ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0 + 9})
-		},
-		"End": func(ctx context.Context, app string, rec *store.Record) error {
-			_, err := s.End(ctx, app, rec.ID, store.ReasonLogout, t0)
-			return err
-		},
-		"EndSubject": func(ctx context.Context, app string, rec *store.Record) error {
-			_, err := s.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
-			return err
-		},
-		"EndAll": func(ctx context.Context, app string, rec *store.Record) error {
-			return s.EndAll(ctx, app, t0)
-		},
-		"List": func(ctx context.Context, app string, rec *store.Record) error {
-			_, _, err := s.List(ctx, app, store.ListOptions{Limit: 10, Now: t0})
-			return err
-		},
-		"Count": func(ctx context.Context, app string, rec *store.Record) error {
-			_, err := s.Count(ctx, app)
-			return err
-		},
-		"Sweep": func(ctx context.Context, app string, rec *store.Record) error {
-			_, _, err := s.Sweep(ctx, app, t0+100*day, 100)
-			return err
-		},
+// wantEachFails makes a call of each method on the session rec, and checks that
+// it fails with target.
+func (f *fixture) wantEachFails(ctx context.Context, rec *store.Record, target error) {
+	f.Helper()
+	fresh, next, got := clone(rec), clone(rec), new(store.Record)
+	fresh.ID = newID(t0)
+	next.Values = values("changed", "1")
+	create, update := created(fresh), plain(t0)
+	calls := []driver.Call{
+		{Op: driver.Create, Record: fresh, Create: &create},
+		{Op: driver.Get, ID: rec.ID, Record: got},
+		{Op: driver.Get, ID: rec.ID, Record: got, Strict: true},
+		{Op: driver.Update, Record: next, Update: &update},
+		{Op: driver.Touch, ID: rec.ID, At: t0 + 9, Now: t0 + 9, Client: &laptop},
+		{Op: driver.Confirm, ID: rec.ID, Secret: &rec.Secret.Hash, Confirmation: &store.Confirmation{FirstSeenAt: t0 + 9}},
+		{Op: driver.End, ID: rec.ID, Reason: store.ReasonLogout, At: t0},
+		{Op: driver.EndSubject, Subject: "alice", Reason: store.ReasonRevoked, At: t0},
+		{Op: driver.EndAll, At: t0},
+		{Op: driver.List, List: &store.ListOptions{Limit: 10, Now: t0}},
+		{Op: driver.Count},
+		{Op: driver.Sweep, Now: t0 + 100*day, Max: 100},
 	}
-	if w != nil {
-		m["Watch"] = func(ctx context.Context, app string, rec *store.Record) error {
-			_, err := w.Watch(ctx)
-			return err
+	if _, ok := f.s.(store.Watcher); ok {
+		calls = append(calls, driver.Call{Op: driver.Watch})
+	}
+	for _, call := range calls {
+		call.App = app
+		if err := call.On(ctx, f.s).Err; err == nil {
+			f.Errorf("%s succeeded, want %v", call.Op, target)
+		} else {
+			f.wantErr(err, target)
 		}
 	}
-	return m
 }

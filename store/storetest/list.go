@@ -22,7 +22,7 @@ var listCases = []testCase{
 		byID := map[store.ID]*store.Record{}
 		for i := range 60 {
 			rec := full("alice")
-			rec.CreatedAt += store.Time((i * 37) % 60) // not in the order of the IDs
+			rec.CreatedAt += store.Time((i * 37) % 60) // not in the order of creation
 			rec.ID = newID(rec.CreatedAt)
 			f.create(rec)
 			ids, byID[rec.ID] = append(ids, rec.ID), rec
@@ -94,7 +94,7 @@ var listCases = []testCase{
 				for i := range list {
 					bytes += len(list[i].Subject) + len(list[i].Values)
 					if w := want[list[i].ID]; w == nil || !list[i].Equal(w) {
-						f.Fatalf("List of %q: another session than was created", subject)
+						f.Fatalf("List of %q: a session differs from what was created", subject)
 					}
 				}
 				if len(list) == 0 || bytes > store.MaxPageBytes {
@@ -123,7 +123,7 @@ var listCases = []testCase{
 		if got := f.list(app, "", 10, t0+hour); len(got) != 1 || !got[0].Equal(live) {
 			f.Errorf("List of all returned %+v", got)
 		}
-		f.wantCount(app, 3, 3) // no call has ended the expired
+		f.wantCount(app, 3, 3) // List has not ended the expired sessions
 	}},
 	{"List/BadOptions", func(f *fixture) {
 		for range 5 {
@@ -144,7 +144,8 @@ var listCases = []testCase{
 		}
 	}},
 	{"List/DuringChanges", func(f *fixture) {
-		// Sessions that are live all through the listing appear once, whatever happens to others.
+		// A session that is live during the whole listing appears exactly once,
+		// whatever happens to other sessions.
 		for _, subject := range []string{"", "alice"} {
 			var kept, others []*store.Record
 			for range 40 {
@@ -175,7 +176,7 @@ var listCases = []testCase{
 			}
 			for _, rec := range kept {
 				if seen[rec.ID] != 1 {
-					f.Fatalf("a session that was live all the time appears %d times", seen[rec.ID])
+					f.Fatalf("a session that was live during the whole listing appears %d times", seen[rec.ID])
 				}
 			}
 			f.endSubject("alice", 0)
@@ -217,7 +218,7 @@ var sweepCases = []testCase{
 		}
 		f.wantEnded(f.sweep(t0+hour-1), nil)
 		f.wantRecord(idle)
-		// With equal deadlines the reason is the absolute one.
+		// If both deadlines are equal, the reason is the absolute one.
 		f.wantEnded(f.sweep(t0+hour), nil, endedOf(idle, store.ReasonIdle, t0+hour),
 			endedOf(absolute, store.ReasonAbsolute, t0+hour), endedOf(both, store.ReasonAbsolute, t0+hour))
 		f.wantGone(idle, store.ReasonIdle, t0+hour)
@@ -230,7 +231,7 @@ var sweepCases = []testCase{
 	}},
 	{"Sweep/TimeOfTheEnd", func(f *fixture) {
 		rec := f.create(session("alice"))
-		// Its time is when it expired, not when somebody found out.
+		// The end has the time of the deadline, not of the sweep.
 		f.wantEnded(f.sweep(t0+hour+minute), nil, endedOf(rec, store.ReasonIdle, t0+hour))
 		f.wantGone(rec, store.ReasonIdle, t0+hour)
 	}},
@@ -246,7 +247,7 @@ var sweepCases = []testCase{
 	{"Sweep/Tombstones", func(f *fixture) {
 		const life = hour
 		if store.TombstoneLife.Milliseconds() != int64(life) {
-			f.Fatal("the case expects another TombstoneLife")
+			f.Fatal("the case needs a TombstoneLife of one hour")
 		}
 		for _, subject := range []string{"", "alice"} {
 			rec := session(subject)
@@ -258,7 +259,7 @@ var sweepCases = []testCase{
 			f.wantErr(f.getErr(rec.ID), store.ErrNotFound)
 			f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrNotFound)
 		}
-		old := f.create(session("alice")) // expired long ago: two rounds at most
+		old := f.create(session("alice")) // expired long ago: two rounds remove it
 		f.wantEnded(f.sweep(t0+10*day), nil, endedOf(old, store.ReasonIdle, t0+hour))
 		f.wantEnded(f.sweep(t0+10*day), nil)
 		f.wantErr(f.getErr(old.ID), store.ErrNotFound)
@@ -266,7 +267,7 @@ var sweepCases = []testCase{
 	{"Sweep/UnderTheWatermark", func(f *fixture) {
 		a, v := f.create(session("alice")), f.create(session(""))
 		f.must(f.s.EndAll(f.ctx, app, t0))
-		f.wantEnded(f.sweep(t0+hour), nil) // they had ended
+		f.wantEnded(f.sweep(t0+hour), nil) // EndAll has ended them already
 		f.wantGone(a, store.ReasonRevoked, t0)
 		f.wantGone(v, store.ReasonRevoked, t0)
 		f.sweep(t0 + 2*hour)
@@ -285,18 +286,18 @@ var sweepCases = []testCase{
 		for steps := 0; rounds < 2 && steps < 1_000_000; steps++ {
 			ended, done, err := f.s.Sweep(f.ctx, app, t0+hour, 50)
 			f.must(err)
-			if len(ended) > 306 { // about 50, and no more than a hold's worth above it
+			if len(ended) > 306 { // Sweep may exceed its limit by one batch
 				f.Fatalf("one Sweep of 50 ended %d sessions", len(ended))
 			}
 			for _, e := range ended {
 				if !want[e.ID] {
-					f.Fatalf("Sweep ended %+v, unexpected or twice", e)
+					f.Fatalf("Sweep ended %+v, which is unexpected or repeated", e)
 				}
 				delete(want, e.ID)
 			}
 			if done {
 				if rounds++; len(want) > 0 {
-					f.Fatalf("%d expired sessions were left after a whole round", len(want))
+					f.Fatalf("a whole round left %d expired sessions", len(want))
 				}
 			}
 		}

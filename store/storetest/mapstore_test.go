@@ -13,14 +13,15 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A mapStore is the model as a store: slow, simple and, unless it is broken on purpose, right.
+// A mapStore is the model as a store: slow, simple and, unless a test breaks it
+// on purpose, correct.
 type mapStore struct {
 	broken string
 
 	mu     *sync.Mutex
 	m      *model
 	closed bool
-	leave  func() // tells watchers what a call has changed, if there can be any, and unlocks
+	leave  func() // publishes the changes of a call, if there are watchers, and unlocks
 }
 
 func newMapStore(broken string) *mapStore {
@@ -41,7 +42,7 @@ func (s *mapStore) enter(ctx context.Context) error {
 	return nil
 }
 
-// app and subject are where names get lost.
+// app and subject change the names in some broken stores.
 func (s *mapStore) app(app string) string {
 	if s.broken == "applications share everything" {
 		return "one"
@@ -291,7 +292,8 @@ func (s *mapStore) Count(ctx context.Context, app string) (store.Count, error) {
 	return s.m.count(s.app(app)), nil
 }
 
-// Sweep goes in steps too: the sessions that are due, lowest ID first.
+// Sweep also works in steps. It ends the sessions that are due in the order of
+// their IDs.
 func (s *mapStore) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, false, err

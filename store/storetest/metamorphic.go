@@ -11,12 +11,16 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Metamorphic relations: one script of calls is played twice in one store, in two applications, in circumstances that must make
-// no difference. Whatever the calls answer and leave, it must be the same: no model says what that is.
+// metamorphicCases play one script of calls twice in one store, in two
+// applications. The circumstances differ in a way that must make no difference,
+// so the answers and the sessions left must be equal. No model says what they
+// are.
 //
-// All times lie before every deadline, for what a store does with expired sessions is its own choice in part.
+// All times lie before every deadline, because the contract leaves some choices
+// to the store once a session has expired.
 var metamorphicCases = []sharedCase{
-	// Whatever another application does meanwhile, with the same IDs, subjects and idempotency keys.
+	// Another application is busy with the same IDs, subjects and idempotency
+	// keys.
 	{"Metamorphic/Applications", func(c *cluster) {
 		rnd := rand.New(rand.NewPCG(seedOf(c.T), 1))
 		for i := range c.many(10) {
@@ -40,7 +44,7 @@ var metamorphicCases = []sharedCase{
 			}
 		}
 	}},
-	// Whatever another subject does meanwhile in the same application.
+	// Another subject of the same application is busy.
 	{"Metamorphic/Subjects", func(c *cluster) {
 		rnd := rand.New(rand.NewPCG(seedOf(c.T), 2))
 		for i := range c.many(10) {
@@ -62,11 +66,11 @@ var metamorphicCases = []sharedCase{
 				sum.Sessions, sum.LoggedIn = sum.Sessions+n.Sessions, sum.LoggedIn+n.LoggedIn
 			}
 			if n := c.count(app); n != sum {
-				c.Errorf("Count = %+v, and of the subjects alone %+v", n, sum)
+				c.Errorf("Count = %+v, but the subjects alone have %+v", n, sum)
 			}
 		}
 	}},
-	// Whatever is read, refused or repeated in between.
+	// Calls in between read, are refused or repeat earlier calls.
 	{"Metamorphic/Bystanders", func(c *cluster) {
 		rnd := rand.New(rand.NewPCG(seedOf(c.T), 3))
 		for i := range c.many(5) {
@@ -84,17 +88,18 @@ var metamorphicCases = []sharedCase{
 	}},
 }
 
-// scriptEnd is the first deadline of all sessions of scripts.
+// scriptEnd is the earliest deadline of all sessions of scripts.
 const scriptEnd = t0 + hour
 
-// A script is calls that can be made again, on any node and in any application.
+// A script is a list of calls that can be repeated on any node and in any
+// application.
 type script struct {
 	ids      []store.ID
 	subjects []string
 	calls    []call
 }
 
-// A call returns its answer in words.
+// A call returns its answer as text.
 type call func(f *fixture, app string) string
 
 func someIDs(rnd *rand.Rand) (ids []store.ID) {
@@ -106,12 +111,12 @@ func someIDs(rnd *rand.Rand) (ids []store.ID) {
 
 func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 	s := &script{subjects: subjects}
-	w := &walk{rnd: rnd, now: t0} // makes up records
+	w := &walk{rnd: rnd, now: t0} // fills records
 	created := 0
 	for range 60 {
 		w.now += store.Time(rnd.IntN(1000))
 		now, subject := w.now, pick(rnd, subjects)
-		id := pick(rnd, ids[max(0, created-6):created+1]) // of late, or none yet
+		id := pick(rnd, ids[max(0, created-6):created+1]) // a recent ID, or an unused one
 		rec := sessionAt(subject, now)
 		rec.ID = id
 		w.shuffle(rec)
@@ -131,7 +136,7 @@ func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 			s.calls = append(s.calls, func(f *fixture, app string) string {
 				rec := clone(rec)
 				ended, err := f.s.Create(f.ctx, app, rec, opt)
-				return f.answer("Create", ended, err) + " " + rec.ID.String() // of ErrRepeated: which one was created
+				return f.answer("Create", ended, err) + " " + rec.ID.String() // after ErrRepeated: the ID of the first Create
 			})
 		case r < 14:
 			opt := store.UpdateOptions{Login: rnd.IntN(3) == 0, Limit: limit, Arrived: arrived, Now: now}
@@ -170,16 +175,18 @@ func newScript(rnd *rand.Rand, ids []store.ID, subjects ...string) *script {
 	return s
 }
 
-// insertEndAll adds one only: of two, a store may name either in the tombstones of sessions that are under both.
+// insertEndAll adds one EndAll. It doesn't add a second one, because the
+// tombstone of a session that two watermarks cover may have the time of either.
 func (s *script) insertEndAll(rnd *rand.Rand) {
 	n := rnd.IntN(len(s.calls))
-	at := t0 + store.Time(500*n) // about the time of the calls there
+	at := t0 + store.Time(500*n) // about the time of the neighbouring calls
 	s.calls = slices.Insert(s.calls, n, func(f *fixture, app string) string {
 		return f.answer("EndAll", nil, f.s.EndAll(f.ctx, app, at))
 	})
 }
 
-// known reads a session strictly: of one that isn't there nothing.
+// known reads a session strictly. If the session does not exist, known returns
+// an empty record.
 func (f *fixture) known(app string, id store.ID) *store.Record {
 	var rec store.Record
 	if err := f.s.Get(f.ctx, app, id, true, &rec); err != nil && !errors.Is(err, store.ErrEnded) && !errors.Is(err, store.ErrNotFound) {
@@ -188,7 +195,7 @@ func (f *fixture) known(app string, id store.ID) *store.Record {
 	return &rec
 }
 
-// answer puts a call's into words, without the application.
+// answer describes the answer to a call, without the application.
 func (f *fixture) answer(name string, ended []store.Ended, err error) string {
 	ended = slices.Clone(ended)
 	for i := range ended {
@@ -214,7 +221,8 @@ func (f *fixture) answer(name string, ended []store.Ended, err error) string {
 	return fmt.Sprintf("%s: %s, ended %+v", name, words, ended)
 }
 
-// refused reports whether it is one of the errors between which a store may choose where several apply.
+// refused reports whether err is one of the errors among which a store may
+// choose if several apply.
 func refused(err error) bool {
 	return slices.ContainsFunc([]error{store.ErrExists, store.ErrBarrier, store.ErrLimit, store.ErrConflict}, func(e error) bool { return errors.Is(err, e) })
 }
@@ -223,7 +231,7 @@ func refused(err error) bool {
 type player struct {
 	*script
 	app     string
-	after   func(rnd *rand.Rand, p *player) // what happens after each call
+	after   func(rnd *rand.Rand, p *player) // called after each call
 	made    int
 	answers []string
 }
@@ -236,7 +244,8 @@ func (p *player) step(c *cluster, rnd *rand.Rand) {
 	}
 }
 
-// play interleaves the players' calls by chance, each on any node.
+// play makes the players' calls in a random interleaving, each on a random
+// node.
 func (c *cluster) play(rnd *rand.Rand, players ...*player) {
 	for players = slices.Clone(players); len(players) > 0; {
 		i := rnd.IntN(len(players))
@@ -247,7 +256,8 @@ func (c *cluster) play(rnd *rand.Rand, players ...*player) {
 	}
 }
 
-// playTogether leaves the order to the store if the players are to be side by side.
+// playTogether runs the players in parallel if sideBySide is set, and otherwise
+// like play.
 func (c *cluster) playTogether(rnd *rand.Rand, sideBySide bool, players ...*player) {
 	if !sideBySide {
 		c.play(rnd, players...)
@@ -261,12 +271,12 @@ func (c *cluster) playTogether(rnd *rand.Rand, sideBySide bool, players ...*play
 	parallel(calls...)
 }
 
-// left is what the player's calls have left, in words.
+// left describes what the player's calls have left in the store.
 func (c *cluster) left(p *player) (words []string) {
 	for i, id := range p.ids {
 		words = append(words, fmt.Sprintf("left: %+v", *c.on(i).known(p.app, id)))
 	}
-	for i, subject := range p.subjects { // the first is empty: all
+	for i, subject := range p.subjects { // the first one is empty and lists all
 		list := slices.DeleteFunc(c.on(i).list(p.app, subject, 3, t0), func(r store.Record) bool { return !slices.Contains(p.ids, r.ID) })
 		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
 		words = append(words, fmt.Sprintf("list of %q: %+v", subject, list))
@@ -280,13 +290,14 @@ func (c *cluster) count(app string) store.Count {
 	return n
 }
 
-// wantSame compares what two players of one script were answered, and what they left.
+// wantSame checks that two players of one script got the same answers and left
+// the same sessions.
 func (c *cluster) wantSame(p, alone *player) {
 	c.Helper()
 	got, want := append(p.answers, c.left(p)...), append(alone.answers, c.left(alone)...)
 	for i := range want {
 		if got[i] != want[i] {
-			c.Fatalf("%q, %d of %d calls and what they left:\n got %s\nwant %s", p.app, i+1, len(p.calls), got[i], want[i])
+			c.Fatalf("%q, answer %d (%d calls, then what they left):\n got %s\nwant %s", p.app, i+1, len(p.calls), got[i], want[i])
 		}
 	}
 }
@@ -312,7 +323,7 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 			opt := login(t0 + minute)
 			opt.Limit.Max = 1
 			if ended, err = on.s.Update(c.ctx, p.app, loser, opt); err == nil {
-				c.Fatal("a conflict was won")
+				c.Fatal("an Update with a wrong revision succeeded")
 			}
 			err = nil
 		case 4:

@@ -7,15 +7,16 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// A model says what a store must do, in the simplest way: everything in maps, one call at a time. Where the
-// contract leaves a choice, the model allows each and then follows the store.
+// A model is the simplest implementation of the contract: it keeps everything
+// in maps and makes one call at a time. Where the contract leaves a choice, the
+// model allows each outcome and adopts that of the store.
 type model struct {
 	sessions map[scoped]*modelSession
 	barriers map[scopedName]store.Time
 	marks    map[string]store.Time
-	raised   map[string][]store.Time // all that marks has been, ascending
+	raised   map[string][]store.Time // all values of marks, ascending
 	keys     map[scopedName]modelKey
-	joined   int // counts how often a session became a subject's
+	joined   int // how often a session has joined a subject
 }
 
 type scoped struct {
@@ -27,7 +28,7 @@ type scopedName struct{ app, name string }
 
 type modelSession struct {
 	store.Record
-	joined int // when it became its subject's
+	joined int // model.joined when it joined its subject
 }
 
 type modelKey struct {
@@ -72,7 +73,8 @@ func (m *model) get(app string, id store.ID) (*store.Record, error) {
 	return &s.Record, nil
 }
 
-// subject returns the live sessions of a subject, those that have been its for longest first.
+// subject returns the live sessions of a subject, in the order in which they
+// joined it.
 func (m *model) subject(app, subject string, now store.Time) []*modelSession {
 	var list []*modelSession
 	for k, s := range m.sessions {
@@ -84,7 +86,8 @@ func (m *model) subject(app, subject string, now store.Time) []*modelSession {
 	return list
 }
 
-// admit says which errors the subject's barrier and limit may cause, and which sessions the limit ends.
+// admit returns the errors that the subject's barrier and limit may cause, and
+// the sessions that the limit evicts.
 func (m *model) admit(app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (refused []error, evicted []*modelSession) {
 	if at, ok := m.barriers[scopedName{app, subject}]; ok && at >= arrived || m.marked(app, arrived) {
 		refused = append(refused, store.ErrBarrier)
@@ -102,7 +105,7 @@ func (m *model) admit(app, subject string, self store.ID, limit store.Limit, arr
 	return refused, evicted
 }
 
-// evict notes evictions; extra are expired sessions of the subject that the store chose to end with them.
+// evict ends sessions that a limit evicts.
 func (m *model) evict(app string, evicted []*modelSession, now store.Time) []store.Ended {
 	var list []store.Ended
 	for _, s := range evicted {
@@ -112,8 +115,8 @@ func (m *model) evict(app string, evicted []*modelSession, now store.Time) []sto
 	return list
 }
 
-// expiredOnly ends what the store reports to have ended because it was expired, which the contract allows in Create
-// and Update, and returns the others.
+// expiredOnly adopts the ends of expired sessions that a Create or an Update
+// reports, which the contract allows. It returns the other ends.
 func (m *model) expiredOnly(got []store.Ended, subject string, now store.Time) (rest []store.Ended) {
 	for _, e := range got {
 		s := m.sessions[scoped{e.App, e.ID}]
@@ -128,7 +131,8 @@ func (m *model) expiredOnly(got []store.Ended, subject string, now store.Time) (
 	return rest
 }
 
-// create returns the errors that are allowed, none if it must succeed, and what it ends then.
+// create returns the errors that are allowed. If there are none, the call must
+// succeed, and create returns the sessions that it ends.
 func (m *model) create(app string, rec *store.Record, opt store.CreateOptions) ([]error, []store.Ended) {
 	if opt.Key != "" {
 		k, ok := m.keys[scopedName{app, opt.Key}]
@@ -167,7 +171,7 @@ func (m *model) create(app string, rec *store.Record, opt store.CreateOptions) (
 	return nil, ended
 }
 
-// update is like create.
+// update returns the same as create.
 func (m *model) update(app string, rec *store.Record, opt store.UpdateOptions) ([]error, []store.Ended) {
 	s := m.sessions[scoped{app, rec.ID}]
 	switch {
@@ -242,7 +246,9 @@ func (m *model) end(app string, id store.ID, reason store.Reason, at store.Time)
 	return []store.Ended{e}, nil
 }
 
-// endSubject takes the reason of a session that was expired from what the store reports: its own or the given one.
+// endSubject ends the sessions of a subject. The store may end an expired
+// session with the given reason or with that of its deadline, so endSubject
+// adopts the reason in got.
 func (m *model) endSubject(app, subject string, except store.ID, reason store.Reason, at store.Time, got []store.Ended) []store.Ended {
 	k := scopedName{app, subject}
 	if old, ok := m.barriers[k]; !ok || old < at {
@@ -285,7 +291,8 @@ func (m *model) count(app string) store.Count {
 	return n
 }
 
-// sweep returns what a round of an application must end.
+// sweep ends the expired sessions of an application and returns what a whole
+// round of Sweep must report.
 func (m *model) sweep(app string, now store.Time) []store.Ended {
 	var list []store.Ended
 	for k, s := range m.sessions {
@@ -299,8 +306,8 @@ func (m *model) sweep(app string, now store.Time) []store.Ended {
 	return list
 }
 
-// revokedAt returns the watermarks that the session was under. Which one its tombstone names depends on
-// when the store wrote it.
+// revokedAt returns the watermarks that cover the session. Which of them is in
+// its tombstone depends on when the store wrote the tombstone.
 func (m *model) revokedAt(app string, s *modelSession) []store.Time {
 	if s == nil || s.End != "" {
 		return nil

@@ -12,14 +12,14 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A round makes several handles on one store, as the nodes of a cluster have, look
-// like one store: each call goes to a random handle.
+// A round makes several handles on one store look like one store. It sends each
+// call to a random handle.
 type round struct {
 	t     testing.TB
 	nodes []store.Store
 
 	mu      sync.Mutex
-	sweeper map[string]store.Store // guarded by mu: by application, the handle whose sweep has not reached its end
+	sweeper map[string]store.Store // guarded by mu: by application, the handle in the middle of a sweep
 }
 
 func newRound(t testing.TB, nodes []store.Store) store.Store {
@@ -45,8 +45,8 @@ func (r *round) call(ctx context.Context, c driver.Call) driver.Result {
 	return c.On(ctx, r.any())
 }
 
-// get reads strictly. If c isn't strict, it also makes a read that isn't. That
-// one may lag behind, but must catch up.
+// get reads strictly. If c isn't strict, get also makes a read that isn't
+// strict. That read may lag behind, but must catch up.
 func (r *round) get(ctx context.Context, s store.Store, c driver.Call) error {
 	if c.Strict {
 		return s.Get(ctx, c.App, c.ID, true, c.Record)
@@ -59,14 +59,14 @@ func (r *round) get(ctx context.Context, s store.Store, c driver.Call) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			r.t.Errorf("a Get that isn't strict doesn't catch up:\n got %+v, %v\nwant %+v, %v", cached, cachedErr, *c.Record, err)
+			r.t.Errorf("a Get that isn't strict did not catch up:\n got %+v, %v\nwant %+v, %v", cached, cachedErr, *c.Record, err)
 			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// caughtUp reports whether the result from memory is the store's, except for
+// caughtUp reports whether a cached result equals that of the store, apart from
 // activity, which no feed reports.
 func caughtUp(cached *store.Record, cachedErr error, rec *store.Record, err error) bool {
 	if err != nil || cachedErr != nil {
@@ -80,7 +80,7 @@ func caughtUp(cached *store.Record, cachedErr error, rec *store.Record, err erro
 	return c.Equal(rec)
 }
 
-// sweep uses one handle until its sweep has reached the end.
+// sweep uses the same handle until its sweep has finished a round.
 func (r *round) sweep(ctx context.Context, c driver.Call) driver.Result {
 	r.mu.Lock()
 	s := r.sweeper[c.App]

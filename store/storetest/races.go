@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -10,10 +13,10 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// rounds is how often a race is run.
+// rounds is the number of repetitions of each race.
 const rounds = 15
 
-// raceCases let calls run in parallel. The outcome is one of few; which, is up to chance.
+// raceCases make calls in parallel. Each case allows a few outcomes.
 var raceCases = []testCase{
 	{"I4/EndDuringUpdate", func(f *fixture) {
 		duringUpdates(f, "alice", func(rec *store.Record) error {
@@ -44,7 +47,8 @@ var raceCases = []testCase{
 		})
 	}},
 	{"I7/SweepDuringTouch", func(f *fixture) {
-		// The touch comes first and keeps the session, or the sweep does and the touch fails.
+		// Either the touch comes first and keeps the session, or the sweep ends
+		// it and the touch fails.
 		for i := range 4 * rounds {
 			rec := f.create(session([]string{"", "alice"}[i%2]))
 			var touched error
@@ -65,14 +69,8 @@ var raceCases = []testCase{
 	{"I5/ParallelUpdates", func(f *fixture) {
 		const n = 64
 		for _, subject := range []string{"", "alice"} {
-			rec := session(subject)
-			rec.Values = values("n", "0")
-			f.create(rec)
-			var wg sync.WaitGroup
-			for range n {
-				wg.Go(func() { f.increment(rec.ID, plain(t0)) })
-			}
-			wg.Wait()
+			rec := f.create(counting(subject))
+			parallel(slices.Repeat([]func(){func() { f.increment(rec.ID, plain(t0)) }}, n)...)
 			got := f.get(rec.ID)
 			if v, _ := got.Values.Get("n"); string(v) != strconv.Itoa(n) || got.Revision != n+1 {
 				f.Fatalf("%d increments gave %s at revision %d", n, v, got.Revision)
@@ -80,38 +78,21 @@ var raceCases = []testCase{
 		}
 	}},
 	{"I5/OneWinsEachRevision", func(f *fixture) {
-		// As parallel rotations do: everybody comes with the same revision, and one may write.
+		// Parallel rotations write the same revision. One of them succeeds.
 		for _, opt := range []store.UpdateOptions{plain(t0), login(t0)} {
 			rec := f.create(session("alice"))
 			for range rounds {
 				hashes := make([]store.Hash, 16)
-				errs := make([]error, len(hashes))
-				var wg sync.WaitGroup
-				for i := range hashes {
+				winner := f.race(len(hashes), store.ErrConflict, func(i int) error {
 					next := clone(rec)
 					next.Good = []store.Secret{rec.Secret}
 					hashes[i] = newHash()
 					next.Secret = store.Secret{Hash: hashes[i], IssuedAt: t0}
-					wg.Go(func() { _, errs[i] = f.s.Update(f.ctx, app, next, opt) })
-				}
-				wg.Wait()
-				winner := -1
-				for i, err := range errs {
-					switch {
-					case err == nil && winner < 0:
-						winner = i
-					case err == nil:
-						f.Fatalf("two updates of revision %d succeeded", rec.Revision)
-					default:
-						f.wantErr(err, store.ErrConflict)
-					}
-				}
-				if winner < 0 {
-					f.Fatal("no update succeeded")
-				}
+					return f.tryUpdate(next, opt)
+				})
 				got := f.get(rec.ID)
 				if got.Secret.Hash != hashes[winner] || got.Revision != rec.Revision+1 {
-					f.Fatalf("the winner's record is not the one that is kept")
+					f.Fatal("the store does not hold the record of the update that succeeded")
 				}
 				rec = got
 			}
@@ -119,8 +100,7 @@ var raceCases = []testCase{
 	}},
 	{"I5/ConfirmDuringUpdates", func(f *fixture) {
 		for range rounds {
-			rec := session("alice")
-			rec.Values = values("n", "0")
+			rec := counting("alice")
 			rec.Good = []store.Secret{{Hash: newHash(), IssuedAt: t0 - 1}}
 			f.create(rec)
 			var confirmed error
@@ -130,12 +110,12 @@ var raceCases = []testCase{
 			f.must(confirmed)
 			got := f.get(rec.ID)
 			if v, _ := got.Values.Get("n"); string(v) != "2" || got.Secret.ConfirmedAt != t0+2 || got.Good[0].Until != t0+3 || got.Revision != 4 {
-				f.Fatalf("something is lost: n = %s in %+v", v, got)
+				f.Fatalf("an update, touch or confirmation was lost: n = %s in %+v", v, got)
 			}
 		}
 	}},
 	{"I12/ConfirmDuringRotation", func(f *fixture) {
-		// A late confirmation must not confirm the secret that came meanwhile.
+		// A late confirmation must not confirm the secret of a later rotation.
 		for range rounds {
 			rec := f.create(session("alice"))
 			next := clone(rec)
@@ -148,20 +128,18 @@ var raceCases = []testCase{
 			f.must(confirmed)
 			got := f.get(rec.ID)
 			if got.Secret.Hash == next.Secret.Hash && got.Secret.ConfirmedAt != 0 {
-				f.Fatal("the confirmation of the former secret confirmed its successor")
+				f.Fatal("a confirmation of the old secret confirmed the new one")
 			}
 			if rotated != nil {
 				f.wantErr(rotated, store.ErrConflict)
 			} else if got.Secret.Hash != next.Secret.Hash {
-				f.Fatal("the rotation is lost")
+				f.Fatal("the rotation was lost")
 			}
 		}
 	}},
 	{"I5/TouchDuringUpdates", func(f *fixture) {
 		for range rounds {
-			rec := session("alice")
-			rec.Values = values("n", "0")
-			f.create(rec)
+			rec := f.create(counting("alice"))
 			var calls []func()
 			for i := range 8 {
 				calls = append(calls, func() { f.increment(rec.ID, plain(t0)) }, func() {
@@ -173,95 +151,17 @@ var raceCases = []testCase{
 			parallel(calls...)
 			got := f.get(rec.ID)
 			if v, _ := got.Values.Get("n"); string(v) != "8" || got.LastSeenAt != t0+7 || got.LastClient.UserAgent != "7" {
-				f.Fatalf("something is lost: n = %s in %+v", v, got)
+				f.Fatalf("an update, touch or confirmation was lost: n = %s in %+v", v, got)
 			}
 		}
 	}},
 	{"I11/LimitUnderParallelLogins", func(f *fixture) {
-		for _, refuse := range []bool{false, true} {
-			const n, limit = 64, 3
-			subject := "alice" + strconv.FormatBool(refuse)
-			var visitors []*store.Record
-			for range n {
-				visitors = append(visitors, f.create(session("")))
-			}
-			var wg sync.WaitGroup
-			var mu sync.Mutex
-			ended, made, refused := map[store.ID]int{}, 0, 0
-			note := func(list []store.Ended, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case err == nil:
-					made++
-				case refuse && errors.Is(err, store.ErrLimit):
-					refused++
-				default:
-					f.Errorf("a login: %v", err)
-				}
-				for _, e := range list {
-					if ended[e.ID]++; e.Reason != store.ReasonEvicted || e.Subject != subject {
-						f.Errorf("ended %+v", e)
-					}
-				}
-			}
-			bound := store.Limit{Max: limit, Refuse: refuse}
-			var over atomic.Bool
-			for i := range n {
-				wg.Go(func() {
-					rec := session(subject)
-					opt := created(rec)
-					opt.Limit = bound
-					note(f.s.Create(f.ctx, app, rec, opt))
-				})
-				wg.Go(func() {
-					rec := clone(visitors[i])
-					rec.Subject = subject
-					opt := login(t0)
-					opt.Limit = bound
-					note(f.s.Update(f.ctx, app, rec, opt))
-				})
-				if i%8 == 0 {
-					wg.Go(func() {
-						list, _, err := f.s.List(f.ctx, app, store.ListOptions{Subject: subject, Limit: 100, Now: t0})
-						if err != nil {
-							f.Errorf("List: %v", err)
-						}
-						if len(list) > limit {
-							over.Store(true)
-						}
-					})
-				}
-			}
-			wg.Wait()
-			if f.Failed() {
-				f.FailNow()
-			}
-			if over.Load() {
-				f.Fatalf("a list had more than %d sessions meanwhile", limit)
-			}
-			left := f.list(app, subject, 1000, t0)
-			if len(left) != limit {
-				f.Fatalf("%d sessions are left, want %d", len(left), limit)
-			}
-			if made != limit+len(ended) || made+refused != 2*n || refuse && len(ended) > 0 {
-				f.Fatalf("%d made, %d refused, %d evicted", made, refused, len(ended))
-			}
-			for id, times := range ended {
-				if times != 1 {
-					f.Fatalf("a session was evicted %d times", times)
-				}
-				f.wantErr(f.getErr(id), store.ErrEnded)
-			}
-			n2, err := f.s.Count(f.ctx, app)
-			if f.must(err); !refuse && n2.LoggedIn != limit {
-				f.Fatalf("Count = %+v", n2)
-			}
-			f.endSubject(subject, t0)
-		}
+		limitUnderParallelLogins(f.alone(), "alice evicting", false, 64)
+		limitUnderParallelLogins(f.alone(), "alice refusing", true, 64)
 	}},
 	{"I11/TwoSubjectsSwap", func(f *fixture) {
-		// Sessions that go from one subject to the other and back, both ways at once, with a limit: no deadlock, none lost.
+		// Two sessions change between two subjects, in opposite directions and
+		// under a limit. No deadlock occurs, and no session is lost.
 		for range rounds {
 			a, b := f.create(session("alice")), f.create(session("bob"))
 			var calls []func()
@@ -296,35 +196,7 @@ var raceCases = []testCase{
 			}
 		}
 	}},
-	{"I3/EndSubjectDuringLogins", func(f *fixture) {
-		// A login whose request arrived before EndSubject fails, or made a session that EndSubject ended.
-		for i := range rounds {
-			subject := "alice" + strconv.Itoa(i)
-			var calls []func()
-			for range 8 {
-				visitor := f.create(session(""))
-				calls = append(calls, func() {
-					rec := session(subject)
-					if _, err := f.s.Create(f.ctx, app, rec, limited(rec, 4)); err != nil && !errors.Is(err, store.ErrBarrier) {
-						f.Errorf("Create: %v", err)
-					}
-				}, func() {
-					rec := clone(visitor)
-					rec.Subject = subject
-					if _, err := f.s.Update(f.ctx, app, rec, login(t0)); err != nil && !errors.Is(err, store.ErrBarrier) {
-						f.Errorf("Update: %v", err)
-					}
-				})
-			}
-			calls = append(calls, func() {
-				if _, err := f.s.EndSubject(f.ctx, app, subject, store.ID{}, store.ReasonRevoked, t0); err != nil {
-					f.Errorf("EndSubject: %v", err)
-				}
-			})
-			parallel(calls...)
-			f.wantList(subject, t0)
-		}
-	}},
+	{"I3/EndSubjectDuringLogins", func(f *fixture) { endSubjectDuringLogins(f.alone()) }},
 	{"I3/EndAllDuringCreates", func(f *fixture) {
 		for i := range store.Time(rounds) {
 			var calls []func()
@@ -352,24 +224,14 @@ var raceCases = []testCase{
 		for i := range rounds {
 			rec := f.create(session([]string{"", "alice"}[i%2]))
 			var ended atomic.Int32
-			var calls []func()
-			for range 8 {
-				calls = append(calls, func() {
-					list, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)
-					if err != nil {
-						f.Errorf("End: %v", err)
-					}
-					ended.Add(int32(len(list)))
-				})
-			}
-			calls = append(calls, func() {
-				list, err := f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, 0)
+			note := func(list []store.Ended, err error) {
 				if err != nil {
-					f.Errorf("EndSubject: %v", err)
+					f.Errorf("an end: %v", err)
 				}
 				ended.Add(int32(len(list)))
-			})
-			parallel(calls...)
+			}
+			calls := slices.Repeat([]func(){func() { note(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)) }}, 8)
+			parallel(append(calls, func() { note(f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, 0)) })...)
 			if n := ended.Load(); n != 1 {
 				f.Fatalf("the session was ended %d times", n)
 			}
@@ -379,57 +241,11 @@ var raceCases = []testCase{
 	{"Create/OnceInParallel", func(f *fixture) {
 		for i := range rounds {
 			rec := session([]string{"", "alice"}[i%2])
-			var made atomic.Int32
-			var calls []func()
-			for range 8 {
-				r := clone(rec)
-				calls = append(calls, func() {
-					_, err := f.s.Create(f.ctx, app, r, created(r))
-					if err == nil {
-						made.Add(1)
-					} else if !errors.Is(err, store.ErrExists) {
-						f.Errorf("Create: %v", err)
-					}
-				})
-			}
-			parallel(calls...)
-			if n := made.Load(); n != 1 {
-				f.Fatalf("one ID was created %d times", n)
-			}
+			f.race(8, store.ErrExists, func(int) error { return f.tryCreate(clone(rec), created(rec)) })
 		}
 		f.wantCount(app, rounds, rounds/2)
 	}},
-	{"Create/IdempotencyKeyInParallel", func(f *fixture) {
-		for i := range rounds {
-			ids := make([]store.ID, 12)
-			var made atomic.Int32
-			var calls []func()
-			for j := range ids {
-				rec := session([]string{"", "alice"}[i%2])
-				opt := created(rec)
-				opt.Key = "key" + strconv.Itoa(i)
-				calls = append(calls, func() {
-					_, err := f.s.Create(f.ctx, app, rec, opt)
-					if err == nil {
-						made.Add(1)
-					} else if !errors.Is(err, store.ErrRepeated) {
-						f.Errorf("Create: %v", err)
-					}
-					ids[j] = rec.ID
-				})
-			}
-			parallel(calls...)
-			if n := made.Load(); n != 1 {
-				f.Fatalf("%d sessions were created under one key", n)
-			}
-			for _, id := range ids {
-				if id != ids[0] {
-					f.Fatal("one key names two sessions")
-				}
-			}
-		}
-		f.wantCount(app, rounds, rounds/2)
-	}},
+	{"Create/IdempotencyKeyInParallel", func(f *fixture) { idempotencyKeyInParallel(f.alone()) }},
 	{"Close/DuringCalls", func(f *fixture) {
 		recs := make([]*store.Record, 16)
 		for i := range recs {
@@ -465,7 +281,7 @@ var raceCases = []testCase{
 	}},
 }
 
-// parallel runs calls at once.
+// parallel runs the calls at the same time and waits for all of them.
 func parallel(calls ...func()) {
 	start := make(chan struct{})
 	var wg sync.WaitGroup
@@ -477,6 +293,35 @@ func parallel(calls ...func()) {
 	}
 	close(start)
 	wg.Wait()
+}
+
+// race makes n calls at once. One must succeed, and the others must fail with
+// target. It returns the number of the call that succeeded.
+func (f *fixture) race(n int, target error, call func(i int) error) int {
+	f.Helper()
+	errs := make([]error, n)
+	var calls []func()
+	for i := range errs {
+		calls = append(calls, func() { errs[i] = call(i) })
+	}
+	parallel(calls...)
+	winner := slices.Index(errs, nil)
+	if winner < 0 {
+		f.Fatalf("no call succeeded: %v", errs)
+	}
+	for i, err := range errs {
+		if i != winner {
+			f.wantErr(err, target)
+		}
+	}
+	return winner
+}
+
+// counting returns a session whose value n is 0, for increment.
+func counting(subject string) *store.Record {
+	rec := session(subject)
+	rec.Values = values("n", "0")
+	return rec
 }
 
 // increment adds one to the value n of a session. It tries again after a conflict.
@@ -501,8 +346,128 @@ func (f *fixture) increment(id store.ID, opt store.UpdateOptions) {
 	}
 }
 
-// duringUpdates ends a session while others update, touch and confirm it. Once the end is acknowledged no such
-// call may succeed any more, and the session stays ended (I4).
+// logins returns 2n calls that log a subject in at t0, half of them by Create
+// and half by an Update of an anonymous session. The nodes take turns.
+func (c *cluster) logins(n int, subject string, limit store.Limit, note func([]store.Ended, error)) (calls []func()) {
+	for i := range n {
+		on, visitor, rec := c.on(i), c.create(session("")), session(subject)
+		visitor.Subject = subject
+		create, update := created(rec), login(t0)
+		create.Limit, update.Limit = limit, limit
+		calls = append(calls,
+			func() { note(on.s.Create(c.ctx, app, rec, create)) },
+			func() { note(on.s.Update(c.ctx, app, visitor, update)) })
+	}
+	return calls
+}
+
+// limitUnderParallelLogins checks that 2n parallel logins leave as many
+// sessions as the limit allows, and that no list shows more meanwhile.
+func limitUnderParallelLogins(c *cluster, subject string, refuse bool, n int) {
+	const limit = 3
+	var mu sync.Mutex
+	ended, made, refused := map[store.ID]int{}, 0, 0
+	calls := c.logins(n, subject, store.Limit{Max: limit, Refuse: refuse}, func(list []store.Ended, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			made++
+		case refuse && errors.Is(err, store.ErrLimit):
+			refused++
+		default:
+			c.Errorf("a login: %v", err)
+		}
+		for _, e := range list {
+			if ended[e.ID]++; e.Reason != store.ReasonEvicted || e.Subject != subject {
+				c.Errorf("ended %+v", e)
+			}
+		}
+	})
+	for i := range n / 8 {
+		calls = append(calls, func() {
+			list, _, err := c.on(i).s.List(c.ctx, app, store.ListOptions{Subject: subject, Limit: 100, Now: t0})
+			if err != nil || len(list) > limit {
+				c.Errorf("List returned %d sessions, above the limit of %d, or failed: %v", len(list), limit, err)
+			}
+		})
+	}
+	rand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
+	parallel(calls...)
+	if c.Failed() {
+		c.FailNow()
+	}
+	for i := range c.nodes {
+		if left := len(c.on(i).list(app, subject, 1000, t0)); left != limit {
+			c.Fatalf("%d sessions are left, want %d", left, limit)
+		}
+	}
+	if made != limit+len(ended) || made+refused != 2*n || refuse && len(ended) > 0 {
+		c.Fatalf("%d made, %d refused, %d evicted", made, refused, len(ended))
+	}
+	for id, times := range ended {
+		if times != 1 {
+			c.Fatalf("a session was evicted %d times", times)
+		}
+		c.wantErr(c.getErr(id), store.ErrEnded)
+	}
+	if got := c.count(app); got.LoggedIn != limit {
+		c.Fatalf("Count = %+v", got)
+	}
+	c.endSubject(subject, t0)
+}
+
+// endSubjectDuringLogins checks that no login whose request arrived before an
+// EndSubject outlives it: the login fails, or EndSubject ends its session.
+func endSubjectDuringLogins(c *cluster) {
+	for i := range rounds {
+		subject := fmt.Sprint("alice ", i)
+		for j := range 4 {
+			c.on(j).create(session(subject))
+		}
+		n := 8 * len(c.nodes)
+		calls := c.logins(n, subject, store.Limit{Max: n}, func(_ []store.Ended, err error) {
+			if err != nil && !errors.Is(err, store.ErrBarrier) {
+				c.Errorf("a login: %v", err)
+			}
+		})
+		parallel(append(calls, func() {
+			if _, err := c.on(i).s.EndSubject(c.ctx, app, subject, store.ID{}, store.ReasonRevoked, t0); err != nil {
+				c.Errorf("EndSubject: %v", err)
+			}
+		})...)
+		for j := range c.nodes {
+			c.on(j).wantList(subject, t0)
+		}
+		after := sessionAt(subject, t0+1)
+		c.on(i + 1).create(after)
+		c.on(i+2).wantList(subject, t0+1, after)
+	}
+}
+
+// idempotencyKeyInParallel checks that parallel Creates under one key make one
+// session and return its ID.
+func idempotencyKeyInParallel(c *cluster) {
+	for i := range rounds {
+		ids := make([]store.ID, max(12, 4*len(c.nodes)))
+		c.race(len(ids), store.ErrRepeated, func(j int) error {
+			rec := session([]string{"", "alice"}[i%2])
+			opt := created(rec)
+			opt.Key = fmt.Sprint("key ", i)
+			err := c.on(j).tryCreate(rec, opt)
+			ids[j] = rec.ID
+			return err
+		})
+		if len(slices.Compact(ids)) != 1 {
+			c.Fatal("Creates with one key returned two IDs")
+		}
+	}
+	c.wantCount(app, rounds, rounds/2)
+}
+
+// duringUpdates ends a session while parallel calls update, touch and confirm
+// it. No such call may succeed after the end was acknowledged, and the session
+// stays ended (I4).
 func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 	for i := range rounds {
 		rec := f.create(sessionAt(subject, t0+store.Time(i)))
@@ -516,7 +481,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 					case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrBarrier):
 						return
 					case late:
-						f.Errorf("%s after the end was acknowledged: error %v", what, err)
+						f.Errorf("%s, though the end was acknowledged before: error %v", what, err)
 						return
 					case err != nil && !errors.Is(err, store.ErrConflict):
 						f.Errorf("%s: %v", what, err)
@@ -565,7 +530,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 		f.wantErr(f.getErr(rec.ID), store.ErrEnded)
 		for _, r := range f.list(app, "", 1000, now) {
 			if r.ID == rec.ID {
-				f.Fatal("the ended session is in the list")
+				f.Fatal("List returned the ended session")
 			}
 		}
 	}

@@ -32,8 +32,9 @@ var randomCases = []testCase{
 	}},
 }
 
-// seedOf chooses the seed of a walk, and logs it. SOJOURN_SEED repeats the calls of an earlier one, but for how
-// calls side by side interleave.
+// seedOf chooses the seed of a walk and logs it. SOJOURN_SEED sets the seed, to
+// repeat the calls of an earlier run. It does not repeat how parallel calls
+// interleave.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
 	seed := rand.Uint64()
@@ -48,16 +49,17 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// A walk makes random calls on a store and on the model, and compares. The model is simpler than
-// memstore and says more: where the contract leaves a choice, two stores may differ and both be right.
+// A walk makes random calls on a store and on the model, and compares the
+// results. The reference is the model, not memstore: where the contract leaves
+// a choice, the model accepts each outcome.
 type walk struct {
 	*fixture
 	rnd    *rand.Rand
 	m      *model
 	apps   []string
 	now    store.Time
-	swept  map[string]store.Time // the latest time of an application's sweep
-	midway map[string]bool       // in a round of its sweeps
+	swept  map[string]store.Time // by application, the time of its latest sweep
+	midway map[string]bool       // by application, whether a sweep has not finished its round
 	ids    []store.ID
 	step   int
 	what   string
@@ -68,8 +70,9 @@ func newWalk(f *fixture, seed uint64, apps ...string) *walk {
 		swept: map[string]store.Time{}, midway: map[string]bool{}}
 }
 
-// steps makes n random calls: few IDs and few subjects, so that they meet; times close to
-// each other, with jumps over the deadlines.
+// steps makes n random calls. They share few IDs and subjects, so that they
+// affect each other. Time moves in small steps, with some jumps past the
+// deadlines.
 func (w *walk) steps(n int) {
 	for range n {
 		w.step++
@@ -108,9 +111,9 @@ func (w *walk) steps(n int) {
 	}
 }
 
-// compareAll reads all that the walk has made.
+// compareAll compares all sessions that the walk has created.
 func (w *walk) compareAll() {
-	w.what = "in the end"
+	w.what = "at the end"
 	for _, app := range w.apps {
 		for _, id := range w.ids {
 			w.compare(app, id)
@@ -126,7 +129,7 @@ func (w *walk) subject() string {
 	return []string{"", "alice", "alice", "Alice", "alice ", "bob", "b\x00b", "\xff"}[w.rnd.IntN(8)]
 }
 
-// id is a known one, mostly of late, or a new one.
+// id returns a known ID, mostly a recent one, or a new ID.
 func (w *walk) id() store.ID {
 	if n := len(w.ids); n > 0 && w.rnd.IntN(20) > 0 {
 		return w.ids[max(0, n-1-w.rnd.IntN(40))]
@@ -134,12 +137,12 @@ func (w *walk) id() store.ID {
 	return w.newID()
 }
 
-// newID and newHash depend on the seed alone.
+// newID and newHash depend only on the seed.
 func (w *walk) newID() store.ID { return idOf(w.now, w.rnd.Uint64(), w.rnd.Uint64()) }
 
 func (w *walk) newHash() store.Hash { return hashOf(w.rnd.Uint64) }
 
-// near is a time around the present.
+// near returns a time within two seconds of the present.
 func (w *walk) near() store.Time { return w.now + store.Time(w.rnd.IntN(4000)-2000) }
 
 func (w *walk) limit() store.Limit {
@@ -150,7 +153,8 @@ func (w *walk) client() store.Client {
 	return store.Client{IP: phone.IP, UserAgent: "agent " + strconv.Itoa(w.rnd.IntN(5))}
 }
 
-// shuffle changes a record as the engine might, and more.
+// shuffle fills a record with random contents, including some that the engine
+// never writes.
 func (w *walk) shuffle(rec *store.Record) {
 	rec.Epoch = w.rnd.Uint32()
 	rec.Secret = store.Secret{Hash: w.newHash(), IssuedAt: w.near(), Login: w.rnd.IntN(2) == 0}
@@ -197,7 +201,7 @@ func (w *walk) create() {
 	}
 	w.what = fmt.Sprintf("Create %q %v %q %+v", app, rec.ID, rec.Subject, opt)
 	if w.m.forgotten(app, rec.ID, w.swept[app]) {
-		return // the store may know it or not
+		return // the store may have forgotten it
 	}
 	given := clone(rec)
 	got, err := w.s.Create(w.ctx, app, rec, opt)
@@ -313,9 +317,9 @@ func (w *walk) endAll() {
 
 func (w *walk) sweepAll() {
 	app := w.app()
-	for n := 0; w.midway[app]; n++ { // a round looks at each session once: some before they were due
+	for n := 0; w.midway[app]; n++ { // this round has passed sessions that are due by now
 		if n == 1_000_000 {
-			w.Fatal("Sweep is never done")
+			w.Fatal("Sweep did not finish a round")
 		}
 		w.sweepSome(app)
 	}
@@ -325,7 +329,8 @@ func (w *walk) sweepAll() {
 	w.wantEnded(got, nil, w.m.sweep(app, w.now)...)
 }
 
-// sweepSome takes one step of a sweep: whatever it ends must have been due.
+// sweepSome takes one step of a sweep. Each session that it ends must have been
+// due.
 func (w *walk) sweepSome(app string) {
 	w.what = fmt.Sprintf("a step of a Sweep %q at %d", app, w.now)
 	w.swept[app] = w.now
@@ -377,12 +382,12 @@ func (w *walk) compareLists() {
 	}
 }
 
-// compare reads a session from both.
+// compare checks that the store and the model return the same session.
 func (w *walk) compare(app string, id store.ID) {
 	w.Helper()
 	want, wantErr := w.m.get(app, id)
 	var got store.Record
-	strict := w.rnd.IntN(2) == 0 // all calls go through this store, so that what it has in memory is never old
+	strict := w.rnd.IntN(2) == 0 // no other handle writes, so a cache is never out of date
 	err := w.s.Get(w.ctx, app, id, strict, &got)
 	if strict && got.Cached {
 		w.fail("a strict Get sets Cached")
@@ -409,7 +414,8 @@ func (w *walk) judgeOne(err, want error) {
 	}
 }
 
-// judge checks that the error is one of those allowed, or none if there are none.
+// judge checks that err is one of the allowed errors, or nil if none is
+// allowed.
 func (w *walk) judge(err error, allowed []error) {
 	w.Helper()
 	if err == nil && len(allowed) == 0 || slices.ContainsFunc(allowed, func(e error) bool { return errors.Is(err, e) }) {
@@ -423,8 +429,9 @@ func (w *walk) fail(format string, args ...any) {
 	w.Fatalf("%v: step %d, %s: %s", w.apps, w.step, w.what, fmt.Sprintf(format, args...))
 }
 
-// A crowd is some walks in one store at the same time, each in an application of its own: nothing may pass from one to
-// another, not even when a store commits their calls together.
+// A crowd runs several walks in parallel in one store, each in an application
+// of its own. No walk may affect another, even if the store commits their calls
+// together.
 type crowd struct{ walks []*walk }
 
 func newCrowd(f *fixture, seed uint64) *crowd {
@@ -441,7 +448,8 @@ func (c *crowd) steps(n int) { c.each(func(w *walk) { w.steps(n) }) }
 
 func (c *crowd) compareAll() { c.each((*walk).compareAll) }
 
-// each ends the case if a walk has failed, which the goroutine of the walk can't.
+// each runs call for all walks in parallel. It ends the case if a walk has
+// failed, because a walk's goroutine can't.
 func (c *crowd) each(call func(w *walk)) {
 	var wg sync.WaitGroup
 	for _, w := range c.walks {

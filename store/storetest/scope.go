@@ -7,7 +7,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// scopeCases: what is done for one application leaves the others alone, even where IDs and subjects are equal.
+// scopeCases check that a call for one application leaves the others unchanged,
+// even if IDs and subjects are equal.
 var scopeCases = []testCase{
 	{"Scope/EveryMethod", func(f *fixture) {
 		mine := f.create(session("alice"))
@@ -57,11 +58,11 @@ var scopeCases = []testCase{
 		whole("EndSubject")
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		whole("EndAll")
-		f.createIn("blog", session("alice")) // neither barrier nor watermark
+		f.createIn("blog", session("alice")) // no barrier and no watermark
 		f.wantCount("blog", 3, 2)
 	}},
 	{"Scope/Foreign", func(f *fixture) {
-		// Every call with another application's ID finds nothing.
+		// Each call with another application's ID finds no session.
 		rec := f.create(session("alice"))
 		f.createIn("blog", session("bob"))
 		for _, other := range []string{"blog", "", "Shop", "shop ", "nowhere"} {
@@ -84,8 +85,8 @@ var scopeCases = []testCase{
 		f.wantCount("nowhere", 0, 0)
 	}},
 	{"Scope/Sweep", func(f *fixture) {
-		// A sweep ends, reports and forgets sessions of its own application,
-		// and of no other.
+		// A sweep ends, reports and forgets only sessions of its own
+		// application.
 		names := []string{"blog", "", "Shop", "shop "}
 		var others []*store.Record
 		for _, name := range names {
@@ -118,7 +119,7 @@ var scopeCases = []testCase{
 		}
 	}},
 	{"Scope/SweepsSideBySide", func(f *fixture) {
-		// Each application is told of the ends of its own sessions, once each.
+		// Parallel sweeps report the ends of their own application, once each.
 		const each = 100
 		names := []string{"shop", "blog", "", "Shop"}
 		want := map[string]map[store.ID]bool{}
@@ -139,12 +140,12 @@ var scopeCases = []testCase{
 		for i, name := range names {
 			for _, e := range ended[i] {
 				if e.App != name || !want[name][e.ID] {
-					f.Fatalf("the sweep of %q ended %+v, or told of it twice", name, e)
+					f.Fatalf("the sweep of %q ended %+v, which is unexpected or repeated", name, e)
 				}
 				delete(want[name], e.ID)
 			}
 			if n := len(want[name]); n > 0 {
-				f.Fatalf("the sweep of %q did not tell of %d of its ends", name, n)
+				f.Fatalf("the sweep of %q did not report %d ends", name, n)
 			}
 			f.wantCount(name, 0, 0)
 		}
@@ -169,7 +170,7 @@ var scopeCases = []testCase{
 	}},
 }
 
-// hostile are names that a store could take for each other, or trip over.
+// hostile lists names that a store might confuse or fail to handle.
 var hostile = []string{
 	"alice", "Alice", "ALICE", "alice ", " alice", "alice\x00", "\x00alice", "alice\x00x", "alic\x00e", "\x00", " ", "  ", "\t", "\n", "alice\n",
 	"al%", "%", "_", "a_ice", "alice%", "'", "''", `"`, "`", `\`, `\\`, "alice'; DROP TABLE sessions; --", "{alice}", "{", "}", "{}", "a{b}c", ":", "a:b", "a:", ":b", "*", "?", "[a]", "alice*",
@@ -183,7 +184,7 @@ var hostileCases = []testCase{
 		var list []*store.Record
 		for _, name := range names {
 			rec := session(name)
-			opt := limited(rec, 1) // who is taken for another evicts it
+			opt := limited(rec, 1) // if names are confused, one session evicts the other
 			ended, err := f.s.Create(f.ctx, app, rec, opt)
 			if err != nil || len(ended) > 0 {
 				f.Fatalf("Create for %q: ended %+v, %v", name, ended, err)
@@ -200,7 +201,7 @@ var hostileCases = []testCase{
 			if err != nil || len(ended) != 1 || ended[0] != endedOf(list[i], store.ReasonRevoked, t0+1) {
 				f.Fatalf("EndSubject of %q ended %+v, %v", name, ended, err)
 			}
-			if i+1 < len(names) { // and no barrier for others
+			if i+1 < len(names) { // no barrier for the others
 				next := sessionAt(names[i+1], t0+1)
 				if _, err := f.s.Create(f.ctx, app, next, created(next)); err != nil {
 					f.Fatalf("Create for %q after EndSubject of %q: %v", names[i+1], name, err)
@@ -232,7 +233,7 @@ var hostileCases = []testCase{
 		rec := session("alice")
 		names := append([]string{""}, hostile...)
 		for _, name := range names {
-			f.createIn(name, clone(rec)) // one ID in all of them
+			f.createIn(name, clone(rec)) // the same ID in each
 		}
 		for i, name := range names {
 			f.wantCount(name, 1, 1)
@@ -251,7 +252,8 @@ var hostileCases = []testCase{
 		}
 	}},
 	{"Hostile/Concatenations", func(f *fixture) {
-		// Names that are one string when they are written behind each other, with whatever between.
+		// Each pair of names gives the same string if a store joins application
+		// and subject, with or without a separator.
 		type name struct{ app, subject string }
 		names := []name{{"ab", "c"}, {"a", "bc"}, {"a:b", "c"}, {"a", "b:c"}, {"a\x00b", "c"}, {"a", "b\x00c"}, {"a/b", "c"}, {"a", "b/c"},
 			{"a}{b", "c"}, {"a", "}{bc"}, {"a|b", "c"}, {"a", "b|c"}, {"", "abc"}, {"abc", ""}, {"{a}", "b"}, {"{a", "}b"}}
@@ -259,7 +261,7 @@ var hostileCases = []testCase{
 		for _, n := range names {
 			rec := session(n.subject)
 			opt := limited(rec, 1)
-			opt.Key = n.subject // another key within each application; under each key other applications
+			opt.Key = n.subject // unique within an application only
 			ended, err := f.s.Create(f.ctx, n.app, rec, opt)
 			if err != nil || len(ended) > 0 {
 				f.Fatalf("Create for %q: ended %+v, %v", n, ended, err)
@@ -336,7 +338,8 @@ var hostileCases = []testCase{
 		f.wantErr(f.getErr(base), store.ErrNotFound)
 	}},
 	{"Hostile/Clock", func(f *fixture) {
-		// Years as far as 10889; a store may keep times in any form that holds these.
+		// The times go up to the year 10889. A store may keep times in any form
+		// that holds these.
 		for _, at := range []store.Time{1, 999, 1000, 1 << 31, 1<<32 + 1, 1 << 40, 1<<48 - 2, 281_474_976_710_000} {
 			rec := &store.Record{ID: newID(t0), CreatedAt: 1, LastSeenAt: at, ExpiresAt: at + 1, Idle: 1, SpentTill: at, AuthenticatedAt: at,
 				Spent: []store.Spent{{Until: at}, {Until: 1}}, Secret: store.Secret{Hash: newHash(), IssuedAt: at, FirstSeenAt: 1, ConfirmedAt: at, Until: 1}}

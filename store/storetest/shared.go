@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,12 +13,15 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// RunShared tests stores that many nodes share. open returns several handles on one empty store, as so many nodes
-// have them; otherwise it is as that of [Run]. Handles may be caches, whose Gets from memory may lag behind.
+// RunShared tests stores that several nodes share. open returns several handles
+// on one empty store, one for each node; otherwise the rules of [Run] apply. A
+// handle may be a cache. Its Gets that are not strict may lag behind.
 //
-// All cases of Run are run with each call going to another handle, by chance. Those of this function are about
-// what one node does while others look, or work too, and about what must make no difference (Metamorphic/…). Those of the change feed are skipped where the handles have
-// none, those of heartbeats where they aren't each a store.Feeder.
+// RunShared runs all cases of Run, and sends each call to a random handle. Its
+// own cases check what other nodes observe, parallel work on several nodes, and
+// circumstances that must make no difference (Metamorphic/…). It skips the
+// cases of the change feed if the handles are no store.Watcher, and those of
+// heartbeats if they are no store.Feeder.
 func RunShared(t *testing.T, open func(t testing.TB) []store.Store) {
 	t.Run("Any", func(t *testing.T) {
 		Run(t, func(t testing.TB) store.Store { return newRound(t, open(t)) })
@@ -47,27 +49,31 @@ type sharedCase struct {
 	run  func(c *cluster)
 }
 
-// A cluster is a fixture whose own calls go to any node.
+// A cluster is a fixture whose own calls go to a random node.
 type cluster struct {
 	*fixture
 	nodes []store.Store
 }
 
-// on returns a fixture whose calls go to the node of a number, counted around.
+// on returns a fixture whose calls go to node i, modulo the number of nodes.
 func (c *cluster) on(i int) *fixture {
 	return &fixture{T: c.T, s: c.nodes[i%len(c.nodes)], ctx: c.ctx}
 }
 
+// alone returns a cluster of one node.
+func (f *fixture) alone() *cluster { return &cluster{f, []store.Store{f.s}} }
+
 var sharedCases = []sharedCase{
 	{"Shared/StrictGetsSeeEverything", func(c *cluster) {
-		// What one node has acknowledged, a strict Get on any other sees, though that has read the session before.
+		// A strict Get on any node returns what another node has acknowledged,
+		// even if it has the session in memory.
 		for i := range c.many(200) {
 			rec := c.on(i).create(session("alice"))
 			see := func() {
 				c.Helper()
 				for j := range c.nodes {
 					c.on(j).wantRecord(rec)
-					_ = c.nodes[j].Get(c.ctx, app, rec.ID, false, new(store.Record)) // has it in memory
+					_ = c.nodes[j].Get(c.ctx, app, rec.ID, false, new(store.Record)) // a cache keeps it
 				}
 			}
 			see()
@@ -117,11 +123,10 @@ var sharedCases = []sharedCase{
 		want(store.Change{Kind: store.GoneAll, App: app})
 	}},
 	{"Shared/WatchInOrder", func(c *cluster) {
-		// Updates of one session by all nodes at once: its revisions come in order, on every node.
+		// All nodes update one session in parallel. Each node reports its
+		// revisions in order.
 		const each = 25
-		rec := session("alice")
-		rec.Values = values("n", "0")
-		c.create(rec)
+		rec := c.create(counting("alice"))
 		var feeds []*feed
 		for i := range c.nodes {
 			feeds = append(feeds, c.on(i).watch(c.ctx))
@@ -142,14 +147,14 @@ var sharedCases = []sharedCase{
 			w.until("the end was not reported", func(change store.Change) bool {
 				switch {
 				case change.Kind == store.Gap:
-					return true // and the end may be in it
+					return true // the end may be lost in it
 				case change.Kind == store.Gone:
 					if next != uint64(len(c.nodes)*each+2) {
-						c.Fatalf("the end came where revision %d was due", next)
+						c.Fatalf("the end came instead of revision %d", next)
 					}
 					return true
 				case change.Revision != next:
-					c.Fatalf("revision %d came where %d was due", change.Revision, next)
+					c.Fatalf("revision %d came instead of %d", change.Revision, next)
 				}
 				next++
 				return false
@@ -157,12 +162,13 @@ var sharedCases = []sharedCase{
 		}
 	}},
 	{"I10/Shared/BeatAfterChanges", func(c *cluster) {
-		// A heartbeat of any node comes after what was acknowledged, by whatever node, before it was sent.
+		// A heartbeat arrives after all changes that any node had acknowledged
+		// before the heartbeat was sent.
 		n := rand.Uint64()
 		for i := range c.nodes {
 			feeder := c.feeder(i)
 			feeds := []*feed{c.on(i).watch(c.ctx), c.on(i).watch(c.ctx)}
-			var known [2]int // rounds without a gap
+			var known [2]int // rounds without a gap, for each feed
 			const rounds = 20
 			for range rounds {
 				due := map[store.Change]bool{}
@@ -178,7 +184,7 @@ var sharedCases = []sharedCase{
 				first, last := n+1, n
 				for came := [2]bool{}; !came[0] || !came[1]; { // a heartbeat may get lost
 					if last++; last-first > 40 {
-						c.Fatal("no heartbeat comes back")
+						c.Fatal("no heartbeat arrived")
 					}
 					c.must(feeder.Beat(c.ctx, last))
 					for k, w := range feeds {
@@ -196,7 +202,7 @@ var sharedCases = []sharedCase{
 							}
 						}
 						if missing > 0 && !gap {
-							c.Fatalf("a heartbeat came before %d of %d changes that were acknowledged before it", missing, len(due))
+							c.Fatalf("a heartbeat overtook %d of %d changes that were acknowledged before it was sent", missing, len(due))
 						}
 						if !gap {
 							known[k]++
@@ -213,7 +219,7 @@ var sharedCases = []sharedCase{
 		}
 	}},
 	{"I10/Shared/BeatDuringChanges", func(c *cluster) {
-		// The same while all nodes write all the time.
+		// The same holds while all nodes keep writing.
 		feeder := c.feeder(0)
 		w := c.on(0).watch(c.ctx)
 		var mu sync.Mutex
@@ -265,140 +271,28 @@ var sharedCases = []sharedCase{
 					c.Fatalf("%d heartbeats were lost or came after a gap", lost)
 				}
 				for _, change := range due {
-					seen[change] = true // it was lost, and the node knows
+					seen[change] = true // the gap reported the loss
 				}
 				continue
 			}
 			for _, change := range due {
 				if !seen[change] {
-					c.Fatalf("a heartbeat came before %+v, which was acknowledged before it", change)
+					c.Fatalf("a heartbeat overtook %+v, which was acknowledged before it was sent", change)
 				}
 			}
 			judged++
 		}
 	}},
 	{"I11/Shared/LimitUnderParallelLogins", func(c *cluster) {
-		// As many at once as nodes can send: exactly the limit is left, each time.
-		const n, limit = 64, 3
 		for i := range c.many(20) {
-			refuse := i%2 == 1
-			subject := fmt.Sprint("alice ", i)
-			var calls []func()
-			var made, refused, evicted atomic.Int32
-			for j := range n {
-				on := c.on(j)
-				var visitor *store.Record
-				if j%4 == 0 {
-					visitor = c.create(session(""))
-				}
-				calls = append(calls, func() {
-					bound := store.Limit{Max: limit, Refuse: refuse}
-					var ended []store.Ended
-					var err error
-					if visitor != nil {
-						rec := clone(visitor)
-						rec.Subject = subject
-						opt := login(t0)
-						opt.Limit = bound
-						ended, err = on.s.Update(c.ctx, app, rec, opt)
-					} else {
-						rec := session(subject)
-						opt := created(rec)
-						opt.Limit = bound
-						ended, err = on.s.Create(c.ctx, app, rec, opt)
-					}
-					switch evicted.Add(int32(len(ended))); {
-					case err == nil:
-						made.Add(1)
-					case refuse && errors.Is(err, store.ErrLimit):
-						refused.Add(1)
-					default:
-						c.Errorf("a login: %v", err)
-					}
-				})
-			}
-			parallel(calls...)
-			for j := range c.nodes {
-				if left := len(c.on(j).list(app, subject, 1000, t0)); left != limit {
-					c.Fatalf("%d sessions are left, want %d", left, limit)
-				}
-			}
-			if m := made.Load(); m-evicted.Load() != limit || m+refused.Load() != n || refuse && m != limit {
-				c.Fatalf("of %d logins %d were made, %d refused, and %d sessions evicted", n, m, refused.Load(), evicted.Load())
-			}
+			limitUnderParallelLogins(c, fmt.Sprint("alice ", i), i%2 == 1, 32)
 		}
 	}},
-	{"I3/Shared/EndSubjectDuringLogins", func(c *cluster) {
-		// One node ends a subject's sessions while the others log it in: who had arrived before is out, whatever the order.
-		for i := range rounds {
-			subject := fmt.Sprint("alice ", i)
-			for j := range 4 {
-				c.on(j).create(session(subject))
-			}
-			var calls []func()
-			for j := range 8 * len(c.nodes) {
-				on := c.on(j)
-				rec, before := session(""), session(subject)
-				c.create(rec)
-				calls = append(calls, func() {
-					if _, err := on.s.Create(c.ctx, app, before, limited(before, 20)); err != nil && !errors.Is(err, store.ErrBarrier) {
-						c.Errorf("Create: %v", err)
-					}
-				}, func() {
-					rec.Subject = subject
-					if _, err := on.s.Update(c.ctx, app, rec, login(t0)); err != nil && !errors.Is(err, store.ErrBarrier) {
-						c.Errorf("Update: %v", err)
-					}
-				})
-			}
-			calls = append(calls, func() {
-				if _, err := c.on(i).s.EndSubject(c.ctx, app, subject, store.ID{}, store.ReasonRevoked, t0); err != nil {
-					c.Errorf("EndSubject: %v", err)
-				}
-			})
-			parallel(calls...)
-			for j := range c.nodes {
-				c.on(j).wantList(subject, t0)
-			}
-			after := sessionAt(subject, t0+1)
-			c.on(i + 1).create(after)
-			c.on(i+2).wantList(subject, t0+1, after)
-		}
-	}},
-	{"Shared/IdempotencyKey", func(c *cluster) {
-		for i := range rounds {
-			ids := make([]store.ID, 4*len(c.nodes))
-			var made atomic.Int32
-			var calls []func()
-			for j := range ids {
-				on := c.on(j)
-				rec := session([]string{"", "alice"}[i%2])
-				opt := created(rec)
-				opt.Key = fmt.Sprint("key ", i)
-				calls = append(calls, func() {
-					_, err := on.s.Create(c.ctx, app, rec, opt)
-					if err == nil {
-						made.Add(1)
-					} else if !errors.Is(err, store.ErrRepeated) {
-						c.Errorf("Create: %v", err)
-					}
-					ids[j] = rec.ID
-				})
-			}
-			parallel(calls...)
-			if n := made.Load(); n != 1 {
-				c.Fatalf("%d sessions were created under one key", n)
-			}
-			for _, id := range ids {
-				if id != ids[0] {
-					c.Fatal("one key names two sessions")
-				}
-			}
-		}
-		c.wantCount(app, rounds, rounds/2)
-	}},
+	{"I3/Shared/EndSubjectDuringLogins", endSubjectDuringLogins},
+	{"Shared/IdempotencyKey", idempotencyKeyInParallel},
 	{"I7/Shared/SweepsShareTheWork", func(c *cluster) {
-		// All nodes sweep at once: each expired session ends once, and no other does.
+		// All nodes sweep in parallel. Each expired session ends once, and no
+		// other session ends.
 		const n = 600
 		want := map[store.ID]bool{}
 		for i := range n {
@@ -430,16 +324,16 @@ var sharedCases = []sharedCase{
 						return
 					}
 				}
-				c.Error("Sweep is never done")
+				c.Error("Sweep did not finish a round")
 			})
 		}
 		parallel(calls...)
-		for _, e := range c.sweep(t0 + hour) { // what a node skipped since another had it in hand
+		for _, e := range c.sweep(t0 + hour) { // sessions that a node skipped while another held them
 			ended[e.ID]++
 		}
 		for id := range want {
 			if ended[id] != 1 {
-				c.Fatalf("an expired session was ended %d times", ended[id])
+				c.Fatalf("an expired session ended %d times", ended[id])
 			}
 		}
 		for i, rec := range kept {
@@ -448,7 +342,7 @@ var sharedCases = []sharedCase{
 		c.wantCount(app, int64(len(kept)), int64(len(kept)))
 	}},
 	{"Shared/OneClosed", func(c *cluster) {
-		// A node that leaves takes nothing with it.
+		// Closing one node does not affect the others.
 		rec := c.on(0).create(session("alice"))
 		c.must(c.nodes[0].Close())
 		c.wantErr(c.nodes[0].Get(c.ctx, app, rec.ID, true, new(store.Record)), store.ErrClosed)
@@ -458,7 +352,7 @@ var sharedCases = []sharedCase{
 	}},
 }
 
-// feeder returns a node that sends heartbeats.
+// feeder returns node i as a sender of heartbeats.
 func (c *cluster) feeder(i int) store.Feeder {
 	c.Helper()
 	f, ok := c.nodes[i].(store.Feeder)
@@ -468,21 +362,22 @@ func (c *cluster) feeder(i int) store.Feeder {
 	return f
 }
 
-// untilBeat collects the changes up to a heartbeat from first to last, and tells whether there was a gap before it.
-// It isn't ok if none comes soon: the heartbeat is lost, and the changes stay for the next call.
+// untilBeat collects the changes up to a heartbeat between first and last, and
+// reports whether a gap came before it. If no heartbeat arrives soon, it counts
+// as lost: ok is false, and the next call returns the changes.
 func (w *feed) untilBeat(first, last uint64) (seen map[store.Change]bool, gap, ok bool) {
 	w.f.Helper()
 	if w.seen == nil {
 		w.seen = map[store.Change]bool{}
 	}
-	timeout := time.NewTimer(300 * time.Millisecond) // a heartbeat that takes longer comes before the next
+	timeout := time.NewTimer(300 * time.Millisecond) // a later heartbeat counts in the next call
 	defer timeout.Stop()
 	for {
 		select {
 		case c, open := <-w.ch:
 			switch {
 			case !open:
-				w.f.Fatal("the feed is closed")
+				w.f.Fatal("the feed has closed")
 			case c.Kind == store.Gap:
 				w.gap = true
 			case c.Kind != store.Beat:

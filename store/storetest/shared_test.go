@@ -13,7 +13,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// A hub is the model that several nodes share.
+// A hub is a model that several nodes share.
 type hub struct {
 	broken string
 	mu     sync.Mutex
@@ -28,12 +28,12 @@ type nodeState struct {
 	over     bool
 }
 
-// A mapNode is a handle on it, with a change feed.
+// A mapNode is a handle on a hub, with a change feed.
 type mapNode struct {
 	*mapStore
 	hub  *hub
 	feed driver.Feed
-	held *store.Change // what a broken feed keeps until the next change
+	held *store.Change // a change that a broken feed delays until the next one
 	seen map[scoped]*store.Record
 }
 
@@ -51,7 +51,7 @@ func newMapNodes(broken string) (nodes []store.Store) {
 	return nodes
 }
 
-// tell compares the model with what it was.
+// tell publishes the changes since the last call.
 func (h *hub) tell(by *mapNode) {
 	var changes []store.Change
 	for app, at := range h.m.marks {
@@ -159,12 +159,13 @@ func (n *mapNode) Close() error {
 	return nil
 }
 
-// TestSharedModel: the suite accepts right nodes.
+// TestSharedModel checks that the suite accepts correct nodes.
 func TestSharedModel(t *testing.T) {
 	RunShared(t, func(testing.TB) []store.Store { return newMapNodes("") })
 }
 
-// brokenNodes are wrong on purpose, with a case each that must find it.
+// brokenNodes maps each deliberately wrong kind of node to the case that must
+// detect it.
 var brokenNodes = map[string]string{
 	"strict from memory":    "Shared/StrictGetsSeeEverything",
 	"deaf to the others":    "Shared/WatchOfTheOthers",
@@ -185,11 +186,11 @@ var brokenNodes = map[string]string{
 
 func TestBrokenNodes(t *testing.T) { wantBroken(t, brokenNodes, "TestBrokenNode") }
 
-// TestBrokenNode is what TestBrokenNodes runs.
+// TestBrokenNode is the process that TestBrokenNodes starts.
 func TestBrokenNode(t *testing.T) {
 	name := os.Getenv(brokenEnv)
 	if name == "" {
-		return // nothing to do on its own
+		return // TestBrokenNodes did not start it
 	}
 	RunShared(t, func(testing.TB) []store.Store { return newMapNodes(name) })
 }

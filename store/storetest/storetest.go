@@ -1,12 +1,14 @@
-// Package storetest tests stores. A driver's whole test of the contract is
+// Package storetest is the conformance suite of stores. It is all that a driver
+// needs to test the contract:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t testing.TB) store.Store { return open(t) })
 //	}
 //
-// Every sentence of the comments in package store has a case here. Cases that prove one of the
-// invariants of the design are named for it (I4/EndDuringUpdate). Run the
-// tests with -race. Time is passed in, so nothing sleeps.
+// Each sentence of the comments in package store has a case here. Cases that
+// prove an invariant of the design start with its number (I4/EndDuringUpdate).
+// Run the tests with -race. The tests pass times to the store and do not depend
+// on the clock.
 package storetest
 
 import (
@@ -24,9 +26,9 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// Run runs the whole suite. open returns an empty store that no other case sees; it is
-// called once for each case, in parallel with others, and the case closes the store at its end. What else open
-// needs to clean up it registers with t.
+// Run runs the whole suite. It calls open once for each case, from parallel
+// tests. open returns an empty store of its own for the case, which closes it
+// at the end. open registers any other cleanup with t.
 func Run(t *testing.T, open func(t testing.TB) store.Store) {
 	for _, c := range slices.Concat(createCases, getCases, updateCases, touchCases, endCases, listCases,
 		sweepCases, watchCases, scopeCases, hostileCases, raceCases, randomCases) {
@@ -48,7 +50,7 @@ type testCase struct {
 	run  func(f *fixture)
 }
 
-// t0 is the present, mostly.
+// t0 is the present in most cases.
 const t0 = store.Time(1_800_000_000_000)
 
 const (
@@ -58,18 +60,18 @@ const (
 	day    = 24 * hour
 )
 
-// app is the application of cases that need one only.
+// app is the application of cases that need only one.
 const app = "shop"
 
-// A fixture is a fresh store and what cases do with it. Its methods end the case when a call
-// that must succeed fails.
+// A fixture is a new store with helpers for the cases. A helper ends the case
+// if a call fails that must succeed.
 type fixture struct {
 	*testing.T
 	s   store.Store
 	ctx context.Context
 }
 
-// many is a number of random calls, or a fifth of it under -short.
+// many returns n, or a fifth of it under -short.
 func (f *fixture) many(n int) int {
 	if testing.Short() {
 		return n / 5
@@ -77,7 +79,7 @@ func (f *fixture) many(n int) int {
 	return n
 }
 
-// newID returns a UUIDv7 of a time.
+// newID returns a random UUIDv7 with the given time.
 func newID(at store.Time) store.ID { return idOf(at, rand.Uint64(), rand.Uint64()) }
 
 func idOf(at store.Time, a, b uint64) (id store.ID) {
@@ -100,7 +102,8 @@ var (
 	laptop = store.Client{IP: netip.MustParseAddr("2001:db8::7"), UserAgent: "Laptop/2.0"}
 )
 
-// session returns a session of t0 that no store knows: an hour idle, a day in all.
+// session returns a session that starts at t0 and is in no store. It expires
+// after an hour without activity, and after a day at the latest.
 func session(subject string) *store.Record { return sessionAt(subject, t0) }
 
 func sessionAt(subject string, at store.Time) *store.Record {
@@ -118,7 +121,7 @@ func sessionAt(subject string, at store.Time) *store.Record {
 	return rec
 }
 
-// full returns a session with something in every field.
+// full returns a session that has a value in every field.
 func full(subject string) *store.Record {
 	rec := session(subject)
 	rec.Secret = store.Secret{Hash: newHash(), IssuedAt: t0 + 1, FirstSeenAt: t0 + 2, ConfirmedAt: t0 + 3, Until: t0 + 4, Login: true}
@@ -136,7 +139,7 @@ func full(subject string) *store.Record {
 	return rec
 }
 
-// values packs pairs of a key and its JSON, in order.
+// values packs pairs of a key and its JSON, in this order.
 func values(pairs ...string) store.Values {
 	var v store.Values
 	for i := 0; i < len(pairs); i += 2 {
@@ -151,7 +154,7 @@ func clone(rec *store.Record) *store.Record {
 	return &c
 }
 
-// created are the options of a Create of a session at its CreatedAt.
+// created returns the options to create a session at its CreatedAt.
 func created(rec *store.Record) store.CreateOptions {
 	return store.CreateOptions{Arrived: rec.CreatedAt, Now: rec.CreatedAt}
 }
@@ -162,7 +165,7 @@ func limited(rec *store.Record, max int) store.CreateOptions {
 	return opt
 }
 
-// login are the options of an Update that is a login at a time.
+// login returns the options of an Update that logs in at a time.
 func login(at store.Time) store.UpdateOptions {
 	return store.UpdateOptions{Login: true, Arrived: at, Now: at}
 }
@@ -185,7 +188,7 @@ func (f *fixture) tryCreate(rec *store.Record, opt store.CreateOptions) error {
 	return err
 }
 
-// update must succeed and end no session.
+// update makes an Update, which must succeed and end no session.
 func (f *fixture) update(rec *store.Record, opt store.UpdateOptions) {
 	f.Helper()
 	before := rec.Revision
@@ -233,7 +236,7 @@ func (f *fixture) getIn(app string, id store.ID) *store.Record {
 	return &rec
 }
 
-// wantRecord checks that the session is live and says what rec does.
+// wantRecord checks that the session is live and equal to rec.
 func (f *fixture) wantRecord(rec *store.Record) {
 	f.Helper()
 	if got := f.get(rec.ID); !got.Equal(rec) {
@@ -241,13 +244,12 @@ func (f *fixture) wantRecord(rec *store.Record) {
 	}
 }
 
-// wantGone checks that the session is ended, for a reason and since a time.
+// wantGone checks the tombstone of a session that was last equal to rec.
 func (f *fixture) wantGone(rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
 	f.wantTombstone(app, rec, reason, at)
 }
 
-// wantTombstone compares with Bury of the session as it was last.
 func (f *fixture) wantTombstone(app string, rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
 	var got store.Record
@@ -261,7 +263,7 @@ func (f *fixture) wantTombstone(app string, rec *store.Record, reason store.Reas
 	}
 }
 
-// wantErr checks that err is target, and none of the others.
+// wantErr checks that err is target, and no other error of the contract.
 func (f *fixture) wantErr(err, target error) {
 	f.Helper()
 	if !errors.Is(err, target) {
@@ -269,7 +271,7 @@ func (f *fixture) wantErr(err, target error) {
 	}
 	for _, other := range allErrors {
 		if !errors.Is(other, target) && errors.Is(err, other) {
-			f.Fatalf("error %v is %v and %v at once", err, target, other)
+			f.Fatalf("error %v is both %v and %v", err, target, other)
 		}
 	}
 }
@@ -286,7 +288,7 @@ func (f *fixture) must(err error) {
 	}
 }
 
-// wantEnded checks what a call has ended, in any order.
+// wantEnded checks which sessions a call has ended, in any order.
 func (f *fixture) wantEnded(got []store.Ended, err error, want ...store.Ended) {
 	f.Helper()
 	if err != nil {
@@ -305,7 +307,7 @@ func endedOf(rec *store.Record, reason store.Reason, at store.Time) store.Ended 
 	return store.Ended{App: app, ID: rec.ID, Subject: rec.Subject, Reason: reason, At: at}
 }
 
-// list returns all pages of a listing.
+// list returns the sessions of all pages.
 func (f *fixture) list(app, subject string, page int, now store.Time) []store.Record {
 	f.Helper()
 	var all []store.Record
@@ -323,15 +325,16 @@ func (f *fixture) list(app, subject string, page int, now store.Time) []store.Re
 			return all
 		}
 		if opt.Cursor == cursor {
-			f.Fatalf("List: the cursor %q comes again", cursor)
+			f.Fatalf("List: the cursor %q repeats", cursor)
 		}
 		opt.Cursor = cursor
 	}
-	f.Fatal("List never comes to the last page")
+	f.Fatal("List did not reach the last page")
 	return nil
 }
 
-// wantList checks the live sessions of a subject, in order.
+// wantList checks the live sessions of a subject. List returns them in the
+// order of their IDs.
 func (f *fixture) wantList(subject string, now store.Time, want ...*store.Record) {
 	f.Helper()
 	got := f.list(app, subject, 1000, now)
@@ -361,7 +364,7 @@ func (f *fixture) wantCount(app string, sessions, loggedIn int64) {
 	}
 }
 
-// sweep runs a whole round.
+// sweep runs a whole round of Sweep.
 func (f *fixture) sweep(now store.Time) []store.Ended {
 	f.Helper()
 	return f.sweepIn(app, now)
@@ -380,6 +383,6 @@ func (f *fixture) sweepIn(app string, now store.Time) []store.Ended {
 			return all
 		}
 	}
-	f.Fatal("Sweep is never done")
+	f.Fatal("Sweep did not finish a round")
 	return nil
 }

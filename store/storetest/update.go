@@ -51,7 +51,7 @@ var updateCases = []testCase{
 			rec := f.create(session(subject))
 			before := clone(rec)
 			f.end(rec, store.ReasonLogout, t0)
-			for rec.Revision = range uint64(4) { // whatever the revision
+			for rec.Revision = range uint64(4) { // ErrEnded at each revision
 				f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrEnded)
 				next := clone(rec)
 				next.Subject = "bob"
@@ -68,7 +68,7 @@ var updateCases = []testCase{
 		for range 2 {
 			f.wantErr(f.tryUpdate(rec, plain(t0+1)), store.ErrEnded)
 			f.wantGone(before, store.ReasonRevoked, t0)
-			rec.CreatedAt += 100 // doesn't lift it over the mark
+			rec.CreatedAt += 100 // Update ignores CreatedAt
 		}
 	}},
 	{"I7/UpdateOfTheExpired", func(f *fixture) {
@@ -81,7 +81,7 @@ var updateCases = []testCase{
 				next := clone(rec)
 				next.LastSeenAt = t0 + hour
 				f.wantErr(f.tryUpdate(clone(next), plain(t0+hour)), store.ErrEnded)
-				next.Idle, next.ExpiresAt = 1e15, t0+100*day // the stored deadline counts
+				next.Idle, next.ExpiresAt = 1e15, t0+100*day // Update checks the stored deadlines
 				f.wantErr(f.tryUpdate(clone(next), plain(t0+hour)), store.ErrEnded)
 				f.wantErr(f.tryUpdate(clone(next), login(t0+hour+1)), store.ErrEnded)
 				f.update(next, plain(t0+hour-1))
@@ -129,7 +129,7 @@ var updateCases = []testCase{
 		f.update(want, plain(t0+60))
 		f.wantRecord(want)
 		want.LastSeenAt = t0 - 10*day
-		want.Subject = "bob" // another path, perhaps
+		want.Subject = "bob" // a store may write a new subject in another way
 		f.update(want, login(t0+60))
 		want.LastSeenAt = t0 + 60
 		f.wantRecord(want)
@@ -164,7 +164,7 @@ var updateCases = []testCase{
 			opt := login(t0 + 1)
 			opt.Arrived = t0
 			f.wantErr(f.tryUpdate(next, opt), store.ErrBarrier)
-			if before != "alice" { // another subject is a login, said or not
+			if before != "alice" { // a change of the subject is a login even without Login
 				opt.Login = false
 				f.wantErr(f.tryUpdate(next, opt), store.ErrBarrier)
 			}
@@ -213,7 +213,8 @@ var updateCases = []testCase{
 		}
 	}},
 	{"I11/LoginOfItsOwnSession", func(f *fixture) {
-		// The session itself is never evicted, and counts once; a repeated login doesn't make it a newer one.
+		// The session itself counts once and is never evicted. A repeated login
+		// does not change its place in the order.
 		a, b, c := f.create(session("alice")), f.create(session("alice")), f.create(session("alice"))
 		opt := login(t0)
 		opt.Limit = store.Limit{Max: 3, Refuse: true}
@@ -229,11 +230,11 @@ var updateCases = []testCase{
 		f.wantList("alice", t0, c, d)
 	}},
 	{"I11/OrderOfBecomingTheSubjects", func(f *fixture) {
-		visitor := f.create(session("")) // the oldest session, but the subject's last
+		visitor := f.create(session("")) // the oldest session, but the last to join alice
 		a, b := f.create(sessionAt("alice", t0+1)), f.create(sessionAt("alice", t0+2))
 		visitor.Subject = "alice"
 		f.update(visitor, login(t0+3))
-		a.Values = values("n", "2") // no change of order
+		a.Values = values("n", "2") // does not change the order
 		f.update(a, plain(t0+4))
 		f.must(f.s.Touch(f.ctx, app, a.ID, t0+5, t0+5, phone))
 		a.LastSeenAt = t0 + 5
@@ -261,7 +262,7 @@ var updateCases = []testCase{
 		f.wantRecord(want)
 	}},
 	{"Update/Sizes", func(f *fixture) {
-		// A session that grows and shrinks among others leaves them as they are.
+		// A session that grows and shrinks does not affect its neighbours.
 		a, rec, b := f.create(full("alice")), f.create(session("alice")), f.create(full("alice"))
 		for _, n := range []int{0, 1, 200, 3, 5000, 100, 70_000, 8, 1000, 999, 1001, 300_000, 0} {
 			rec.Values = values("k", `"`+strings.Repeat("x", n)+`"`)
@@ -290,7 +291,7 @@ var touchCases = []testCase{
 				if step.at > rec.LastSeenAt {
 					rec.LastSeenAt, rec.LastClient = step.at, step.client
 				}
-				f.wantRecord(rec) // and the revision stays
+				f.wantRecord(rec) // also compares the revision
 			}
 		}
 	}},
@@ -324,13 +325,13 @@ var touchCases = []testCase{
 		f.create(absolute)
 		for _, rec := range []*store.Record{idle, absolute} {
 			f.wantErr(f.s.Touch(f.ctx, app, rec.ID, t0+hour, t0+hour, phone), store.ErrEnded)
-			f.wantErr(f.s.Touch(f.ctx, app, rec.ID, t0+1, t0+hour, phone), store.ErrEnded) // now counts, not at
+			f.wantErr(f.s.Touch(f.ctx, app, rec.ID, t0+1, t0+hour, phone), store.ErrEnded) // now decides, not at
 			f.wantRecord(rec)
 			f.must(f.s.Touch(f.ctx, app, rec.ID, t0+hour-1, t0+hour-1, phone))
 			rec.LastSeenAt = t0 + hour - 1
 			f.wantRecord(rec)
 		}
-		f.must(f.s.Touch(f.ctx, app, idle.ID, t0+hour, t0+hour, phone)) // the first touch moved the deadline
+		f.must(f.s.Touch(f.ctx, app, idle.ID, t0+hour, t0+hour, phone)) // the earlier touch moved the deadline
 		f.wantErr(f.s.Touch(f.ctx, app, absolute.ID, t0+hour, t0+hour, phone), store.ErrEnded)
 	}},
 	{"Confirm/Notes", func(f *fixture) {
@@ -349,7 +350,7 @@ var touchCases = []testCase{
 			f.wantRecord(rec)
 			f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0 + 4, ConfirmedAt: t0 + 5, Until: t0 + 700}))
 			f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{}))
-			f.wantRecord(rec) // nothing to change
+			f.wantRecord(rec) // unchanged
 		}
 	}},
 	{"Confirm/BothAtOnce", func(f *fixture) {
@@ -389,7 +390,7 @@ var touchCases = []testCase{
 		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0}))
 		f.wantErr(f.tryUpdate(rec, plain(t0)), store.ErrConflict)
 		if got := f.get(rec.ID); got.Secret.FirstSeenAt != t0 {
-			f.Error("the confirmation is lost")
+			f.Error("the confirmation was lost")
 		}
 	}},
 }
@@ -426,7 +427,8 @@ var endCases = []testCase{
 		f.wantGone(rec, store.ReasonRevoked, t0)
 	}},
 	{"End/FromTheMiddle", func(f *fixture) {
-		// Whatever order a subject's sessions end in, the others stay in theirs.
+		// The order in which a subject's sessions end does not change the order
+		// of the others.
 		for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 0, 3}, {2, 0, 3, 1}} {
 			var list []*store.Record
 			for range order {
@@ -469,7 +471,7 @@ var endCases = []testCase{
 		f.wantEnded(ended, err, want...)
 		f.wantRecord(kept)
 		f.wantList("alice", t0, kept)
-		bob := f.create(session("bob")) // somebody else's session saves none
+		bob := f.create(session("bob")) // a session of another subject does not count as one to keep
 		ended, err = f.s.EndSubject(f.ctx, app, "alice", bob.ID, store.ReasonRevoked, t0)
 		f.wantEnded(ended, err, endedOf(kept, store.ReasonRevoked, t0))
 	}},
@@ -491,7 +493,7 @@ var endCases = []testCase{
 	{"EndSubject/Empty", func(f *fixture) {
 		rec := f.create(session(""))
 		if _, err := f.s.EndSubject(f.ctx, app, "", store.ID{}, store.ReasonRevoked, t0); err == nil {
-			f.Error("EndSubject takes an empty subject")
+			f.Error("EndSubject accepted an empty subject")
 		}
 		f.wantRecord(rec)
 	}},
@@ -543,7 +545,7 @@ var endCases = []testCase{
 		f.wantCount(app, 0, 0)
 	}},
 	{"EndAll/Tombstones", func(f *fixture) {
-		rec := f.create(session("alice")) // an earlier end keeps its reason
+		rec := f.create(session("alice")) // ends before EndAll and keeps its reason
 		f.end(rec, store.ReasonLogout, t0)
 		f.must(f.s.EndAll(f.ctx, app, t0+1))
 		f.wantGone(rec, store.ReasonLogout, t0)

@@ -8,14 +8,14 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// watchCases are for stores that have a change feed; without one they are skipped.
+// watchCases test the change feed. A store without one skips them.
 var watchCases = []testCase{
 	{"Watch/Reports", func(f *fixture) {
 		before := f.create(session("alice"))
 		w := f.watch(f.ctx)
 		rec := f.create(full("alice"))
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 1})
-		f.must(f.s.Touch(f.ctx, app, rec.ID, t0+50, t0+50, phone)) // reports nothing
+		f.must(f.s.Touch(f.ctx, app, rec.ID, t0+50, t0+50, phone)) // not reported
 		f.update(rec, plain(t0))
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 2})
 		rec.Secret = store.Secret{Hash: newHash(), IssuedAt: t0}
@@ -24,11 +24,11 @@ var watchCases = []testCase{
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 3})
 		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0}))
 		w.want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 4})
-		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0})) // changes nothing
+		f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0})) // changes nothing, so it is not reported
 
 		f.end(rec, store.ReasonLogout, t0)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: rec.ID})
-		f.end(rec, store.ReasonLogout, t0) // changes nothing
+		f.end(rec, store.ReasonLogout, t0) // changes nothing, so it is not reported
 
 		other := session("alice")
 		f.createIn("blog", other)
@@ -79,7 +79,8 @@ var watchCases = []testCase{
 		}
 	}},
 	{"Watch/InOrder", func(f *fixture) {
-		// Parallel writers; the revisions of each session arrive in order, unless a gap says otherwise.
+		// Parallel writers change the sessions. The revisions of each session
+		// arrive in order, unless a gap comes.
 		w := f.watch(f.ctx)
 		var wg sync.WaitGroup
 		list := make([]*store.Record, 8)
@@ -101,7 +102,7 @@ var watchCases = []testCase{
 		w.until("not all ends were reported", func(c store.Change) bool {
 			switch c.Kind {
 			case store.Gap:
-				return true // allowed, and then nothing is known
+				return true // allowed; the rest may be lost
 			case store.Gone:
 				if last[c.ID] != 21 {
 					f.Fatalf("the end came after revision %d", last[c.ID])
@@ -119,13 +120,13 @@ var watchCases = []testCase{
 	{"Watch/SlowReceiver", func(f *fixture) {
 		w := f.watch(f.ctx)
 		rec := f.create(session("alice"))
-		for range 5000 { // nobody receives, and no write waits
+		for range 5000 { // no write may wait for the receiver
 			f.update(rec, plain(t0))
 		}
 		last := uint64(0)
 		w.until("the receiver got neither the last change nor a gap", func(c store.Change) bool {
 			if c.Kind == store.Gap {
-				return true // what happened before is unknown
+				return true // earlier changes may be lost
 			}
 			if c.Revision != last+1 {
 				f.Fatalf("revision %d came after %d without a gap", c.Revision, last)
@@ -133,9 +134,9 @@ var watchCases = []testCase{
 			last = c.Revision
 			return last == rec.Revision
 		})
-		next := f.create(session("bob")) // the feed goes on
+		next := f.create(session("bob")) // the feed continues
 		w.until("the receiver got neither the next change nor a gap", func(c store.Change) bool {
-			return c.ID == next.ID || c.Kind == store.Gap // which may be a second one, with the change in it
+			return c.ID == next.ID || c.Kind == store.Gap // the change may be lost in a second gap
 		})
 	}},
 	{"Watch/EndsWithItsContext", func(f *fixture) {
@@ -152,14 +153,15 @@ var watchCases = []testCase{
 	}},
 }
 
-// A feed is a receiver that is not patient for ever.
+// A feed receives changes with a time limit.
 type feed struct {
 	f  *fixture
 	ch <-chan store.Change
 
-	lost bool // a gap came: what want waits for may be lost
+	lost bool // a gap came, so want waits for nothing more
 
-	seen map[store.Change]bool // by untilBeat, and a gap
+	// What untilBeat has received since the last heartbeat.
+	seen map[store.Change]bool
 	gap  bool
 }
 
@@ -174,13 +176,13 @@ func (f *fixture) watch(ctx context.Context) *feed {
 	return &feed{f: f, ch: ch}
 }
 
-// patience is how long a case waits for anything. Nothing takes that long when
-// all is well.
+// patience is how long a case waits for an event. A correct store needs far
+// less.
 const patience = 30 * time.Second
 
-// until receives changes, without heartbeats, until done returns true. It ends
-// the case with the text if that takes longer than patience, whatever comes
-// meanwhile.
+// until receives changes, except heartbeats, until done returns true. It ends
+// the case with the text when patience is over, even if other changes keep
+// coming.
 func (w *feed) until(text string, done func(store.Change) bool) {
 	w.f.Helper()
 	timeout := time.NewTimer(patience)
@@ -189,7 +191,7 @@ func (w *feed) until(text string, done func(store.Change) bool) {
 		select {
 		case c, ok := <-w.ch:
 			if !ok {
-				w.f.Fatal("the feed is closed")
+				w.f.Fatal("the feed has closed")
 			}
 			if c.Kind != store.Beat && done(c) {
 				return
@@ -200,8 +202,8 @@ func (w *feed) until(text string, done func(store.Change) bool) {
 	}
 }
 
-// want receives one change. A gap is an answer too, and then the later calls
-// receive nothing: what they want may be lost.
+// want receives one change and compares it. A gap counts as an answer. After a
+// gap, later calls of want receive nothing, because their changes may be lost.
 func (w *feed) want(want store.Change) {
 	w.f.Helper()
 	if w.lost {
@@ -227,7 +229,7 @@ func (w *feed) wantClosed() {
 				return
 			}
 		case <-timeout.C:
-			w.f.Fatal("the feed is not closed")
+			w.f.Fatal("the feed did not close")
 		}
 	}
 }
