@@ -45,10 +45,10 @@ func TestValuesEqual(t *testing.T) {
 	}
 }
 
-// What is called equal must be equal to encoding/json, numbers' spelling aside,
-// and each text to itself with other blanks. The comparison takes no time of
-// the square of an object's size: members that stand far apart make two objects
-// differ.
+// Texts that are called equal must be equal to encoding/json, apart from the
+// spelling of numbers. Each text must equal itself with other white space. The
+// comparison must not take quadratic time: members that stand far apart make
+// two objects differ.
 func TestValuesEqualIsLinear(t *testing.T) {
 	object := func(first, n int) string {
 		var b strings.Builder

@@ -31,7 +31,7 @@ func TestIDText(t *testing.T) {
 		}
 	}
 
-	// In JSON the zero ID is the empty string, both ways.
+	// The zero ID is the empty string in JSON, in both directions.
 	for _, want := range []store.ID{id, {}} {
 		b, err := json.Marshal(want)
 		if err != nil {
@@ -78,7 +78,8 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// A session is expired from its deadline on, not only after it, and for the reason of the deadline that came first.
+// A session is expired from its deadline on. The reason is that of the earlier
+// deadline.
 func TestI7ExpiredFromTheDeadlineOn(t *testing.T) {
 	const seen = store.Time(1_000_000)
 	idle, absolute := seen+60_000, seen+90_000
@@ -108,7 +109,8 @@ func TestI7ExpiredFromTheDeadlineOn(t *testing.T) {
 	}
 }
 
-// full returns a record with every field set, through reflection, so that a field added later is set too.
+// full returns a record with every field set. It uses reflection, so that it
+// covers fields that are added later.
 func full(t *testing.T) *store.Record {
 	r := new(store.Record)
 	v := reflect.ValueOf(r).Elem()
@@ -171,7 +173,7 @@ func TestRecordCopy(t *testing.T) {
 	}
 }
 
-// Equal sees a change of any field but Cached, which is no part of what a store keeps.
+// Equal compares each field except Cached, which a store does not keep.
 func TestRecordEqual(t *testing.T) {
 	if !full(t).Equal(full(t)) {
 		t.Fatal("a record isn't equal to itself")
@@ -187,17 +189,17 @@ func TestRecordEqual(t *testing.T) {
 	}
 }
 
-// A tombstone recognises the session's tokens and says why it ended. Who it was, from where and with
-// what values is gone.
+// A tombstone recognises the session's tokens and says why it ended. It does
+// not keep the subject, the client and the values.
 func TestTombstone(t *testing.T) {
 	const at = store.Time(50_000)
 	r := full(t)
 	r.Secret.Hash = store.Hash{1}
 	r.Spent = []store.Spent{{Print: store.Fingerprint{2}, Until: 20_000}}
 	r.Good = []store.Secret{
-		{Hash: store.Hash{3}, Until: 30_000},      // was over before the end
-		{Hash: store.Hash{4}},                     // not decided
-		{Hash: store.Hash{5}, Until: at + 10_000}, // cut short by the end
+		{Hash: store.Hash{3}, Until: 30_000},      // expired before the end
+		{Hash: store.Hash{4}},                     // has no deadline yet
+		{Hash: store.Hash{5}, Until: at + 10_000}, // the end shortens it
 	}
 	live := *r
 	r.Bury(store.ReasonTheft, at)

@@ -27,7 +27,7 @@ func unpack(v store.Values) map[string]string {
 }
 
 func TestValuesKeepWhatWasSet(t *testing.T) {
-	long := strings.Repeat("x", 300) // its length takes two bytes
+	long := strings.Repeat("x", 300) // its length needs two bytes
 	v := pack("cart", `[1]`, "a", `1`, long, `"long key"`, "theme", `"`+long+`"`, "", `0`, "a", `2`)
 	want := map[string]string{"": "0", "a": "2", "cart": "[1]", "theme": `"` + long + `"`, long: `"long key"`}
 	if got := unpack(v); !maps.Equal(got, want) {
@@ -97,7 +97,8 @@ func TestValuesAppendToWhatIsThere(t *testing.T) {
 	}
 }
 
-// What Get returns has no spare capacity, so that an append to it can't overwrite the next pair.
+// The result of Get has no spare capacity, so that an append to it can't
+// overwrite the next pair.
 func TestValuesCantBeOverwrittenByAppend(t *testing.T) {
 	for _, value := range []string{"1", strings.Repeat("1", 200)} {
 		v := pack("x", value, "y", "2")
@@ -135,7 +136,8 @@ func TestValuesCheck(t *testing.T) {
 	}
 }
 
-// Whatever the bytes: no panic, nothing beyond them is read, and what is well formed behaves like a map.
+// Arbitrary bytes cause no panic and no read beyond them. Well-formed values
+// behave like a map.
 func FuzzValues(f *testing.F) {
 	for _, v := range badValues {
 		f.Add([]byte(v), "a", []byte("1"))
@@ -153,7 +155,7 @@ func FuzzValues(f *testing.F) {
 			t.Fatalf("the argument was changed")
 		}
 		if v.Check() != nil {
-			return // hostile: that nothing above panicked is all there is to ask
+			return // not well formed: the calls above must only not panic
 		}
 
 		if _, ok := model[key]; ok != had {

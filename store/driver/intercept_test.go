@@ -15,12 +15,13 @@ func through(s store.Store) store.Store {
 	return driver.Intercept(s, func(ctx context.Context, c driver.Call) driver.Result { return c.Do(ctx) })
 }
 
-// TestIntercept: a store whose calls are handed on is the same store.
+// TestIntercept checks that an intercepted store still fulfils the contract.
 func TestIntercept(t *testing.T) {
 	storetest.Run(t, func(testing.TB) store.Store { return through(memstore.New()) })
 }
 
-// TestInterceptAbilities: an intercepted store can do what the store can.
+// TestInterceptAbilities checks that an intercepted store implements the same
+// interfaces as the store.
 func TestInterceptAbilities(t *testing.T) {
 	type feeder interface {
 		store.Store
@@ -51,7 +52,7 @@ func TestInterceptAbilities(t *testing.T) {
 	}
 }
 
-// TestInterceptReplaces: around may answer in the store's place.
+// TestInterceptReplaces checks that around may answer instead of the store.
 func TestInterceptReplaces(t *testing.T) {
 	down := errors.New("down")
 	s := driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
@@ -68,7 +69,8 @@ func TestInterceptReplaces(t *testing.T) {
 	}
 }
 
-// TestInterceptedGetAllocates: an intercepted read costs no allocation.
+// TestInterceptedGetAllocates checks that an intercepted read costs no
+// allocation.
 func TestInterceptedGetAllocates(t *testing.T) {
 	s := through(memstore.New())
 	rec := new(store.Record)

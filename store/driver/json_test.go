@@ -53,7 +53,7 @@ func TestValuesAsJSON(t *testing.T) {
 	}
 }
 
-// What other programs may do to an object that a store wrote.
+// Other programs may change an object that a store wrote in these ways.
 func TestValuesOfOthers(t *testing.T) {
 	want := pack("", "1", "a", " [1, 2] ", "b\n", `"x"`)
 	for _, text := range []string{
@@ -78,8 +78,8 @@ func TestValuesOfOthers(t *testing.T) {
 	}
 }
 
-// Whatever the values: they come back if JSON holds them, and as JSON says what they are. Whatever the text: no panic, and no
-// Values that aren't well formed.
+// Values come back unchanged if JSON can hold them. Arbitrary text causes no
+// panic, and never Values that are not well formed.
 func FuzzValuesJSON(f *testing.F) {
 	f.Add("cart", `{"sku":1}`, "theme", `"dark"`)
 	f.Add("a\x00", `"\u0000"`, "\xff", `[",",{"}":"]"}]`)
@@ -114,13 +114,14 @@ func FuzzValuesJSON(f *testing.F) {
 	})
 }
 
-// isObject reports whether text is a JSON object with no key twice, and no blanks before it.
+// isObject reports whether text is a JSON object without duplicate keys and
+// without leading white space.
 func isObject(text string) bool {
 	if text == "" || text[0] != '{' || !json.Valid([]byte(text)) {
 		return false
 	}
 	d := json.NewDecoder(strings.NewReader(text))
-	_, _ = d.Token() // the bracket
+	_, _ = d.Token() // the opening bracket
 	seen := map[json.Token]bool{}
 	for d.More() {
 		key, _ := d.Token()
@@ -132,7 +133,7 @@ func isObject(text string) bool {
 	return true
 }
 
-// The former secrets, in the form that existing databases hold.
+// The text has former secrets in the form that existing databases hold.
 func TestFormerSecrets(t *testing.T) {
 	for _, test := range []struct {
 		rec  store.Record

@@ -14,13 +14,14 @@ import (
 	"github.com/sojourn-go/sojourn/store/storetest"
 )
 
-// TestStore: the contract holds through the cache.
+// TestStore checks that the contract holds through the cache.
 func TestStore(t *testing.T) {
 	t.Run("owner", func(t *testing.T) {
 		long(t)
 		storetest.Run(t, func(testing.TB) store.Store { return nearcache.New(memstore.New(), nearcache.Options{}) })
 	})
-	// Where all writes go through the cache, memory is as good as the store.
+	// If all writes go through the cache, reads from memory are as good as
+	// strict ones.
 	t.Run("from memory", func(t *testing.T) {
 		storetest.Run(t, func(testing.TB) store.Store {
 			c := nearcache.New(memstore.New(), nearcache.Options{})
@@ -34,7 +35,7 @@ func TestStore(t *testing.T) {
 			})
 		})
 	})
-	t.Run("small", func(t *testing.T) { // everything is evicted soon, and large records don't fit
+	t.Run("small", func(t *testing.T) { // evicts soon, and holds no large records
 		long(t)
 		storetest.Run(t, func(testing.TB) store.Store {
 			return nearcache.New(memstore.New(), nearcache.Options{MaxBytes: 600 << 10})
@@ -61,7 +62,8 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// TestSharedStore: the contract of many nodes holds through their caches.
+// TestSharedStore checks that the contract of many nodes holds through their
+// caches.
 func TestSharedStore(t *testing.T) {
 	storetest.RunShared(t, func(testing.TB) (nodes []store.Store) {
 		shared, open := memstore.New(), new(atomic.Int32)
@@ -73,7 +75,7 @@ func TestSharedStore(t *testing.T) {
 	})
 }
 
-// A lodger is a node whose memstore closes with the last of them.
+// A lodger is a node whose memstore closes when the last of its nodes closes.
 type lodger struct {
 	*node
 	open *atomic.Int32

@@ -184,14 +184,15 @@ func (f *fixture) must(_ any, err error) {
 	}
 }
 
-// get is a Get that isn't strict.
+// get makes a Get that isn't strict.
 func (f *fixture) get(id store.ID) (*store.Record, error) {
 	rec := new(store.Record)
 	err := f.Get(ctx, app, id, false, rec)
 	return rec, err
 }
 
-// fromMemory checks that a session is answered from memory, and that the store would say the same.
+// fromMemory checks that the cache answers from memory, and that the store
+// would give the same answer.
 func (f *fixture) fromMemory(id store.ID) *store.Record {
 	f.Helper()
 	got, err := f.get(id)
@@ -205,7 +206,7 @@ func (f *fixture) fromMemory(id store.ID) *store.Record {
 	return got
 }
 
-// fromStore checks that the store is read.
+// fromStore checks that the cache reads the store.
 func (f *fixture) fromStore(id store.ID, want error) *store.Record {
 	f.Helper()
 	reads := f.node.readCount()

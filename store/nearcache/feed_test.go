@@ -13,7 +13,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// elsewhere runs a test with a cache and the store beneath, to which another process writes, in time that the test owns.
+// elsewhere runs a test with a cache and the store beneath it, to which another
+// process writes. It uses the fake clock of testing/synctest.
 func elsewhere(t *testing.T, test func(t *testing.T, f *fixture, other *memstore.Store)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -24,7 +25,8 @@ func elsewhere(t *testing.T, test func(t *testing.T, f *fixture, other *memstore
 	})
 }
 
-// hold has the feed report nothing from now on, not even heartbeats, until the returned function is called.
+// hold stops the feed, including its heartbeats, until the returned function is
+// called.
 func (n *node) hold() (release func()) {
 	var kept []store.Change
 	n.set(func(n *node) {
@@ -63,7 +65,7 @@ func TestI10FeedDrops(t *testing.T) {
 		elsewhere := session("carol")
 		f.must(f.Create(ctx, "blog", elsewhere, created))
 		f.must(nil, other.EndAll(ctx, app, t0))
-		f.must(nil, other.EndAll(ctx, "wiki", t0)) // of which nobody here has heard
+		f.must(nil, other.EndAll(ctx, "wiki", t0)) // an application that the cache does not know
 		synctest.Wait()
 		f.fromStore(kept.ID, store.ErrEnded)
 		var got store.Record
@@ -73,7 +75,8 @@ func TestI10FeedDrops(t *testing.T) {
 	})
 }
 
-// TestEchoKeeps: the news of our own write is none.
+// TestEchoKeeps checks that the feed's report of the cache's own write does not
+// drop the session.
 func TestEchoKeeps(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, _ *memstore.Store) {
 		rec := f.create("alice")
@@ -98,7 +101,8 @@ func TestEchoKeeps(t *testing.T) {
 	})
 }
 
-// TestI10ReadOvertakenByFeed: what the feed tells during a read or a write keeps its result out.
+// TestI10ReadOvertakenByFeed checks that the cache does not keep the result of
+// a read or a write if the feed reports a change meanwhile.
 func TestI10ReadOvertakenByFeed(t *testing.T) {
 	news := map[string]struct {
 		do   func(f *fixture, other *memstore.Store, rec *store.Record)
@@ -132,7 +136,7 @@ func TestI10ReadOvertakenByFeed(t *testing.T) {
 			f.node.breakFeeds()
 			synctest.Wait()
 			f.must(other.End(ctx, app, rec.ID, store.ReasonLogout, t0))
-			time.Sleep(time.Second) // the feed is opened again, and live
+			time.Sleep(time.Second) // until the feed is open again and live
 			if !f.Stats().Live {
 				f.Fatal("not live")
 			}
@@ -173,7 +177,8 @@ func TestI10ReadOvertakenByFeed(t *testing.T) {
 	}
 }
 
-// TestI10GapDrops: nothing that was in memory before a gap is used after it.
+// TestI10GapDrops checks that the cache uses nothing after a gap that it held
+// before.
 func TestI10GapDrops(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec := f.create("alice")
@@ -182,7 +187,7 @@ func TestI10GapDrops(t *testing.T) {
 			n.pump = func(c store.Change) []store.Change {
 				switch c.Kind {
 				case store.Gone:
-					return nil // lost, and not yet noticed
+					return nil // lost, but no gap is reported yet
 				case store.Beat:
 					return []store.Change{{Kind: store.Gap}, c}
 				}
@@ -195,7 +200,8 @@ func TestI10GapDrops(t *testing.T) {
 	})
 }
 
-// TestI10NotLiveReadsThrough: without a heartbeat of the last second nothing is answered from memory.
+// TestI10NotLiveReadsThrough checks that the cache answers nothing from memory
+// without a heartbeat within the last second.
 func TestI10NotLiveReadsThrough(t *testing.T) {
 	failures := map[string]func(n *node) (heal func()){
 		"Fails": func(n *node) func() {
@@ -224,7 +230,7 @@ func TestI10NotLiveReadsThrough(t *testing.T) {
 				f.fromMemory(rec.ID)
 				time.Sleep(350 * time.Millisecond) // a heartbeat was sent up to 250 ms after the failure began
 				for range 6 {
-					for range 2 { // nor is what was read kept
+					for range 2 { // reads are not kept either
 						f.fromStore(rec.ID, nil)
 						f.fromStore(newID(), store.ErrNotFound)
 					}
@@ -244,14 +250,15 @@ func TestI10NotLiveReadsThrough(t *testing.T) {
 
 func (n *node) healBeat() { n.set(func(n *node) { n.beat = nil }) }
 
-// TestI10LateHeartbeat: what counts is when a heartbeat was sent, not when it came back.
+// TestI10LateHeartbeat checks that the time at which a heartbeat was sent
+// counts, not the time at which it came back.
 func TestI10LateHeartbeat(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec := f.create("alice")
 		release := f.node.hold()
 		time.Sleep(1100 * time.Millisecond)
 		f.node.set(func(n *node) { n.beat = func(context.Context) error { return errDown } })
-		time.Sleep(650 * time.Millisecond) // the last one was sent 650 to 900 ms ago
+		time.Sleep(650 * time.Millisecond) // the last heartbeat was sent 650 to 900 ms ago
 		release()
 		f.must(nil, other.EndAll(ctx, "wiki", t0)) // moves the feed
 		synctest.Wait()
@@ -261,7 +268,8 @@ func TestI10LateHeartbeat(t *testing.T) {
 	})
 }
 
-// TestReaderGoesOn: a heartbeat that hangs doesn't keep the feed from being read.
+// TestReaderGoesOn checks that the cache reads the feed while a heartbeat
+// hangs.
 func TestReaderGoesOn(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec := f.create("alice")
@@ -275,7 +283,8 @@ func TestReaderGoesOn(t *testing.T) {
 	})
 }
 
-// TestI10BrokenFeed: a channel that closes ends the use of memory at once, and it begins anew with an empty one.
+// TestI10BrokenFeed checks that the cache stops using memory at once when the
+// channel closes. It starts again with an empty memory.
 func TestI10BrokenFeed(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec := f.create("alice")
@@ -283,7 +292,7 @@ func TestI10BrokenFeed(t *testing.T) {
 		f.node.breakFeeds()
 		synctest.Wait()
 		f.fromStore(rec.ID, nil)
-		f.must(other.End(ctx, app, rec.ID, store.ReasonLogout, t0)) // nobody hears
+		f.must(other.End(ctx, app, rec.ID, store.ReasonLogout, t0)) // the feed does not report it
 		f.fromStore(rec.ID, store.ErrEnded)
 		made := f.create("bob")
 		time.Sleep(time.Second)
@@ -296,7 +305,8 @@ func TestI10BrokenFeed(t *testing.T) {
 	})
 }
 
-// TestBackoff: a store whose feed can't be opened isn't asked all the time.
+// TestBackoff checks that the cache waits between attempts to open a feed that
+// can't be opened.
 func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &noFeed{node: newNode()}
@@ -319,19 +329,21 @@ func (n *noFeed) Watch(context.Context) (<-chan store.Change, error) {
 	return nil, errDown
 }
 
-// TestStoreClosesFirst: a store that somebody else closes ends the feed, and the use of memory.
+// TestStoreClosesFirst checks that the feed and the use of memory end if the
+// store closes before the cache.
 func TestStoreClosesFirst(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec := f.create("alice")
 		f.must(nil, other.Close())
 		time.Sleep(time.Second)
 		f.fromStore(rec.ID, store.ErrClosed)
-		time.Sleep(time.Hour) // nothing is left that asks
+		time.Sleep(time.Hour) // no goroutine may ask the store any more
 		f.must(nil, f.Close())
 	})
 }
 
-// TestOthersHeartbeats: of several caches on one store each counts its own heartbeats only.
+// TestOthersHeartbeats checks that each of several caches on one store counts
+// only its own heartbeats.
 func TestOthersHeartbeats(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		n := newNodeOn(other)
@@ -346,7 +358,8 @@ func TestOthersHeartbeats(t *testing.T) {
 	})
 }
 
-// TestWatchPassesOn: the engine sees the changes, and no heartbeats.
+// TestWatchPassesOn checks that the engine receives the changes but no
+// heartbeats.
 func TestWatchPassesOn(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		watching, cancel := context.WithCancel(ctx)
@@ -378,7 +391,8 @@ func TestWatchPassesOn(t *testing.T) {
 	})
 }
 
-// TestI10SilentFeedIsReported: a feed that is open but says nothing is no news that all is well.
+// TestI10SilentFeedIsReported checks that the cache reports a feed that is open
+// but silent.
 func TestI10SilentFeedIsReported(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		watching, cancel := context.WithCancel(ctx)
@@ -386,7 +400,7 @@ func TestI10SilentFeedIsReported(t *testing.T) {
 		f.must(nil, err)
 		time.Sleep(10 * time.Second)
 		f.node.set(func(n *node) { n.pump = func(store.Change) []store.Change { return nil } })
-		f.must(other.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)) // nobody hears
+		f.must(other.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)) // the feed does not report it
 		for range 3 {
 			began := time.Now()
 			if c := <-changes; c.Kind != store.Gap || time.Since(began) > 3*time.Second {
@@ -411,7 +425,8 @@ func TestI10SilentFeedIsReported(t *testing.T) {
 	})
 }
 
-// TestI10UnclearWrites: where the feed tells what lands later, an unclear write costs what it may have changed.
+// TestI10UnclearWrites checks that a write of unknown outcome drops the
+// sessions that it may have changed, if a feed reports later effects.
 func TestI10UnclearWrites(t *testing.T) {
 	elsewhere(t, func(t *testing.T, f *fixture, other *memstore.Store) {
 		rec, bob := f.create("alice"), f.create("bob")
@@ -422,14 +437,14 @@ func TestI10UnclearWrites(t *testing.T) {
 		f.fromMemory(bob.ID)
 		f.fromStore(rec.ID, nil)
 		f.fromMemory(rec.ID)
-		f.must(other.Update(ctx, app, &ours, updated)) // it lands
+		f.must(other.Update(ctx, app, &ours, updated)) // it takes effect
 		synctest.Wait()
 		f.fromStore(rec.ID, nil)
 
 		f.node.set(func(n *node) { n.instead = func(string) error { return store.ErrUncertain } })
 		login := updated
 		login.Login = true
-		f.Update(ctx, app, &ours, login) // might have ended any
+		f.Update(ctx, app, &ours, login) // might have evicted any session
 		f.node.set(func(n *node) { n.instead = nil })
 		f.fromStore(bob.ID, nil)
 		f.fromStore(rec.ID, nil)

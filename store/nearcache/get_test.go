@@ -39,7 +39,7 @@ func TestReadsFill(t *testing.T) {
 	for _, strict := range []bool{true, false} {
 		f := owner(t)
 		rec := session("alice")
-		f.must(f.node.Create(ctx, app, rec, created)) // behind the cache's back
+		f.must(f.node.Create(ctx, app, rec, created)) // not through the cache
 		var got store.Record
 		f.must(nil, f.Get(ctx, app, rec.ID, strict, &got))
 		if got.Cached || !got.Equal(rec) {
@@ -69,15 +69,16 @@ func TestApplicationsAreApart(t *testing.T) {
 	}
 }
 
-// A block holds one call to the store, before or after the store has worked on it.
+// A block holds one call to the store, before or after the store has executed
+// it.
 type block struct {
 	reached chan struct{}
 	release chan struct{}
-	err     error // what the call then returns instead of nil
+	err     error // the call returns it instead of nil
 	panics  bool
 }
 
-// blockNext holds the next call of a name when the store has answered.
+// blockNext holds the next call with a name after the store has answered.
 func (f *fixture) blockNext(call string) *block {
 	b := &block{reached: make(chan struct{}), release: make(chan struct{})}
 	var met sync.Once
@@ -101,7 +102,7 @@ func (f *fixture) blockNext(call string) *block {
 	return b
 }
 
-// in runs a call that the block holds, and returns when it is held.
+// in starts a call that the block holds, and returns when it is held.
 func (b *block) in(call func()) (wait func()) {
 	var wg sync.WaitGroup
 	wg.Go(call)
@@ -177,7 +178,8 @@ func TestJoinedErrors(t *testing.T) {
 	}
 }
 
-// TestLeaderGivesUp: whoever joined a read whose request went away reads on.
+// TestLeaderGivesUp checks that a request that joined a read continues it if
+// the request that began the read goes away.
 func TestLeaderGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := owner(t)
@@ -226,7 +228,8 @@ func TestFollowerGivesUp(t *testing.T) {
 	})
 }
 
-// TestPanic: a store that panics takes nobody with it.
+// TestPanic checks that a panic of the store affects only the call that caused
+// it.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := owner(t)
@@ -278,7 +281,8 @@ func TestUnknownIDs(t *testing.T) {
 	})
 }
 
-// TestUnknownOvertaken: a read that didn't find a session which was created meanwhile isn't kept.
+// TestUnknownOvertaken checks that the cache does not keep an ErrNotFound if
+// the session was created during the read.
 func TestUnknownOvertaken(t *testing.T) {
 	f := owner(t)
 	rec := session("alice")
@@ -288,7 +292,7 @@ func TestUnknownOvertaken(t *testing.T) {
 	f.fromMemory(rec.ID)
 }
 
-// TestUnknownFlood: unknown IDs take no room from sessions.
+// TestUnknownFlood checks that unknown IDs do not displace sessions.
 func TestUnknownFlood(t *testing.T) {
 	f := owner(t)
 	list := make([]*store.Record, 100)
@@ -311,7 +315,7 @@ func TestClosed(t *testing.T) {
 	f := owner(t)
 	rec := f.create("alice")
 	f.fromMemory(rec.ID)
-	f.must(nil, f.node.Store.Close()) // by somebody else
+	f.must(nil, f.node.Store.Close()) // not through the cache
 	if err := f.Touch(ctx, app, rec.ID, t0, t0, phone); !errors.Is(err, store.ErrClosed) {
 		t.Fatal(err)
 	}
@@ -334,7 +338,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// TestCloseDuringRead: what a read brings to a closed cache takes no memory.
+// TestCloseDuringRead checks that a closed cache keeps no result of a read.
 func TestCloseDuringRead(t *testing.T) {
 	f := owner(t)
 	rec := f.create("alice")

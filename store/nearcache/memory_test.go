@@ -14,7 +14,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// scannable is how many bytes of heap a collection has to look into.
+// scannable returns the bytes of heap that a garbage collection has to scan.
 func scannable() int64 {
 	runtime.GC()
 	s := []metrics.Sample{{Name: "/gc/scan/heap:bytes"}}
@@ -22,14 +22,15 @@ func scannable() int64 {
 	return int64(s[0].Value.Uint64())
 }
 
-// sized returns a session with so many bytes of values.
+// sized returns a session with n bytes of values.
 func sized(n int) *store.Record {
 	rec := session("alice")
 	rec.Values = store.Values(nil).AppendSet(nil, "x", append(slices.Insert(make([]byte, n), 0, '"'), '"'))
 	return rec
 }
 
-// TestMemoryIsBounded: ten times as many sessions as fit, of all sizes, written, read and changed.
+// TestMemoryIsBounded writes, reads and changes ten times as many sessions as
+// fit, of all sizes.
 func TestMemoryIsBounded(t *testing.T) {
 	const limit = 8 << 20
 	mem := memstore.New()
@@ -65,7 +66,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	t.Logf("Stats = %+v", s)
 }
 
-// TestLargeRecords: one that would displace too many others isn't kept, nor is what it replaces.
+// TestLargeRecords checks that the cache does not keep a record that would
+// displace too many others, nor the older record that it replaces.
 func TestLargeRecords(t *testing.T) {
 	f := owner(t)
 	rec := sized(100)
@@ -81,7 +83,8 @@ func TestLargeRecords(t *testing.T) {
 	f.fromMemory(rec.ID)
 }
 
-// TestScan: sessions that are read stay when ten times as many as fit pass by once.
+// TestScan checks that sessions in use stay in memory while ten times as many
+// as fit are read once.
 func TestScan(t *testing.T) {
 	c := nearcache.New(memstore.New(), nearcache.Options{MaxBytes: 2 << 20})
 	defer c.Close()
@@ -117,7 +120,8 @@ func TestHitAllocates(t *testing.T) {
 	}
 }
 
-// BenchmarkGet reads from memstore and from caches in front of it by turns, and gives the medians.
+// BenchmarkGet reads alternately from a memstore and from caches in front of
+// it, and reports the medians.
 func BenchmarkGet(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -41,7 +41,8 @@ var endings = map[string]func(f *fixture, rec *store.Record){
 	},
 }
 
-// TestI4EndLeavesMemory: when an end is acknowledged, nothing answers with the live session.
+// TestI4EndLeavesMemory checks that no read returns the live session after an
+// end was acknowledged.
 func TestI4EndLeavesMemory(t *testing.T) {
 	for name, end := range endings {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +55,8 @@ func TestI4EndLeavesMemory(t *testing.T) {
 	}
 }
 
-// TestI4ReadOvertakenByEnd: a read begun before the end is neither kept nor joined.
+// TestI4ReadOvertakenByEnd checks that the cache neither keeps nor joins a read
+// that began before the end.
 func TestI4ReadOvertakenByEnd(t *testing.T) {
 	for name, end := range endings {
 		for _, strict := range []bool{false, true} {
@@ -65,7 +67,7 @@ func TestI4ReadOvertakenByEnd(t *testing.T) {
 					f.must(f.node.Create(ctx, app, rec, created))
 					finish := f.blockNext("Get").in(func() { f.must(nil, f.Get(ctx, app, rec.ID, strict, new(store.Record))) })
 					end(f, rec)
-					f.fromStore(rec.ID, store.ErrEnded) // though a read that says otherwise is in flight
+					f.fromStore(rec.ID, store.ErrEnded) // though an older read is in flight
 					finish()
 					f.fromStore(rec.ID, store.ErrEnded)
 				})
@@ -74,7 +76,8 @@ func TestI4ReadOvertakenByEnd(t *testing.T) {
 	}
 }
 
-// TestI4WriteOvertakenByEnd: the store has acknowledged a write, and then an end, of which the cache hears first.
+// TestI4WriteOvertakenByEnd: the store acknowledges a write and then an end,
+// but the cache hears of the end first.
 func TestI4WriteOvertakenByEnd(t *testing.T) {
 	writes := map[string]func(f *fixture, rec *store.Record){
 		"Update": func(f *fixture, rec *store.Record) { f.must(f.Update(ctx, app, rec, updated)) },
@@ -93,7 +96,7 @@ func TestI4WriteOvertakenByEnd(t *testing.T) {
 			})
 		}
 		if name == "EvictedByCreate" {
-			continue // it is blocked itself
+			continue // it is the blocked call
 		}
 		t.Run("Create"+name, func(t *testing.T) {
 			f := owner(t)
@@ -106,7 +109,8 @@ func TestI4WriteOvertakenByEnd(t *testing.T) {
 	}
 }
 
-// TestI10OlderRevisionStaysOut: what brings an older revision than is known is not kept, whatever it is.
+// TestI10OlderRevisionStaysOut checks that no call puts a revision into memory
+// that is older than the known one.
 func TestI10OlderRevisionStaysOut(t *testing.T) {
 	t.Run("Read", func(t *testing.T) {
 		f := owner(t)
@@ -134,7 +138,7 @@ func TestI10OlderRevisionStaysOut(t *testing.T) {
 		rec := session("alice")
 		f.must(f.node.Create(ctx, app, rec, created))
 		finish := f.blockNext("Get").in(func() { f.must(f.get(rec.ID)) })
-		f.must(f.node.Store.Update(ctx, app, rec, updated)) // of which the cache has not heard yet
+		f.must(f.node.Store.Update(ctx, app, rec, updated)) // not yet reported to the cache
 		f.must(nil, f.Get(ctx, app, rec.ID, true, new(store.Record)))
 		finish()
 		if got := f.fromMemory(rec.ID); got.Revision != 2 {
@@ -166,7 +170,8 @@ func TestI10OlderRevisionStaysOut(t *testing.T) {
 	})
 }
 
-// TestReadsAfterAWriteDontJoin: a read begun before a write was acknowledged isn't joined after that.
+// TestReadsAfterAWriteDontJoin checks that a read after an acknowledged write
+// does not join a read that began before it.
 func TestReadsAfterAWriteDontJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := owner(t)
@@ -193,7 +198,7 @@ func TestWritesThrough(t *testing.T) {
 
 	rec.CreatedAt++ // never changes
 	rec.LastSeenAt, rec.LastClient = t0+4, laptop
-	rec.Cached, rec.End, rec.EndAt = true, store.ReasonTheft, 1 // not the caller's
+	rec.Cached, rec.End, rec.EndAt = true, store.ReasonTheft, 1 // the caller does not set these
 	f.must(f.Update(ctx, app, rec, updated))
 	if got := f.fromMemory(rec.ID); got.LastSeenAt != t0+9 || got.LastClient != phone || got.CreatedAt != t0 {
 		t.Errorf("after an update with an earlier activity: %+v", got)
@@ -217,7 +222,7 @@ func TestWritesThrough(t *testing.T) {
 	if _, err := f.Update(ctx, app, &stale, updated); !errors.Is(err, store.ErrConflict) {
 		t.Fatal(err)
 	}
-	f.fromStore(rec.ID, nil) // who wrote knows better
+	f.fromStore(rec.ID, nil) // the result of a write counts
 	f.fromMemory(rec.ID)
 	if _, err := f.Create(ctx, app, session("alice"), store.CreateOptions{Arrived: t0, Now: t0, Limit: store.Limit{Max: 1, Refuse: true}}); !errors.Is(err, store.ErrLimit) {
 		t.Fatal(err)
@@ -225,7 +230,7 @@ func TestWritesThrough(t *testing.T) {
 	f.fromMemory(rec.ID) // a refusal changes nothing
 }
 
-// TestCancelledWrites: clients that go away don't empty memory.
+// TestCancelledWrites checks that clients that go away do not empty the memory.
 func TestCancelledWrites(t *testing.T) {
 	f := owner(t)
 	rec, other := f.create("alice"), f.create("bob")
@@ -239,7 +244,8 @@ func TestCancelledWrites(t *testing.T) {
 	f.fromMemory(rec.ID)
 }
 
-// TestTouchDuringUpdate: the later activity stays, whatever is told of first.
+// TestTouchDuringUpdate checks that the cache keeps the later activity, in
+// whatever order the results arrive.
 func TestTouchDuringUpdate(t *testing.T) {
 	f := owner(t)
 	rec := f.create("alice")
@@ -251,8 +257,9 @@ func TestTouchDuringUpdate(t *testing.T) {
 	}
 }
 
-// TestI4UnclearWrites: after a write of unknown outcome nothing is answered from memory that it may have changed, even
-// if it lands later.
+// TestI4UnclearWrites checks that a write of unknown outcome stops answers from
+// memory for all sessions that it may have changed, even if it takes effect
+// later.
 func TestI4UnclearWrites(t *testing.T) {
 	writes := map[string]func(f *fixture, rec *store.Record) error{
 		"Create": func(f *fixture, rec *store.Record) error {
@@ -284,7 +291,7 @@ func TestI4UnclearWrites(t *testing.T) {
 				f := owner(t)
 				rec := f.create("alice")
 				f.fromMemory(rec.ID)
-				// The store says nothing, and the write comes later.
+				// The store does not answer, and executes the write later.
 				f.node.set(func(n *node) {
 					n.instead = func(call string) error {
 						if call == name {
@@ -298,22 +305,23 @@ func TestI4UnclearWrites(t *testing.T) {
 				}
 				f.node.set(func(n *node) { n.instead = nil })
 				f.fromStore(rec.ID, nil)
-				f.fromStore(rec.ID, nil) // nor is that kept
+				f.fromStore(rec.ID, nil) // not kept either
 
-				f.must(f.node.Store.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)) // it lands
+				f.must(f.node.Store.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)) // it takes effect
 				f.fromStore(rec.ID, store.ErrEnded)
 				ended, err := f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
 				if err != nil || len(ended) > 0 {
 					t.Fatal(ended, err)
 				}
 				f.fromStore(rec.ID, store.ErrEnded)
-				f.fromMemory(f.create("bob").ID) // all is well again
+				f.fromMemory(f.create("bob").ID) // the cache works normally again
 			})
 		}
 	}
 }
 
-// TestUnclearTouch: it can't make memory wrong, but for the session's last activity.
+// TestUnclearTouch checks that a touch of unknown outcome affects only the
+// session's last activity.
 func TestUnclearTouch(t *testing.T) {
 	f := owner(t)
 	rec, other := f.create("alice"), f.create("bob")
@@ -327,7 +335,8 @@ func TestUnclearTouch(t *testing.T) {
 	f.fromMemory(rec.ID)
 }
 
-// TestDoubtOutlastsEarlierWrites: a write that began before another one's outcome was unknown settles nothing.
+// TestDoubtOutlastsEarlierWrites checks that a write does not settle the
+// unknown outcome of a write that began after it.
 func TestDoubtOutlastsEarlierWrites(t *testing.T) {
 	f := owner(t)
 	rec := f.create("alice")
@@ -343,8 +352,8 @@ func TestDoubtOutlastsEarlierWrites(t *testing.T) {
 	f.fromMemory(rec.ID)
 }
 
-// TestI4EndSubjectKnowsAll: a call that has not returned yet has ended the session, so EndSubject doesn't list it, but nothing
-// answers with it any more.
+// TestI4EndSubjectKnowsAll checks that EndSubject removes a session from memory
+// that it does not list, because a call that has not returned yet has ended it.
 func TestI4EndSubjectKnowsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := owner(t)
@@ -352,7 +361,7 @@ func TestI4EndSubjectKnowsAll(t *testing.T) {
 		unread := session("alice")
 		f.must(f.node.Create(ctx, app, unread, created))
 		finishGet := f.blockNext("Get").in(func() { f.must(f.get(unread.ID)) })
-		for _, id := range []store.ID{rec.ID, unread.ID} { // the store's part of what has not returned yet
+		for _, id := range []store.ID{rec.ID, unread.ID} { // the store has executed the call, but it has not returned
 			f.must(f.node.Store.End(ctx, app, id, store.ReasonEvicted, t0))
 		}
 		ended, err := f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)

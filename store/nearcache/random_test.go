@@ -16,9 +16,10 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// TestI10Random runs several nodes on one store, with slow calls and feeds that delay, reorder, lose and break, and checks
-// each answer against what had been acknowledged when it was asked for: by the same node until then, by others a
-// second before.
+// TestI10Random runs several nodes on one store. Calls are slow, and feeds
+// delay, reorder, lose and break. Each answer must include what had been
+// acknowledged when the read began: by the same node until then, and by others
+// until a second before.
 func TestI10Random(t *testing.T) {
 	for range seeds() {
 		seed := rand.Uint64()
@@ -28,7 +29,7 @@ func TestI10Random(t *testing.T) {
 	}
 }
 
-// TestI4Random is that of one node, with no other writers and no feed.
+// TestI4Random is TestI10Random with one node, no other writers and no feed.
 func TestI4Random(t *testing.T) {
 	for range seeds() {
 		seed := rand.Uint64()
@@ -51,10 +52,10 @@ type cluster struct {
 	mu       sync.Mutex
 	rnd      *rand.Rand
 	sessions []*known
-	answers  map[string]int // how often each kind of answer came, so that the test is known to test
+	answers  map[string]int // how often each kind of answer came, to prove that the test covers them
 }
 
-// known is what has been acknowledged of a session.
+// known holds what has been acknowledged about a session.
 type known struct {
 	id      store.ID
 	subject string
@@ -76,7 +77,7 @@ func (c *cluster) intN(n int) int {
 	return c.rnd.IntN(n)
 }
 
-// pause lets others work for up to some milliseconds.
+// pause lets other goroutines work for a few milliseconds at most.
 func (c *cluster) pause(ms int) { time.Sleep(time.Duration(c.intN(ms*1000)) * time.Microsecond) }
 
 func (c *cluster) count(answer string) {
@@ -244,7 +245,7 @@ func (c *cluster) create(i int, s *nearcache.Cache) {
 	rec.CreatedAt, rec.LastSeenAt, rec.ExpiresAt = now, now, now.Add(time.Hour)
 	k := &known{id: rec.ID, subject: rec.Subject, created: now}
 	c.mu.Lock()
-	c.sessions = append(c.sessions, k) // others ask for it before it exists
+	c.sessions = append(c.sessions, k) // others may read it before it exists
 	c.mu.Unlock()
 	c.pause(10)
 	ended, err := s.Create(ctx, app, rec, store.CreateOptions{Arrived: c.now(), Now: c.now(), Limit: store.Limit{Max: 8}})
@@ -274,7 +275,7 @@ func (c *cluster) ack(k *known, a ack) {
 	k.acks = append(k.acks, a)
 }
 
-// acknowledged returns the sessions of a kind whose creation has been.
+// acknowledged returns the sessions whose creation was acknowledged.
 func (c *cluster) acknowledged(of func(*known) bool) map[store.ID]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -302,7 +303,7 @@ func (c *cluster) evicted(i int, list []store.Ended) {
 	}
 }
 
-// get reads a session and judges the answer.
+// get reads a session and checks the answer.
 func (c *cluster) get(i int, s *nearcache.Cache, k *known, strict bool) {
 	begun := time.Now()
 	c.mu.Lock()
@@ -325,10 +326,10 @@ func (c *cluster) get(i int, s *nearcache.Cache, k *known, strict bool) {
 	for _, a := range acks {
 		fresh := err == nil && !rec.Cached
 		if a.node != i && !fresh && a.at.After(begun.Add(-time.Second)) {
-			continue // may not be known here yet
+			continue // this node may not know it yet
 		}
 		switch {
-		case err != nil && a.revision == 0: // as good as ended
+		case err != nil && a.revision == 0: // equal to an end
 		case err != nil:
 			c.Errorf("node %d doesn't know a session that node %d knew %v before", i, a.node, begun.Sub(a.at))
 		case a.revision == 0:

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A machine that slept for an hour has a feed that is an hour old, though the clock of the process stood still.
+// After a machine slept for an hour, its feed is an hour old, though the clock
+// of the process stood still.
 func TestI10Sleep(t *testing.T) {
 	f := newFeed(nil)
 	wall := time.Now().UnixNano()

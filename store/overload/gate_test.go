@@ -57,7 +57,7 @@ func (s *server) waiting() int {
 	return len(s.line)
 }
 
-// press has callers call one after the other for a while.
+// press runs callers for a while. Each makes one call after the other.
 func (s *server) press(callers int, d time.Duration) {
 	var wg sync.WaitGroup
 	stop := time.Now().Add(d)
@@ -83,8 +83,8 @@ func TestGateLimits(t *testing.T) {
 	})
 }
 
-// TestGateRefuses: calls that can't be served within their time are refused at
-// once, and those that are let in are served.
+// TestGateRefuses checks that the gate refuses calls at once that the server
+// cannot answer in time, and that it serves the calls that it admits.
 func TestGateRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(4, timeout*4/5)
@@ -111,8 +111,9 @@ func TestGateRefuses(t *testing.T) {
 	})
 }
 
-// TestGateRecovers: a server that has answered nobody for a while is asked by
-// one trial at a time, and when it is back, all are served soon.
+// TestGateRecovers checks that the gate probes a server that has stopped
+// answering with one call at a time. Soon after the server is back, the gate
+// serves all calls.
 func TestGateRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(16, 10*time.Millisecond)
@@ -136,7 +137,8 @@ func TestGateRecovers(t *testing.T) {
 	})
 }
 
-// TestGateTrialGivenUp: a trial whose caller goes away makes room for another.
+// TestGateTrialGivenUp checks that another trial may start if the caller of a
+// trial goes away.
 func TestGateTrialGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(16, time.Hour)
@@ -163,7 +165,8 @@ func TestGateTrialGivenUp(t *testing.T) {
 	})
 }
 
-// TestGateResized: calls wait until there are connections, and not for ever.
+// TestGateResized checks that calls wait until there are connections, but not
+// for ever.
 func TestGateResized(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(16, 10*time.Millisecond)
@@ -201,7 +204,8 @@ func TestGateResized(t *testing.T) {
 	})
 }
 
-// TestGateFirst: what keeps a node in service is neither refused nor late.
+// TestGateFirst checks that calls that keep a node in service are neither
+// refused nor late.
 func TestGateFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(1, timeout*4/5)
@@ -220,7 +224,7 @@ func TestGateFirst(t *testing.T) {
 	})
 }
 
-// TestGateLeavesNothing: callers that give up leave nobody in line.
+// TestGateLeavesNothing checks that callers that give up leave the queue.
 func TestGateLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(2, timeout/3)
@@ -256,7 +260,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestGateLongCall: a call without a bound says nothing of the others.
+// TestGateLongCall checks that a call without a deadline does not affect the
+// estimate for other calls.
 func TestGateLongCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(4, 10*time.Millisecond)
