@@ -53,11 +53,7 @@ type disk struct {
 func newDisk(t *testing.T, open func(t testing.TB, dir string) store.Store) *disk {
 	d := &disk{T: t, open: open, dir: t.TempDir()}
 	d.s = open(t, d.dir)
-	t.Cleanup(func() {
-		if err := d.s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
+	closeAtEnd(t, func() error { return d.s.Close() })
 	return d
 }
 

@@ -37,9 +37,7 @@ var getCases = []testCase{
 		for range 3 {
 			var got store.Record
 			f.must(f.s.Get(f.ctx, app, rec.ID, false, &got))
-			if !got.Equal(rec) {
-				f.Errorf("Get:\n got %+v\nwant %+v", got, *rec)
-			}
+			f.wantEqual("Get", &got, rec)
 		}
 	}},
 	{"Get/StrictSeesEveryWrite", func(f *fixture) {
@@ -58,13 +56,9 @@ var getCases = []testCase{
 		var rec store.Record
 		for range 2 {
 			f.must(f.s.Get(f.ctx, app, big.ID, true, &rec))
-			if !rec.Equal(big) {
-				f.Errorf("Get:\n got %+v\nwant %+v", rec, *big)
-			}
+			f.wantEqual("Get", &rec, big)
 			f.must(f.s.Get(f.ctx, app, small.ID, true, &rec))
-			if !rec.Equal(small) {
-				f.Errorf("Get into a used record:\n got %+v\nwant %+v", rec, *small)
-			}
+			f.wantEqual("Get into a used record", &rec, small)
 			f.end(small, store.ReasonLogout, t0)
 			small = f.create(&store.Record{ID: newID(t0), CreatedAt: t0, LastSeenAt: t0, ExpiresAt: t0 + 1, Idle: 1e6})
 		}
@@ -89,9 +83,7 @@ var getCases = []testCase{
 		}
 		var got store.Record
 		f.must(f.s.Get(f.ctx, app, rec.ID, false, &got))
-		if !got.Equal(rec) {
-			f.Errorf("after the caller overwrote the results of Get:\n got %+v\nwant %+v", got, *rec)
-		}
+		f.wantEqual("after the caller overwrote the results of Get", &got, rec)
 		f.wantRecord(rec)
 		held := f.get(rec.ID)
 		rec.Values, rec.Good, rec.Spent, rec.Epochs, rec.Halves = values("x", "1"), nil, nil, nil, nil

@@ -31,6 +31,13 @@ type modelSession struct {
 	joined int // model.joined when it joined its subject
 }
 
+// bury ends the session and returns the report of that.
+func (s *modelSession) bury(app string, reason store.Reason, at store.Time) store.Ended {
+	e := store.Ended{App: app, ID: s.ID, Subject: s.Subject, Reason: reason, At: at}
+	s.Bury(reason, at)
+	return e
+}
+
 type modelKey struct {
 	body [32]byte
 	id   store.ID
@@ -109,8 +116,7 @@ func (m *model) admit(app, subject string, self store.ID, limit store.Limit, arr
 func (m *model) evict(app string, evicted []*modelSession, now store.Time) []store.Ended {
 	var list []store.Ended
 	for _, s := range evicted {
-		list = append(list, store.Ended{App: app, ID: s.ID, Subject: s.Subject, Reason: store.ReasonEvicted, At: now})
-		s.Bury(store.ReasonEvicted, now)
+		list = append(list, s.bury(app, store.ReasonEvicted, now))
 	}
 	return list
 }
@@ -241,9 +247,7 @@ func (m *model) end(app string, id store.ID, reason store.Reason, at store.Time)
 	case m.ended(app, s):
 		return nil, nil
 	}
-	e := store.Ended{App: app, ID: id, Subject: s.Subject, Reason: reason, At: at}
-	s.Bury(reason, at)
-	return []store.Ended{e}, nil
+	return []store.Ended{s.bury(app, reason, at)}, nil
 }
 
 // endSubject ends the sessions of a subject. The store may end an expired
@@ -300,8 +304,7 @@ func (m *model) sweep(app string, now store.Time) []store.Ended {
 		if k.app != app || reason == "" || m.ended(app, s) {
 			continue
 		}
-		list = append(list, store.Ended{App: k.app, ID: k.id, Subject: s.Subject, Reason: reason, At: at})
-		s.Bury(reason, at)
+		list = append(list, s.bury(app, reason, at))
 	}
 	return list
 }

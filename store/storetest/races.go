@@ -19,14 +19,12 @@ const rounds = 15
 // raceCases make calls in parallel. Each case allows a few outcomes.
 var raceCases = []testCase{
 	{"I4/EndDuringUpdate", func(f *fixture) {
-		duringUpdates(f, "alice", func(rec *store.Record) error {
-			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
-			return err
-		})
-		duringUpdates(f, "", func(rec *store.Record) error {
-			_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
-			return err
-		})
+		for _, subject := range []string{"alice", ""} {
+			duringUpdates(f, subject, func(rec *store.Record) error {
+				_, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+1)
+				return err
+			})
+		}
 	}},
 	{"I4/EndSubjectDuringUpdate", func(f *fixture) {
 		duringUpdates(f, "alice", func(rec *store.Record) error {
@@ -42,8 +40,7 @@ var raceCases = []testCase{
 	{"I4/EvictionDuringUpdate", func(f *fixture) {
 		duringUpdates(f, "alice", func(rec *store.Record) error {
 			next := sessionAt("alice", t0+1000)
-			_, err := f.s.Create(f.ctx, app, next, limited(next, 1))
-			return err
+			return f.tryCreate(next, limited(next, 1))
 		})
 	}},
 	{"I7/SweepDuringTouch", func(f *fixture) {
@@ -203,7 +200,7 @@ var raceCases = []testCase{
 			for j := range 16 {
 				calls = append(calls, func() {
 					rec := sessionAt([]string{"", "alice"}[j%2], t0+i)
-					if _, err := f.s.Create(f.ctx, app, rec, created(rec)); err != nil && !errors.Is(err, store.ErrBarrier) {
+					if err := f.tryCreate(rec, created(rec)); err != nil && !errors.Is(err, store.ErrBarrier) {
 						f.Errorf("Create: %v", err)
 					}
 				})
@@ -496,8 +493,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 				if err := f.s.Get(f.ctx, app, rec.ID, true, &r); err != nil {
 					return err
 				}
-				_, err := f.s.Update(f.ctx, app, &r, opt)
-				return err
+				return f.tryUpdate(&r, opt)
 			}
 		}
 		blind := clone(rec)
@@ -507,9 +503,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 			until("Update", update(plain(now))),
 			until("a login", update(login(now))),
 			until("an Update at a stale revision", func() error {
-				r := clone(blind)
-				_, err := f.s.Update(f.ctx, app, r, plain(now))
-				return err
+				return f.tryUpdate(clone(blind), plain(now))
 			}),
 			until("Touch", func() error { return f.s.Touch(f.ctx, app, rec.ID, now+1, now, phone) }),
 			until("Confirm", func() error {

@@ -207,7 +207,7 @@ func (w *walk) create() {
 	got, err := w.s.Create(w.ctx, app, rec, opt)
 	rest := w.m.expiredOnly(got, rec.Subject, opt.Now)
 	refused, ended := w.m.create(app, given, opt)
-	w.judge(err, refused)
+	w.judge(err, refused...)
 	w.wantEnded(rest, nil, ended...)
 	switch {
 	case errors.Is(err, store.ErrRepeated):
@@ -246,7 +246,7 @@ func (w *walk) update() {
 	got, err := w.s.Update(w.ctx, app, rec, opt)
 	rest := w.m.expiredOnly(got, rec.Subject, opt.Now)
 	refused, ended := w.m.update(app, given, opt)
-	w.judge(err, refused)
+	w.judge(err, refused...)
 	w.wantEnded(rest, nil, ended...)
 	if err == nil && rec.Revision != given.Revision+1 {
 		w.fail("Revision = %d after %d", rec.Revision, given.Revision)
@@ -260,7 +260,7 @@ func (w *walk) touch() {
 	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
-	w.judgeOne(w.s.Touch(w.ctx, app, id, at, w.now, client), w.m.touch(app, id, at, w.now, client))
+	w.judge(w.s.Touch(w.ctx, app, id, at, w.now, client), w.m.touch(app, id, at, w.now, client))
 	w.compare(app, id)
 }
 
@@ -278,7 +278,7 @@ func (w *walk) confirm() {
 	if w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
-	w.judgeOne(w.s.Confirm(w.ctx, app, id, secret, c), w.m.confirm(app, id, secret, c))
+	w.judge(w.s.Confirm(w.ctx, app, id, secret, c), w.m.confirm(app, id, secret, c))
 	w.compare(app, id)
 }
 
@@ -291,7 +291,7 @@ func (w *walk) end() {
 	}
 	got, err := w.s.End(w.ctx, app, id, reason, at)
 	ended, want := w.m.end(app, id, reason, at)
-	w.judgeOne(err, want)
+	w.judge(err, want)
 	w.wantEnded(got, nil, ended...)
 	w.compare(app, id)
 }
@@ -304,14 +304,14 @@ func (w *walk) endSubject() {
 	w.what = fmt.Sprintf("EndSubject %q %q but %v", app, subject, except)
 	got, err := w.s.EndSubject(w.ctx, app, subject, except, store.ReasonRevoked, w.now)
 	ended := w.m.endSubject(app, subject, except, store.ReasonRevoked, w.now, got)
-	w.judgeOne(err, nil)
+	w.judge(err)
 	w.wantEnded(got, nil, ended...)
 }
 
 func (w *walk) endAll() {
 	app, at := w.app(), w.near()
 	w.what = fmt.Sprintf("EndAll %q at %d", app, at)
-	w.judgeOne(w.s.EndAll(w.ctx, app, at), nil)
+	w.judge(w.s.EndAll(w.ctx, app, at))
 	w.m.endAll(app, at)
 }
 
@@ -335,7 +335,7 @@ func (w *walk) sweepSome(app string) {
 	w.what = fmt.Sprintf("a step of a Sweep %q at %d", app, w.now)
 	w.swept[app] = w.now
 	got, done, err := w.s.Sweep(w.ctx, app, w.now, 1+w.rnd.IntN(10))
-	w.judge(err, nil)
+	w.judge(err)
 	w.midway[app] = !done
 	for _, e := range got {
 		if e.App != app {
@@ -346,10 +346,9 @@ func (w *walk) sweepSome(app string) {
 			w.fail("ended %+v, which was not live", e)
 		}
 		reason, at := s.ExpiredAt(w.now)
-		if want := (store.Ended{App: e.App, ID: e.ID, Subject: s.Subject, Reason: reason, At: at}); reason == "" || e != want {
+		if want := s.bury(e.App, reason, at); reason == "" || e != want {
 			w.fail("ended %+v, want %+v", e, want)
 		}
-		s.Bury(reason, at)
 	}
 }
 
@@ -395,7 +394,7 @@ func (w *walk) compare(app string, id store.ID) {
 	if errors.Is(err, store.ErrNotFound) && w.m.forgotten(app, id, w.swept[app]) {
 		return
 	}
-	w.judgeOne(err, wantErr)
+	w.judge(err, wantErr)
 	if s := w.m.sessions[scoped{app, id}]; want != nil && slices.Contains(w.m.revokedAt(app, s), got.EndAt) {
 		want = clone(&s.Record)
 		want.Bury(store.ReasonRevoked, got.EndAt)
@@ -405,18 +404,9 @@ func (w *walk) compare(app string, id store.ID) {
 	}
 }
 
-func (w *walk) judgeOne(err, want error) {
-	w.Helper()
-	if want == nil {
-		w.judge(err, nil)
-	} else {
-		w.judge(err, []error{want})
-	}
-}
-
 // judge checks that err is one of the allowed errors, or nil if none is
 // allowed.
-func (w *walk) judge(err error, allowed []error) {
+func (w *walk) judge(err error, allowed ...error) {
 	w.Helper()
 	if err == nil && len(allowed) == 0 || slices.ContainsFunc(allowed, func(e error) bool { return errors.Is(err, e) }) {
 		return

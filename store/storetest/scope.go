@@ -19,11 +19,8 @@ var scopeCases = []testCase{
 		f.createIn("blog", visitor)
 		whole := func(what string) {
 			f.Helper()
-			if got := f.getIn("blog", theirs.ID); !got.Equal(theirs) {
-				f.Fatalf("%s changed another application's session:\n got %+v\nwant %+v", what, got, theirs)
-			}
-			if got := f.getIn("blog", visitor.ID); !got.Equal(visitor) {
-				f.Fatalf("%s changed another application's session", what)
+			for _, rec := range []*store.Record{theirs, visitor} {
+				f.wantEqual(what+" changed another application's session", f.getIn("blog", rec.ID), rec)
 			}
 			if n := len(f.list("blog", "", 10, t0)); n != 2 {
 				f.Fatalf("%s: the other application lists %d sessions", what, n)
@@ -106,9 +103,7 @@ var scopeCases = []testCase{
 		f.wantEnded(f.sweepIn("nowhere", t0+100*day), nil)
 		for i, name := range names {
 			rec, ended := others[2*i], others[2*i+1]
-			if got := f.getIn(name, rec.ID); !got.Equal(rec) {
-				f.Fatalf("the sweep of another application changed a session of %q:\n got %+v\nwant %+v", name, got, rec)
-			}
+			f.wantEqual("a session after sweeps of other applications", f.getIn(name, rec.ID), rec)
 			f.wantErr(f.s.Get(f.ctx, name, ended.ID, true, new(store.Record)), store.ErrEnded)
 			again := session("alice")
 			opt := created(again)

@@ -34,11 +34,7 @@ func RunShared(t *testing.T, open func(t testing.TB) []store.Store) {
 				t.Fatal("the cases need at least two handles")
 			}
 			all := newRound(t, nodes)
-			t.Cleanup(func() {
-				if err := all.Close(); err != nil {
-					t.Errorf("Close: %v", err)
-				}
-			})
+			closeAtEnd(t, all.Close)
 			c.run(&cluster{&fixture{T: t, s: all, ctx: t.Context()}, nodes})
 		})
 	}
@@ -84,8 +80,7 @@ var sharedCases = []sharedCase{
 			rec.Secret.FirstSeenAt = t0 + 1
 			rec.Revision++
 			see()
-			_, err := c.on(i).s.End(c.ctx, app, rec.ID, store.ReasonLogout, t0+2)
-			c.must(err)
+			c.on(i).end(rec, store.ReasonLogout, t0+2)
 			for j := range c.nodes {
 				c.on(j).wantGone(rec, store.ReasonLogout, t0+2)
 			}
@@ -112,12 +107,10 @@ var sharedCases = []sharedCase{
 			want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 3})
 			c.must(c.on(i).s.Confirm(c.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0}))
 			want(store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 4})
-			_, err := c.on(i+1).s.End(c.ctx, app, rec.ID, store.ReasonLogout, t0)
-			c.must(err)
+			c.on(i+1).end(rec, store.ReasonLogout, t0)
 			want(store.Change{Kind: store.Gone, App: app, ID: rec.ID})
 		}
-		_, err := c.on(1).s.EndSubject(c.ctx, app, "bob", store.ID{}, store.ReasonRevoked, t0)
-		c.must(err)
+		c.on(1).endSubject("bob", t0)
 		want(store.Change{Kind: store.Gone, App: app, ID: before.ID})
 		c.must(c.on(2).s.EndAll(c.ctx, app, t0))
 		want(store.Change{Kind: store.GoneAll, App: app})
@@ -140,8 +133,7 @@ var sharedCases = []sharedCase{
 			})
 		}
 		parallel(calls...)
-		_, err := c.s.End(c.ctx, app, rec.ID, store.ReasonLogout, t0)
-		c.must(err)
+		c.end(rec, store.ReasonLogout, t0)
 		for _, w := range feeds {
 			next := uint64(2)
 			w.until("the end was not reported", func(change store.Change) bool {
@@ -177,8 +169,7 @@ var sharedCases = []sharedCase{
 					due[store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 1}] = true
 					c.on(j+1).update(rec, plain(t0))
 					due[store.Change{Kind: store.Changed, App: app, ID: rec.ID, Revision: 2}] = true
-					_, err := c.on(j+2).s.End(c.ctx, app, rec.ID, store.ReasonLogout, t0)
-					c.must(err)
+					c.on(j+2).end(rec, store.ReasonLogout, t0)
 					due[store.Change{Kind: store.Gone, App: app, ID: rec.ID}] = true
 				}
 				first, last := n+1, n

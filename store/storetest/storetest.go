@@ -35,14 +35,18 @@ func Run(t *testing.T, open func(t testing.TB) store.Store) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t)
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Errorf("Close: %v", err)
-				}
-			})
+			closeAtEnd(t, s.Close)
 			c.run(&fixture{T: t, s: s, ctx: t.Context()})
 		})
 	}
+}
+
+func closeAtEnd(t *testing.T, closeStore func() error) {
+	t.Cleanup(func() {
+		if err := closeStore(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 }
 
 type testCase struct {
@@ -239,18 +243,18 @@ func (f *fixture) getIn(app string, id store.ID) *store.Record {
 // wantRecord checks that the session is live and equal to rec.
 func (f *fixture) wantRecord(rec *store.Record) {
 	f.Helper()
-	if got := f.get(rec.ID); !got.Equal(rec) {
-		f.Errorf("Get:\n got %+v\nwant %+v", got, rec)
+	f.wantEqual("Get", f.get(rec.ID), rec)
+}
+
+func (f *fixture) wantEqual(what string, got, want *store.Record) {
+	f.Helper()
+	if !got.Equal(want) {
+		f.Errorf("%s:\n got %+v\nwant %+v", what, *got, *want)
 	}
 }
 
 // wantGone checks the tombstone of a session that was last equal to rec.
 func (f *fixture) wantGone(rec *store.Record, reason store.Reason, at store.Time) {
-	f.Helper()
-	f.wantTombstone(app, rec, reason, at)
-}
-
-func (f *fixture) wantTombstone(app string, rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
 	var got store.Record
 	if err := f.s.Get(f.ctx, app, rec.ID, true, &got); !errors.Is(err, store.ErrEnded) {
@@ -258,9 +262,7 @@ func (f *fixture) wantTombstone(app string, rec *store.Record, reason store.Reas
 	}
 	want := clone(rec)
 	want.Bury(reason, at)
-	if !got.Equal(want) {
-		f.Errorf("tombstone:\n got %+v\nwant %+v", got, *want)
-	}
+	f.wantEqual("tombstone", &got, want)
 }
 
 // wantErr checks that err is target, and no other error of the contract.
