@@ -30,7 +30,7 @@ var createCases = []testCase{
 		f.wantErr(f.tryCreate(other, created(other)), store.ErrExists)
 		f.wantRecord(before)
 		f.wantList("bob", t0)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 	}},
 	{"I4/CreateAfterEnd", func(f *fixture) {
 		rec := f.create(session("alice"))
@@ -78,7 +78,7 @@ var createCases = []testCase{
 			f.must(f.tryCreate(rec, opt))
 			f.wantRecord(rec)
 		}
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 	}},
 	{"I11/LimitRefuses", func(f *fixture) {
 		a, b := f.create(session("alice")), f.create(session("alice"))
@@ -104,7 +104,7 @@ var createCases = []testCase{
 		f.wantEnded(ended, err, endedOf(list[0], store.ReasonEvicted, t0+9))
 		f.wantGone(list[0], store.ReasonEvicted, t0+9)
 		f.wantList("alice", t0+9, append(list[1:], rec)...)
-		f.wantCount(app, 5, 5)
+		f.wantCount(5, 5)
 
 		next := sessionAt("alice", t0+10) // a lower limit evicts several
 		ended, err = f.s.Create(f.ctx, app, next, limited(next, 2))
@@ -129,11 +129,11 @@ var createCases = []testCase{
 			rec := session("")
 			f.wantEnded(f.s.Create(f.ctx, app, rec, limited(rec, 1)))
 		}
-		f.wantCount(app, 5, 0)
+		f.wantCount(5, 0)
 	}},
 	{"I11/OthersDontCount", func(f *fixture) {
 		kept := []*store.Record{f.create(session("bob")), f.create(session("")), session("alice")}
-		f.createIn("blog", kept[2])
+		f.in("blog").create(kept[2])
 		rec := session("alice")
 		opt := limited(rec, 1)
 		opt.Limit.Refuse = true
@@ -185,12 +185,12 @@ var createCases = []testCase{
 		full := opt
 		full.Limit = store.Limit{Max: 1, Refuse: true}
 		f.wantErr(f.tryCreate(session("alice"), full), store.ErrRepeated) // a repeat ignores the limit
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 
 		other := session("alice")
 		opt.KeyBody[0]++
 		f.wantErr(f.tryCreate(other, opt), store.ErrKeyReused)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 
 		opt.Key = "KEY" // another key
 		f.must(f.tryCreate(session("alice"), opt))

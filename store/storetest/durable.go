@@ -57,7 +57,7 @@ func newDisk(t *testing.T, open func(t testing.TB, dir string) store.Store) *dis
 	return d
 }
 
-func (d *disk) fixture() *fixture { return &fixture{T: d.T, s: d.s, ctx: d.Context()} }
+func (d *disk) fixture() *fixture { return newFixture(d.T, d.s) }
 
 // kept covers what the random calls seldom meet: barriers and watermarks that
 // outlive a restart before any session exists.
@@ -70,8 +70,7 @@ func (d *disk) kept() {
 		rec := session("alice")
 		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 		rec = sessionAt("", t0+1)
-		_, err := f.s.Create(f.ctx, "blog", rec, store.CreateOptions{Arrived: t0, Now: t0 + 1})
-		f.wantErr(err, store.ErrBarrier)
+		f.wantErr(f.in("blog").tryCreate(rec, store.CreateOptions{Arrived: t0, Now: t0 + 1}), store.ErrBarrier)
 	}
 }
 

@@ -47,7 +47,7 @@ func TestGapIsAnAnswer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			node := gappyNode{newMapNodes("")[0].(*mapNode)}
-			c.run(&fixture{T: t, s: node, ctx: t.Context()})
+			c.run(newFixture(t, node))
 		})
 	}
 	for _, c := range sharedCases {
@@ -60,7 +60,7 @@ func TestGapIsAnAnswer(t *testing.T) {
 			for _, n := range newMapNodes("") {
 				nodes = append(nodes, gappyNode{n.(*mapNode)})
 			}
-			c.run(&cluster{&fixture{T: t, s: newRound(t, nodes), ctx: t.Context()}, nodes})
+			c.run(&cluster{newFixture(t, newRound(t, nodes)), nodes})
 		})
 	}
 }

@@ -145,7 +145,7 @@ var getCases = []testCase{
 		f.wantEachFails(ctx, rec, context.Canceled)
 		f.wantRecord(rec)
 		f.wantRecord(anonymous)
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		late := session("alice") // no barrier exists
 		late.CreatedAt -= 100
 		f.create(late)

@@ -12,7 +12,7 @@ import (
 var listCases = []testCase{
 	{"List/Empty", func(f *fixture) {
 		for _, subject := range []string{"", "alice"} {
-			if got := f.list(app, subject, 10, t0); len(got) != 0 {
+			if got := f.list(subject, 10, t0); len(got) != 0 {
 				f.Errorf("List of %q returned %+v", subject, got)
 			}
 		}
@@ -30,7 +30,7 @@ var listCases = []testCase{
 		}
 		slices.SortFunc(ids, store.ID.Compare)
 		for _, page := range []int{1, 7, 59, 60, 61, 1000} {
-			got := f.list(app, "alice", page, t0+60)
+			got := f.list("alice", page, t0+60)
 			if len(got) != len(ids) {
 				f.Fatalf("%d sessions in pages of %d, want %d", len(got), page, len(ids))
 			}
@@ -40,7 +40,7 @@ var listCases = []testCase{
 				}
 			}
 			seen := map[store.ID]bool{}
-			for _, rec := range f.list(app, "", page, t0+60) {
+			for _, rec := range f.list("", page, t0+60) {
 				seen[rec.ID] = true
 			}
 			if len(seen) != 120 {
@@ -120,10 +120,10 @@ var listCases = []testCase{
 		f.end(ended, store.ReasonLogout, t0)
 		f.wantList("alice", t0+hour-1, idle, absolute, live)
 		f.wantList("alice", t0+hour, live)
-		if got := f.list(app, "", 10, t0+hour); len(got) != 1 || !got[0].Equal(live) {
+		if got := f.list("", 10, t0+hour); len(got) != 1 || !got[0].Equal(live) {
 			f.Errorf("List of all returned %+v", got)
 		}
-		f.wantCount(app, 3, 3) // List has not ended the expired sessions
+		f.wantCount(3, 3) // List has not ended the expired sessions
 	}},
 	{"List/BadOptions", func(f *fixture) {
 		for range 5 {
@@ -185,25 +185,25 @@ var listCases = []testCase{
 	{"List/Aliasing", func(f *fixture) {
 		rec := f.create(full("alice"))
 		for _, subject := range []string{"", "alice"} {
-			list := f.list(app, subject, 10, t0)
+			list := f.list(subject, 10, t0)
 			scribble(&list[0])
 		}
 		f.wantRecord(rec)
 		f.wantList("alice", t0, rec)
 	}},
 	{"Count", func(f *fixture) {
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 		a, v := f.create(session("alice")), f.create(session(""))
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		f.must(f.s.Touch(f.ctx, app, a.ID, t0+1, t0+1, laptop))
 		f.update(a, plain(t0))
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		f.end(v, store.ReasonLogout, t0)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 		f.sweep(t0 + 2)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 		f.sweep(t0 + 10*day)
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 }
 
@@ -227,7 +227,7 @@ var sweepCases = []testCase{
 		f.wantRecord(live)
 		f.wantList("alice", t0+hour, live)
 		f.wantEnded(f.sweep(t0+hour), nil)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 	}},
 	{"Sweep/TimeOfTheEnd", func(f *fixture) {
 		rec := f.create(session("alice"))
@@ -302,6 +302,6 @@ var sweepCases = []testCase{
 			}
 		}
 		f.wantRecord(live)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 	}},
 }

@@ -277,7 +277,7 @@ func (c *cluster) left(p *player) (words []string) {
 		words = append(words, fmt.Sprintf("left: %+v", *c.on(i).known(p.app, id)))
 	}
 	for i, subject := range p.subjects { // the first one is empty and lists all
-		list := slices.DeleteFunc(c.on(i).list(p.app, subject, 3, t0), func(r store.Record) bool { return !slices.Contains(p.ids, r.ID) })
+		list := slices.DeleteFunc(c.on(i).in(p.app).list(subject, 3, t0), func(r store.Record) bool { return !slices.Contains(p.ids, r.ID) })
 		slices.SortFunc(list, func(a, b store.Record) int { return a.ID.Compare(b.ID) })
 		words = append(words, fmt.Sprintf("list of %q: %+v", subject, list))
 	}
@@ -314,7 +314,7 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 		case 0:
 			_ = on.s.Get(c.ctx, p.app, id, false, new(store.Record)) // may lag behind
 		case 1:
-			on.list(p.app, subject, 1+rnd.IntN(5), t0)
+			on.in(p.app).list(subject, 1+rnd.IntN(5), t0)
 		case 2:
 			_, err = on.s.Count(c.ctx, p.app)
 		case 3:
@@ -331,7 +331,7 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 				ended, err = on.s.End(c.ctx, p.app, id, store.ReasonTheft, t0+minute)
 			}
 		case 5:
-			ended = on.sweepIn(p.app, scriptEnd-1)
+			ended = on.in(p.app).sweep(scriptEnd - 1)
 		}
 		on.wantEnded(ended, err)
 	}

@@ -184,7 +184,7 @@ var raceCases = []testCase{
 			if f.Failed() {
 				f.FailNow()
 			}
-			alice, bob := f.list(app, "alice", 10, t0), f.list(app, "bob", 10, t0)
+			alice, bob := f.list("alice", 10, t0), f.list("bob", 10, t0)
 			if len(alice) != 1 || len(bob) != 1 || alice[0].ID != a.ID || bob[0].ID != b.ID {
 				f.Fatalf("alice has %d sessions, bob %d", len(alice), len(bob))
 			}
@@ -211,8 +211,8 @@ var raceCases = []testCase{
 				}
 			})
 			parallel(calls...)
-			f.wantCount(app, 0, 0)
-			if got := f.list(app, "", 100, t0+i); len(got) != 0 {
+			f.wantCount(0, 0)
+			if got := f.list("", 100, t0+i); len(got) != 0 {
 				f.Fatalf("%d sessions survived EndAll", len(got))
 			}
 		}
@@ -232,7 +232,7 @@ var raceCases = []testCase{
 			if n := ended.Load(); n != 1 {
 				f.Fatalf("the session was ended %d times", n)
 			}
-			f.wantCount(app, 0, 0)
+			f.wantCount(0, 0)
 		}
 	}},
 	{"Create/OnceInParallel", func(f *fixture) {
@@ -240,7 +240,7 @@ var raceCases = []testCase{
 			rec := session([]string{"", "alice"}[i%2])
 			f.race(8, store.ErrExists, func(int) error { return f.tryCreate(clone(rec), created(rec)) })
 		}
-		f.wantCount(app, rounds, rounds/2)
+		f.wantCount(rounds, rounds/2)
 	}},
 	{"Create/IdempotencyKeyInParallel", func(f *fixture) { idempotencyKeyInParallel(f.alone()) }},
 	{"Close/DuringCalls", func(f *fixture) {
@@ -395,7 +395,7 @@ func limitUnderParallelLogins(c *cluster, subject string, refuse bool, n int) {
 		c.FailNow()
 	}
 	for i := range c.nodes {
-		if left := len(c.on(i).list(app, subject, 1000, t0)); left != limit {
+		if left := len(c.on(i).list(subject, 1000, t0)); left != limit {
 			c.Fatalf("%d sessions are left, want %d", left, limit)
 		}
 	}
@@ -459,7 +459,7 @@ func idempotencyKeyInParallel(c *cluster) {
 			c.Fatal("Creates with one key returned two IDs")
 		}
 	}
-	c.wantCount(app, rounds, rounds/2)
+	c.wantCount(rounds, rounds/2)
 }
 
 // duringUpdates ends a session while parallel calls update, touch and confirm
@@ -522,7 +522,7 @@ func duringUpdates(f *fixture, subject string, end func(*store.Record) error) {
 			f.FailNow()
 		}
 		f.wantErr(f.getErr(rec.ID), store.ErrEnded)
-		for _, r := range f.list(app, "", 1000, now) {
+		for _, r := range f.list("", 1000, now) {
 			if r.ID == rec.ID {
 				f.Fatal("List returned the ended session")
 			}

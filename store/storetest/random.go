@@ -325,7 +325,7 @@ func (w *walk) sweepAll() {
 	}
 	w.what = fmt.Sprintf("Sweep %q at %d", app, w.now)
 	w.swept[app] = w.now
-	got := w.sweepIn(app, w.now)
+	got := w.in(app).sweep(w.now)
 	w.wantEnded(got, nil, w.m.sweep(app, w.now)...)
 }
 
@@ -363,7 +363,7 @@ func (w *walk) compareLists() {
 	}
 	slices.SortFunc(want, store.ID.Compare)
 	var got []store.ID
-	for _, rec := range w.list(app, subject, 1+w.rnd.IntN(20), w.now) {
+	for _, rec := range w.in(app).list(subject, 1+w.rnd.IntN(20), w.now) {
 		if s := w.m.sessions[scoped{app, rec.ID}]; s != nil && !rec.Equal(&s.Record) {
 			w.fail("the list has\n%+v\nwant\n%+v", rec, s.Record)
 		}

@@ -14,27 +14,27 @@ var scopeCases = []testCase{
 		mine := f.create(session("alice"))
 		theirs := clone(mine) // the same ID, subject and secret
 		theirs.Values = values("theirs", "1")
-		f.createIn("blog", theirs)
+		f.in("blog").create(theirs)
 		visitor := session("")
-		f.createIn("blog", visitor)
+		f.in("blog").create(visitor)
 		whole := func(what string) {
 			f.Helper()
 			for _, rec := range []*store.Record{theirs, visitor} {
-				f.wantEqual(what+" changed another application's session", f.getIn("blog", rec.ID), rec)
+				f.wantEqual(what+" changed another application's session", f.in("blog").get(rec.ID), rec)
 			}
-			if n := len(f.list("blog", "", 10, t0)); n != 2 {
+			if n := len(f.in("blog").list("", 10, t0)); n != 2 {
 				f.Fatalf("%s: the other application lists %d sessions", what, n)
 			}
-			if n := len(f.list("blog", "alice", 10, t0)); n != 1 {
+			if n := len(f.in("blog").list("alice", 10, t0)); n != 1 {
 				f.Fatalf("%s: the other application lists %d sessions of alice", what, n)
 			}
-			f.wantCount("blog", 2, 1)
+			f.in("blog").wantCount(2, 1)
 		}
 		whole("Create")
 		f.wantRecord(mine)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 		f.wantList("alice", t0, mine)
-		if n := len(f.list(app, "", 10, t0)); n != 1 {
+		if n := len(f.list("", 10, t0)); n != 1 {
 			f.Fatalf("List of all returned %d sessions, want 1", n)
 		}
 		mine.Values = values("mine", "2")
@@ -55,15 +55,15 @@ var scopeCases = []testCase{
 		whole("EndSubject")
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		whole("EndAll")
-		f.createIn("blog", session("alice")) // no barrier and no watermark
-		f.wantCount("blog", 3, 2)
+		f.in("blog").create(session("alice")) // no barrier and no watermark
+		f.in("blog").wantCount(3, 2)
 	}},
 	{"Scope/Foreign", func(f *fixture) {
 		// Each call with another application's ID finds no session.
 		rec := f.create(session("alice"))
-		f.createIn("blog", session("bob"))
+		f.in("blog").create(session("bob"))
 		for _, other := range []string{"blog", "", "Shop", "shop ", "nowhere"} {
-			f.wantErr(f.s.Get(f.ctx, other, rec.ID, true, new(store.Record)), store.ErrNotFound)
+			f.wantErr(f.in(other).getErr(rec.ID), store.ErrNotFound)
 			f.wantErr(f.s.Get(f.ctx, other, rec.ID, false, new(store.Record)), store.ErrNotFound)
 			_, err := f.s.Update(f.ctx, other, clone(rec), plain(t0))
 			f.wantErr(err, store.ErrNotFound)
@@ -73,13 +73,13 @@ var scopeCases = []testCase{
 			f.wantErr(err, store.ErrNotFound)
 			f.wantEnded(f.s.EndSubject(f.ctx, other, "alice", store.ID{}, store.ReasonLogout, t0))
 			f.must(f.s.EndAll(f.ctx, other, t0-1))
-			if got := f.list(other, "alice", 10, t0); len(got) != 0 {
+			if got := f.in(other).list("alice", 10, t0); len(got) != 0 {
 				f.Errorf("List for %q returned %+v", other, got)
 			}
 		}
 		f.wantRecord(rec)
-		f.wantCount(app, 1, 1)
-		f.wantCount("nowhere", 0, 0)
+		f.wantCount(1, 1)
+		f.in("nowhere").wantCount(0, 0)
 	}},
 	{"Scope/Sweep", func(f *fixture) {
 		// A sweep ends, reports and forgets only sessions of its own
@@ -90,27 +90,24 @@ var scopeCases = []testCase{
 			rec, ended := session("alice"), session("bob")
 			opt := created(rec)
 			opt.Key = "key"
-			_, err := f.s.Create(f.ctx, name, rec, opt)
-			f.must(err)
-			f.createIn(name, ended)
-			_, err = f.s.End(f.ctx, name, ended.ID, store.ReasonLogout, t0)
-			f.must(err)
+			f.must(f.in(name).tryCreate(rec, opt))
+			f.in(name).create(ended)
+			f.in(name).end(ended, store.ReasonLogout, t0)
 			others = append(others, rec, ended)
 		}
 		mine := f.create(session("alice"))
 		f.wantEnded(f.sweep(t0+hour), nil, endedOf(mine, store.ReasonIdle, t0+hour))
 		f.wantEnded(f.sweep(t0+100*day), nil)
-		f.wantEnded(f.sweepIn("nowhere", t0+100*day), nil)
+		f.wantEnded(f.in("nowhere").sweep(t0+100*day), nil)
 		for i, name := range names {
 			rec, ended := others[2*i], others[2*i+1]
-			f.wantEqual("a session after sweeps of other applications", f.getIn(name, rec.ID), rec)
-			f.wantErr(f.s.Get(f.ctx, name, ended.ID, true, new(store.Record)), store.ErrEnded)
+			f.wantEqual("a session after sweeps of other applications", f.in(name).get(rec.ID), rec)
+			f.wantErr(f.in(name).getErr(ended.ID), store.ErrEnded)
 			again := session("alice")
 			opt := created(again)
 			opt.Key = "key"
-			_, err := f.s.Create(f.ctx, name, again, opt)
-			f.wantErr(err, store.ErrRepeated)
-			f.wantCount(name, 1, 1)
+			f.wantErr(f.in(name).tryCreate(again, opt), store.ErrRepeated)
+			f.in(name).wantCount(1, 1)
 		}
 	}},
 	{"Scope/SweepsSideBySide", func(f *fixture) {
@@ -123,13 +120,13 @@ var scopeCases = []testCase{
 		}
 		for i := range each * len(names) {
 			rec := session([]string{"", "alice"}[i/len(names)%2])
-			f.createIn(names[i%len(names)], rec)
+			f.in(names[i%len(names)]).create(rec)
 			want[names[i%len(names)]][rec.ID] = true
 		}
 		ended := make([][]store.Ended, len(names))
 		var sweeps []func()
 		for i, name := range names {
-			sweeps = append(sweeps, func() { ended[i] = f.sweepIn(name, t0+hour) })
+			sweeps = append(sweeps, func() { ended[i] = f.in(name).sweep(t0 + hour) })
 		}
 		parallel(sweeps...)
 		for i, name := range names {
@@ -142,7 +139,7 @@ var scopeCases = []testCase{
 			if n := len(want[name]); n > 0 {
 				f.Fatalf("the sweep of %q did not report %d ends", name, n)
 			}
-			f.wantCount(name, 0, 0)
+			f.in(name).wantCount(0, 0)
 		}
 	}},
 	{"Scope/IdempotencyKey", func(f *fixture) {
@@ -150,8 +147,7 @@ var scopeCases = []testCase{
 			rec := session("alice")
 			opt := created(rec)
 			opt.Key, opt.KeyBody = "key", [32]byte{name[0]}
-			_, err := f.s.Create(f.ctx, name, rec, opt)
-			f.must(err)
+			f.must(f.in(name).tryCreate(rec, opt))
 		}
 	}},
 	{"Scope/Limit", func(f *fixture) {
@@ -159,8 +155,7 @@ var scopeCases = []testCase{
 			rec := session("alice")
 			opt := limited(rec, 1)
 			opt.Limit.Refuse = true
-			_, err := f.s.Create(f.ctx, name, rec, opt)
-			f.must(err)
+			f.must(f.in(name).tryCreate(rec, opt))
 		}
 	}},
 }
@@ -190,7 +185,7 @@ var hostileCases = []testCase{
 			f.wantRecord(list[i])
 			f.wantList(name, t0, list[i])
 		}
-		f.wantCount(app, int64(len(names)), int64(len(names)))
+		f.wantCount(int64(len(names)), int64(len(names)))
 		for i, name := range names {
 			ended, err := f.s.EndSubject(f.ctx, app, name, store.ID{}, store.ReasonRevoked, t0+1)
 			if err != nil || len(ended) != 1 || ended[0] != endedOf(list[i], store.ReasonRevoked, t0+1) {
@@ -206,7 +201,7 @@ var hostileCases = []testCase{
 			rec := sessionAt(name, t0+1)
 			f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 		}
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 	{"Hostile/Logins", func(f *fixture) {
 		var list []*store.Record
@@ -228,15 +223,15 @@ var hostileCases = []testCase{
 		rec := session("alice")
 		names := append([]string{""}, hostile...)
 		for _, name := range names {
-			f.createIn(name, clone(rec)) // the same ID in each
+			f.in(name).create(clone(rec)) // the same ID in each
 		}
 		for i, name := range names {
-			f.wantCount(name, 1, 1)
+			f.in(name).wantCount(1, 1)
 			ended, err := f.s.End(f.ctx, name, rec.ID, store.ReasonLogout, t0+store.Time(i))
 			if err != nil || len(ended) != 1 || ended[0].App != name {
 				f.Fatalf("End for %q: %+v, %v", name, ended, err)
 			}
-			f.wantCount(name, 0, 0)
+			f.in(name).wantCount(0, 0)
 		}
 		for i, name := range names {
 			var got store.Record

@@ -35,7 +35,7 @@ func RunShared(t *testing.T, open func(t testing.TB) []store.Store) {
 			}
 			all := newRound(t, nodes)
 			closeAtEnd(t, all.Close)
-			c.run(&cluster{&fixture{T: t, s: all, ctx: t.Context()}, nodes})
+			c.run(&cluster{newFixture(t, all), nodes})
 		})
 	}
 }
@@ -53,7 +53,7 @@ type cluster struct {
 
 // on returns a fixture whose calls go to node i, modulo the number of nodes.
 func (c *cluster) on(i int) *fixture {
-	return &fixture{T: c.T, s: c.nodes[i%len(c.nodes)], ctx: c.ctx}
+	return newFixture(c.T, c.nodes[i%len(c.nodes)])
 }
 
 // alone returns a cluster of one node.
@@ -330,7 +330,7 @@ var sharedCases = []sharedCase{
 		for i, rec := range kept {
 			c.on(i).wantRecord(rec)
 		}
-		c.wantCount(app, int64(len(kept)), int64(len(kept)))
+		c.wantCount(int64(len(kept)), int64(len(kept)))
 	}},
 	{"Shared/OneClosed", func(c *cluster) {
 		// Closing one node does not affect the others.

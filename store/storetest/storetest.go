@@ -36,7 +36,7 @@ func Run(t *testing.T, open func(t testing.TB) store.Store) {
 			t.Parallel()
 			s := open(t)
 			closeAtEnd(t, s.Close)
-			c.run(&fixture{T: t, s: s, ctx: t.Context()})
+			c.run(newFixture(t, s))
 		})
 	}
 }
@@ -64,7 +64,7 @@ const (
 	day    = 24 * hour
 )
 
-// app is the application of cases that need only one.
+// app is the application of a fixture, unless in sets another one.
 const app = "shop"
 
 // A fixture is a new store with helpers for the cases. A helper ends the case
@@ -73,6 +73,18 @@ type fixture struct {
 	*testing.T
 	s   store.Store
 	ctx context.Context
+	app string
+}
+
+func newFixture(t *testing.T, s store.Store) *fixture {
+	return &fixture{T: t, s: s, ctx: t.Context(), app: app}
+}
+
+// in returns a fixture on the same store for another application.
+func (f *fixture) in(app string) *fixture {
+	g := *f
+	g.app = app
+	return &g
 }
 
 // many returns n, or a fifth of it under -short.
@@ -178,17 +190,12 @@ func plain(at store.Time) store.UpdateOptions { return store.UpdateOptions{Arriv
 
 func (f *fixture) create(rec *store.Record) *store.Record {
 	f.Helper()
-	f.createIn(app, rec)
+	f.wantEnded(f.s.Create(f.ctx, f.app, rec, created(rec)))
 	return rec
 }
 
-func (f *fixture) createIn(app string, rec *store.Record) {
-	f.Helper()
-	f.wantEnded(f.s.Create(f.ctx, app, rec, created(rec)))
-}
-
 func (f *fixture) tryCreate(rec *store.Record, opt store.CreateOptions) error {
-	_, err := f.s.Create(f.ctx, app, rec, opt)
+	_, err := f.s.Create(f.ctx, f.app, rec, opt)
 	return err
 }
 
@@ -196,45 +203,40 @@ func (f *fixture) tryCreate(rec *store.Record, opt store.CreateOptions) error {
 func (f *fixture) update(rec *store.Record, opt store.UpdateOptions) {
 	f.Helper()
 	before := rec.Revision
-	f.wantEnded(f.s.Update(f.ctx, app, rec, opt))
+	f.wantEnded(f.s.Update(f.ctx, f.app, rec, opt))
 	if rec.Revision != before+1 {
 		f.Fatalf("Revision = %d after %d", rec.Revision, before)
 	}
 }
 
 func (f *fixture) tryUpdate(rec *store.Record, opt store.UpdateOptions) error {
-	_, err := f.s.Update(f.ctx, app, rec, opt)
+	_, err := f.s.Update(f.ctx, f.app, rec, opt)
 	return err
 }
 
 func (f *fixture) end(rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
-	_, err := f.s.End(f.ctx, app, rec.ID, reason, at)
+	_, err := f.s.End(f.ctx, f.app, rec.ID, reason, at)
 	f.must(err)
 }
 
 // endSubject revokes all sessions of a subject.
 func (f *fixture) endSubject(subject string, at store.Time) {
 	f.Helper()
-	_, err := f.s.EndSubject(f.ctx, app, subject, store.ID{}, store.ReasonRevoked, at)
+	_, err := f.s.EndSubject(f.ctx, f.app, subject, store.ID{}, store.ReasonRevoked, at)
 	f.must(err)
 }
 
 // getErr returns the error of a strict Get.
 func (f *fixture) getErr(id store.ID) error {
-	return f.s.Get(f.ctx, app, id, true, new(store.Record))
+	return f.s.Get(f.ctx, f.app, id, true, new(store.Record))
 }
 
 // get returns a live session.
 func (f *fixture) get(id store.ID) *store.Record {
 	f.Helper()
-	return f.getIn(app, id)
-}
-
-func (f *fixture) getIn(app string, id store.ID) *store.Record {
-	f.Helper()
 	var rec store.Record
-	if err := f.s.Get(f.ctx, app, id, true, &rec); err != nil {
+	if err := f.s.Get(f.ctx, f.app, id, true, &rec); err != nil {
 		f.Fatalf("Get: %v", err)
 	}
 	return &rec
@@ -257,7 +259,7 @@ func (f *fixture) wantEqual(what string, got, want *store.Record) {
 func (f *fixture) wantGone(rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
 	var got store.Record
-	if err := f.s.Get(f.ctx, app, rec.ID, true, &got); !errors.Is(err, store.ErrEnded) {
+	if err := f.s.Get(f.ctx, f.app, rec.ID, true, &got); !errors.Is(err, store.ErrEnded) {
 		f.Fatalf("Get of an ended session: %v", err)
 	}
 	want := clone(rec)
@@ -310,12 +312,12 @@ func endedOf(rec *store.Record, reason store.Reason, at store.Time) store.Ended 
 }
 
 // list returns the sessions of all pages.
-func (f *fixture) list(app, subject string, page int, now store.Time) []store.Record {
+func (f *fixture) list(subject string, page int, now store.Time) []store.Record {
 	f.Helper()
 	var all []store.Record
 	opt := store.ListOptions{Subject: subject, Limit: page, Now: now, Values: true}
 	for range 1_000_000 {
-		list, cursor, err := f.s.List(f.ctx, app, opt)
+		list, cursor, err := f.s.List(f.ctx, f.app, opt)
 		if err != nil {
 			f.Fatalf("List: %v", err)
 		}
@@ -339,7 +341,7 @@ func (f *fixture) list(app, subject string, page int, now store.Time) []store.Re
 // order of their IDs.
 func (f *fixture) wantList(subject string, now store.Time, want ...*store.Record) {
 	f.Helper()
-	got := f.list(app, subject, 1000, now)
+	got := f.list(subject, 1000, now)
 	same := len(got) == len(want)
 	slices.SortFunc(want, func(a, b *store.Record) int { return a.ID.Compare(b.ID) })
 	for i := range want {
@@ -358,25 +360,20 @@ func deref(list []*store.Record) string {
 	return s
 }
 
-func (f *fixture) wantCount(app string, sessions, loggedIn int64) {
+func (f *fixture) wantCount(sessions, loggedIn int64) {
 	f.Helper()
-	n, err := f.s.Count(f.ctx, app)
+	n, err := f.s.Count(f.ctx, f.app)
 	if err != nil || n != (store.Count{Sessions: sessions, LoggedIn: loggedIn}) {
-		f.Fatalf("Count of %q = %+v, %v, want %d sessions, %d logged in", app, n, err, sessions, loggedIn)
+		f.Fatalf("Count of %q = %+v, %v, want %d sessions, %d logged in", f.app, n, err, sessions, loggedIn)
 	}
 }
 
 // sweep runs a whole round of Sweep.
 func (f *fixture) sweep(now store.Time) []store.Ended {
 	f.Helper()
-	return f.sweepIn(app, now)
-}
-
-func (f *fixture) sweepIn(app string, now store.Time) []store.Ended {
-	f.Helper()
 	var all []store.Ended
 	for range 1_000_000 {
-		ended, done, err := f.s.Sweep(f.ctx, app, now, 1000)
+		ended, done, err := f.s.Sweep(f.ctx, f.app, now, 1000)
 		if err != nil {
 			f.Fatalf("Sweep: %v", err)
 		}

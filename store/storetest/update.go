@@ -24,7 +24,7 @@ var updateCases = []testCase{
 		next.Remembered, next.Bearer, next.Stale = false, false, false
 		f.update(next, plain(t0))
 		f.wantRecord(next)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 	}},
 	{"Update/WhatNeverChanges", func(f *fixture) {
 		rec := f.create(session("alice"))
@@ -44,7 +44,7 @@ var updateCases = []testCase{
 				}
 			}
 		}
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 	{"I4/UpdateOfTheEnded", func(f *fixture) {
 		for _, subject := range []string{"", "alice"} {
@@ -136,23 +136,23 @@ var updateCases = []testCase{
 	}},
 	{"Update/Login", func(f *fixture) {
 		rec := f.create(session(""))
-		f.wantCount(app, 1, 0)
+		f.wantCount(1, 0)
 		next := clone(rec)
 		next.Subject, next.Epoch, next.Secret.Hash, next.EpochHash = "alice", 2, newHash(), newHash()
 		f.update(next, login(t0))
 		f.wantRecord(next)
 		f.wantList("alice", t0, next)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 		next.Subject = "bob"
 		f.update(next, login(t0))
 		f.wantList("alice", t0)
 		f.wantList("bob", t0, next)
-		f.wantCount(app, 1, 1)
+		f.wantCount(1, 1)
 		next.Subject = ""
 		f.update(next, plain(t0))
 		f.wantList("bob", t0)
 		f.wantRecord(next)
-		f.wantCount(app, 1, 0)
+		f.wantCount(1, 0)
 	}},
 	{"I3/LoginBehindTheBarrier", func(f *fixture) {
 		f.endSubject("alice", t0)
@@ -307,7 +307,7 @@ var touchCases = []testCase{
 		id := newID(t0)
 		f.wantErr(f.s.Touch(f.ctx, app, id, t0, t0, phone), store.ErrNotFound)
 		f.wantErr(f.getErr(id), store.ErrNotFound)
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 	{"I4/TouchOfTheEnded", func(f *fixture) {
 		rec := f.create(session("alice"))
@@ -403,7 +403,7 @@ var endCases = []testCase{
 			f.wantEnded(ended, err, endedOf(rec, store.ReasonTheft, t0+1))
 			f.wantEnded(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+2))
 			f.wantGone(rec, store.ReasonTheft, t0+1)
-			f.wantCount(app, 0, 0)
+			f.wantCount(0, 0)
 			f.wantList("alice", t0)
 		}
 	}},
@@ -452,7 +452,7 @@ var endCases = []testCase{
 		f.wantRecord(bob)
 		f.wantRecord(visitor)
 		f.wantList("alice", t0)
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		f.wantEnded(f.s.EndSubject(f.ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0+2))
 	}},
 	{"EndSubject/ButOne", func(f *fixture) {
@@ -520,15 +520,15 @@ var endCases = []testCase{
 		f.wantRecord(after)
 		f.wantRecord(visitor)
 		f.wantList("alice", t0+2, after)
-		f.wantCount(app, 2, 1)
-		if got := f.list(app, "", 10, t0+2); len(got) != 2 {
+		f.wantCount(2, 1)
+		if got := f.list("", 10, t0+2); len(got) != 2 {
 			f.Errorf("List returned %d sessions, want 2", len(got))
 		}
 		f.end(after, store.ReasonLogout, t0+3)
 		f.create(sessionAt("bob", t0+4))
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		f.sweep(t0 + 5)
-		f.wantCount(app, 2, 1)
+		f.wantCount(2, 1)
 		f.wantGone(before, store.ReasonRevoked, t0)
 	}},
 	{"EndAll/NeverGoesBack", func(f *fixture) {
@@ -539,10 +539,10 @@ var endCases = []testCase{
 		next := f.create(sessionAt("", t0+1))
 		f.must(f.s.EndAll(f.ctx, app, t0-day))
 		f.wantRecord(next)
-		f.wantCount(app, 1, 0)
+		f.wantCount(1, 0)
 		f.must(f.s.EndAll(f.ctx, app, t0+1))
 		f.wantGone(next, store.ReasonRevoked, t0+1)
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 	{"EndAll/Tombstones", func(f *fixture) {
 		rec := f.create(session("alice")) // ends before EndAll and keeps its reason
@@ -558,13 +558,13 @@ var endCases = []testCase{
 			f.create(sessionAt([]string{"", "alice", "bob"}[i%3], t0+store.Time(i)))
 		}
 		f.must(f.s.EndAll(f.ctx, app, t0+299))
-		f.wantCount(app, 300, 200)
-		if got := f.list(app, "", 77, t0+600); len(got) != 300 {
+		f.wantCount(300, 200)
+		if got := f.list("", 77, t0+600); len(got) != 300 {
 			f.Errorf("List returned %d sessions, want 300", len(got))
 		}
 		f.create(sessionAt("alice", t0+1000))
-		f.wantCount(app, 301, 201)
+		f.wantCount(301, 201)
 		f.must(f.s.EndAll(f.ctx, app, t0+2000))
-		f.wantCount(app, 0, 0)
+		f.wantCount(0, 0)
 	}},
 }

@@ -31,11 +31,11 @@ var watchCases = []testCase{
 		f.end(rec, store.ReasonLogout, t0) // changes nothing, so it is not reported
 
 		other := session("alice")
-		f.createIn("blog", other)
+		f.in("blog").create(other)
 		w.want(store.Change{Kind: store.Changed, App: "blog", ID: other.ID, Revision: 1})
 		f.endSubject("alice", t0)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: before.ID})
-		f.sweepIn("blog", t0+hour)
+		f.in("blog").sweep(t0 + hour)
 		w.want(store.Change{Kind: store.Gone, App: "blog", ID: other.ID})
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		w.want(store.Change{Kind: store.GoneAll, App: app})
