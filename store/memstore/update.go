@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/internal/arena"
@@ -22,7 +23,7 @@ func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt s
 			return nil, err
 		}
 		ended, err := s.updateOwner(a, rec, &opt, self, owner)
-		if err != errAgain {
+		if !errors.Is(err, errAgain) {
 			return ended, err
 		}
 	}
