@@ -8,10 +8,20 @@
 package bench
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
 // atExit is what TestMain calls at the end.
@@ -39,6 +49,28 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// workDir is where files are: BENCH_DIR, which must be on a disk for the figures
+// to mean anything, or a temporary directory. TestMain removes the latter.
+var workDir = sync.OnceValue(func() string {
+	if dir := os.Getenv("BENCH_DIR"); dir != "" {
+		return dir
+	}
+	dir, err := os.MkdirTemp("", "sojourn-bench-")
+	if err := errors.Join(err, os.Chmod(dir, 0o711)); err != nil { // PostgreSQL's user enters it
+		panic(err)
+	}
+	atExit = func() { os.RemoveAll(dir) }
+	return dir
+})
+
+// sized returns n, or few under -short.
+func sized(n, few int) int {
+	if testing.Short() {
+		return few
+	}
+	return n
+}
+
 // bareVariable makes this program a bare handler on the address that it holds.
 const bareVariable = "SOJOURN_BENCH_BARE"
 
@@ -49,15 +81,41 @@ func serveBare(address string) {
 	})))
 }
 
-// Each benchmark runs once, in a process of its own, so that a broken one turns
-// this test red. Under -short, only those that need no file and no server do.
+// TestBenchmarksRun runs each benchmark once, in a process of its own, so that a
+// broken one turns it red. Under -short, only those that need no file and no
+// server run.
 func TestBenchmarksRun(t *testing.T) {
 	pattern := "."
 	if testing.Short() {
 		pattern = "Request$|Race$"
 	}
-	cmd := exec.Command(must(os.Executable()), "-test.run=^$", "-test.bench="+pattern, "-test.benchtime=1x", "-test.short")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	limit := 10 * time.Minute
+	if end, ok := t.Deadline(); ok {
+		limit = min(limit, time.Until(end)-20*time.Second)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	out, err := rerun(ctx, pattern, true)
+	if ctx.Err() != nil {
+		t.Fatalf("the benchmarks took more than %v:\n%s", limit.Round(time.Second), out)
+	}
+	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// rerun runs benchmarks of this program once in another process, and returns what
+// it printed. When ctx is done, the process prints its goroutines and exits. Its
+// own processes die with it, and it dies with this one.
+func rerun(ctx context.Context, pattern string, short bool, env ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, must(os.Executable()), "-test.run=^$", "-test.benchtime=1x",
+		"-test.bench="+pattern, fmt.Sprint("-test.cpu=", runtime.GOMAXPROCS(0)), fmt.Sprint("-test.short=", short))
+	cmd.Env = append(os.Environ(), append(env, "BENCH_DIR="+workDir())...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
+	cmd.WaitDelay = 5 * time.Second
+	check(servertest.Spawn(cmd))
+	err := cmd.Wait()
+	return out.String(), err
 }

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,28 +25,6 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
-
-// workDir is where files are: BENCH_DIR, which must be on a disk for the figures
-// to mean anything, or a temporary directory. TestMain removes the latter.
-var workDir = sync.OnceValue(func() string {
-	if dir := os.Getenv("BENCH_DIR"); dir != "" {
-		return dir
-	}
-	dir, err := os.MkdirTemp("", "sojourn-bench-")
-	if err := errors.Join(err, os.Chmod(dir, 0o711)); err != nil { // PostgreSQL's user enters it
-		panic(err)
-	}
-	atExit = func() { os.RemoveAll(dir) }
-	return dir
-})
-
-// sized returns n, or few under -short.
-func sized(n, few int) int {
-	if testing.Short() {
-		return few
-	}
-	return n
-}
 
 // A storeFile is the path of a store's file, in a directory that holds nothing
 // else.
@@ -64,8 +42,7 @@ func newDir(tb testing.TB) string {
 
 // open allows for millions of sessions.
 func (f storeFile) open(tb testing.TB) *sqlitestore.Store {
-	s := must(sqlitestore.Open(tb.Context(), string(f), sqlitestore.Options{MaxBytes: 64 << 30}))
-	return s
+	return must(sqlitestore.Open(tb.Context(), string(f), sqlitestore.Options{MaxBytes: 64 << 30}))
 }
 
 // size is that of the file with everything that lies beside it.
@@ -83,13 +60,12 @@ func (f storeFile) size(tb testing.TB) (total int64) {
 // an application would: each of 512 writers waits for its acknowledgement.
 func baseFile(tb testing.TB, n int) storeFile {
 	dir := filepath.Join(workDir(), fmt.Sprintf("base-%d", n))
-	if _, err := os.Stat(dir); err == nil {
-		return storeFile(filepath.Join(dir, "sessions.db"))
+	if _, err := os.Stat(dir); err != nil {
+		made := newStoreFile(tb)
+		s := made.open(tb)
+		fixed.fill(s, 0, n, 512)
+		check(errors.Join(s.Close(), os.Rename(filepath.Dir(string(made)), dir)))
 	}
-	made := newStoreFile(tb)
-	s := made.open(tb)
-	fixed.fill(s, 0, n, 512)
-	check(errors.Join(s.Close(), os.Rename(filepath.Dir(string(made)), dir)))
 	return storeFile(filepath.Join(dir, "sessions.db"))
 }
 
@@ -114,10 +90,7 @@ func (f storeFile) copyOf(tb testing.TB) storeFile {
 // of ten requests changes it.
 func BenchmarkFileRequest(b *testing.B) {
 	n := sized(1_000_000, 2000)
-	visitors := []int{1, 16, 128, 512}
-	if testing.Short() {
-		visitors = []int{1, 16}
-	}
+	visitors := []int{1, 16, 128, 512}[:sized(4, 2)]
 	sites := lazily(b,
 		peer{"sojourn", func() site {
 			return sojournSite(baseFile(b, n).copyOf(b).open(b), sojourn.Options{})
@@ -156,17 +129,16 @@ func BenchmarkFileUpdate(b *testing.B) {
 	defer st.Close()
 	for name, of := range map[string]int{"in-use": min(inUse, n), "any": n} {
 		b.Run("case=update-"+name+"-by-128/peer=sojourn", func(b *testing.B) {
-			atOnce(b, 128, func(w int) func() error { return anyUpdater(fixed, st, of) })
+			atOnce(b, 128, updateAny(fixed, st, of))
 		})
 	}
 }
 
-// anyUpdater reads and changes any of n samples.
-func anyUpdater(smp samples, st store.Store, n int) func() error {
-	var rec store.Record
-	return func() error {
+// updateAny reads and changes any of n samples.
+func updateAny(smp samples, st store.Store, n int) call {
+	return func(h *hand, _ int) error {
 		i := rand.IntN(n)
-		err := errors.Join(smp.get(st, &rec, i, true), smp.change(st, &rec, i))
+		err := errors.Join(smp.get(st, &h.rec, i, true), smp.change(st, &h.rec, i))
 		if errors.Is(err, store.ErrConflict) { // another goroutine changed the same
 			return nil
 		}
@@ -179,35 +151,20 @@ func anyUpdater(smp samples, st store.Store, n int) func() error {
 // sqlitestore itself. All hold the same sessions.
 func BenchmarkCachedRead(b *testing.B) {
 	n, hot := sized(1_000_000, 2000), sized(100_000, 1000)
-	memory := sync.OnceValue(func() store.Store {
-		s := memstore.NewLimited(16 << 30)
-		b.Cleanup(func() { s.Close() })
-		fixed.fill(s, 0, n, 2)
-		return s
-	})
-	cache := sync.OnceValues(func() (cache, file store.Store) {
-		f := baseFile(b, n).copyOf(b).open(b)
-		c := nearcache.New(f, nearcache.Options{})
-		b.Cleanup(func() { c.Close() }) // closes f
-		readAll(c, hot)
-		return c, f
-	})
-	b.Run("case=get/peer=sojourn-memstore", func(b *testing.B) { benchmarkGet(b, fixed, hot, false, memory()) })
-	b.Run("case=get/peer=sojourn-cached", func(b *testing.B) {
-		c, _ := cache()
-		benchmarkGet(b, fixed, hot, true, c)
-	})
-	b.Run("case=get/peer=sojourn", func(b *testing.B) {
-		_, f := cache()
-		benchmarkGet(b, fixed, hot, false, f)
-	})
+	memory := memstore.NewLimited(16 << 30)
+	defer memory.Close()
+	fixed.fill(memory, 0, n, 2)
+	file := baseFile(b, n).copyOf(b).open(b)
+	cache := nearcache.New(file, nearcache.Options{})
+	defer cache.Close() // closes the file
+	readAll(cache, hot)
+	b.Run("case=get/peer=sojourn-memstore", func(b *testing.B) { benchmarkGet(b, fixed, hot, false, memory) })
+	b.Run("case=get/peer=sojourn-cached", func(b *testing.B) { benchmarkGet(b, fixed, hot, true, cache) })
+	b.Run("case=get/peer=sojourn", func(b *testing.B) { benchmarkGet(b, fixed, hot, false, file) })
 }
 
 func readAll(s store.Store, n int) {
-	spread(0, n, 2, func() func(int) error {
-		var rec store.Record
-		return func(i int) error { return fixed.get(s, &rec, i, false) }
-	})
+	spread(0, n, 2, func(h *hand, i int) error { return fixed.get(s, &h.rec, i, false) })
 }
 
 // benchmarkGet reads any of n samples, from one of the stores after the other.
@@ -242,24 +199,18 @@ func BenchmarkSteady(b *testing.B) {
 	limit := openBareLog(newDir(b), 1024)
 	defer limit.Close()
 	for _, peer := range []struct {
-		name   string
-		worker func(w int) func(i int) error
+		name string
+		do   call
 	}{
-		{"sojourn", func(int) func(int) error {
-			var rec store.Record
-			return func(i int) error { return fixed.create(st, &rec, n+i) }
-		}},
-		{"bare-log", func(int) func(int) error {
-			write := limit.writer()
-			return func(int) error { return write() }
-		}},
+		{"sojourn", func(h *hand, i int) error { return fixed.create(st, &h.rec, n+i) }},
+		{"bare-log", func(*hand, int) error { return limit.append() }},
 	} {
 		b.Run(fmt.Sprintf("case=create-%d-a-second/peer=%s", rate, peer.name), func(b *testing.B) {
 			ctx, cancel := context.WithTimeout(b.Context(), d)
 			defer cancel()
-			h := pace(ctx, rate, 128, peer.worker)
+			took := pace(ctx, rate, 128, peer.do)
 			b.ReportMetric(0, "ns/op")
-			h.report(b, "", 0.5, 0.99, 0.999, 0.9999, 1)
+			took.report(b.ReportMetric, "", 50, 99, 99.9, 99.99, 100)
 		})
 	}
 }
@@ -324,20 +275,16 @@ func BenchmarkTurnover(b *testing.B) {
 		s := path.open(b)
 		defer s.Close()
 		at := func(i int) store.Time { return fixed.start.Add(time.Duration(i) * step / time.Duration(perStep)) }
-		create := func(from int) {
-			spread(from, from+perStep, 128, func() func(int) error {
-				var rec store.Record
-				return func(i int) error {
-					fixed.record(&rec, i)
-					rec.CreatedAt, rec.AuthenticatedAt, rec.LastSeenAt, rec.ExpiresAt, rec.Idle = at(i), at(i), at(i), at(i).Add(life), life
-					_, err := s.Create(context.Background(), app, &rec, store.CreateOptions{Arrived: at(i), Now: at(i)})
-					return err
-				}
-			})
+		create := func(h *hand, i int) error {
+			rec, now := &h.rec, at(i)
+			fixed.record(rec, i)
+			rec.CreatedAt, rec.AuthenticatedAt, rec.LastSeenAt, rec.ExpiresAt, rec.Idle = now, now, now, now.Add(life), life
+			_, err := s.Create(context.Background(), app, rec, store.CreateOptions{Arrived: now, Now: now})
+			return err
 		}
 		var first, most, last int64
 		for i := range steps {
-			create(i * perStep)
+			spread(i*perStep, (i+1)*perStep, 128, create)
 			if i < 13 {
 				continue
 			}
@@ -351,4 +298,91 @@ func BenchmarkTurnover(b *testing.B) {
 		b.ReportMetric(float64(most)/float64(first), "most/first")
 		b.ReportMetric(float64(last)/float64(first), "last/first")
 	})
+}
+
+const (
+	pageSize = 4096     // of files and of the system
+	logSize  = 64 << 20 // of a bare log
+)
+
+// A bareLog is the limit of every store that syncs: one goroutine appends what all
+// waiting writers bring, syncs once, and acknowledges all. The file is written
+// over and over, like the log of a database: its blocks exist, so a sync has
+// nothing but the data to write.
+type bareLog struct {
+	file     *os.File
+	at       int64
+	most     int             // records in a group
+	requests chan chan error // each is a record to write
+	stopped  chan struct{}
+}
+
+// record is as long as a session of the samples in binary form.
+var record = make([]byte, 340)
+
+func openBareLog(dir string, most int) *bareLog {
+	file := must(os.Create(filepath.Join(dir, "log")))
+	for at := int64(0); at < logSize; at += pageSize {
+		must(file.WriteAt(make([]byte, pageSize), at))
+	}
+	check(file.Sync())
+	l := &bareLog{file: file, most: most, requests: make(chan chan error, most), stopped: make(chan struct{})}
+	go l.run()
+	return l
+}
+
+func (l *bareLog) run() {
+	defer close(l.stopped)
+	for first := range l.requests {
+		group, b := []chan error{first}, record
+		for len(l.requests) > 0 && len(group) < l.most {
+			group = append(group, <-l.requests)
+			b = append(b[:len(b):len(b)], record...)
+		}
+		err := l.write(b)
+		for _, done := range group {
+			done <- err
+		}
+	}
+}
+
+// write returns when b is on disk.
+func (l *bareLog) write(b []byte) error {
+	if l.at+int64(len(b)) > logSize {
+		l.at = 0
+	}
+	must(l.file.WriteAt(b, l.at))
+	l.at += int64(len(b))
+	for {
+		if err := unix.Fdatasync(int(l.file.Fd())); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// append returns when a record is on disk.
+func (l *bareLog) append() error {
+	done := make(chan error, 1)
+	l.requests <- done
+	return <-done
+}
+
+func (l *bareLog) Close() error {
+	close(l.requests)
+	<-l.stopped
+	return l.file.Close()
+}
+
+// bareLogSite writes a record for each session that is created or changed, and
+// keeps nothing.
+func bareLogSite(dir string, most int) site {
+	l := openBareLog(dir, most)
+	s := newHTTPSite()
+	s.close = l.Close
+	for _, o := range []op{create, change} {
+		s.handlers[o] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			writeAnswer(w, ok, l.append())
+		})
+	}
+	return s
 }

@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +27,6 @@ func newHTTPSite() *httpSite {
 }
 
 func (s *httpSite) supports(o op) bool { return s.handlers[o] != nil }
-func (s *httpSite) visitor() visitor   { return &httpVisitor{s, jar{}} }
 func (s *httpSite) gate() *gate        { return s.doors }
 
 func (s *httpSite) Close() error {
@@ -39,19 +36,13 @@ func (s *httpSite) Close() error {
 	return s.close()
 }
 
-func (s *httpSite) listen(context.Context) string {
+func (s *httpSite) listen() string {
 	mux := http.NewServeMux()
 	for o, h := range s.handlers {
 		mux.Handle(o.path(), h)
 	}
 	s.server = httptest.NewServer(mux)
 	return s.server.URL
-}
-
-// An httpVisitor calls the handlers without a connection.
-type httpVisitor struct {
-	site    *httpSite
-	cookies jar
 }
 
 // browserHeaders are what a browser sends with a request for a page.
@@ -65,8 +56,8 @@ var browserHeaders = [][2]string{
 }
 
 // newRequest returns a browser's request over HTTPS.
-func newRequest(o op, cookies jar) *http.Request {
-	r := httptest.NewRequest(o.method(), "https://shop.example"+o.path(), http.NoBody)
+func newRequest(o op, query string, cookies jar) *http.Request {
+	r := httptest.NewRequest(o.method(), "https://shop.example"+o.path()+query, http.NoBody)
 	r.RemoteAddr, r.TLS = "192.0.2.7:49152", &tls.ConnectionState{}
 	for _, h := range browserHeaders {
 		r.Header.Set(h[0], h[1])
@@ -77,24 +68,15 @@ func newRequest(o op, cookies jar) *http.Request {
 	return r
 }
 
-func (v *httpVisitor) send(o op) error {
-	w := &lightWriter{header: http.Header{}}
-	v.site.handlers[o].ServeHTTP(w, newRequest(o, v.cookies))
-	v.cookies.keep(w.header["Set-Cookie"])
-	if w.status != http.StatusOK {
-		return fmt.Errorf("%s: status %d: %s", o, w.status, w.body)
-	}
-	return nil
-}
-
-func (v *httpVisitor) prepare(o op) func() int {
-	h, r := v.site.handlers[o], newRequest(o, v.cookies)
+// prepare calls the handler without a connection.
+func (s *httpSite) prepare(o op, query string, cookies jar) (send func() int, answer func() response) {
+	h, r := s.handlers[o], newRequest(o, query, cookies)
 	w := &lightWriter{header: http.Header{}}
 	fresh := new(http.Request)
-	return func() int {
+	send = func() int {
 		clear(w.header)
 		w.status, w.body = 0, w.body[:0]
-		if v.site.copies {
+		if s.copies {
 			*fresh = *r
 			h.ServeHTTP(w, fresh)
 		} else {
@@ -102,6 +84,7 @@ func (v *httpVisitor) prepare(o op) func() int {
 		}
 		return w.status
 	}
+	return send, func() response { return response{w.status, w.body, w.header["Set-Cookie"]} }
 }
 
 // A lightWriter is a ResponseWriter that costs next to nothing.

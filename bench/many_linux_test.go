@@ -94,7 +94,7 @@ func BenchmarkCost(b *testing.B) {
 						_, err := sweepAll(st, recent.start)
 						return err
 					}
-					spread(0, n, 16, each(func(i int) error { return op.do(st, &recs[i], i) }))
+					spread(0, n, 16, func(_ *hand, i int) error { return op.do(st, &recs[i], i) })
 					return nil
 				})
 			})
@@ -107,11 +107,12 @@ func (be *backend) count(b *testing.B, n float64, do func() error) {
 	before := be.spent()
 	check(do())
 	after := be.spent()
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric((after.cpu-before.cpu)/n*1e9, "cpu-ns")
-	b.ReportMetric((after.in-before.in)/n, "in-B")
-	b.ReportMetric((after.out-before.out)/n, "out-B")
-	b.ReportMetric((after.log-before.log)/n, "log-B")
+	figures{
+		"cpu-ns": (after.cpu - before.cpu) / n * 1e9,
+		"in-B":   (after.in - before.in) / n,
+		"out-B":  (after.out - before.out) / n,
+		"log-B":  (after.log - before.log) / n,
+	}.report(b)
 }
 
 // BenchmarkMany measures a store with few sessions and with a million: calls by 16
@@ -130,8 +131,7 @@ func BenchmarkMany(b *testing.B) {
 		}
 		b.Run("case="+be.name+"-kept/peer=sojourn", func(b *testing.B) {
 			after := be.kept("many")
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric((after-before)/float64(m.n.Load()), "B/session")
+			figures{"B/session": (after - before) / float64(m.n.Load())}.report(b)
 		})
 		runSweeps(b, be.name+"-read", "sojourn", func() sweepTarget {
 			var rec store.Record
@@ -161,27 +161,25 @@ func (m *manySessions) fill(b *testing.B, to int) {
 func (m *manySessions) calls(b *testing.B, prefix string) {
 	ctx := context.Background()
 	n := int(m.n.Load())
-	b.Run("case="+prefix+"update/peer=sojourn", func(b *testing.B) {
-		atOnce(b, 16, func(int) func() error { return anyUpdater(recent, m.st, n) })
-	})
 	now := recent.created(n)
 	cursor := ""
 	for _, c := range []struct {
 		name       string
 		goroutines int
-		do         func(rec *store.Record) error
+		do         call
 	}{
-		{"read", 16, func(rec *store.Record) error { return recent.get(m.st, rec, rand.IntN(n), true) }},
-		{"create", 16, func(rec *store.Record) error { return recent.create(m.st, rec, int(m.n.Add(1))-1) }},
-		{"list-100", 1, func(*store.Record) (err error) {
+		{"update", 16, updateAny(recent, m.st, n)},
+		{"read", 16, func(h *hand, _ int) error { return recent.get(m.st, &h.rec, rand.IntN(n), true) }},
+		{"create", 16, func(h *hand, _ int) error { return recent.create(m.st, &h.rec, int(m.n.Add(1))-1) }},
+		{"list-100", 1, func(*hand, int) (err error) {
 			_, cursor, err = m.st.List(ctx, app, store.ListOptions{Cursor: cursor, Limit: 100, Now: now})
 			return err
 		}},
-		{"list-of-a-user", 1, func(*store.Record) error {
+		{"list-of-a-user", 1, func(*hand, int) error {
 			recs, _, err := m.st.List(ctx, app, store.ListOptions{Subject: userID(rand.IntN(n)), Limit: 100, Now: now})
 			return errors.Join(err, lacks(recs, 1))
 		}},
-		{"count", 1, func(*store.Record) error {
+		{"count", 1, func(*hand, int) error {
 			c, err := m.st.Count(ctx, app)
 			if err == nil && c.Sessions != m.n.Load() {
 				err = fmt.Errorf("it counts %d sessions of %d", c.Sessions, m.n.Load())
@@ -189,11 +187,6 @@ func (m *manySessions) calls(b *testing.B, prefix string) {
 			return err
 		}},
 	} {
-		b.Run("case="+prefix+c.name+"/peer=sojourn", func(b *testing.B) {
-			atOnce(b, c.goroutines, func(int) func() error {
-				var rec store.Record
-				return func() error { return c.do(&rec) }
-			})
-		})
+		b.Run("case="+prefix+c.name+"/peer=sojourn", func(b *testing.B) { atOnce(b, c.goroutines, c.do) })
 	}
 }

@@ -1,26 +1,26 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"os"
+	"regexp"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/alexedwards/scs/v2"
 	scsmemory "github.com/alexedwards/scs/v2/memstore"
-	"github.com/gofiber/fiber/v3"
-	"github.com/gofiber/fiber/v3/middleware/session"
-	"github.com/valyala/fasthttp"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
@@ -59,6 +59,29 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
+const aloneVariable = "SOJOURN_BENCH_ALONE"
+
+// alone measures in a process of its own, because nothing else tells whose memory
+// it is. The benchmark reports what that process reports.
+func alone(b *testing.B, measure func(b *testing.B)) {
+	if os.Getenv(aloneVariable) != "" {
+		measure(b)
+		return
+	}
+	pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(b.Name()), "/", "$/^") + "$"
+	out, err := rerun(b.Context(), pattern, testing.Short(), aloneVariable+"=1")
+	_, line, found := strings.Cut(out, "\n"+b.Name())
+	if err != nil || !found {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	fields, m := strings.Fields(line), figures{}
+	for i := len(fields) - 1; i > 1; i -= 2 { // each value is before its unit
+		m[fields[i]] = must(strconv.ParseFloat(fields[i-1], 64))
+	}
+	m.report(b)
+}
+
 // A vault is a library with a store that is to be filled.
 type vault struct {
 	create func(i int) (token string)
@@ -67,7 +90,11 @@ type vault struct {
 	rotate func(tokens *tokenList, rotations int) // nil: the library doesn't
 }
 
-var vaults = map[string]func() vault{"sojourn": sojournVault, "scs": scsVault, "fiber": fiberVault}
+var vaults = map[string]func() vault{
+	"sojourn": sojournVault,
+	"scs":     scsVault,
+	"fiber":   func() vault { return siteVault(openFiber()) },
+}
 
 // A tokenList keeps tokens in memory without pointers that exists before the
 // measurement, so that it doesn't count.
@@ -97,8 +124,7 @@ func (t *tokenList) get(i int) string {
 func measureMemory(b *testing.B, open func() vault, n, rotations int) {
 	tokens := newTokenList(n)
 	v := open()
-	before := settledMemory()
-	heap := heapBytes()
+	before, heap := settledMemory(), metric(heapBytes)
 	for i := range n {
 		tokens.set(i, v.create(i))
 	}
@@ -112,10 +138,13 @@ func measureMemory(b *testing.B, open func() vault, n, rotations int) {
 	}
 	after := settledMemory()
 	_, peak := processMemory("self")
-	b.ReportMetric((after-before)/float64(n), "resident-B/session")
-	b.ReportMetric((peak-before)/float64(n), "peak-B/session")
-	b.ReportMetric((heapBytes()-heap)/float64(n), "heap-B/session")
-	b.ReportMetric(metric("/gc/scan/heap:bytes"), "scan-B")
+	m := figures{
+		"resident-B/session": (after - before) / float64(n),
+		"peak-B/session":     (peak - before) / float64(n),
+		"heap-B/session":     (metric(heapBytes) - heap) / float64(n),
+		"scan-B":             metric("/gc/scan/heap:bytes"),
+	}
+	defer m.report(b)
 	var collections []float64
 	for range 5 {
 		start := metric("/cpu/classes/gc/total:cpu-seconds")
@@ -123,26 +152,24 @@ func measureMemory(b *testing.B, open func() vault, n, rotations int) {
 		collections = append(collections, metric("/cpu/classes/gc/total:cpu-seconds")-start)
 	}
 	slices.Sort(collections)
-	b.ReportMetric(collections[2]*1e9, "collection-ns")
-	b.ReportMetric(0, "ns/op")
+	m["collection-ns"] = collections[2] * 1e9
 	if v.lookup == nil {
 		return
 	}
-	start, lookups := time.Now(), sized(2_000_000, 1000)
-	spread(0, lookups, runtime.GOMAXPROCS(0), each(func(int) error {
-		if i := rand.IntN(n); !v.lookup(tokens.get(i)) {
-			return fmt.Errorf("session %d is not in the store", i)
+	const each = 1000
+	start, calls := time.Now(), sized(2000, 1)
+	spread(0, calls, runtime.GOMAXPROCS(0), func(*hand, int) error {
+		for range each {
+			if i := rand.IntN(n); !v.lookup(tokens.get(i)) {
+				return fmt.Errorf("session %d is not in the store", i)
+			}
 		}
 		return nil
-	}))
-	b.ReportMetric(float64(time.Since(start))/float64(lookups), "lookup-ns")
+	})
+	m["lookup-ns"] = float64(time.Since(start)) / float64(calls*each)
 }
 
-func heapBytes() float64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc)
-}
+const heapBytes = "/memory/classes/heap/objects:bytes"
 
 func metric(name string) float64 {
 	s := []metrics.Sample{{Name: name}}
@@ -215,64 +242,56 @@ func sojournVault() vault {
 	}
 }
 
-func scsVault() vault {
-	m, st := scs.New(), scsmemory.NewWithCleanupInterval(0)
-	m.Store = st
+// siteVault sends requests to a library's site. Its tokens are Cookie headers.
+func siteVault(s site) vault {
 	return vault{
 		create: func(i int) string {
-			ctx := must(m.Load(context.Background(), ""))
-			m.Put(ctx, "subject", userID(i))
-			m.Put(ctx, "data", someValue(i)[:98])
-			token, _, err := m.Commit(ctx)
-			check(err)
-			return token
+			v := newVisitor(s)
+			must(v.ask(fillSample, fmt.Sprint("?item=", i)))
+			return v.cookies.header()
 		},
 		read: func(token string) bool {
-			ctx, err := m.Load(context.Background(), token)
-			return err == nil && m.GetString(ctx, "subject") != ""
-		},
-		lookup: func(token string) bool {
-			_, found, err := st.Find(token)
-			return found && err == nil
+			name, value, _ := strings.Cut(token, "=")
+			body := must(visitor{s, jar{name: value}}.ask(readState, ""))
+			return bytes.Contains(body, []byte(`"subject":"user-`))
 		},
 	}
 }
 
-func fiberVault() vault {
-	handler := fiber.New()
-	use, _ := session.NewWithStore(session.Config{IdleTimeout: 24 * time.Hour})
-	var i int
-	var token string
-	var found bool
-	handler.Post("/", use, func(c fiber.Ctx) error {
-		s := session.FromContext(c)
-		s.Set("subject", userID(i))
-		s.Set("data", someValue(i)[:98])
-		token = s.ID()
-		return nil
-	})
-	handler.Get("/", use, func(c fiber.Ctx) error {
-		found = session.FromContext(c).Get("subject") != nil
-		return nil
-	})
-	serve := handler.Handler()
-	send := func(method, cookie string) {
-		c := new(fasthttp.RequestCtx)
-		c.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 49152}, nil)
-		c.Request.Header.SetMethod(method)
-		c.Request.SetRequestURI("/")
-		c.Request.Header.Set("Cookie", cookie)
-		serve(c)
+func scsVault() vault {
+	st := scsmemory.NewWithCleanupInterval(0)
+	v := siteVault(scsSite(st))
+	v.lookup = func(token string) bool {
+		_, found, err := st.Find(strings.TrimPrefix(token, "session="))
+		return found && err == nil
 	}
-	return vault{
-		create: func(n int) string {
-			i = n
-			send("POST", "")
-			return token
-		},
-		read: func(token string) bool {
-			send("GET", "session_id="+token)
-			return found
-		},
+	return v
+}
+
+// processMemory returns the resident memory of a process, and the most that it
+// has been, in bytes.
+func processMemory(pid string) (resident, peak float64) {
+	text := must(os.ReadFile("/proc/" + pid + "/status"))
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+		switch name {
+		case "VmRSS":
+			resident = kilobytes * 1024
+		case "VmHWM":
+			peak = kilobytes * 1024
+		}
 	}
+	return resident, peak
+}
+
+// settledMemory returns this process's resident memory after everything that is
+// free was returned to the system.
+func settledMemory() float64 {
+	for range 2 {
+		runtime.GC()
+		debug.FreeOSMemory()
+	}
+	resident, _ := processMemory("self")
+	return resident
 }

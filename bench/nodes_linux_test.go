@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,12 +22,7 @@ var recent = samples{store.TimeOf(time.Now()).Add(-2 * time.Minute)}
 const fillers = 64
 
 // crowds are how many goroutines call at once.
-func crowds() []int {
-	if testing.Short() {
-		return []int{16}
-	}
-	return []int{1, 16, 128}
-}
+func crowds() []int { return []int{1, 16, 128}[sized(0, 1):sized(3, 2)] }
 
 // BenchmarkNodesRequest measures requests through the middleware on Redis and
 // PostgreSQL, by so many visitors at once, beside other libraries on the same
@@ -61,9 +55,9 @@ func BenchmarkNodes(b *testing.B) {
 		recent.fill(quiet, 0, n, fillers)
 		recent.fill(nodes[0].store, 0, n, fillers)
 		for _, node := range nodes {
-			spread(0, n, fillers, each(func(i int) error { return warmUp(node, recent.id(i)) }))
+			spread(0, n, fillers, func(_ *hand, i int) error { return warmUp(node, recent.id(i)) })
 		}
-		spread(0, n, 16, each(func(i int) error { return be.set(b.Context(), i, 0) }))
+		spread(0, n, 16, func(_ *hand, i int) error { return be.set(b.Context(), i, 0) })
 		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-cached", func(b *testing.B) {
 			benchmarkGet(b, recent, n, false, nodes[0].cache, nodes[1].cache, nodes[2].cache)
 		})
@@ -83,55 +77,42 @@ func BenchmarkNodes(b *testing.B) {
 			})
 		}
 		for _, goroutines := range crowds() {
-			run := func(op, peer string, worker func(b *testing.B, w int) func() error) {
+			run := func(op, peer string, do call) {
 				b.Run(fmt.Sprintf("case=%s-%s-by-%d/peer=%s", be.name, op, goroutines, peer), func(b *testing.B) {
-					atOnce(b, goroutines, func(w int) func() error { return worker(b, w) })
+					atOnce(b, goroutines, do)
 				})
 			}
-			run("get", "sojourn", func(*testing.B, int) func() error {
-				var rec store.Record
-				return func() error { return recent.get(quiet, &rec, rand.IntN(n), true) }
-			})
-			run("get", "raw", func(b *testing.B, _ int) func() error {
-				return func() error { return be.get(b.Context(), rand.IntN(n)) }
-			})
-			run("update", "sojourn", func(_ *testing.B, w int) func() error { return updater(quiet, w, n) })
-			run("update", "sojourn-heard", func(_ *testing.B, w int) func() error { return updater(nodes[0].store, w, n) })
+			run("get", "sojourn", func(h *hand, _ int) error { return recent.get(quiet, &h.rec, rand.IntN(n), true) })
+			run("get", "raw", func(*hand, int) error { return be.get(b.Context(), rand.IntN(n)) })
+			run("update", "sojourn", updateOwn(quiet, n))
+			run("update", "sojourn-heard", updateOwn(nodes[0].store, n))
 			revisions := make([]int, n)
-			run("update", "raw", func(b *testing.B, w int) func() error {
-				next := ownSessions(w, n)
-				return func() error {
-					i := next()
-					revisions[i]++
-					return be.set(b.Context(), i+n*(1+goroutines), revisions[i]-1)
-				}
+			run("update", "raw", func(h *hand, _ int) error {
+				i := h.own(n)
+				revisions[i]++
+				return be.set(b.Context(), i+n*(1+goroutines), revisions[i]-1)
 			})
 		}
 	}
 }
 
-// ownSessions gives each of 128 goroutines sessions of its own, in turn.
-func ownSessions(w, n int) func() int {
-	own, turn := n/128, 0
-	return func() int {
-		turn++
-		return w*own + turn%own
-	}
+// own gives each of 128 hands sessions of its own, in turn.
+func (h *hand) own(n int) int {
+	h.turn++
+	return h.w*(n/128) + h.turn%(n/128)
 }
 
-// updater reads each session once, and then knows its revision.
-func updater(st store.Store, w, n int) func() error {
-	known := map[int]*store.Record{}
-	next := ownSessions(w, n)
-	return func() error {
-		i := next()
-		if known[i] == nil {
-			known[i] = new(store.Record)
-			if err := recent.get(st, known[i], i, true); err != nil {
+// updateOwn reads each session once, and then knows its revision.
+func updateOwn(st store.Store, n int) call {
+	known := make([]store.Record, n)
+	return func(h *hand, _ int) error {
+		i := h.own(n)
+		if known[i].Revision == 0 {
+			if err := recent.get(st, &known[i], i, true); err != nil {
 				return err
 			}
 		}
-		return recent.change(st, known[i], i)
+		return recent.change(st, &known[i], i)
 	}
 }
 
@@ -155,7 +136,7 @@ func BenchmarkNodesEnd(b *testing.B) {
 		b.Run("case="+be.name+"-end/peer=sojourn", func(b *testing.B) {
 			nodes := be.openNodes(b, "ends", 3)
 			var rec store.Record
-			ack, seen := new(histogram), make([]histogram, len(nodes))
+			var ack, seen latencies
 			for i := 0; b.Loop(); i++ {
 				from := nodes[i%len(nodes)]
 				err := recent.create(from.cache, &rec, i)
@@ -169,17 +150,17 @@ func BenchmarkNodesEnd(b *testing.B) {
 					b.Fatal(len(ended), err)
 				}
 				acknowledged := time.Now()
-				ack.add(acknowledged.Sub(start))
-				var wg sync.WaitGroup
-				for w, n := range nodes {
+				ack = append(ack, acknowledged.Sub(start))
+				refused := make(chan time.Duration)
+				for _, n := range nodes {
 					if n != from {
-						wg.Go(func() { seen[w].add(untilRefused(b, n, rec.ID, acknowledged)) })
+						go func() { refused <- untilRefused(b, n, rec.ID, acknowledged) }()
 					}
 				}
-				wg.Wait()
+				seen = append(seen, <-refused, <-refused)
 			}
-			ack.report(b, "ack-", 0.5, 0.99)
-			merge(seen).report(b, "seen-", 0.5, 0.99, 1)
+			ack.report(b.ReportMetric, "ack-", 50, 99)
+			seen.report(b.ReportMetric, "seen-", 50, 99, 100)
 		})
 	}
 }
@@ -244,8 +225,8 @@ func BenchmarkNodesEndSubject(b *testing.B) {
 
 // logInOften logs a user in n times, 64 at once.
 func logInOften(engines []*sojourn.Engine, subject string, n int) {
-	spread(0, n, fillers, each(func(i int) error {
+	spread(0, n, fillers, func(_ *hand, i int) error {
 		s := engines[i%len(engines)].Begin(context.Background(), sojourn.Request{Client: clientOf(i)})
 		return errors.Join(s.Login(subject), s.Commit(context.Background()))
-	}))
+	})
 }

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strings"
 
@@ -49,7 +48,6 @@ func (s fiberSession) end() error                { return s.v.Destroy() }
 func (s fiberSession) item() string              { return strings.Clone(s.c.Query("item")) }
 
 func (s *fiberSite) supports(o op) bool { return mapOps(nil)[o] != nil }
-func (s *fiberSite) visitor() visitor   { return &fiberVisitor{s, jar{}} }
 func (s *fiberSite) gate() *gate        { return s.doors }
 
 // Close empties the store. Nothing can stop its goroutine.
@@ -60,54 +58,38 @@ func (s *fiberSite) Close() error {
 	return s.store.Reset(context.Background())
 }
 
-func (s *fiberSite) listen(ctx context.Context) string {
-	ln := must(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
+func (s *fiberSite) listen() string {
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	s.server = &fasthttp.Server{Handler: s.handler, CloseOnShutdown: true}
 	go func() { _ = s.server.Serve(ln) }()
 	return "http://" + ln.Addr().String()
 }
 
-type fiberVisitor struct {
-	site    *fiberSite
-	cookies jar
-}
-
-func (v *fiberVisitor) request(o op) *fasthttp.RequestCtx {
+// prepare calls the handler of fasthttp, without a connection.
+func (s *fiberSite) prepare(o op, query string, cookies jar) (send func() int, answer func() response) {
 	c := new(fasthttp.RequestCtx)
 	c.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 49152}, nil)
 	h := &c.Request.Header
 	h.SetMethod(o.method())
-	h.SetRequestURI(o.path())
+	h.SetRequestURI(o.path() + query)
 	h.SetHost("shop.example")
 	for _, x := range browserHeaders {
 		h.Set(x[0], x[1])
 	}
-	if cookies := v.cookies.header(); cookies != "" {
+	if cookies := cookies.header(); cookies != "" {
 		h.Set("Cookie", cookies)
 	}
-	return c
-}
-
-func (v *fiberVisitor) send(o op) error {
-	c := v.request(o)
-	v.site.handler(c)
-	var lines []string
-	for _, line := range c.Response.Header.PeekAll("Set-Cookie") {
-		lines = append(lines, string(line))
-	}
-	v.cookies.keep(lines)
-	if status := c.Response.StatusCode(); status != fasthttp.StatusOK {
-		return fmt.Errorf("%s: status %d: %s", o, status, c.Response.Body())
-	}
-	return nil
-}
-
-func (v *fiberVisitor) prepare(o op) func() int {
-	c := v.request(o)
-	return func() int {
+	send = func() int {
 		c.Response.Reset()
 		c.ResetUserValues()
-		v.site.handler(c)
+		s.handler(c)
 		return c.Response.StatusCode()
+	}
+	return send, func() response {
+		var lines []string
+		for _, line := range c.Response.Header.PeekAll("Set-Cookie") {
+			lines = append(lines, string(line))
+		}
+		return response{c.Response.StatusCode(), c.Response.Body(), lines}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strconv"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
@@ -64,6 +65,12 @@ func mapOps(doors *gate) map[op]func(v mapSession) ([]byte, error) {
 			}
 			v.set("theme", theme)
 			return ok, nil
+		},
+		fillSample: func(v mapSession) ([]byte, error) {
+			i, err := strconv.Atoi(v.item())
+			v.set("subject", userID(i))
+			v.set("data", someValue(i))
+			return ok, err
 		},
 		login:    renew("subject", func() any { return subject }),
 		loginAny: renew("subject", func() any { return anyUser() }),

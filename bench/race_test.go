@@ -47,16 +47,16 @@ func BenchmarkRace(b *testing.B) {
 				}
 				lab := newRaceLab(b, s)
 				defer lab.client.CloseIdleConnections() // fiber's Close waits for them
-				total := map[string]float64{}
+				total := figures{}
 				for b.Loop() {
 					for name, share := range race.run(lab) {
-						total[name] += share
+						total[name+"-%"] += 100 * share
 					}
 				}
-				for name, sum := range total {
-					b.ReportMetric(100*sum/float64(b.N), name+"-%")
+				for name := range total {
+					total[name] /= float64(b.N)
 				}
-				b.ReportMetric(0, "ns/op") // the handlers sleep
+				total.report(b)
 			})
 		}
 	}
@@ -71,14 +71,7 @@ type raceLab struct {
 
 func newRaceLab(b *testing.B, s site) *raceLab {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
-	return &raceLab{s, s.listen(b.Context()), client}
-}
-
-// A response is not yet applied to a jar.
-type response struct {
-	status  int
-	body    []byte
-	cookies []string
+	return &raceLab{s, s.listen(), client}
 }
 
 func (l *raceLab) request(o op, query string, cookies jar) response {

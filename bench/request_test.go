@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,11 +46,7 @@ func BenchmarkRequest(b *testing.B) {
 // run measures the case in one process, with so many visitors at once.
 func (c requestCase) run(b *testing.B, p peer, visitors int) {
 	s := p.open()
-	defer func() {
-		if err := s.Close(); err != nil {
-			b.Error(err)
-		}
-	}()
+	defer func() { check(s.Close()) }()
 	calls := c.calls(b, s, visitors)
 	if visitors == 1 {
 		for b.Loop() {
@@ -73,13 +70,18 @@ func (c requestCase) run(b *testing.B, p peer, visitors int) {
 }
 
 // atOnceOn measures the case for each number of visitors at once, on each of the
-// sites that offer it.
+// sites, where requests take so long that single ones can be timed.
 func (c requestCase) atOnceOn(b *testing.B, prefix string, visitors []int, sites []peer) {
 	for _, n := range visitors {
 		for _, p := range sites {
 			b.Run(fmt.Sprintf("case=%s%s-by-%d/peer=%s", prefix, c.name, n, p.name), func(b *testing.B) {
-				s := p.open()
-				c.atOnce(b, s, n)
+				calls := c.calls(b, p.open(), n)
+				atOnce(b, n, func(h *hand, _ int) error {
+					if status := calls[h.w](); status != http.StatusOK {
+						return fmt.Errorf("status %d", status)
+					}
+					return nil
+				})
 			})
 		}
 	}
@@ -97,48 +99,34 @@ func lazily(b *testing.B, sites ...peer) []peer {
 	return sites
 }
 
-// atOnce measures the case where a request takes so long that the latencies can
-// be measured, too.
-func (c requestCase) atOnce(b *testing.B, s site, visitors int) {
-	calls := c.calls(b, s, visitors)
-	atOnce(b, visitors, func(w int) func() error {
-		return func() error {
-			if status := calls[w](); status != http.StatusOK {
-				return fmt.Errorf("status %d", status)
-			}
-			return nil
-		}
-	})
-}
-
 // calls returns a function for each visitor that sends the request. Before, it
 // shows that the peer does what it is measured for.
 func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() int) {
-	for _, o := range append(c.setup, c.op) {
+	shown := append(slices.Clip(c.setup), c.op)
+	for _, o := range shown {
 		if !s.supports(o) {
 			b.Skip("has no " + string(o))
 		}
 	}
-	shown := append(c.setup, c.op)
 	if c.check != "" && s.supports(c.check) {
-		shown = append(shown, c.check)
+		check(newVisitor(s).send(append(shown, c.check)...))
+	} else {
+		check(newVisitor(s).send(shown...))
 	}
-	check(sendAll(s.visitor(), shown))
 	for range visitors {
 		if c.fresh {
 			calls = append(calls, func() int {
-				if err := sendAll(s.visitor(), append(c.setup, c.op)); err != nil {
-					return http.StatusInternalServerError
-				}
+				check(newVisitor(s).send(shown...))
 				return http.StatusOK
 			})
 			continue
 		}
-		v := s.visitor()
-		check(sendAll(v, c.setup))
-		call := v.prepare(c.op)
+		v := newVisitor(s)
+		check(v.send(c.setup...))
+		call, _ := s.prepare(c.op, "", v.cookies)
 		if c.tenth != "" {
-			often, seldom := call, v.prepare(c.tenth)
+			often := call
+			seldom, _ := s.prepare(c.tenth, "", v.cookies)
 			call = func() int {
 				if rand.IntN(10) == 0 {
 					return seldom()
@@ -151,21 +139,12 @@ func (c requestCase) calls(b *testing.B, s site, visitors int) (calls []func() i
 	return calls
 }
 
-func sendAll(v visitor, ops []op) error {
-	for _, o := range ops {
-		if err := v.send(o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // No error path may be measured: a read that finds nothing is an error.
 func TestWrongReadFails(t *testing.T) {
 	for _, p := range append(peers, limits...) {
 		s := p.open()
 		defer s.Close()
-		if s.supports(readTheme) && s.visitor().send(readTheme) == nil {
+		if s.supports(readTheme) && newVisitor(s).send(readTheme) == nil {
 			t.Errorf("%s: a visitor without a session read the right value", p.name)
 		}
 	}

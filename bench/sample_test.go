@@ -91,21 +91,18 @@ func (s samples) change(st store.Store, rec *store.Record, i int) error {
 
 // fill creates the samples from from up to to.
 func (s samples) fill(st store.Store, from, to, workers int) {
-	spread(from, to, workers, func() func(int) error {
-		var rec store.Record
-		return func(i int) error { return s.create(st, &rec, i) }
-	})
+	spread(from, to, workers, func(h *hand, i int) error { return s.create(st, &h.rec, i) })
 }
 
 // sampleValues are 100 bytes of JSON under a key, in the memory of v.
 func sampleValues(v store.Values, i int) store.Values {
-	return store.Values(nil).AppendSet(v[:0], "data", strconv.AppendQuote(nil, someValue(i)[:98]))
+	return store.Values(nil).AppendSet(v[:0], "data", strconv.AppendQuote(nil, someValue(i)))
 }
 
-// someValue returns 100 bytes, others for each i.
+// someValue returns 98 bytes, others for each i.
 func someValue(i int) string {
 	s := strconv.Itoa(i) + "-"
-	return s + twentyValue[:87-len(s)] + "abcdefghijklm"
+	return s + twentyValue[:87-len(s)] + "abcdefghijk"
 }
 
 // noise fills b with bytes that differ for each i and use, and don't compress.

@@ -128,8 +128,7 @@ func BenchmarkServerStart(b *testing.B) {
 			ready += s.ready
 			s.stop()
 		}
-		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(float64(ready)/float64(b.N), "ready-ns")
+		figures{"ready-ns": float64(ready) / float64(b.N)}.report(b)
 	})
 }
 
@@ -220,23 +219,21 @@ func (h hit) paced(b *testing.B) {
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(b.Context(), time.Duration(sized(10, 1))*time.Second)
 	defer cancel()
-	latencies := pace(ctx, sized(10_000, 200), 64, func(int) func(int) error {
-		return func(int) error {
-			r := must(http.NewRequest(h.method, "http://"+h.address+h.path, strings.NewReader(h.body)))
-			for _, header := range h.header {
-				r.Header.Set(header[0], header[1])
-			}
-			res := must(client.Do(r))
-			defer res.Body.Close()
-			if res.StatusCode != http.StatusOK {
-				return errors.New(res.Status)
-			}
-			_, err := io.Copy(io.Discard, res.Body)
-			return err
+	took := pace(ctx, sized(10_000, 200), 64, func(*hand, int) error {
+		r := must(http.NewRequest(h.method, "http://"+h.address+h.path, strings.NewReader(h.body)))
+		for _, header := range h.header {
+			r.Header.Set(header[0], header[1])
 		}
+		res := must(client.Do(r))
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return errors.New(res.Status)
+		}
+		_, err := io.Copy(io.Discard, res.Body)
+		return err
 	})
 	b.ReportMetric(0, "ns/op")
-	latencies.report(b, "", 0.5, 0.99, 0.999)
+	took.report(b.ReportMetric, "", 50, 99, 99.9)
 }
 
 // BenchmarkServerCrowd measures what 10,000 subscribers to events and as many idle
@@ -260,20 +257,18 @@ func BenchmarkServerCrowd(b *testing.B) {
 		s.connect(b, idle, "/v1/stats")
 		resident("connected-B")
 		b.ReportMetric(float64(idle), "idle")
-		told := new(histogram)
+		var told latencies
 		for range 5 {
 			start := time.Now()
 			s.login(b, "crowd")
 			var seen sync.WaitGroup
 			for _, lines := range subscribers {
-				seen.Go(func() {
-					check(find(lines, "event: created\n"))
-				})
+				seen.Go(func() { check(find(lines, "event: created\n")) })
 			}
 			seen.Wait()
-			told.add(time.Since(start))
+			told = append(told, time.Since(start))
 		}
-		told.report(b, "told-", 0.5, 1)
+		told.report(b.ReportMetric, "told-", 50, 100)
 		resident("told-B")
 		b.ReportMetric(0, "ns/op")
 	})
@@ -282,7 +277,7 @@ func BenchmarkServerCrowd(b *testing.B) {
 // connect opens connections that have asked for a path and got the first lines.
 func (s *server) connect(b *testing.B, n int, path string) []*bufio.Reader {
 	readers := make([]*bufio.Reader, n)
-	spread(0, n, 64, each(func(i int) error {
+	spread(0, n, 64, func(_ *hand, i int) error {
 		c := must(net.Dial("tcp", s.api))
 		b.Cleanup(func() { c.Close() })
 		must(fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, s.api, s.key))
@@ -291,7 +286,7 @@ func (s *server) connect(b *testing.B, n int, path string) []*bufio.Reader {
 			return err
 		}
 		return find(readers[i], "retry:")
-	}))
+	})
 	return readers
 }
 

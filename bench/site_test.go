@@ -1,10 +1,10 @@
 package bench
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -29,6 +29,7 @@ const (
 	login       op = "login"        // logs subject in
 	fillTwenty  op = "fill-twenty"  // stores 20 keys of 2 KB together, one of them the string
 	fillProfile op = "fill-profile" // stores the struct
+	fillSample  op = "fill-sample"  // stores the user and the data of the sample "item"
 	readChanged op = "read-changed" // checks that change wrote the string
 
 	// The races consist of these.
@@ -116,21 +117,51 @@ func (s state) json() []byte { return must(json.Marshal(s)) }
 // A site is the application on one library, with a fresh store.
 type site interface {
 	supports(op) bool
-	visitor() visitor
+	// prepare returns a function that sends a request with the cookies and returns
+	// the status, as often as it is called. It does as little as possible besides
+	// calling the library. One goroutine uses it. answer reads the last response.
+	prepare(o op, query string, cookies jar) (send func() int, answer func() response)
 	gate() *gate
 	// listen serves the application on a real connection until Close.
-	listen(ctx context.Context) (url string)
+	listen() (url string)
 	Close() error
 }
 
+// A response is not yet applied to a jar.
+type response struct {
+	status  int
+	body    []byte
+	cookies []string
+}
+
 // A visitor is a browser: it keeps the cookies that it is given.
-type visitor interface {
-	// send runs the whole middleware once. An answer other than 200 is an error.
-	send(op) error
-	// prepare returns a function that sends the same request with the visitor's
-	// present cookies, drops new ones, and returns the status. It does as
-	// little as possible besides calling the library. One goroutine uses it.
-	prepare(op) func() int
+type visitor struct {
+	site    site
+	cookies jar
+}
+
+func newVisitor(s site) visitor { return visitor{s, jar{}} }
+
+// ask sends a request. An answer other than 200 is an error.
+func (v visitor) ask(o op, query string) ([]byte, error) {
+	send, answer := v.site.prepare(o, query, v.cookies)
+	send()
+	r := answer()
+	v.cookies.keep(r.cookies)
+	if r.status != http.StatusOK {
+		return nil, fmt.Errorf("%s: status %d: %s", o, r.status, r.body)
+	}
+	return r.body, nil
+}
+
+// send sends requests, one after the other.
+func (v visitor) send(ops ...op) error {
+	for _, o := range ops {
+		if _, err := v.ask(o, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A gate holds a handler in the middle of a request.

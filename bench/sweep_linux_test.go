@@ -21,11 +21,11 @@ import (
 
 // A sweepTarget is a store whose even sessions expire at once.
 type sweepTarget struct {
-	n     int                                      // sessions, of which the odd ones below it are read
-	read  func(i int) error                        // called by one goroutine
-	write func(w int) func(n int) error            // called 2,000 times a second; nil: nothing is written
-	sweep func() (ended int, _ error)              // returns when the even sessions are gone
-	limit interface{ LongestHold() time.Duration } // of a store that knows how long it held a lock; may be nil
+	n     int                         // sessions, of which the odd ones below it are read
+	read  func(i int) error           // called by one goroutine
+	write call                        // called 2,000 times a second; nil: nothing is written
+	sweep func() (ended int, _ error) // returns when the even sessions are gone
+	held  func() time.Duration        // the longest time that the store held a lock; nil: unknown
 }
 
 // BenchmarkSweep measures the reads of one goroutine, as fast as it can, and of
@@ -45,9 +45,7 @@ func runSweeps(b *testing.B, name, peer string, open func() sweepTarget) {
 	for _, when := range []string{"without", "during"} {
 		measure := sync.OnceValue(func() figures { return open().measure(when == "during") })
 		b.Run(fmt.Sprintf("case=%s-%s-a-sweep/peer=%s", name, when, peer), func(b *testing.B) {
-			for unit, value := range measure() {
-				b.ReportMetric(value, unit)
-			}
+			measure().report(b)
 		})
 	}
 }
@@ -57,7 +55,7 @@ func (t sweepTarget) measure(sweep bool) figures {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var wg sync.WaitGroup
-	var reads, writes *histogram
+	var reads, writes latencies
 	wg.Go(func() { reads = t.readUntil(ctx) })
 	if t.write != nil {
 		wg.Go(func() { writes = pace(ctx, sized(2000, 200), 64, t.write) })
@@ -71,11 +69,9 @@ func (t sweepTarget) measure(sweep bool) figures {
 	took := time.Since(start)
 	stop()
 	wg.Wait()
-	m := figures{"ns/op": 0}
-	reads.report(m, "read-", 0.5, 0.99, 0.999, 0.9999, 1)
-	if writes != nil {
-		writes.report(m, "write-", 0.5, 0.99, 0.999, 1)
-	}
+	m := figures{}
+	reads.report(m.add, "read-", 50, 99, 99.9, 99.99, 100)
+	writes.report(m.add, "write-", 50, 99, 99.9, 100)
 	if !sweep {
 		return m
 	}
@@ -83,24 +79,23 @@ func (t sweepTarget) measure(sweep bool) figures {
 		panic(fmt.Sprintf("%d of %d sessions ended", ended, t.n))
 	}
 	m["ended/s"] = float64(ended) / took.Seconds()
-	if t.limit != nil {
-		m["longest-hold-ns"] = float64(t.limit.LongestHold())
+	if t.held != nil {
+		m["longest-hold-ns"] = float64(t.held())
 	}
 	return m
 }
 
 // readUntil reads random odd sessions until ctx is done.
-func (t sweepTarget) readUntil(ctx context.Context) *histogram {
-	h := new(histogram)
+func (t sweepTarget) readUntil(ctx context.Context) (took latencies) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for ctx.Err() == nil {
 		i := random.IntN(t.n/2)*2 + 1
 		before := time.Now()
 		check(t.read(i))
-		h.add(time.Since(before))
+		took = append(took, time.Since(before))
 		runtime.Gosched() // as between two requests
 	}
-	return h
+	return took
 }
 
 // expired is when the even samples have expired.
@@ -122,9 +117,7 @@ func sweepMemstore(tb testing.TB, n int) sweepTarget {
 	s := memstore.NewLimited(16 << 30)
 	tb.Cleanup(func() { s.Close() })
 	fixed.fill(s, 0, n, 2)
-	t := sweepTarget{n: n, read: reader(s), sweep: func() (int, error) { return sweepAll(s, expired) }}
-	t.limit, _ = any(s).(interface{ LongestHold() time.Duration })
-	return t
+	return sweepTarget{n: n, read: reader(s), held: s.LongestHold, sweep: func() (int, error) { return sweepAll(s, expired) }}
 }
 
 func reader(s store.Store) func(i int) error {
@@ -143,15 +136,12 @@ func sweepFile(tb testing.TB, n int) sweepTarget {
 	return sweepTarget{
 		n:    n,
 		read: func(i int) error { return read(i % hot) },
-		write: func(int) func(int) error {
-			var rec store.Record
-			return func(i int) error {
-				if i%2 == 0 {
-					return fixed.create(s, &rec, n+1+2*int(next.Add(1))) // an odd one, that stays
-				}
-				own := i%min(n, inUse) | 1
-				return errors.Join(fixed.get(s, &rec, own, true), fixed.change(s, &rec, own))
+		write: func(h *hand, i int) error {
+			if i%2 == 0 {
+				return fixed.create(s, &h.rec, n+1+2*int(next.Add(1))) // an odd one, that stays
 			}
+			own := i%min(n, inUse) | 1
+			return errors.Join(fixed.get(s, &h.rec, own, true), fixed.change(s, &h.rec, own))
 		},
 		sweep: func() (int, error) { return sweepAll(s, expired) },
 	}
@@ -174,7 +164,7 @@ func sweepSCS(tb testing.TB, n int) sweepTarget {
 		check(errors.Join(err, s.Commit(userID(i), data, deadline)))
 	}
 	if time.Until(due) < interval/3 {
-		tb.Fatal(fmt.Sprint("the store was not full in time: ", time.Until(due), " left"))
+		tb.Fatal("the store was not full in time: ", time.Until(due), " left")
 	}
 	return sweepTarget{
 		n: n,
