@@ -381,7 +381,7 @@ func bareLogSite(dir string, most int) site {
 	s.close = l.Close
 	for _, o := range []op{create, change} {
 		s.handlers[o] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			writeAnswer(w, ok, l.append())
+			answer(w, ok, l.append())
 		})
 	}
 	return s

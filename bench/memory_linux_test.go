@@ -85,9 +85,9 @@ func alone(b *testing.B, measure func(b *testing.B)) {
 // A vault is a library with a store that is to be filled.
 type vault struct {
 	create func(i int) (token string)
-	read   func(token string) bool                // through the library
-	lookup func(token string) bool                // in the store alone; nil: not measured
-	rotate func(tokens *tokenList, rotations int) // nil: the library doesn't
+	read   func(token string) bool               // through the library
+	lookup func(token string) bool               // in the store alone; nil: not measured
+	rotate func(tokens tokenList, rotations int) // nil: the library doesn't
 }
 
 var vaults = map[string]func() vault{
@@ -96,33 +96,17 @@ var vaults = map[string]func() vault{
 	"fiber":   func() vault { return siteVault(openFiber()) },
 }
 
-// A tokenList keeps tokens in memory without pointers that exists before the
-// measurement, so that it doesn't count.
-type tokenList struct {
-	text []byte
-	n    int
-}
+// A tokenList keeps tokens in memory without pointers.
+type tokenList [][64]byte
 
-const tokenSlot = 64
-
-func newTokenList(n int) *tokenList {
-	t := &tokenList{make([]byte, n*tokenSlot), n}
-	for i := range n {
-		t.set(i, "") // the pages become resident
-	}
-	return t
-}
-
-func (t *tokenList) set(i int, token string) {
-	copy(t.text[i*tokenSlot:], fmt.Sprintf("%-*s", tokenSlot, token))
-}
-
-func (t *tokenList) get(i int) string {
-	return strings.TrimRight(string(t.text[i*tokenSlot:(i+1)*tokenSlot]), " ")
-}
+func (t tokenList) set(i int, token string) { copy(t[i][:], fmt.Sprintf("%-64s", token)) }
+func (t tokenList) get(i int) string        { return strings.TrimRight(string(t[i][:]), " ") }
 
 func measureMemory(b *testing.B, open func() vault, n, rotations int) {
-	tokens := newTokenList(n)
+	tokens := make(tokenList, n)
+	for i := range n {
+		tokens.set(i, "") // becomes resident before the measurement
+	}
 	v := open()
 	before, heap := settledMemory(), metric(heapBytes)
 	for i := range n {
@@ -137,7 +121,7 @@ func measureMemory(b *testing.B, open func() vault, n, rotations int) {
 		}
 	}
 	after := settledMemory()
-	_, peak := processMemory("self")
+	peak := processMemory("self", "VmHWM")
 	m := figures{
 		"resident-B/session": (after - before) / float64(n),
 		"peak-B/session":     (peak - before) / float64(n),
@@ -215,14 +199,14 @@ func sojournVault() vault {
 		},
 		lookup: func(token string) bool { return get(token, new(store.Record)) == nil },
 		// It presents the new secret, and again later, which confirms it.
-		rotate: func(tokens *tokenList, rotations int) {
+		rotate: func(tokens tokenList, rotations int) {
 			for range rotations {
 				for _, step := range []struct {
 					wait time.Duration
 					do   func(*sojourn.Session) error
 				}{{15 * time.Minute, (*sojourn.Session).Rotate}, {time.Second, read}, {61 * time.Second, read}} {
 					clock.Add(step.wait.Milliseconds())
-					for i := 0; i < tokens.n; i += 2 {
+					for i := 0; i < len(tokens); i += 2 {
 						tokens.set(i, visit(i, tokens.get(i), step.do))
 						if i%500 == 0 { // the engine keeps few notes, and drops the rest
 							check(e.Flush(ctx))
@@ -231,7 +215,7 @@ func sojournVault() vault {
 					check(e.Flush(ctx))
 				}
 			}
-			for i := 0; i < tokens.n; i += 2 * max(1, tokens.n/2000) {
+			for i := 0; i < len(tokens); i += 2 * max(1, len(tokens)/2000) {
 				var rec store.Record
 				check(get(tokens.get(i), &rec))
 				if rec.Secret.ConfirmedAt == 0 || len(rec.Good)+len(rec.Spent) == 0 {
@@ -268,21 +252,11 @@ func scsVault() vault {
 	return v
 }
 
-// processMemory returns the resident memory of a process, and the most that it
-// has been, in bytes.
-func processMemory(pid string) (resident, peak float64) {
+// processMemory returns the bytes of a line of /proc/pid/status.
+func processMemory(pid, line string) float64 {
 	text := must(os.ReadFile("/proc/" + pid + "/status"))
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		kilobytes, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-		switch name {
-		case "VmRSS":
-			resident = kilobytes * 1024
-		case "VmHWM":
-			peak = kilobytes * 1024
-		}
-	}
-	return resident, peak
+	found := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(text)
+	return 1024 * must(strconv.ParseFloat(string(found[1]), 64))
 }
 
 // settledMemory returns this process's resident memory after everything that is
@@ -292,6 +266,5 @@ func settledMemory() float64 {
 		runtime.GC()
 		debug.FreeOSMemory()
 	}
-	resident, _ := processMemory("self")
-	return resident
+	return processMemory("self", "VmRSS")
 }

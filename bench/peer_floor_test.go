@@ -12,7 +12,7 @@ import (
 
 func openBare() site {
 	s := newHTTPSite()
-	s.handlers[nothing] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
+	s.handlers[nothing] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, ok, nil) })
 	return s
 }
 
@@ -36,14 +36,18 @@ func openFloor() site {
 		f.shards[i].sessions = map[[16]byte]floorSession{}
 	}
 	s := newHTTPSite()
-	on := func(o op, right func(w http.ResponseWriter, r *http.Request) bool) {
-		s.handlers[o] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, right(w, r)) })
-	}
 	for _, o := range []op{login, loginAny, create} {
-		on(o, func(w http.ResponseWriter, _ *http.Request) bool { f.create(w); return true })
+		s.handlers[o] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			f.create(w)
+			answer(w, ok, nil)
+		})
 	}
-	on(readSubject, func(_ http.ResponseWriter, r *http.Request) bool { return f.session(r).subject == subject })
-	on(readTheme, func(_ http.ResponseWriter, r *http.Request) bool { return f.session(r).theme == theme })
+	for _, o := range []op{readSubject, readTheme} {
+		s.handlers[o] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			v := f.session(r)
+			answer(w, ok, right(v.subject == subject && v.theme == theme))
+		})
+	}
 	return s
 }
 

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/gob"
-	"errors"
 	"net/http"
 	"os"
 	"strconv"
@@ -32,12 +31,6 @@ type mapSession interface {
 // body of its answer.
 func mapOps(doors *gate) map[op]func(v mapSession) ([]byte, error) {
 	text := func(v mapSession, key string) string { s, _ := v.get(key).(string); return s }
-	right := func(yes bool) ([]byte, error) {
-		if !yes {
-			return nil, errors.New("read something else")
-		}
-		return ok, nil
-	}
 	set := func(key string, value any) func(mapSession) ([]byte, error) {
 		return func(v mapSession) ([]byte, error) { v.set(key, value); return ok, nil }
 	}
@@ -52,10 +45,10 @@ func mapOps(doors *gate) map[op]func(v mapSession) ([]byte, error) {
 	}
 	return map[op]func(v mapSession) ([]byte, error){
 		nothing:     func(mapSession) ([]byte, error) { return ok, nil },
-		readSubject: func(v mapSession) ([]byte, error) { return right(text(v, "subject") == subject) },
-		readTheme:   func(v mapSession) ([]byte, error) { return right(text(v, "theme") == theme) },
-		readChanged: func(v mapSession) ([]byte, error) { return right(isNewTheme(text(v, "theme"))) },
-		readProfile: func(v mapSession) ([]byte, error) { return right(v.get("profile") == someone) },
+		readSubject: func(v mapSession) ([]byte, error) { return ok, right(text(v, "subject") == subject) },
+		readTheme:   func(v mapSession) ([]byte, error) { return ok, right(text(v, "theme") == theme) },
+		readChanged: func(v mapSession) ([]byte, error) { return ok, right(isNewTheme(text(v, "theme"))) },
+		readProfile: func(v mapSession) ([]byte, error) { return ok, right(v.get("profile") == someone) },
 		change:      func(v mapSession) ([]byte, error) { v.set("theme", newTheme()); return ok, nil },
 		create:      set("theme", theme),
 		fillProfile: set("profile", someone),
@@ -96,14 +89,6 @@ func mapOps(doors *gate) map[op]func(v mapSession) ([]byte, error) {
 	}
 }
 
-func writeAnswer(w http.ResponseWriter, body []byte, err error) {
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	_, _ = w.Write(body)
-}
-
 // openSCS disables the cleanup, which has a benchmark of its own.
 func openSCS() site { return scsSite(memstore.NewWithCleanupInterval(0)) }
 
@@ -115,7 +100,7 @@ func scsSite(store scs.Store) *httpSite {
 	for o, do := range mapOps(s.doors) {
 		s.handlers[o] = m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := do(scsSession{m, r})
-			writeAnswer(w, body, err)
+			answer(w, body, err)
 		}))
 	}
 	return s
@@ -165,7 +150,7 @@ func gorillaSite(store sessions.Store) *httpSite {
 			if err == nil && !o.reads() {
 				err = v.session().Save(r, w)
 			}
-			writeAnswer(w, body, err)
+			answer(w, body, err)
 		})
 	}
 	return s

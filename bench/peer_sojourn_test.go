@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -25,75 +26,66 @@ func sojournSite(st store.Store, opt sojourn.Options) site {
 	e := must(sojourn.New(st, opt))
 	s := newHTTPSite()
 	s.close = func() error { return errors.Join(e.Close(context.Background()), st.Close()) }
-	on := func(o op, h func(w http.ResponseWriter, r *http.Request, v *sojourn.Session)) {
+	for o, do := range sojournOps(e, s.doors) {
 		s.handlers[o] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h(w, r, sojourn.From(r.Context()))
+			answer(w, ok, do(sojourn.From(r.Context()), r))
 		}))
 	}
-	read := func(o op, right func(v *sojourn.Session) bool) {
-		on(o, func(w http.ResponseWriter, _ *http.Request, v *sojourn.Session) { answer(w, right(v)) })
-	}
-	write := func(o op, do func(r *http.Request, v *sojourn.Session) error) {
-		on(o, func(w http.ResponseWriter, r *http.Request, v *sojourn.Session) {
-			if err := do(r, v); err != nil {
-				http.Error(w, err.Error(), sojourn.StatusCode(err))
-				return
-			}
-			answer(w, true)
-		})
-	}
-
-	s.handlers[nothing] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, true) }))
-	read(readSubject, func(v *sojourn.Session) bool { return v.Subject() == subject })
-	read(readTheme, func(v *sojourn.Session) bool {
-		got, err := themeKey.Get(v)
-		return err == nil && got == theme
-	})
-	read(readChanged, func(v *sojourn.Session) bool {
-		got, err := themeKey.Get(v)
-		return err == nil && isNewTheme(got)
-	})
-	read(readProfile, func(v *sojourn.Session) bool {
-		got, err := profileKey.Get(v)
-		return err == nil && got == someone
-	})
-	read(list, func(*sojourn.Session) bool {
-		infos, _, err := e.List(context.Background(), subject, "", 100)
-		return err == nil && len(infos) > 0
-	})
-	write(change, func(_ *http.Request, v *sojourn.Session) error { return themeKey.Set(v, newTheme()) })
-	write(create, func(_ *http.Request, v *sojourn.Session) error { return themeKey.Set(v, theme) })
-	write(fillProfile, func(_ *http.Request, v *sojourn.Session) error { return profileKey.Set(v, someone) })
-	write(fillTwenty, func(_ *http.Request, v *sojourn.Session) error {
-		for _, name := range twenty {
-			if err := sojourn.NewKey[string](name).Set(v, twentyValue); err != nil {
-				return err
-			}
-		}
-		return themeKey.Set(v, theme)
-	})
-	write(login, func(_ *http.Request, v *sojourn.Session) error { return v.Login(subject) })
-	write(loginAny, func(_ *http.Request, v *sojourn.Session) error { return v.Login(anyUser()) })
-	write(loginFew, func(_ *http.Request, v *sojourn.Session) error { return v.Login(userID(rand.IntN(100))) })
-	write(elevate, func(_ *http.Request, v *sojourn.Session) error { return v.Elevate(2, "otp") })
-	write(rotate, func(_ *http.Request, v *sojourn.Session) error { return v.Rotate() })
-	write(logout, func(_ *http.Request, v *sojourn.Session) error { return v.Logout() })
-	write(addItem, func(r *http.Request, v *sojourn.Session) error {
-		item := r.FormValue("item")
-		err := cartKey.Update(v, func(cart *[]string) error { *cart = append(*cart, item); return nil })
-		think()
-		return err
-	})
-	write(slowWrite, func(_ *http.Request, v *sojourn.Session) error {
-		_ = v.Subject() // the request is authorised now, and writes later
-		s.doors.wait()
-		return lateKey.Set(v, "late")
-	})
-	on(readState, func(w http.ResponseWriter, _ *http.Request, v *sojourn.Session) {
+	s.handlers[nothing] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, ok, nil) }))
+	s.handlers[readState] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := sojourn.From(r.Context())
 		theme, _ := themeKey.Get(v)
 		late, _ := lateKey.Get(v)
 		cart, _ := cartKey.Get(v)
-		_, _ = w.Write(state{v.Subject(), v.Level(), theme, late, cart}.json())
-	})
+		answer(w, state{v.Subject(), v.Level(), theme, late, cart}.json(), nil)
+	}))
 	return s
+}
+
+func sojournOps(e *sojourn.Engine, doors *gate) map[op]func(*sojourn.Session, *http.Request) error {
+	return map[op]func(*sojourn.Session, *http.Request) error{
+		readSubject: func(v *sojourn.Session, _ *http.Request) error { return right(v.Subject() == subject) },
+		readTheme: func(v *sojourn.Session, _ *http.Request) error {
+			got, err := themeKey.Get(v)
+			return cmp.Or(err, right(got == theme))
+		},
+		readChanged: func(v *sojourn.Session, _ *http.Request) error {
+			got, err := themeKey.Get(v)
+			return cmp.Or(err, right(isNewTheme(got)))
+		},
+		readProfile: func(v *sojourn.Session, _ *http.Request) error {
+			got, err := profileKey.Get(v)
+			return cmp.Or(err, right(got == someone))
+		},
+		list: func(*sojourn.Session, *http.Request) error {
+			infos, _, err := e.List(context.Background(), subject, "", 100)
+			return cmp.Or(err, right(len(infos) > 0))
+		},
+		change:      func(v *sojourn.Session, _ *http.Request) error { return themeKey.Set(v, newTheme()) },
+		create:      func(v *sojourn.Session, _ *http.Request) error { return themeKey.Set(v, theme) },
+		fillProfile: func(v *sojourn.Session, _ *http.Request) error { return profileKey.Set(v, someone) },
+		fillTwenty: func(v *sojourn.Session, _ *http.Request) error {
+			for _, name := range twenty {
+				check(sojourn.NewKey[string](name).Set(v, twentyValue))
+			}
+			return themeKey.Set(v, theme)
+		},
+		login:    func(v *sojourn.Session, _ *http.Request) error { return v.Login(subject) },
+		loginAny: func(v *sojourn.Session, _ *http.Request) error { return v.Login(anyUser()) },
+		loginFew: func(v *sojourn.Session, _ *http.Request) error { return v.Login(userID(rand.IntN(100))) },
+		elevate:  func(v *sojourn.Session, _ *http.Request) error { return v.Elevate(2, "otp") },
+		rotate:   func(v *sojourn.Session, _ *http.Request) error { return v.Rotate() },
+		logout:   func(v *sojourn.Session, _ *http.Request) error { return v.Logout() },
+		addItem: func(v *sojourn.Session, r *http.Request) error {
+			item := r.FormValue("item")
+			err := cartKey.Update(v, func(cart *[]string) error { *cart = append(*cart, item); return nil })
+			think()
+			return err
+		},
+		slowWrite: func(v *sojourn.Session, _ *http.Request) error {
+			_ = v.Subject() // the request is authorised now, and writes later
+			doors.wait()
+			return lateKey.Set(v, "late")
+		},
+	}
 }

@@ -249,8 +249,7 @@ func BenchmarkServerCrowd(b *testing.B) {
 		s := startServer(b, buildServer(b), newStoreFile(b))
 		defer s.stop()
 		resident := func(unit string) {
-			bytes, _ := processMemory(strconv.Itoa(s.cmd.Process.Pid))
-			b.ReportMetric(bytes, unit)
+			b.ReportMetric(processMemory(strconv.Itoa(s.cmd.Process.Pid), "VmRSS"), unit)
 		}
 		resident("before-B")
 		subscribers := s.connect(b, streams, "/v1/events")
