@@ -10,12 +10,12 @@ package bench
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,15 +24,19 @@ import (
 	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
-// atExit is what TestMain calls at the end.
-var atExit = func() {}
+// ends are what TestMain calls at the end, in reverse order.
+var ends []func()
+
+func atEnd(f func()) { ends = append(ends, f) }
 
 func TestMain(m *testing.M) {
 	if address := os.Getenv(bareVariable); address != "" {
 		serveBare(address)
 	}
 	code := m.Run()
-	atExit()
+	for _, end := range slices.Backward(ends) {
+		end()
+	}
 	os.Exit(code)
 }
 
@@ -55,11 +59,9 @@ var workDir = sync.OnceValue(func() string {
 	if dir := os.Getenv("BENCH_DIR"); dir != "" {
 		return dir
 	}
-	dir, err := os.MkdirTemp("", "sojourn-bench-")
-	if err := errors.Join(err, os.Chmod(dir, 0o711)); err != nil { // PostgreSQL's user enters it
-		panic(err)
-	}
-	atExit = func() { os.RemoveAll(dir) }
+	dir := must(os.MkdirTemp("", "sojourn-bench-"))
+	check(os.Chmod(dir, 0o711)) // PostgreSQL's user enters it
+	atEnd(func() { os.RemoveAll(dir) })
 	return dir
 })
 

@@ -191,7 +191,7 @@ func sojournVault() vault {
 	return vault{
 		create: func(i int) string {
 			s := e.Begin(ctx, sojourn.Request{Client: clientOf(i)})
-			check(errors.Join(s.Login(userID(i)), dataKey.Set(s, someValue(i)[:98]), s.Commit(ctx)))
+			check(errors.Join(s.Login(userID(i)), dataKey.Set(s, someValue(i)), s.Commit(ctx)))
 			return s.Token()
 		},
 		read: func(token string) bool {

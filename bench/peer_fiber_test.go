@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/gofiber/fiber/v3/middleware/session"
@@ -53,7 +54,9 @@ func (s *fiberSite) gate() *gate        { return s.doors }
 // Close empties the store. Nothing can stop its goroutine.
 func (s *fiberSite) Close() error {
 	if s.server != nil {
-		_ = s.server.Shutdown()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = s.server.ShutdownWithContext(ctx) // waits for the clients' connections
 	}
 	return s.store.Reset(context.Background())
 }

@@ -45,26 +45,23 @@ applications:
     keys: [{name: bench, hash: "%s"}]
 `
 
-// buildServer builds sojournd from the module beside this one.
-func buildServer(b *testing.B) (program string) {
-	program = filepath.Join(newDir(b), "sojournd")
+// sojournd is the program, built once from the module beside this one.
+var sojournd = sync.OnceValue(func() string {
+	program := filepath.Join(workDir(), "sojournd")
 	if out, err := exec.Command("go", "build", "-C", "../sojournd", "-o", program, ".").CombinedOutput(); err != nil {
-		b.Fatalf("build sojournd: %v\n%s", err, out)
+		panic(fmt.Sprintf("build sojournd: %v\n%s", err, out))
 	}
 	return program
-}
+})
 
 // startServer starts sojournd on a file, and returns when it is ready.
-func startServer(b *testing.B, program string, file storeFile) *server {
-	out, err := exec.Command(program, "keys", "new", "--json").Output()
+func startServer(b *testing.B, file storeFile) *server {
 	var key struct{ Key, Hash string }
-	if err := errors.Join(err, json.Unmarshal(out, &key)); err != nil {
-		b.Fatal("sojournd keys new: ", err)
-	}
-	s := &server{api: freeAddress(b), internal: freeAddress(b), key: key.Key}
+	check(json.Unmarshal(must(exec.Command(sojournd(), "keys", "new", "--json").Output()), &key))
+	s := &server{api: freeAddress(), internal: freeAddress(), key: key.Key}
 	config := filepath.Join(newDir(b), "sojourn.yaml")
 	check(os.WriteFile(config, fmt.Appendf(nil, serverConfig, file, s.api, s.internal, key.Hash), 0o600))
-	s.cmd = exec.Command(program, "serve", "--config", config)
+	s.cmd = exec.Command(sojournd(), "serve", "--config", config)
 	s.start(b, s.internal, "/readyz")
 	return s
 }
@@ -98,10 +95,7 @@ func (s *server) stop() {
 	_ = s.cmd.Wait()
 }
 
-func freeAddress(b *testing.B) string {
-	port := must(servertest.FreePort())
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-}
+func freeAddress() string { return fmt.Sprint("127.0.0.1:", must(servertest.FreePort())) }
 
 // login makes a session, and returns its token.
 func (s *server) login(b *testing.B, subject string) string {
@@ -121,10 +115,10 @@ func (s *server) login(b *testing.B, subject string) string {
 // is ready, with a million live sessions on the disk.
 func BenchmarkServerStart(b *testing.B) {
 	b.Run("case=start/peer=sojourn", func(b *testing.B) {
-		program, file := buildServer(b), liveFile(b)
+		file := liveFile(b)
 		var ready time.Duration
 		for b.Loop() {
-			s := startServer(b, program, file)
+			s := startServer(b, file)
 			ready += s.ready
 			s.stop()
 		}
@@ -155,9 +149,9 @@ type hit struct {
 // iteration takes seconds: run it with -benchtime 1x.
 func BenchmarkServer(b *testing.B) {
 	servertest.Need(b, "wrk")
-	s := startServer(b, buildServer(b), liveFile(b))
+	s := startServer(b, liveFile(b))
 	defer s.stop()
-	bare := &server{api: freeAddress(b), cmd: exec.Command(os.Args[0])}
+	bare := &server{api: freeAddress(), cmd: exec.Command(os.Args[0])}
 	bare.cmd.Env = append(os.Environ(), bareVariable+"="+bare.api)
 	bare.start(b, bare.api, "/")
 	defer bare.stop()
@@ -246,7 +240,7 @@ func BenchmarkServerCrowd(b *testing.B) {
 		check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 		streams := sized(10_000, 50)
 		idle := min(streams, int(limit.Max)-streams-100)
-		s := startServer(b, buildServer(b), newStoreFile(b))
+		s := startServer(b, newStoreFile(b))
 		defer s.stop()
 		resident := func(unit string) {
 			b.ReportMetric(processMemory(strconv.Itoa(s.cmd.Process.Pid), "VmRSS"), unit)

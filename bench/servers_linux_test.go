@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,19 +56,31 @@ type sharedStore interface {
 // spent is what a server has spent since its start.
 type spent struct{ cpu, in, out, log float64 } // seconds, and bytes
 
-// backends starts the servers, until the benchmark ends. PostgreSQL syncs every
-// commit, as by default.
 func backends(b *testing.B) []*backend {
-	r := servertest.Redis(b, servertest.RedisOptions{Dir: workDir(), Config: []string{"appendonly yes", "appendfsync everysec", "auto-aof-rewrite-percentage 0"}})
-	client := must(rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr()}}))
-	b.Cleanup(client.Close)
-	pg := servertest.PostgreSQL(b, servertest.PostgreSQLOptions{Dir: workDir(), Config: []string{"shared_buffers = 256MB", "max_wal_size = 4GB"}})
-	pool := newPool(pg.URL())
-	b.Cleanup(pool.Close)
-	must(pool.Exec(b.Context(), `CREATE TABLE raw (id int PRIMARY KEY, revision bigint NOT NULL, data bytea NOT NULL) WITH (fillfactor = 70);
-		ALTER TABLE raw ALTER data SET STORAGE EXTERNAL`))
-	return []*backend{redisBackend(r, client), pgBackend(pg, pool)}
+	list, err := startBackends()
+	servertest.Check(b, err)
+	return list
 }
+
+// startBackends starts the servers once, until the program ends. PostgreSQL syncs
+// every commit, as by default.
+var startBackends = sync.OnceValues(func() ([]*backend, error) {
+	r, err := servertest.StartRedis(servertest.RedisOptions{Dir: workDir(), Config: []string{"appendonly yes", "appendfsync everysec", "auto-aof-rewrite-percentage 0"}})
+	if err != nil {
+		return nil, err
+	}
+	atEnd(r.Close)
+	pg, err := servertest.StartPostgreSQL(servertest.PostgreSQLOptions{Dir: workDir(), Config: []string{"shared_buffers = 256MB", "max_wal_size = 4GB"}})
+	if err != nil {
+		return nil, err
+	}
+	atEnd(pg.Close)
+	client := must(rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr()}}))
+	pool := newPool(pg.URL())
+	must(pool.Exec(context.Background(), `CREATE TABLE raw (id int PRIMARY KEY, revision bigint NOT NULL, data bytea NOT NULL) WITH (fillfactor = 70);
+		ALTER TABLE raw ALTER data SET STORAGE EXTERNAL`))
+	return []*backend{redisBackend(r, client), pgBackend(pg, pool)}, nil
+})
 
 // newPool has as many connections as pgstore.
 func newPool(url string) *pgxpool.Pool {
