@@ -31,7 +31,9 @@ func atEnd(f func()) { ends = append(ends, f) }
 
 func TestMain(m *testing.M) {
 	if address := os.Getenv(bareVariable); address != "" {
-		serveBare(address)
+		panic(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Sojourn-Subject", "u-1815")
+		})))
 	}
 	code := m.Run()
 	for _, end := range slices.Backward(ends) {
@@ -73,15 +75,9 @@ func sized(n, few int) int {
 	return n
 }
 
-// bareVariable makes this program a bare handler on the address that it holds.
+// bareVariable makes this program a bare handler on the address that it holds,
+// which answers all requests with 200 and one header.
 const bareVariable = "SOJOURN_BENCH_BARE"
-
-// serveBare answers all requests with 200 and one header.
-func serveBare(address string) {
-	panic(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Sojourn-Subject", "u-1815")
-	})))
-}
 
 // TestBenchmarksRun runs each benchmark once, in a process of its own, so that a
 // broken one turns it red. Under -short, only those that need no file and no

@@ -30,7 +30,13 @@ func crowds() []int { return []int{1, 16, 128}[sized(0, 1):sized(3, 2)] }
 // server. The names of the cases begin with the server's.
 func BenchmarkNodesRequest(b *testing.B) {
 	for _, be := range backends(b) {
-		sites := be.sites(b)
+		// Sojourn with the cache, beside two nodes that serve nothing, and without it.
+		sites := lazily(b, append([]peer{
+			{"sojourn-cached", func() site {
+				return sojournSite(be.openNodes(b, "requests", 3)[0].cache, sojourn.Options{})
+			}},
+			{"sojourn", func() site { return sojournSite(be.open("requests"), sojourn.Options{}) }},
+		}, be.peers...)...)
 		for _, c := range []requestCase{
 			{name: "read-subject", setup: []op{login}, op: readSubject},
 			{name: "read-string", setup: []op{create}, op: readTheme},
@@ -40,7 +46,10 @@ func BenchmarkNodesRequest(b *testing.B) {
 		} {
 			c.atOnceOn(b, be.name+"-", crowds(), sites)
 		}
-		requestCase{name: "login-at-the-limit", op: loginFew}.atOnceOn(b, be.name+"-", crowds(), be.limited(b))
+		limited := lazily(b, peer{"sojourn", func() site {
+			return sojournSite(be.openNodes(b, "limited", 3)[0].cache, sojourn.Options{MaxSessions: fewSessions})
+		}})
+		requestCase{name: "login-at-the-limit", op: loginFew}.atOnceOn(b, be.name+"-", crowds(), limited)
 	}
 }
 
@@ -339,24 +348,25 @@ func (be *backend) count(b *testing.B, n float64, do func() error) {
 // goroutines, pages of lists, the bytes that the server keeps for a session
 // (memory of Redis, disk of PostgreSQL after VACUUM), and reads during a sweep.
 func BenchmarkMany(b *testing.B) {
-	few, many := sized(10_000, 512), sized(1_000_000, 1024)
 	for _, be := range backends(b) {
 		before := be.kept("many")
 		st := be.open("many")
 		b.Cleanup(func() { st.Close() })
-		m := &manySessions{be: be, st: st}
-		for _, n := range []int{few, many} {
-			m.fill(b, n)
-			m.calls(b, fmt.Sprintf("%s-of-%d-", be.name, n))
+		var total atomic.Int64 // sessions; the samples below it
+		for _, n := range []int{sized(10_000, 512), sized(1_000_000, 1024)} {
+			filling := be.hurry("many")
+			recent.fill(filling, int(total.Load()), n, fillers)
+			check(filling.Close())
+			total.Store(int64(n))
+			benchmarkCalls(b, fmt.Sprintf("%s-of-%d-", be.name, n), st, &total)
 		}
 		b.Run("case="+be.name+"-kept/peer=sojourn", func(b *testing.B) {
-			after := be.kept("many")
-			figures{"B/session": (after - before) / float64(m.n.Load())}.report(b)
+			figures{"B/session": (be.kept("many") - before) / float64(total.Load())}.report(b)
 		})
 		runSweeps(b, be.name+"-read", "sojourn", func() sweepTarget {
 			var rec store.Record
 			return sweepTarget{
-				n:     int(m.n.Load()),
+				n:     int(total.Load()),
 				read:  func(i int) error { return recent.get(st, &rec, i, true) },
 				sweep: func() (int, error) { return sweepAll(st, recent.start.Add(2*shortIdle)) },
 			}
@@ -364,23 +374,9 @@ func BenchmarkMany(b *testing.B) {
 	}
 }
 
-// manySessions are the sessions of a store: all samples below n.
-type manySessions struct {
-	be *backend
-	st sharedStore
-	n  atomic.Int64
-}
-
-func (m *manySessions) fill(b *testing.B, to int) {
-	st := m.be.hurry("many")
-	recent.fill(st, int(m.n.Load()), to, fillers)
-	check(st.Close())
-	m.n.Store(int64(to))
-}
-
-func (m *manySessions) calls(b *testing.B, prefix string) {
-	ctx := context.Background()
-	n := int(m.n.Load())
+// benchmarkCalls calls a store with so many samples, and adds those it creates.
+func benchmarkCalls(b *testing.B, prefix string, st store.Store, total *atomic.Int64) {
+	n := int(total.Load())
 	now := recent.created(n)
 	cursor := ""
 	for _, c := range []struct {
@@ -388,21 +384,22 @@ func (m *manySessions) calls(b *testing.B, prefix string) {
 		goroutines int
 		do         call
 	}{
-		{"update", 16, updateAny(recent, m.st, n)},
-		{"read", 16, func(h *hand, _ int) error { return recent.get(m.st, &h.rec, rand.IntN(n), true) }},
-		{"create", 16, func(h *hand, _ int) error { return recent.create(m.st, &h.rec, int(m.n.Add(1))-1) }},
+		{"update", 16, updateAny(recent, st, n)},
+		{"read", 16, func(h *hand, _ int) error { return recent.get(st, &h.rec, rand.IntN(n), true) }},
+		{"create", 16, func(h *hand, _ int) error { return recent.create(st, &h.rec, int(total.Add(1))-1) }},
 		{"list-100", 1, func(*hand, int) (err error) {
-			_, cursor, err = m.st.List(ctx, app, store.ListOptions{Cursor: cursor, Limit: 100, Now: now})
+			_, cursor, err = st.List(b.Context(), app, store.ListOptions{Cursor: cursor, Limit: 100, Now: now})
 			return err
 		}},
 		{"list-of-a-user", 1, func(*hand, int) error {
-			recs, _, err := m.st.List(ctx, app, store.ListOptions{Subject: userID(rand.IntN(n)), Limit: 100, Now: now})
+			opt := store.ListOptions{Subject: userID(rand.IntN(n)), Limit: 100, Now: now}
+			recs, _, err := st.List(b.Context(), app, opt)
 			return errors.Join(err, lacks(recs, 1))
 		}},
 		{"count", 1, func(*hand, int) error {
-			c, err := m.st.Count(ctx, app)
-			if err == nil && c.Sessions != m.n.Load() {
-				err = fmt.Errorf("it counts %d sessions of %d", c.Sessions, m.n.Load())
+			c, err := st.Count(b.Context(), app)
+			if err == nil && c.Sessions != total.Load() {
+				err = fmt.Errorf("it counts %d sessions of %d", c.Sessions, total.Load())
 			}
 			return err
 		}},

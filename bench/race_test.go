@@ -45,8 +45,9 @@ func BenchmarkRace(b *testing.B) {
 				if !s.supports(race.op) {
 					b.Skip("has no " + string(race.op))
 				}
-				lab := newRaceLab(b, s)
-				defer lab.client.CloseIdleConnections() // fiber's Close waits for them
+				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
+				lab := &raceLab{s, s.listen(), client}
+				defer client.CloseIdleConnections() // fiber's Close waits for them
 				total := figures{}
 				for b.Loop() {
 					for name, share := range race.run(lab) {
@@ -67,11 +68,6 @@ type raceLab struct {
 	site   site
 	url    string
 	client *http.Client
-}
-
-func newRaceLab(b *testing.B, s site) *raceLab {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
-	return &raceLab{s, s.listen(), client}
 }
 
 func (l *raceLab) request(o op, query string, cookies jar) response {

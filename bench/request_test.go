@@ -21,22 +21,20 @@ type requestCase struct {
 	tenth op   // takes the place of op in one of ten requests; empty: never
 }
 
-var requestCases = []requestCase{
-	{name: "read-subject", setup: []op{login}, op: readSubject},
-	{name: "read-string", setup: []op{create}, op: readTheme},
-	{name: "read-string-of-20-keys", setup: []op{fillTwenty}, op: readTheme},
-	{name: "read-struct", setup: []op{fillProfile}, op: readProfile},
-	{name: "change-string", setup: []op{create}, op: change, check: readChanged},
-	{name: "create", op: create, check: readTheme},
-	{name: "login", op: loginAny},
-	{name: "list-3-sessions", setup: []op{login}, op: list},
-	{name: "anonymous", op: nothing},
-}
-
 // BenchmarkRequest measures one request through the middleware, without a
 // connection. With -cpu 2, two visitors send at once.
 func BenchmarkRequest(b *testing.B) {
-	for _, c := range requestCases {
+	for _, c := range []requestCase{
+		{name: "read-subject", setup: []op{login}, op: readSubject},
+		{name: "read-string", setup: []op{create}, op: readTheme},
+		{name: "read-string-of-20-keys", setup: []op{fillTwenty}, op: readTheme},
+		{name: "read-struct", setup: []op{fillProfile}, op: readProfile},
+		{name: "change-string", setup: []op{create}, op: change, check: readChanged},
+		{name: "create", op: create, check: readTheme},
+		{name: "login", op: loginAny},
+		{name: "list-3-sessions", setup: []op{login}, op: list},
+		{name: "anonymous", op: nothing},
+	} {
 		for _, p := range append(peers, limits...) {
 			b.Run("case="+c.name+"/peer="+p.name, func(b *testing.B) { c.run(b, p, runtime.GOMAXPROCS(0)) })
 		}

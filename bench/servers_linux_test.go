@@ -254,25 +254,3 @@ func (be *backend) openEngines(b *testing.B, space string, opt sojourn.Options) 
 	}
 	return engines
 }
-
-// sites are the libraries on the server. Of Sojourn there is one with the cache,
-// beside two nodes that serve nothing, and one with the driver alone.
-func (be *backend) sites(b *testing.B) []peer {
-	const space = "requests"
-	sites := []peer{
-		{"sojourn-cached", func() site {
-			return sojournSite(be.openNodes(b, space, 3)[0].cache, sojourn.Options{})
-		}},
-		{"sojourn", func() site {
-			return sojournSite(be.open(space), sojourn.Options{})
-		}},
-	}
-	return lazily(b, append(sites, be.peers...)...)
-}
-
-// limited is Sojourn with a low limit of sessions for each user.
-func (be *backend) limited(b *testing.B) []peer {
-	return lazily(b, peer{"sojourn", func() site {
-		return sojournSite(be.openNodes(b, "limited", 3)[0].cache, sojourn.Options{MaxSessions: fewSessions})
-	}})
-}

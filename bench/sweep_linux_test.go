@@ -160,7 +160,7 @@ func sweepSCS(tb testing.TB, n int) sweepTarget {
 		if i%2 == 0 {
 			deadline = due.Add(-time.Millisecond)
 		}
-		data, err := codec.Encode(deadline, map[string]any{"subject": userID(i), "data": someValue(i)[:98]})
+		data, err := codec.Encode(deadline, map[string]any{"subject": userID(i), "data": someValue(i)})
 		check(errors.Join(err, s.Commit(userID(i), data, deadline)))
 	}
 	if time.Until(due) < interval/3 {
