@@ -22,7 +22,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/store"
-	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
@@ -151,9 +150,7 @@ func updateAny(smp samples, st store.Store, n int) call {
 // sqlitestore itself. All hold the same sessions.
 func BenchmarkCachedRead(b *testing.B) {
 	n, hot := sized(1_000_000, 2000), sized(100_000, 1000)
-	memory := memstore.NewLimited(16 << 30)
-	defer memory.Close()
-	fixed.fill(memory, 0, n, 2)
+	memory := filledMemory(b, n)
 	file := baseFile(b, n).copyOf(b).open(b)
 	cache := nearcache.New(file, nearcache.Options{})
 	defer cache.Close() // closes the file

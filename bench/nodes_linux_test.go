@@ -336,12 +336,10 @@ func (be *backend) count(b *testing.B, n float64, do func() error) {
 	before := be.spent()
 	check(do())
 	after := be.spent()
-	figures{
-		"cpu-ns": (after.cpu - before.cpu) / n * 1e9,
-		"in-B":   (after.in - before.in) / n,
-		"out-B":  (after.out - before.out) / n,
-		"log-B":  (after.log - before.log) / n,
-	}.report(b)
+	for unit := range after {
+		after[unit] = (after[unit] - before[unit]) / n
+	}
+	after.report(b)
 }
 
 // BenchmarkMany measures a store with few sessions and with a million: calls by 16

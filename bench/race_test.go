@@ -46,7 +46,7 @@ func BenchmarkRace(b *testing.B) {
 					b.Skip("has no " + string(race.op))
 				}
 				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
-				lab := &raceLab{s, s.listen(), client}
+				lab := &raceLab{s.listen(), client}
 				defer client.CloseIdleConnections() // fiber's Close waits for them
 				total := figures{}
 				for b.Loop() {
@@ -65,7 +65,6 @@ func BenchmarkRace(b *testing.B) {
 
 // A raceLab sends requests to a site over HTTP.
 type raceLab struct {
-	site   site
 	url    string
 	client *http.Client
 }
@@ -99,19 +98,19 @@ func (l *raceLab) state(j jar) (s state) {
 	return s
 }
 
-// begin starts a slow write and returns when its handler waits at the gate. The
+// begin starts a slow write and returns when its handler waits at the doors. The
 // returned function lets the handler continue, and returns the response.
 func (l *raceLab) begin(j jar) (finish func() response) {
 	done := make(chan response, 1)
 	cookies := j.copy()
 	go func() { done <- l.request(slowWrite, "", cookies) }()
 	select {
-	case <-l.site.gate().arrived:
+	case <-arrived:
 	case r := <-done: // refused before its handler ran
 		return func() response { return r }
 	}
 	return func() response {
-		l.site.gate().release <- struct{}{}
+		release <- struct{}{}
 		return <-done
 	}
 }

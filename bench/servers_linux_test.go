@@ -33,7 +33,7 @@ type backend struct {
 	name  string
 	open  func(space string) sharedStore
 	hurry func(space string) sharedStore // for filling: acknowledges before it is durable
-	spent func() spent
+	spent func() figures                 // by the server since its start
 	kept  func(space string) (bytes float64)
 	peers []peer // other libraries on the same server
 
@@ -52,9 +52,6 @@ type sharedStore interface {
 	store.Store
 	store.Feeder
 }
-
-// spent is what a server has spent since its start.
-type spent struct{ cpu, in, out, log float64 } // seconds, and bytes
 
 func backends(b *testing.B) []*backend {
 	list, err := startBackends()
@@ -113,8 +110,13 @@ return 1`)
 	return &backend{
 		name: "redis", open: open, hurry: open,
 		kept: func(string) float64 { return number("used_memory") },
-		spent: func() spent {
-			return spent{number("used_cpu_user", "used_cpu_sys"), number("total_net_input_bytes"), number("total_net_output_bytes"), number("aof_current_size")}
+		spent: func() figures {
+			return figures{
+				"cpu-ns": 1e9 * number("used_cpu_user", "used_cpu_sys"),
+				"in-B":   number("total_net_input_bytes"),
+				"out-B":  number("total_net_output_bytes"),
+				"log-B":  number("aof_current_size"),
+			}
 		},
 		get: func(ctx context.Context, i int) error { return c.Do(ctx, c.B().Get().Key(key(i)).Build()).Error() },
 		getCached: func(ctx context.Context, i int) error {
@@ -165,10 +167,10 @@ func pgBackend(pg *servertest.PostgreSQLServer, pool *pgxpool.Pool) *backend {
 				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, space).Scan(&bytes))
 			return bytes
 		},
-		spent: func() spent {
-			s := spent{cpu: processTreeCPU(pg.PID())}
-			check(pool.QueryRow(context.Background(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").Scan(&s.log))
-			return s
+		spent: func() figures {
+			var logged float64
+			check(pool.QueryRow(context.Background(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8").Scan(&logged))
+			return figures{"cpu-ns": 1e9 * processTreeCPU(pg.PID()), "log-B": logged}
 		},
 		get: func(ctx context.Context, i int) error {
 			var revision int64

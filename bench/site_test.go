@@ -42,7 +42,7 @@ const (
 	// The races consist of these.
 	addItem   op = "add-item"   // adds the query's "item" to the cart and answers 5 ms later
 	readState op = "read-state" // returns the session's state as JSON
-	slowWrite op = "slow-write" // waits at the gate, then writes
+	slowWrite op = "slow-write" // waits at the doors, then writes
 	elevate   op = "elevate"    // renews the token, as after a second factor
 	rotate    op = "rotate"     // replaces the secret; the old one stays good for a while
 	logout    op = "logout"
@@ -128,7 +128,6 @@ type site interface {
 	// the status, as often as it is called. It does as little as possible besides
 	// calling the library. One goroutine uses it. answer reads the last response.
 	prepare(o op, query string, cookies jar) (send func() int, answer func() response)
-	gate() *gate
 	// listen serves the application on a real connection until Close.
 	listen() (url string)
 	Close() error
@@ -171,15 +170,16 @@ func (v visitor) send(ops ...op) error {
 	return nil
 }
 
-// A gate holds a handler in the middle of a request.
-type gate struct{ arrived, release chan struct{} }
+// The doors hold the handler of slowWrite in the middle of a request. The races
+// take turns, so one pair is enough.
+var (
+	arrived = make(chan struct{})
+	release = make(chan struct{})
+)
 
-func newGate() *gate { return &gate{make(chan struct{}), make(chan struct{})} }
-
-// wait is called by the handler.
-func (g *gate) wait() {
-	g.arrived <- struct{}{}
-	<-g.release
+func waitAtDoors() {
+	arrived <- struct{}{}
+	<-release
 }
 
 // A peer is one library as its users set it up, with its defaults unless a
@@ -206,7 +206,6 @@ var limits = []peer{
 // An httpSite is a site on net/http. Its handlers include the middleware.
 type httpSite struct {
 	handlers map[op]http.Handler
-	doors    *gate
 	close    func() error
 	server   *httptest.Server
 
@@ -216,11 +215,10 @@ type httpSite struct {
 }
 
 func newHTTPSite() *httpSite {
-	return &httpSite{handlers: map[op]http.Handler{}, doors: newGate(), close: func() error { return nil }}
+	return &httpSite{handlers: map[op]http.Handler{}, close: func() error { return nil }}
 }
 
 func (s *httpSite) supports(o op) bool { return s.handlers[o] != nil }
-func (s *httpSite) gate() *gate        { return s.doors }
 
 func (s *httpSite) Close() error {
 	if s.server != nil {

@@ -33,7 +33,11 @@ type sweepTarget struct {
 // expire; beside the same without a sweep. Run it with -benchtime 1x.
 func BenchmarkSweep(b *testing.B) {
 	n := sized(1_000_000, 2000)
-	runSweeps(b, "read", "sojourn-memstore", func() sweepTarget { return sweepMemstore(b, n) })
+	runSweeps(b, "read", "sojourn-memstore", func() sweepTarget {
+		s := filledMemory(b, n)
+		sweep := func() (int, error) { return sweepAll(s, expired) }
+		return sweepTarget{n: n, read: reader(s), held: s.LongestHold, sweep: sweep}
+	})
 	runSweeps(b, "read", "scs-memstore", func() sweepTarget { return sweepSCS(b, n) })
 	runSweeps(b, "read", "sojourn-file", func() sweepTarget { return sweepFile(b, n) })
 }
@@ -113,11 +117,11 @@ func sweepAll(s store.Store, now store.Time) (total int, err error) {
 	}
 }
 
-func sweepMemstore(tb testing.TB, n int) sweepTarget {
+func filledMemory(tb testing.TB, n int) *memstore.Store {
 	s := memstore.NewLimited(16 << 30)
 	tb.Cleanup(func() { s.Close() })
 	fixed.fill(s, 0, n, 2)
-	return sweepTarget{n: n, read: reader(s), held: s.LongestHold, sweep: func() (int, error) { return sweepAll(s, expired) }}
+	return s
 }
 
 func reader(s store.Store) func(i int) error {
