@@ -4,7 +4,8 @@
 // prints benchstat's tables. docs/benchmarks.md explains them.
 //
 // A benchmark is named for the question, then case=, then peer=: the peers are
-// the columns of a table. Under -short, everything is tiny.
+// the columns of a table. scripts/bench.sh knows each benchmark's -benchtime; most
+// of those with files or servers need 1x. Under -short, everything is tiny.
 package bench
 
 import (

@@ -25,8 +25,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-// A storeFile is the path of a store's file, in a directory that holds nothing
-// else.
+// A storeFile is the path of a store's file, alone in its directory.
 type storeFile string
 
 func newStoreFile(tb testing.TB) storeFile {
@@ -187,8 +186,7 @@ func benchmarkGet(b *testing.B, smp samples, n int, cached bool, stores ...store
 }
 
 // BenchmarkSteady creates 10,000 sessions a second for a minute, checkpoints
-// included, in a file of a million. A latency counts from when the creation was
-// due. Run it with -benchtime 1x.
+// included, in a file of a million.
 func BenchmarkSteady(b *testing.B) {
 	n, rate, d := sized(1_000_000, 2000), sized(10_000, 500), time.Duration(sized(60_000, 200))*time.Millisecond
 	st := baseFile(b, n).copyOf(b).open(b)
@@ -214,7 +212,7 @@ func BenchmarkSteady(b *testing.B) {
 
 // BenchmarkOpen opens a file, warm or cold: then the system holds nothing of it
 // in memory. Each is measured in a process of its own, for its memory: after
-// opening, and after 200,000 reads of random sessions. Run it with -benchtime 1x.
+// opening, and after 200,000 reads of random sessions.
 func BenchmarkOpen(b *testing.B) {
 	for _, n := range []int{sized(1_000_000, 2000), sized(5_000_000, 3000)} {
 		for _, state := range []string{"warm", "cold"} {
@@ -262,7 +260,7 @@ func dropPages(b *testing.B, path string) {
 // BenchmarkTurnover creates and sweeps the sessions of a day, on a clock that runs
 // as fast as the store can follow: ten times as many come and expire as live at
 // once. The metrics compare the largest and the last size of the file with the
-// size when as many lived for the first time. Run it with -benchtime 1x.
+// size when as many lived for the first time.
 func BenchmarkTurnover(b *testing.B) {
 	b.Run("case=a-day/peer=sojourn", func(b *testing.B) {
 		const step, steps = 10 * time.Minute, 144
@@ -303,9 +301,8 @@ const (
 )
 
 // A bareLog is the limit of every store that syncs: one goroutine appends what all
-// waiting writers bring, syncs once, and acknowledges all. The file is written
-// over and over, like the log of a database: its blocks exist, so a sync has
-// nothing but the data to write.
+// waiting writers bring, syncs once, and acknowledges all. It writes over blocks
+// that exist, so that a sync writes only data.
 type bareLog struct {
 	file     *os.File
 	at       int64
@@ -370,8 +367,7 @@ func (l *bareLog) Close() error {
 	return l.file.Close()
 }
 
-// bareLogSite writes a record for each session that is created or changed, and
-// keeps nothing.
+// bareLogSite logs a record for each session that is created or changed.
 func bareLogSite(dir string, most int) site {
 	l := openBareLog(dir, most)
 	s := newHTTPSite()

@@ -28,8 +28,7 @@ import (
 )
 
 // BenchmarkMemory measures what many sessions of a user ID and 100 bytes of values
-// cost. Sojourn keeps the client, too. Each runs in a process of its own, with
-// -benchtime 1x.
+// cost. Sojourn keeps the client, too. Each runs in a process of its own.
 //
 //	resident-B/session  growth of VmRSS, after a collection
 //	peak-B/session      growth of VmHWM while filling
@@ -259,8 +258,7 @@ func processMemory(pid, line string) float64 {
 	return 1024 * must(strconv.ParseFloat(string(found[1]), 64))
 }
 
-// settledMemory returns this process's resident memory after everything that is
-// free was returned to the system.
+// settledMemory returns this process's resident memory without what is free.
 func settledMemory() float64 {
 	for range 2 {
 		runtime.GC()

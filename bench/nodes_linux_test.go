@@ -241,8 +241,7 @@ func logInOften(engines []*sojourn.Engine, subject string, n int) {
 	})
 }
 
-// costOps are the life of a session, in this order: each operation once for each
-// of the sessions.
+// costOps are the life of a session: each is done once for each session.
 var costOps = []struct {
 	name string
 	do   func(st store.Store, rec *store.Record, i int) error
@@ -300,8 +299,7 @@ func lacks[T any](list []T, want int) error {
 
 // BenchmarkCost counts what a server spends on an operation: CPU, bytes received
 // and sent on its connections (of Redis), and bytes logged to disk; and on the
-// heartbeats of a node in a second. docs/scale.md plans with them. Run it with
-// -benchtime 1x.
+// heartbeats of a node in a second. docs/scale.md plans with them.
 func BenchmarkCost(b *testing.B) {
 	const listeners = 12
 	n := sized(5000, 100)

@@ -123,8 +123,7 @@ type mapSession interface {
 	item() string // the query's "item"
 }
 
-// mapOps are the application's handlers for such a library. Each returns the
-// body of its answer.
+// mapOps are the handlers for such a library. Each returns its answer's body.
 func mapOps() map[op]func(v mapSession) ([]byte, error) {
 	text := func(v mapSession, key string) string { s, _ := v.get(key).(string); return s }
 	set := func(key string, value any) func(mapSession) ([]byte, error) {

@@ -126,8 +126,7 @@ func BenchmarkServerStart(b *testing.B) {
 	})
 }
 
-// liveFile has sessions that live: the server would sweep expired ones while its
-// requests are measured.
+// liveFile has sessions that live: the server would sweep expired ones meanwhile.
 func liveFile(b *testing.B) storeFile {
 	file := newStoreFile(b)
 	st := file.open(b)
@@ -145,8 +144,7 @@ type hit struct {
 
 // BenchmarkServer sends requests to sojournd and to a bare net/http handler in a
 // process of its own, by 64 connections: with wrk as fast as they are answered,
-// and 10,000 a second, where a latency counts from when the request was due. Each
-// iteration takes seconds: run it with -benchtime 1x.
+// and 10,000 a second.
 func BenchmarkServer(b *testing.B) {
 	servertest.Need(b, "wrk")
 	s := startServer(b, liveFile(b))
@@ -232,8 +230,7 @@ func (h hit) paced(b *testing.B) {
 
 // BenchmarkServerCrowd measures what 10,000 subscribers to events and as many idle
 // connections cost the server: resident memory without them, with them, and after
-// events; and the time until every subscriber has seen an event. Run it with
-// -benchtime 1x.
+// events; and the time until every subscriber has seen an event.
 func BenchmarkServerCrowd(b *testing.B) {
 	b.Run("case=crowd/peer=sojourn", func(b *testing.B) {
 		var limit unix.Rlimit // of files, for this process as for the server

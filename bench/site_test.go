@@ -98,8 +98,7 @@ var newThemes = func() (names [1024]string) {
 func newTheme() string         { return newThemes[rand.Uint32()%uint32(len(newThemes))] }
 func isNewTheme(s string) bool { return len(s) == len(newThemes[0]) }
 
-// anyUser returns one of 100,000 users, so that nobody reaches a limit of
-// sessions in a benchmark of a second or two.
+// anyUser returns one of so many users that nobody reaches a limit of sessions.
 func anyUser() string { return userID(rand.IntN(100_000)) }
 
 // fewSessions is the limit of sessions where reaching it is measured.

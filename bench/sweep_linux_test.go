@@ -30,7 +30,7 @@ type sweepTarget struct {
 
 // BenchmarkSweep measures the reads of one goroutine, as fast as it can, and of
 // sqlitestore also 2,000 durable writes a second, while half of a million sessions
-// expire; beside the same without a sweep. Run it with -benchtime 1x.
+// expire; beside the same without a sweep.
 func BenchmarkSweep(b *testing.B) {
 	n := sized(1_000_000, 2000)
 	runSweeps(b, "read", "sojourn-memstore", func() sweepTarget {
