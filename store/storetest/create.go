@@ -100,21 +100,17 @@ var createCases = []testCase{
 			list = append(list, f.create(sessionAt("alice", t0+at)))
 		}
 		rec := sessionAt("alice", t0+9)
-		ended, err := f.s.Create(f.ctx, app, rec, limited(rec, 5))
-		f.wantEnded(ended, err, endedOf(list[0], store.ReasonEvicted, t0+9))
+		f.createEvicting(rec, 5, list[0])
 		f.wantGone(list[0], store.ReasonEvicted, t0+9)
 		f.wantList("alice", t0+9, append(list[1:], rec)...)
 		f.wantCount(5, 5)
 
 		next := sessionAt("alice", t0+10) // a lower limit evicts several
-		ended, err = f.s.Create(f.ctx, app, next, limited(next, 2))
-		f.wantEnded(ended, err, endedOf(list[1], store.ReasonEvicted, t0+10), endedOf(list[2], store.ReasonEvicted, t0+10),
-			endedOf(list[3], store.ReasonEvicted, t0+10), endedOf(list[4], store.ReasonEvicted, t0+10))
+		f.createEvicting(next, 2, list[1:]...)
 		f.wantList("alice", t0+10, rec, next)
 
 		last := sessionAt("alice", t0+11)
-		ended, err = f.s.Create(f.ctx, app, last, limited(last, 1))
-		f.wantEnded(ended, err, endedOf(rec, store.ReasonEvicted, t0+11), endedOf(next, store.ReasonEvicted, t0+11))
+		f.createEvicting(last, 1, rec, next)
 		f.wantList("alice", t0+11, last)
 	}},
 	{"I11/NoLimit", func(f *fixture) {
@@ -126,8 +122,7 @@ var createCases = []testCase{
 	}},
 	{"I11/TheAnonymousHaveNoLimit", func(f *fixture) {
 		for range 5 {
-			rec := session("")
-			f.wantEnded(f.s.Create(f.ctx, app, rec, limited(rec, 1)))
+			f.createEvicting(session(""), 1)
 		}
 		f.wantCount(5, 0)
 	}},
@@ -165,8 +160,7 @@ var createCases = []testCase{
 		old := f.create(session("alice"))
 		f.must(f.s.EndAll(f.ctx, app, t0))
 		rec := sessionAt("alice", t0+1)
-		opt := limited(rec, 1)
-		f.wantEnded(f.s.Create(f.ctx, app, rec, opt))
+		f.createEvicting(rec, 1)
 		f.wantGone(old, store.ReasonRevoked, t0)
 		f.wantList("alice", t0+1, rec)
 	}},

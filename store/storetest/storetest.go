@@ -199,6 +199,18 @@ func (f *fixture) tryCreate(rec *store.Record, opt store.CreateOptions) error {
 	return err
 }
 
+// createEvicting creates a session under a limit. It must evict exactly the
+// sessions in evicted.
+func (f *fixture) createEvicting(rec *store.Record, max int, evicted ...*store.Record) {
+	f.Helper()
+	var want []store.Ended
+	for _, old := range evicted {
+		want = append(want, endedOf(old, store.ReasonEvicted, rec.CreatedAt))
+	}
+	ended, err := f.s.Create(f.ctx, f.app, rec, limited(rec, max))
+	f.wantEnded(ended, err, want...)
+}
+
 // update makes an Update, which must succeed and end no session.
 func (f *fixture) update(rec *store.Record, opt store.UpdateOptions) {
 	f.Helper()
@@ -214,10 +226,11 @@ func (f *fixture) tryUpdate(rec *store.Record, opt store.UpdateOptions) error {
 	return err
 }
 
+// end ends a session, which must be live.
 func (f *fixture) end(rec *store.Record, reason store.Reason, at store.Time) {
 	f.Helper()
-	_, err := f.s.End(f.ctx, f.app, rec.ID, reason, at)
-	f.must(err)
+	ended, err := f.s.End(f.ctx, f.app, rec.ID, reason, at)
+	f.wantEnded(ended, err, store.Ended{App: f.app, ID: rec.ID, Subject: rec.Subject, Reason: reason, At: at})
 }
 
 // endSubject revokes all sessions of a subject.

@@ -225,8 +225,7 @@ var updateCases = []testCase{
 		f.wantEnded(ended, err, endedOf(b, store.ReasonEvicted, t0))
 		f.wantList("alice", t0, a, c)
 		d := session("alice")
-		ended, err = f.s.Create(f.ctx, app, d, limited(d, 2))
-		f.wantEnded(ended, err, endedOf(a, store.ReasonEvicted, t0))
+		f.createEvicting(d, 2, a)
 		f.wantList("alice", t0, c, d)
 	}},
 	{"I11/OrderOfBecomingTheSubjects", func(f *fixture) {
@@ -239,9 +238,7 @@ var updateCases = []testCase{
 		f.must(f.s.Touch(f.ctx, app, a.ID, t0+5, t0+5, phone))
 		a.LastSeenAt = t0 + 5
 		for _, oldest := range []*store.Record{a, b, visitor} {
-			rec := sessionAt("alice", t0+6)
-			ended, err := f.s.Create(f.ctx, app, rec, limited(rec, 3))
-			f.wantEnded(ended, err, endedOf(oldest, store.ReasonEvicted, t0+6))
+			f.createEvicting(sessionAt("alice", t0+6), 3, oldest)
 		}
 	}},
 	{"Update/NoLimitWithoutLogin", func(f *fixture) {
@@ -399,8 +396,7 @@ var endCases = []testCase{
 	{"End/Idempotent", func(f *fixture) {
 		for _, subject := range []string{"", "alice"} {
 			rec := f.create(session(subject))
-			ended, err := f.s.End(f.ctx, app, rec.ID, store.ReasonTheft, t0+1)
-			f.wantEnded(ended, err, endedOf(rec, store.ReasonTheft, t0+1))
+			f.end(rec, store.ReasonTheft, t0+1)
 			f.wantEnded(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+2))
 			f.wantGone(rec, store.ReasonTheft, t0+1)
 			f.wantCount(0, 0)
@@ -416,8 +412,7 @@ var endCases = []testCase{
 	}},
 	{"End/TheExpired", func(f *fixture) {
 		rec := f.create(session("alice"))
-		ended, err := f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0+10*day)
-		f.wantEnded(ended, err, endedOf(rec, store.ReasonLogout, t0+10*day))
+		f.end(rec, store.ReasonLogout, t0+10*day)
 		f.wantGone(rec, store.ReasonLogout, t0+10*day)
 	}},
 	{"End/UnderTheWatermark", func(f *fixture) {
@@ -436,8 +431,7 @@ var endCases = []testCase{
 			}
 			left := slices.Clone(list)
 			for _, i := range order {
-				ended, err := f.s.End(f.ctx, app, list[i].ID, store.ReasonLogout, t0)
-				f.wantEnded(ended, err, endedOf(list[i], store.ReasonLogout, t0))
+				f.end(list[i], store.ReasonLogout, t0)
 				left = slices.DeleteFunc(left, func(r *store.Record) bool { return r.ID == list[i].ID })
 				f.wantList("alice", t0, slices.Clone(left)...)
 			}

@@ -28,7 +28,7 @@ var watchCases = []testCase{
 
 		f.end(rec, store.ReasonLogout, t0)
 		w.want(store.Change{Kind: store.Gone, App: app, ID: rec.ID})
-		f.end(rec, store.ReasonLogout, t0) // changes nothing, so it is not reported
+		f.wantEnded(f.s.End(f.ctx, app, rec.ID, store.ReasonLogout, t0)) // changes nothing, so it is not reported
 
 		other := session("alice")
 		f.in("blog").create(other)
