@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"context"
 	"math/bits"
 	"sync"
 
@@ -47,6 +48,21 @@ func (s *Store) lockRecord(a *app, id *store.ID) (*shard, uint32, error) {
 	hash := s.hashID(a, id)
 	sh := &s.records[shardOf(hash)]
 	return sh, tagOf(hash), s.lock(&sh.mu)
+}
+
+// open begins a call about one session: it finds the application and locks the
+// shard of the session's record. With an error nothing is locked. Get, which
+// every request calls, does the same without the call.
+func (s *Store) open(ctx context.Context, name string, id *store.ID) (*app, *shard, uint32, error) {
+	if err := s.check(ctx); err != nil {
+		return nil, nil, 0, err
+	}
+	a := s.apps.Find(name)
+	if a == nil {
+		return nil, nil, 0, store.ErrNotFound
+	}
+	sh, tag, err := s.lockRecord(a, id)
+	return a, sh, tag, err
 }
 
 // A shardSet is a set of record shards that are locked together.

@@ -141,14 +141,7 @@ func (s *Store) updateOwner(a *app, rec *store.Record, opt *store.UpdateOptions,
 
 // Touch implements store.Store.
 func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now store.Time, client store.Client) error {
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	a := s.apps.Find(app)
-	if a == nil {
-		return store.ErrNotFound
-	}
-	sh, tag, err := s.lockRecord(a, &id)
+	a, sh, tag, err := s.open(ctx, app, &id)
 	if err != nil {
 		return err
 	}
@@ -170,14 +163,7 @@ func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now stor
 
 // Confirm implements store.Store.
 func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, c store.Confirmation) error {
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	a := s.apps.Find(app)
-	if a == nil {
-		return store.ErrNotFound
-	}
-	sh, tag, err := s.lockRecord(a, &id)
+	a, sh, tag, err := s.open(ctx, app, &id)
 	if err != nil {
 		return err
 	}
