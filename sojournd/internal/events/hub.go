@@ -2,11 +2,11 @@
 // events), to webhooks, and to the audit log.
 //
 //	hub := events.New(events.Options{Audit: audit, Log: log})
-//	err := hub.Configure(apps)                                    // at the start, and again at each reload
+//	err := hub.Configure(apps) // at the start, and again at each reload
 //	engine, err := sojourn.New(st, sojourn.Options{App: "shop", OnEvent: hub.Observer("shop")})
 //	err = hub.Stream(w, r, "shop", r.Header.Get("Last-Event-ID"), 0, true)
 //	…
-//	hub.EndStreams()                                              // then http.Server.Shutdown, then Engine.Close
+//	hub.EndStreams() // then http.Server.Shutdown and Engine.Close
 //	hub.Close(ctx)
 //
 // Each process passes on the events of its own engines. If several processes
