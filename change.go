@@ -36,7 +36,7 @@ func (s *Session) mayChange() error {
 // change applies one operation, and keeps it for the commit. mu is held.
 func (s *Session) change(o op) error {
 	if s.found.undecided {
-		if err := s.decide(s.ctx, s.budgetOf(o.kind)); err != nil {
+		if err := s.decide(s.ctx, s.budgetOf(&o)); err != nil {
 			return err
 		}
 	}
@@ -46,7 +46,7 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if s.draft.rec == nil {
-		if s.found.rec == nil && o.kind == opDelete {
+		if s.found.rec == nil && o.empties() {
 			return nil // nothing to delete, and no reason to start a session
 		}
 		t := s.terms()
@@ -71,10 +71,12 @@ func (s *Session) dropEmpty() {
 
 // budgetOf returns the budget for looking up undecided tokens before an
 // operation; nil for one that writes in any case.
-func (s *Session) budgetOf(k opKind) *budget {
-	switch k {
-	case opSet, opUpdate, opStart, opLogin:
-		return nil
+func (s *Session) budgetOf(o *op) *budget {
+	switch o.kind {
+	case opSet, opReplace, opUpdate, opStart, opLogin:
+		if !o.empties() {
+			return nil
+		}
 	}
 	return &s.e.bad.ends
 }

@@ -47,6 +47,7 @@ type opKind uint8
 const (
 	opSet opKind = iota
 	opDelete
+	opReplace
 	opUpdate // Session.applyUpdate calls the application's function
 	opStart  // there is to be a session, whatever is in it
 	opLogin
@@ -55,17 +56,23 @@ const (
 )
 
 type op struct {
-	kind  opKind
-	key   string
-	json  []byte
-	fn    func([]byte) ([]byte, error) // of opUpdate
-	login *login
-	level int
-	amr   string
+	kind   opKind
+	key    string
+	json   []byte
+	values store.Values                 // of opReplace
+	fn     func([]byte) ([]byte, error) // of opUpdate
+	login  *login
+	level  int
+	amr    string
 
 	// Of opRotate.
 	periodic bool // the engine's own, not the application's
 	done     bool // the secret was replaced
+}
+
+// empties reports whether the operation only removes values.
+func (o *op) empties() bool {
+	return o.kind == opDelete || o.kind == opReplace && len(o.values) == 0
 }
 
 type login struct {
@@ -132,6 +139,8 @@ func (d *draft) apply(o *op, t *terms) error {
 		return d.put(o.key, o.json, t)
 	case opDelete:
 		d.swap(r.Values.AppendDelete(d.spare[:0], o.key))
+	case opReplace:
+		r.Values = append(r.Values[:0], o.values...)
 	case opLogin:
 		return d.login(o.login, t)
 	case opElevate:
@@ -259,8 +268,8 @@ func (d *draft) put(key string, json []byte, t *terms) error {
 	}
 	values := d.rec.Values.AppendSet(d.spare[:0], key, json)
 	d.spare = values // it may have grown
-	if len(values) > t.opt.MaxSession {
-		return fmt.Errorf("%w: with key %q the session has %d bytes, the limit is %d", ErrTooLarge, key, len(values), t.opt.MaxSession)
+	if err := checkSize(values, t.opt); err != nil {
+		return fmt.Errorf("%w, with key %q", err, key)
 	}
 	d.swap(values)
 	return nil

@@ -74,6 +74,20 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 	return w
 }
 
+// node returns another node on the store of w: another engine, with the clock
+// and the list of events of w. Move the clock by w.
+func (w *world) node() *world {
+	w.Helper()
+	n := &world{TB: w.TB, store: w.store}
+	e, err := sojourn.New(w.store, sojourn.Options{Now: w.time, OnEvent: w.observe})
+	if err != nil {
+		w.Fatal(err)
+	}
+	n.Engine = e
+	w.Cleanup(func() { e.Close(context.Background()) })
+	return n
+}
+
 func options(f func(*sojourn.Options)) func(*world, *sojourn.Options) {
 	return func(_ *world, o *sojourn.Options) { f(o) }
 }

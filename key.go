@@ -3,9 +3,6 @@ package sojourn
 import (
 	"encoding/json"
 	"fmt"
-	"unicode/utf8"
-
-	"github.com/sojourn-go/sojourn/store"
 )
 
 // A Key names a value of type T in a session. Declare keys once, at package
@@ -122,47 +119,4 @@ func plain(raw []byte) bool {
 		}
 	}
 	return raw[len(raw)-1] == '"'
-}
-
-// SetValue is Key.Set for callers that learn keys at run time, as sojournd does.
-// ErrValue: the key isn't 1 to 255 bytes of UTF-8 without control characters, or
-// the value isn't JSON in UTF-8.
-func (s *Session) SetValue(key string, value json.RawMessage) error {
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	if len(value) == 0 || !utf8.Valid(value) {
-		return fmt.Errorf("%w: key %q: not JSON in UTF-8", ErrValue, key)
-	}
-	return Key[json.RawMessage]{key}.Set(s, value)
-}
-
-// DeleteValue removes a value at the commit.
-func (s *Session) DeleteValue(key string) error {
-	return s.do(op{kind: opDelete, key: key})
-}
-
-// appendObject appends values as a JSON object, with its keys in order.
-func appendObject(dst []byte, values store.Values) []byte {
-	if dst == nil {
-		dst = make([]byte, 0, len(values)+16)
-	}
-	dst = append(dst, '{')
-	first := true
-	for key, value := range values.All() {
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = append(dst, '"')
-		for i := range len(key) { // keys hold no control characters
-			if key[i] == '"' || key[i] == '\\' {
-				dst = append(dst, '\\')
-			}
-			dst = append(dst, key[i])
-		}
-		dst = append(dst, '"', ':')
-		dst = append(dst, value...)
-	}
-	return append(dst, '}')
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // checkSubject refuses what can't name a user: see Session.Login.
@@ -67,6 +69,14 @@ func checkJSON(key string, json []byte, opt *Options) error {
 	}
 	if nul {
 		return fmt.Errorf("%w: key %q: the character U+0000 can't be stored", ErrValue, key)
+	}
+	return nil
+}
+
+// checkSize refuses values that are too large together.
+func checkSize(values store.Values, opt *Options) error {
+	if len(values) > opt.MaxSession {
+		return fmt.Errorf("%w: the session has %d bytes, the limit is %d", ErrTooLarge, len(values), opt.MaxSession)
 	}
 	return nil
 }

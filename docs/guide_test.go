@@ -23,7 +23,7 @@ import (
 const prelude = `package guide
 
 import (
-	"context"; "fmt"; "io"; "log"; "log/slog"; "net/http"; "net/http/cookiejar"; "net/http/httptest"; "net/netip"; "testing"; "time"
+	"context"; "encoding/json"; "fmt"; "io"; "log"; "log/slog"; "net/http"; "net/http/cookiejar"; "net/http/httptest"; "net/netip"; "testing"; "time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"

@@ -233,7 +233,7 @@ var engine = []mutant{
 		breaks: "deleting nothing creates nothing",
 		test:   ". -run TestI8",
 		edits: []edit{{"change.go",
-			`if s.found.rec == nil && o.kind == opDelete {`,
+			`if s.found.rec == nil && o.empties() {`,
 			`if false {`}},
 	},
 	{
