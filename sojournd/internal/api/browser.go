@@ -5,20 +5,45 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// begin returns the session of a token.
-func (c *call) begin(ctx context.Context, token string, client *v1.RequestClient, revision uint64) (*sojourn.Session, error) {
-	is, err := clientOf(client)
+// begin returns the session of a browser. A browser that presents nothing has
+// none.
+func (c *call) begin(ctx context.Context, in *v1.Presented, revision uint64) (*sojourn.Session, error) {
+	client, err := clientOf(in.Client)
 	if err != nil {
 		return nil, err
 	}
-	return c.key.app.Sessions.Begin(ctx, sojourn.Request{Token: token, Client: is, Arrived: c.arrived, IfRevision: revision}), nil
+	if in.Age < 0 || in.Age > maxAge {
+		return nil, invalid("/age", fmt.Sprintf("must be 0 to %d", maxAge))
+	}
+	var r sojourn.Request
+	switch {
+	case in.Token != nil && in.Cookie != nil:
+		return nil, invalid("/cookie", "and token exclude each other")
+	case in.Cookie != nil:
+		method := http.MethodPost
+		if in.Safe {
+			method = http.MethodGet
+		}
+		r = c.key.app.Sessions.RequestFrom(&http.Request{Method: method, Header: http.Header{"Cookie": {*in.Cookie}}})
+	case in.Token != nil && *in.Token == "":
+		return nil, invalid("/token", "is empty")
+	case in.Token != nil:
+		r.Token = *in.Token
+	}
+	r.Client, r.IfRevision = client, revision
+	r.Arrived = c.arrived.Add(-time.Duration(in.Age) * time.Millisecond)
+	return c.key.app.Sessions.Begin(ctx, r), nil
 }
+
+const maxAge = 24 * 60 * 60 * 1000 // milliseconds
 
 // text returns a required member that must not be empty.
 func text(where string, member *string) (string, error) {
@@ -31,13 +56,17 @@ func text(where string, member *string) (string, error) {
 	return *member, nil
 }
 
-// live returns the live session of a token.
-func (c *call) live(ctx context.Context, presented *string, client *v1.RequestClient, revision uint64) (*sojourn.Session, error) {
-	token, err := text("/token", presented)
-	if err != nil {
-		return nil, err
+// present returns the session of a browser that presents something.
+func (c *call) present(ctx context.Context, in *v1.Presented, revision uint64) (*sojourn.Session, error) {
+	if in.Cookie == nil && in.Token == nil {
+		return nil, invalid("/token", "is missing")
 	}
-	s, err := c.begin(ctx, token, client, revision)
+	return c.begin(ctx, in, revision)
+}
+
+// live returns the live session of a browser.
+func (c *call) live(ctx context.Context, in *v1.Presented, revision uint64) (*sojourn.Session, error) {
+	s, err := c.present(ctx, in, revision)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +84,14 @@ func (c *call) live(ctx context.Context, presented *string, client *v1.RequestCl
 		return nil, p
 	}
 	return s, nil
+}
+
+// sent returns the token that was presented; empty for a cookie.
+func sent(in *v1.Presented) string {
+	if in.Token == nil {
+		return ""
+	}
+	return *in.Token
 }
 
 // why returns the reason why the token does not belong to a live session.
@@ -169,11 +206,7 @@ func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMess
 }
 
 func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error) {
-	token, err := text("/token", in.Token)
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.begin(ctx, token, in.Client, 0)
+	s, err := c.present(ctx, &in.Presented, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -210,11 +243,18 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	if in.IfRevision != nil {
 		revision = max(*in.IfRevision, 1) // there is no revision 0
 	}
-	s, err := c.live(ctx, in.Token, in.Client, revision)
+	find := c.live
+	if in.Cookie != nil && len(in.Set) > 0 {
+		find = c.begin // a visitor's first value starts a session
+	}
+	s, err := find(ctx, &in.Presented, revision)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Finish()
+	if err := s.Load(ctx); err != nil {
+		return nil, err
+	}
 	if in.IfRevision != nil && s.Info().Revision != *in.IfRevision {
 		return nil, problemOf(codeRevision)
 	}
@@ -241,7 +281,7 @@ func login(ctx context.Context, c *call, in *v1.Login) (*v1.Issued, error) {
 		return nil, err
 	}
 	options = append(options, sojourn.AMR(in.AMR...))
-	s, err := c.begin(ctx, in.Token, in.Client, 0)
+	s, err := c.begin(ctx, &in.Presented, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +309,7 @@ func elevate(ctx context.Context, c *call, in *v1.Elevate) (*v1.Issued, error) {
 	if err := checkAMR(in.AMR); err != nil {
 		return nil, err
 	}
-	s, err := c.live(ctx, in.Token, in.Client, 0)
+	s, err := c.live(ctx, &in.Presented, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -277,11 +317,11 @@ func elevate(ctx context.Context, c *call, in *v1.Elevate) (*v1.Issued, error) {
 	if err := s.Elevate(*in.Level, in.AMR...); err != nil {
 		return nil, err
 	}
-	return issued(ctx, s, *in.Token)
+	return issued(ctx, s, sent(&in.Presented))
 }
 
 func rotate(ctx context.Context, c *call, in *v1.Presented) (*v1.Issued, error) {
-	s, err := c.live(ctx, in.Token, in.Client, 0)
+	s, err := c.live(ctx, in, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -289,15 +329,11 @@ func rotate(ctx context.Context, c *call, in *v1.Presented) (*v1.Issued, error) 
 	if err := s.Rotate(); err != nil {
 		return nil, err
 	}
-	return issued(ctx, s, *in.Token) // during another rotation the token that was sent stays valid
+	return issued(ctx, s, sent(in)) // during another rotation the token that was sent stays valid
 }
 
 func logout(ctx context.Context, c *call, in *v1.Presented) (*v1.LoggedOut, error) {
-	token, err := text("/token", in.Token)
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.begin(ctx, token, in.Client, 0)
+	s, err := c.present(ctx, in, 0)
 	if err != nil {
 		return nil, err
 	}

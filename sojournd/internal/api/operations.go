@@ -42,6 +42,7 @@ func (a *API) routes() {
 	alone := *exampleSession()
 	alone.Values = nil
 	client := &v1.RequestClient{IP: "203.0.113.7", UserAgent: exampleAgent}
+	presented := v1.Presented{Token: new(exampleToken), Client: client}
 	level, elevated, revision, three := 1, 2, uint64(3), 3
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
@@ -59,39 +60,39 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Get the session of a token",
 		text:   "For each request of a browser. It counts as activity.",
-		body:   v1.Resolve{Token: new(exampleToken), Client: client},
+		body:   v1.Resolve{Presented: presented},
 		answer: v1.Resolved{Session: exampleSession()}, codes: browsers,
 	}, resolve)
 	route(a, operation{
 		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
 		text:   "Parallel updates of different keys do not disturb each other. For one key the last update wins, unless if_revision is given.",
-		body:   v1.Update{Token: new(exampleToken), Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
+		body:   v1.Update{Presented: presented, Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
 		answer: v1.Updated{Session: exampleSession()},
 		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
 	}, update)
 	route(a, operation{
 		pattern: "POST /v1/sessions/login", id: "log-in", tag: tagBrowser, summary: "Log a user in",
 		text:   "After the application has authenticated them. The token is renewed, and the old one is invalid at once. The session keeps its values, unless another user was logged in to it. Without a live token there is a new session.",
-		body:   v1.Login{Token: exampleToken, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level, Client: client},
+		body:   v1.Login{Presented: presented, Subject: new("u-1815"), AMR: []string{"pwd"}, Level: &level},
 		answer: example,
 		codes:  with(browsers, codeSubject, codeValue, codeEnded, codeConflict, codeLimit, codeFull, codeUncertain),
 	}, login)
 	route(a, operation{
 		pattern: "POST /v1/sessions/elevate", id: "elevate-session", tag: tagBrowser, summary: "Record a further factor",
 		text:   "Use it also, with the same level, when the user's rights or password change. The token is renewed, and the old one is invalid at once.",
-		body:   v1.Elevate{Token: new(exampleToken), Level: &elevated, AMR: []string{"otp"}, Client: client},
+		body:   v1.Elevate{Presented: presented, Level: &elevated, AMR: []string{"otp"}},
 		answer: example, codes: with(changes, codeAnonymous, codeValue, codeFull),
 	}, elevate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/rotate", id: "rotate-session", tag: tagBrowser, summary: "Renew a token",
 		text:   "Resolve does so by itself from time to time. The old token stays valid for requests in flight. While another renewal is in progress nothing changes, and the token that was sent is returned.",
-		body:   v1.Presented{Token: new(exampleToken), Client: client},
+		body:   presented,
 		answer: example, codes: with(changes, codeAnonymous, codeFull),
 	}, rotate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
 		text:   "The session never comes back. Without a live token the answer clears the cookies too.",
-		body:   v1.Presented{Token: new(exampleToken), Client: client},
+		body:   presented,
 		answer: v1.LoggedOut{SetCookie: []string{"__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-shop-session=; Max-Age=0; Path=/; HttpOnly; Secure; SameSite=Lax; Partitioned"}},
 		codes:  with(browsers, codeUncertain),
 	}, logout)

@@ -43,15 +43,15 @@ func use(ctx context.Context, server, key string) error {
 	}
 	token := login.JSON200.Token
 
-	updated, err := c.UpdateSessionWithResponse(ctx, client.Update{Token: token, Set: &map[string]any{"theme": "dark"}})
+	updated, err := c.UpdateSessionWithResponse(ctx, client.Update{Token: &token, Set: &map[string]any{"theme": "dark"}})
 	if err != nil || updated.JSON200 == nil || (*updated.JSON200.Session.Values)["theme"] != "dark" {
 		return fmt.Errorf("update: %v, %s", err, updated.Body)
 	}
-	resolved, err := c.ResolveSessionWithResponse(ctx, client.Resolve{Token: token, Client: browser})
+	resolved, err := c.ResolveSessionWithResponse(ctx, client.Resolve{Token: &token, Client: browser})
 	if err != nil || resolved.JSON200 == nil || resolved.JSON200.Session == nil || resolved.JSON200.Session.Subject != "u-1815" {
 		return fmt.Errorf("resolve: %v, %s", err, resolved.Body)
 	}
-	stranger, err := c.ResolveSessionWithResponse(ctx, client.Resolve{Token: strings.Repeat("A", 64)})
+	stranger, err := c.ResolveSessionWithResponse(ctx, client.Resolve{Token: new(strings.Repeat("A", 64))})
 	if err != nil || stranger.JSON200 == nil || stranger.JSON200.Session != nil || *stranger.JSON200.Why != client.ResolvedWhyUnknown {
 		return fmt.Errorf("resolve a stranger: %v, %s", err, stranger.Body)
 	}
@@ -74,7 +74,7 @@ func use(ctx context.Context, server, key string) error {
 	if err != nil || ended.JSON200 == nil || *ended.JSON200.Ended != 1 {
 		return fmt.Errorf("end: %v, %s", err, ended.Body)
 	}
-	dead, err := c.UpdateSessionWithResponse(ctx, client.Update{Token: token})
+	dead, err := c.UpdateSessionWithResponse(ctx, client.Update{Token: &token})
 	if err != nil || dead.ApplicationproblemJSON409 == nil || dead.ApplicationproblemJSON409.Code != client.ProblemCodeNotLive || *dead.ApplicationproblemJSON409.Why != client.ProblemWhyRevoked {
 		return fmt.Errorf("update what has ended: %v, %s", err, dead.Body)
 	}

@@ -30,11 +30,21 @@ type Issued struct {
 	SetCookie []string `json:"set_cookie" nullable:"false" doc:"The values of Set-Cookie headers. Send each to the browser as a header of its own, with Cache-Control: no-store." example:"[\"__Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax\"]"`
 }
 
-// Resolve asks for the session of a token.
+// Presented is what a browser's request presented to the application: Token, or
+// Cookie.
+type Presented struct {
+	Token  *string        `json:"token,omitempty" nullable:"false" minLength:"1" doc:"The value of the browser's cookie. Send it, or cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	Cookie *string        `json:"cookie,omitempty" nullable:"false" maxLength:"65536" doc:"In place of token: the Cookie header of the browser's request as it came, empty if there was none. The server knows the names of its two cookies, and copes with several of one name." example:"theme=dark; __Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	Safe   bool           `json:"safe,omitempty" doc:"With cookie: the method of the browser's request is GET or HEAD. For 30 seconds after the end of its session, another request begins no new one."`
+	Age    int            `json:"age,omitempty" minimum:"0" maximum:"86400000" doc:"How many milliseconds ago the browser's request reached the application. A token is judged as of then, so that a long upload does not look like a stolen cookie. Default 0."`
+	Client *RequestClient `json:"client,omitempty"`
+}
+
+// Resolve asks for the session of a browser.
 type Resolve struct {
-	Token   *string        `json:"token" nullable:"false" minLength:"1" doc:"The value of the browser's cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	Client  *RequestClient `json:"client,omitempty"`
-	Passive bool           `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
+	Presented
+
+	Passive bool `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
 }
 
 // Resolved is the answer to Resolve.
@@ -58,11 +68,11 @@ func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 
 // Update changes values of a session.
 type Update struct {
-	Token      *string                    `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
+	Presented
+
 	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of different keys do not disturb each other."`
 	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
 	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
-	Client     *RequestClient             `json:"client,omitempty"`
 }
 
 // Updated is the answer to Update.
@@ -76,26 +86,20 @@ type Updated struct {
 
 // Login logs a user in.
 type Login struct {
-	Token    string         `json:"token,omitempty" doc:"The browser's token, if it has one. Its session goes on, with its values."`
-	Subject  *string        `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
-	AMR      []string       `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
-	Level    *int           `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
-	Remember bool           `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
-	Client   *RequestClient `json:"client,omitempty"`
+	Presented
+
+	Subject  *string  `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
+	AMR      []string `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
+	Level    *int     `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
+	Remember bool     `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
 }
 
 // Elevate records a further factor.
 type Elevate struct {
-	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
-	Level  *int           `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
-	AMR    []string       `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
-	Client *RequestClient `json:"client,omitempty"`
-}
+	Presented
 
-// Presented is a request with a token and nothing else.
-type Presented struct {
-	Token  *string        `json:"token" nullable:"false" minLength:"1" doc:"As for resolve."`
-	Client *RequestClient `json:"client,omitempty"`
+	Level *int     `json:"level" nullable:"false" minimum:"0" maximum:"3" doc:"The level of the authentication from now on." example:"2"`
+	AMR   []string `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
 }
 
 // LoggedOut is the answer to a logout.
