@@ -54,11 +54,14 @@
 // ends the session. [Session.EndReason] tells why the session of a returning
 // visitor is over.
 //
+// A [Requirement] guards routes: its Handler lets signed-in users pass, and
+// sends the others to a sign-in page that gets the way back.
+//
 // # Step-up
 //
 // [Session.Fresh] reports whether the user authenticated lately. Ask it before
-// an action that a thief of the session must not take. If it is false, ask for
-// the password. [Session.Elevate] records a second factor and raises the
+// an action that a thief of the session must not take, or wrap the route in a
+// [Requirement] with Fresh. If it is false, ask for the password. [Session.Elevate] records a second factor and raises the
 // [Session.Level].
 //
 // # Ends

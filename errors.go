@@ -58,6 +58,12 @@ var (
 	// ErrAnonymous: the call needs a logged-in session.
 	ErrAnonymous = errors.New("sojourn: nobody is logged in")
 
+	// ErrLevel: the level of the login is below Requirement.Level.
+	ErrLevel = errors.New("sojourn: the level of the login is too low")
+
+	// ErrNotFresh: the user authenticated longer ago than Requirement.Fresh.
+	ErrNotFresh = errors.New("sojourn: the user authenticated too long ago")
+
 	// ErrNotFound: no live session has this ID.
 	ErrNotFound = errors.New("sojourn: no such session")
 
@@ -124,6 +130,8 @@ var statuses = []struct {
 	{ErrValue, http.StatusUnprocessableEntity, "that can't be kept in a session"},
 	{ErrSubject, http.StatusUnprocessableEntity, "that is no user ID"},
 	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
+	{ErrLevel, http.StatusForbidden, "that takes a further factor: sign in with it"},
+	{ErrNotFresh, http.StatusForbidden, "confirm that it is you: sign in again"},
 	{ErrNotFound, http.StatusNotFound, "no such session"},
 	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; wait a minute"},
 	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},

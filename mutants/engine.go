@@ -10,6 +10,14 @@ var engine = []mutant{
 			`return store.Hash(*s)`}},
 	},
 	{
+		name:   "I10-requirement-from-memory",
+		breaks: "a requirement of more than a login reads the store, not the cache",
+		test:   ". -run TestI10Requirements",
+		edits: []edit{{"requirement.go",
+			`if q.Level > 0 || q.Fresh != 0 {`,
+			`if false {`}},
+	},
+	{
 		name:   "I10-strict-after-memory-was-asked",
 		breaks: "Strict reads the store even after the cache was read",
 		test:   ". -run TestI10StrictRoutes",

@@ -9,4 +9,12 @@ var server = []mutant{
 			`refuse(w, http.StatusServiceUnavailable,`,
 			`refuse(w, http.StatusOK,`}},
 	},
+	{
+		name:   "I2-way-back-out-of-the-site",
+		breaks: "a sign-in page leads back to the same site only",
+		test:   ". -run TestRequirementWayBack",
+		edits: []edit{{"internal/signin/signin.go",
+			` && !strings.Contains(path, "//")`,
+			``}},
+	},
 }

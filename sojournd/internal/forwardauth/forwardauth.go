@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/signin"
 )
 
 // Options are the applications and the proxies.
@@ -96,8 +97,8 @@ type Handler struct {
 type app struct {
 	name      string
 	sessions  *sojourn.Engine
-	login     *page
-	stepUp    *page
+	login     *signin.Page
+	stepUp    *signin.Page
 	origins   map[string]bool
 	relays    bool
 	challenge []string
@@ -132,14 +133,14 @@ func newApp(o App) (*app, error) {
 	a := &app{name: o.Name, sessions: o.Sessions, origins: make(map[string]bool), relays: o.RelaysCookies}
 	a.challenge = []string{`Cookie realm="` + o.Name + `"`}
 	var err error
-	if a.login, err = newPage(o.LoginURL, o.ReturnParam); err != nil {
+	if a.login, err = signin.NewPage(o.LoginURL, o.ReturnParam); err != nil {
 		return nil, fmt.Errorf("the login URL %w", err)
 	}
-	if a.stepUp, err = newPage(o.StepUpURL, o.ReturnParam); err != nil {
+	if a.stepUp, err = signin.NewPage(o.StepUpURL, o.ReturnParam); err != nil {
 		return nil, fmt.Errorf("the step-up URL %w", err)
 	}
 	for _, text := range o.ReturnOrigins {
-		origin, err := parseOrigin(text)
+		origin, err := signin.ParseOrigin(text)
 		if err != nil {
 			return nil, fmt.Errorf("the return origin %w", err)
 		}
@@ -168,26 +169,24 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	}
 	s := a.sessions.Begin(r.Context(), a.sessions.RequestFrom(r))
 	defer s.Finish()
-	if need.strict() {
-		s.Strict()
+	refused := admit(r.Context(), need, s)
+	status, text := verdict(refused)
+	if status == http.StatusServiceUnavailable {
+		return a.name, h.fail(w, r, a, mode, refused)
 	}
-	if err := s.Load(r.Context()); err != nil {
-		return a.name, h.fail(w, r, a, mode, err)
-	}
-	outcome := need.judge(s)
-	if outcome != passes || !a.relays || !h.mayRotate(r) {
+	if refused != nil || !a.relays || !h.mayRotate(r) {
 		s.KeepSecret()
 	}
 	if err := s.Commit(r.Context()); err != nil {
 		return a.name, h.fail(w, r, a, mode, err)
 	}
-	switch outcome {
-	case passes:
+	switch status {
+	case http.StatusOK:
 		return a.name, pass(w, a, s)
-	case signIn:
-		return a.name, h.send(w, r, a, mode, a.login, http.StatusUnauthorized, "sign in first")
+	case http.StatusUnauthorized:
+		return a.name, h.send(w, r, a, mode, a.login, status, text)
 	default:
-		return a.name, h.send(w, r, a, mode, a.stepUp, http.StatusForbidden, need.text())
+		return a.name, h.send(w, r, a, mode, a.stepUp, status, text)
 	}
 }
 
@@ -226,7 +225,7 @@ func pass(w http.ResponseWriter, a *app, s *sojourn.Session) int {
 }
 
 // send refuses a request, or redirects a page view to the page to.
-func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode, to *page, status int, text string) int {
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, a *app, mode mode, to *signin.Page, status int, text string) int {
 	header := w.Header()
 	if target := h.redirect(r, a, to); target != "" {
 		if mode == redirects {

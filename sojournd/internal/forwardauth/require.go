@@ -1,6 +1,9 @@
 package forwardauth
 
 import (
+	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,89 +19,64 @@ const (
 	redirects             // page views are redirected
 )
 
-// A requirement is what a request must have to pass.
-type requirement struct {
-	kind  kind
-	fresh time.Duration
-	level int
-}
-
-type kind uint8
-
-const (
-	anyone kind = iota
-	loggedIn
-	fresh
-	level
-)
-
-// An outcome is the result of a check.
-type outcome uint8
-
-const (
-	passes outcome = iota
-	signIn         // nobody is logged in
-	stepUp         // the login is too old or its level too low
-)
-
-// route parses the path of a check. It ignores what follows the requirement.
-func (h *Handler) route(path string) (a *app, m mode, need requirement, ok bool) {
+// route parses the path of a check. It ignores what follows the requirement,
+// which is nil if everybody passes.
+func (h *Handler) route(path string) (a *app, m mode, need *sojourn.Requirement, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/check/")
 	name, rest, _ := strings.Cut(rest, "/")
 	word, rest, _ := strings.Cut(rest, "/")
 	require, _, _ := strings.Cut(rest, "/")
 	if a = h.apps[name]; a == nil || !ok {
-		return nil, m, need, false
+		return nil, m, nil, false
 	}
 	switch word {
 	case "status":
 	case "redirect":
 		m = redirects
 	default:
-		return nil, m, need, false
+		return nil, m, nil, false
 	}
 	need, ok = parseRequirement(require)
 	return a, m, need, ok
 }
 
-func parseRequirement(text string) (requirement, bool) {
+func parseRequirement(text string) (*sojourn.Requirement, bool) {
 	switch text {
 	case "any":
-		return requirement{kind: anyone}, true
+		return nil, true
 	case "login":
-		return requirement{kind: loggedIn}, true
+		return &sojourn.Requirement{}, true
 	}
 	if n, ok := strings.CutPrefix(text, "level-"); ok {
 		l := slices.Index(levels[:], n)
-		return requirement{kind: level, level: l}, l >= 0
+		return &sojourn.Requirement{Level: l}, l >= 0
 	}
 	if d, ok := strings.CutPrefix(text, "fresh-"); ok {
 		within, err := time.ParseDuration(d)
-		return requirement{kind: fresh, fresh: within}, err == nil && within > 0
+		return &sojourn.Requirement{Fresh: within}, err == nil && within > 0
 	}
-	return requirement{}, false
+	return nil, false
 }
 
-// strict reports whether the session must be read from the store. A session
-// that ended on another node must not pass where more than a login is required.
-func (r requirement) strict() bool { return r.kind >= fresh }
+// admit returns why a session may not pass, or why it can't be read.
+func admit(ctx context.Context, need *sojourn.Requirement, s *sojourn.Session) error {
+	if need == nil {
+		return s.Load(ctx)
+	}
+	return need.Check(ctx, s)
+}
 
-func (r requirement) judge(s *sojourn.Session) outcome {
+// verdict returns the status for what admit returned, and says what is missing.
+func verdict(err error) (status int, text string) {
 	switch {
-	case r.kind == anyone:
-		return passes
-	case s.Subject() == "":
-		return signIn
-	case r.kind == fresh && !s.Fresh(r.fresh), r.kind == level && s.Level() < r.level:
-		return stepUp
+	case err == nil:
+		return http.StatusOK, ""
+	case errors.Is(err, sojourn.ErrAnonymous):
+		return http.StatusUnauthorized, "sign in first"
+	case errors.Is(err, sojourn.ErrNotFresh):
+		return http.StatusForbidden, "confirm that it is you: sign in again"
+	case errors.Is(err, sojourn.ErrLevel):
+		return http.StatusForbidden, "that takes a further factor: sign in with it"
 	}
-	return passes
-}
-
-// text says what is missing.
-func (r requirement) text() string {
-	if r.kind == fresh {
-		return "confirm that it is you: sign in again"
-	}
-	return "that takes a further factor: sign in with it"
+	return http.StatusServiceUnavailable, ""
 }

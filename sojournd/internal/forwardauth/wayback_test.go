@@ -166,6 +166,29 @@ func TestNoWayBackToAForm(t *testing.T) {
 	}
 }
 
+// The way back from a form leads to the page that has it, if that is a page of
+// the same host, and a trusted proxy tells the host.
+func TestWayBackToThePageOfAForm(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, test := range []struct{ referer, host, peer, back string }{
+		{"https://shop.example.com/cart?page=2#top", "shop.example.com", proxyIP + ":1", "?return_to=%2Fcart%3Fpage%3D2"},
+		{"https://shop.example.com/cart", "Shop.Example.com", proxyIP + ":1", "?return_to=%2Fcart"},
+		{"https://shop.example.com/login?return_to=%2F", "shop.example.com", proxyIP + ":1", ""},
+		{"https://elsewhere.example/cart", "shop.example.com", proxyIP + ":1", ""},
+		{"https://shop.example.com//elsewhere.example", "shop.example.com", proxyIP + ":1", ""},
+		{"https://shop.example.com@elsewhere.example/", "shop.example.com", proxyIP + ":1", ""},
+		{"https://shop.example.com/cart", "", proxyIP + ":1", ""},
+		{"https://shop.example.com/cart", "shop.example.com", "203.0.113.9:1", ""},
+		{"/cart", "shop.example.com", proxyIP + ":1", ""},
+		{"", "", proxyIP + ":1", ""},
+	} {
+		location, _ := w.wayBack("/pay", "X-Forwarded-Method", "POST", "X-Forwarded-Host", test.host, "Referer", test.referer, "peer", test.peer)
+		if location != "/login"+test.back {
+			t.Errorf("%v: sent to %q", test, location)
+		}
+	}
+}
+
 // If a sign-in page is by mistake behind its own check, the answer is a 401,
 // not an endless redirect.
 func TestNoLoop(t *testing.T) {
@@ -220,6 +243,8 @@ func TestPageViews(t *testing.T) {
 		status  int
 	}{
 		{"a browser", []string{"Accept", html, "Sec-Fetch-Mode", "navigate"}, 302},
+		{"a browser that tells what the page is for", []string{"Accept", html, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}, 302},
+		{"a frame", []string{"Accept", html, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"}, 401},
 		{"a browser over plain HTTP, or an old one", []string{"Accept", html}, 302},
 		{"an old browser", []string{"Accept", "application/xhtml+xml , TEXT/HTML ; level=1; q=0.5"}, 302},
 		{"XMLHttpRequest", []string{"Accept", "*/*"}, 401},

@@ -1,0 +1,63 @@
+package sojourn
+
+import (
+	"context"
+	"time"
+)
+
+// A Requirement says what a visitor needs for a route. The zero Requirement is
+// a login. Wrap routes in its Handler, or ask Check in a handler:
+//
+//	var member = sojourn.Requirement{SignIn: "/login"}
+//	var careful = sojourn.Requirement{Fresh: 10 * time.Minute, SignIn: "/login", StepUp: "/confirm"}
+//
+//	mux.Handle("/account/", member.Handler(account))
+//	mux.Handle("/account/password", careful.Handler(password))
+//
+// Forward-auth, the check of sojournd for proxies, has the same rules.
+type Requirement struct {
+	// Level is the lowest level of the login that suffices, 0 to 3. Default 0.
+	Level int
+
+	// Fresh is how long ago the user may have authenticated. Default 0: as long
+	// ago as the session lives. See Session.Fresh.
+	Fresh time.Duration
+
+	// SignIn is the page that signs users in: a path of this site ("/login"), or
+	// a whole URL, of at most 1024 bytes. Page views of visitors who aren't signed
+	// in are redirected there. Default: they get 401.
+	SignIn string
+
+	// StepUp is the page to which page views are redirected if the login is too
+	// old or its level too low. It must not be a page that sends signed-in users
+	// straight back. Default: they get 403.
+	StepUp string
+
+	// ReturnParam is the query parameter that tells the two pages where to lead
+	// back to. Default "return_to". Read it with LocalPath.
+	ReturnParam string
+}
+
+// Check returns nil if the session meets the requirement. ErrAnonymous: nobody
+// is logged in. ErrLevel: the level is too low. ErrNotFresh: the user
+// authenticated too long ago. ErrUnavailable: the store can't answer.
+//
+// If more than a login is required, the session is read strictly
+// (Session.Strict), so an end on another node is seen at once.
+func (q Requirement) Check(ctx context.Context, s *Session) error {
+	if q.Level > 0 || q.Fresh != 0 {
+		s.Strict()
+	}
+	if err := s.Load(ctx); err != nil {
+		return err
+	}
+	switch {
+	case s.Subject() == "":
+		return ErrAnonymous
+	case s.Level() < q.Level: // first: a further factor makes the login fresh, too
+		return ErrLevel
+	case q.Fresh != 0 && !s.Fresh(q.Fresh):
+		return ErrNotFresh
+	}
+	return nil
+}
