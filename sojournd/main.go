@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -34,7 +33,7 @@ type commands struct {
 	Stats    statsCommand    `cmd:"" help:"Count the live sessions of a running server."`
 	Events   eventsCommand   `cmd:"" help:"Print what happens to the sessions of a running server."`
 
-	Version kong.VersionFlag `help:"Print the version."`
+	Version kong.VersionFlag `help:"Print the version, the commit, the version of Go, and what the program was built from."`
 }
 
 type demo struct {
@@ -88,14 +87,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], output{os.Stdout, os.Stderr}))
 }
 
-// version returns the version of the module, or "dev".
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "dev"
-}
-
 // run returns the exit code: 0, 1 if the command failed, 2 if the command line is wrong.
 func run(ctx context.Context, args []string, out output) (code int) {
 	type exit int
@@ -118,7 +109,7 @@ func run(ctx context.Context, args []string, out output) (code int) {
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out),
-		kong.Vars{"version": "sojournd " + version(), "place": place, "store_urls": config.StoreURLs},
+		kong.Vars{"version": about(), "place": place, "store_urls": config.StoreURLs},
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong

@@ -67,7 +67,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"", 0, "demo", ""},
 		{"--help", 0, "restore", ""},
-		{"--version", 0, "sojournd " + version() + "\n", ""},
+		{"--version", 0, about() + "\n", ""},
 		{"demo --help", 0, "127.0.0.1:7080", ""},
 		{"demo --help", 0, os.Getenv("XDG_STATE_HOME"), ""},
 		{"serve --help", 0, "--config", ""},
