@@ -46,6 +46,7 @@ var importRules = []struct {
 	{"examples/...", []string{".", "store/...", "devices", "drivers/..."}, true, "shows what an application can call"},
 	{"faults", nil, false, "tests only"},
 	{"mutants", nil, false, "must run before anything else builds"},
+	{"release", nil, true, "makes what users install, of the files as they are"},
 	{"scripts/...", nil, false, "must run before anything else builds"},
 }
 
