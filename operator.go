@@ -53,17 +53,30 @@ func snapshotOf(r *store.Record) Snapshot { return Snapshot{infoOf(r), appendObj
 // List returns a page of the live sessions of a subject, or of the whole
 // application if subject is empty, and the cursor of the next page. The cursor
 // is empty after the last page. A page has at most limit sessions, 1 to 1000,
-// and may have fewer although another follows. Values are not read: use Get.
+// and may have fewer although another follows. Values are not read: use Get, or
+// ListSnapshots.
 func (e *Engine) List(ctx context.Context, subject, cursor string, limit int) ([]Info, string, error) {
-	recs, next, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit, Now: e.now()})
+	return list(ctx, e, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit}, infoOf)
+}
+
+// ListSnapshots is List with the values of the sessions. It takes as much memory
+// as the page's sessions: a page has at most 4 MiB of values, and so may have
+// fewer sessions than limit although another page follows.
+func (e *Engine) ListSnapshots(ctx context.Context, subject, cursor string, limit int) ([]Snapshot, string, error) {
+	return list(ctx, e, store.ListOptions{Subject: subject, Cursor: cursor, Limit: limit, Values: true}, snapshotOf)
+}
+
+func list[T any](ctx context.Context, e *Engine, opt store.ListOptions, of func(*store.Record) T) ([]T, string, error) {
+	opt.Now = e.now()
+	recs, next, err := e.store.List(ctx, e.opt.App, opt)
 	if err != nil {
 		return nil, "", wrap("list sessions", err)
 	}
-	infos := make([]Info, len(recs))
+	page := make([]T, len(recs))
 	for i := range recs {
-		infos[i] = infoOf(&recs[i])
+		page[i] = of(&recs[i])
 	}
-	return infos, next, nil
+	return page, next, nil
 }
 
 // Count returns the number of sessions, and how many of them are logged in.
@@ -83,6 +96,27 @@ func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
 	return snapshotOf(rec), nil
 }
 
+// Touch notes activity of the live session of an ID, as a request that reads the
+// session does: a message on a WebSocket, or the visit of a user whose session
+// another system names by its ID. The activity is stored when Touch returns,
+// unless one within the last minute is stored already, or within a twentieth of
+// the idle limit if that is shorter. The client that was seen last stays. It
+// returns the session as it is now. ErrNotFound: there is none.
+func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
+	rec, err := e.live(ctx, id)
+	if err != nil {
+		return Info{}, byID("touch a session", err)
+	}
+	now := e.now()
+	if touchDue(rec, &rec.LastClient, now) {
+		if err := e.store.Touch(ctx, e.opt.App, id, now, now, rec.LastClient); err != nil {
+			return Info{}, byID("touch a session", err)
+		}
+		rec.LastSeenAt = max(rec.LastSeenAt, now)
+	}
+	return infoOf(rec), nil
+}
+
 // SetValues changes values of the live session of an ID, if it is at the given
 // revision. A nil value removes the key. ErrRevision: the session is at another
 // revision. ErrNotFound: there is none. Other errors are those of
@@ -95,14 +129,18 @@ func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values m
 	s := e.Begin(ctx, Request{IfRevision: revision})
 	defer s.Finish()
 	s.adopt(rec)
-	for key, value := range values {
+	for key, value := range values { // first what makes room
 		if value == nil {
-			err = s.DeleteValue(key)
-		} else {
-			err = s.SetValue(key, value)
+			if err := s.DeleteValue(key); err != nil {
+				return Snapshot{}, err
+			}
 		}
-		if err != nil {
-			return Snapshot{}, err
+	}
+	for key, value := range values {
+		if value != nil {
+			if err := s.SetValue(key, value); err != nil {
+				return Snapshot{}, err
+			}
 		}
 	}
 	if rec.Revision != revision {

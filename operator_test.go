@@ -3,6 +3,7 @@ package sojourn_test
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,5 +138,95 @@ func TestByID(t *testing.T) {
 		if _, err := w.SetValues(t.Context(), id, 1, red); !errors.Is(err, sojourn.ErrNotFound) {
 			t.Errorf("set %v: %v", id, err)
 		}
+	}
+}
+
+// Touch by ID is activity: it moves the idle deadline, at most once a minute, and
+// changes nothing else. A session that is over stays over.
+func TestTouchByID(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	id := w.id(j)
+	before := w.record(id)
+	touch := func() sojourn.Info {
+		t.Helper()
+		w.pass(23 * time.Hour)
+		info, err := w.Touch(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	for range 3 { // the idle limit is a day
+		now := touch()
+		w.want("last seen", now.LastSeenAt, w.time())
+		w.want("idle deadline", now.IdleExpiresAt, w.time().Add(24*time.Hour))
+	}
+	after := w.record(id)
+	w.want("stored", after.LastSeenAt.Time(), w.time())
+	w.want("revision", after.Revision, before.Revision)
+	w.want("client", after.LastClient, before.LastClient)
+	w.pass(59 * time.Second)
+	info, err := w.Touch(ctx, id)
+	w.want("within a minute", info.LastSeenAt, after.LastSeenAt.Time())
+	w.want("error", err, nil)
+	w.want("rotations", len(w.happened(sojourn.EventRotated)), 0)
+	w.want("subject", w.look(j), "ann")
+
+	for range 28 {
+		touch()
+	}
+	w.pass(23 * time.Hour)
+	ended := w.id(w.loggedIn("bob"))
+	if err := w.End(ctx, ended); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []sojourn.ID{id, ended, {}, {1}} {
+		if _, err := w.Touch(ctx, id); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("touch of %v, which doesn't live: %v", id, err)
+		}
+	}
+	w.want("ann, past the absolute deadline", w.look(j), "")
+}
+
+// Values that are removed make room for those that are set in the same call.
+func TestSetValuesMakesRoom(t *testing.T) {
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxValue, o.MaxSession = 1000, 1000 }))
+	j := w.loggedIn("ann")
+	large := json.RawMessage(`"` + strings.Repeat("x", 900) + `"`)
+	id, now, next := w.id(j), "a", "b"
+	for range 20 { // the order of a map is random
+		at, err := w.Get(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.SetValues(ctx, id, at.Revision, map[string]json.RawMessage{now: nil, next: large}); err != nil {
+			t.Fatal(err)
+		}
+		now, next = next, now
+	}
+}
+
+func TestListSnapshots(t *testing.T) {
+	w := newWorld(t)
+	for _, text := range []string{"red", "blue", "green"} {
+		w.visit(w.loggedIn("ann"), func(s *sojourn.Session) error { return color.Set(s, text) })
+		w.pass(time.Millisecond)
+	}
+	var values []string
+	for cursor, more := "", true; more; more = cursor != "" {
+		page, next, err := w.ListSnapshots(ctx, "ann", cursor, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range page {
+			w.want("subject", s.Subject, "ann")
+			values = append(values, string(s.Values))
+		}
+		cursor = next
+	}
+	w.want("values", strings.Join(values, " "), `{"color":"red"} {"color":"blue"} {"color":"green"}`)
+	if _, _, err := w.ListSnapshots(ctx, "", "nonsense", 2); !errors.Is(err, sojourn.ErrCursor) {
+		t.Errorf("a bad cursor: %v", err)
 	}
 }
