@@ -171,8 +171,9 @@ func (a *API) open(r *http.Request) *opened {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := call{api: a, w: w, r: r, began: time.Now(), arrived: a.opt.Now()}
 	defer c.done()
-	// The mux would redirect a path that is not clean.
-	if p := r.URL.Path; p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
+	// The mux would redirect a path that is not clean. An escaped slash or dot may
+	// belong to the key of a value.
+	if p := r.URL.EscapedPath(); p == "" || p[0] != '/' || strings.Contains(p, "//") || strings.Contains(p+"/", "/./") || strings.Contains(p+"/", "/../") {
 		c.problem(problemOf(codeNotFound))
 		return
 	}

@@ -220,6 +220,7 @@ func TestManyKeys(t *testing.T) {
 	where(w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": more}), "/set")
 	where(w.call("POST", "/v1/sessions/update", j{"token": user.token(), "delete": moreList}), "/delete")
 	where(w.call("PATCH", "/v1/sessions/"+user.id()+"/values", more, "If-Match", `"1"`), "")
+	where(w.call("PUT", "/v1/sessions/"+user.id()+"/values", more, "If-Match", `"1"`), "")
 	w.call("PATCH", "/v1/sessions/"+user.id()+"/values", most, "If-Match", `"1"`).want(200, "")
 	w.call("POST", "/v1/sessions/update", j{"token": user.token(), "set": j{"x": 1}, "delete": mostList}).want(200, "").is(j{"x": float64(1)}, "session", "values")
 	if n := strings.Count(string(w.openapi), `"maxProperties": 1000`) + strings.Count(string(w.openapi), `"maxItems": 1000`); n < 4 {
@@ -366,7 +367,7 @@ func TestOperator(t *testing.T) {
 		}
 		log = append(log, o.action+" "+o.result)
 	}
-	want := "set_values ok, set_values ok, set_values invalid_value, set_values too_large, end ok, end session_not_found, end_subject ok, end_subject ok, end_all ok"
+	want := "set_values ok, set_values ok, set_values invalid_value, set_values too_large, set_values invalid_request, end ok, end session_not_found, end_subject ok, end_subject ok, end_all ok"
 	if got := strings.Join(log, ", "); got != want {
 		t.Errorf("audit: %s\nwant %s", got, want)
 	}
@@ -635,6 +636,9 @@ func TestApplicationsAreApart(t *testing.T) {
 	try("GET /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
 	try("DELETE /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
 	try("PATCH /v1/sessions/{id}/values", sessions+"/"+id+"/values", j{"a": 2}, "If-Match", `"1"`).want(404, "session_not_found")
+	try("PUT /v1/sessions/{id}/values", sessions+"/"+id+"/values", j{"a": 2}, "If-Match", "*").want(404, "session_not_found")
+	try("PUT /v1/sessions/{id}/values/{key}", sessions+"/"+id+"/values/a", "2", "If-Match", "*").want(404, "session_not_found")
+	try("POST /v1/sessions/{id}/touch", sessions+"/"+id+"/touch", nil).want(404, "session_not_found")
 	try("GET /v1/events", "/v1/events?follow=false", nil)
 	w.pass(time.Second)
 	try("DELETE /v1/sessions", sessions+"?subject=ann", nil).want(200, "").is(float64(2), "ended")
@@ -740,7 +744,7 @@ func TestRevokedKey(t *testing.T) {
 
 func TestPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/v1//sessions", "/v1/./sessions", "/v1/../v1/stats", "/.", "/..", "/v1/.", "/v1/..", "/v1/sessions/.", "/v1/sessions/..", "/v1/sessions/%2e%2e", "/v1/sessions/a/b", "/v1/sessions/..%2f..", "/check/shop/status/any", "/metrics"} {
+	for _, path := range []string{"/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/v1//sessions", "/v1/./sessions", "/v1/../v1/stats", "/.", "/..", "/v1/.", "/v1/..", "/v1/sessions/.", "/v1/sessions/..", "/v1/sessions/a/b", "/check/shop/status/any", "/metrics"} {
 		w.call("GET", path, nil).want(404, "not_found")
 	}
 	for path, allow := range map[string]string{"/v1/stats": "GET", "/v1/sessions/resolve": "POST", "/v1/sessions": "POST, GET, DELETE", "/openapi.json": "GET"} {
@@ -749,7 +753,7 @@ func TestPathsAndMethods(t *testing.T) {
 			t.Errorf("%s: Allow: %s", path, a.header.Get("Allow"))
 		}
 	}
-	for _, id := range []string{"x", "%00", "%ff", strings.Repeat("a", 10<<10), "00000000-0000-0000-0000-000000000000"} {
+	for _, id := range []string{"x", "%00", "%ff", "%2e%2e", "..%2f..", strings.Repeat("a", 10<<10), "00000000-0000-0000-0000-000000000000"} {
 		w.call("GET", "/v1/sessions/"+id, nil).want(404, "session_not_found")
 		w.call("DELETE", "/v1/sessions/"+id, nil).want(404, "session_not_found")
 	}
@@ -945,7 +949,8 @@ func TestStoreFails(t *testing.T) {
 			{"POST", "/resolve", j{"token": user.token()}, ""}, {"POST", "/update", j{"token": user.token()}, ""}, {"POST", "/login", j{"token": user.token(), "subject": "ann"}, ""},
 			{"POST", "/elevate", j{"token": user.token(), "level": 1}, ""}, {"POST", "/rotate", j{"token": user.token()}, ""}, {"POST", "/logout", j{"token": user.token()}, ""},
 			{"GET", "", nil, ""}, {"GET", "/" + user.id(), nil, ""}, {"DELETE", "/" + user.id(), nil, ""}, {"DELETE", "?all=true", nil, ""}, {"DELETE", "?subject=ann", nil, ""},
-			{"PATCH", "/" + user.id() + "/values", j{}, `"1"`},
+			{"PATCH", "/" + user.id() + "/values", j{}, `"1"`}, {"PUT", "/" + user.id() + "/values", j{}, "*"}, {"PUT", "/" + user.id() + "/values/a", "1", "*"},
+			{"POST", "/" + user.id() + "/touch", nil, ""}, {"GET", "?values=true", nil, ""},
 		} {
 			if code == "store_full" || code == "outcome_unknown" {
 				break // of writes alone

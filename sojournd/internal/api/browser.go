@@ -184,21 +184,21 @@ func checkKeys(where string, n int) error {
 	return nil
 }
 
-// change applies changes until ctx is done.
+// change applies changes until ctx is done. It begins with what makes room.
 func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMessage, remove []string) error {
-	for key, value := range set {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.SetValue(key, value); err != nil {
-			return err
-		}
-	}
 	for _, key := range remove {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := s.DeleteValue(key); err != nil {
+			return err
+		}
+	}
+	for key, value := range set {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.SetValue(key, value); err != nil {
 			return err
 		}
 	}

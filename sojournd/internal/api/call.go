@@ -167,8 +167,12 @@ func (c *call) read(op *operation, buf *bytes.Buffer, in any) error {
 // withoutNull rejects null, except as a session value. Package json would treat
 // it as a missing member, so an if_revision of null would be no condition.
 var withoutNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, v any) error {
-	if _, anything := v.(*stdjson.RawMessage); d.PeekKind() == 'n' && !anything {
-		return nullError{reflect.TypeOf(v).Elem()}
+	if d.PeekKind() == 'n' {
+		switch v.(type) {
+		case *stdjson.RawMessage, *v1.Value:
+		default:
+			return nullError{reflect.TypeOf(v).Elem()}
+		}
 	}
 	return errors.ErrUnsupported // json decodes the value as usual
 }))

@@ -47,7 +47,8 @@ func (a *API) routes() {
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
 	changes := with(browsers, codeNotLive, codeEnded, codeSuperseded, codeConflict, codeUncertain)
-	id := path("id", "The session's ID.")
+	writes := with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain)
+	id, match := path("id", "The session's ID."), header("If-Match", `The ETag that GET returned, which is the revision in quotes, or a list of them, or * for any revision. Required.`)
 
 	route(a, operation{
 		pattern: "POST /v1/sessions", id: "create-session", tag: tagBrowser, summary: "Create a session",
@@ -104,6 +105,7 @@ func (a *API) routes() {
 			query("subject", "Only the sessions of this user.", &huma.Schema{Type: "string"}),
 			query("limit", "The length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
 			query("cursor", "The next_cursor of the page before.", &huma.Schema{Type: "string"}),
+			query("values", "true includes the values of the sessions. Then a page has at most 4 MiB of them, and may be shorter than limit although another page follows.", &huma.Schema{Type: "boolean"}),
 		},
 		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor},
 	}, list)
@@ -128,12 +130,31 @@ func (a *API) routes() {
 		params: []*huma.Param{id}, status: http.StatusNoContent, codes: []code{codeNoSession, codeInvalid, codeUncertain},
 	}, end)
 	route(a, operation{
+		pattern: "POST /v1/sessions/{id}/touch", id: "touch-session", tag: tagOperator, summary: "Count as activity",
+		text:   "For activity that comes without the browser's token, such as a message on a WebSocket; with the token, resolve does the same. It moves the idle deadline, and changes neither the client nor the revision. Within a minute of the last activity, or within a twentieth of the idle limit if that is shorter, it changes nothing. The answer is the session without its values.",
+		params: []*huma.Param{id}, answer: alone, tagged: true, codes: []code{codeNoSession, codeInvalid, codeUncertain},
+	}, touch)
+	route(a, operation{
+		pattern: "PUT /v1/sessions/{id}/values", id: "replace-values", tag: tagOperator, summary: "Replace all values of a session",
+		text:   "The session has exactly these values afterwards. A null is a value like any other, at every depth. It does not count as activity.",
+		params: []*huma.Param{id, match},
+		body:   v1.Patch{"cart": json.RawMessage(`{"items":[]}`), "draft": json.RawMessage(`null`)},
+		answer: *exampleSession(), tagged: true, codes: writes,
+	}, replace)
+	route(a, operation{
+		pattern: "PUT /v1/sessions/{id}/values/{key}", id: "set-value", tag: tagOperator, summary: "Set or replace one value of a session",
+		text:   "The body is the value: any JSON. Unlike a patch, it replaces objects as a whole, and keeps nulls. To remove a value, patch it with null. It does not count as activity.",
+		params: []*huma.Param{id, path("key", "The key of the value, percent-encoded: any key except a slash alone."), match},
+		body:   v1.Value(`{"items":[{"sku":"tent","quantity":2}],"coupon":null}`),
+		answer: *exampleSession(), tagged: true, codes: writes,
+	}, setValue)
+	route(a, operation{
 		pattern: "PATCH /v1/sessions/{id}/values", id: "patch-values", tag: tagOperator, summary: "Change a session's values",
 		text:   "A JSON Merge Patch (RFC 7396): null removes a member, objects are merged, all else replaces. It does not count as activity.",
-		params: []*huma.Param{id, header("If-Match", `The ETag that GET returned, which is the revision in quotes, or a list of them, or * for any revision. Required.`)},
+		params: []*huma.Param{id, match},
 		body:   v1.Patch{"theme": json.RawMessage(`"dark"`), "draft": json.RawMessage(`null`)}, media: "application/merge-patch+json",
 		answer: *exampleSession(), tagged: true,
-		codes: with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain),
+		codes: writes,
 	}, patch)
 	if a.opt.Events != nil {
 		route(a, operation{

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -62,12 +64,64 @@ func end(ctx context.Context, c *call, _ *none) (*none, error) {
 	return nil, nil
 }
 
-func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
+func touch(ctx context.Context, c *call, _ *none) (*v1.Session, error) {
 	id, err := c.id()
 	if err != nil {
 		return nil, err
 	}
+	info, err := c.key.app.Sessions.Touch(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	c.w.Header().Set("ETag", etag(info.Revision))
+	return infoOf(&info), nil
+}
+
+func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	if err := checkKeys("", len(*in)); err != nil {
+		return nil, err
+	}
+	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
+		changes, err := mergeValues(now.Values, *in)
+		if err != nil {
+			return sojourn.Snapshot{}, err
+		}
+		return c.key.app.Sessions.SetValues(ctx, id, now.Revision, changes)
+	})
+}
+
+func replace(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
+	if err := checkKeys("", len(*in)); err != nil {
+		return nil, err
+	}
+	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
+		var old map[string]json.RawMessage
+		if err := json.Unmarshal(now.Values, &old); err != nil {
+			return sojourn.Snapshot{}, err
+		}
+		changes := maps.Clone(*in)
+		for key := range old {
+			if _, stays := changes[key]; !stays {
+				changes[key] = nil
+			}
+		}
+		return c.key.app.Sessions.SetValues(ctx, id, now.Revision, changes)
+	})
+}
+
+func setValue(ctx context.Context, c *call, in *v1.Value) (*v1.Session, error) {
+	value := map[string]json.RawMessage{c.r.PathValue("key"): json.RawMessage(*in)}
+	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
+		return c.key.app.Sessions.SetValues(ctx, id, now.Revision, value)
+	})
+}
+
+// changeValues changes the session in the path, if the condition of If-Match is
+// true for it. Change gets the session as it is, and returns ErrRevision if that
+// has changed meanwhile.
+func (c *call) changeValues(ctx context.Context, change func(sojourn.ID, *sojourn.Snapshot) (sojourn.Snapshot, error)) (*v1.Session, error) {
+	id, err := c.id()
+	if err != nil {
 		return nil, err
 	}
 	match, err := c.ifMatch()
@@ -82,13 +136,9 @@ func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 		if !match.revision(snap.Revision) {
 			return nil, problemOf(codeRevision)
 		}
-		changes, err := mergeValues(snap.Values, *in)
-		if err != nil {
-			return nil, err
-		}
-		snap, err = c.key.app.Sessions.SetValues(ctx, id, snap.Revision, changes)
+		snap, err = change(id, &snap)
 		if errors.Is(err, sojourn.ErrRevision) && match.any {
-			continue // apply the patch to the newer values
+			continue // change the newer session
 		}
 		c.audit("set_values", id.String(), err)
 		if err != nil {
@@ -100,8 +150,8 @@ func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	return nil, sojourn.ErrConflict
 }
 
-// maxPatches is how often a patch for any revision is tried while other
-// requests change the same session.
+// maxPatches is how often a change of any revision is tried while other requests
+// change the same session.
 const maxPatches = 50
 
 // An ifMatch is the condition of an If-Match header.
@@ -164,13 +214,28 @@ func list(ctx context.Context, c *call, _ *none) (*v1.Sessions, error) {
 		}
 		limit = n
 	}
-	infos, next, err := c.key.app.Sessions.List(ctx, c.query("subject"), c.query("cursor"), limit)
-	if err != nil {
-		return nil, err
-	}
-	page := &v1.Sessions{Sessions: make([]*v1.Session, len(infos)), NextCursor: next}
-	for i := range infos {
-		page.Sessions[i] = infoOf(&infos[i])
+	subject, cursor, page := c.query("subject"), c.query("cursor"), &v1.Sessions{Sessions: []*v1.Session{}}
+	switch c.query("values") {
+	case "true":
+		snaps, next, err := c.key.app.Sessions.ListSnapshots(ctx, subject, cursor, limit)
+		if err != nil {
+			return nil, err
+		}
+		page.NextCursor = next
+		for i := range snaps {
+			page.Sessions = append(page.Sessions, sessionOf(&snaps[i]))
+		}
+	case "", "false":
+		infos, next, err := c.key.app.Sessions.List(ctx, subject, cursor, limit)
+		if err != nil {
+			return nil, err
+		}
+		page.NextCursor = next
+		for i := range infos {
+			page.Sessions = append(page.Sessions, infoOf(&infos[i]))
+		}
+	default:
+		return nil, invalid("values", "must be true or false")
 	}
 	return page, nil
 }

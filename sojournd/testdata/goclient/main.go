@@ -65,8 +65,20 @@ func use(ctx context.Context, server, key string) error {
 	if err != nil || patched.JSON200 == nil || (*patched.JSON200.Values)["theme"] != nil {
 		return fmt.Errorf("patch: %v, %s", err, patched.Body)
 	}
-	list, err := c.ListSessionsWithResponse(ctx, &client.ListSessionsParams{Subject: new("u-1815")})
-	if err != nil || list.JSON200 == nil || len(list.JSON200.Sessions) != 1 {
+	set, err := c.SetValueWithResponse(ctx, id, "a/b", &client.SetValueParams{IfMatch: new("*")}, map[string]any{"c": nil})
+	if err != nil || set.JSON200 == nil || fmt.Sprint((*set.JSON200.Values)["a/b"]) != "map[c:<nil>]" {
+		return fmt.Errorf("set a value: %v, %s", err, set.Body)
+	}
+	replaced, err := c.ReplaceValuesWithResponse(ctx, id, &client.ReplaceValuesParams{IfMatch: new("*")}, client.ReplaceValuesJSONRequestBody{"theme": "light"})
+	if err != nil || replaced.JSON200 == nil || fmt.Sprint(*replaced.JSON200.Values) != "map[theme:light]" {
+		return fmt.Errorf("replace all values: %v, %s", err, replaced.Body)
+	}
+	touched, err := c.TouchSessionWithResponse(ctx, id)
+	if err != nil || touched.JSON200 == nil || touched.JSON200.Subject != "u-1815" {
+		return fmt.Errorf("touch: %v, %s", err, touched.Body)
+	}
+	list, err := c.ListSessionsWithResponse(ctx, &client.ListSessionsParams{Subject: new("u-1815"), Values: new(true)})
+	if err != nil || list.JSON200 == nil || len(list.JSON200.Sessions) != 1 || (*list.JSON200.Sessions[0].Values)["theme"] != "light" {
 		return fmt.Errorf("list: %v, %s", err, list.Body)
 	}
 

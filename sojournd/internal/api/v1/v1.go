@@ -35,7 +35,7 @@ type Session struct {
 	Remembered      bool      `json:"remembered" doc:"The user asked to stay signed in."`
 	Client          Browser   `json:"client" doc:"The client that was seen last."`
 	Revision        uint64    `json:"revision" doc:"Grows with each change." example:"3"`
-	Values          Values    `json:"values,omitzero" doc:"The application's data. Lists leave it out."`
+	Values          Values    `json:"values,omitzero" doc:"The application's data. Absent from a list without values=true, and from the answer to a touch."`
 }
 
 // A Browser is the client of a session.
@@ -68,7 +68,7 @@ func (v *Values) UnmarshalJSON(text []byte) error {
 type Sessions struct {
 	_ struct{} `additionalProperties:"true"`
 
-	Sessions   []*Session `json:"sessions" nullable:"false" doc:"Without their values."`
+	Sessions   []*Session `json:"sessions" nullable:"false" doc:"With their values only if values=true asks for them."`
 	NextCursor string     `json:"next_cursor,omitzero" doc:"The cursor of the next page. Absent on the last page."`
 }
 
@@ -96,6 +96,24 @@ func (Patch) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	most := MaxKeys
 	s.MaxProperties = &most
 	return s
+}
+
+// A Value is any JSON, also null, that is passed through unchanged.
+type Value json.RawMessage
+
+// Schema implements huma.SchemaProvider. The empty schema allows any value.
+func (Value) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "Any JSON."}
+}
+
+// MarshalJSONTo writes the value as it is.
+func (v Value) MarshalJSONTo(e *jsontext.Encoder) error { return e.WriteValue(jsontext.Value(v)) }
+
+// UnmarshalJSONFrom keeps the value as it is.
+func (v *Value) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	text, err := d.ReadValue()
+	*v = append((*v)[:0], text...)
+	return err
 }
 
 // A Problem is the body of every answer that is not a success (RFC 9457).
