@@ -34,14 +34,16 @@ func (f *serverFlags) AfterApply(parsed *kong.Context, out output) error {
 }
 
 type sessionsCommand struct {
-	List listSessions `cmd:"" help:"List the live sessions of a running server."`
-	Show showSession  `cmd:"" help:"Show a session of a running server, with its values."`
-	End  endSessions  `cmd:"" help:"End sessions of a running server. Their users are signed out."`
+	List  listSessions `cmd:"" help:"List the live sessions of a running server."`
+	Show  showSession  `cmd:"" help:"Show a session of a running server, with its values."`
+	Touch touchSession `cmd:"" help:"Count as activity of a session of a running server, so that it doesn't expire yet."`
+	End   endSessions  `cmd:"" help:"End sessions of a running server. Their users are signed out."`
 }
 
 type listSessions struct {
 	Subject string `placeholder:"USER" help:"List only the sessions of this user."`
 	Limit   *int   `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
+	Values  bool   `help:"Print the values of the sessions too. --json prints them whole."`
 	serverFlags
 }
 
@@ -60,7 +62,7 @@ func (l *listSessions) Run(ctx context.Context, c *client.Client) error {
 	if l.Limit != nil {
 		limit = *l.Limit
 	}
-	return c.ListSessions(ctx, client.List{Subject: l.Subject, Limit: limit})
+	return c.ListSessions(ctx, client.List{Subject: l.Subject, Limit: limit, Values: l.Values})
 }
 
 type showSession struct {
@@ -72,6 +74,17 @@ func (s *showSession) Validate() error { return client.CheckID(s.ID) }
 
 func (s *showSession) Run(ctx context.Context, c *client.Client) error {
 	return c.ShowSession(ctx, s.ID)
+}
+
+type touchSession struct {
+	ID string `arg:"" help:"The session's ID."`
+	serverFlags
+}
+
+func (s *touchSession) Validate() error { return client.CheckID(s.ID) }
+
+func (s *touchSession) Run(ctx context.Context, c *client.Client) error {
+	return c.TouchSession(ctx, s.ID)
 }
 
 type endSessions struct {

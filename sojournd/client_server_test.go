@@ -131,6 +131,18 @@ func TestClientAgainstServer(t *testing.T) {
 		t.Error(err)
 	}
 
+	list, _ = s.command("shop", 0, "sessions", "list", "--json", "--values", "--subject", "ben")
+	if !strings.Contains(list, `"values":{}`) {
+		t.Error(list)
+	}
+	touched, _ := s.command("shop", 0, "sessions", "touch", ben)
+	if !strings.Contains(touched, "the session expires") {
+		t.Error(touched)
+	}
+	if _, err := s.command("shop", 1, "sessions", "touch", other); !strings.Contains(err, "no live session") {
+		t.Error(err)
+	}
+
 	stats, _ := s.command("shop", 0, "stats", "--json")
 	if stats != `{"sessions":3,"logged_in":3,"anonymous":0}`+"\n" {
 		t.Error(stats)

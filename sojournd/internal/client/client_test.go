@@ -74,6 +74,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, one := strings.CutPrefix(r.URL.Path, "/v1/sessions/")
+	id, touch := strings.CutSuffix(id, "/touch")
 	at := slices.IndexFunc(f.sessions, func(s *v1.Session) bool { return s.ID == id })
 	query := r.URL.Query()
 	switch {
@@ -83,6 +84,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s := *f.sessions[at]
 		s.Values = v1.Values(`{"cart":{"items":[1,2]},"evil":"` + "\u202e" + `x"}`)
 		answer(200, "application/json", s)
+	case touch && r.Method == "POST":
+		answer(200, "application/json", f.sessions[at])
 	case one && r.Method == "DELETE":
 		f.sessions = slices.Delete(f.sessions, at, at+1)
 		w.WriteHeader(204)
@@ -101,8 +104,12 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				page.NextCursor = strconv.Itoa(i)
 				break
 			}
-			if s := f.sessions[i]; query.Get("subject") == "" || s.Subject == query.Get("subject") {
-				page.Sessions = append(page.Sessions, s)
+			s := *f.sessions[i]
+			if query.Get("values") == "true" {
+				s.Values = v1.Values(`{"evil":"` + "\x7f\u202e" + strings.Repeat("x", 100) + `"}`)
+			}
+			if query.Get("subject") == "" || s.Subject == query.Get("subject") {
+				page.Sessions = append(page.Sessions, &s)
 			}
 		}
 		answer(200, "application/json", page)
@@ -253,6 +260,38 @@ func TestShowSession(t *testing.T) {
 	}
 	if n := len(s.fake.requests); n != 2 {
 		t.Errorf("%d requests: what is no ID was sent", n)
+	}
+}
+
+// With values, a table has the beginning of them, and JSON has all.
+func TestListValues(t *testing.T) {
+	s := start(t, newFake(2))
+	check(t, s.ListSessions(t.Context(), List{Values: true}), "")
+	if got := s.out.String(); !strings.Contains(got, "VALUES") || !strings.Contains(got, `{"evil":"\x7f\u202exxx`) || !strings.Contains(got, "…") || strings.Contains(got, "\u202e") {
+		t.Errorf("%s", got)
+	}
+	s = start(t, newFake(2), asJSON)
+	check(t, s.ListSessions(t.Context(), List{Values: true}), "")
+	for _, line := range s.lines() {
+		if !strings.Contains(line, `"values":{"evil":`) || !strings.Contains(line, strings.Repeat("x", 100)) {
+			t.Errorf("%s", line)
+		}
+	}
+}
+
+func TestTouchSession(t *testing.T) {
+	s := start(t, newFake(2))
+	check(t, s.TouchSession(t.Context(), testID(1)), "")
+	if got := s.out.String(); got != "Without further activity the session expires 23 hours from now.\n" {
+		t.Error(got)
+	}
+	check(t, s.TouchSession(t.Context(), testID(9)), "no live session "+testID(9))
+	check(t, s.TouchSession(t.Context(), "x"), "no session's ID")
+	s = start(t, newFake(2), asJSON)
+	check(t, s.TouchSession(t.Context(), testID(0)), "")
+	var got v1.Session
+	if err := json.Unmarshal(s.out.Bytes(), &got); err != nil || got.ID != testID(0) || len(s.lines()) != 1 {
+		t.Errorf("%v %s", err, s.out)
 	}
 }
 

@@ -41,6 +41,7 @@ func who(s *v1.Session) string {
 type List struct {
 	Subject string // empty: all users, and anonymous sessions
 	Limit   int    // 0: all
+	Values  bool   // print the values too
 }
 
 const pageSize = 1000
@@ -81,7 +82,7 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 		return err
 	}
 	if !c.opt.JSON {
-		if err := c.printSessions(rows); err != nil {
+		if err := c.printSessions(rows, l.Values); err != nil {
 			return err
 		}
 	}
@@ -119,6 +120,9 @@ func (c *Client) page(ctx context.Context, l List, cursor string, have int) (ses
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
+	if l.Values {
+		query.Set("values", "true")
+	}
 	var page struct {
 		Sessions   []json.RawMessage `json:"sessions"`
 		NextCursor string            `json:"next_cursor"`
@@ -127,12 +131,16 @@ func (c *Client) page(ctx context.Context, l List, cursor string, have int) (ses
 	return page.Sessions, page.NextCursor, err
 }
 
-func (c *Client) printSessions(rows []*v1.Session) error {
+func (c *Client) printSessions(rows []*v1.Session, values bool) error {
 	if len(rows) == 0 {
 		c.note("There are no such sessions.")
 		return nil
 	}
-	t := newTable("SESSION", "USER", "LEVEL", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT")
+	headings := []any{"SESSION", "USER", "LEVEL", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT"}
+	if values {
+		headings = append(headings, "VALUES")
+	}
+	t := newTable(headings...)
 	for _, s := range rows {
 		name := s.Client.Name
 		if name == "" {
@@ -142,10 +150,14 @@ func (c *Client) printSessions(rows []*v1.Session) error {
 		if s.Subject != "" {
 			level = strconv.Itoa(s.Level)
 		}
-		t.AppendRow(table.Row{
+		row := table.Row{
 			clean(s.ID), short(who(s), 40), level, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(expires(s)),
 			clean(s.Client.IP), short(clean(name), 40),
-		})
+		}
+		if values {
+			row = append(row, short(clean(string(s.Values)), 80))
+		}
+		t.AppendRow(row)
 	}
 	return c.printf("%s\n", t.Render())
 }
@@ -206,6 +218,26 @@ func cleanLines(s string) string {
 		lines[i] = clean(lines[i])
 	}
 	return strings.Join(lines, "\n")
+}
+
+// TouchSession counts as activity of a session.
+func (c *Client) TouchSession(ctx context.Context, id string) error {
+	path, err := sessionPath(id)
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodPost, path+"/touch", nil, &raw); err != nil {
+		return c.missing(id, err)
+	}
+	if c.opt.JSON {
+		return c.printJSON(raw)
+	}
+	s := new(v1.Session)
+	if err := json.Unmarshal(raw, s); err != nil {
+		return fmt.Errorf("read the session: %w", err)
+	}
+	return c.printf("Without further activity the session expires %s.\n", c.ago(expires(s)))
 }
 
 // CheckID returns an error unless the text is a session's ID.
