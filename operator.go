@@ -122,6 +122,33 @@ func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
 // revision. ErrNotFound: there is none. Other errors are those of
 // Session.Commit. It isn't an activity of the session.
 func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
+	return e.changeByID(ctx, id, revision, func(s *Session) error {
+		for key, value := range values { // first what makes room
+			if value == nil {
+				if err := s.DeleteValue(key); err != nil {
+					return err
+				}
+			}
+		}
+		for key, value := range values {
+			if value != nil {
+				if err := s.SetValue(key, value); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// ReplaceValues is SetValues that replaces all values: the session has exactly
+// these afterwards.
+func (e *Engine) ReplaceValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
+	return e.changeByID(ctx, id, revision, func(s *Session) error { return s.ReplaceValues(values) })
+}
+
+// changeByID changes the live session of an ID, if it is at the given revision.
+func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change func(*Session) error) (Snapshot, error) {
 	rec, err := e.live(ctx, id)
 	if err != nil {
 		return Snapshot{}, byID("read a session", err)
@@ -129,19 +156,8 @@ func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values m
 	s := e.Begin(ctx, Request{IfRevision: revision})
 	defer s.Finish()
 	s.adopt(rec)
-	for key, value := range values { // first what makes room
-		if value == nil {
-			if err := s.DeleteValue(key); err != nil {
-				return Snapshot{}, err
-			}
-		}
-	}
-	for key, value := range values {
-		if value != nil {
-			if err := s.SetValue(key, value); err != nil {
-				return Snapshot{}, err
-			}
-		}
+	if err := change(s); err != nil {
+		return Snapshot{}, err
 	}
 	if rec.Revision != revision {
 		return Snapshot{}, ErrRevision

@@ -122,6 +122,14 @@ func TestByID(t *testing.T) {
 	if got, err := w.Get(t.Context(), id); err != nil || string(got.Values) != string(after.Values) || got.Revision != after.Revision {
 		t.Errorf("read again: %+v, %v", got, err)
 	}
+	blue := map[string]json.RawMessage{"sky": json.RawMessage(`null`)}
+	if _, err := w.ReplaceValues(t.Context(), id, before.Revision, blue); !errors.Is(err, sojourn.ErrRevision) {
+		t.Errorf("replace at another revision: %v", err)
+	}
+	after, err = w.ReplaceValues(t.Context(), id, after.Revision, blue)
+	if err != nil || string(after.Values) != `{"sky":null}` {
+		t.Fatalf("%s, %v", after.Values, err)
+	}
 	w.want("rotations", len(w.happened(sojourn.EventRotated)), 0)
 	w.want("subject", w.look(j), "ann")
 	if _, err := w.SetValues(t.Context(), id, after.Revision, map[string]json.RawMessage{"": red["color"]}); !errors.Is(err, sojourn.ErrValue) {
@@ -137,6 +145,9 @@ func TestByID(t *testing.T) {
 		}
 		if _, err := w.SetValues(t.Context(), id, 1, red); !errors.Is(err, sojourn.ErrNotFound) {
 			t.Errorf("set %v: %v", id, err)
+		}
+		if _, err := w.ReplaceValues(t.Context(), id, 1, red); !errors.Is(err, sojourn.ErrNotFound) {
+			t.Errorf("replace %v: %v", id, err)
 		}
 	}
 }
