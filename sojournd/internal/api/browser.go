@@ -239,12 +239,18 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 			return nil, invalid("/delete", fmt.Sprintf("has a key that is set, too: %q", key))
 		}
 	}
+	if err := checkKeys("/values", len(in.Values)); err != nil {
+		return nil, err
+	}
+	if in.Values != nil && (in.Set != nil || in.Delete != nil) {
+		return nil, invalid("/values", "replaces all values, so set and delete have no meaning beside it")
+	}
 	var revision uint64
 	if in.IfRevision != nil {
 		revision = max(*in.IfRevision, 1) // there is no revision 0
 	}
 	find := c.live
-	if in.Cookie != nil && len(in.Set) > 0 {
+	if in.Cookie != nil && len(in.Set)+len(in.Values) > 0 {
 		find = c.begin // a visitor's first value starts a session
 	}
 	s, err := find(ctx, &in.Presented, revision)
@@ -258,7 +264,12 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	if in.IfRevision != nil && s.Info().Revision != *in.IfRevision {
 		return nil, problemOf(codeRevision)
 	}
-	if err := change(ctx, s, in.Set, in.Delete); err != nil {
+	if in.Values != nil {
+		err = s.ReplaceValues(in.Values)
+	} else {
+		err = change(ctx, s, in.Set, in.Delete)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := s.Commit(ctx); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -95,17 +94,7 @@ func replace(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 		return nil, err
 	}
 	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
-		var old map[string]json.RawMessage
-		if err := json.Unmarshal(now.Values, &old); err != nil {
-			return sojourn.Snapshot{}, err
-		}
-		changes := maps.Clone(*in)
-		for key := range old {
-			if _, stays := changes[key]; !stays {
-				changes[key] = nil
-			}
-		}
-		return c.key.app.Sessions.SetValues(ctx, id, now.Revision, changes)
+		return c.key.app.Sessions.ReplaceValues(ctx, id, now.Revision, *in)
 	})
 }
 

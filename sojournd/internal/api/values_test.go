@@ -111,6 +111,57 @@ func TestReplaceValues(t *testing.T) {
 	}
 }
 
+// A browser's update can replace all values, too. Among parallel ones the last
+// wins as a whole.
+func TestUpdateReplacesValues(t *testing.T) {
+	w := newWorld(t)
+	user := w.call("POST", "/v1/sessions", j{"subject": "ann", "values": j{"a": 1, "b": 2}}).want(201, "")
+	update := func(body j) *answer {
+		t.Helper()
+		body["token"] = user.token()
+		return w.call("POST", "/v1/sessions/update", body)
+	}
+	update(j{"values": j{"b": nil, "c": j{"d": nil}}}).want(200, "").is(j{"b": nil, "c": j{"d": nil}}, "session", "values")
+	update(j{"values": j{"x": 1}, "if_revision": 1}).want(412, "revision_mismatch")
+	update(j{"values": j{"x": 1}, "if_revision": 2}).want(200, "").is(j{"x": float64(1)}, "session", "values")
+	for _, body := range []j{{"set": j{"y": 1}}, {"delete": []string{"x"}}, {"set": j{}}} {
+		body["values"] = j{}
+		update(body).want(422, "invalid_request")
+	}
+	update(j{"values": nil}).want(422, "invalid_request")
+	update(j{"values": []int{}}).want(422, "invalid_request")
+	update(j{"values": j{"": 1}}).want(422, "invalid_value")
+	update(j{"values": j{"x": strings.Repeat("x", 70_000)}}).want(413, "too_large")
+
+	const writers = 8
+	results := make(chan int, writers)
+	for i := range writers {
+		go func() {
+			r := httptest.NewRecorder()
+			q := request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "values": j{"first": i, "second": i}})
+			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+			w.ServeHTTP(r, q)
+			results <- r.Code
+		}()
+	}
+	for range writers {
+		if code := <-results; code != 200 {
+			t.Errorf("status %d", code)
+		}
+	}
+	values := w.resolve(user.token()).at("session", "values").(j)
+	if len(values) != 2 || values["first"] != values["second"] {
+		t.Errorf("values are mixed: %v", values)
+	}
+	update(j{"values": j{}}).want(200, "").is(j{}, "session", "values")
+
+	visitor := func(values j) *answer {
+		return w.call("POST", "/v1/sessions/update", j{"cookie": "", "values": values})
+	}
+	visitor(j{"cart": 1}).want(200, "").is(j{"cart": float64(1)}, "session", "values")
+	visitor(j{}).want(409, "not_live")
+}
+
 // The key in a path is percent-encoded, and may be any key except "/".
 func TestKeysInPaths(t *testing.T) {
 	w := newWorld(t)

@@ -72,6 +72,7 @@ type Update struct {
 
 	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of different keys do not disturb each other."`
 	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
+	Values     map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"In place of set and delete: all values of the session from now on. {} removes all."`
 	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
 }
 
