@@ -37,6 +37,7 @@ var importRules = []struct {
 	{"store", []string{"store/internal/jsontext"}, false, "the contract is for everyone who writes a store: it must drag nothing in"},
 	{"store/internal/...", []string{"store"}, false, "what the stores share knows the contract only"},
 	{"store/*/...", []string{"store", "store/driver", "store/internal/..."}, false, "a store knows the contract, not the engine and no other store"},
+	{"sojourntest", []string{".", "store/memstore", "store/driver"}, false, "for tests of applications: part of the library's module"},
 	{"devices/...", []string{".", "store"}, false, "part of the library's module, on its public API"},
 	{"drivers/*/...", []string{"store", "store/driver", "store/overload"}, true, "a driver knows the contract and what stores share, never the engine nor another driver: who imports one gets only that one's modules"},
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},

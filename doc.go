@@ -106,6 +106,11 @@
 // details. Compare errors with errors.Is. If the store can't answer, the error
 // is [ErrUnavailable]: a failure never looks like an anonymous visitor.
 //
+// # Tests
+//
+// Package sojourntest gives a handler's test a request of a user who is signed
+// in, a clock, and the events.
+//
 // # Without net/http
 //
 // Servers with another interface call [Engine.Begin], [Session.Commit] and

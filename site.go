@@ -164,14 +164,19 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	if r.TLS != nil || loopback(r.Host) {
 		return
 	}
-	if peer.Of(r).Trusted(s.proxies) {
-		return // the proxy answers for it
+	from := peer.Of(r)
+	if from.Trusted(s.proxies) || testNet.Contains(from.IP) {
+		return // the proxy answers for it; or no browser sent it
 	}
 	s.warnPlain.Do(func() {
 		slog.Warn("sojourn: a session cookie was set in answer to plain HTTP; browsers drop Secure cookies there, except from localhost. "+
 			"Serve HTTPS, or, if a proxy in front does, name it in Options.TrustedProxies", "host", r.Host)
 	})
 }
+
+// testNet is for documentation (RFC 5737): requests of httptest.NewRequest come
+// from 192.0.2.1.
+var testNet = netip.MustParsePrefix("192.0.2.0/24")
 
 func loopback(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)

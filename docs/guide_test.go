@@ -23,10 +23,11 @@ import (
 const prelude = `package guide
 
 import (
-	"context"; "encoding/json"; "fmt"; "io"; "log"; "log/slog"; "net/http"; "net/http/cookiejar"; "net/http/httptest"; "net/netip"; "testing"; "time"
+	"context"; "encoding/json"; "errors"; "fmt"; "log"; "log/slog"; "net/http"; "net/http/httptest"; "net/netip"; "testing"; "time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"
+	"github.com/sojourn-go/sojourn/sojourntest"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )

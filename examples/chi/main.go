@@ -25,6 +25,10 @@ import (
 
 var lines = sojourn.NewKey[[]string]("lines")
 
+// member lets only signed-in users pass, and shows others the page with the
+// sign-in form.
+var member = sojourn.Requirement{SignIn: "/"}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,20 +60,8 @@ func routes(sessions *sojourn.Engine) http.Handler {
 	r.Post("/sign", sign)
 	r.Post("/login", login)
 	r.Post("/logout", logout)
-	r.With(signedIn).Get("/devices", devices(sessions))
+	r.With(member.Handler).Get("/devices", devices(sessions))
 	return r
-}
-
-// signedIn lets only logged-in users pass. If the session cannot be read,
-// Subject panics and Handler answers 503.
-func signedIn(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if sojourn.From(r.Context()).Subject() == "" {
-			http.Error(w, "sign in first", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func book(w http.ResponseWriter, r *http.Request) {
@@ -84,10 +76,11 @@ func book(w http.ResponseWriter, r *http.Request) {
 	for _, line := range all {
 		fmt.Fprintf(w, "<li>%s", html.EscapeString(line))
 	}
-	fmt.Fprint(w, `</ul>
+	fmt.Fprintf(w, `</ul>
 <form method="post" action="/sign"><input name="line" aria-label="Line" maxlength="200"><button>Sign</button></form>
-<form method="post" action="/login"><input name="user" aria-label="User"><button>Sign in</button></form>
-<form method="post" action="/logout"><button>Sign out</button></form>`)
+<form method="post" action="/login"><input name="user" aria-label="User"><input type="hidden" name="return_to" value="%s"><button>Sign in</button></form>
+<form method="post" action="/logout"><button>Sign out</button></form>
+<p><a href="/devices">Your devices</a>`, html.EscapeString(sojourn.LocalPath(r.FormValue("return_to"), "/")))
 }
 
 func sign(w http.ResponseWriter, r *http.Request) {
@@ -100,24 +93,24 @@ func sign(w http.ResponseWriter, r *http.Request) {
 		*all = append(*all, line)
 		return nil
 	})
-	answer(w, r, err)
+	answer(w, r, err, "/")
 }
 
 func login(w http.ResponseWriter, r *http.Request) {
 	// A real application checks a password here.
-	answer(w, r, sojourn.From(r.Context()).Login(r.FormValue("user")))
+	answer(w, r, sojourn.From(r.Context()).Login(r.FormValue("user")), sojourn.LocalPath(r.FormValue("return_to"), "/"))
 }
 
 func logout(w http.ResponseWriter, r *http.Request) {
-	answer(w, r, sojourn.From(r.Context()).Logout())
+	answer(w, r, sojourn.From(r.Context()).Logout(), "/")
 }
 
-func answer(w http.ResponseWriter, r *http.Request, err error) {
+func answer(w http.ResponseWriter, r *http.Request, err error, next string) {
 	if err != nil {
 		sojourn.Error(w, r, err)
 		return
 	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, next, http.StatusSeeOther)
 }
 
 func devices(sessions *sojourn.Engine) http.HandlerFunc {

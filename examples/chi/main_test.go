@@ -1,65 +1,50 @@
 package main
 
 import (
-	"context"
-	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/sojourn-go/sojourn"
-	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/sojourntest"
 )
 
 func TestGuestBook(t *testing.T) {
-	store := memstore.New()
-	defer store.Close()
-	sessions, err := sojourn.New(store, sojourn.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sessions.Close(context.Background())
-	server := httptest.NewTLSServer(routes(sessions))
-	defer server.Close()
-	browser := server.Client()
-	browser.Jar, _ = cookiejar.New(nil)
-
-	post := func(path string, form url.Values, want int) string {
+	sessions := sojourntest.New(t, sojourn.Options{})
+	b := sessions.Browser(routes(sessions.Engine))
+	check := func(w *httptest.ResponseRecorder, status int, location string) string {
 		t.Helper()
-		answer, err := browser.PostForm(server.URL+path, form)
-		if err != nil {
-			t.Fatal(err)
+		if w.Code != status || w.Header().Get("Location") != location {
+			t.Fatalf("%d to %q, want %d to %q: %s", w.Code, w.Header().Get("Location"), status, location, w.Body)
 		}
-		defer answer.Body.Close()
-		body, _ := io.ReadAll(answer.Body)
-		if answer.StatusCode != want {
-			t.Fatalf("%s: %s, want %d: %s", path, answer.Status, want, body)
-		}
-		return string(body)
+		return w.Body.String()
 	}
-	post("/sign", url.Values{"line": {"before <b>"}}, http.StatusOK)
-	post("/sign", nil, http.StatusUnprocessableEntity)
-	post("/login", nil, http.StatusUnprocessableEntity)
-	post("/login", url.Values{"user": {"ann"}}, http.StatusOK)
-	page := post("/sign", url.Values{"line": {"after"}}, http.StatusOK)
+	check(b.Post("/sign", url.Values{"line": {"before <b>"}}), 303, "/")
+	check(b.Post("/sign", nil), 422, "")
+
+	check(b.Get("/devices"), 303, "/?return_to=%2Fdevices")
+	if page := check(b.Get("/?return_to=%2Fdevices"), 200, ""); !strings.Contains(page, `name="return_to" value="/devices"`) {
+		t.Errorf("the sign-in form doesn't lead back: %s", page)
+	}
+	check(b.Post("/login", nil), 422, "")
+	check(b.Post("/login", url.Values{"user": {"ann"}, "return_to": {"/devices"}}), 303, "/devices")
+	if page := check(b.Get("/devices"), 200, ""); !strings.Contains(page, b.Session().ID().String()) {
+		t.Errorf("this device isn't listed: %s", page)
+	}
+
+	check(b.Post("/sign", url.Values{"line": {"after"}}), 303, "/")
+	page := check(b.Get("/"), 200, "")
 	for _, want := range []string{`You are "ann"`, "<li>before &lt;b&gt;", "<li>after"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in %s", want, page)
 		}
 	}
-	answer, err := browser.Get(server.URL + "/devices")
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatal(answer, err)
-	}
-	answer.Body.Close()
-	if page = post("/logout", nil, http.StatusOK); strings.Contains(page, "before") {
+
+	check(b.Post("/logout", nil), 303, "/")
+	if page := check(b.Get("/"), 200, ""); strings.Contains(page, "before") {
 		t.Error("the values survived the logout")
 	}
-	if answer, err = browser.Get(server.URL + "/devices"); err != nil || answer.StatusCode != http.StatusUnauthorized {
-		t.Errorf("%v %v", answer.Status, err)
-	}
-	answer.Body.Close()
+	check(b.Get("/devices"), 303, "/?return_to=%2Fdevices")
+	check(b.Post("/login", url.Values{"user": {"ann"}, "return_to": {"//elsewhere.example"}}), 303, "/")
 }

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"context"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/sojourn-go/sojourn"
-	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/sojourntest"
 )
 
 // README and the package's documentation show this program, letter by letter.
@@ -32,21 +30,11 @@ func TestDocsShowThisProgram(t *testing.T) {
 }
 
 func TestHello(t *testing.T) {
-	store := memstore.New()
-	defer store.Close()
-	sessions := sojourn.Must(sojourn.New(store, sojourn.Options{}))
-	defer sessions.Close(context.Background())
-	app := sessions.Handler(http.HandlerFunc(hello))
-	r := httptest.NewRequest("GET", "http://localhost/", nil)
+	sessions := sojourntest.New(t, sojourn.Options{})
+	b := sessions.Browser(sessions.Handler(http.HandlerFunc(hello)))
 	for _, want := range []string{"Visit 1.", "Visit 2.", "Visit 3."} {
-		answer := httptest.NewRecorder()
-		app.ServeHTTP(answer, r)
-		if !strings.Contains(answer.Body.String(), want) {
-			t.Fatalf("%q, want %q", answer.Body, want)
-		}
-		for _, c := range answer.Result().Cookies() {
-			r = httptest.NewRequest("GET", "http://localhost/", nil)
-			r.AddCookie(c)
+		if w := b.Get("/"); !strings.Contains(w.Body.String(), want) {
+			t.Fatalf("%q, want %q", w.Body, want)
 		}
 	}
 }
