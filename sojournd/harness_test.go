@@ -100,7 +100,13 @@ func start(t *testing.T, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, command: exec.Command(path, args...), ended: make(chan error, 1)}
+	return startCommand(t, exec.Command(path, args...))
+}
+
+// startCommand is start for a command that runs the program.
+func startCommand(t *testing.T, command *exec.Cmd) *server {
+	t.Helper()
+	s := &server{t: t, command: command, ended: make(chan error, 1)}
 	var greeted <-chan struct{}
 	s.stdout, greeted = newPrintout("Ctrl-C")
 	s.stderr, _ = newPrintout("never printed")
@@ -113,9 +119,9 @@ func start(t *testing.T, args ...string) *server {
 	select {
 	case <-greeted:
 	case err := <-s.ended:
-		t.Fatalf("sojournd %v ended: %v\n%s", args, err, s.stderr)
+		t.Fatalf("%v ended: %v\n%s", command, err, s.stderr)
 	case <-time.After(time.Minute):
-		t.Fatalf("sojournd %v printed only:\n%s%s", args, s.stdout, s.stderr)
+		t.Fatalf("%v printed only:\n%s%s", command, s.stdout, s.stderr)
 	}
 	return s
 }

@@ -43,6 +43,11 @@ type serve struct{ configFlags }
 
 func (s *serve) Run(ctx context.Context, out output) error {
 	o := s.options(out)
+	sockets, err := app.Sockets()
+	if err != nil {
+		return err
+	}
+	o.Sockets = sockets
 	reload := make(chan os.Signal, 1) // one that waits is enough: the file is read after it
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 )
 
 // A serving is a running sojournd serve.
@@ -296,16 +297,25 @@ func TestDeploy(t *testing.T) {
 	if len(commands) != 3 {
 		t.Errorf("%d commands in the unit", len(commands))
 	}
+	socketUnit, err := os.ReadFile("../deploy/sojournd.socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindAllStringSubmatch(string(socketUnit), -1) {
+		if !strings.Contains(config.Example, "    - "+match[1]+"\n") {
+			t.Errorf("the server doesn't listen on the unit's %s by default", match[1])
+		}
+	}
 	verify, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		return // then it isn't Debian with systemd
 	}
-	test := filepath.Join(t.TempDir(), "sojournd.service")
+	service, sockets := filepath.Join(t.TempDir(), "sojournd.service"), filepath.Join(t.TempDir(), "sojournd.socket")
 	text := regexp.MustCompile(`/usr/local/bin/sojournd`).ReplaceAllString(string(unit), "/bin/true")
-	if err := os.WriteFile(test, []byte(text), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(service, []byte(text), 0o600), os.WriteFile(sockets, socketUnit, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), verify, "verify", "--man=no", test).CombinedOutput(); err != nil || strings.Contains(string(out), "sojournd.service:") {
+	if out, err := exec.CommandContext(t.Context(), verify, "verify", "--man=no", service, sockets).CombinedOutput(); err != nil || strings.Contains(string(out), "sojournd.") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }

@@ -24,6 +24,7 @@ type front struct {
 	config      *config.Front
 	server      *http.Server
 	certificate atomic.Pointer[tls.Certificate]
+	sockets     []Socket // from systemd
 
 	mu        sync.Mutex // guards listeners
 	listeners []net.Listener
@@ -48,15 +49,21 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 	return f
 }
 
-// open opens the listeners and serves, unless they are open. The certificate
-// must be loaded.
+// open opens the listeners and serves, unless they are open. Those that systemd
+// has opened are taken over. The certificate must be loaded.
 func (f *front) open(ctx context.Context, failed chan<- error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.listeners) > 0 {
 		return nil
 	}
+	for _, s := range f.sockets {
+		f.listeners = append(f.listeners, f.secure(s.Listener))
+	}
 	for i, a := range f.config.Listen {
+		if f.hasSocket(ctx, a) {
+			continue
+		}
 		l, err := f.listen(ctx, a)
 		if err != nil {
 			for _, l := range f.listeners {
@@ -86,8 +93,16 @@ func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, err
 		return f.listenUnix(ctx, a.Address)
 	}
 	l, err := listenTCP(ctx, a.Address)
-	if err != nil || f.config.TLS.Certificate == "" {
-		return l, err
+	if err != nil {
+		return nil, err
+	}
+	return f.secure(l), nil
+}
+
+// secure adds TLS to a TCP listener, if the front has a certificate.
+func (f *front) secure(l net.Listener) net.Listener {
+	if l.Addr().Network() == "unix" || f.config.TLS.Certificate == "" {
+		return l
 	}
 	return tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -95,7 +110,7 @@ func (f *front) listen(ctx context.Context, a config.Address) (net.Listener, err
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return f.certificate.Load(), nil
 		},
-	}), nil
+	})
 }
 
 // listenTCP opens a listener. Its errors say what to do.

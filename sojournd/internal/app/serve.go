@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/sojourn-go/sojourn/sojournd/internal/api"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
@@ -25,6 +27,7 @@ type ServeOptions struct {
 	Environ []string          // in the form of os.Environ
 	Flags   map[string]string // settings from the command line, by their path in the file
 	Reload  <-chan os.Signal  // each signal reloads the file; nil: never
+	Sockets []Socket          // listeners from systemd; those of the configuration that are not among them are opened
 	Out     io.Writer         // gets messages for people
 	Log     io.Writer         // gets the log
 	Version string
@@ -64,7 +67,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	}
 
 	warn(log, c)
-	st, err := openStore(ctx, StoreOptions(c.Store), log)
+	st, err := openFreeStore(ctx, StoreOptions(c.Store), c.Limits.ShutdownTimeout.Duration()+shutdownTimeout, log)
 	if err != nil {
 		return err
 	}
@@ -94,6 +97,9 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 		return err
 	}
 	use()
+	if err := distribute(ctx, o.Sockets, s.fronts); err != nil {
+		return err
+	}
 	failed := make(chan error, 1)
 	defer func() { err = errors.Join(err, s.shutdown(ctx)) }()
 	if err := s.open(ctx, c, failed); err != nil {
@@ -157,10 +163,11 @@ func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 }
 
 // open opens the listeners. The API's listeners stay closed until there is a
-// key.
+// key. Those of systemd are open already, and without an answer connections
+// would wait for ever.
 func (s *server) open(ctx context.Context, c *config.Config, failed chan<- error) error {
 	for _, f := range s.fronts {
-		if f.name == "api" && !c.HasKeys() {
+		if f.name == "api" && !c.HasKeys() && len(f.sockets) == 0 {
 			continue
 		}
 		if err := f.open(ctx, failed); err != nil {
@@ -300,7 +307,7 @@ func (s *server) closeAll(ctx context.Context) error {
 }
 
 func (s *server) tell(state string) {
-	if err := notify(state); err != nil {
+	if _, err := daemon.SdNotify(false, state); err != nil {
 		s.log.Warn("tell systemd", "state", state, "err", err)
 	}
 }
@@ -311,7 +318,7 @@ func (s *server) greet(c *config.Config) {
 	for _, f := range s.fronts {
 		lines[f.name] = strings.Join(f.urls(), ", ")
 	}
-	if !c.HasKeys() {
+	if !c.HasKeys() && lines["api"] == "" {
 		lines["api"] = "none, because no application has a key: sojournd keys new makes one"
 	}
 	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /metrics, /healthz, /readyz)\n\n"+

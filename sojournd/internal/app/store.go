@@ -95,6 +95,29 @@ func (o StoreOptions) mistakes() (list []error) {
 	return list
 }
 
+// openFreeStore is openStore, but if another process uses the store's file, it
+// waits: the process may be leaving, as in a restart. When patience is over, the
+// error is that of openStore.
+func openFreeStore(ctx context.Context, o StoreOptions, patience time.Duration, log *slog.Logger) (*openedStore, error) {
+	over := time.After(patience)
+	for waits := false; ; waits = true {
+		st, err := openStore(ctx, o, log)
+		if !errors.Is(err, sqlitestore.ErrInUse) {
+			return st, err
+		}
+		if !waits {
+			log.Info("waiting for the process that uses the store's file", "at_most", patience, "err", err)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-over:
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
 // openStore opens a store. The log gets its warnings while it is open.
 func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedStore, error) {
 	if err := errors.Join(o.mistakes()...); err != nil {
