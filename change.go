@@ -46,8 +46,8 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if s.draft.rec == nil {
-		if s.found.rec == nil && o.empties() {
-			return nil // nothing to delete, and no reason to start a session
+		if s.found.rec == nil && (o.empties() || o.kind == opRotate) {
+			return nil // nothing to delete or to rotate, and no reason to start a session
 		}
 		t := s.terms()
 		if err := s.draft.start(s.found.rec, &t); err != nil {

@@ -39,6 +39,14 @@ type Cookie struct {
 	// SameSite is http.SameSiteLaxMode by default.
 	SameSite http.SameSite
 
+	// UntilBrowserCloses leaves Max-Age out of both cookies, so that a browser
+	// drops them when it closes. The cookie of a login with Remember keeps it. A
+	// browser that restores its windows may keep the cookies all the same: the
+	// session's deadlines on the server hold in any case. It takes effect when a
+	// session begins or logs in. Default: the cookies last as long as the session
+	// can.
+	UntilBrowserCloses bool
+
 	// Partitioned gives each embedding site its own cookie jar (CHIPS). It needs
 	// SameSite: http.SameSiteNoneMode. Most applications don't need it.
 	Partitioned bool
@@ -150,7 +158,7 @@ type cookieChange struct {
 	setVisitor   bool
 	clearSession bool
 	clearVisitor bool
-	maxAge       time.Duration
+	maxAge       time.Duration // 0: the cookie is set without Max-Age
 }
 
 func (c cookieChange) any() bool {
@@ -165,7 +173,9 @@ func (c *cookieChange) set(r *store.Record, visitorSent bool) {
 	c.setSession = r.Subject != ""
 	c.setVisitor = !c.setSession
 	c.clearVisitor = c.setSession && visitorSent
-	c.maxAge = r.ExpiresAt.Sub(r.Secret.IssuedAt)
+	if !r.UntilBrowserCloses {
+		c.maxAge = r.ExpiresAt.Sub(r.Secret.IssuedAt)
+	}
 }
 
 // clear asks for cookies to be deleted.
@@ -196,8 +206,11 @@ func (s *Session) setCookies(list []string) []string {
 		if len(sent) > 1 { // clear before setting: to a browser without Partitioned all are one cookie
 			list = appendClear(list, name, site.forms[1:])
 		}
-		age := min(c.maxAge, maxCookieAge)
-		list = append(list, name+"="+s.outcome.issued+"; Max-Age="+strconv.Itoa(int(age/time.Second))+site.forms[0])
+		set := name + "=" + s.outcome.issued
+		if age := min(c.maxAge, maxCookieAge); age > 0 {
+			set += "; Max-Age=" + strconv.Itoa(int(age/time.Second))
+		}
+		list = append(list, set+site.forms[0])
 	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)

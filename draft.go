@@ -81,6 +81,8 @@ type login struct {
 	amr      string // methods, joined
 	level    int
 	remember bool
+	lifetime Lifetime
+	closes   bool // UntilBrowserCloses
 	bearer   bool
 }
 
@@ -126,6 +128,7 @@ func (d *draft) start(base *store.Record, t *terms) error {
 	r.EpochHash = next.halfHash()
 	r.CreatedAt, r.LastSeenAt = now, now
 	r.Idle, r.ExpiresAt = life.Idle, now.Add(life.Absolute)
+	r.UntilBrowserCloses = t.opt.Cookie.UntilBrowserCloses
 	r.Client, r.LastClient = t.client, t.client
 	return nil
 }
@@ -155,9 +158,6 @@ func (d *draft) apply(o *op, t *terms) error {
 		}
 		r.Level, r.AMR = uint8(o.level), mergeAMR(r.AMR, o.amr)
 	case opRotate:
-		if r.Subject == "" {
-			return ErrAnonymous
-		}
 		if o.done = !d.fresh && d.mayRotate(o.periodic, t); !o.done {
 			return nil
 		}
@@ -207,6 +207,7 @@ func (d *draft) login(l *login, t *terms) error {
 	if l.remember {
 		life = t.opt.Policy.Remembered
 	}
+	life = life.within(l.lifetime)
 	repeated := r.Subject != "" && f.verdict != current
 	if !d.create {
 		if err := d.renew(false, t); err != nil {
@@ -214,6 +215,7 @@ func (d *draft) login(l *login, t *terms) error {
 		}
 	}
 	r.Subject, r.AMR, r.Level, r.Remembered = l.subject, l.amr, uint8(l.level), l.remember
+	r.UntilBrowserCloses = l.closes || t.opt.Cookie.UntilBrowserCloses && !l.remember
 	r.Bearer = l.bearer || r.Bearer || f.rec != nil && f.rec.Bearer
 	r.LastSeenAt, r.Idle, r.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
 	r.Stale = false

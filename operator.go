@@ -13,19 +13,20 @@ import (
 
 // Info describes a session, without its secrets and values.
 type Info struct {
-	ID              ID        `json:"id"`
-	Subject         string    `json:"subject"`
-	CreatedAt       time.Time `json:"created_at"`
-	AuthenticatedAt time.Time `json:"authenticated_at,omitzero"` // last login or elevation
-	LastSeenAt      time.Time `json:"last_seen_at"`
-	IdleExpiresAt   time.Time `json:"idle_expires_at"`
-	ExpiresAt       time.Time `json:"expires_at"`
-	AMR             []string  `json:"amr,omitempty"` // how the user authenticated (RFC 8176)
-	Level           int       `json:"level"`
-	Remembered      bool      `json:"remembered"` // the user asked to be kept signed in
-	Created         Client    `json:"-"`          // the client at creation
-	LastSeen        Client    `json:"-"`          // the client at LastSeenAt
-	Revision        uint64    `json:"revision"`
+	ID                 ID        `json:"id"`
+	Subject            string    `json:"subject"`
+	CreatedAt          time.Time `json:"created_at"`
+	AuthenticatedAt    time.Time `json:"authenticated_at,omitzero"` // last login or elevation
+	LastSeenAt         time.Time `json:"last_seen_at"`
+	IdleExpiresAt      time.Time `json:"idle_expires_at"`
+	ExpiresAt          time.Time `json:"expires_at"`
+	AMR                []string  `json:"amr,omitempty"` // how the user authenticated (RFC 8176)
+	Level              int       `json:"level"`
+	Remembered         bool      `json:"remembered"`           // the user asked to be kept signed in
+	UntilBrowserCloses bool      `json:"until_browser_closes"` // the cookie has no Max-Age
+	Created            Client    `json:"-"`                    // the client at creation
+	LastSeen           Client    `json:"-"`                    // the client at LastSeenAt
+	Revision           uint64    `json:"revision"`
 }
 
 // A Snapshot is a session at one revision.
@@ -43,7 +44,7 @@ func infoOf(r *store.Record) Info {
 		ID: r.ID, Subject: r.Subject,
 		CreatedAt: r.CreatedAt.Time(), AuthenticatedAt: r.AuthenticatedAt.Time(), LastSeenAt: r.LastSeenAt.Time(),
 		IdleExpiresAt: min(idle, r.ExpiresAt).Time(), ExpiresAt: r.ExpiresAt.Time(),
-		AMR: splitAMR(r.AMR), Level: int(r.Level), Remembered: r.Remembered,
+		AMR: splitAMR(r.AMR), Level: int(r.Level), Remembered: r.Remembered, UntilBrowserCloses: r.UntilBrowserCloses,
 		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision,
 	}
 }

@@ -119,6 +119,18 @@ type Lifetime struct {
 	Absolute time.Duration // since login, or creation while anonymous
 }
 
+// within returns p with the limits of l that are set and shorter.
+func (p Lifetime) within(l Lifetime) Lifetime {
+	if l.Absolute > 0 {
+		p.Absolute = min(p.Absolute, l.Absolute)
+	}
+	if l.Idle > 0 {
+		p.Idle = min(p.Idle, l.Idle)
+	}
+	p.Idle = min(p.Idle, p.Absolute).Truncate(time.Millisecond)
+	return p
+}
+
 const day = 24 * time.Hour
 
 // DefaultPolicy returns the policy of the zero Options.

@@ -3,6 +3,7 @@ package sojourn_test
 import (
 	"encoding/base64"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,10 +222,77 @@ func TestRotationWhenAsked(t *testing.T) {
 		t.Error("the secret was never rotated")
 	}
 	w.want("the first secret", w.look(&first), "ann")
-	s := w.begin(new(jar))
-	if err := s.Rotate(); !errors.Is(err, sojourn.ErrAnonymous) {
-		t.Errorf("Rotate without a session: %v", err)
+}
+
+// A visitor's secret rotates when the application asks for it. The old one
+// stays good as a user's does, and is theft in the same case.
+func TestRotationOfAVisitor(t *testing.T) {
+	w := newWorld(t)
+	j := new(jar)
+	w.visit(j, (*sojourn.Session).Rotate) // without a session it does nothing
+	w.want("the cookies without a session", *j, jar{})
+	w.visit(j, func(s *sojourn.Session) error { return count.Set(s, 1) })
+	first, id := *j, w.id(j)
+	w.visit(j, (*sojourn.Session).Rotate)
+	w.want("a new secret", *j != first && j.session == "", true)
+	w.want("the session", w.id(j), id)
+	w.want("events", len(w.happened(sojourn.EventRotated)), 1)
+
+	lost := first // a browser whose answer was lost goes on with the old one
+	for range 3 {
+		w.pass(time.Hour)
+		w.visit(&lost, func(s *sojourn.Session) error { return count.Update(s, increment) })
 	}
+	w.want("it was not rotated by itself", lost, first)
+
+	w.look(j)
+	w.pass(time.Minute)
+	w.look(j) // confirms
+	late := w.beginAt(&first, w.time())
+	w.pass(time.Hour)
+	w.want("a late request", w.id(j), late.ID())
+	w.want("the values", w.valuesOf(j), `{"count":4}`)
+	w.look(&first) // a thief
+	w.want("the session after the theft", w.id(j), sojourn.ID{})
+	equal(t, "ends", w.endings(), []sojourn.Reason{sojourn.ReasonTheft})
+}
+
+// A visitor's requests in parallel with a rotation all land, and of parallel
+// rotations one takes effect.
+func TestI5RotationOfAVisitorBesideUpdates(t *testing.T) {
+	w := newWorld(t)
+	j := new(jar)
+	w.visit(j, func(s *sojourn.Session) error { return s.Start() })
+	const n = 32
+	nodes := []*world{w, w.node()}
+	var ready, wg sync.WaitGroup
+	ready.Add(n)
+	issued := make([]jar, n)
+	for i := range n {
+		wg.Go(func() {
+			s := nodes[i%2].begin(j)
+			err := count.Update(s, increment)
+			if i%4 < 2 {
+				err = errors.Join(err, s.Rotate())
+			}
+			ready.Done()
+			ready.Wait()
+			if err = errors.Join(err, s.Commit(ctx)); err != nil {
+				t.Error(err)
+			}
+			w.take(&issued[i], s)
+		})
+	}
+	wg.Wait()
+	rotated := 0
+	for i := range issued {
+		if issued[i] != (jar{}) {
+			rotated++
+			*j = issued[i]
+		}
+	}
+	w.want("rotations", rotated, 1)
+	w.want("the values", w.valuesOf(j), `{"count":32}`)
 }
 
 // A rotation that fails doesn't fail the response: the old secret stays good.

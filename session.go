@@ -325,6 +325,21 @@ type LoginOption func(*login)
 // Policy.Remembered.
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
+// UntilBrowserCloses sends the cookie without Max-Age, also when the secret
+// rotates, so that a browser drops it when it closes: for a login without "keep
+// me signed in". The session's deadlines on the server stay. For all logins, see
+// the field of this name in Cookie.
+func UntilBrowserCloses() LoginOption { return func(l *login) { l.closes = true } }
+
+// WithLifetime gives this login shorter limits than the policy's, for instance
+// by the user's role. A limit that is zero, or longer than that of Policy.Login
+// (with Remember: Policy.Remembered), is the policy's. Limits hold in whole
+// milliseconds. A limit below a second, or a negative one, makes Login return
+// ErrValue. A later Login sets the limits again.
+func WithLifetime(lifetime Lifetime) LoginOption {
+	return func(l *login) { l.lifetime = lifetime }
+}
+
 // AMR records how the user authenticated, in the words of RFC 8176: "pwd",
 // "otp", "hwk". Each word must be visible ASCII without blanks, or Login
 // returns ErrValue.
@@ -345,7 +360,8 @@ func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
 // before the login survives. If another subject is logged in, that session ends
 // and an empty one starts. A login of the same subject renews the session and
 // its limits: use it when a user confirms the password. Options are not taken
-// over from the login before: pass Remember again if Info.Remembered.
+// over from the login before: pass Remember again if Info.Remembered,
+// UntilBrowserCloses if Info.UntilBrowserCloses, and WithLifetime.
 //
 // A subject is an ID that never changes, 1 to 255 bytes of UTF-8 without
 // control characters (else ErrSubject); a database key is better than an e-mail
@@ -363,6 +379,9 @@ func (s *Session) Login(subject string, options ...LoginOption) error {
 		return ErrBearer
 	}
 	if err := checkLevel(l.level); err != nil {
+		return err
+	}
+	if err := checkLifetime(l.lifetime); err != nil {
 		return err
 	}
 	var err error
@@ -388,9 +407,10 @@ func (s *Session) Elevate(level int, methods ...string) error {
 	return s.do(op{kind: opElevate, level: level, amr: amr})
 }
 
-// Rotate gives a logged-in session a new secret at the commit. The old one stays
-// good for requests in flight (Policy.Grace). The engine rotates by itself every
-// Policy.RotateEvery. ErrAnonymous: nobody is logged in.
+// Rotate gives the session a new secret at the commit. The old one stays good
+// for requests in flight (Policy.Grace), and until the new one is confirmed.
+// Without a session it does nothing. The engine rotates by itself every
+// Policy.RotateEvery, but only sessions that are logged in.
 func (s *Session) Rotate() error { return s.do(op{kind: opRotate}) }
 
 // Logout ends the session at the commit, and clears its cookie. Without a

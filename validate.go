@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -53,6 +54,15 @@ func validApp(s string) bool {
 func checkLevel(level int) error {
 	if level < 0 || level > 3 {
 		return fmt.Errorf("%w: level %d: use 0 to 3", ErrValue, level)
+	}
+	return nil
+}
+
+func checkLifetime(l Lifetime) error {
+	for _, d := range []time.Duration{l.Idle, l.Absolute} {
+		if d != 0 && d < time.Second {
+			return fmt.Errorf("%w: a lifetime of %v: use at least a second, or zero for the policy's", ErrValue, d)
+		}
 	}
 	return nil
 }

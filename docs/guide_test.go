@@ -32,7 +32,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-type User struct{ ID string }
+type User struct{ ID, Role string }
 
 var (
 	messages            chan string

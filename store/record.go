@@ -155,13 +155,14 @@ type Record struct {
 	Idle            time.Duration // the session expires this long after LastSeenAt, in whole milliseconds
 	ExpiresAt       Time          // the absolute deadline
 
-	AMR        string // how the subject authenticated: RFC 8176 values separated by blanks
-	Level      uint8  // 0 to 3
-	Remembered bool
-	Stale      bool   // the last authentication no longer counts as fresh
-	Bearer     bool   // the token travels in a header, not in a cookie
-	Client     Client // at creation
-	LastClient Client // at LastSeenAt
+	AMR                string // how the subject authenticated: RFC 8176 values separated by blanks
+	Level              uint8  // 0 to 3
+	Remembered         bool
+	Stale              bool   // the last authentication no longer counts as fresh
+	Bearer             bool   // the token travels in a header, not in a cookie
+	UntilBrowserCloses bool   // the cookie has no Max-Age
+	Client             Client // at creation
+	LastClient         Client // at LastSeenAt
 
 	Values Values
 
@@ -259,7 +260,7 @@ func (r *Record) Equal(o *Record) bool {
 		r.SpentTill == o.SpentTill && r.EpochHash == o.EpochHash && slices.Equal(r.Epochs, o.Epochs) && slices.Equal(r.Halves, o.Halves) &&
 		r.CreatedAt == o.CreatedAt && r.AuthenticatedAt == o.AuthenticatedAt && r.LastSeenAt == o.LastSeenAt &&
 		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
-		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.Client == o.Client && r.LastClient == o.LastClient &&
+		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.UntilBrowserCloses == o.UntilBrowserCloses && r.Client == o.Client && r.LastClient == o.LastClient &&
 		bytes.Equal(r.Values, o.Values) && r.End == o.End && r.EndAt == o.EndAt
 }
 

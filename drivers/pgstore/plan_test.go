@@ -22,9 +22,9 @@ func fill(t testing.TB, s *Store, n int, now store.Time) {
 	execute(t, s.pool.config.ConnString(), in(s.opt.Schema, `
 		INSERT INTO sojourn.apps (name) VALUES ('shop') ON CONFLICT DO NOTHING`), in(s.opt.Schema, `
 		INSERT INTO sojourn.sessions (id, created_at, revision, epoch, last_seen_at, idle, expires_at, sweep_at, joined, secret_issued_at,
-			app, level, secret_login, remembered, stale, bearer, secret, epoch_hash, subject, ip, user_agent, data)
+			app, level, secret_login, remembered, stale, bearer, until_browser_closes, secret, epoch_hash, subject, ip, user_agent, data)
 		SELECT (lpad(to_hex(`+itoa(now)+`::bigint + i), 12, '0') || '7000' || '8000' || lpad(to_hex(i), 12, '0'))::uuid, `+itoa(now)+`, 1, 1, `+itoa(now)+`, 3600000, `+itoa(now)+` + 86400000,
-			`+itoa(now)+` + 3600000 + i, nextval('sojourn.joins'), `+itoa(now)+`, (SELECT num FROM sojourn.apps WHERE name = 'shop'), 0, false, false, false, false, sha256(i::text::bytea), sha256(i::text::bytea),
+			`+itoa(now)+` + 3600000 + i, nextval('sojourn.joins'), `+itoa(now)+`, (SELECT num FROM sojourn.apps WHERE name = 'shop'), 0, false, false, false, false, false, sha256(i::text::bytea), sha256(i::text::bytea),
 			CASE WHEN i % 2 = 0 THEN 'user' || (i / 20) END, '192.0.2.7', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
 			jsonb_build_object('cart', repeat(md5(i::text), 6), 'language', '"de"')
 		FROM generate_series(1, `+itoa(n)+`) i`))

@@ -22,7 +22,7 @@ var columns = []struct{ name, kind string }{
 	{"id", "uuid"}, {"created_at", "bigint"}, {"revision", "bigint"}, {"epoch", "bigint"}, {"last_seen_at", "bigint"}, {"idle", "bigint"},
 	{"expires_at", "bigint"}, {"sweep_at", "bigint"}, {"joined", "bigint"}, {"authenticated_at", "bigint"}, {"ended_at", "bigint"},
 	{"secret_issued_at", "bigint"}, {"secret_first_seen_at", "bigint"}, {"secret_confirmed_at", "bigint"}, {"secret_until", "bigint"},
-	{"app", "integer"}, {"level", "smallint"}, {"secret_login", "boolean"}, {"remembered", "boolean"}, {"stale", "boolean"}, {"bearer", "boolean"},
+	{"app", "integer"}, {"level", "smallint"}, {"secret_login", "boolean"}, {"remembered", "boolean"}, {"stale", "boolean"}, {"bearer", "boolean"}, {"until_browser_closes", "boolean"},
 	{"secret", "bytea"}, {"epoch_hash", "bytea"}, {"subject", "text"}, {"amr", "text"}, {"ip", "text"}, {"user_agent", "text"},
 	{"last_ip", "text"}, {"last_user_agent", "text"}, {"end_reason", "text"}, {"former_secrets", "json"}, {"data", "jsonb"}, {"data_packed", "bytea"},
 }
@@ -63,7 +63,7 @@ func appendRow(args []any, rec *store.Record) []any {
 		uuid(rec.ID), int64(rec.CreatedAt), int64(rec.Revision), int64(rec.Epoch), int64(rec.LastSeenAt), rec.Idle.Milliseconds(),
 		int64(rec.ExpiresAt), int64(min(rec.LastSeenAt.Add(rec.Idle), rec.ExpiresAt)), nil, timeOrNull(rec.AuthenticatedAt), nil,
 		timeOrNull(rec.Secret.IssuedAt), timeOrNull(rec.Secret.FirstSeenAt), timeOrNull(rec.Secret.ConfirmedAt), timeOrNull(rec.Secret.Until),
-		nil, int16(rec.Level), rec.Secret.Login, rec.Remembered, rec.Stale, rec.Bearer,
+		nil, int16(rec.Level), rec.Secret.Login, rec.Remembered, rec.Stale, rec.Bearer, rec.UntilBrowserCloses,
 		hashOrNull(&rec.Secret.Hash), hashOrNull(&rec.EpochHash), textOrNull(rec.Subject), textOrNull(rec.AMR), ipText(rec.Client.IP), escape(rec.Client.UserAgent),
 		lastIP, lastAgent, nil, formerOrNull(rec), data, packed,
 	)
@@ -76,7 +76,7 @@ type row struct {
 	authenticated, ended                              zeronull.Int8
 	issued, firstSeen, confirmed, until               zeronull.Int8
 	level                                             int16
-	login, remembered, stale, bearer                  bool
+	login, remembered, stale, bearer, untilCloses     bool
 	subject, amr, ip, userAgent, lastIP, lastAgent    text
 	reason, former                                    text
 	secret, epochHash                                 hashScanner
@@ -97,7 +97,7 @@ var rows = sync.Pool{New: func() any {
 		&r.id, &r.created, &r.revision, &r.epoch, &r.lastSeen, &r.idle,
 		&r.expires, nil, nil, &r.authenticated, &r.ended,
 		&r.issued, &r.firstSeen, &r.confirmed, &r.until,
-		nil, &r.level, &r.login, &r.remembered, &r.stale, &r.bearer,
+		nil, &r.level, &r.login, &r.remembered, &r.stale, &r.bearer, &r.untilCloses,
 		&r.secret, &r.epochHash, &r.subject, &r.amr, &r.ip, &r.userAgent,
 		&r.lastIP, &r.lastAgent, &r.reason, &r.former, &r.data, &r.fill,
 		&r.mark,
@@ -130,7 +130,7 @@ func (r *row) finish() (ended bool, err error) {
 		Good: good, Spent: spent, Epochs: epochs, Halves: halves, EpochHash: store.Hash(r.epochHash),
 		CreatedAt: store.Time(r.created), AuthenticatedAt: store.Time(r.authenticated), LastSeenAt: store.Time(r.lastSeen),
 		Idle: time.Duration(r.idle) * time.Millisecond, ExpiresAt: store.Time(r.expires),
-		AMR: r.amr.String(), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer,
+		AMR: r.amr.String(), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer, UntilBrowserCloses: r.untilCloses,
 		Client: store.Client{IP: toIP(r.ip.String()), UserAgent: r.userAgent.String()},
 		Values: values,
 	}

@@ -202,6 +202,7 @@ func (c *codec) about(rec *store.Record) {
 	c.flag(`,"remembered":true`, &rec.Remembered)
 	c.flag(`,"stale":true`, &rec.Stale)
 	c.flag(`,"bearer":true`, &rec.Bearer)
+	c.flag(`,"until_browser_closes":true`, &rec.UntilBrowserCloses)
 	c.client(`,"client":`, &rec.Client)
 	if c.reads {
 		rec.LastClient = rec.Client

@@ -18,7 +18,7 @@ var (
 		"revision", "epoch",
 		"secret", "secret_issued_at", "secret_first_seen_at", "secret_confirmed_at", "secret_until", "secret_login",
 		"former_secrets", "epoch_hash", "authenticated_at", "last_seen_at", "idle", "expires_at",
-		"amr", "level", "remembered", "stale", "bearer", "ip", "user_agent", "last_ip", "last_user_agent",
+		"amr", "level", "remembered", "stale", "bearer", "until_browser_closes", "ip", "user_agent", "last_ip", "last_user_agent",
 		"data", "end_reason", "ended_at",
 	}
 	indexColumns = []string{"subject", "joined", "sweep_at"}
@@ -69,7 +69,7 @@ func (r *row) append(args []any) []any {
 		int64(r.Revision), int64(r.Epoch),
 		hashOrNull(&r.Secret.Hash), timeOrNull(r.Secret.IssuedAt), timeOrNull(r.Secret.FirstSeenAt), timeOrNull(r.Secret.ConfirmedAt), timeOrNull(r.Secret.Until), flag(r.Secret.Login),
 		r.former, hashOrNull(&r.EpochHash), timeOrNull(r.AuthenticatedAt), timeOrNull(r.LastSeenAt), r.Idle.Milliseconds(), timeOrNull(r.ExpiresAt),
-		textOrNull(r.AMR), int64(r.Level), flag(r.Remembered), flag(r.Stale), flag(r.Bearer), ipText(r.Client.IP), r.Client.UserAgent, lastIP, lastAgent,
+		textOrNull(r.AMR), int64(r.Level), flag(r.Remembered), flag(r.Stale), flag(r.Bearer), flag(r.UntilBrowserCloses), ipText(r.Client.IP), r.Client.UserAgent, lastIP, lastAgent,
 		r.data, textOrNull(string(r.End)), timeOrNull(r.EndAt),
 	)
 }
@@ -98,17 +98,17 @@ func (r *row) scan(v []sqldriver.Value) {
 		Revision: uint64(toInt(v[0])), Epoch: uint32(toInt(v[1])),
 		Secret:          store.Secret{IssuedAt: toTime(v[3]), FirstSeenAt: toTime(v[4]), ConfirmedAt: toTime(v[5]), Until: toTime(v[6]), Login: toInt(v[7]) != 0},
 		AuthenticatedAt: toTime(v[10]), LastSeenAt: toTime(v[11]), Idle: time.Duration(toInt(v[12])) * time.Millisecond, ExpiresAt: toTime(v[13]),
-		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0,
-		Client: store.Client{IP: toIP(v[19]), UserAgent: toString(v[20])},
-		End:    store.Reason(toString(v[24])), EndAt: toTime(v[25]),
-		Subject: toString(v[26]), CreatedAt: toTime(v[31]),
-	}, former: v[8], data: v[23], joined: toInt(v[27]), sweepAt: toTime(v[28]), app: toInt(v[29])}
+		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0, UntilBrowserCloses: toInt(v[19]) != 0,
+		Client: store.Client{IP: toIP(v[20]), UserAgent: toString(v[21])},
+		End:    store.Reason(toString(v[25])), EndAt: toTime(v[26]),
+		Subject: toString(v[27]), CreatedAt: toTime(v[32]),
+	}, former: v[8], data: v[24], joined: toInt(v[28]), sweepAt: toTime(v[29]), app: toInt(v[30])}
 	fill(r.Secret.Hash[:], v[2])
 	fill(r.EpochHash[:], v[9])
-	fill(r.ID[:], v[30])
+	fill(r.ID[:], v[31])
 	r.LastClient = r.Client
-	if v[21] != nil {
-		r.LastClient = store.Client{IP: toIP(v[21]), UserAgent: toString(v[22])}
+	if v[22] != nil {
+		r.LastClient = store.Client{IP: toIP(v[22]), UserAgent: toString(v[23])}
 	}
 }
 

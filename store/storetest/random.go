@@ -173,7 +173,8 @@ func (w *walk) shuffle(rec *store.Record) {
 	}
 	rec.EpochHash = w.newHash()
 	rec.SpentTill, rec.AuthenticatedAt = w.near(), w.near()
-	rec.Level, rec.Remembered, rec.Bearer, rec.Stale = uint8(w.rnd.IntN(4)), w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0
+	rec.Level, rec.Remembered, rec.Bearer = uint8(w.rnd.IntN(4)), w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0
+	rec.Stale, rec.UntilBrowserCloses = w.rnd.IntN(2) == 0, w.rnd.IntN(2) == 0
 	rec.AMR = []string{"", "pwd", "pwd otp"}[w.rnd.IntN(3)]
 	if w.rnd.IntN(2) == 0 {
 		rec.LastSeenAt, rec.LastClient = w.near()+store.Time(w.rnd.IntN(3)*1000), w.client()

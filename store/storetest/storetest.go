@@ -150,7 +150,7 @@ func full(subject string) *store.Record {
 	rec.Epochs = []store.Fingerprint{newHash().Print(), newHash().Print()}
 	rec.Halves = []store.Fingerprint{newHash().Print(), newHash().Print(), newHash().Print()}
 	rec.AuthenticatedAt, rec.AMR, rec.Level, rec.Epoch = t0+1, "pwd otp", 2, 3
-	rec.Remembered, rec.Bearer, rec.Stale = true, true, true
+	rec.Remembered, rec.Bearer, rec.Stale, rec.UntilBrowserCloses = true, true, true, true
 	rec.LastSeenAt, rec.LastClient = t0+5, laptop
 	return rec
 }

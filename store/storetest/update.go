@@ -21,7 +21,7 @@ var updateCases = []testCase{
 		}
 		f.wantRecord(next)
 		next.Good, next.Spent, next.Epochs, next.Halves, next.Values = nil, nil, nil, nil, nil
-		next.Remembered, next.Bearer, next.Stale = false, false, false
+		next.Remembered, next.Bearer, next.Stale, next.UntilBrowserCloses = false, false, false, false
 		f.update(next, plain(t0))
 		f.wantRecord(next)
 		f.wantCount(1, 1)

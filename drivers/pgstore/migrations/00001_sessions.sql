@@ -36,6 +36,7 @@ CREATE TABLE sojourn.sessions (
   remembered           boolean NOT NULL,
   stale                boolean NOT NULL,
   bearer               boolean NOT NULL,
+  until_browser_closes boolean NOT NULL,
   secret               bytea, -- SHA-256 of the current secret
   epoch_hash           bytea,
   subject              text COLLATE "C", -- NULL: anonymous
@@ -298,7 +299,8 @@ BEGIN
     joined = CASE WHEN s.subject IS DISTINCT FROM t.subject THEN s.joined ELSE t.joined END,
     authenticated_at = s.authenticated_at, secret_issued_at = s.secret_issued_at, secret_first_seen_at = s.secret_first_seen_at,
     secret_confirmed_at = s.secret_confirmed_at, secret_until = s.secret_until, level = s.level, secret_login = s.secret_login,
-    remembered = s.remembered, stale = s.stale, bearer = s.bearer, secret = s.secret, epoch_hash = s.epoch_hash,
+    remembered = s.remembered, stale = s.stale, bearer = s.bearer, until_browser_closes = s.until_browser_closes,
+    secret = s.secret, epoch_hash = s.epoch_hash,
     subject = s.subject, amr = s.amr, ip = s.ip, user_agent = s.user_agent,
     last_ip = CASE WHEN t.last_seen_at <= s.last_seen_at THEN s.last_ip
       WHEN (t.ip, t.user_agent) = (s.ip, s.user_agent) THEN t.last_ip ELSE coalesce(t.last_ip, t.ip) END,

@@ -35,6 +35,7 @@ CREATE TABLE sessions (
   remembered           INTEGER NOT NULL,
   stale                INTEGER NOT NULL,
   bearer               INTEGER NOT NULL,
+  until_browser_closes INTEGER NOT NULL,
   ip                   TEXT,
   user_agent           TEXT,
   last_ip              TEXT, -- NULL: the client at creation

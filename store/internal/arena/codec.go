@@ -33,6 +33,7 @@ const (
 	flagLogin     // Secret.Login
 	flagEpochHash // EpochHash is not zero
 	flagFormer    // there are former secrets
+	flagUntilBrowserCloses
 )
 
 func flagsOf(rec *store.Record) uint16 {
@@ -49,6 +50,7 @@ func flagsOf(rec *store.Record) uint16 {
 	set(flagRemembered, rec.Remembered)
 	set(flagBearer, rec.Bearer)
 	set(flagStale, rec.Stale)
+	set(flagUntilBrowserCloses, rec.UntilBrowserCloses)
 	set(flagSecret, rec.Secret != store.Secret{})
 	set(flagLogin, rec.Secret.Login)
 	set(flagEpochHash, rec.EpochHash != store.Hash{})
@@ -333,6 +335,7 @@ func DecodeHead(b []byte, t *Strings, rec *store.Record) (store.Values, error) {
 	rec.Remembered = h.flags&flagRemembered != 0
 	rec.Bearer = h.flags&flagBearer != 0
 	rec.Stale = h.flags&flagStale != 0
+	rec.UntilBrowserCloses = h.flags&flagUntilBrowserCloses != 0
 	rec.Cached = false
 	rec.Level = r.byte()
 	rec.Epoch = uint32(r.uvarint())

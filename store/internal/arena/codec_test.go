@@ -22,7 +22,7 @@ func full() *store.Record {
 		Spent:     []store.Spent{{Print: store.Fingerprint{1}, Until: 1_000_000}, {Print: store.Fingerprint{2}, Until: 5}, {}},
 		SpentTill: 999, EpochHash: store.Hash{31: 1}, Epochs: []store.Fingerprint{{5}, {6}}, Halves: []store.Fingerprint{{7}},
 		CreatedAt: 1_000_000, AuthenticatedAt: 1_000_001, LastSeenAt: 1_000_002, Idle: 90 * time.Minute, ExpiresAt: 2_000_001,
-		AMR: "pwd otp", Level: 2, Remembered: true, Bearer: true, Stale: true,
+		AMR: "pwd otp", Level: 2, Remembered: true, Bearer: true, Stale: true, UntilBrowserCloses: true,
 		Client:     store.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "first"},
 		LastClient: store.Client{IP: netip.MustParseAddr("2001:db8::1"), UserAgent: "last"},
 		Values:     store.Values(nil).AppendSet(nil, "k", []byte(`"v"`)),
