@@ -195,7 +195,7 @@ var poolers = []lab{
 	{"behind PgBouncer", func(t *testing.T) *site {
 		s, p := onPgBouncer(t)
 		s.commands, s.feeds = [nodeCount]proxies{1: {p.behind}}, [nodeCount]proxies{} // all nodes share it, so once is enough
-		s.queued = true
+		s.pooler = p.bouncer
 		return s
 	}},
 }

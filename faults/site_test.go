@@ -132,7 +132,7 @@ type site struct {
 	processes []*process
 	commands  [nodeCount]proxies // between a node and its store, except its feed
 	feeds     [nodeCount]proxies
-	queued    bool // a pooler before the proxies may deliver later what waits in its queue
+	pooler    *servertest.PgBouncerServer // stands before the proxies; nil: none does
 
 	stop    func()        // stops the clients and waits for them
 	over    chan struct{} // closed by stop

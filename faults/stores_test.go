@@ -115,8 +115,11 @@ func onPgBouncer(t *testing.T) (*site, *pooled) {
 	p := &pooled{postgres: servertest.PostgreSQL(t, servertest.PostgreSQLOptions{})}
 	p.behind = newProxy(t, p.postgres.Addr())
 	p.bouncer = servertest.PgBouncer(t, p.postgres, servertest.PgBouncerOptions{
-		Via:    p.behind.Listen,
-		Config: []string{"server_login_retry = 1"}, // the default is to wait 15 s before it looks for the server again
+		Via: p.behind.Listen,
+		Config: []string{
+			"server_login_retry = 1", // the default is to wait 15 s before it looks for the server again
+			"query_wait_timeout = 4", // the default is to keep the statements of clients that have left for 120 s
+		},
 	})
 	s := newSite(t)
 	for range nodeCount {

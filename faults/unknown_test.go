@@ -72,6 +72,7 @@ func (s *site) lose(w lostWrites) string {
 	s.commands[1].add(w.toxic...)
 	from := s.h.now()
 	s.parallel(each, func(i int) { ops[i] = s.clients[1].send(context.Background(), browsers[i], w.kind) })
+	s.forgotten()
 	s.commands[1].heal()
 	if all, _ := within(s.h.all(), from, s.h.now()); all < each {
 		s.Errorf("%s: %d requests", w.name, all)
@@ -98,7 +99,7 @@ func (s *site) lose(w lostWrites) string {
 	switch {
 	case lost != each:
 		s.Errorf("%s: of %d writes %d were answered with something else than that they failed or may have happened: %v", w.name, each, each-lost, count)
-	case w.toxic[0].Stream == "upstream" && landed > 0 && !s.queued:
+	case w.toxic[0].Stream == "upstream" && landed > 0:
 		s.Errorf("%s: %d happened though none was delivered: they were sent again", w.name, landed)
 	case count["unknown"]+landed == 0:
 		return "no outcome was unknown"
@@ -106,6 +107,29 @@ func (s *site) lose(w lostWrites) string {
 		return "none of them happened"
 	}
 	return ""
+}
+
+// forgotten waits until a pooler between a node and the proxies has dropped the
+// statements that wait for a connection. A node that gives up keeps its own
+// connection for another timeout, so the pooler would deliver them after the
+// fault.
+func (s *site) forgotten() {
+	s.Helper()
+	if s.pooler == nil {
+		return
+	}
+	first, err := s.pooler.Waiting()
+	s.must(err)
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		now, err := s.pooler.Waiting()
+		s.must(err)
+		if !slices.ContainsFunc(first, func(name string) bool { return slices.Contains(now, name) }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatal("PgBouncer keeps statements that its clients have given up")
+		}
+	}
 }
 
 // remember returns when a node has sessions in its memory, so that a write

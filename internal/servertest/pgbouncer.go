@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,4 +95,19 @@ max_client_conn = 500
 // URL is the URL of the server, through this PgBouncer.
 func (b *PgBouncerServer) URL() string {
 	return pgURL(b.Port(), b.postgres.opt.Password, "sslmode=disable")
+}
+
+// Waiting returns PgBouncer's names of the clients that wait for a connection
+// to the server. The server must have no password.
+func (b *PgBouncerServer) Waiting() (clients []string, err error) {
+	list, err := b.postgres.output(patience, "psql", "-X", "-A", "-h", "127.0.0.1", "-p", fmt.Sprint(b.port), "-U", pgUser, "-d", "pgbouncer", "-c", "SHOW CLIENTS")
+	header, rows, _ := strings.Cut(list, "\n")
+	columns := strings.Split(header, "|")
+	state, name := slices.Index(columns, "state"), slices.Index(columns, "ptr")
+	for row := range strings.Lines(rows) {
+		if f := strings.Split(row, "|"); len(f) == len(columns) && f[state] == "waiting" {
+			clients = append(clients, f[name])
+		}
+	}
+	return clients, err
 }
