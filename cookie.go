@@ -15,8 +15,8 @@ import (
 
 // Cookie shapes the two cookies of an application: one of logged-in sessions and
 // one of anonymous sessions. They are separate, so that a late answer to an
-// anonymous request can't replace a login. Both are always Secure and HttpOnly,
-// with Path=/.
+// anonymous request can't replace a login. Both are Secure, except in
+// Options.Development, and HttpOnly, with Path=/.
 type Cookie struct {
 	// Name is the name of the logged-in session's cookie, Visitor that of the
 	// anonymous session's. Default "__Host-session" and "__Host-visitor"; if
@@ -50,6 +50,8 @@ type Cookie struct {
 	// Partitioned gives each embedding site its own cookie jar (CHIPS). It needs
 	// SameSite: http.SameSiteNoneMode. Most applications don't need it.
 	Partitioned bool
+
+	insecure bool // by Options.Development
 }
 
 // Limits that browsers set (draft-ietf-httpbis-rfc6265bis, sections 5.5 and 5.6).
@@ -58,7 +60,7 @@ const (
 	maxCookieAge  = 400 * day
 )
 
-func (c Cookie) withDefaults() (Cookie, error) {
+func (c Cookie) withDefaults(development bool) (Cookie, error) {
 	prefix := "__Host-"
 	if c.Domain != "" {
 		prefix = "__Secure-"
@@ -71,6 +73,12 @@ func (c Cookie) withDefaults() (Cookie, error) {
 	if c.SameSite > http.SameSiteNoneMode || c.SameSite < 0 {
 		return c, fmt.Errorf("sojourn: Cookie.SameSite is %d: use http.SameSiteLaxMode, http.SameSiteStrictMode or http.SameSiteNoneMode", c.SameSite)
 	}
+	if development {
+		var err error
+		if c, err = c.plain(); err != nil {
+			return c, err
+		}
+	}
 	if c.Name == c.Visitor {
 		return c, fmt.Errorf("sojourn: Cookie.Name and Cookie.Visitor are both %q: they must differ", c.Name)
 	}
@@ -78,7 +86,7 @@ func (c Cookie) withDefaults() (Cookie, error) {
 		return c, err
 	}
 	for _, name := range []string{c.Name, c.Visitor} {
-		trial := http.Cookie{Name: name, Domain: c.Domain, Secure: true, SameSite: c.SameSite, Partitioned: c.Partitioned}
+		trial := http.Cookie{Name: name, Domain: c.Domain, Secure: !c.insecure, SameSite: c.SameSite, Partitioned: c.Partitioned}
 		switch err := trial.Valid(); {
 		case err != nil:
 			return c, fmt.Errorf("sojourn: Cookie %q: %w", name, err)
@@ -121,7 +129,11 @@ func (c *Cookie) attributes() string {
 	if c.Domain != "" {
 		b.WriteString("; Domain=" + strings.TrimPrefix(c.Domain, "."))
 	}
-	b.WriteString("; HttpOnly; Secure; SameSite=")
+	b.WriteString("; HttpOnly")
+	if !c.insecure {
+		b.WriteString("; Secure")
+	}
+	b.WriteString("; SameSite=")
 	switch c.SameSite {
 	case http.SameSiteStrictMode:
 		b.WriteString("Strict")
@@ -141,6 +153,9 @@ func (c *Cookie) attributes() string {
 // Partitioned, whose cookies a browser may still hold. To a browser these are
 // different cookies of the same name.
 func (c *Cookie) forms() []string {
+	if c.insecure { // a browser would drop the others
+		return []string{c.attributes()}
+	}
 	var list []string
 	for _, domain := range slices.Compact([]string{c.Domain, ""}) {
 		for _, partitioned := range []bool{c.Partitioned, !c.Partitioned} {

@@ -54,17 +54,18 @@ var importRules = []struct {
 // httpFiles are the files of the root package that may import net/http. The
 // engine works without HTTP.
 var httpFiles = map[string]string{
-	"handler.go":  "the middleware",
-	"exchange.go": "the response writer that commits before the first byte",
-	"ability.go":  "the methods of that writer: those of the one beneath",
-	"signin.go":   "what a requirement answers to a request that doesn't meet it",
-	"body.go":     "closes the connection where http.MaxBytesReader would",
-	"request.go":  "what a request presents",
-	"answer.go":   "answers with an error",
-	"errors.go":   "the status of each error",
-	"cache.go":    "headers for caches",
-	"cookie.go":   "reads and writes cookies",
-	"site.go":     "how an engine faces the web: cookies, proxies, origins, prepared once",
+	"handler.go":     "the middleware",
+	"exchange.go":    "the response writer that commits before the first byte",
+	"ability.go":     "the methods of that writer: those of the one beneath",
+	"development.go": "what tells a site in development from one in production",
+	"signin.go":      "what a requirement answers to a request that doesn't meet it",
+	"body.go":        "closes the connection where http.MaxBytesReader would",
+	"request.go":     "what a request presents",
+	"answer.go":      "answers with an error",
+	"errors.go":      "the status of each error",
+	"cache.go":       "headers for caches",
+	"cookie.go":      "reads and writes cookies",
+	"site.go":        "how an engine faces the web: cookies, proxies, origins, prepared once",
 }
 
 // badNames match package names that say nothing about the content.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -65,6 +66,9 @@ func New(st store.Store, opt Options) (*Engine, error) {
 	e := &Engine{store: st, opt: opt, rand: rand.Reader}
 	if e.site, err = newSite(opt); err != nil {
 		return nil, err
+	}
+	if opt.Development {
+		slog.Warn("sojourn: development mode (Options.Development): anybody on the way can read the session cookies, and any page on the host can plant them. Never use it for real users", "app", opt.App)
 	}
 	e.bad.init()
 	e.ctx, e.stop = context.WithCancel(context.Background())

@@ -84,6 +84,10 @@ var (
 	// above 1000.
 	ErrCursor = errors.New("sojourn: bad cursor or limit of a list")
 
+	// ErrDevelopment: Options.Development is on, but the request shows that the site
+	// is in production.
+	ErrDevelopment = errors.New("sojourn: development mode (Options.Development) is on, and its cookies are not safe in production; turn it off")
+
 	// ErrRevision: see Request.IfRevision.
 	ErrRevision = errors.New("sojourn: the session is at another revision")
 
@@ -137,6 +141,7 @@ var statuses = []struct {
 	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},
 	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
 	{ErrBearer, http.StatusInternalServerError, ""},
+	{ErrDevelopment, http.StatusInternalServerError, "this server is in development mode, where anybody on the way can read its cookies, but the request came over HTTPS or through a proxy; turn the mode off (Options.Development)"},
 	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},
 }
 

@@ -94,6 +94,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
+	if h.engine.opt.Development {
+		if err := notDevelopment(r); err != nil {
+			h.engine.refuse(w, r, err)
+			return
+		}
+	}
 	arrived := h.engine.now()
 	if err := h.engine.site.crossOrigin(r); err != nil && r.Context().Value(crossOriginKey{}) == nil {
 		h.engine.refuse(w, r, err)

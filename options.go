@@ -25,6 +25,15 @@ type Options struct {
 	// over HTTPS, and on http://localhost.
 	Cookie Cookie
 
+	// Development is for a developer's machine. It lets a site be used over plain
+	// HTTP on any host: from a phone in the same network, and by Safari on
+	// localhost. The cookies then lack Secure and the prefix of their names, so
+	// anybody on the way can read them, and any page on the host can plant them.
+	// New logs a warning. Requests that came over HTTPS, or through a proxy that
+	// doesn't say "X-Forwarded-Proto: http", get ErrDevelopment. New refuses it with
+	// Cookie.Domain, with SameSite None, and with Origins of HTTPS. Default false.
+	Development bool
+
 	// MaxSessions is the number of sessions that a subject may have. Default 100;
 	// negative: no limit. One more login ends the subject's oldest session, or
 	// fails with ErrLimit if RefuseOverLimit is set.
@@ -235,7 +244,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	var err error
-	o.Cookie, err = o.Cookie.withDefaults()
+	o.Cookie, err = o.Cookie.withDefaults(o.Development)
 	return o, err
 }
 

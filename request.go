@@ -9,9 +9,14 @@ import (
 // without Handler, such as a check that a proxy asks for: the tokens of its
 // cookies, the client, and with Options.Bearer the token of its Authorization
 // header. It says nothing about where the request came from. Handler refuses
-// pages of other origins; a caller without it must do so itself.
+// pages of other origins; a caller without it must do so itself. With
+// Options.Development, the session of a request that isn't of a developer can't
+// be loaded (ErrDevelopment).
 func (e *Engine) RequestFrom(r *http.Request) (p Request) {
 	e.readRequest(r, &p, nil, nil)
+	if e.opt.Development {
+		p.refused = notDevelopment(r)
+	}
 	return p
 }
 

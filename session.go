@@ -112,12 +112,14 @@ type Request struct {
 	// this revision (Info.Revision), so that a change overwrites nothing that the
 	// caller hasn't seen. The session is read strictly. 0: any revision.
 	IfRevision uint64
+
+	refused error // what Load returns; of RequestFrom
 }
 
 // clear drops what the client presented. The fields that remain are written by
 // Begin and by every source, or count only together with one that is dropped.
 func (r *Request) clear() {
-	r.Session, r.Visitor, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision = nil, nil, "", "", "", 0
+	r.Session, r.Visitor, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision, r.refused = nil, nil, "", "", "", 0, nil
 }
 
 // Begin returns the session of a request. It doesn't touch the store. Reads use
@@ -175,7 +177,9 @@ func (s *Session) load(ctx context.Context) error {
 	if s.source != nil {
 		s.source.present(&s.request, &s.tokens)
 	}
-	s.loadErr = s.find(ctx, &s.e.bad.reads)
+	if s.loadErr = s.request.refused; s.loadErr == nil {
+		s.loadErr = s.find(ctx, &s.e.bad.reads)
+	}
 	if s.outcome.done { // the response began before the session was read
 		s.noteLater()
 	}

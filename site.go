@@ -35,6 +35,9 @@ func newSite(opt Options) (*site, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sojourn: Origins: %w", err)
 		}
+		if opt.Development && strings.HasPrefix(origin, "https://") {
+			return nil, fmt.Errorf("sojourn: Development with Origins %q: a site that is served over HTTPS isn't being developed: leave out one of them", text)
+		}
 		s.own = append(s.own, origin)
 	}
 	for _, text := range opt.TrustedOrigins {
@@ -161,7 +164,7 @@ func parseForwarded(text string) (netip.Addr, error) {
 
 // warnPlainHTTP says once why a browser will drop the cookie.
 func (s *site) warnPlainHTTP(r *http.Request) {
-	if r.TLS != nil || loopback(r.Host) {
+	if r.TLS != nil || s.cookie.insecure || loopback(r.Host) {
 		return
 	}
 	from := peer.Of(r)

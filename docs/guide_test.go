@@ -23,7 +23,7 @@ import (
 const prelude = `package guide
 
 import (
-	"context"; "encoding/json"; "errors"; "fmt"; "log"; "log/slog"; "net/http"; "net/http/httptest"; "net/netip"; "testing"; "time"
+	"context"; "encoding/json"; "errors"; "fmt"; "log"; "log/slog"; "net/http"; "net/http/httptest"; "net/netip"; "os"; "testing"; "time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"

@@ -2,6 +2,14 @@ package main
 
 var engine = []mutant{
 	{
+		name:   "I1-development-in-production",
+		breaks: "cookies without Secure are never set in production",
+		test:   ". -run TestDevelopmentIsRefused",
+		edits: []edit{{"development.go",
+			`if proxy != "" && !plain {`,
+			`if proxy == "none" && !plain {`}},
+	},
+	{
 		name:   "I1-raw-secret-stored",
 		breaks: "the store gets only hashes of secrets",
 		test:   ". -run TestI1",

@@ -24,6 +24,9 @@ type Browser struct {
 // keep the cookies.
 func siteOf(o sojourn.Options) *url.URL {
 	site := &url.URL{Scheme: "https", Host: "example.com", Path: "/"}
+	if o.Development {
+		site.Scheme = "http"
+	}
 	if o.Cookie.Domain != "" {
 		site.Host = strings.TrimPrefix(o.Cookie.Domain, ".")
 	}
