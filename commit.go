@@ -73,6 +73,9 @@ func (s *Session) write(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.adopted && f.verdict == current && !s.keepSecret {
+		s.issue(token(f.rec.ID, &f.secret), f.rec)
+	}
 	if len(d.ops) == 0 {
 		s.noteLater()
 		return nil
@@ -155,7 +158,7 @@ func (s *Session) look(ctx context.Context) error {
 // try writes the draft once.
 func (s *Session) try(ctx context.Context) error {
 	e, d, now := s.e, &s.draft, s.e.now()
-	limit := store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
+	limit := e.limit()
 	var ended []store.Ended
 	var err error
 	if d.create {
@@ -175,6 +178,11 @@ func (s *Session) try(ctx context.Context) error {
 		return s.repeat(ctx, d.rec.ID)
 	}
 	return err
+}
+
+// limit returns the limit of a subject's sessions.
+func (e *Engine) limit() store.Limit {
+	return store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
 }
 
 // repeat gives the session that an earlier request under the same idempotency
@@ -248,11 +256,15 @@ func (s *Session) overtaken(err error) bool {
 func (s *Session) stored(ctx context.Context) error {
 	e, d := s.e, &s.draft
 	if d.fresh {
-		s.outcome.issued = token(d.rec.ID, &d.next)
-		s.outcome.cookies.set(d.rec, s.found.visitorSent)
+		s.issue(token(d.rec.ID, &d.next), d.rec)
 		e.bad.live(e.bad.sum(s.outcome.issued))
 	}
 	e.reportDraft(s.request.Client, d)
+	if !d.replaced.IsZero() {
+		if err := s.dropOld(ctx); err != nil {
+			return err
+		}
+	}
 	for _, id := range s.displaced() {
 		ended, err := e.store.End(ctx, e.opt.App, id, ReasonLogout, e.now())
 		e.reportEnded(s.request.Client, ended)
@@ -269,6 +281,13 @@ func (s *Session) stored(ctx context.Context) error {
 		return wrap("end the session before a login", err)
 	}
 	return nil
+}
+
+// issue gives the client the token of r.
+func (s *Session) issue(token string, r *store.Record) {
+	s.outcome.issued = token
+	s.outcome.cookies.set(r, s.found.visitorSent)
+	s.outcome.cookies.clearOld = s.found.adopted && !s.e.opt.Adopt.KeepCookie
 }
 
 // displaced returns the sessions that the new one replaces: another user's, and
@@ -328,11 +347,14 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	if f.rec != nil {
 		list = appendNew(list, f.rec.ID)
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && len(s.request.Old) == 0 {
 		return nil
 	}
 	detached := newDetached(ctx)
 	defer detached.release()
+	if err := s.dropOld(detached); err != nil {
+		return err
+	}
 	for _, id := range list {
 		ended, err := s.e.store.End(detached, s.e.opt.App, id, ReasonLogout, s.e.now())
 		s.e.reportEnded(s.request.Client, ended)

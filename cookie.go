@@ -173,11 +173,12 @@ type cookieChange struct {
 	setVisitor   bool
 	clearSession bool
 	clearVisitor bool
+	clearOld     bool          // those of Adoption.Cookies that the client sent
 	maxAge       time.Duration // 0: the cookie is set without Max-Age
 }
 
 func (c cookieChange) any() bool {
-	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor
+	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld
 }
 
 // set asks for the cookie of r.
@@ -233,6 +234,13 @@ func (s *Session) setCookies(list []string) []string {
 	if c.clearVisitor {
 		list = appendClear(list, site.cookie.Visitor, site.forms)
 	}
+	if c.clearOld {
+		for i := range s.e.opt.Adopt.Cookies {
+			if old := &s.e.opt.Adopt.Cookies[i]; s.request.sentOld(old.Name) {
+				list = append(list, old.deletion())
+			}
+		}
+	}
 	return list
 }
 
@@ -241,6 +249,17 @@ func appendClear(list []string, name string, forms []string) []string {
 		list = append(list, name+"=; Max-Age=0"+attributes)
 	}
 	return list
+}
+
+// check returns what is wrong with the cookie.
+func (c *OldCookie) check() error { return c.expired().Valid() }
+
+// deletion returns the value of a Set-Cookie header that deletes the cookie.
+func (c *OldCookie) deletion() string { return c.expired().String() }
+
+func (c *OldCookie) expired() *http.Cookie {
+	secure := c.Partitioned || strings.HasPrefix(c.Name, "__") // else browsers refuse it
+	return &http.Cookie{Name: c.Name, Path: c.Path, Domain: c.Domain, MaxAge: -1, HttpOnly: true, Secure: secure, Partitioned: c.Partitioned}
 }
 
 // readCookies appends the values of the two cookies in the lines of a Cookie

@@ -136,14 +136,21 @@ func (e *Engine) sweep(ctx context.Context) {
 			return
 		case <-every.C:
 		}
-		for done := false; !done && ctx.Err() == nil; time.Sleep(sweepPause) {
-			var ended []store.Ended
-			var err error
-			ended, done, err = e.store.Sweep(ctx, e.opt.App, e.now(), sweepStep)
-			e.reportEnded(Client{}, ended)
-			if err != nil {
-				break // the next round tries again
-			}
+		e.sweepApp(ctx, e.opt.App, func(ended []store.Ended) { e.reportEnded(Client{}, ended) })
+		if e.opt.Adopt != nil {
+			e.sweepApp(ctx, e.adoptedApp(), func([]store.Ended) {})
+		}
+	}
+}
+
+func (e *Engine) sweepApp(ctx context.Context, app string, report func([]store.Ended)) {
+	for done := false; !done && ctx.Err() == nil; time.Sleep(sweepPause) {
+		var ended []store.Ended
+		var err error
+		ended, done, err = e.store.Sweep(ctx, app, e.now(), sweepStep)
+		report(ended)
+		if err != nil {
+			break // the next round tries again
 		}
 	}
 }

@@ -45,7 +45,8 @@ const (
 	EventRefused       EventKind = "refused"
 	EventThrottled     EventKind = "throttled" // at most once a minute for an address
 	EventClientChanged EventKind = "client_changed"
-	EventWriteFailed   EventKind = "write_failed" // an activity or a rotation was not written; harmless
+	EventAdopted       EventKind = "adopted"      // of another library; Detail names what was left out
+	EventWriteFailed   EventKind = "write_failed" // an activity, a rotation or an adoption was not written
 )
 
 // A Refusal says why a token was refused.

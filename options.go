@@ -51,6 +51,10 @@ type Options struct {
 	// are stored already can still be read.
 	MaxDepth int
 
+	// Adopt takes over the sessions of the library that the application used
+	// before. Default: none.
+	Adopt *Adoption
+
 	// Origins are the site's own public origins: "https://shop.example.com". Most
 	// sites don't need them. Name all of them if a proxy replaces the Host header,
 	// as nginx does by default. WebSocket handshakes and forms of older browsers
@@ -244,7 +248,10 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	var err error
-	o.Cookie, err = o.Cookie.withDefaults(o.Development)
+	if o.Cookie, err = o.Cookie.withDefaults(o.Development); err != nil {
+		return o, err
+	}
+	o.Adopt, err = o.Adopt.withDefaults(&o.Cookie)
 	return o, err
 }
 

@@ -13,6 +13,7 @@ type transport uint8
 const (
 	sessionCookie transport = iota
 	visitorCookie
+	oldCookie // of another library: see Adoption
 	bearerHeader
 	anyTransport // Request.Token: its caller knows where it came from
 )
@@ -24,6 +25,8 @@ func (t transport) fits(r *store.Record) bool {
 		return r.Bearer
 	case anyTransport:
 		return true
+	case oldCookie:
+		return !r.Bearer
 	case sessionCookie:
 		return !r.Bearer && r.Subject != ""
 	default:
@@ -75,10 +78,12 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		p.remember(memory)
 		return nil
 	}
-	var ok bool
-	if p.id, p.secret, ok = parseToken(p.text); !ok {
-		p.refusal, p.final = RefusedMalformed, true
-		return nil
+	if p.by != oldCookie {
+		var ok bool
+		if p.id, p.secret, ok = parseToken(p.text); !ok {
+			p.refusal, p.final = RefusedMalformed, true
+			return nil
+		}
 	}
 	if q.budget != nil && !e.bad.mayRead(p.sum, q.Client.IP, q.now, e.opt.MaxBadTokens, q.budget) {
 		if memory != nil && memory.at != 0 {
@@ -89,9 +94,16 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		return nil
 	}
 
+	if p.by == oldCookie {
+		if none, err := e.adopt(ctx, q, p); none || err != nil {
+			p.refusal, p.final = RefusedUnknown, true
+			return err
+		}
+	}
 	rec := p.rec
 	rec.Cached = false
-	err := e.store.Get(ctx, e.opt.App, p.id, q.strict, rec)
+	strict := q.strict || p.by == oldCookie // another node may just have created it
+	err := e.store.Get(ctx, e.opt.App, p.id, strict, rec)
 	v := judge(rec, &p.secret, q.arrived)
 	if err == nil && rec.Cached && !e.mayDecide(q, rec, v) {
 		rec.Cached = false
@@ -113,6 +125,9 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		return wrap("read a session", err)
 	}
 
+	if p.by == oldCookie && v == stolen {
+		v = former // a browser can bring an old cookie at any time, and has stolen nothing
+	}
 	p.verdict = v
 	switch {
 	case v == garbage:

@@ -27,7 +27,25 @@ func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []str
 	if e.opt.Bearer {
 		p.Bearer = bearer(r)
 	}
+	if e.opt.Adopt != nil {
+		p.Old = e.opt.Adopt.read(r)
+	}
 	p.Session, p.Visitor = e.site.cookie.readCookies(r.Header["Cookie"], session, visitor)
+}
+
+// read returns the old library's cookies of a request, by name; nil: it has none.
+// Of several with one name it takes the first, as old libraries do.
+func (a *Adoption) read(r *http.Request) (cookies map[string]string) {
+	for i := range a.Cookies {
+		name := a.Cookies[i].Name
+		if c, err := r.Cookie(name); err == nil {
+			if cookies == nil {
+				cookies = make(map[string]string, len(a.Cookies))
+			}
+			cookies[name] = c.Value
+		}
+	}
+	return cookies
 }
 
 // present fills in the request of an exchange.

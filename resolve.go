@@ -23,6 +23,7 @@ type found struct {
 	tooLate   error   // ErrEnded or ErrSuperseded: the request must not write (I14)
 	reentry   ID      // a live session of which an earlier epoch's secret was presented
 	lives     [2][]ID // live sessions of several cookies of one name, by transport
+	adopted   bool    // rec was found by a cookie of another library
 	undecided bool    // a token was not looked up, because its address is guessing
 
 	sessionSent bool // the client has a session cookie, which a logout clears
@@ -58,10 +59,11 @@ func (q *query) late(at store.Time) bool {
 // sending unsafe requests that are meant for that session.
 const lateUnsafe = 30 * time.Second
 
-// find resolves what the request presents: its session cookies, and if none of
-// them is good its visitor cookies, or the one token of another transport. Each
-// is settled before the next is looked at, so that a crowd of tokens in one
-// request counts like as many requests. found is empty, and mu is held.
+// find resolves what the request presents: its session cookies, if none of them
+// is good its visitor cookies, and then those of another library; or the one
+// token of another transport. Each is settled before the next is looked at, so
+// that a crowd of tokens in one request counts like as many requests. found is
+// empty, and mu is held.
 func (s *Session) find(ctx context.Context, b *budget) error {
 	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
 	f, transports := &s.found, q.transports(&s.e.opt)
@@ -109,7 +111,7 @@ func (q *query) transports(opt *Options) []transport {
 	return allTransports[sessionCookie:bearerHeader]
 }
 
-var allTransports = [...]transport{sessionCookie, visitorCookie, bearerHeader, anyTransport}
+var allTransports = [...]transport{sessionCookie, visitorCookie, oldCookie, bearerHeader, anyTransport}
 
 // decide looks up the tokens that were left undecided, and applies the request's
 // changes so far to the session that it finds. A budget limits the look-ups of a
@@ -131,7 +133,8 @@ func (s *Session) decide(ctx context.Context, b *budget) error {
 }
 
 // resolve finds the session that a request presents by one transport. It reads
-// the store and writes nothing: settle does what follows.
+// the store and writes nothing, unless it adopts a session: settle does what
+// follows.
 func (e *Engine) resolve(ctx context.Context, q *query, f *found, by transport) error {
 	switch by {
 	case anyTransport:
@@ -140,6 +143,12 @@ func (e *Engine) resolve(ctx context.Context, q *query, f *found, by transport) 
 		return e.resolveOne(ctx, q, f, q.Bearer, by)
 	case sessionCookie:
 		return e.resolveCookies(ctx, q, f, q.Session, by)
+	case oldCookie:
+		if len(q.Old) == 0 || e.opt.Adopt == nil || len(q.Session) > 0 || f.undecided {
+			return nil
+		}
+		old := e.opt.Adopt.oldTokenOf(q.Old)
+		return e.resolveOne(ctx, q, f, old.key, by)
 	default:
 		return e.resolveCookies(ctx, q, f, q.Visitor, by)
 	}
@@ -233,7 +242,7 @@ func appendNew(list []ID, id ID) []ID {
 // take makes the session of a token the request's, or refuses the token.
 func (f *found) take(q *query, p *presented) {
 	if p.refusal == "" {
-		f.rec, f.epoch, f.secret, f.verdict = p.rec, p.rec.Epoch, p.secret, p.verdict
+		f.rec, f.epoch, f.secret, f.verdict, f.adopted = p.rec, p.rec.Epoch, p.secret, p.verdict, p.by == oldCookie
 		if f.endedBy != "" || f.tooLate != nil { // of a session cookie, where the visitor's lives
 			f.endedBy, f.tooLate = "", nil
 		}

@@ -89,6 +89,10 @@ type Request struct {
 	Arrived time.Time // zero: now
 	Client  Client
 
+	// Old are the cookies of another library, by name, if Options.Adopt is set.
+	// Those that it doesn't name are ignored.
+	Old map[string]string
+
 	// Safe says that the request's method is GET or HEAD. Shortly after a session
 	// has ended, such a request may begin a new one (see ErrEnded); others may not.
 	Safe bool
@@ -119,7 +123,7 @@ type Request struct {
 // clear drops what the client presented. The fields that remain are written by
 // Begin and by every source, or count only together with one that is dropped.
 func (r *Request) clear() {
-	r.Session, r.Visitor, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision, r.refused = nil, nil, "", "", "", 0, nil
+	r.Session, r.Visitor, r.Old, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision, r.refused = nil, nil, nil, "", "", "", 0, nil
 }
 
 // Begin returns the session of a request. It doesn't touch the store. Reads use
@@ -127,6 +131,7 @@ func (r *Request) clear() {
 // sent, and Finish when the request is over.
 func (e *Engine) Begin(ctx context.Context, r Request) *Session {
 	r.Client.UserAgent = cleanUserAgent(r.Client.UserAgent)
+	r.Old = e.opt.Adopt.only(r.Old)
 	arrived := store.TimeOf(r.Arrived)
 	if arrived == 0 {
 		arrived = e.now()
@@ -170,7 +175,7 @@ func (s *Session) load(ctx context.Context) error {
 	if s.loaded {
 		return s.loadErr
 	}
-	s.loaded = true
+	s.loaded, s.loadErr = true, ErrUnavailable // should Adoption.Read panic
 	if s.state == nil {
 		s.state = s.e.lend()
 	}
@@ -372,27 +377,34 @@ func AsBearer() LoginOption { return func(l *login) { l.bearer = true } }
 // address. Some failures show at the commit only: ErrLimit, and ErrEnded if the
 // subject's sessions were ended after the request arrived.
 func (s *Session) Login(subject string, options ...LoginOption) error {
-	l := login{subject: subject, level: 1}
-	for _, option := range options {
-		option(&l)
-	}
-	if err := checkSubject(l.subject); err != nil {
+	l, err := newLogin(subject, options)
+	if err != nil {
 		return err
 	}
 	if l.bearer && !s.e.opt.Bearer {
 		return ErrBearer
 	}
+	return s.do(op{kind: opLogin, login: l})
+}
+
+// newLogin returns a login with its options, or what is wrong with it.
+func newLogin(subject string, options []LoginOption) (*login, error) {
+	l := &login{subject: subject, level: 1}
+	for _, option := range options {
+		option(l)
+	}
+	if err := checkSubject(l.subject); err != nil {
+		return nil, err
+	}
 	if err := checkLevel(l.level); err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkLifetime(l.lifetime); err != nil {
-		return err
+		return nil, err
 	}
 	var err error
-	if l.amr, err = joinAMR(l.methods); err != nil {
-		return err
-	}
-	return s.do(op{kind: opLogin, login: &l})
+	l.amr, err = joinAMR(l.methods)
+	return l, err
 }
 
 // Elevate records that the user has authenticated with a further factor, and

@@ -38,8 +38,8 @@ var engine = []mutant{
 		breaks: "a strict route reads the store, not the cache",
 		test:   ". -run TestI10StrictRoutes",
 		edits: []edit{{"presented.go",
-			`err := e.store.Get(ctx, e.opt.App, p.id, q.strict, rec)`,
-			`err := e.store.Get(ctx, e.opt.App, p.id, false, rec)`}},
+			`strict := q.strict ||`,
+			`strict := false ||`}},
 	},
 	{
 		name:   "I11-limit-of-sessions-ignored",
@@ -66,6 +66,14 @@ var engine = []mutant{
 			`if len(json) < 0 {`}},
 	},
 	{
+		name:   "I12-old-cookie-is-theft",
+		breaks: "the cookie of another library ends no session",
+		test:   ". -run TestOldCookieIsNoTheft",
+		edits: []edit{{"presented.go",
+			`if p.by == oldCookie && v == stolen {`,
+			`if false {`}},
+	},
+	{
 		name:   "I12-repeat-forgets-the-first",
 		breaks: "the theft of a first token is noticed after a repeat too",
 		test:   ". -run TestI12TheftAfterARepeat",
@@ -76,9 +84,9 @@ var engine = []mutant{
 		breaks: "a request is judged as of its arrival",
 		test:   ". -run TestI12",
 		edits: []edit{{"presented.go",
-			`q.strict, rec)
+			`strict, rec)
 	v := judge(rec, &p.secret, q.arrived)`,
-			`q.strict, rec)
+			`strict, rec)
 	v := judge(rec, &p.secret, q.now)`}},
 	},
 	{
@@ -185,6 +193,14 @@ var engine = []mutant{
 			`r.Good, r.Spent, r.SpentTill = append(keep, r.Secret), nil, 0`}},
 	},
 	{
+		name:   "I4-adopted-twice",
+		breaks: "an adopted session that has ended is not adopted again",
+		test:   ". -run TestI4AdoptedSessionStaysEnded",
+		edits: []edit{{"adopt.go",
+			`if err := e.markAdopted(detached, &old, p.id, q.arrived); err != nil {`,
+			`if err := error(nil); err != nil {`}},
+	},
+	{
 		name:   "I4-write-revives",
 		breaks: "a write to an ended session fails, and creates no new one",
 		test:   ". -run TestI4",
@@ -275,6 +291,14 @@ var engine = []mutant{
 		edits: []edit{{"change.go",
 			`if s.found.rec == nil && (o.empties() ||`,
 			`if s.found.rec == nil && (false ||`}},
+	},
+	{
+		name:   "I9-old-store-down-is-anonymous",
+		breaks: "a request whose old session can't be read is refused, and not a visitor's",
+		test:   ". -run TestI9OldStoreDown",
+		edits: []edit{{"adopt.go",
+			`return false, fmt.Errorf("%w: adopt a session: %w", ErrUnavailable, err)`,
+			`return true, nil`}},
 	},
 	{
 		name:   "I9-goroutine-goes-on",

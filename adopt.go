@@ -1,0 +1,356 @@
+package sojourn
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// An Adoption takes over the sessions of another library, so that nobody is
+// signed out when an application moves. A request that brings a cookie of the
+// old library, and no session of ours, gets a session with what Read keeps of
+// the old one.
+//
+// That happens once for an old cookie, on however many nodes its requests arrive
+// at once: all of them get the same session. When that session is over, by a
+// logout or otherwise, the old cookie starts no other one.
+//
+// The new session is signed in, but not fresh (Session.Fresh): the user has not
+// authenticated now. Engine.EndSubject and EndAll don't know the old sessions
+// that nobody has adopted yet: end those in the old library's store too.
+//
+// The packages below adapters have ready-made ones, for scs and for
+// gorilla/sessions.
+type Adoption struct {
+	// Cookies are the old library's cookies. The first of them that a request
+	// brings names the old session.
+	Cookies []OldCookie
+
+	// Read returns what to keep of the old session; nil if the cookies name none:
+	// they are forged, or the session has ended. An error means that the old store
+	// can't answer. The request then gets ErrUnavailable (503), and adopts the
+	// session another time. Read has the values of the cookies by name. It may be
+	// called concurrently, and more than once for one old session. It must not use
+	// the request's session.
+	Read func(ctx context.Context, cookies map[string]string) (*OldSession, error)
+
+	// End ends the old session. The engine calls it when the new one is stored, or
+	// with KeepCookie at the logout. A failure is an event (EventWriteFailed) and
+	// does no harm, since the engine remembers which old cookies were adopted.
+	// Default: the old session stays in its store.
+	End func(ctx context.Context, cookies map[string]string) error
+
+	// KeepCookie leaves the old cookie in the browser, and the old session in its
+	// store, until the user logs out. So the application can go back to the old
+	// library, whose sessions are then as they were when they were adopted. By
+	// default the answer that sets our cookie clears the old one.
+	KeepCookie bool
+
+	// Lifetime is how long an old session can last at most, from its adoption. For
+	// that long the engine remembers that it was adopted, in a small record.
+	// Default 400 days.
+	Lifetime time.Duration
+}
+
+// An OldCookie is a cookie of the library that sessions are adopted from. Path,
+// Domain and Partitioned are what the old library set it with: a browser
+// deletes a cookie only if they are the same.
+type OldCookie struct {
+	Name        string
+	Path        string // default "/"
+	Domain      string // default: the host alone
+	Partitioned bool
+}
+
+// An OldSession is what to keep of a session of another library.
+type OldSession struct {
+	// Subject is the user who is signed in. Empty: a visitor. A session without a
+	// subject and without values is not adopted.
+	Subject string
+
+	// Login are the options of the login, such as Remember or Level. AsBearer is
+	// refused.
+	Login []LoginOption
+
+	// Values are the session's values. One that Session.SetValue refuses is left
+	// out.
+	Values map[string]json.RawMessage
+
+	// Lost names what could not be kept, and why. EventAdopted tells it, with the
+	// values that are too large or otherwise refused.
+	Lost []string
+}
+
+// adoptedApp is the application, in the store, of the records that say which old
+// cookies were adopted. No engine can have this name.
+func (e *Engine) adoptedApp() string { return e.opt.App + "/adopted" }
+
+// oldName is the name under which the session's ID is in such a record.
+const oldName = "session"
+
+// An oldToken is what is derived from an old cookie. Every node derives the same,
+// so all answers to parallel requests set the same cookie.
+type oldToken struct {
+	key    string // idempotency key of the creation
+	marker ID     // of the record in adoptedApp
+	secret secret // the first one of the new session
+}
+
+// oldTokenOf derives from the first old cookie that a request brings. Who knows
+// what is stored, key and marker, doesn't learn the secret from it.
+func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
+	for _, c := range a.Cookies {
+		value, sent := cookies[c.Name]
+		if !sent {
+			continue
+		}
+		sum := func(purpose string) [32]byte {
+			return sha256.Sum256([]byte("sojourn adoption\x00" + purpose + "\x00" + c.Name + "\x00" + value))
+		}
+		name := sum("name")
+		t.key = "adopted " + base64.RawURLEncoding.EncodeToString(name[:])
+		copy(t.marker[:], name[:])
+		t.marker[6] = t.marker[6]&0x0f | 0x80 // a UUID of version 8 (RFC 9562, section 5.8)
+		t.marker[8] = t.marker[8]&0x3f | 0x80
+		t.secret = sum("secret")
+		break
+	}
+	return t
+}
+
+// only returns the cookies that the adoption names; nil: there are none.
+func (a *Adoption) only(cookies map[string]string) (mine map[string]string) {
+	if a == nil || len(cookies) == 0 {
+		return nil
+	}
+	for i := range a.Cookies {
+		name := a.Cookies[i].Name
+		if value, sent := cookies[name]; sent {
+			if mine == nil {
+				mine = make(map[string]string, len(a.Cookies))
+			}
+			mine[name] = value
+		}
+	}
+	return mine
+}
+
+// sentOld reports whether the client has sent an old cookie.
+func (r *Request) sentOld(name string) bool {
+	_, sent := r.Old[name]
+	return sent
+}
+
+// adopt finds the session of an old cookie, or makes it. It sets the ID and the
+// secret of p. none: the old cookie names no session.
+func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, err error) {
+	old := e.opt.Adopt.oldTokenOf(q.Old)
+	p.secret = old.secret
+	if p.id, none, err = e.adoptedAs(ctx, &old); err != nil || !none {
+		return false, err
+	}
+	was, err := e.opt.Adopt.Read(ctx, q.Old)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: adopt a session: %w", ErrUnavailable, err)
+	case was == nil: // or another request has adopted it since, and ended it
+		p.id, none, err = e.adoptedAs(ctx, &old)
+		return none, err
+	case was.Subject == "" && len(was.Values) == 0:
+		return true, nil
+	}
+	detached := newDetached(ctx)
+	defer detached.release()
+	if p.id, err = e.createAdopted(detached, q, &old, was); err != nil || p.id.IsZero() {
+		return p.id.IsZero(), err
+	}
+	if err := e.markAdopted(detached, &old, p.id, q.arrived); err != nil {
+		return false, err
+	}
+	if !e.opt.Adopt.KeepCookie {
+		e.endOld(detached, q.Old, p.id)
+	}
+	return false, nil
+}
+
+// adoptedAs returns the session that an old cookie was adopted as. none: nobody
+// has adopted it.
+func (e *Engine) adoptedAs(ctx context.Context, old *oldToken) (id ID, none bool, err error) {
+	var marker store.Record
+	switch err := e.store.Get(ctx, e.adoptedApp(), old.marker, true, &marker); {
+	case gone(err):
+		return id, true, nil
+	case err != nil:
+		return id, false, wrap("read what was adopted", err)
+	}
+	if expired, _ := marker.ExpiredAt(e.now()); expired != "" {
+		return id, true, nil
+	}
+	raw, _ := marker.Values.Get(oldName)
+	if err := json.Unmarshal(raw, &id); err != nil {
+		return id, false, wrap("read what was adopted", err)
+	}
+	return id, false, nil
+}
+
+// markAdopted remembers that an old cookie was adopted.
+func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time) error {
+	now, life := e.now(), e.opt.Adopt.Lifetime
+	marker := store.Record{
+		ID: old.marker, CreatedAt: now, LastSeenAt: now, Idle: life, ExpiresAt: now.Add(life),
+		Values: store.Values(nil).AppendSet(nil, oldName, []byte(strconv.Quote(id.String()))),
+	}
+	_, err := e.store.Create(ctx, e.adoptedApp(), &marker, store.CreateOptions{Arrived: max(arrived, now), Now: now})
+	if errors.Is(err, store.ErrExists) {
+		return nil
+	}
+	return wrap("remember an adoption", err)
+}
+
+// createAdopted creates the session, or returns the one that a parallel request
+// has created. The zero ID: there is to be none.
+func (e *Engine) createAdopted(ctx context.Context, q *query, old *oldToken, was *OldSession) (id ID, err error) {
+	var d draft
+	d.reset()
+	t := terms{&e.opt, e.rand, &found{}, q.Client, q.arrived}
+	lost, err := d.adopt(was, old.secret, &t)
+	if err == nil {
+		var ended []store.Ended
+		ended, err = e.store.Create(ctx, e.opt.App, d.rec, store.CreateOptions{Limit: e.limit(), Arrived: q.arrived, Now: t.now(), Key: old.key})
+		e.reportEnded(q.Client, ended)
+		if errors.Is(err, store.ErrRepeated) {
+			return d.rec.ID, nil
+		}
+		err = wrap("adopt a session", err)
+	}
+	switch {
+	case err == nil:
+		e.reportDraft(q.Client, &d)
+		e.emit(Event{Kind: EventAdopted, Session: d.rec.ID, Subject: d.rec.Subject, Client: q.Client, Level: int(d.rec.Level), Detail: lostDetail(lost)})
+		return d.rec.ID, nil
+	case errors.Is(err, ErrEnded): // the subject's sessions were ended after the request arrived
+		return id, nil
+	case errors.Is(err, ErrLimit), errors.Is(err, ErrSubject), errors.Is(err, ErrValue), errors.Is(err, ErrBearer):
+		e.emit(Event{Kind: EventWriteFailed, Client: q.Client, Detail: "adoption: " + err.Error()})
+		return id, nil
+	}
+	return id, err
+}
+
+// adopt makes the draft a new session with what is kept of an old one. lost
+// names what isn't.
+func (d *draft) adopt(was *OldSession, first secret, t *terms) (lost []string, err error) {
+	if err := d.start(nil, t); err != nil {
+		return nil, err
+	}
+	d.next = first
+	d.rec.Secret.Hash, d.rec.EpochHash = first.hash(), first.halfHash()
+	lost = slices.Clone(was.Lost)
+	for _, key := range slices.Sorted(maps.Keys(was.Values)) {
+		raw, err := encodeRaw(key, was.Values[key])
+		if err == nil {
+			err = d.put(key, raw, t)
+		}
+		if err != nil {
+			lost = append(lost, err.Error())
+		}
+	}
+	if was.Subject == "" {
+		return lost, nil
+	}
+	l, err := newLogin(was.Subject, was.Login)
+	if err == nil && l.bearer {
+		err = fmt.Errorf("%w: an adopted session is in a cookie", ErrBearer)
+	}
+	if err == nil {
+		err = d.login(l, t)
+	}
+	d.rec.Stale = true
+	return lost, err
+}
+
+const maxLost = 10 // values that an event names
+
+func lostDetail(lost []string) string {
+	switch n := len(lost); {
+	case n == 0:
+		return ""
+	case n > maxLost:
+		lost = append(lost[:maxLost:maxLost], fmt.Sprintf("and %d more", n-maxLost))
+	}
+	return "left out: " + strings.Join(lost, "; ")
+}
+
+// endOld ends an old session in the old store.
+func (e *Engine) endOld(ctx context.Context, cookies map[string]string, id ID) {
+	if e.opt.Adopt.End == nil {
+		return
+	}
+	if err := e.opt.Adopt.End(ctx, cookies); err != nil {
+		e.emit(Event{Kind: EventWriteFailed, Session: id, Detail: "end an adopted session in the old store: " + err.Error()})
+	}
+}
+
+// dropOld makes the old cookies of a request worthless, when the user logs out or
+// another one logs in.
+func (s *Session) dropOld(ctx context.Context) error {
+	if len(s.request.Old) == 0 {
+		return nil
+	}
+	old := s.e.opt.Adopt.oldTokenOf(s.request.Old)
+	id := s.found.id()
+	if err := s.e.markAdopted(ctx, &old, id, s.arrived); err != nil {
+		return err
+	}
+	s.e.endOld(ctx, s.request.Old, id)
+	s.outcome.cookies.clearOld = true
+	return nil
+}
+
+func (f *found) id() (id ID) {
+	if f.rec != nil {
+		id = f.rec.ID
+	}
+	return id
+}
+
+// withDefaults returns the adoption with every unset field set, or an error that
+// says what to change.
+func (a *Adoption) withDefaults(c *Cookie) (*Adoption, error) {
+	if a == nil {
+		return nil, nil
+	}
+	b := *a
+	setDefault(&b.Lifetime, maxCookieAge)
+	if b.Read == nil {
+		return nil, errors.New("sojourn: Adopt.Read is missing")
+	}
+	if len(b.Cookies) == 0 {
+		return nil, errors.New("sojourn: Adopt.Cookies: name the old library's cookie")
+	}
+	if b.Lifetime < time.Minute {
+		return nil, fmt.Errorf("sojourn: Adopt.Lifetime is %v: use at least a minute", b.Lifetime)
+	}
+	b.Cookies = slices.Clone(b.Cookies)
+	for i := range b.Cookies {
+		old := &b.Cookies[i]
+		if err := old.check(); err != nil {
+			return nil, fmt.Errorf("sojourn: Adopt.Cookies: %q: %w", old.Name, err)
+		}
+		if old.Name == c.Name || old.Name == c.Visitor {
+			return nil, fmt.Errorf("sojourn: Adopt.Cookies: %q is the name of our own cookie too: choose another one in Options.Cookie", old.Name)
+		}
+		setDefault(&old.Path, "/")
+	}
+	return &b, nil
+}
