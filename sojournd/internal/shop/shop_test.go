@@ -160,6 +160,7 @@ func TestWrongInput(t *testing.T) {
 	}
 	for _, signedIn := range []bool{false, true} {
 		page, program := s.browser(), s.program()
+		page.get("/")
 		if signedIn {
 			page.login(ada)
 			program.login(ada)
@@ -298,6 +299,31 @@ func TestRememberedLogin(t *testing.T) {
 	}
 }
 
+// A script that asks for a page gets the error, which no redirect would tell it.
+// A session whose account is gone is nobody's.
+func TestRefusalWithoutARedirect(t *testing.T) {
+	s := newSite(t)
+	script := s.browser()
+	script.accept = "*/*"
+	script.get("/account").want(401).has("<html", languages["en"]["error.login_required"])
+	script.lang = "de"
+	script.post("/account/sessions/end-others").want(401).has(languages["de"]["error.login_required"])
+	script.lang = "en"
+	script.login(ada)
+	s.sleep(freshness + time.Second)
+	script.get("/account/email").want(403).has(languages["en"]["error.fresh_login_required"])
+
+	page := s.browser()
+	gone := s.Sessions.Begin(t.Context(), sojourn.Request{})
+	defer gone.Finish()
+	if err := errors.Join(gone.Login("u-gone"), gone.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	page.cookies["__Host-session"] = gone.Token()
+	page.get("/account").to("/login?next=%2Faccount")
+	page.get("/login?next=%2Faccount").want(200)
+}
+
 func TestFreshPassword(t *testing.T) {
 	s := newSite(t)
 	page, program := s.browser(), s.program()
@@ -311,6 +337,7 @@ func TestFreshPassword(t *testing.T) {
 	program.post("/account/sessions/"+page.me().Session+"/end").fails(403, "fresh_login_required")
 	page.get("/account/email").to("/reauth?next=%2Faccount%2Femail")
 	page.post("/account/email", "email", "c@example.com").to("/reauth?next=%2Faccount%2Femail")
+	page.get("/account/sessions").want(200)
 	page.post("/account/sessions/end-others").to("/reauth?next=%2Faccount%2Fsessions")
 	if s.user(ada.Email).ID == "" || program.me().Subject == "" {
 		t.Error("something happened without a fresh password")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+
+	"github.com/sojourn-go/sojourn"
 )
 
 // front is GET /: the catalogue.
@@ -92,7 +94,7 @@ func (v *visit) addToCart() error {
 		return err
 	}
 	if qty <= 0 && len(c.Items) == 0 { // nothing to remove, so no session is needed
-		return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
+		return v.done(cartAnswer(c), sojourn.LocalPath(v.field("next"), "/cart"))
 	}
 	if err := cartKey.Update(v.session, func(c *cart) error { return c.add(sku, qty) }); err != nil {
 		return err
@@ -106,7 +108,7 @@ func (v *visit) addToCart() error {
 		return err
 	}
 	v.saveCart(c)
-	return v.done(cartAnswer(c), localPath(v.field("next"), "/cart"))
+	return v.done(cartAnswer(c), sojourn.LocalPath(v.field("next"), "/cart"))
 }
 
 // saveCart copies the committed cart to the user. The session has the cart too,

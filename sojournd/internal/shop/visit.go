@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +35,7 @@ type visit struct {
 
 const maxForm = 64 << 10
 
-func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) error) {
+func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) error, needs []sojourn.Requirement) {
 	w.Header().Set("Cache-Control", "no-store") // every page may show data of the visitor
 	w.Header().Set("Vary", "Accept, Accept-Language, Cookie")
 	v := &visit{
@@ -47,6 +46,11 @@ func (sh *Shop) serve(w http.ResponseWriter, r *http.Request, h func(*visit) err
 	err := v.load()
 	if err == nil {
 		err = v.parseForm()
+	}
+	for _, need := range needs {
+		if err == nil {
+			err = v.require(need)
+		}
 	}
 	if err == nil {
 		err = h(v)
@@ -113,27 +117,22 @@ func (v *visit) parseForm() error {
 
 func (v *visit) field(name string) string { return v.r.PostForm.Get(name) }
 
-// signedIn returns errLoginRequired if nobody is signed in.
-func (v *visit) signedIn() error {
-	if v.user.ID == "" {
-		return errLoginRequired
-	}
-	return nil
-}
-
 // freshness is how recent the last login must be for important actions.
 const freshness = 10 * time.Minute
 
-// fresh returns an error unless the user has entered the password within
-// freshness.
-func (v *visit) fresh() error {
-	if err := v.signedIn(); err != nil {
-		return err
+// Pages of the account need a login, and important actions a recent password.
+var (
+	member  = sojourn.Requirement{SignIn: "/login", ReturnParam: "next"}
+	careful = sojourn.Requirement{SignIn: "/login", StepUp: "/reauth", ReturnParam: "next", Fresh: freshness}
+)
+
+// require returns an error unless the visitor meets a requirement.
+func (v *visit) require(need sojourn.Requirement) error {
+	err := need.Check(v.r.Context(), v.session)
+	if err == nil && v.user.ID == "" {
+		return sojourn.ErrAnonymous // the account is gone
 	}
-	if !v.session.Fresh(freshness) {
-		return errFreshRequired
-	}
-	return nil
+	return err
 }
 
 // wantsJSON reports whether the answer is for a program.
@@ -187,18 +186,4 @@ func (v *visit) render(status int, name string, data any) {
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	v.w.WriteHeader(status)
 	_, _ = v.w.Write(page.Bytes()) // the client may be gone
-}
-
-// localPath returns the path if it leads to a page of this site, else the
-// fallback. No link to this site may redirect to another one. Browsers read a
-// backslash as a slash and drop control characters.
-func localPath(path, fallback string) string {
-	if len(path) > 1000 || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
-		strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c == '\\' || c >= 0x7f }) {
-		return fallback
-	}
-	if _, err := url.Parse(path); err != nil {
-		return fallback
-	}
-	return path
 }
