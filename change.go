@@ -58,6 +58,9 @@ func (s *Session) change(o op) error {
 	if err := s.apply(&o); err != nil {
 		return err
 	}
+	if d := &s.draft; d.create && len(d.ops) == 0 && o.kind == opUpdate && len(d.rec.Values) == 0 {
+		return nil // it removed what wasn't there
+	}
 	s.draft.ops = append(s.draft.ops, o)
 	return nil
 }
@@ -124,6 +127,10 @@ func (s *Session) applyUpdate(o *op) error {
 			}
 		}
 		if now, has := s.draft.rec.Values.Get(o.key); has == had && bytes.Equal(now, raw) {
+			if next == nil {
+				s.draft.remove(o.key)
+				return nil
+			}
 			return s.draft.put(o.key, next, &t)
 		}
 	}

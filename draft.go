@@ -3,6 +3,7 @@ package sojourn
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -141,7 +142,7 @@ func (d *draft) apply(o *op, t *terms) error {
 	case opSet:
 		return d.put(o.key, o.json, t)
 	case opDelete:
-		d.swap(r.Values.AppendDelete(d.spare[:0], o.key))
+		d.remove(o.key)
 	case opReplace:
 		r.Values = append(r.Values[:0], o.values...)
 	case opLogin:
@@ -275,6 +276,15 @@ func (d *draft) put(key string, json []byte, t *terms) error {
 	}
 	d.swap(values)
 	return nil
+}
+
+func (d *draft) remove(key string) {
+	d.swap(d.rec.Values.AppendDelete(d.spare[:0], key))
+}
+
+// touches reports whether an operation concerns the value of a key.
+func (d *draft) touches(key string) bool {
+	return slices.ContainsFunc(d.ops, func(o op) bool { return o.kind == opReplace || o.key == key })
 }
 
 // swap gives rec the values that were built in spare. The old ones become the

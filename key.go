@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -59,8 +60,9 @@ func (k Key[T]) Set(s *Session, v T) error {
 // Update applies fn to the value, or to the zero T if there is none. Parallel
 // updates all land: if another request has committed in between, fn runs again
 // at the commit, on the newest value. So fn must change nothing but *T. It may
-// read the session. If fn returns an error, the value stays and Update returns
-// that error. If that happens at the commit, the commit fails with ErrConflict.
+// read the session. If fn returns DeleteValue, the value is removed. If fn
+// returns another error, the value stays and Update returns that error. If that
+// happens at the commit, the commit fails with ErrConflict.
 func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 	return s.do(op{kind: opUpdate, key: k.name, fn: func(raw []byte) ([]byte, error) {
 		var v T
@@ -70,11 +72,44 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 				return nil, err
 			}
 		}
-		if err := fn(&v); err != nil {
+		switch err := fn(&v); {
+		case err == nil:
+			return k.encode(v)
+		case errors.Is(err, DeleteValue):
+			return nil, nil
+		default:
 			return nil, err
 		}
-		return k.encode(v)
 	}})
+}
+
+// DeleteValue is returned by the function of an Update to remove the value. It
+// is not an error, as fs.SkipDir is none.
+var DeleteValue = errors.New("sojourn: delete this value") //nolint:staticcheck // the name of what is no error
+
+// Pop returns the value and removes it, and reports whether there was one. It is
+// for what counts once: a notice after a redirect, the state of a sign-in at
+// another site. Of parallel requests, on any node, exactly one gets the value.
+//
+// Pop removes the value from the store at once. The request's other changes
+// still wait for the commit, and more may follow. So the value is gone even if
+// the handler fails afterwards. A value that this request itself has set or
+// changed is removed at the commit.
+//
+// If the value doesn't decode into T, it stays, and Pop returns ErrValue. Other
+// errors are those of Commit, and ErrCommitted. With ErrUncertain nobody knows
+// whether the value is still there. Behind a cache, a value that another node has
+// just stored may be missed, for a second at most; Strict finds it.
+func (k Key[T]) Pop(s *Session) (v T, ok bool, err error) {
+	ok, err = s.pop(k.name, func(raw []byte) (err error) {
+		v, err = k.decode(raw)
+		return err
+	})
+	if !ok {
+		var none T
+		return none, false, err
+	}
+	return v, true, err
 }
 
 // Delete removes the value at the commit.

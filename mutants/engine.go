@@ -261,6 +261,14 @@ var engine = []mutant{
 			`if reason, at := rec.ExpiredAt(q.now); reason == "never" {`}},
 	},
 	{
+		name:   "I5-pop-twice",
+		breaks: "of parallel Pops one gets the value",
+		test:   ". -run TestI5PopOnce",
+		edits: []edit{{"pop.go",
+			`if s.draft.create || s.draft.touches(key) {`,
+			`if true {`}},
+	},
+	{
 		name:   "I7-lifetime-beyond-the-policy",
 		breaks: "a login's own absolute limit is never beyond the policy's",
 		test:   ". -run TestI7LifetimeOfOneLogin",
