@@ -15,8 +15,8 @@ pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
 nginx | nginx | nginx, for the tests of forward-auth (Debian also starts it as a service: systemctl disable --now nginx)
 caddy | caddy | Caddy, for the tests of forward-auth (likewise: systemctl disable --now caddy)
 wrk | wrk | wrk, which measures the server (make bench)
-node | nodejs | Node.js, for the example in another language
-npm | npm | npm, which installs what checks openapi.json
+node | nodejs | Node.js, for the client in JavaScript and its example
+npm | npm | npm, which installs what checks openapi.json, and the frameworks for the tests of the client in JavaScript
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
@@ -36,16 +36,25 @@ if ! command -v go >/dev/null; then
 	exit 1
 fi
 
-# Installs the linters of the API's description and ends the script. The copy of
-# the lockfile tells what is installed.
-linters() {
-	cd "$(dirname "${BASH_SOURCE[0]}")/../sojournd/testdata/lint"
-	cmp -s package-lock.json node_modules/.installed && exit 0
-	echo "About to install the linters of the API's description with npm: sojournd/testdata/lint"
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
-	cp package-lock.json node_modules/.installed
+# Installs the packages of npm that the tests need, and ends the script. The copy
+# of a lockfile tells what is installed.
+from_npm() {
+	cd "$(dirname "${BASH_SOURCE[0]}")/.."
+	npm_packages sojournd/testdata/lint "the linters of the API's description"
+	npm_packages clients/js "what the JavaScript client is tested with"
+	if [ "$(node -p 'process.versions.node.split(".")[0] < 20')" = true ]; then
+		npm_packages clients/js/test/node "Node.js 20, since the system's is older"
+	fi
 	exit 0
 }
+
+npm_packages() ( # npm_packages DIRECTORY WHAT
+	cd "$1"
+	cmp -s package-lock.json node_modules/.installed && exit 0
+	echo "About to install $2 with npm: $1"
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	cp package-lock.json node_modules/.installed
+)
 
 packages='' list=''
 while IFS='|' read -r commands debian reason; do
@@ -55,7 +64,7 @@ while IFS='|' read -r commands debian reason; do
 	packages+=" ${debian//  / }"
 	list+="  -${reason}"$'\n'
 done < <(grep . <<<"$needs")
-[ -n "$packages" ] || linters
+[ -n "$packages" ] || from_npm
 read -ra packages <<<"$packages"
 
 if ! command -v apt-get >/dev/null; then
@@ -79,4 +88,4 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 </dev/null ||
 	{ cat "$log" >&2 && exit 1; }
-linters
+from_npm

@@ -1,0 +1,221 @@
+/** A session, as the server tells of it. Later versions may add members. */
+export interface SessionInfo {
+  /** Names the session. Not a secret. Stays the same through login and rotation. */
+  id: string;
+  /** The user who is logged in. Empty: nobody. */
+  subject: string;
+  created_at: string;
+  /** The last login or elevation. Absent while nobody is logged in. */
+  authenticated_at?: string;
+  last_seen_at: string;
+  idle_expires_at: string;
+  expires_at: string;
+  /** How the user authenticated (RFC 8176). */
+  amr: string[];
+  /** The level of the authentication, 0 to 3. */
+  level: number;
+  /** The user asked to stay signed in. */
+  remembered: boolean;
+  /** The client that was seen last. */
+  client: { ip?: string; user_agent?: string; name?: string };
+  /** Grows with each change. */
+  revision: number;
+  /** The application's data: key to any JSON. Lists leave it out. */
+  values?: Record<string, any>;
+}
+
+/** Why a session is over, or a token isn't accepted. */
+export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled';
+
+/** Who sent the browser's request. */
+export interface RequestClient {
+  ip?: string;
+  user_agent?: string;
+}
+
+/** What a browser's request presented: its token, or its Cookie header. */
+export interface Presented {
+  token?: string;
+  /** The Cookie header as it came; empty if there was none. */
+  cookie?: string;
+  /** With cookie: the request's method is GET or HEAD. */
+  safe?: boolean;
+  /** How many milliseconds ago the request arrived. */
+  age?: number;
+  client?: RequestClient;
+}
+
+export interface LoginOptions {
+  /** How the user authenticated (RFC 8176): ['pwd']. */
+  amr?: string[];
+  /** The level of the authentication, 0 to 3. Default 1. */
+  level?: number;
+  /** Keep the user signed in for longer. Default false. */
+  remember?: boolean;
+}
+
+export interface Issued {
+  session: SessionInfo;
+  token: string;
+  /** Send each to the browser as a Set-Cookie header of its own, with Cache-Control: no-store. */
+  set_cookie: string[];
+}
+
+export interface Resolved {
+  session: SessionInfo | null;
+  why?: Why;
+  token?: string;
+  set_cookie?: string[];
+}
+
+export interface Updated {
+  session: SessionInfo;
+  token?: string;
+  set_cookie?: string[];
+}
+
+/** What happened to a session. */
+export interface SessionEvent {
+  id?: string;
+  /** created, authenticated, elevated, rotated, ended, ..., or gap, in place of events that were lost. */
+  kind: string;
+  time: string;
+  app: string;
+  session?: string;
+  subject?: string;
+  client?: RequestClient;
+  was?: RequestClient;
+  reason?: string;
+  refusal?: string;
+  amr?: string[];
+  level?: number;
+  detail?: string;
+  lost?: number;
+}
+
+export interface Options {
+  /** The address of the server's API. Default http://127.0.0.1:7081. */
+  url?: string;
+  /** The application's API key, a secret. It never appears in an error. */
+  key: string;
+  /** How long to wait for an answer, in milliseconds. Default 5000. */
+  timeout?: number;
+}
+
+/**
+ * A client of the server's API. Each method is one call; the server's
+ * /openapi.json and docs/server.md describe them. A call without success throws a
+ * {@link Problem}. Its methods may be called concurrently.
+ *
+ * Web applications don't call it for their visitors: the middleware does.
+ */
+export class Sojourn {
+  /** Throws a TypeError if the key or the address can't be right. */
+  constructor(options: Options);
+
+  create(body: { subject?: string; values?: Record<string, unknown>; client?: RequestClient; remember?: boolean }, options?: { idempotencyKey?: string }): Promise<Issued>;
+  /** Finds the session of a browser. If the connection breaks it is tried once more. */
+  resolve(body: Presented & { passive?: boolean }): Promise<Resolved>;
+  update(body: Presented & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; if_revision?: number }): Promise<Updated>;
+  login(body: Presented & LoginOptions & { subject: string }): Promise<Issued>;
+  elevate(body: Presented & { level: number; amr?: string[] }): Promise<Issued>;
+  rotate(body: Presented): Promise<Issued>;
+  logout(body: Presented): Promise<{ set_cookie: string[] }>;
+
+  /** A page of the live sessions: of a user, or of the whole application. */
+  list(query?: { subject?: string; limit?: number; cursor?: string; values?: boolean }): Promise<{ sessions: SessionInfo[]; next_cursor?: string }>;
+  get(id: string): Promise<SessionInfo>;
+  /** Counts as activity of the user. The answer has no values. */
+  touch(id: string): Promise<SessionInfo>;
+  end(id: string): Promise<void>;
+  /** Ends all sessions of a user, except one. */
+  endSubject(subject: string, options?: { except?: string }): Promise<{ ended: number }>;
+  /** Ends all sessions of the application. */
+  endAll(): Promise<{}>;
+  /** Applies a JSON Merge Patch (RFC 7396) to a session's values, at a revision or at any. */
+  patchValues(id: string, patch: Record<string, unknown>, revision?: number): Promise<SessionInfo>;
+  /** Replaces all values of a session. */
+  replaceValues(id: string, values: Record<string, unknown>, revision?: number): Promise<SessionInfo>;
+  /** Sets or replaces one value of a session. */
+  setValue(id: string, key: string, value: unknown, revision?: number): Promise<SessionInfo>;
+  stats(): Promise<{ sessions: number; logged_in: number; anonymous: number }>;
+  /** The events of the application, until the signal aborts or the server closes the stream. */
+  events(options?: { last?: number; follow?: boolean; lastEventId?: string; signal?: AbortSignal }): AsyncGenerator<SessionEvent, void>;
+}
+
+/**
+ * Why a call failed. `unavailable` means that the session server, or its store,
+ * can't answer: the visitor is not anonymous, but unknown. Frameworks answer such
+ * an error with its status.
+ */
+export class Problem extends Error {
+  /** What happened, in a word that never changes; docs/server.md lists them. */
+  code: string;
+  /** The HTTP status for the browser: 503 if the server is away, 500 if it refused the API key. */
+  status: number;
+  statusCode: number;
+  /** With not_live: what happened to the session. */
+  why?: Why;
+  /** With invalid_request: each mistake, and where it is. */
+  errors?: { where: string; detail: string }[];
+  getResponse(): Response;
+}
+
+/**
+ * The session of one request's browser. It asks the server when it is first
+ * asked something, and once. Its methods may be called concurrently.
+ *
+ * A change is stored when its promise fulfils: await it before you answer. The
+ * cookies that belong to it go out with the response's head.
+ */
+export class Session {
+  constructor(client: Sojourn, request: { cookie?: string; method?: string; ip?: string; userAgent?: string; begun?: () => boolean });
+
+  /** The session, or null for a visitor who has none. */
+  load(): Promise<SessionInfo & { values: Record<string, any> } | null>;
+  /** A value. A change of the returned object is not saved. */
+  get<T = any>(key: string): Promise<T | undefined>;
+  /** The user who is logged in. */
+  subject(): Promise<string | undefined>;
+  id(): Promise<string | undefined>;
+  /** Why the session that the browser presented is over, to tell its user. */
+  why(): Promise<Why | undefined>;
+  /** This request is no activity of the user: for pages that poll. Call it first. */
+  passive(): this;
+
+  /** Sets one value or several, and starts a session if there is none. For one key the last writer wins. */
+  set(key: string, value: unknown): Promise<void>;
+  set(values: Record<string, unknown>): Promise<void>;
+  delete(...keys: string[]): Promise<void>;
+  /**
+   * Sets a value to the result of a function, which gets the present one. If
+   * another request changes the session meanwhile, the function is called again
+   * with the new value. If it returns undefined, the value is removed. It must not
+   * change this session itself.
+   */
+  update<T = any>(key: string, change: (value: T | undefined) => T | undefined | Promise<T | undefined>): Promise<T | undefined>;
+
+  /** Logs a user in, after the application has authenticated them. Values stay; the token is new. */
+  login(subject: string, options?: LoginOptions): Promise<void>;
+  /** Records a further factor. Call it also when the user's rights or password changed. */
+  elevate(level: number, options?: { amr?: string[] }): Promise<void>;
+  /** Ends the session for good. */
+  logout(): Promise<void>;
+  /** The same as logout, in the words of express-session. */
+  destroy(): Promise<void>;
+  /** Ends the session, and goes on in a new one, in which nobody is logged in. keep: the keys of values that stay, or true for all. */
+  regenerate(options?: { keep?: string[] | true }): Promise<void>;
+
+  /**
+   * Adds to the headers of the response what the browser and caches must know:
+   * cookies, Vary, Cache-Control. The middleware calls it.
+   */
+  relay(headers: Pick<Headers, 'get' | 'set' | 'append' | 'delete'> & { keys(): Iterable<string> }): void;
+}
+
+export interface MiddlewareOptions<Request> {
+  /** Origins of other sites whose pages may send unsafe requests: https://partner.example. Default none. */
+  origins?: string[];
+  /** The browser's address. Default: what the framework says. */
+  ip?: (request: Request) => string | undefined;
+}

@@ -1,0 +1,3 @@
+export { Sojourn } from './client.js';
+export { Problem } from './problem.js';
+export { Session } from './session.js';

@@ -1,0 +1,226 @@
+import { Problem } from './problem.js';
+
+const attempts = 50; // of an update, while other requests change the session
+
+export class Session {
+  #client;
+  #request; // of the browser: cookie, safe, client
+  #began = performance.now();
+  #begun; // reports whether the response has begun
+  #token; // issued in this request
+  #signedOff = false; // the session ended in this request
+  #passive = false;
+
+  #found; // the session as last read; null: none; undefined: not asked yet
+  #why;
+  #failed; // why it could not be read
+  #turn = Promise.resolve(); // calls of one request come one after another
+
+  #asked = false;
+  #lines = []; // for Set-Cookie
+
+  constructor(client, { cookie = '', method = 'GET', ip, userAgent, begun = () => false }) {
+    this.#client = client;
+    const from = {};
+    if (ip) from.ip = ip;
+    if (userAgent) from.user_agent = userAgent;
+    this.#request = { cookie, safe: method === 'GET' || method === 'HEAD', client: from };
+    this.#begun = begun;
+  }
+
+  async load() {
+    this.#asked = true;
+    if (this.#found !== undefined) return this.#found;
+    return this.#inTurn(() => this.#read());
+  }
+
+  async get(key) { return valueOf(await this.load(), key); }
+  async subject() { return (await this.load())?.subject || undefined; }
+  async id() { return (await this.load())?.id; }
+
+  async why() {
+    await this.load();
+    return this.#why;
+  }
+
+  passive() {
+    this.#passive = true;
+    return this;
+  }
+
+  async set(key, value) {
+    const set = typeof key === 'object' ? { ...key } : { [key]: value };
+    for (const name of Object.keys(set)) {
+      if (JSON.stringify(set[name]) === undefined) throw new TypeError(`sojourn: the value of ${name} is ${typeof set[name]}, which JSON does not know: to remove a value, call delete`);
+    }
+    return this.#inTurn(() => this.#update({ set }));
+  }
+
+  async delete(...keys) {
+    return this.#inTurn(async () => {
+      if (await this.#read()) await this.#update({ delete: keys });
+    });
+  }
+
+  async update(key, change) {
+    this.#asked = true;
+    let unlock;
+    try {
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        const session = this.#found ?? await this.#inTurn(() => this.#read());
+        const value = await change(structuredClone(valueOf(session, key)));
+        const gone = JSON.stringify(value) === undefined;
+        if (gone && !session) return undefined;
+        const body = gone ? { delete: [key] } : { set: { [key]: value } };
+        if (session) body.if_revision = session.revision;
+        try {
+          await this.#inTurn(() => this.#update(body));
+          return value;
+        } catch (error) {
+          if (error.code !== 'revision_mismatch') throw error;
+        }
+        // The updates that met a conflict take turns, so each process sends one.
+        unlock ??= await lock(session.id);
+        if (attempt > 0) await new Promise((wake) => setTimeout(wake, Math.random() * Math.min(2 ** attempt, 100)));
+        this.#passive = true; // the request has counted
+        await this.#inTurn(() => this.#read(true));
+      }
+    } finally {
+      unlock?.();
+    }
+    throw new Problem('conflict', 409, `other requests keep changing ${key}: nothing was changed`);
+  }
+
+  async login(subject, options = {}) {
+    return this.#inTurn(async () => {
+      this.#needsCookie();
+      this.#issued(await this.#client.login({ ...this.#presented(), ...options, subject }));
+    });
+  }
+
+  async elevate(level, options = {}) {
+    return this.#inTurn(async () => {
+      this.#needsCookie();
+      this.#issued(await this.#client.elevate({ ...this.#presented(), ...options, level }));
+    });
+  }
+
+  async logout() { return this.#inTurn(() => this.#end()); }
+  async destroy() { return this.logout(); }
+
+  async regenerate({ keep = [] } = {}) {
+    return this.#inTurn(async () => {
+      this.#needsCookie();
+      const session = await this.#read();
+      const values = Object.fromEntries(Object.entries(session?.values ?? {}).filter(([key]) => keep === true || keep.includes(key)));
+      await this.#end();
+      await this.#create(values);
+    });
+  }
+
+  // What follows is called in turn.
+
+  async #read(again = false) {
+    if (this.#failed) throw this.#failed;
+    if (this.#found !== undefined && !again) return this.#found;
+    const { cookie } = this.#request;
+    if (!this.#token && (!cookie || this.#signedOff)) return this.#found = null;
+    const body = this.#presented();
+    if (this.#passive) body.passive = true;
+    try {
+      const answer = await this.#client.resolve(body);
+      if (answer.session === undefined) throw new Problem('unavailable', 503, 'something that is no session server answers at its address');
+      this.#take(answer);
+      this.#why = answer.why;
+      return this.#found = answer.session;
+    } catch (error) {
+      this.#found = undefined;
+      throw this.#failed = error;
+    }
+  }
+
+  async #update(body) {
+    this.#asked = true;
+    if (body.set && this.#begun() && !await this.#read()) this.#needsCookie();
+    if (this.#signedOff && !this.#token) return this.#create(body.set);
+    const answer = await this.#client.update({ ...this.#presented(), ...body });
+    this.#take(answer);
+    if (answer.token && answer.session.revision === 1) this.#token = answer.token; // of a new session
+    this.#found = answer.session;
+  }
+
+  async #create(values) { this.#issued(await this.#client.create({ values, client: this.#request.client })); }
+
+  async #end() {
+    this.#asked = true;
+    if (this.#token || this.#request.cookie && !this.#signedOff) this.#take(await this.#client.logout(this.#presented()));
+    this.#token = undefined;
+    this.#signedOff = true;
+    this.#found = null;
+    this.#failed = undefined;
+  }
+
+  #presented() {
+    const { cookie, safe, client } = this.#request;
+    const age = Math.min(Math.ceil(performance.now() - this.#began), 86_400_000);
+    if (this.#token) return { token: this.#token, age, client };
+    return this.#signedOff ? { age, client } : { cookie, safe, age, client };
+  }
+
+  #issued(answer) {
+    this.#asked = true;
+    this.#take(answer);
+    this.#token = answer.token;
+    this.#found = answer.session;
+    this.#failed = undefined;
+  }
+
+  // Of cookies with the same name the browser keeps the last, so a later answer
+  // replaces the lines of an earlier one.
+  #take({ set_cookie: lines = [] }) {
+    const names = new Set(lines.map(nameOf));
+    this.#lines = [...this.#lines.filter((line) => !names.has(nameOf(line))), ...lines];
+  }
+
+  #needsCookie() {
+    if (this.#begun()) throw new Problem('response_begun', 500, 'the response has begun, and can no longer carry a cookie: call this before the first byte');
+  }
+
+  #inTurn(call) {
+    const result = this.#turn.then(call);
+    this.#turn = result.then(() => {}, () => {});
+    return result;
+  }
+
+  relay(headers) {
+    if (!this.#asked) return;
+    const vary = String(headers.get('Vary') ?? '');
+    if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) headers.set('Vary', vary ? `${vary}, Cookie` : 'Cookie');
+    if (this.#lines.length === 0) return;
+    for (const name of [...headers.keys()]) {
+      if (/(^|-)cache-control$|^(expires|surrogate-control|edge-control|x-accel-expires)$/i.test(name)) headers.delete(name);
+    }
+    headers.set('Cache-Control', 'no-store');
+    for (const line of this.#lines) headers.append('Set-Cookie', line);
+  }
+}
+
+function nameOf(line) { return line.slice(0, line.indexOf('=')); }
+
+function valueOf(session, key) { return session && Object.hasOwn(session.values, key) ? session.values[key] : undefined; }
+
+const locks = new Map(); // by session: the last in line
+
+// lock waits until the earlier holders of a session's lock have called what it
+// returns.
+async function lock(id) {
+  const before = locks.get(id);
+  let unlock;
+  const mine = new Promise((done) => { unlock = done; });
+  locks.set(id, mine);
+  await before;
+  return () => {
+    if (locks.get(id) === mine) locks.delete(id);
+    unlock();
+  };
+}
