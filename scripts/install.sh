@@ -13,6 +13,7 @@ redis-server | redis-server | redis-server, for the tests of redisstore
 postgres | postgresql | PostgreSQL, for the tests of pgstore
 pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
 nginx | nginx | nginx, for the tests of forward-auth (Debian also starts it as a service: systemctl disable --now nginx)
+haproxy | haproxy | HAProxy, for the tests of forward-auth (likewise: systemctl disable --now haproxy)
 caddy | caddy | Caddy, for the tests of forward-auth (likewise: systemctl disable --now caddy)
 wrk | wrk | wrk, which measures the server (make bench)
 node | nodejs | Node.js, for the client in JavaScript and its example
@@ -25,7 +26,7 @@ have() { # have NAME: does the command exist and work?
 	case $1 in
 	cc | gcc | clang) command -v "$1" >/dev/null && echo '#include <stdlib.h>' | "$1" -E - >/dev/null 2>&1 ;;
 	postgres) command -v "$1" >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
-	pgbouncer | nginx | mkfs.ext4) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
+	pgbouncer | nginx | haproxy | mkfs.ext4) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
 	google-chrome) command -v "$1" >/dev/null || [ -x "$chrome" ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac

@@ -13,7 +13,7 @@ import (
 // ProxyOptions are the options of a reverse proxy.
 type ProxyOptions struct {
 	// Files returns the proxy's files by name, for a port of 127.0.0.1. The
-	// main file is nginx.conf or Caddyfile. Files may be called again for
+	// main file is nginx.conf, Caddyfile or haproxy.cfg. Files may be called again for
 	// another port.
 	Files func(port int) (map[string]string, error)
 
@@ -21,7 +21,7 @@ type ProxyOptions struct {
 	Unprivileged bool
 }
 
-// A ProxyServer is an nginx or a Caddy.
+// A ProxyServer is an nginx, a Caddy or an HAProxy.
 type ProxyServer struct{ Server }
 
 // Nginx starts an nginx for a test.
@@ -41,6 +41,16 @@ func Caddy(t TB, opt ProxyOptions) *ProxyServer {
 		cmd := exec.Command(program, "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir) // where it writes
 		return cmd
+	})
+	keep(t, err, p)
+	return p
+}
+
+// HAProxy starts an HAProxy for a test.
+func HAProxy(t TB, opt ProxyOptions) *ProxyServer {
+	t.Helper()
+	p, err := startProxy("haproxy", opt, func(program, dir string) *exec.Cmd {
+		return exec.Command(program, "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	})
 	keep(t, err, p)
 	return p

@@ -46,6 +46,7 @@ var where = map[string][]string{
 	"postgres":  {"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin"},
 	"pgbouncer": {"/usr/sbin"},
 	"nginx":     {"/usr/sbin"},
+	"haproxy":   {"/usr/sbin"},
 }
 
 // find returns the path of a program.

@@ -138,10 +138,10 @@ func TestDeployedForgedIdentity(t *testing.T) {
 	})
 }
 
-// Caddy removes every header that begins with Sojourn, also those that sojournd
-// never sends.
+// Caddy and HAProxy remove every header that begins with Sojourn, also those that
+// sojournd never sends.
 func TestDeployedForeignNames(t *testing.T) {
-	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
+	for _, p := range []proxy{caddy, haproxy, caddyOfDocs, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, p, false, nobodyChanges)
@@ -340,7 +340,7 @@ func TestDeployedRotation(t *testing.T) {
 // application says about caching. All other answers keep the application's
 // headers.
 func TestDeployedSecretsAreNotCached(t *testing.T) {
-	for _, p := range []proxy{nginx, caddy, caddyOfNode} {
+	for _, p := range []proxy{nginx, caddy, haproxy, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, p, false, nobodyChanges)
@@ -461,9 +461,10 @@ func TestDeployedLongHeader(t *testing.T) {
 	}
 }
 
-// While sojournd restarts, Caddy's checks wait and no request fails.
+// While sojournd restarts, Caddy's and HAProxy's checks wait and no request
+// fails.
 func TestDeployedRestart(t *testing.T) {
-	for _, p := range []proxy{caddy, caddyOfDocs, caddyOfNode} {
+	for _, p := range []proxy{caddy, haproxy, caddyOfDocs, caddyOfNode} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, p, false, nobodyChanges)

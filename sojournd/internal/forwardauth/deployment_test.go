@@ -3,6 +3,8 @@ package forwardauth_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha1" //nolint:gosec // RFC 6455, section 4.2.2, wants it
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -46,19 +48,24 @@ type proxy struct {
 	// documented is the language of the block in docs/server.md that replaces
 	// the last of the files. If it is empty, none is replaced.
 	documented string
+
+	edits []string // old text and new text, ..., in the files
 }
 
 var (
 	nginx = proxy{name: "nginx", start: servertest.Nginx, dir: "proxies/nginx", files: []string{"nginx.conf", "shop.conf"}}
 	caddy = proxy{name: "caddy", start: servertest.Caddy, dir: "proxies/caddy", files: []string{"Caddyfile"}}
 
+	haproxy = proxy{name: "haproxy", start: servertest.HAProxy, dir: "proxies/haproxy", files: []string{"haproxy.cfg", "sojourn.lua"}}
+
 	nginxOfDocs = proxy{name: "nginx of docs/server.md", start: servertest.Nginx, dir: "proxies/nginx", files: nginx.files, documented: "nginx"}
 	caddyOfDocs = proxy{name: "caddy of docs/server.md", start: servertest.Caddy, dir: "proxies/caddy", files: caddy.files, documented: "caddyfile"}
 	caddyOfNode = proxy{name: "caddy of examples/node", start: servertest.Caddy, dir: "node", files: []string{"Caddyfile"}}
 )
 
-// setUps are all set-ups of nginx and Caddy that are shipped or documented.
-var setUps = []proxy{nginx, caddy, nginxOfDocs, caddyOfDocs, caddyOfNode}
+// setUps are all set-ups of nginx, Caddy and HAProxy that are shipped or
+// documented.
+var setUps = []proxy{nginx, caddy, haproxy, nginxOfDocs, caddyOfDocs, caddyOfNode}
 
 // eachProxy runs a test behind every real proxy, as the tests' user and, if
 // that is root, as another user.
@@ -72,7 +79,7 @@ func nobodyChanges(*forwardauth.App, string) {}
 // eachProxyOf also changes the application's options. The function gets the
 // site's host and port.
 func eachProxyOf(t *testing.T, change func(a *forwardauth.App, site string), test func(t *testing.T, d *deployment)) {
-	for _, p := range []proxy{nginx, caddy} {
+	for _, p := range []proxy{nginx, caddy, haproxy} {
 		for _, unprivileged := range []bool{false, true} {
 			if unprivileged && os.Getuid() != 0 {
 				continue
@@ -96,12 +103,12 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 		if err != nil {
 			return nil, err
 		}
-		return p.configuration(strings.NewReplacer(
+		return p.configuration(strings.NewReplacer(append([]string{
 			"127.0.0.1:7082", checks.Listener.Addr().String(),
 			"127.0.0.1:8000", app.Listener.Addr().String(),
 			":8080", fmt.Sprintf(":%d", port),
 			":2019", fmt.Sprintf(":%d", admin),
-		))
+		}, p.edits...)...))
 	}})
 	d.site = running.Addr()
 	d.world = newWorld(t, func(a *forwardauth.App, o *sojourn.Options) {
@@ -119,6 +126,29 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	t.Cleanup(checks.Close)
 	d.checks = checks
 	return d
+}
+
+// replaceChecks closes the server of the checks. From then on the function gets
+// each connection to its address.
+func (d *deployment) replaceChecks(serve func(net.Conn)) {
+	d.Helper()
+	address := d.checks.Listener.Addr().String()
+	d.checks.CloseClientConnections()
+	d.checks.Close()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(conn)
+		}
+	}()
 }
 
 // restart closes the server of the checks. The next check meets a server that
@@ -251,7 +281,8 @@ func (a *application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the same
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+base64.StdEncoding.EncodeToString(accept[:])+"\r\n\r\n")
 		line, _ := buffered.ReadString('\n')
 		_, _ = io.WriteString(conn, "you said "+line)
 		return

@@ -1,6 +1,6 @@
 // Package forwardauth answers reverse proxies that ask for each request whether
 // it may pass, and who sent it: nginx (auth_request), Caddy (forward_auth),
-// Traefik (ForwardAuth) and Envoy (ext_authz).
+// HAProxy (a Lua script), Traefik (ForwardAuth) and Envoy (ext_authz).
 //
 // A proxy asks at
 //

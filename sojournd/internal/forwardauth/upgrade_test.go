@@ -152,7 +152,7 @@ func (d *deployment) smuggled(conn net.Conn) (reached []string) {
 
 // A WebSocket passes, with the visitor's identity.
 func TestDeployedWebSocket(t *testing.T) {
-	for _, p := range []proxy{nginx, caddy, caddyOfDocs, caddyOfNode} { // that of nginx in docs/server.md passes none
+	for _, p := range []proxy{nginx, caddy, haproxy, caddyOfDocs, caddyOfNode} { // that of nginx in docs/server.md passes none
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			d := deploy(t, p, false, nobodyChanges)
@@ -163,7 +163,7 @@ func TestDeployedWebSocket(t *testing.T) {
 				{"connection", "upgrade", "upgrade", "WebSocket"},
 				{"Connection", "Upgrade, HTTP2-Settings", "Upgrade", "websocket", "HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"},
 			} {
-				answer, conn := d.upgrade("/socket", with(headers, "Cookie", ann, "Sojourn-Subject", "root")...)
+				answer, conn := d.upgrade("/socket", with(headers, "Cookie", ann, "Sojourn-Subject", "root", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")...)
 				if answer.StatusCode != http.StatusSwitchingProtocols {
 					t.Errorf("%q: %s", headers, answer.Status)
 					continue
