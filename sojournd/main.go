@@ -39,12 +39,15 @@ type commands struct {
 type demo struct {
 	Listen string `default:"127.0.0.1:7080" placeholder:"HOST:PORT" help:"The address to listen on. Port 0 chooses a free port. Default ${default}."`
 	Events bool   `help:"Log what happens to the sessions."`
+
+	Development bool `help:"Use cookies that browsers keep over plain HTTP on any host: for a phone in the same network, and for Safari. Anybody in the network can read them."`
+
 	config.Store
 }
 
 func (d *demo) Run(ctx context.Context, out output) error {
 	return app.RunDemo(ctx, app.Options{
-		Listen: d.Listen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events,
+		Listen: d.Listen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events, Development: d.Development,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
 }

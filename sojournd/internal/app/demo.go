@@ -27,6 +27,8 @@ type Options struct {
 	Out    io.Writer    // gets messages for people
 	Log    *slog.Logger // nil: no log
 	Events bool         // log the sessions' events too
+
+	Development bool // as sojourn.Options.Development
 }
 
 // A UsageError is a mistake on the command line, or in a variable that replaces
@@ -77,7 +79,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	defer listener.Close() //nolint:errcheck // the server closes it too
 
-	options := sojourn.Options{App: "shop", OnError: shop.AnswerError}
+	options := sojourn.Options{App: "shop", OnError: shop.AnswerError, Development: o.Development}
 	if o.Events {
 		options.OnEvent = sojourn.LogEvents(o.Log)
 	}
@@ -99,7 +101,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	greet(o.Out, listener.Addr(), accounts, st, usersPath)
+	greet(o, listener.Addr(), accounts, st, usersPath)
 	return serve(ctx, listener, handler, o.Log)
 }
 
@@ -155,8 +157,9 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // greet prints the demo's address and accounts.
-func greet(w io.Writer, address net.Addr, accounts []shop.Account, st *openedStore, usersPath string) {
-	url, note := siteURL(address)
+func greet(o Options, address net.Addr, accounts []shop.Account, st *openedStore, usersPath string) {
+	w := o.Out
+	url, note := siteURL(address, o.Development)
 	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
 	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
@@ -172,13 +175,16 @@ func greet(w io.Writer, address net.Addr, accounts []shop.Account, st *openedSto
 		note += fmt.Sprintf("  Sessions are kept %s\n  and accounts in   %s\n"+
 			"  Run it again with another --listen, and both serve the same visitors.\n\n", st.where, usersPath)
 	}
-	note += "  Use Chrome, Edge or Firefox: Safari keeps no Secure cookie over http://localhost (WebKit bug 281149).\n"
+	if !o.Development {
+		note += "  Use Chrome, Edge or Firefox: Safari keeps no Secure cookie over http://localhost (WebKit bug 281149).\n  For Safari, and for other machines: --development.\n"
+	}
 	_, _ = fmt.Fprintf(w, "\n%s  Ctrl-C stops it.\n\n", note)
 }
 
 // siteURL returns the address for a browser, and a note about it. Over plain
-// HTTP, browsers keep the cookie, which is Secure, only on localhost.
-func siteURL(address net.Addr) (url, note string) {
+// HTTP, browsers keep the cookie only on localhost, because it is Secure, except
+// in development mode.
+func siteURL(address net.Addr, development bool) (url, note string) {
 	a, err := netip.ParseAddrPort(address.String())
 	if err != nil {
 		return "http://" + address.String(), ""
@@ -190,7 +196,10 @@ func siteURL(address net.Addr) (url, note string) {
 	if ip.IsLoopback() {
 		return "http://" + net.JoinHostPort("localhost", port), ""
 	}
-	const plain = "  Other machines reach it too, but over plain HTTP no browser there keeps the session's cookie: signing in works on localhost only.\n"
+	plain := "  Other machines reach it too, but over plain HTTP no browser there keeps the session's cookie: signing in works on localhost only.\n"
+	if development {
+		plain = "  Other machines reach it at this machine's address. Anybody in the network can read the cookies: use no real accounts.\n"
+	}
 	if ip.IsUnspecified() {
 		return "http://" + net.JoinHostPort("localhost", port), plain
 	}

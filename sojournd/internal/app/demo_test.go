@@ -104,12 +104,15 @@ func TestSiteURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		url, note := siteURL(a)
+		url, note := siteURL(a, false)
 		if url != want {
 			t.Errorf("%s: %s, want %s", address, url, want)
 		}
 		if local := strings.HasPrefix(address, "127.") || strings.HasPrefix(address, "[::1]"); local != (note == "") {
 			t.Errorf("%s: note %q", address, note)
+		}
+		if same, development := siteURL(a, true); same != url || (development == "") != (note == "") || development != "" && !strings.Contains(development, "can read the cookies") {
+			t.Errorf("%s, in development mode: %s, note %q", address, same, development)
 		}
 	}
 }
