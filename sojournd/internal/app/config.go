@@ -90,6 +90,19 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 		if err := forwardauth.CheckPage(a.StepUpURL); err != nil {
 			wrong(path+".step_up_url", "%v", err)
 		}
+		if a.PassiveHeader != "" {
+			if err := forwardauth.CheckHeaderName(a.PassiveHeader); err != nil {
+				wrong(path+".passive_header", "%v", err)
+			}
+		}
+		for name, source := range a.Headers {
+			if err := forwardauth.CheckHeader(name, source); err != nil {
+				wrong(path+".headers."+name, "%v", err)
+			}
+		}
+		if err := forwardauth.CheckHeaders(a.Headers); err != nil {
+			wrong(path+".headers", "%v", err)
+		}
 		for name, origins := range map[string][]string{"return_origins": a.ReturnOrigins, "origins": a.Origins} {
 			for j, origin := range origins {
 				if err := forwardauth.CheckOrigin(origin); err != nil {

@@ -48,7 +48,7 @@ func TestCheckConfig(t *testing.T) {
 		{"store: 'redis://u:canary@127.0.0.1:1/0'\n" + shop, nil},
 		{"store: 'postgres://u:canary@127.0.0.1:1/db'\nstore_feed: 'postgres://u@127.0.0.1:2/db'\n" + shop, nil},
 		{"store: 'memory:'\nevents: {audit: {file: " + dir + "/audit.jsonl}, webhooks: [{url: 'https://a.example/', secret_file: " + secret + "}]}\n" + shop +
-			"    login_url: /a/b?c=d\n    step_up_url: https://login.example.com:8443/\n    return_origins: [https://a.example, 'http://localhost:3000', 'https://[::1]:8443']\n    origins: [https://a.example, 'https://[::1]:8443']\n    cookie: {domain: example.com}\n", nil},
+			"    login_url: /a/b?c=d\n    step_up_url: https://login.example.com:8443/\n    return_origins: [https://a.example, 'http://localhost:3000', 'https://[::1]:8443']\n    origins: [https://a.example, 'https://[::1]:8443']\n    cookie: {domain: example.com}\n    passive_header: X-Background\n    headers: {X-User-Email: value.email, Remote-User: subject, x-city: 'value.profile#/city'}\n", nil},
 
 		{"store: foo:bar\n" + shop, []string{`1:8: store: no store of the kind "foo": use sqlite:/path/to/sojourn.db`}},
 		{"store: 'sqlite:relative.db'\n" + shop, []string{"1:8: store: must be absolute, so that"}},
@@ -63,6 +63,12 @@ func TestCheckConfig(t *testing.T) {
 		{"events: {audit: {file: " + dir + "}}\n" + shop, []string{"1:24: events.audit.file: name a file in it"}},
 		{shop + "    login_url: /a//b\n    step_up_url: '/a#b'\n    return_origins: ['https://münchen.de', 'https://:80', 'https://*.a.example', 'https://a.example/', 'https://u@a.example']\n    origins: ['https://a.example/']\n    cookie: {domain: münchen.de}\n",
 			[]string{"3:16: applications[0].login_url: no path", "4:18: step_up_url: a path like /login", "5:22: return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "6:15: applications[0].origins[0]: no origin", "7:22: applications[0].cookie.domain: example.com"}},
+		{shop + "    passive_header: Sojourn-Passive\n    headers:\n      X-User-Email: value.email\n      X_User: subject\n      Cookie: subject\n      X-Mail: email\n      X-Mail-2:\n",
+			[]string{"3:21: applications[0].passive_header: begins with Sojourn", "6:15: applications[0].headers.X_User: no name of a header", "7:15: applications[0].headers.Cookie: another name", "8:15: applications[0].headers.X-Mail: value. and the key", "9:16: applications[0].headers.X-Mail-2: no such source"}},
+		{shop + "    headers: {X-A: subject, x-a: level}\n", []string{"3:14: applications[0].headers: the same header"}},
+		{shop + "    headers: {X-A: subject, X-A: level}\n", []string{"3:29: applications[0].headers: already"}},
+		{shop + "    headers: [X-A]\n", []string{"3:14: applications[0].headers: name: text"}},
+		{shop + "    headers: {X-A: [subject]}\n", []string{"3:20: applications[0].headers.X-A: write a text"}},
 		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
 		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
 		// One mistake of each kind. None hides another.

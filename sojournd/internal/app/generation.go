@@ -99,7 +99,7 @@ func (s *server) apply(c *config.Config) (err error) {
 		apps = append(apps, app)
 		checks.Apps = append(checks.Apps, forwardauth.App{
 			Name: a.Name, Sessions: e.Engine, LoginURL: a.LoginURL, ReturnParam: a.ReturnParam, StepUpURL: a.StepUpURL,
-			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies,
+			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies, PassiveHeader: a.PassiveHeader, Headers: a.Headers,
 		})
 	}
 	if next.check, err = forwardauth.New(checks); err != nil {

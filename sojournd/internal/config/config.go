@@ -152,6 +152,14 @@ type Application struct {
 	// rotate secrets.
 	RelaysCookies bool `yaml:"relays_cookies"`
 
+	// PassiveHeader names a header by which a request says that it is no activity
+	// of the user. Default none.
+	PassiveHeader string `yaml:"passive_header"`
+
+	// Headers are further headers for the application behind a proxy: name to
+	// source, such as value.email. Default none.
+	Headers map[string]string `yaml:"headers"`
+
 	// ClearSiteData is what the browser should clear at logout. Default
 	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`

@@ -65,6 +65,8 @@ func (d *decoder) decode(into reflect.Value, n *yaml.Node, path string) {
 		d.mapping(into, n, path)
 	case t.Kind() == reflect.Slice:
 		d.list(into, n, path)
+	case t.Kind() == reflect.Map:
+		d.names(into, n, path)
 	case t.Kind() == reflect.String:
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 			d.report(path, "is %s: write a text, in quotes if it looks like something else", kindOf(n))
@@ -127,6 +129,21 @@ func (d *decoder) mapping(into reflect.Value, n *yaml.Node, path string) {
 			continue
 		}
 		d.decode(into.FieldByIndex(f.Index), pair[1], at)
+	}
+}
+
+// names fills in a map of texts, whose keys are names of the user's.
+func (d *decoder) names(into reflect.Value, n *yaml.Node, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.report(path, "is %s: write names and texts below it, as name: text", kindOf(n))
+		return
+	}
+	into.Set(reflect.MakeMap(into.Type()))
+	for pair := range slices.Chunk(n.Content, 2) {
+		at, value := join(path, pair[0].Value), reflect.New(into.Type().Elem()).Elem()
+		d.keys[at] = pair[0]
+		d.decode(value, pair[1], at)
+		into.SetMapIndex(reflect.ValueOf(pair[0].Value), value)
 	}
 }
 

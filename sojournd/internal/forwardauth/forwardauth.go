@@ -16,11 +16,12 @@
 //     2xx, 401 and 403, so status gives no 302: for page views the header
 //     Sojourn-Login has the address instead.
 //   - {require} is any, login, fresh-10m (an authentication within that time) or
-//     level-2 (a login with at least this level).
+//     level-2 (a login with at least this level). With -passive behind it, as in
+//     login-passive, the check does not count as activity.
 //
 // A 200 has the headers Sojourn-Subject (percent-encoded), Sojourn-Session and
-// Sojourn-Level for the application. They are empty if nobody is logged in. If
-// the store does not answer, no request passes: 503.
+// Sojourn-Level for the application, and those of App.Headers. They are empty if
+// nobody is logged in. If the store does not answer, no request passes: 503.
 package forwardauth
 
 import (
@@ -81,6 +82,17 @@ type App struct {
 	// RelaysCookies says that the proxy passes Set-Cookie of a 200 to the
 	// browser. Only then a check rotates secrets.
 	RelaysCookies bool
+
+	// PassiveHeader names a header of the visitor's request. A check with it,
+	// whatever its value is, does not count as activity. Default none.
+	PassiveHeader string
+
+	// Headers are further headers of a 200, for the application: name to source.
+	// A source is subject, session, level, amr, remembered, created_at,
+	// authenticated_at, last_seen_at, idle_expires_at, expires_at, value.KEY, or
+	// value.KEY#/POINTER (RFC 6901). At most 16, which have at most 2048 bytes
+	// together: the longest are sent empty otherwise.
+	Headers map[string]string
 }
 
 // A Handler answers checks. Do not put it behind an http.ServeMux, which
@@ -101,6 +113,8 @@ type app struct {
 	stepUp    *signin.Page
 	origins   map[string]bool
 	relays    bool
+	passive   string // App.PassiveHeader, canonical
+	headers   []header
 	challenge []string
 }
 
@@ -146,6 +160,15 @@ func newApp(o App) (*app, error) {
 		}
 		a.origins[origin] = true
 	}
+	if o.PassiveHeader != "" {
+		if err := CheckHeaderName(o.PassiveHeader); err != nil {
+			return nil, fmt.Errorf("the passive header %w", err)
+		}
+		a.passive = http.CanonicalHeaderKey(o.PassiveHeader)
+	}
+	if a.headers, err = newHeaders(o.Headers); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -163,16 +186,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // check returns the application of the check and the status of the answer.
 func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, status int) {
 	w.Header()["Cache-Control"] = noStore
-	a, mode, need, ok := h.route(r.URL.Path)
+	a, mode, need, passive, ok := h.route(r.URL.Path)
 	if !ok {
-		return "", refuse(w, http.StatusNotFound, "there is no such check: ask at /check/{app}/{status|redirect}/{any|login|fresh-10m|level-2}, with the name of an application of the configuration")
+		return "", refuse(w, http.StatusNotFound, "there is no such check: ask at /check/{app}/{status|redirect}/{any|login|fresh-10m|level-2}, with the name of an application of the configuration; -passive may follow")
 	}
-	s := a.sessions.Begin(r.Context(), a.sessions.RequestFrom(r))
+	request := a.sessions.RequestFrom(r)
+	s := a.sessions.Begin(r.Context(), request)
 	defer s.Finish()
 	refused := admit(r.Context(), need, s)
 	status, text := verdict(refused)
 	if status == http.StatusServiceUnavailable {
 		return a.name, h.fail(w, r, a, mode, refused)
+	}
+	if passive || a.passive != "" && len(r.Header[a.passive]) > 0 {
+		beSilent(s, request.Client)
 	}
 	if refused != nil || !a.relays || !h.mayRotate(r) {
 		s.KeepSecret()
@@ -182,11 +209,25 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	}
 	switch status {
 	case http.StatusOK:
+		if len(a.headers) > 0 {
+			if err := h.setChosen(w, a, s); err != nil {
+				return a.name, h.fail(w, r, a, mode, err)
+			}
+		}
 		return a.name, pass(w, a, s)
 	case http.StatusUnauthorized:
 		return a.name, h.send(w, r, a, mode, a.login, status, text)
 	default:
 		return a.name, h.send(w, r, a, mode, a.stepUp, status, text)
+	}
+}
+
+// beSilent keeps a check from counting as activity, unless another client sends
+// the request than the last that was seen. That client counts, so that a thief
+// can't stay unseen by asking for passive checks.
+func beSilent(s *sojourn.Session, client sojourn.Client) {
+	if was := s.Info().LastSeen; !client.IP.IsValid() || client == was {
+		s.Passive()
 	}
 }
 
@@ -248,7 +289,7 @@ const StatusGone = 499
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode, err error) int {
 	header := w.Header()
 	gone := r.Context().Err() != nil
-	if now := time.Now().Unix(); !gone && h.logged.Swap(now) != now {
+	if !gone && h.mayLog() {
 		h.log.Warn("a check got 503: the session can't be read", "app", a.name, "error", err)
 	}
 	header.Set("Retry-After", "5")
@@ -257,6 +298,12 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode
 		return StatusGone
 	}
 	return status
+}
+
+// mayLog reports whether there was no log entry yet in this second.
+func (h *Handler) mayLog() bool {
+	now := time.Now().Unix()
+	return h.logged.Swap(now) != now
 }
 
 func refuse(w http.ResponseWriter, status int, text string) int {

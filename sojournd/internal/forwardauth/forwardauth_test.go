@@ -331,6 +331,10 @@ func TestNewRefuses(t *testing.T) {
 		"\"a.example\"":              func(a *forwardauth.App) { a.ReturnOrigins = []string{"a.example"} },
 		"\"https://u@a.example\"":    func(a *forwardauth.App) { a.ReturnOrigins = []string{"https://u@a.example"} },
 		"has a name":                 func(a *forwardauth.App) { a.Name = "a/b" },
+		"the passive header is no":   func(a *forwardauth.App) { a.PassiveHeader = "X_Poll" },
+		"begins with Sojourn":        func(a *forwardauth.App) { a.PassiveHeader = "sojourn-passive" },
+		"the header X-A has no such": func(a *forwardauth.App) { a.Headers = map[string]string{"X-A": "email"} },
+		"X-A and x-a":                func(a *forwardauth.App) { a.Headers = map[string]string{"X-A": "subject", "x-a": "subject"} },
 		"and an engine":              func(a *forwardauth.App) { a.Sessions = nil },
 	} {
 		a := forwardauth.App{Name: "shop", Sessions: w.engine}

@@ -3,6 +3,7 @@ package forwardauth_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"net/http"
@@ -139,6 +140,23 @@ func (w *world) login(subject string, o ...sojourn.LoginOption) string {
 		w.Fatal(err)
 	}
 	return "__Host-session=" + s.Token()
+}
+
+// put stores a value in the session of a cookie.
+func (w *world) put(cookie, key string, value any) {
+	w.Helper()
+	id := w.id(cookie)
+	snap, err := w.engine.Get(context.Background(), id)
+	if err != nil {
+		w.Fatal(err)
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if _, err := w.engine.SetValues(context.Background(), id, snap.Revision, map[string]json.RawMessage{key: text}); err != nil {
+		w.Fatal(err)
+	}
 }
 
 // id returns the ID of the session of a cookie.

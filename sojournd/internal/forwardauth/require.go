@@ -20,24 +20,25 @@ const (
 )
 
 // route parses the path of a check. It ignores what follows the requirement,
-// which is nil if everybody passes.
-func (h *Handler) route(path string) (a *app, m mode, need *sojourn.Requirement, ok bool) {
+// which is nil if everybody passes. Passive says that the check is no activity.
+func (h *Handler) route(path string) (a *app, m mode, need *sojourn.Requirement, passive, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/check/")
 	name, rest, _ := strings.Cut(rest, "/")
 	word, rest, _ := strings.Cut(rest, "/")
 	require, _, _ := strings.Cut(rest, "/")
 	if a = h.apps[name]; a == nil || !ok {
-		return nil, m, nil, false
+		return nil, m, nil, false, false
 	}
 	switch word {
 	case "status":
 	case "redirect":
 		m = redirects
 	default:
-		return nil, m, nil, false
+		return nil, m, nil, false, false
 	}
+	require, passive = strings.CutSuffix(require, "-passive")
 	need, ok = parseRequirement(require)
-	return a, m, need, ok
+	return a, m, need, passive, ok
 }
 
 func parseRequirement(text string) (*sojourn.Requirement, bool) {

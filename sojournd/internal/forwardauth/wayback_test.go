@@ -2,13 +2,16 @@ package forwardauth_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
@@ -58,12 +61,22 @@ func TestNoWayOut(t *testing.T) {
 	}
 }
 
-// Whatever the address, the header of an answer fits into the 4 KiB that nginx
-// reads by default.
+// Whatever the address and the values, the header of an answer fits into the
+// 4 KiB that nginx reads by default.
 func TestAnswersFitBuffers(t *testing.T) {
 	longest := "/" + strings.Repeat("l", 1023)
-	w := newWorld(t, app(func(a *forwardauth.App) { a.LoginURL, a.StepUpURL = longest, longest }))
+	w := newWorld(t, app(func(a *forwardauth.App) {
+		a.LoginURL, a.StepUpURL, a.RelaysCookies = longest, longest, true
+		a.Headers = map[string]string{}
+		for i := range 16 {
+			a.Headers[fmt.Sprintf("X-%062d", i)] = fmt.Sprintf("value.%d", i)
+		}
+	}))
 	ann := w.login(strings.Repeat("ü", 127))
+	for i := range 16 {
+		w.put(ann, strconv.Itoa(i), strings.Repeat("x", 50*i))
+	}
+	w.pass(20 * time.Minute) // a new secret is sent, too
 	for _, uri := range []string{
 		"/account?" + strings.Repeat("x[]=1&", 300), "/" + strings.Repeat("a", 2045), "/" + strings.Repeat("[", 681), "/" + strings.Repeat("[", 8000), "/" + strings.Repeat("a", 8000),
 	} {

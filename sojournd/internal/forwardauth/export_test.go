@@ -1,0 +1,4 @@
+package forwardauth
+
+// Encode is for tests.
+var Encode = encode
