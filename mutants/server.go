@@ -17,4 +17,40 @@ var server = []mutant{
 			` && !strings.Contains(path, "//")`,
 			``}},
 	},
+	{
+		name:   "I2-chosen-header-of-a-visitor",
+		breaks: "a visitor's values tell no proxy's application who that is",
+		test:   "./sojournd/internal/forwardauth -run TestChosenHeaders",
+		edits: []edit{{"sojournd/internal/forwardauth/headers.go",
+			`if info.Subject != "" {`,
+			`if true {`}},
+	},
+	{
+		name:   "I2-chosen-header-not-encoded",
+		breaks: "a value can't end the header that it is sent in",
+		test:   "./sojournd/internal/forwardauth -run TestEncodingOfHeaders",
+		edits: []edit{{"sojournd/internal/forwardauth/headers.go",
+			`visible := c > ' ' &&`,
+			`visible := true &&`}},
+	},
+	{
+		name:   "I12-thief-asks-for-passive-checks",
+		breaks: "a changed client is noted, whether or not the request asks to be passive",
+		test:   "./sojournd/internal/forwardauth -run TestPassiveChecks",
+		edits: []edit{{"sojournd/internal/forwardauth/forwardauth.go",
+			`!client.IP.IsValid() || client == was`,
+			`true || client == was`}},
+	},
+	{
+		name:   "I4-touch-by-id-of-an-expired-session",
+		breaks: "a touch by ID doesn't bring a session back",
+		test:   ". -run TestTouchByID",
+		edits: []edit{{"operator.go",
+			`return Info{}, byID("touch a session", err)
+	}
+	now`,
+			`return Info{ID: id}, nil
+	}
+	now`}},
+	},
 }

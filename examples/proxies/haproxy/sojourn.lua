@@ -9,6 +9,14 @@ local timeout = 2500 -- milliseconds for an answer; HAProxy tries up to four tim
 -- What the check needs of the visitor's headers.
 local asked = { "cookie", "user-agent", "accept", "sec-fetch-mode", "x-requested-with" }
 
+-- What the application gets of the check's headers.
+local given = {
+	"sojourn-subject",
+	"sojourn-session",
+	"sojourn-level",
+	--#+ "x-user-email",
+}
+
 -- What the visitor gets of the headers of a refusal.
 local told = { "location", "cache-control", "content-type", "retry-after", "www-authenticate", "x-content-type-options" }
 
@@ -70,7 +78,7 @@ core.register_action("sojourn", { "http-req" }, function(txn, require)
 	local status = answer and answer.status
 	if status == 200 then
 		txn:set_var("txn.sojourn_passes", true)
-		for _, name in ipairs({ "sojourn-subject", "sojourn-session", "sojourn-level" }) do
+		for _, name in ipairs(given) do
 			txn.http:req_set_header(name, list(answer.headers[name])[1] or "")
 		end
 		local cookie = list(answer.headers["set-cookie"])[1]

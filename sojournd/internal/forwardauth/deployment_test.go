@@ -50,6 +50,9 @@ type proxy struct {
 	documented string
 
 	edits []string // old text and new text, ..., in the files
+
+	// chosen takes the lines that pass a header which the application chose.
+	chosen bool
 }
 
 var (
@@ -197,10 +200,16 @@ func (p *proxy) configuration(ports *strings.Replacer) (map[string]string, error
 		if err != nil {
 			return nil, err
 		}
+		if p.chosen {
+			text = []byte(withChosen(string(text)))
+		}
 		files[name] = ports.Replace(string(text))
 	}
 	return files, nil
 }
+
+// withChosen takes the lines of a set-up that pass X-User-Email.
+func withChosen(text string) string { return strings.NewReplacer("--#+ ", "", "#+ ", "").Replace(text) }
 
 // documented returns the block with a language in docs/server.md.
 func documented(language string) ([]byte, error) {

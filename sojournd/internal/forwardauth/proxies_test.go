@@ -215,7 +215,7 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := yaml.Load(text, into); err != nil {
+		if err := yaml.Load([]byte(withChosen(string(text))), into); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
@@ -230,6 +230,9 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 				Headers struct {
 					CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
 				}
+				ForwardAuth struct {
+					AuthResponseHeaders []string `yaml:"authResponseHeaders"`
+				} `yaml:"forwardAuth"`
 				IPAllowList struct {
 					SourceRange      []string `yaml:"sourceRange"`
 					RejectStatusCode int      `yaml:"rejectStatusCode"`
@@ -258,6 +261,13 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 				}
 			}
 		}
+		if value, ok := headers["X-User-Email"]; !ok || value != "" {
+			t.Errorf("%s lets X-User-Email through", name)
+		}
+		check := shop.HTTP.Middlewares[router.Middlewares[len(router.Middlewares)-1]].ForwardAuth.AuthResponseHeaders
+		if want := []string{"Sojourn-Subject", "Sojourn-Session", "Sojourn-Level", "X-User-Email"}; !slices.Equal(check, want) {
+			t.Errorf("%s passes %q to the application, want %q", name, check, want)
+		}
 		upgrade, ok := headers["Upgrade"]
 		twin, hasTwin := shop.HTTP.Routers[name+"-websocket"]
 		switch {
@@ -280,7 +290,8 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 
 	type matcher struct {
 		Prefix     string
-		IgnoreCase bool `yaml:"ignore_case"`
+		IgnoreCase bool                   `yaml:"ignore_case"`
+		SafeRegex  struct{ Regex string } `yaml:"safe_regex"`
 	}
 	var envoy struct {
 		StaticResources struct {
@@ -299,6 +310,11 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 											} `yaml:"remove_on_match"`
 										} `yaml:"request_mutations"`
 									}
+									HTTPService struct {
+										AuthorizationResponse struct {
+											AllowedUpstreamHeaders struct{ Patterns []map[string]string } `yaml:"allowed_upstream_headers"`
+										} `yaml:"authorization_response"`
+									} `yaml:"http_service"`
 								} `yaml:"typed_config"`
 							} `yaml:"http_filters"`
 						} `yaml:"typed_config"`
@@ -313,7 +329,22 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 		t.Errorf("Envoy passes the upgrades %v", got)
 	}
 	first := manager.HTTPFilters[0].Config.Mutations.RequestMutations
-	if len(first) != 1 || first[0].RemoveOnMatch.KeyMatcher != (matcher{"sojourn", true}) {
-		t.Errorf("the first of Envoy's filters removes %+v", first)
+	if len(first) != 2 || first[0].RemoveOnMatch.KeyMatcher != (matcher{Prefix: "sojourn", IgnoreCase: true}) {
+		t.Fatalf("the first of Envoy's filters removes %+v", first)
+	}
+	spellings := regexp.MustCompile("^(?:" + first[1].RemoveOnMatch.KeyMatcher.SafeRegex.Regex + ")$")
+	for name, removed := range map[string]bool{"x-user-email": true, "X-User-Email": true, "x.user-email": true, "x-user.email": true, "x-user-emails": false, "x-user": false} {
+		if spellings.MatchString(name) != removed {
+			t.Errorf("Envoy removes %s: %v", name, !removed)
+		}
+	}
+	for _, filter := range manager.HTTPFilters[1 : len(manager.HTTPFilters)-1] {
+		var names []string
+		for _, pattern := range filter.Config.HTTPService.AuthorizationResponse.AllowedUpstreamHeaders.Patterns {
+			names = append(names, pattern["exact"])
+		}
+		if want := []string{"sojourn-subject", "sojourn-session", "sojourn-level", "x-user-email"}; !slices.Equal(names, want) {
+			t.Errorf("%s passes %q to the application, want %q", filter.Name, names, want)
+		}
 	}
 }
