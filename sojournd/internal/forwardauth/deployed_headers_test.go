@@ -14,8 +14,11 @@ import (
 // eachChosen runs a test behind every real proxy whose set-up passes the header
 // X-User-Email, which the application has chosen.
 func eachChosen(t *testing.T, test func(t *testing.T, d *deployment)) {
-	for _, p := range []proxy{nginx, caddy} {
+	for _, p := range []proxy{nginx, caddy, haproxy} {
 		p.chosen = true
+		if p.name == haproxy.name { // its check gets the headers that the script names
+			p.edits = []string{`"x-requested-with" }`, `"x-requested-with", "x-background" }`}
+		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, deploy(t, p, false, func(a *forwardauth.App, _ string) {
