@@ -246,7 +246,7 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 		wrong(at+".max_depth", "use 1 to %d", maxDepth)
 	}
 	for _, page := range []struct{ path, text string }{{at + ".login_url", a.LoginURL}, {at + ".step_up_url", a.StepUpURL}} {
-		if u, err := url.Parse(page.text); err == nil && u.Scheme == "http" && !localHost(u.Hostname()) {
+		if u, err := url.Parse(page.text); err == nil && u.Scheme == "http" && !localHost(u.Hostname()) && !a.Development {
 			wrong(page.path, "%q isn't https: write a path like /login, or a URL like https://example.com/login", page.text)
 		}
 	}
@@ -258,10 +258,19 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 		origins []string
 	}{{"return_origins", a.ReturnOrigins}, {"origins", a.Origins}} {
 		for i, origin := range list.origins {
-			if !originOK(origin) {
+			if a.Development && list.name == "origins" && strings.HasPrefix(origin, "https:") {
+				wrong(fmt.Sprintf("%s.%s[%d]", at, list.name, i), "%q isn't in development, but served over HTTPS: take it out, or development: true", origin)
+			}
+			if !originOK(origin, a.Development) {
 				wrong(fmt.Sprintf("%s.%s[%d]", at, list.name, i), "%q is no origin: write scheme, host and, if it isn't the usual one, port: https://shop.example.com", origin)
 			}
 		}
+	}
+	if a.Development && a.Cookie.Domain != "" {
+		wrong(at+".cookie.domain", "with development: true browsers drop the cookie on every other host: take one of them out")
+	}
+	if a.Development && a.Cookie.SameSite == "none" {
+		wrong(at+".cookie.same_site", "browsers refuse none over plain HTTP: take it out, or development: true")
 	}
 	for i, data := range a.ClearSiteData {
 		checkWord(fmt.Sprintf("%s.clear_site_data[%d]", at, i), data, wrong, "cache", "cookies", "storage", "executionContexts", "*")
@@ -275,10 +284,10 @@ const (
 )
 
 // originOK reports whether an origin is written as browsers write it, and is safe:
-// HTTPS, or on this machine. Package forwardauth checks its form.
-func originOK(text string) bool {
+// HTTPS, or on this machine, or in development. Package forwardauth checks its form.
+func originOK(text string, development bool) bool {
 	u, err := url.Parse(text)
-	return err == nil && text == strings.ToLower(text) && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && localHost(u.Hostname()) && u.Port() != "80")
+	return err == nil && text == strings.ToLower(text) && (u.Scheme == "https" && u.Port() != "443" || u.Scheme == "http" && (development || localHost(u.Hostname())) && u.Port() != "80")
 }
 
 func localHost(host string) bool {

@@ -164,6 +164,11 @@ type Application struct {
 	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
 
+	// Development is for a developer's machine: the cookies lack Secure and the
+	// prefix of their names, for plain HTTP on any host. See
+	// sojourn.Options.Development. Default false.
+	Development bool `yaml:"development"`
+
 	namesLoginURL bool // the file has login_url
 }
 

@@ -146,6 +146,9 @@ func TestEveryMistake(t *testing.T) {
 			[]string{"2:5: applications[0].name: is missing", "3:11: applications[1].name: letters, digits", "4:11: applications[2].name: beginning", "5:11: applications[3].name: in quotes", "7:11: applications[5].name: choose another"}},
 		{minimal + "    cookie:\n      name: session\n      domain: localhost\n      same_site: Lax\n      partitioned: true\n",
 			[]string{"4:13: applications[0].cookie.name: planted", "5:15: applications[0].cookie.domain: example.com", "6:18: applications[0].cookie.same_site: lax", "7:20: applications[0].cookie.partitioned: same_site: none"}},
+		{minimal + "    development: true\n    origins: [https://shop.example.com, http://10.0.0.7:80]\n    cookie: {domain: example.com, same_site: none}\n",
+			[]string{"4:15: applications[0].origins[0]: isn't in development", "applications[0].origins[1]: no origin", "5:22: applications[0].cookie.domain: take one of them out", "5:46: applications[0].cookie.same_site: refuse none"}},
+		{minimal + "    login_url: http://10.0.0.7/login\n    origins: ['http://10.0.0.7:8080']\n", []string{"3:16: applications[0].login_url: isn't https", "applications[0].origins[0]: no origin"}},
 		{minimal + "    cookie: {name: __Host-a, visitor: __Host-a}\n", []string{"applications[0].cookie.visitor: has its own"}},
 		{minimal + "    cookie: {domain: example.com, name: __host-a, visitor: 'a b'}\n", []string{"applications[0].cookie.name: __Secure-", "applications[0].cookie.visitor: letters"}},
 		{minimal + "  - name: other\n    cookie: {name: __Host-shop-session}\n", []string{"applications[1].cookie.name: __Host-shop-session"}},
@@ -399,5 +402,28 @@ func TestCheckVisible(t *testing.T) {
 		if err := CheckVisible("--store", url); err != nil {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+// In development addresses over plain HTTP are allowed, and the library accepts
+// the options, with the usual names of cookies.
+func TestDevelopment(t *testing.T) {
+	c := read(t, minimal+"    development: true\n    login_url: http://10.0.0.7:3000/login\n    return_origins: ['http://10.0.0.7:8080']\n    origins: ['http://10.0.0.7:8080']\n")
+	options := c.Applications[0].Options(c.Proxies())
+	if !options.Development {
+		t.Error("the option is off")
+	}
+	e, err := sojourn.New(memstore.New(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(t.Context()) //nolint:errcheck // in memory
+	s := e.Begin(t.Context(), sojourn.Request{})
+	defer s.Finish()
+	if err := errors.Join(s.Login("ann"), s.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if lines := s.SetCookies(); len(lines) != 1 || !strings.HasPrefix(lines[0], "shop-session=") || strings.Contains(lines[0], "Secure") {
+		t.Errorf("Set-Cookie: %q", lines)
 	}
 }

@@ -33,6 +33,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 		TrustedProxies: proxies,
 		Origins:        a.Origins,
 		ClearSiteData:  a.ClearSiteData,
+		Development:    a.Development,
 	}
 }
 

@@ -290,7 +290,10 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, a *app, mode mode
 	header := w.Header()
 	gone := r.Context().Err() != nil
 	if !gone && h.mayLog() {
-		h.log.Warn("a check got 503: the session can't be read", "app", a.name, "error", err)
+		h.log.Warn("a check failed: the session can't be read", "app", a.name, "error", err)
+	}
+	if errors.Is(err, sojourn.ErrDevelopment) {
+		return refuse(w, http.StatusInternalServerError, "the application "+a.name+" is in development mode, where anybody on the way can read its cookies, but the visitor uses HTTPS, or the proxy doesn't send X-Forwarded-Proto; take development: true out of the configuration")
 	}
 	header.Set("Retry-After", "5")
 	status := refuse(w, http.StatusServiceUnavailable, "sessions are unavailable at the moment; try again later")

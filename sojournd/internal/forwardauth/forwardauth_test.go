@@ -406,3 +406,28 @@ func TestChecksGivenUp(t *testing.T) {
 		t.Errorf("counted as %v, want %v", status, want)
 	}
 }
+
+// An application in development is checked over plain HTTP. A visitor who uses
+// HTTPS gets an error that says what to do, and so does one whose proxy doesn't
+// say what the visitor uses.
+func TestDevelopment(t *testing.T) {
+	w := newWorld(t, func(a *forwardauth.App, o *sojourn.Options) { a.RelaysCookies, o.Development = true, true })
+	cookie := strings.TrimPrefix(w.login("ann"), "__Host-")
+	w.want("HTTP", w.get("/check/shop/status/login", "Cookie", cookie, "X-Forwarded-Proto", "http"), http.StatusOK)
+	w.want("HTTP, nobody", w.get("/check/shop/redirect/login", page("/cart", "X-Forwarded-Proto", "http")...), http.StatusFound)
+	w.pass(16 * time.Minute)
+	for _, proto := range []string{"https", ""} {
+		for _, check := range []string{"status/any", "status/login", "redirect/fresh-10m"} {
+			answer := w.get("/check/shop/"+check, page("/cart", "Cookie", cookie, "X-Forwarded-Proto", proto)...)
+			w.want(check+" over "+proto, answer, http.StatusInternalServerError)
+			if text, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(text), "take development: true out") || answer.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s over %s: %q %s %v", check, proto, answer.Header.Get("Set-Cookie"), text, err)
+			}
+		}
+	}
+	answer := w.get("/check/shop/status/login", "Cookie", cookie, "X-Forwarded-Proto", "http")
+	w.want("HTTP again", answer, http.StatusOK)
+	if line := answer.Header.Get("Set-Cookie"); !strings.HasPrefix(line, "session=") || strings.Contains(line, "Secure") {
+		t.Errorf("Set-Cookie: %q", line)
+	}
+}
