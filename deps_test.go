@@ -40,6 +40,8 @@ var importRules = []struct {
 	{"sojourntest", []string{".", "store/memstore", "store/driver"}, false, "for tests of applications: part of the library's module"},
 	{"devices/...", []string{".", "store"}, false, "part of the library's module, on its public API"},
 	{"drivers/*/...", []string{"store", "store/driver", "store/overload"}, true, "a driver knows the contract and what stores share, never the engine nor another driver: who imports one gets only that one's modules"},
+	{"adapters/anyjson", nil, false, "part of the library's module, which requires no other; every adapter uses it"},
+	{"adapters/*/...", []string{".", "store", "store/memstore", "adapters/anyjson", "adapters/gorilla"}, true, "an adapter stands on the library's public API, and drags in no library but the one that it adapts (gin-contrib/sessions is built on gorilla/sessions)"},
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
 	{"sojournd/internal/app/...", []string{".", "store/...", "devices", "drivers/...", "sojournd/internal/..."}, true, "app wires all"},
 	{"sojournd/internal/*/...", []string{".", "store/...", "devices", "drivers/...", "internal/peer", "internal/signin", "sojournd/internal/api/v1"}, true, "the server's parts stand on the library's public API (and its one judgement of who sent a request, and of where to sign in), share the types of the API, and reach each other only through an interface that the user of it declares; app hands it in"},
