@@ -1,0 +1,2 @@
+// Package gorilla adopts sessions of gorilla/sessions.
+package gorilla
