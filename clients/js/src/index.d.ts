@@ -16,6 +16,8 @@ export interface SessionInfo {
   level: number;
   /** The user asked to stay signed in. */
   remembered: boolean;
+  /** The cookie has no Max-Age, so the browser drops it when it closes. */
+  until_browser_closes: boolean;
   /** The client that was seen last. */
   client: { ip?: string; user_agent?: string; name?: string };
   /** Grows with each change. */
@@ -45,13 +47,23 @@ export interface Presented {
   client?: RequestClient;
 }
 
-export interface LoginOptions {
+/** How long a login lasts, and its cookie. */
+export interface Lasting {
+  /** Keep the user signed in for longer. Default false. */
+  remember?: boolean;
+  /** End the session so many seconds after the login at the latest. At most, and by default, as the server's policy says. */
+  expires_in?: number;
+  /** End the session after so many seconds without activity. At most, and by default, as the server's policy says. */
+  idle?: number;
+  /** The browser drops the cookie when it closes. Not with remember. Default false. */
+  until_browser_closes?: boolean;
+}
+
+export interface LoginOptions extends Lasting {
   /** How the user authenticated (RFC 8176): ['pwd']. */
   amr?: string[];
   /** The level of the authentication, 0 to 3. Default 1. */
   level?: number;
-  /** Keep the user signed in for longer. Default false. */
-  remember?: boolean;
 }
 
 export interface Issued {
@@ -113,7 +125,7 @@ export class Sojourn {
   /** Throws a TypeError if the key or the address can't be right. */
   constructor(options: Options);
 
-  create(body: { subject?: string; values?: Record<string, unknown>; client?: RequestClient; remember?: boolean }, options?: { idempotencyKey?: string }): Promise<Issued>;
+  create(body: Lasting & { subject?: string; values?: Record<string, unknown>; client?: RequestClient }, options?: { idempotencyKey?: string }): Promise<Issued>;
   /** Finds the session of a browser. If the connection breaks it is tried once more. */
   resolve(body: Presented & { passive?: boolean }): Promise<Resolved>;
   update(body: Presented & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; if_revision?: number }): Promise<Updated>;

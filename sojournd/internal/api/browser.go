@@ -131,8 +131,9 @@ func create(ctx context.Context, c *call, in *v1.Create) (*v1.Issued, error) {
 	if in.Subject != nil && *in.Subject == "" {
 		return nil, invalid("/subject", "is empty: name the user, or leave it out for an anonymous session")
 	}
-	if in.Remember && in.Subject == nil {
-		return nil, invalid("/remember", "needs a subject")
+	options, err := lasting(&in.Lasting, in.Subject)
+	if err != nil {
+		return nil, err
 	}
 	key, err := c.idempotency()
 	if err != nil {
@@ -141,7 +142,7 @@ func create(ctx context.Context, c *call, in *v1.Create) (*v1.Issued, error) {
 	s := c.key.app.Sessions.Begin(ctx, sojourn.Request{Client: client, Arrived: c.arrived, IdempotencyKey: key, IdempotencyBody: sha256.Sum256(c.body)})
 	defer s.Finish()
 	if in.Subject != nil {
-		err = s.Login(*in.Subject, remember(in.Remember)...)
+		err = s.Login(*in.Subject, options...)
 	} else {
 		err = s.Start()
 	}
@@ -170,12 +171,40 @@ func (c *call) idempotency() (string, error) {
 	return h[0], nil
 }
 
-func remember(yes bool) (options []sojourn.LoginOption) {
-	if yes {
+// lasting returns the options of a login, if a subject logs in.
+func lasting(in *v1.Lasting, subject *string) (options []sojourn.LoginOption, err error) {
+	var life sojourn.Lifetime
+	for _, limit := range []struct {
+		where   string
+		seconds *int
+		of      *time.Duration
+	}{{"/expires_in", in.ExpiresIn, &life.Absolute}, {"/idle", in.Idle, &life.Idle}} {
+		switch {
+		case limit.seconds == nil:
+			continue
+		case *limit.seconds < 1:
+			return nil, invalid(limit.where, "must be a number of seconds from 1 on")
+		case subject == nil:
+			return nil, invalid(limit.where, "needs a subject")
+		}
+		*limit.of = time.Duration(min(*limit.seconds, maxSeconds)) * time.Second
+	}
+	switch {
+	case in.Remember && subject == nil:
+		return nil, invalid("/remember", "needs a subject")
+	case in.UntilBrowserCloses && subject == nil:
+		return nil, invalid("/until_browser_closes", "needs a subject")
+	case in.UntilBrowserCloses && in.Remember:
+		return nil, invalid("/until_browser_closes", "and remember exclude each other")
+	case in.UntilBrowserCloses:
+		options = append(options, sojourn.UntilBrowserCloses())
+	case in.Remember:
 		options = append(options, sojourn.Remember())
 	}
-	return options
+	return append(options, sojourn.WithLifetime(life)), nil
 }
+
+const maxSeconds = 1 << 32 // more than any policy's; a Duration can hold it
 
 func checkKeys(where string, n int) error {
 	if n > v1.MaxKeys {
@@ -284,7 +313,10 @@ func login(ctx context.Context, c *call, in *v1.Login) (*v1.Issued, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := remember(in.Remember)
+	options, err := lasting(&in.Lasting, in.Subject)
+	if err != nil {
+		return nil, err
+	}
 	if in.Level != nil {
 		options = append(options, sojourn.Level(*in.Level))
 	}

@@ -39,7 +39,7 @@ func infoOf(i *sojourn.Info) *v1.Session {
 		ID: i.ID.String(), Subject: i.Subject,
 		CreatedAt: i.CreatedAt, AuthenticatedAt: i.AuthenticatedAt, LastSeenAt: i.LastSeenAt,
 		IdleExpiresAt: i.IdleExpiresAt, ExpiresAt: i.ExpiresAt,
-		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, Revision: i.Revision,
+		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, UntilBrowserCloses: i.UntilBrowserCloses, Revision: i.Revision,
 		Client: v1.Browser{UserAgent: i.LastSeen.UserAgent, Name: browserName(i.LastSeen.UserAgent)},
 	}
 	if i.LastSeen.IP.IsValid() {

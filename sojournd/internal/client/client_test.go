@@ -82,6 +82,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(404, "session_not_found", "There is no live session of this ID.")
 	case one && r.Method == "GET":
 		s := *f.sessions[at]
+		s.UntilBrowserCloses = s.Subject != ""
 		s.Values = v1.Values(`{"cart":{"items":[1,2]},"evil":"` + "\u202e" + `x"}`)
 		answer(200, "application/json", s)
 	case touch && r.Method == "POST":
@@ -243,7 +244,7 @@ SESSION                               USER             LEVEL  SIGNED IN      LAS
 func TestShowSession(t *testing.T) {
 	s := start(t, newFake(2))
 	check(t, s.ShowSession(t.Context(), strings.ToUpper(testID(0))), "")
-	for _, want := range []string{testID(0), "alice", "pwd", "Firefox on Linux", "Mozilla/5.0", "(5 minutes ago)", `"items": [`, `\u202e`} {
+	for _, want := range []string{testID(0), "alice", "pwd", "Firefox on Linux", "Mozilla/5.0", "(5 minutes ago)", "until the browser closes", `"items": [`, `\u202e`} {
 		if !strings.Contains(s.out.String(), want) {
 			t.Errorf("%s\nlacks %s", s.out, want)
 		}

@@ -194,6 +194,7 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 		row("Level", strconv.Itoa(s.Level))
 		row("Remembered", map[bool]string{true: "yes", false: "no"}[s.Remembered])
 	}
+	row("Cookie", map[bool]string{true: "until the browser closes"}[s.UntilBrowserCloses])
 	row("Last seen", c.when(s.LastSeenAt))
 	row("Expires, if idle", c.when(s.IdleExpiresAt))
 	row("Expires at last", c.when(s.ExpiresAt))

@@ -187,6 +187,9 @@ type Cookie struct {
 	Domain      string `yaml:"domain"`
 	SameSite    string `yaml:"same_site"` // "lax", the default, "strict" or "none"
 	Partitioned bool   `yaml:"partitioned"`
+
+	// UntilBrowserCloses leaves out Max-Age, except for remembered logins.
+	UntilBrowserCloses bool `yaml:"until_browser_closes"`
 }
 
 // Policy sets how long sessions live. Preset gives the defaults: "default",

@@ -300,8 +300,8 @@ func TestOptions(t *testing.T) {
 			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.MaxDepth, o.ClearSiteData = -1, true, 5, 1024, 2048, 7, []string{"storage"}
 		},
 		"    origins: [https://shop.example.com]\n": func(o *sojourn.Options) { o.Origins = []string{"https://shop.example.com"} },
-		"    cookie: {domain: example.com, same_site: none, partitioned: true}\n": func(o *sojourn.Options) {
-			o.Cookie = sojourn.Cookie{Name: "__Secure-shop-session", Visitor: "__Secure-shop-visitor", Domain: "example.com", SameSite: http.SameSiteNoneMode, Partitioned: true}
+		"    cookie: {domain: example.com, same_site: none, partitioned: true, until_browser_closes: true}\n": func(o *sojourn.Options) {
+			o.Cookie = sojourn.Cookie{Name: "__Secure-shop-session", Visitor: "__Secure-shop-visitor", Domain: "example.com", SameSite: http.SameSiteNoneMode, Partitioned: true, UntilBrowserCloses: true}
 		},
 	} {
 		c := read(t, minimal+text)

@@ -26,6 +26,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 		Cookie: sojourn.Cookie{
 			Name: a.Cookie.Name, Visitor: a.Cookie.Visitor, Domain: a.Cookie.Domain,
 			SameSite: sameSites[a.Cookie.SameSite], Partitioned: a.Cookie.Partitioned,
+			UntilBrowserCloses: a.Cookie.UntilBrowserCloses,
 		},
 		MaxSessions: int(a.MaxSessions), RefuseOverLimit: a.OverLimit == "refuse",
 		MaxValue: int(a.MaxValue), MaxSession: int(a.MaxSession), MaxDepth: a.MaxDepth,

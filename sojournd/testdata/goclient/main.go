@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"goclient/client"
 )
@@ -37,8 +38,8 @@ func use(ctx context.Context, server, key string) error {
 	if err != nil || visitor.JSON201 == nil {
 		return fmt.Errorf("create: %v, %s", err, visitor.Body)
 	}
-	login, err := c.LogInWithResponse(ctx, client.Login{Token: &visitor.JSON201.Token, Subject: "u-1815", Amr: &[]string{"pwd"}, Client: browser})
-	if err != nil || login.JSON200 == nil || login.JSON200.Session.Id != visitor.JSON201.Session.Id {
+	login, err := c.LogInWithResponse(ctx, client.Login{Token: &visitor.JSON201.Token, Subject: "u-1815", Amr: &[]string{"pwd"}, ExpiresIn: new(int64(28800)), Client: browser})
+	if err != nil || login.JSON200 == nil || login.JSON200.Session.Id != visitor.JSON201.Session.Id || login.JSON200.Session.ExpiresAt.Sub(*login.JSON200.Session.AuthenticatedAt) != 8*time.Hour {
 		return fmt.Errorf("log in: %v, %s", err, login.Body)
 	}
 	token := login.JSON200.Token

@@ -15,10 +15,19 @@ type RequestClient struct {
 
 // Create asks for a new session.
 type Create struct {
-	Subject  *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
-	Values   map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
-	Client   *RequestClient             `json:"client,omitempty"`
-	Remember bool                       `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+	Subject *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user to log in, after the application has authenticated them: an ID that never changes. Default: the session is anonymous." example:"u-1815"`
+	Values  map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The application's data: key to any JSON."`
+	Client  *RequestClient             `json:"client,omitempty"`
+
+	Lasting
+}
+
+// Lasting is how long a login lasts, and its cookie.
+type Lasting struct {
+	Remember           bool `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+	ExpiresIn          *int `json:"expires_in,omitempty" nullable:"false" minimum:"1" doc:"End the session so many seconds after the login at the latest. A longer time than the configuration's, which is the default, becomes that." example:"28800"`
+	Idle               *int `json:"idle,omitempty" nullable:"false" minimum:"1" doc:"End the session after so many seconds without activity. A longer time than the configuration's, which is the default, becomes that." example:"900"`
+	UntilBrowserCloses bool `json:"until_browser_closes,omitempty" doc:"Set a cookie without Max-Age, which the browser drops when it closes. The deadlines of the session stay. Not with remember."`
 }
 
 // Issued is a session with the token that is valid for it.
@@ -89,10 +98,11 @@ type Updated struct {
 type Login struct {
 	Presented
 
-	Subject  *string  `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
-	AMR      []string `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
-	Level    *int     `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
-	Remember bool     `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
+	Subject *string  `json:"subject" nullable:"false" minLength:"1" doc:"The user, after the application has authenticated them: an ID that never changes." example:"u-1815"`
+	AMR     []string `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
+	Level   *int     `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
+
+	Lasting
 }
 
 // Elevate records a further factor.

@@ -23,19 +23,20 @@ const MaxKeys = 1000
 type Session struct {
 	_ struct{} `additionalProperties:"true"`
 
-	ID              string    `json:"id" format:"uuid" doc:"Names the session. Not a secret. Stays the same through login and rotation." example:"019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21"`
-	Subject         string    `json:"subject" doc:"The user who is logged in. Empty for an anonymous session." example:"u-1815"`
-	CreatedAt       time.Time `json:"created_at" example:"2026-11-24T09:30:00Z"`
-	AuthenticatedAt time.Time `json:"authenticated_at,omitzero" doc:"The last login or elevation. Absent for an anonymous session." example:"2026-11-24T09:31:00Z"`
-	LastSeenAt      time.Time `json:"last_seen_at" doc:"The last activity, to about a minute." example:"2026-11-24T09:40:00Z"`
-	IdleExpiresAt   time.Time `json:"idle_expires_at" doc:"When the session ends if there is no further activity." example:"2026-11-25T09:40:00Z"`
-	ExpiresAt       time.Time `json:"expires_at" doc:"When the session ends at the latest." example:"2026-12-24T09:31:00Z"`
-	AMR             []string  `json:"amr" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
-	Level           int       `json:"level" doc:"The level of the authentication." minimum:"0" maximum:"3" example:"1"`
-	Remembered      bool      `json:"remembered" doc:"The user asked to stay signed in."`
-	Client          Browser   `json:"client" doc:"The client that was seen last."`
-	Revision        uint64    `json:"revision" doc:"Grows with each change." example:"3"`
-	Values          Values    `json:"values,omitzero" doc:"The application's data. Absent from a list without values=true, and from the answer to a touch."`
+	ID                 string    `json:"id" format:"uuid" doc:"Names the session. Not a secret. Stays the same through login and rotation." example:"019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21"`
+	Subject            string    `json:"subject" doc:"The user who is logged in. Empty for an anonymous session." example:"u-1815"`
+	CreatedAt          time.Time `json:"created_at" example:"2026-11-24T09:30:00Z"`
+	AuthenticatedAt    time.Time `json:"authenticated_at,omitzero" doc:"The last login or elevation. Absent for an anonymous session." example:"2026-11-24T09:31:00Z"`
+	LastSeenAt         time.Time `json:"last_seen_at" doc:"The last activity, to about a minute." example:"2026-11-24T09:40:00Z"`
+	IdleExpiresAt      time.Time `json:"idle_expires_at" doc:"When the session ends if there is no further activity." example:"2026-11-25T09:40:00Z"`
+	ExpiresAt          time.Time `json:"expires_at" doc:"When the session ends at the latest." example:"2026-12-24T09:31:00Z"`
+	AMR                []string  `json:"amr" nullable:"false" doc:"How the user authenticated (RFC 8176)." example:"[\"pwd\"]"`
+	Level              int       `json:"level" doc:"The level of the authentication." minimum:"0" maximum:"3" example:"1"`
+	Remembered         bool      `json:"remembered" doc:"The user asked to stay signed in."`
+	UntilBrowserCloses bool      `json:"until_browser_closes" doc:"The cookie has no Max-Age, so the browser drops it when it closes."`
+	Client             Browser   `json:"client" doc:"The client that was seen last."`
+	Revision           uint64    `json:"revision" doc:"Grows with each change." example:"3"`
+	Values             Values    `json:"values,omitzero" doc:"The application's data. Absent from a list without values=true, and from the answer to a touch."`
 }
 
 // A Browser is the client of a session.
