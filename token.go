@@ -30,7 +30,9 @@ func token(id ID, s *secret) string {
 	var raw [idSize + len(s)]byte
 	copy(raw[:], id[:])
 	copy(raw[idSize:], s[:])
-	return base64.RawURLEncoding.EncodeToString(raw[:])
+	var text [tokenSize]byte // EncodeToString would allocate it
+	base64.RawURLEncoding.Encode(text[:], raw[:])
+	return string(text[:])
 }
 
 // parseToken is the reverse of token. 64 characters hold 48 bytes exactly, so
