@@ -11,21 +11,21 @@ import (
 const MaxHandle = 1<<23 - 2
 
 const (
-	unit      = 16 // slots begin at multiples of it
+	unit      = 8 // slots begin at multiples of it
 	slabBytes = 1 << 20
-	slabBits  = 16 // of a place: where in the slab, in units; the rest: which slab
+	slabBits  = 17 // of a place: where in the slab, in units; the rest: which slab
 
-	header   = 4        // bytes: the handle, then the class in the lowest byte
-	small    = 1 << 10  // the slots of these sizes are in chunks of 64 KiB
-	large    = 64 << 10 // a larger slot has a mapping of its own
-	classes  = 64 + 6*8 // sizes of slots in chunks
-	ownClass = 255      // a slot with a mapping of its own
-	freed    = 1 << 31  // marks a free handle; the lower bits are the next free one
-	noPlace  = place(0) // no slab has the number 0
-	perChunk = 4        // slots of a chunk, if they aren't small
+	header   = 4                // bytes: the handle, then the class in the lowest byte
+	small    = 1 << 10          // the slots of these sizes are in chunks of 64 KiB
+	large    = 64 << 10         // a larger slot has a mapping of its own
+	classes  = small/unit + 6*8 // sizes of slots in chunks
+	ownClass = 255              // a slot with a mapping of its own
+	freed    = 1 << 31          // marks a free handle; the lower bits are the next free one
+	noPlace  = place(0)         // no slab has the number 0
+	perChunk = 4                // slots of a chunk, if they aren't small
 
 	smallChunk = 64 << 10  // a whole number of pages
-	maxSlabs   = 1<<15 - 1 // so that a place has 31 bits
+	maxSlabs   = 1<<14 - 1 // so that a place has 31 bits
 )
 
 var pageBytes = os.Getpagesize()
@@ -62,7 +62,7 @@ type class struct {
 }
 
 // classOf returns the class of the smallest slots with n bytes. Sizes are
-// multiples of 16 bytes, and above 1 KiB eight for each power of two.
+// multiples of 8 bytes, and above 1 KiB eight for each power of two.
 func classOf(n int) int {
 	switch {
 	case n <= small:
