@@ -46,8 +46,8 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if s.draft.rec == nil {
-		if s.found.rec == nil && (o.empties() || o.kind == opRotate) {
-			return nil // nothing to delete or to rotate, and no reason to start a session
+		if s.found.rec == nil && o.idle() {
+			return nil // and no reason to start a session
 		}
 		t := s.terms()
 		if err := s.draft.start(s.found.rec, &t); err != nil {
@@ -75,13 +75,10 @@ func (s *Session) dropEmpty() {
 // budgetOf returns the budget for looking up undecided tokens before an
 // operation; nil for one that writes in any case.
 func (s *Session) budgetOf(o *op) *budget {
-	switch o.kind {
-	case opSet, opReplace, opUpdate, opStart, opLogin:
-		if !o.empties() {
-			return nil
-		}
+	if o.idle() || o.kind == opElevate {
+		return &s.e.bad.ends
 	}
-	return &s.e.bad.ends
+	return nil
 }
 
 // terms returns what operations depend on. mu is held.
@@ -158,7 +155,7 @@ func (s *Session) reenter(ctx context.Context, subject string) error {
 // rec is nil. mu is held.
 func (s *Session) rebase(rec *store.Record) error {
 	d, t := &s.draft, s.terms()
-	d.replaced, d.fresh = ID{}, false
+	d.replaced, d.leaves, d.fresh = ID{}, false, false
 	if err := d.start(rec, &t); err != nil {
 		return err
 	}

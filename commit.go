@@ -107,7 +107,7 @@ func (s *Session) rotates() bool {
 // store writes the draft. While other commits come first, it applies the
 // operations to the newest record and tries again.
 func (s *Session) store(ctx context.Context) error {
-	if !s.draft.create {
+	if !s.draft.create || s.draft.leaves {
 		turn := s.e.queue.enter(s.found.rec.ID)
 		defer s.e.queue.leave(s.found.rec.ID, turn)
 	}
@@ -159,6 +159,12 @@ func (s *Session) look(ctx context.Context) error {
 func (s *Session) try(ctx context.Context) error {
 	e, d, now := s.e, &s.draft, s.e.now()
 	limit := e.limit()
+	if d.leaves {
+		if err := s.leave(ctx); err != nil {
+			return err
+		}
+		d.leaves, d.left = false, true
+	}
 	var ended []store.Ended
 	var err error
 	if d.create {
@@ -183,6 +189,30 @@ func (s *Session) try(ctx context.Context) error {
 // limit returns the limit of a subject's sessions.
 func (e *Engine) limit() store.Limit {
 	return store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
+}
+
+// leave ends the session that Regenerate leaves. Before that it replaces its
+// secret by one that nobody gets. From then on no parallel request writes a value
+// that the new session would miss, and a failure leaves nobody logged in.
+func (s *Session) leave(ctx context.Context) error {
+	e, w, now := s.e, new(store.Record), s.e.now()
+	var unknown secret
+	if err := readRandom(e.rand, unknown[:]); err != nil {
+		return err
+	}
+	w.CopyFrom(s.found.rec)
+	newEpoch(w, &unknown, now, false, false, e.opt.Policy.Grace)
+	ended, err := e.store.Update(ctx, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: now})
+	e.reportEnded(s.request.Client, ended)
+	if err != nil {
+		return err
+	}
+	ended, err = e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, now)
+	e.reportEnded(s.request.Client, ended)
+	if err == nil && len(ended) == 0 {
+		return store.ErrEnded // by somebody else, and its values must not live on (I4)
+	}
+	return err
 }
 
 // repeat gives the session that an earlier request under the same idempotency
@@ -249,7 +279,7 @@ func (s *Session) reread(ctx context.Context) error {
 // overtaken reports whether err tells that the session ended under a login,
 // which then starts a new one.
 func (s *Session) overtaken(err error) bool {
-	return !s.draft.create && s.draft.loginSubject() != "" && gone(err)
+	return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && gone(err)
 }
 
 // stored does what follows a successful write.
@@ -260,7 +290,7 @@ func (s *Session) stored(ctx context.Context) error {
 		e.bad.live(e.bad.sum(s.outcome.issued))
 	}
 	e.reportDraft(s.request.Client, d)
-	if !d.replaced.IsZero() {
+	if !d.replaced.IsZero() || d.left {
 		if err := s.dropOld(ctx); err != nil {
 			return err
 		}
@@ -287,6 +317,7 @@ func (s *Session) stored(ctx context.Context) error {
 func (s *Session) issue(token string, r *store.Record) {
 	s.outcome.issued = token
 	s.outcome.cookies.set(r, s.found.visitorSent)
+	s.outcome.cookies.clearSession = s.draft.left && r.Subject == "" && s.found.sessionSent
 	s.outcome.cookies.clearOld = s.found.adopted && !s.e.opt.Adopt.KeepCookie
 }
 

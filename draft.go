@@ -22,6 +22,8 @@ type draft struct {
 	create   bool // rec is a new session
 	logout   bool // the session is to end; there are no operations
 	replaced ID   // ends when rec is created, because it is another subject's
+	leaves   bool // by Regenerate: the session that was found ends before rec is created
+	left     bool // that was done
 
 	next  secret // the secret of rec, if fresh
 	fresh bool
@@ -54,6 +56,7 @@ const (
 	opLogin
 	opElevate
 	opRotate
+	opRegenerate
 )
 
 type op struct {
@@ -65,15 +68,20 @@ type op struct {
 	login  *login
 	level  int
 	amr    string
+	keep   []string // of opRegenerate: keys, in order
 
 	// Of opRotate.
 	periodic bool // the engine's own, not the application's
 	done     bool // the secret was replaced
 }
 
-// empties reports whether the operation only removes values.
-func (o *op) empties() bool {
-	return o.kind == opDelete || o.kind == opReplace && len(o.values) == 0
+// idle reports whether the operation does nothing where there is no session.
+func (o *op) idle() bool {
+	switch o.kind {
+	case opDelete, opRotate, opRegenerate:
+		return true
+	}
+	return o.kind == opReplace && len(o.values) == 0
 }
 
 type login struct {
@@ -95,17 +103,29 @@ func (d *draft) reset() {
 	clear(d.opRoom[:])
 	d.ops = d.opRoom[:0]
 	d.rec, d.create, d.logout, d.replaced = nil, false, false, ID{}
-	d.next, d.fresh = secret{}, false
+	d.leaves, d.left, d.next, d.fresh = false, false, secret{}, false
 }
 
 // loginSubject returns the user whom the request logs in; empty if it doesn't.
 func (d *draft) loginSubject() string {
-	for i := len(d.ops) - 1; i >= 0; i-- {
-		if d.ops[i].kind == opLogin {
-			return d.ops[i].login.subject
+	ops := d.lasting()
+	for i := range slices.Backward(ops) {
+		if ops[i].kind == opLogin {
+			return ops[i].login.subject
 		}
 	}
 	return ""
+}
+
+// lasting returns the operations that concern the session as it will be: those
+// since the last Regenerate.
+func (d *draft) lasting() []op {
+	for i := range slices.Backward(d.ops) {
+		if d.ops[i].kind == opRegenerate {
+			return d.ops[i+1:]
+		}
+	}
+	return d.ops
 }
 
 // start begins with a copy of base, or with a new anonymous session if base is
@@ -166,6 +186,8 @@ func (d *draft) apply(o *op, t *terms) error {
 			return err
 		}
 		rotate(r, &d.next, t.found.secret.hash(), t.now(), t.opt.Policy.Grace)
+	case opRegenerate:
+		return d.regenerate(o.keep, t)
 	case opStart, opUpdate:
 	}
 	return nil
@@ -228,6 +250,24 @@ func (d *draft) login(l *login, t *terms) error {
 		return nil
 	}
 	newEpoch(r, &d.next, now, true, repeated, t.opt.Policy.Grace)
+	return nil
+}
+
+// regenerate makes rec a new anonymous session with the values of some keys.
+func (d *draft) regenerate(keep []string, t *terms) error {
+	var kept store.Values
+	for _, key := range keep {
+		if json, ok := d.rec.Values.Get(key); ok {
+			kept = store.Values(nil).AppendSet(kept, key, json)
+		}
+	}
+	bearer := d.rec.Bearer
+	d.leaves = d.leaves || !d.create || !d.replaced.IsZero()
+	d.replaced = ID{}
+	if err := d.start(nil, t); err != nil {
+		return err
+	}
+	d.rec.Bearer, d.rec.Values = bearer, append(d.rec.Values, kept...)
 	return nil
 }
 

@@ -155,14 +155,14 @@ func (e *Engine) reportDraft(by Client, d *draft) {
 	if d.create {
 		report(EventCreated)
 	}
-	for i := range d.ops {
-		switch d.ops[i].kind {
+	for _, o := range d.lasting() {
+		switch o.kind {
 		case opLogin:
 			report(EventAuthenticated)
 		case opElevate:
 			report(EventElevated)
 		case opRotate:
-			if d.ops[i].done {
+			if o.done {
 				report(EventRotated)
 			}
 		}

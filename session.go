@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -448,6 +449,22 @@ func (s *Session) Logout() error {
 	s.draft.reset()
 	s.draft.logout = true
 	return nil
+}
+
+// Regenerate ends the session, and goes on in a new one with the values of the
+// given keys: none of them, or with the result of Keys all. Nobody is logged in
+// in the new session, until the request calls Login. Use it where the old session
+// must be over for everybody who holds its token, while the visitor stays: a
+// sign-out that keeps the language, another user's login on a shared device.
+// Without a session it does nothing.
+//
+// It takes effect at the commit. The old session ends there for good, also for
+// requests in flight. What they stored before is in the new session; what comes
+// later fails with ErrEnded or ErrSuperseded. A commit that fails has either
+// changed nothing, or leaves nobody logged in. ErrEnded: somebody else has ended
+// the session meanwhile.
+func (s *Session) Regenerate(keep ...string) error {
+	return s.do(op{kind: opRegenerate, keep: slices.Compact(slices.Sorted(slices.Values(keep)))})
 }
 
 // Token returns the token that the commit issued, for callers that don't use
