@@ -205,7 +205,7 @@ var engine = []mutant{
 		breaks: "a write to an ended session fails, and creates no new one",
 		test:   ". -run TestI4",
 		edits: []edit{{"commit.go",
-			`return !s.draft.create && s.draft.loginSubject() != "" && gone(err)`,
+			`return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && gone(err)`,
 			`return !s.draft.create && gone(err)`}},
 	},
 	{
