@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -58,6 +59,42 @@ func Example() {
 	// Output:
 	// 200 Visit 1.
 	// 200 Visit 2.
+}
+
+// A page for signed-in users sends visitors to the sign-in page, which leads
+// back.
+func ExampleRequirement() {
+	sessions := sojourn.Must(sojourn.New(memstore.New(), sojourn.Options{}))
+	member := sojourn.Requirement{SignIn: "/login"}
+	mux := http.NewServeMux()
+	mux.Handle("GET /orders", member.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "The orders of %s.", sojourn.From(r.Context()).Subject())
+	})))
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		// The application has checked the password, and knows the user's ID.
+		if err := sojourn.From(r.Context()).Login("user-42"); err != nil {
+			sojourn.Error(w, r, err)
+			return
+		}
+		http.Redirect(w, r, sojourn.LocalPath(r.FormValue("return_to"), "/"), http.StatusSeeOther)
+	})
+	app := sessions.Handler(mux)
+
+	r := httptest.NewRequest("GET", "/orders?page=2", nil)
+	r.Header.Set("Accept", "text/html")
+	w := httptest.NewRecorder()
+	app.ServeHTTP(w, r)
+	fmt.Println(w.Code, w.Header().Get("Location"))
+
+	for _, back := range []string{"/orders?page=2", "https://elsewhere.example/"} {
+		w = httptest.NewRecorder()
+		app.ServeHTTP(w, httptest.NewRequest("POST", "/login?return_to="+url.QueryEscape(back), nil))
+		fmt.Println(w.Code, w.Header().Get("Location"))
+	}
+	// Output:
+	// 303 /login?return_to=%2Forders%3Fpage%3D2
+	// 303 /orders?page=2
+	// 303 /
 }
 
 // A cart that a visitor fills before the login is still there after it.

@@ -5,7 +5,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +210,42 @@ func TestI10RequirementsReadTheStore(t *testing.T) {
 		b.get(path).wantStatus(t, status)
 		w.pass(time.Second) // later than the barrier
 	}
+}
+
+// Once an end is acknowledged, no request that comes later passes, however many
+// requests keep the session in a cache.
+func TestI4NobodyPassesAfterAnEnd(t *testing.T) {
+	w := guarded(t, map[string]sojourn.Requirement{"/fresh": {Fresh: time.Hour}},
+		onStore(func(store.Store) store.Store { return nearcache.New(memstore.New(), nearcache.Options{}) }))
+	b := w.surfer().login("alice")
+	var ended atomic.Bool
+	var passed, refused atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			mine := b.fork()
+			for refused.Load() < 100 {
+				late := ended.Load()
+				switch a := mine.get("/fresh"); {
+				case a.StatusCode == 401:
+					refused.Add(1)
+				case a.StatusCode != 200 || late:
+					t.Errorf("ended before: %v, and the answer is %s", late, a.Status)
+					return
+				default:
+					passed.Add(1)
+				}
+			}
+		})
+	}
+	for passed.Load() < 100 && !t.Failed() {
+		runtime.Gosched()
+	}
+	if _, err := w.EndSubject(t.Context(), "alice", sojourn.ID{}); err != nil {
+		t.Error(err)
+	}
+	ended.Store(true)
+	wg.Wait()
 }
 
 // If the store can't answer, nobody passes, and nobody is sent to sign in.

@@ -29,7 +29,8 @@ func (q Requirement) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// Refuse answers a request for which Check returned an error. Page views are
+// Refuse answers a request for which Check returned an error. It panics if the
+// request did not come through Engine.Handler, as From does. Page views are
 // redirected to the page SignIn or StepUp with 303: what a browser tab loads,
 // by Sec-Fetch-Mode, Sec-Fetch-Dest and Accept. The page gets the way back in
 // the query: the address of the page view, or, if it sent a form, of the page

@@ -171,6 +171,7 @@ func TestBrowser(t *testing.T) {
 		"default":    {},
 		"a domain":   {Cookie: sojourn.Cookie{Domain: "example.org"}},
 		"an origin":  {Origins: []string{"https://shop.example.net:8443"}},
+		"plain HTTP": {Development: true},
 		"own origin": {Cookie: sojourn.Cookie{Domain: "example.org"}, Origins: []string{"https://shop.example.org"}},
 	} {
 		sessions := sojourntest.New(t, o)
