@@ -222,11 +222,12 @@ func (s *Session) setCookies(list []string) []string {
 		if len(sent) > 1 { // clear before setting: to a browser without Partitioned all are one cookie
 			list = appendClear(list, name, site.forms[1:])
 		}
-		set := name + "=" + s.outcome.issued
+		var line [256]byte
+		set := append(append(append(line[:0], name...), '='), s.outcome.issued...)
 		if age := min(c.maxAge, maxCookieAge); age > 0 {
-			set += "; Max-Age=" + strconv.Itoa(int(age/time.Second))
+			set = strconv.AppendInt(append(set, "; Max-Age="...), int64(age/time.Second), 10)
 		}
-		list = append(list, set+site.forms[0])
+		list = append(list, string(append(set, site.forms[0]...)))
 	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)
