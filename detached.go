@@ -11,7 +11,7 @@ import (
 // context, but isn't cancelled with it, and has a deadline of its own. The timer
 // starts when somebody first asks for it; a store in memory never does.
 type detached struct {
-	context.Context // the request's, without its cancellation
+	context.Context // the request's, for its values
 	once            sync.Once
 	timed           context.Context
 	cancel          context.CancelFunc
@@ -24,12 +24,12 @@ const (
 )
 
 func newDetached(ctx context.Context) *detached {
-	return &detached{Context: context.WithoutCancel(ctx)}
+	return &detached{Context: ctx}
 }
 
 func (d *detached) start() context.Context {
 	d.once.Do(func() {
-		d.timed, d.cancel = context.WithTimeout(d.Context, storeTimeout)
+		d.timed, d.cancel = context.WithTimeout(context.WithoutCancel(d.Context), storeTimeout)
 		d.state.Store(detachedTimed)
 	})
 	return d.timed
