@@ -33,6 +33,9 @@ type commands struct {
 	Stats    statsCommand    `cmd:"" help:"Count the live sessions of a running server."`
 	Events   eventsCommand   `cmd:"" help:"Print what happens to the sessions of a running server."`
 
+	Completion completion `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+	Complete   complete   `cmd:"" hidden:""`
+
 	Version kong.VersionFlag `help:"Print the version, the commit, the version of Go, and what the program was built from."`
 }
 
