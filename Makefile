@@ -62,7 +62,11 @@ SOAK = ./internal/...
 fuzz: ## every fuzz target, with 20,000 inputs (FUZZ=60s for a minute each)
 	@scripts/fuzz.sh $(FUZZ)
 
-# What the module's commit and tags are: see CONTRIBUTING.md, "A release".
+.PHONY: release
+release: ## build what users install in dist/ (VERSION=v0.1.0, and ONLY="linux/amd64" for some systems)
+	@go run ./release build $(or $(VERSION),$(error VERSION=v0.1.0 is missing)) $(ONLY)
+
+# What that commit and the tags are: see CONTRIBUTING.md, "A release".
 .PHONY: tags
 tags: ## commit and tag the modules of a release, beside the branch (VERSION=v0.1.0)
 	@go run ./release tags $(or $(VERSION),$(error VERSION=v0.1.0 is missing))

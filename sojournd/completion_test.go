@@ -38,7 +38,7 @@ func TestCandidates(t *testing.T) {
 func TestCompletionInShells(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	program := "#!/bin/sh\n[ \"$1 $2\" = 'complete --' ] || exit 1\nshift 2\nfor word; do echo \"<$word>\"; done\n"
+	program := "#!/bin/sh\n[ \"$1 $2\" = 'complete --' ] || exit 1\nshift 2\nfor word; do echo \"ex.$word\"; done\n"
 	if err := os.WriteFile(filepath.Join(bin, "sojournd"), []byte(program), 0o755); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestCompletionInShells(t *testing.T) {
 		}
 		_, text, _ := call(t, "completion", shell)
 		out, err := exec.CommandContext(t.Context(), path, "-c", text+"\n"+script).CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != "<config> <ex>" {
+		if got := strings.TrimSpace(string(out)); err != nil || got != "ex.config ex.ex" {
 			t.Errorf("%s got %q (%v)", shell, got, err)
 		}
 	}
