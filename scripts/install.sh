@@ -20,8 +20,6 @@ node | nodejs | Node.js, for the client in JavaScript and its example
 npm | npm | npm, which installs what checks openapi.json, and the frameworks for the tests of the client in JavaScript
 git | git | git, which a release is built from
 systemd-analyze | systemd | systemd, which checks the units of the package
-node | nodejs | Node.js, for the example in another language
-npm | npm | npm, which installs what checks openapi.json
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
 '
 
