@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// plain returns the cookies of Options.Development: without the prefixes and the
-// attribute for which browsers demand HTTPS. It returns an error for what no
+// plain returns the cookies of Options.Development: without the attribute and
+// the prefixes for which browsers demand HTTPS. It returns an error for what no
 // browser would accept without them.
 func (c Cookie) plain() (Cookie, error) {
 	switch {
@@ -22,7 +22,7 @@ func (c Cookie) plain() (Cookie, error) {
 	for _, name := range []*string{&c.Name, &c.Visitor} {
 		for _, prefix := range []string{"__Host-", "__Secure-"} {
 			if hasPrefixFold(*name, prefix) {
-				*name = (*name)[len(prefix):]
+				*name = "dev-" + (*name)[len(prefix):]
 			}
 		}
 	}

@@ -167,8 +167,7 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	if r.TLS != nil || s.cookie.insecure || loopback(r.Host) {
 		return
 	}
-	from := peer.Of(r)
-	if from.Trusted(s.proxies) || testNet.Contains(from.IP) {
+	if peer.Of(r).Trusted(s.proxies) || r.RemoteAddr == httptestPeer {
 		return // the proxy answers for it; or no browser sent it
 	}
 	s.warnPlain.Do(func() {
@@ -177,9 +176,9 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	})
 }
 
-// testNet is for documentation (RFC 5737): requests of httptest.NewRequest come
-// from 192.0.2.1.
-var testNet = netip.MustParsePrefix("192.0.2.0/24")
+// httptestPeer sends the requests of httptest.NewRequest. The address is one for
+// documentation (RFC 5737).
+const httptestPeer = "192.0.2.1:1234"
 
 func loopback(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)

@@ -198,12 +198,27 @@ func siteURL(address net.Addr, development bool) (url, note string) {
 	}
 	plain := "  Other machines reach it too, but over plain HTTP no browser there keeps the session's cookie: signing in works on localhost only.\n"
 	if development {
-		plain = "  Other machines reach it at this machine's address. Anybody in the network can read the cookies: use no real accounts.\n"
+		plain = "  Anybody in the network can read the cookies: use no real accounts.\n"
+		if others := otherURLs(port); ip.IsUnspecified() && len(others) > 0 {
+			plain = "  Other machines reach it at  " + strings.Join(others, "  ") + "\n" + plain
+		}
 	}
 	if ip.IsUnspecified() {
 		return "http://" + net.JoinHostPort("localhost", port), plain
 	}
 	return "http://" + a.String(), plain
+}
+
+// otherURLs returns the addresses at which other machines reach a server on all
+// interfaces.
+func otherURLs(port string) (list []string) {
+	addresses, _ := net.InterfaceAddrs() // without an answer it names none
+	for _, a := range addresses {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().IsGlobalUnicast() {
+			list = append(list, "http://"+net.JoinHostPort(prefix.Addr().String(), port))
+		}
+	}
+	return list
 }
 
 // serve answers requests until the context ends.

@@ -164,8 +164,8 @@ type Application struct {
 	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
 
-	// Development is for a developer's machine: the cookies lack Secure and the
-	// prefix of their names, for plain HTTP on any host. See
+	// Development is for a developer's machine: the cookies lack Secure, and their
+	// names begin with dev-, for plain HTTP on any host. See
 	// sojourn.Options.Development. Default false.
 	Development bool `yaml:"development"`
 

@@ -423,7 +423,7 @@ func TestDevelopment(t *testing.T) {
 	if err := errors.Join(s.Login("ann"), s.Commit(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if lines := s.SetCookies(); len(lines) != 1 || !strings.HasPrefix(lines[0], "shop-session=") || strings.Contains(lines[0], "Secure") {
+	if lines := s.SetCookies(); len(lines) != 1 || !strings.HasPrefix(lines[0], "dev-shop-session=") || strings.Contains(lines[0], "Secure") {
 		t.Errorf("Set-Cookie: %q", lines)
 	}
 }

@@ -412,7 +412,7 @@ func TestChecksGivenUp(t *testing.T) {
 // say what the visitor uses.
 func TestDevelopment(t *testing.T) {
 	w := newWorld(t, func(a *forwardauth.App, o *sojourn.Options) { a.RelaysCookies, o.Development = true, true })
-	cookie := strings.TrimPrefix(w.login("ann"), "__Host-")
+	cookie := strings.Replace(w.login("ann"), "__Host-", "dev-", 1)
 	w.want("HTTP", w.get("/check/shop/status/login", "Cookie", cookie, "X-Forwarded-Proto", "http"), http.StatusOK)
 	w.want("HTTP, nobody", w.get("/check/shop/redirect/login", page("/cart", "X-Forwarded-Proto", "http")...), http.StatusFound)
 	w.pass(16 * time.Minute)
@@ -427,7 +427,7 @@ func TestDevelopment(t *testing.T) {
 	}
 	answer := w.get("/check/shop/status/login", "Cookie", cookie, "X-Forwarded-Proto", "http")
 	w.want("HTTP again", answer, http.StatusOK)
-	if line := answer.Header.Get("Set-Cookie"); !strings.HasPrefix(line, "session=") || strings.Contains(line, "Secure") {
+	if line := answer.Header.Get("Set-Cookie"); !strings.HasPrefix(line, "dev-session=") || strings.Contains(line, "Secure") {
 		t.Errorf("Set-Cookie: %q", line)
 	}
 }
