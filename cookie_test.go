@@ -517,7 +517,7 @@ func TestCookiePlainHTTP(t *testing.T) {
 		{"127.0.0.1", "http://127.0.0.1:7080/", "127.0.0.1:999", false},
 		{"::1", "http://[::1]:7080/", "[::1]:999", false},
 		{"not localhost", "http://localhost.example/", "203.0.113.7:999", true},
-		{"a network of that name", "http://example.com/", "192.0.2.2:1234", true},
+		{"almost httptest.NewRequest", "http://example.com/", "192.0.2.2:1234", true},
 		{"httptest.NewRequest", "http://example.com/", "192.0.2.1:1234", false},
 		{"behind a trusted proxy", "http://shop.example/", "10.0.0.1:999", false},
 	} {

@@ -11,7 +11,8 @@ import (
 )
 
 // Handler wraps a route: next runs if the session meets the requirement;
-// otherwise Refuse answers. Use it inside Engine.Handler. It panics if the
+// otherwise Refuse answers. Use it inside Engine.Handler; of two engines it asks
+// the inner one (see From). It panics if the
 // requirement can't be right, such as a page that isn't an address, since
 // requirements are constants of the program.
 //
