@@ -249,20 +249,9 @@ func TestRevisionRaces(t *testing.T) {
 	user := w.user("ann")
 	const writers = 16
 	w.store.meet(writers) // no request writes before all have read
-	results := make(chan int, writers)
-	for i := range writers {
-		go func() {
-			r := httptest.NewRecorder()
-			q := request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "set": j{fmt.Sprint(i): i}, "if_revision": 1})
-			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
-			w.ServeHTTP(r, q)
-			results <- r.Code
-		}()
-	}
-	count := map[int]int{}
-	for range writers {
-		count[<-results]++
-	}
+	count := w.together(writers, func(i int) *http.Request {
+		return request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "set": j{fmt.Sprint(i): i}, "if_revision": 1})
+	})
 	if count[200] != 1 || count[412] != writers-1 {
 		t.Errorf("statuses %v, want one 200 and the rest 412", count)
 	}
@@ -541,21 +530,13 @@ func TestPatchAnyRevision(t *testing.T) {
 	user := w.user("ann")
 	const writers = 8
 	w.store.meet(writers) // no request writes before all have read
-	results := make(chan int, writers)
-	for i := range writers {
-		go func() {
-			r := httptest.NewRecorder()
-			q := request(t, "PATCH", "/v1/sessions/"+user.id()+"/values", j{"all": j{fmt.Sprint(i): i}})
-			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
-			q.Header.Set("If-Match", "*")
-			w.ServeHTTP(r, q)
-			results <- r.Code
-		}()
-	}
-	for range writers {
-		if code := <-results; code != 200 {
-			t.Errorf("status %d", code)
-		}
+	count := w.together(writers, func(i int) *http.Request {
+		r := request(t, "PATCH", "/v1/sessions/"+user.id()+"/values", j{"all": j{fmt.Sprint(i): i}})
+		r.Header.Set("If-Match", "*")
+		return r
+	})
+	if count[200] != writers {
+		t.Errorf("statuses %v", count)
 	}
 	if all := w.call("GET", "/v1/sessions/"+user.id(), nil).at("values", "all").(j); len(all) != writers {
 		t.Errorf("%d of %d patches landed: %v", len(all), writers, all)

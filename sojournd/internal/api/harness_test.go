@@ -175,6 +175,25 @@ func request(t testing.TB, method, path string, body any) *http.Request {
 	return r
 }
 
+// together sends n requests of the shop at once, and returns how many got which
+// status.
+func (w *world) together(n int, of func(i int) *http.Request) map[int]int {
+	results, count := make(chan int, n), map[int]int{}
+	for i := range n {
+		r := of(i)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		go func() {
+			out := httptest.NewRecorder()
+			w.ServeHTTP(out, r)
+			results <- out.Code
+		}()
+	}
+	for range n {
+		count[<-results]++
+	}
+	return count
+}
+
 // check compares an answer with the description and with the rules for all
 // answers.
 func (w *world) check(r *http.Request, res *http.Response) *answer {

@@ -86,7 +86,7 @@ func (a *API) routes() {
 	}, elevate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/rotate", id: "rotate-session", tag: tagBrowser, summary: "Renew a token",
-		text:   "Of an anonymous session, too. Resolve does so by itself from time to time. The old token stays valid for requests in flight. While another renewal is in progress nothing changes, and the token that was sent is returned.",
+		text:   "Resolve does so by itself from time to time while somebody is logged in. The token of an anonymous session is renewed only by this call. The old token stays valid for requests in flight. While another renewal is in progress nothing changes, and the token that was sent is returned.",
 		body:   presented,
 		answer: example, codes: with(changes, codeFull),
 	}, rotate)

@@ -3,7 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -36,6 +36,19 @@ func TestTouch(t *testing.T) {
 		w.call("POST", "/v1/sessions/"+id+"/touch", nil).want(404, "session_not_found")
 	}
 	w.over(ended.token(), "revoked")
+	raced := w.user("cat")
+	w.pass(time.Hour)
+	const touches = 8
+	count := w.together(touches+1, func(i int) *http.Request {
+		if i == touches/2 {
+			return request(t, "DELETE", "/v1/sessions/"+raced.id(), nil)
+		}
+		return request(t, "POST", "/v1/sessions/"+raced.id()+"/touch", nil)
+	})
+	if count[204] != 1 || count[200]+count[404] != touches {
+		t.Errorf("touches while the session ends: %v", count)
+	}
+	w.over(raced.token(), "revoked")
 	w.call("POST", path+"?at=1", nil).want(422, "invalid_request")
 	w.call("GET", path, nil).want(405, "method_not_allowed")
 }
@@ -134,20 +147,11 @@ func TestUpdateReplacesValues(t *testing.T) {
 	update(j{"values": j{"x": strings.Repeat("x", 70_000)}}).want(413, "too_large")
 
 	const writers = 8
-	results := make(chan int, writers)
-	for i := range writers {
-		go func() {
-			r := httptest.NewRecorder()
-			q := request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "values": j{"first": i, "second": i}})
-			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
-			w.ServeHTTP(r, q)
-			results <- r.Code
-		}()
-	}
-	for range writers {
-		if code := <-results; code != 200 {
-			t.Errorf("status %d", code)
-		}
+	count := w.together(writers, func(i int) *http.Request {
+		return request(t, "POST", "/v1/sessions/update", j{"token": user.token(), "values": j{"first": i, "second": i}})
+	})
+	if count[200] != writers {
+		t.Errorf("statuses %v", count)
 	}
 	values := w.resolve(user.token()).at("session", "values").(j)
 	if len(values) != 2 || values["first"] != values["second"] {
@@ -193,21 +197,13 @@ func TestSetValueAnyRevision(t *testing.T) {
 	user := w.user("ann")
 	const writers = 8
 	w.store.meet(writers) // no request writes before all have read
-	results := make(chan int, writers)
-	for i := range writers {
-		go func() {
-			r := httptest.NewRecorder()
-			q := request(t, "PUT", fmt.Sprintf("/v1/sessions/%s/values/%d", user.id(), i), i)
-			q.Header.Set("Authorization", "Bearer "+w.keys["shop"])
-			q.Header.Set("If-Match", "*")
-			w.ServeHTTP(r, q)
-			results <- r.Code
-		}()
-	}
-	for range writers {
-		if code := <-results; code != 200 {
-			t.Errorf("status %d", code)
-		}
+	count := w.together(writers, func(i int) *http.Request {
+		r := request(t, "PUT", fmt.Sprintf("/v1/sessions/%s/values/%d", user.id(), i), i)
+		r.Header.Set("If-Match", "*")
+		return r
+	})
+	if count[200] != writers {
+		t.Errorf("statuses %v", count)
 	}
 	if all := w.call("GET", "/v1/sessions/"+user.id(), nil).at("values").(j); len(all) != writers {
 		t.Errorf("%d of %d values landed: %v", len(all), writers, all)

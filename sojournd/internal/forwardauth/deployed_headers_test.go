@@ -16,8 +16,11 @@ import (
 func eachChosen(t *testing.T, test func(t *testing.T, d *deployment)) {
 	for _, p := range []proxy{nginx, caddy, haproxy} {
 		p.chosen = true
-		if p.name == haproxy.name { // its check gets the headers that the script names
-			p.edits = []string{`"x-requested-with" }`, `"x-requested-with", "x-background" }`}
+		p.edits = []string{
+			"auth_request /_sojourn/level-2;", "auth_request /_sojourn/login-passive;", // nginx, of /admin
+			"/check/shop/redirect/level-2", "/check/shop/redirect/login-passive", // Caddy
+			"lua.sojourn level-2", "lua.sojourn login-passive", // HAProxy
+			`"x-requested-with" }`, `"x-requested-with", "x-background" }`, // whose script names the headers
 		}
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -92,23 +95,24 @@ func TestDeployedChosenHeader(t *testing.T) {
 	})
 }
 
-// A request that says so is no activity, behind real proxies, too.
+// Neither a route whose check is passive nor a request that asks for it is
+// activity, behind real proxies, too.
 func TestDeployedPassive(t *testing.T) {
 	eachChosen(t, func(t *testing.T, d *deployment) {
-		ann := d.signIn("ann")
-		d.world.pass(time.Second)
-		d.passed("first", d.visit("GET", "/account", "Cookie", ann, "User-Agent", "Mozilla/5.0"), "ann") // notes the client
-		for hour := range 3 {
-			d.world.pass(9 * time.Hour)
-			v := d.visit("GET", "/account", "Cookie", ann, "User-Agent", "Mozilla/5.0", "X-Background", fmt.Sprint(hour))
-			if hour < 2 {
+		for _, poll := range []struct{ path, header string }{{"/account", "X-Background"}, {"/admin", "X-Other"}} {
+			ann := d.signIn("ann")
+			d.world.pass(time.Second)
+			d.passed("first", d.visit("GET", "/account", "Cookie", ann, "User-Agent", "Mozilla/5.0"), "ann") // notes the client
+			for hour := range 3 {
+				d.world.pass(9 * time.Hour)
+				v := d.visit("GET", poll.path, "Cookie", ann, "User-Agent", "Mozilla/5.0", poll.header, fmt.Sprint(hour))
+				if hour == 2 {
+					d.stopped("a poll after a day", v, http.StatusUnauthorized)
+					continue
+				}
 				d.passed("a poll", v, "ann")
-			} else {
-				d.stopped("a poll after a day", v, http.StatusUnauthorized)
-			}
-			if hour == 0 { // a rotation is an activity of nobody
-				if cookies := v.Cookies(); len(cookies) > 0 {
-					ann = cookies[0].Name + "=" + cookies[0].Value
+				for _, c := range v.Cookies() { // a poll's answer may have a new secret
+					ann = c.Name + "=" + c.Value
 				}
 			}
 		}
