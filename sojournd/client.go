@@ -36,6 +36,7 @@ func (f *serverFlags) AfterApply(parsed *kong.Context, out output) error {
 type sessionsCommand struct {
 	List  listSessions `cmd:"" help:"List the live sessions of a running server."`
 	Show  showSession  `cmd:"" help:"Show a session of a running server, with its values."`
+	Set   setValue     `cmd:"" help:"Set or replace a value of a session of a running server."`
 	Touch touchSession `cmd:"" help:"Count as activity of a session of a running server, so that it doesn't expire yet."`
 	End   endSessions  `cmd:"" help:"End sessions of a running server. Their users are signed out."`
 }
@@ -74,6 +75,19 @@ func (s *showSession) Validate() error { return client.CheckID(s.ID) }
 
 func (s *showSession) Run(ctx context.Context, c *client.Client) error {
 	return c.ShowSession(ctx, s.ID)
+}
+
+type setValue struct {
+	ID    string `arg:"" help:"The session's ID."`
+	Key   string `arg:"" help:"The key of the value."`
+	Value string `arg:"" help:"The value, as JSON: 5, true, null, '\"dark\"'. - reads it from standard input."`
+	serverFlags
+}
+
+func (s *setValue) Validate() error { return client.CheckID(s.ID) }
+
+func (s *setValue) Run(ctx context.Context, c *client.Client) error {
+	return c.SetValue(ctx, s.ID, s.Key, s.Value, os.Stdin)
 }
 
 type touchSession struct {

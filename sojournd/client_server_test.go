@@ -135,6 +135,24 @@ func TestClientAgainstServer(t *testing.T) {
 	if !strings.Contains(list, `"values":{}`) {
 		t.Error(list)
 	}
+	for key, value := range map[string]string{"plan": `{"name":"pro","until":null}`, "a/b c?%2f": "null", "..": `"dots"`} {
+		if set, _ := s.command("shop", 0, "sessions", "set", ben, key, value); set != "Set "+key+".\n" {
+			t.Error(set)
+		}
+	}
+	shown, _ = s.command("shop", 0, "sessions", "show", ben, "--json")
+	if !strings.Contains(shown, `"values":{"..":"dots","a/b c?%2f":null,"plan":{"name":"pro","until":null}}`) {
+		t.Error(shown)
+	}
+	if _, err := s.command("shop", 1, "sessions", "set", other, "plan", "1"); !strings.Contains(err, "no live session") {
+		t.Error(err)
+	}
+	if _, err := s.command("shop", 1, "sessions", "set", ben, "/", "1"); !strings.Contains(err, "nothing at this path") {
+		t.Error(err)
+	}
+	if _, err := s.command("shop", 1, "sessions", "set", ben, "plan", `"\u0000"`); !strings.Contains(err, "U+0000") {
+		t.Error(err)
+	}
 	touched, _ := s.command("shop", 0, "sessions", "touch", ben)
 	if !strings.Contains(touched, "the session expires") {
 		t.Error(touched)

@@ -24,6 +24,9 @@ func TestClientCommandLine(t *testing.T) {
 		{"secret", "subjects end alice --server unix:/nowhere", 1, "", "nobody listens"},
 		{"secret", "sessions end " + id + " --server http://10.1.2.3", 2, "", "unencrypted"},
 		{"secret", "sessions show x", 2, "", "no session's ID"},
+		{"secret", "sessions set x plan 1", 2, "", "no session's ID"},
+		{"secret", "sessions set " + id + " plan dark --server http://127.0.0.1:1", 1, "", "not JSON"},
+		{"secret", "sessions set " + id + " plan", 2, "", "<value>"},
 		{"secret", "sessions touch x", 2, "", "no session's ID"},
 		{"secret", "sessions touch", 2, "", "no session's ID"},
 		{"secret", "stats --key-file /nowhere --server http://127.0.0.1:1", 1, "", "nobody listens"}, // the variable goes before

@@ -138,12 +138,12 @@ func readKey(path string) (string, error) {
 }
 
 // open makes a request. It returns the answer if that is a success.
-func (c *Client) open(ctx context.Context, method, path string, query url.Values, header http.Header) (*http.Response, error) {
+func (c *Client) open(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
 	target := c.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	r, err := http.NewRequestWithContext(ctx, method, target, nil)
+	r, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +201,14 @@ func (c *Client) explain(err error) error {
 // call makes a request and reads the JSON of the answer into out, if out is not
 // nil.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
+	return c.send(ctx, method, path, query, nil, nil, out)
+}
+
+// send is call with headers and a body.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	res, err := c.open(ctx, method, path, query, nil)
+	res, err := c.open(ctx, method, path, query, header, body)
 	if err != nil {
 		return err
 	}

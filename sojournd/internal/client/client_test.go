@@ -280,6 +280,43 @@ func TestListValues(t *testing.T) {
 	}
 }
 
+func TestSetValue(t *testing.T) {
+	f := newFake(1)
+	var got []string
+	f.fail = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != "PUT" {
+			return false
+		}
+		body, _ := io.ReadAll(r.Body)
+		got = append(got, r.URL.EscapedPath()+" "+r.Header.Get("If-Match")+" "+string(body))
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"`+testID(0)+`","values":{"plan":"pro"}}`)
+		return true
+	}
+	s := start(t, f)
+	check(t, s.SetValue(t.Context(), testID(0), "a/b", `"pro"`, nil), "")
+	check(t, s.SetValue(t.Context(), testID(0), "evil\x1b", "-", strings.NewReader("{\n\"a\": null}\n")), "")
+	path := "/v1/sessions/" + testID(0) + "/values/"
+	if want := []string{path + `a%2Fb * "pro"`, path + "evil%1B * {\n\"a\": null}\n"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if out := s.out.String(); out != "Set a/b.\nSet evil\\x1b.\n" {
+		t.Errorf("%q", out)
+	}
+	for _, value := range []string{"pro", "", "{", `"a" "b"`} {
+		check(t, s.SetValue(t.Context(), testID(0), "plan", value, nil), "not JSON")
+	}
+	check(t, s.SetValue(t.Context(), "x", "plan", "1", nil), "no session's ID")
+	if len(got) != 2 {
+		t.Errorf("what is wrong was sent: %q", got)
+	}
+	s = start(t, f, asJSON)
+	check(t, s.SetValue(t.Context(), testID(0), "plan", "1", nil), "")
+	if out := s.out.String(); !strings.Contains(out, `"values":{"plan":"pro"}`) {
+		t.Errorf("%q", out)
+	}
+}
+
 func TestTouchSession(t *testing.T) {
 	s := start(t, newFake(2))
 	check(t, s.TouchSession(t.Context(), testID(1)), "")

@@ -89,7 +89,7 @@ func (c *Client) stream(ctx context.Context, query url.Values, at *place) error 
 	if at.lastID != "" {
 		header.Set("Last-Event-ID", at.lastID)
 	}
-	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header)
+	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header, nil)
 	if err != nil {
 		if p := new(v1.Problem); errors.As(err, &p) && p.Status < 500 {
 			return err

@@ -221,6 +221,34 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+// SetValue sets or replaces a value of a session, whatever its revision is. The
+// value is JSON; for "-" it reads the value from in.
+func (c *Client) SetValue(ctx context.Context, id, key, value string, in io.Reader) error {
+	path, err := sessionPath(id)
+	if err != nil {
+		return err
+	}
+	text := []byte(value)
+	if value == "-" {
+		if text, err = io.ReadAll(in); err != nil {
+			return fmt.Errorf("read the value: %w", err)
+		}
+	}
+	if !json.Valid(text) {
+		return errors.New("the value is not JSON: write a text in quotes, as in '\"dark\"'")
+	}
+	var raw json.RawMessage
+	header := http.Header{"If-Match": {"*"}, "Content-Type": {"application/json"}}
+	err = c.send(ctx, http.MethodPut, path+"/values/"+strings.ReplaceAll(url.PathEscape(key), ".", "%2E"), nil, header, bytes.NewReader(text), &raw)
+	if err != nil {
+		return c.missing(id, err)
+	}
+	if c.opt.JSON {
+		return c.printJSON(raw)
+	}
+	return c.printf("Set %s.\n", clean(key))
+}
+
 // TouchSession counts as activity of a session.
 func (c *Client) TouchSession(ctx context.Context, id string) error {
 	path, err := sessionPath(id)
@@ -257,7 +285,7 @@ func sessionPath(id string) (string, error) {
 
 // missing returns a clear error if the session does not exist.
 func (c *Client) missing(id string, err error) error {
-	if p := new(v1.Problem); errors.As(err, &p) && p.Status == http.StatusNotFound {
+	if p := new(v1.Problem); errors.As(err, &p) && p.Code == "session_not_found" {
 		return fmt.Errorf("there is no live session %s in this key's application", id)
 	}
 	return err
