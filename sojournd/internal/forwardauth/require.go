@@ -41,12 +41,14 @@ func (h *Handler) route(path string) (a *app, m mode, need *sojourn.Requirement,
 	return a, m, need, passive, ok
 }
 
+var loggedIn = new(sojourn.Requirement) // shared, so that the usual check allocates none
+
 func parseRequirement(text string) (*sojourn.Requirement, bool) {
 	switch text {
 	case "any":
 		return nil, true
 	case "login":
-		return &sojourn.Requirement{}, true
+		return loggedIn, true
 	}
 	if n, ok := strings.CutPrefix(text, "level-"); ok {
 		l := slices.Index(levels[:], n)
