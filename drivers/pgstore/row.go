@@ -48,7 +48,7 @@ func rowValue(first int) string {
 	for i, c := range columns {
 		params = append(params, "$"+strconv.Itoa(first+i)+"::"+c.kind)
 	}
-	return "ROW(" + strings.Join(params, ", ") + ")::sojourn.sessions"
+	return "ROW(" + strings.Join(params, ", ") + ")::sojourn.session"
 }
 
 // appendRow appends the parameters of rowValue for a record. Columns that the

@@ -241,7 +241,19 @@ BEGIN
   END IF;
 END $$;
 
-CREATE FUNCTION sojourn.create_session(app_name text, s sojourn.sessions, arrived bigint, now bigint, max_live integer, refuse boolean,
+-- A session as a node writes it: the columns of the table at this version, in
+-- their order. The table may get more columns, each with a default. A node of
+-- this version goes on writing beside a newer one, and leaves them as they are.
+CREATE TYPE sojourn.session AS (
+  id uuid, created_at bigint, revision bigint, epoch bigint, last_seen_at bigint, idle bigint, expires_at bigint,
+  sweep_at bigint, joined bigint, authenticated_at bigint, ended_at bigint, secret_issued_at bigint,
+  secret_first_seen_at bigint, secret_confirmed_at bigint, secret_until bigint, app integer, level smallint,
+  secret_login boolean, remembered boolean, stale boolean, bearer boolean, until_browser_closes boolean, secret bytea,
+  epoch_hash bytea, subject text COLLATE "C", amr text, ip text, user_agent text, last_ip text, last_user_agent text,
+  end_reason text, former_secrets json, data jsonb, data_packed bytea
+);
+
+CREATE FUNCTION sojourn.create_session(app_name text, s sojourn.session, arrived bigint, now bigint, max_live integer, refuse boolean,
   idem_key text, idem_body bytea, is_full boolean,
   OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[], OUT existing uuid) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -290,7 +302,7 @@ END $$;
 
 -- replace replaces a live record of the same revision, and of the same subject
 -- unless whatever_subject is set.
-CREATE FUNCTION sojourn.replace(a sojourn.apps, s sojourn.sessions, now bigint, whatever_subject boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION sojourn.replace(a sojourn.apps, s sojourn.session, now bigint, whatever_subject boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE sojourn.sessions t SET
     revision = t.revision + 1, epoch = s.epoch,
@@ -317,7 +329,7 @@ BEGIN
   RETURN false;
 END $$;
 
-CREATE FUNCTION sojourn.update_session(app_name text, s sojourn.sessions, is_login boolean, arrived bigint, now bigint, max_live integer, refuse boolean,
+CREATE FUNCTION sojourn.update_session(app_name text, s sojourn.session, is_login boolean, arrived bigint, now bigint, max_live integer, refuse boolean,
   is_full boolean,
   OUT outcome text, OUT evicted uuid[], OUT expired uuid[], OUT expired_why text[], OUT expired_at bigint[]) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
