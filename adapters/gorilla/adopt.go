@@ -39,13 +39,13 @@ import (
 // was adopted, or with KeepCookie at the logout. Set End to nil in what Adopt
 // returns to leave it.
 func Adopt(old sessions.Store, subject string, names ...string) *sojourn.Adoption {
-	return adopt(old, subject, names, anyjson.Plain)
+	return adopt(old, subject, names, false)
 }
 
-func adopt(old sessions.Store, subject string, names []string, encode func(any) (json.RawMessage, error)) *sojourn.Adoption {
+func adopt(old sessions.Store, subject string, names []string, exact bool) *sojourn.Adoption {
 	a := &sojourn.Adoption{
 		Read: func(ctx context.Context, cookies map[string]string) (*sojourn.OldSession, error) {
-			return read(requestWith(ctx, cookies), old, subject, names, encode)
+			return read(requestWith(ctx, cookies), old, subject, names, exact)
 		},
 		End: func(ctx context.Context, cookies map[string]string) error {
 			return end(requestWith(ctx, cookies), old, names)
@@ -73,7 +73,7 @@ func requestWith(ctx context.Context, cookies map[string]string) *http.Request {
 
 // read returns what to keep of the sessions that a request names; nil: there are
 // none.
-func read(r *http.Request, old sessions.Store, subject string, names []string, encode func(any) (json.RawMessage, error)) (*sojourn.OldSession, error) {
+func read(r *http.Request, old sessions.Store, subject string, names []string, exact bool) (*sojourn.OldSession, error) {
 	was := &sojourn.OldSession{Values: map[string]json.RawMessage{}}
 	persistent, found := false, false
 	for _, name := range names {
@@ -87,20 +87,16 @@ func read(r *http.Request, old sessions.Store, subject string, names []string, e
 		found = true
 		persistent = persistent || session.Options != nil && session.Options.MaxAge > 0
 		for k, v := range session.Values {
-			key, isString := k.(string)
-			_, twice := was.Values[key]
-			raw, err := encode(v)
-			switch {
-			case !isString:
-				was.Lost = append(was.Lost, fmt.Sprintf("key %v of session %q: no string", k, name))
-			case twice:
-				was.Lost = append(was.Lost, fmt.Sprintf("key %q of session %q: another session has it too", k, name))
-			case err != nil:
-				was.Lost = append(was.Lost, fmt.Sprintf("key %q: %v", key, err))
-			default:
+			key, raw, err := convert(name, k, v, exact)
+			if _, twice := was.Values[key]; twice {
+				err = errors.New("another session has it too")
+			}
+			if err != nil {
+				was.Lost = append(was.Lost, fmt.Sprintf("key %q of session %q: %v", fmt.Sprint(k), name, err))
+			} else {
 				was.Values[key] = raw
 			}
-			if key == subject && isString && was.Subject == "" {
+			if k == any(subject) && was.Subject == "" {
 				was.Subject = anyjson.Subject(v)
 			}
 		}
@@ -112,6 +108,22 @@ func read(r *http.Request, old sessions.Store, subject string, names []string, e
 		was.Login = append(was.Login, sojourn.UntilBrowserCloses())
 	}
 	return was, nil
+}
+
+// convert returns a value of an old session, and its key, as they are kept.
+func convert(name string, k, v any, exact bool) (key string, raw json.RawMessage, err error) {
+	if exact {
+		if key, err = encodeKey(k); err == nil {
+			raw, err = anyjson.Encode(v)
+		}
+		return name + "/" + key, raw, err
+	}
+	key, isString := k.(string)
+	if !isString {
+		return "", nil, errors.New("it is no string")
+	}
+	raw, err = anyjson.Plain(v)
+	return key, raw, err
 }
 
 // end deletes the sessions that a request names from their store.

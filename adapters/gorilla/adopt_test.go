@@ -195,7 +195,7 @@ func TestAdoptValues(t *testing.T) {
 	if err := e.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for _, lost := range []string{`key "hidden"`, "key 5", `key "home" of session "cart"`} {
+	for _, lost := range []string{`key "hidden"`, `key "5"`, `key "home" of session "cart"`} {
 		if len(adopted) != 1 || !strings.Contains(adopted[0].Detail, lost) {
 			t.Errorf("%s isn't named in %+v", lost, adopted)
 		}

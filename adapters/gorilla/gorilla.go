@@ -1,2 +1,311 @@
-// Package gorilla adopts sessions of gorilla/sessions.
+// Package gorilla keeps the sessions of code that is written for
+// github.com/gorilla/sessions, and of labstack/echo-contrib's middleware on top
+// of it: NewStore takes the place of their store. Adopt takes over the sessions
+// that browsers have already, for such code and for code on Sojourn's own API.
+//
+// What gets better: parallel requests that save different keys lose nothing. A
+// session that was signed out elsewhere, or has ended otherwise, is never saved
+// again. Store.Subject says who is signed in: then a sign-in replaces the
+// secret, the user's sessions can be listed and ended, and stolen cookies are
+// noticed. Values no longer travel in cookies, and have 256 KiB.
+//
+// What can't be kept: all names are parts of one session, with one cookie,
+// whose attributes and lifetime the engine's Options set. Of a session's own
+// Options only a negative MaxAge counts, which ends it, and 0 at a sign-in,
+// which leaves Max-Age out. Parallel saves of one key: the last wins, so two
+// requests may show one flash. Check the error of Get: a session that can't be
+// read looks empty, and Save then fails too. Without Engine.Handler around the
+// application, a secret rotates only when a session is saved, and nothing
+// refuses requests from pages of other origins.
 package gorilla
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"weak"
+
+	"github.com/gorilla/sessions"
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/adapters/anyjson"
+)
+
+// A Store is a sessions.Store on an engine. Its methods may be called
+// concurrently. It works with and without Engine.Handler around the
+// application. With it, Save only notes the changes, which are written with the
+// first byte of the response. An error then takes the response's place.
+//
+// A session's values are under keys such as "NAME/key" of the engine's session.
+type Store struct {
+	// Subject is the key whose value is the user who is signed in, in the session
+	// of any name. A save that sets it logs in, a save that removes it logs out
+	// and keeps the other values. Default: the engine knows no users.
+	Subject string
+
+	engine *sojourn.Engine
+	known  sync.Map // weak.Pointer[sessions.Session] to *binding
+}
+
+// NewStore returns a store that keeps its sessions in an engine.
+func NewStore(e *sojourn.Engine, subject string) *Store {
+	return &Store{Subject: subject, engine: e}
+}
+
+// A binding is what a Store knows of a session of gorilla/sessions.
+type binding struct {
+	session *sojourn.Session // for the next save
+	own     bool             // session is this package's, not the Handler's
+	request sojourn.Request  // of session, if it is own
+
+	base map[string]json.RawMessage // the values as they were read or saved
+	id   sojourn.ID                 // zero: no session
+	err  error                      // why they couldn't be read
+}
+
+// Get returns the session of a name, which is read once for a request.
+func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) {
+	return sessions.GetRegistry(r).Get(s, name)
+}
+
+// New returns the session of a name. With an error, the session is empty and
+// can't be saved.
+func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
+	session := sessions.NewSession(s, name)
+	session.IsNew = true
+	session.Options = &sessions.Options{Path: "/", MaxAge: 30 * 24 * 3600, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	b := &binding{}
+	if b.session, _ = sojourn.Lookup(r.Context()); b.session == nil {
+		b.own, b.request = true, s.engine.RequestFrom(r)
+		b.session = s.engine.Begin(r.Context(), b.request)
+	}
+	b.err = s.read(r.Context(), b, session)
+	pointer := weak.Make(session)
+	s.known.Store(pointer, b)
+	runtime.AddCleanup(session, func(p weak.Pointer[sessions.Session]) { s.known.Delete(p) }, pointer)
+	return session, b.err
+}
+
+// read fills the session with what the engine keeps.
+func (s *Store) read(ctx context.Context, b *binding, session *sessions.Session) error {
+	from := b.session
+	if b.own { // b.session is for the save; it arrives now, and is read when that needs it
+		from = s.engine.Begin(ctx, b.request)
+		defer from.Finish()
+		from.KeepSecret() // a cookie can't be set here
+	}
+	if err := from.Load(ctx); err != nil {
+		return err
+	}
+	prefix := session.Name() + "/"
+	keys, err := from.Keys()
+	if err != nil {
+		return err
+	}
+	b.base, b.id = map[string]json.RawMessage{}, from.ID()
+	for _, key := range keys {
+		text, mine := strings.CutPrefix(key, prefix)
+		if !mine {
+			continue
+		}
+		raw, _, err := from.Value(key)
+		if err != nil {
+			return err
+		}
+		k, err := decodeKey(text)
+		if err == nil {
+			session.Values[k], err = anyjson.Decode(raw)
+		}
+		if err != nil {
+			return fmt.Errorf("gorilla: the value %q: %w", key, err)
+		}
+		b.base[key] = raw
+		session.IsNew = false
+	}
+	if !session.IsNew {
+		session.ID = b.id.String()
+	}
+	if b.own {
+		return from.Commit(ctx) // notes the activity
+	}
+	return nil
+}
+
+// Save stores what has changed in the session since it was read, and sets the
+// cookie. A session that has ended meanwhile is not saved: sojourn.ErrEnded or
+// ErrSuperseded. For other errors see Session.Commit; sojourn.StatusCode has
+// their HTTP status.
+func (s *Store) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	b, err := s.bound(r, session)
+	if err != nil {
+		return err
+	}
+	next, err := s.change(b, session)
+	if err != nil {
+		return err
+	}
+	b.base = next
+	if !b.own {
+		b.id = b.session.ID()
+	} else if err := s.commit(r.Context(), w, b); err != nil {
+		return err
+	}
+	if session.ID = ""; !b.id.IsZero() {
+		session.ID = b.id.String()
+	}
+	return nil
+}
+
+// commit writes the session, sets its cookies, and prepares another save.
+func (s *Store) commit(ctx context.Context, w http.ResponseWriter, b *binding) error {
+	if err := b.session.Commit(ctx); err != nil {
+		return err
+	}
+	h := w.Header()
+	if cookies := b.session.SetCookies(); len(cookies) > 0 {
+		h["Set-Cookie"] = append(h["Set-Cookie"], cookies...)
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Add("Vary", "Cookie")
+	b.id = b.session.ID()
+	if token := b.session.Token(); token != "" {
+		b.request.Token = token
+	}
+	b.session.Finish()
+	b.session = s.engine.Begin(ctx, b.request)
+	return nil
+}
+
+// bound returns the binding of a session.
+func (s *Store) bound(r *http.Request, session *sessions.Session) (*binding, error) {
+	if b, ok := s.known.Load(weak.Make(session)); ok {
+		return b.(*binding), b.(*binding).err
+	}
+	twin, err := s.New(r, session.Name()) // the application has made the session without New
+	if err != nil {
+		return nil, err
+	}
+	b, _ := s.known.Load(weak.Make(twin))
+	return b.(*binding), nil
+}
+
+// change notes what has changed in the session, and returns its values.
+func (s *Store) change(b *binding, session *sessions.Session) (next map[string]json.RawMessage, err error) {
+	se, prefix := b.session, session.Name()+"/"
+	if session.Options != nil && session.Options.MaxAge < 0 {
+		return nil, s.end(b, prefix)
+	}
+	next = make(map[string]json.RawMessage, len(session.Values))
+	for k, v := range session.Values {
+		key, err := encodeKey(k)
+		if err != nil {
+			return nil, err
+		}
+		if next[prefix+key], err = anyjson.Encode(v); err != nil {
+			return nil, fmt.Errorf("gorilla: the value %q: %w", key, err)
+		}
+	}
+	if maps.EqualFunc(b.base, next, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+		return next, nil
+	}
+	was, is := s.user(b.base, prefix), s.user(next, prefix)
+	signsIn := is != "" && is != was
+	if !signsIn && !b.id.IsZero() && se.ID() != b.id {
+		return nil, fmt.Errorf("%w: it was read before", sojourn.ErrEnded)
+	}
+	if signsIn {
+		var options []sojourn.LoginOption
+		if session.Options != nil && session.Options.MaxAge == 0 {
+			options = append(options, sojourn.UntilBrowserCloses())
+		}
+		if err := se.Login(is, options...); err != nil {
+			return nil, err
+		}
+	}
+	for key := range b.base {
+		if _, stays := next[key]; !stays {
+			if err := se.DeleteValue(key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for key, raw := range next {
+		if had, ok := b.base[key]; ok && bytes.Equal(had, raw) {
+			continue
+		}
+		if err := se.SetValue(key, raw); err != nil {
+			return nil, err
+		}
+	}
+	if was != "" && is == "" {
+		keys, err := se.Keys()
+		if err != nil {
+			return nil, err
+		}
+		return next, se.Regenerate(keys...)
+	}
+	return next, nil
+}
+
+// end removes the values of one name, or ends the whole session if it is the one
+// that says who is signed in, or if nothing else is left.
+func (s *Store) end(b *binding, prefix string) error {
+	keys, err := b.session.Keys()
+	if err != nil {
+		return err
+	}
+	others := false
+	for _, key := range keys {
+		others = others || !strings.HasPrefix(key, prefix)
+	}
+	if _, signedIn := b.base[prefix+s.Subject]; !others || signedIn && s.Subject != "" {
+		return b.session.Logout()
+	}
+	for key := range b.base {
+		if err := b.session.DeleteValue(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// user returns the user who is signed in according to the values.
+func (s *Store) user(values map[string]json.RawMessage, prefix string) string {
+	raw, ok := values[prefix+s.Subject]
+	if !ok || s.Subject == "" {
+		return ""
+	}
+	v, _ := anyjson.Decode(raw) // which was decoded before
+	return anyjson.Subject(v)
+}
+
+// encodeKey returns the text of a key of session.Values, which may be of any
+// type. What begins with "=" is JSON, everything else is a string as it is.
+func encodeKey(k any) (string, error) {
+	if text, ok := k.(string); ok && !strings.HasPrefix(text, "=") {
+		return text, nil
+	}
+	raw, err := anyjson.Encode(k)
+	if err != nil {
+		return "", fmt.Errorf("gorilla: the key %v: %w", k, err)
+	}
+	return "=" + string(raw), nil
+}
+
+func decodeKey(text string) (any, error) {
+	if raw, ok := strings.CutPrefix(text, "="); ok {
+		return anyjson.Decode(json.RawMessage(raw))
+	}
+	return text, nil
+}
+
+// AdoptTo is Adopt for an application that goes on with a Store: the values keep
+// their Go types, and stay apart by the names of their sessions.
+func AdoptTo(old sessions.Store, subject string, names ...string) *sojourn.Adoption {
+	return adopt(old, subject, names, true)
+}

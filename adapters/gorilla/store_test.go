@@ -1,0 +1,316 @@
+package gorilla_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/sessions"
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/adapters/gorilla"
+	"github.com/sojourn-go/sojourn/internal/movetest"
+)
+
+func TestMoveWithoutChangingTheCode(t *testing.T) {
+	for _, wrapped := range []bool{false, true} {
+		t.Run(fmt.Sprint("wrapped=", wrapped), func(t *testing.T) {
+			old := sessions.NewCookieStore(key)
+			adoption := gorilla.AdoptTo(old, "user", "shop")
+			adoption.KeepCookie = true
+			e := newEngine(t, adoption)
+			now := shop(gorilla.NewStore(e, "user"))
+			if wrapped {
+				now = e.Handler(now)
+			}
+			movetest.Site{Old: shop(old), New: now, LastWins: true, Adopted: func() int64 {
+				n, loggedIn, _ := e.Count(context.Background())
+				if n != loggedIn {
+					t.Errorf("%d of %d sessions are logged in", loggedIn, n)
+				}
+				return n
+			}}.Run(t)
+		})
+	}
+}
+
+// A visitor is a browser at a handler.
+type visitor struct {
+	*testing.T
+	h       http.Handler
+	cookies map[string]string
+}
+
+func (v *visitor) do(method, path string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	for name, value := range v.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	w := httptest.NewRecorder()
+	v.h.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if c.MaxAge < 0 {
+			delete(v.cookies, c.Name)
+		} else {
+			v.cookies[c.Name] = c.Value
+		}
+	}
+	return w
+}
+
+// want makes a request, and compares the answer's body.
+func (v *visitor) want(method, path, body string) {
+	v.Helper()
+	if w := v.do(method, path); w.Code != 200 || strings.TrimSpace(w.Body.String()) != body {
+		v.Errorf("%s %s: %d %s, want %s", method, path, w.Code, w.Body, body)
+	}
+}
+
+// both runs a test with and without Engine.Handler around the application.
+func both(t *testing.T, test func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler)) {
+	t.Run("alone", func(t *testing.T) {
+		test(t, newEngine(t, nil), func(h http.Handler) http.Handler { return h })
+	})
+	t.Run("in Handler", func(t *testing.T) {
+		e := newEngine(t, nil)
+		test(t, e, e.Handler)
+	})
+}
+
+func TestSignInAndOut(t *testing.T) {
+	both(t, func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler) {
+		v := &visitor{t, wrap(shop(gorilla.NewStore(e, "user"))), map[string]string{}}
+		v.want("GET", "/cart", "<nil> 0")
+		if n, _, _ := e.Count(context.Background()); n != 0 || len(v.cookies) != 0 {
+			t.Errorf("a stranger has %d sessions, and the cookies %v", n, v.cookies)
+		}
+		v.want("POST", "/add", "")
+		before := v.cookies["__Host-visitor"]
+		v.want("POST", "/login?user=ada", "")
+		v.want("GET", "/cart", "ada 1")
+		if v.cookies["__Host-visitor"] != "" || v.cookies["__Host-session"] == "" || before == "" {
+			t.Errorf("cookies %v", v.cookies)
+		}
+		fixed := &visitor{t, v.h, map[string]string{"__Host-visitor": before}}
+		fixed.want("GET", "/cart", "<nil> 0")
+		list, _, err := e.List(context.Background(), "ada", "", 10)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%v, %v", list, err)
+		}
+		copied := &visitor{t, v.h, map[string]string{"__Host-session": v.cookies["__Host-session"]}}
+		v.want("POST", "/login?user=eve", "")
+		v.want("GET", "/cart", "eve 0")
+		copied.want("GET", "/cart", "<nil> 0")
+		v.want("POST", "/add", "")
+		copied.cookies = map[string]string{"__Host-session": v.cookies["__Host-session"]}
+		v.want("POST", "/login?user=", "") // the key is empty: signed out, the cart stays
+		v.want("GET", "/cart", "1")
+		copied.want("GET", "/cart", "<nil> 0")
+		v.want("POST", "/login?user=ada", "")
+		v.want("GET", "/cart", "ada 1")
+		v.want("POST", "/logout", "")
+		v.want("GET", "/cart", "<nil> 0")
+		if n, _, _ := e.Count(context.Background()); n != 0 {
+			t.Errorf("%d sessions are left", n)
+		}
+	})
+}
+
+// slow serves requests whose session is read when they begin, and saved when the
+// test lets them.
+func slow(st sessions.Store, read, save chan bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := st.Get(r, "shop")
+		read <- true
+		<-save
+		s.Values["note"] = "late"
+		if err := s.Save(r, w); err != nil {
+			w.WriteHeader(sojourn.StatusCode(err))
+			return
+		}
+		_, _ = w.Write([]byte("saved"))
+	})
+}
+
+func TestI4LateSaveRevivesNothing(t *testing.T) {
+	both(t, func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler) {
+		for _, first := range []string{"/login?user=ada", "/add"} {
+			for _, other := range []string{"/logout", "/login?user=eve"} {
+				st := gorilla.NewStore(e, "user")
+				read, save := make(chan bool), make(chan bool)
+				v := &visitor{t, wrap(shop(st)), map[string]string{}}
+				v.want("POST", first, "")
+				late := &visitor{t, wrap(slow(st, read, save)), map[string]string{}}
+				for name, value := range v.cookies {
+					late.cookies[name] = value
+				}
+				answer := make(chan *httptest.ResponseRecorder)
+				go func() { answer <- late.do("POST", "/") }()
+				<-read
+				v.want("POST", other, "")
+				before, _, _ := e.Count(context.Background())
+				save <- true
+				if w := <-answer; w.Code != http.StatusConflict || len(w.Result().Cookies()) > 0 {
+					t.Errorf("after %s and %s a late save got %d, cookies %v", first, other, w.Code, w.Result().Cookies())
+				}
+				if n, _, _ := e.Count(context.Background()); n != before {
+					t.Errorf("a late save made %d sessions of %d", n, before)
+				}
+			}
+		}
+	})
+}
+
+func TestI5ParallelSavesOfDifferentKeys(t *testing.T) {
+	both(t, func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler) {
+		st := gorilla.NewStore(e, "user")
+		mux := http.NewServeMux()
+		mux.Handle("/", shop(st))
+		var ready sync.WaitGroup
+		const requests = 16
+		ready.Add(requests)
+		mux.HandleFunc("POST /set", func(w http.ResponseWriter, r *http.Request) {
+			s, _ := st.Get(r, "shop")
+			ready.Done()
+			ready.Wait() // all have read
+			s.Values[r.FormValue("key")] = true
+			delete(s.Values, "items")
+			if err := s.Save(r, w); err != nil {
+				t.Error(err)
+			}
+		})
+		v := &visitor{t, wrap(mux), map[string]string{}}
+		v.want("POST", "/login?user=ada", "")
+		v.want("POST", "/add", "")
+		var all sync.WaitGroup
+		for i := range requests {
+			all.Go(func() {
+				one := &visitor{t, v.h, map[string]string{"__Host-session": v.cookies["__Host-session"]}}
+				one.want("POST", fmt.Sprint("/set?key=k", i), "")
+			})
+		}
+		all.Wait()
+		list, _, _ := e.ListSnapshots(context.Background(), "ada", "", 10)
+		if got := strings.Count(string(list[0].Values), ":true"); got != requests || strings.Contains(string(list[0].Values), "items") {
+			t.Errorf("%d of %d landed: %s", got, requests, list[0].Values)
+		}
+	})
+}
+
+func TestValuesKeepTheirTypes(t *testing.T) {
+	e := newEngine(t, nil)
+	st := gorilla.NewStore(e, "user")
+	values := map[any]any{
+		"int": 5, "int64": int64(math.MaxInt64), "uint64": uint64(math.MaxUint64), "float": 3.0, "bytes": []byte{0, 255}, "struct": address{"Main Street"}, "hidden": hidden{"x"},
+		"map": map[string]any{"a": 1}, typedKey(5): "typed", 7: "seven", "=8": "eight", true: "true", "nil": nil, "nul": "\x00", "latin1": "\xe9",
+	}
+	r := httptest.NewRequest("POST", "/", nil)
+	s, err := st.Get(r, "shop")
+	if err != nil || !s.IsNew {
+		t.Fatal(err, s.IsNew)
+	}
+	s.AddFlash("hello")
+	for k, v := range values {
+		s.Values[k] = v
+	}
+	w := httptest.NewRecorder()
+	if err := s.Save(r, w); err != nil {
+		t.Fatal(err)
+	}
+	next := httptest.NewRequest("GET", "/", nil)
+	next.AddCookie(w.Result().Cookies()[0])
+	s, err = st.Get(next, "shop")
+	if err != nil || s.IsNew || s.ID == "" {
+		t.Fatal(err, s.IsNew, s.ID)
+	}
+	if flashes := s.Flashes(); len(flashes) != 1 || flashes[0] != "hello" {
+		t.Errorf("flashes %v", flashes)
+	}
+	if !reflect.DeepEqual(s.Values, values) {
+		t.Errorf("%#v\nwant %#v", s.Values, values)
+	}
+	// Two saves of one request.
+	w = httptest.NewRecorder()
+	s.Values["more"] = time.Minute
+	for range 2 {
+		if err := s.Save(next, w); err != nil {
+			t.Fatal(err)
+		}
+		delete(s.Values, "more")
+	}
+	s.Values["user"] = "ada"
+	for range 2 {
+		if err := s.Save(next, w); err != nil {
+			t.Fatal(err)
+		}
+		s.Values["after"] = 1
+	}
+	last := httptest.NewRequest("GET", "/", nil)
+	for _, c := range w.Result().Cookies() {
+		if c.MaxAge >= 0 {
+			last.AddCookie(c)
+		}
+	}
+	s, _ = st.Get(last, "shop")
+	if s.Values["user"] != "ada" || s.Values["after"] != 1 || s.Values["more"] != nil || s.Values["_flash"] != nil {
+		t.Errorf("%v", s.Values)
+	}
+	// Other names are other sessions.
+	other, _ := st.Get(last, "other")
+	if !other.IsNew || len(other.Values) != 0 {
+		t.Errorf("%v", other.Values)
+	}
+	other.Values["a"] = 1
+	other.Options.MaxAge = -1
+	if err := other.Save(last, httptest.NewRecorder()); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ = st.New(last, "shop"); s.Values["user"] != "ada" {
+		t.Error("the end of another name's session ended this one")
+	}
+	// What gob doesn't know is refused by Save, as by gorilla's stores.
+	type unknown struct{ A int }
+	for _, bad := range []any{unknown{1}, make(chan int), strings.Repeat("x", 70<<10)} {
+		s, _ := st.New(last, "shop")
+		s.Values["bad"] = bad
+		if err := s.Save(last, httptest.NewRecorder()); err == nil {
+			t.Errorf("%T was saved", bad)
+		}
+	}
+}
+
+func TestStoreDown(t *testing.T) {
+	e := newEngine(t, &sojourn.Adoption{Cookies: []sojourn.OldCookie{{Name: "old"}}, Read: func(context.Context, map[string]string) (*sojourn.OldSession, error) {
+		return nil, errors.New("connection refused")
+	}})
+	st := gorilla.NewStore(e, "user")
+	r := httptest.NewRequest("POST", "/", nil)
+	r.AddCookie(&http.Cookie{Name: "old", Value: "x"})
+	s, err := st.Get(r, "shop")
+	if !errors.Is(err, sojourn.ErrUnavailable) || s == nil {
+		t.Errorf("Get: %v", err)
+	}
+	s.Values["a"] = 1
+	w := httptest.NewRecorder()
+	if err := s.Save(r, w); !errors.Is(err, sojourn.ErrUnavailable) || len(w.Result().Cookies()) > 0 {
+		t.Errorf("Save: %v", err)
+	}
+}
+
+func TestBadCookies(t *testing.T) {
+	st := gorilla.NewStore(newEngine(t, nil), "user")
+	for _, value := range []string{"", "x", strings.Repeat("A", 64), strings.Repeat("A", 5000)} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: value})
+		if s, err := st.Get(r, "shop"); err != nil || !s.IsNew {
+			t.Errorf("%.10q: %v", value, err)
+		}
+	}
+}
