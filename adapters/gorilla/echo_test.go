@@ -1,0 +1,46 @@
+package gorilla_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/gorilla/sessions"
+	"github.com/labstack/echo-contrib/session"
+	"github.com/labstack/echo/v4"
+	"github.com/sojourn-go/sojourn/adapters/gorilla"
+)
+
+// The middleware of echo-contrib takes the Store as it is.
+func TestEcho(t *testing.T) {
+	e := echo.New()
+	e.Use(session.Middleware(gorilla.NewStore(newEngine(t, nil), "user")))
+	handle := func(path string, do func(*sessions.Session, echo.Context)) {
+		e.POST(path, func(c echo.Context) error {
+			s, err := session.Get("shop", c)
+			if err != nil {
+				return err
+			}
+			do(s, c)
+			if err := s.Save(c.Request(), c.Response()); err != nil {
+				return err
+			}
+			return c.NoContent(http.StatusOK)
+		})
+	}
+	handle("/login", func(s *sessions.Session, c echo.Context) { s.Values["user"] = c.QueryParam("user") })
+	handle("/logout", func(s *sessions.Session, c echo.Context) { s.Options.MaxAge = -1 })
+	e.GET("/who", func(c echo.Context) error {
+		s, err := session.Get("shop", c)
+		if err != nil {
+			return err
+		}
+		user, _ := s.Values["user"].(string)
+		return c.String(http.StatusOK, user)
+	})
+	v := &visitor{t, e, map[string]string{}}
+	v.want("GET", "/who", "")
+	v.want("POST", "/login?user=ada", "")
+	v.want("GET", "/who", "ada")
+	v.want("POST", "/logout", "")
+	v.want("GET", "/who", "")
+}
