@@ -50,6 +50,7 @@ type Store struct {
 
 	engine *sojourn.Engine
 	known  sync.Map // weak.Pointer[sessions.Session] to *binding
+	visits sync.Map // weak.Pointer[sessions.Registry] to *visit
 }
 
 // NewStore returns a store that keeps its sessions in an engine.
@@ -57,14 +58,22 @@ func NewStore(e *sojourn.Engine, subject string) *Store {
 	return &Store{Subject: subject, engine: e}
 }
 
+// A visit is what a Store knows of a request. The sessions of all names share
+// it.
+type visit struct {
+	handlers *sojourn.Session // from Engine.Handler; nil: there is none around the application
+	request  sojourn.Request  // else what the request presents, or presents after a save
+	saves    int              // that have changed request
+	id       sojourn.ID       // of the engine's session; zero: none
+}
+
 // A binding is what a Store knows of a session of gorilla/sessions.
 type binding struct {
+	*visit
 	session *sojourn.Session // for the next save
-	own     bool             // session is this package's, not the Handler's
-	request sojourn.Request  // of session, if it is own
+	after   int              // the saves when session began
 
 	base map[string]json.RawMessage // the values as they were read or saved
-	id   sojourn.ID                 // zero: no session
 	err  error                      // why they couldn't be read
 }
 
@@ -79,11 +88,8 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.IsNew = true
 	session.Options = &sessions.Options{Path: "/", MaxAge: 30 * 24 * 3600, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	b := &binding{}
-	if b.session, _ = sojourn.Lookup(r.Context()); b.session == nil {
-		b.own, b.request = true, s.engine.RequestFrom(r)
-		b.session = s.engine.Begin(r.Context(), b.request)
-	}
+	b := &binding{visit: s.visitOf(r)}
+	b.begin(r.Context(), s.engine)
 	b.err = s.read(r.Context(), b, session)
 	pointer := weak.Make(session)
 	s.known.Store(pointer, b)
@@ -91,10 +97,33 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	return session, b.err
 }
 
+// visitOf returns the visit of a request, which gorilla knows by its registry.
+func (s *Store) visitOf(r *http.Request) *visit {
+	registry := sessions.GetRegistry(r)
+	pointer := weak.Make(registry)
+	if v, ok := s.visits.Load(pointer); ok {
+		return v.(*visit)
+	}
+	v := &visit{}
+	if v.handlers, _ = sojourn.Lookup(r.Context()); v.handlers == nil {
+		v.request = s.engine.RequestFrom(r)
+	}
+	s.visits.Store(pointer, v)
+	runtime.AddCleanup(registry, func(p weak.Pointer[sessions.Registry]) { s.visits.Delete(p) }, pointer)
+	return v
+}
+
+// begin sets the session for the next save.
+func (b *binding) begin(ctx context.Context, e *sojourn.Engine) {
+	if b.session, b.after = b.handlers, b.saves; b.session == nil {
+		b.session = e.Begin(ctx, b.request)
+	}
+}
+
 // read fills the session with what the engine keeps.
 func (s *Store) read(ctx context.Context, b *binding, session *sessions.Session) error {
 	from := b.session
-	if b.own { // b.session is for the save; it arrives now, and is read when that needs it
+	if b.handlers == nil { // b.session is for the save: it arrives now, and is read when that needs it
 		from = s.engine.Begin(ctx, b.request)
 		defer from.Finish()
 		from.KeepSecret() // a cookie can't be set here
@@ -130,7 +159,7 @@ func (s *Store) read(ctx context.Context, b *binding, session *sessions.Session)
 	if !session.IsNew {
 		session.ID = b.id.String()
 	}
-	if b.own {
+	if b.handlers == nil {
 		return from.Commit(ctx) // notes the activity
 	}
 	return nil
@@ -145,12 +174,15 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, session *sessions.S
 	if err != nil {
 		return err
 	}
+	if b.after != b.saves { // another name's session was saved
+		b.begin(r.Context(), s.engine)
+	}
 	next, err := s.change(b, session)
 	if err != nil {
 		return err
 	}
 	b.base = next
-	if !b.own {
+	if b.handlers != nil {
 		b.id = b.session.ID()
 	} else if err := s.commit(r.Context(), w, b); err != nil {
 		return err
@@ -175,9 +207,10 @@ func (s *Store) commit(ctx context.Context, w http.ResponseWriter, b *binding) e
 	b.id = b.session.ID()
 	if token := b.session.Token(); token != "" {
 		b.request.Token = token
+		b.saves++
 	}
 	b.session.Finish()
-	b.session = s.engine.Begin(ctx, b.request)
+	b.begin(ctx, s.engine)
 	return nil
 }
 
