@@ -222,7 +222,7 @@ func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived 
 func (e *Engine) createAdopted(ctx context.Context, q *query, old *oldToken, was *OldSession) (id ID, err error) {
 	var d draft
 	d.reset()
-	t := terms{&e.opt, e.rand, &found{}, q.Client, q.arrived}
+	t := terms{opt: &e.opt, random: e.rand, found: &found{}, client: q.Client, arrived: q.arrived}
 	lost, err := d.adopt(was, old.secret, &t)
 	if err == nil {
 		var ended []store.Ended

@@ -83,7 +83,11 @@ func (s *Session) budgetOf(o *op) *budget {
 
 // terms returns what operations depend on. mu is held.
 func (s *Session) terms() terms {
-	return terms{&s.e.opt, s.e.rand, &s.found, s.request.Client, s.arrived}
+	t := terms{opt: &s.e.opt, random: s.e.rand, found: &s.found, client: s.request.Client, arrived: s.arrived}
+	if s.request.Key != "" {
+		t.id, t.idle = s.e.keyedID(s.request.Key), s.request.Idle
+	}
+	return t
 }
 
 // apply applies one operation to the draft. mu is held.

@@ -61,7 +61,7 @@ func (s *Session) write(ctx context.Context) error {
 	}
 	asked, login := len(d.ops) > 0, d.loginSubject() != ""
 	switch {
-	case f.tooLate != nil && asked && !login:
+	case f.tooLate != nil && asked && (!login || s.request.Key != ""):
 		return f.tooLate
 	case s.request.IfRevision != 0 && asked && (f.rec == nil || f.rec.Revision != s.request.IfRevision):
 		return ErrRevision
@@ -123,6 +123,8 @@ func (s *Session) store(ctx context.Context) error {
 			return nil
 		case errors.Is(err, store.ErrConflict) && s.found.rec != nil:
 			err = s.reread(ctx)
+		case errors.Is(err, store.ErrExists) && s.request.Key != "":
+			err = s.join(ctx)
 		case errors.Is(err, store.ErrLimit) && s.makeRoom(ctx):
 			err = nil
 		case s.overtaken(err):
@@ -279,13 +281,13 @@ func (s *Session) reread(ctx context.Context) error {
 // overtaken reports whether err tells that the session ended under a login,
 // which then starts a new one.
 func (s *Session) overtaken(err error) bool {
-	return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && gone(err)
+	return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && s.request.Key == "" && gone(err)
 }
 
 // stored does what follows a successful write.
 func (s *Session) stored(ctx context.Context) error {
 	e, d := s.e, &s.draft
-	if d.fresh {
+	if d.fresh && s.request.Key == "" {
 		s.issue(token(d.rec.ID, &d.next), d.rec)
 		e.bad.live(e.bad.sum(s.outcome.issued))
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -40,10 +41,28 @@ type terms struct {
 	found   *found
 	client  Client
 	arrived store.Time
+	id      ID            // of the session under Request.Key; zero: there is no key
+	idle    time.Duration // Request.Idle
 }
 
 // now reads the clock. Most operations don't need it.
 func (t *terms) now() store.Time { return store.TimeOf(t.opt.Now()) }
+
+// limitIdle returns the idle limit of r: Request.Idle, but no more than the
+// policy's; without it the given one.
+func (t *terms) limitIdle(given time.Duration, r *store.Record) time.Duration {
+	if t.idle == 0 {
+		return given
+	}
+	life := t.opt.Policy.Anonymous
+	switch {
+	case r.Remembered:
+		life = t.opt.Policy.Remembered
+	case r.Subject != "":
+		life = t.opt.Policy.Login
+	}
+	return min(t.idle, life.Idle)
+}
 
 type opKind uint8
 
@@ -135,6 +154,7 @@ func (d *draft) start(base *store.Record, t *terms) error {
 	if base != nil {
 		r.CopyFrom(base)
 		d.rec, d.create = r, false
+		r.Idle = t.limitIdle(r.Idle, r)
 		return nil
 	}
 	now := t.now()
@@ -142,13 +162,16 @@ func (d *draft) start(base *store.Record, t *terms) error {
 	if err != nil {
 		return err
 	}
+	if !t.id.IsZero() {
+		id = t.id
+	}
 	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
 	d.rec, d.create, d.next, d.fresh = r, true, next, true
 	life := t.opt.Policy.Anonymous
 	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
 	r.EpochHash = next.halfHash()
 	r.CreatedAt, r.LastSeenAt = now, now
-	r.Idle, r.ExpiresAt = life.Idle, now.Add(life.Absolute)
+	r.Idle, r.ExpiresAt = t.limitIdle(life.Idle, r), now.Add(life.Absolute)
 	r.UntilBrowserCloses = t.opt.Cookie.UntilBrowserCloses
 	r.Client, r.LastClient = t.client, t.client
 	return nil
@@ -216,7 +239,7 @@ func (d *draft) login(l *login, t *terms) error {
 			return err
 		}
 	}
-	if d.rec.Subject != "" && d.rec.Subject != l.subject {
+	if d.rec.Subject != "" && d.rec.Subject != l.subject && t.id.IsZero() {
 		mine := f.rec != nil && f.rec.Epoch == f.epoch && f.verdict >= good
 		if err := d.start(nil, t); err != nil {
 			return err
@@ -240,7 +263,7 @@ func (d *draft) login(l *login, t *terms) error {
 	r.Subject, r.AMR, r.Level, r.Remembered = l.subject, l.amr, uint8(l.level), l.remember
 	r.UntilBrowserCloses = l.closes || t.opt.Cookie.UntilBrowserCloses && !l.remember
 	r.Bearer = l.bearer || r.Bearer || f.rec != nil && f.rec.Bearer
-	r.LastSeenAt, r.Idle, r.ExpiresAt = now, life.Idle, now.Add(life.Absolute)
+	r.LastSeenAt, r.Idle, r.ExpiresAt = now, t.limitIdle(life.Idle, r), now.Add(life.Absolute)
 	r.Stale = false
 	if t.client.IP.IsValid() {
 		r.LastClient = t.client
@@ -336,5 +359,5 @@ func (d *draft) swap(values store.Values) {
 // unchanged reports whether the operations leave the session as it was: they set
 // values that are there already, delete absent ones, or rotate too early.
 func (d *draft) unchanged(was *store.Record) bool {
-	return !d.create && !d.fresh && d.rec.Values.Equal(was.Values)
+	return !d.create && !d.fresh && d.rec.Idle == was.Idle && d.rec.Values.Equal(was.Values)
 }

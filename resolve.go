@@ -65,6 +65,9 @@ const lateUnsafe = 30 * time.Second
 // that a crowd of tokens in one request counts like as many requests. found is
 // empty, and mu is held.
 func (s *Session) find(ctx context.Context, b *budget) error {
+	if s.request.Key != "" {
+		return s.findKeyed(ctx)
+	}
 	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
 	f, transports := &s.found, q.transports(&s.e.opt)
 	for try := 0; ; try++ {

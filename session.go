@@ -118,13 +118,28 @@ type Request struct {
 	// caller hasn't seen. The session is read strictly. 0: any revision.
 	IfRevision uint64
 
+	// Key names the session by a key of the caller's own, for callers that keep a
+	// cookie of their own, such as the session stores of web frameworks. Tokens and
+	// cookies are ignored beside it, and the session has none. The caller vouches
+	// that the browser may use the key. The first change starts the session. When
+	// it has ended, every further change is ErrEnded for at least an hour: choose a
+	// new key for a new session. A login of another subject keeps the session.
+	//
+	// The session's ID is derived from the key, and is no secret: if the key is one,
+	// it must be random.
+	Key string
+
+	// Idle, with Key, is the session's idle limit from this request on, if it is
+	// shorter than the policy's. At least a second. 0: as it is.
+	Idle time.Duration
+
 	refused error // what Load returns; of RequestFrom
 }
 
 // clear drops what the client presented. The fields that remain are written by
 // Begin and by every source, or count only together with one that is dropped.
 func (r *Request) clear() {
-	r.Session, r.Visitor, r.Old, r.Bearer, r.Token, r.IdempotencyKey, r.IfRevision, r.refused = nil, nil, nil, "", "", "", 0, nil
+	r.Session, r.Visitor, r.Old, r.Bearer, r.Token, r.Key, r.IdempotencyKey, r.IfRevision, r.Idle, r.refused = nil, nil, nil, "", "", "", "", 0, 0, nil
 }
 
 // Begin returns the session of a request. It doesn't touch the store. Reads use
@@ -318,12 +333,15 @@ func (s *Session) KeepSecret() {
 }
 
 // Start makes a session for a visitor who has none, even if nothing will be
-// stored in it.
+// stored in it. With Request.Idle it changes the idle limit of one that exists.
 func (s *Session) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.mayChange(); err != nil || s.found.rec != nil || len(s.draft.ops) > 0 {
+	if err := s.mayChange(); err != nil || len(s.draft.ops) > 0 {
 		return err
+	}
+	if t := s.terms(); s.found.rec != nil && t.limitIdle(s.found.rec.Idle, s.found.rec) == s.found.rec.Idle {
+		return nil
 	}
 	return s.change(op{kind: opStart})
 }

@@ -205,8 +205,25 @@ var engine = []mutant{
 		breaks: "a write to an ended session fails, and creates no new one",
 		test:   ". -run TestI4",
 		edits: []edit{{"commit.go",
-			`return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && gone(err)`,
+			`return (!s.draft.create || s.draft.leaves) && s.draft.loginSubject() != "" && s.request.Key == "" && gone(err)`,
 			`return !s.draft.create && gone(err)`}},
+	},
+	{
+		name:   "I4-keyed-id-at-random",
+		breaks: "a store refuses a second session under a key of the caller's own, because it has the same ID",
+		test:   ". -run TestI4Keyed",
+		edits: []edit{{"draft.go",
+			`		id = t.id
+`,
+			``}},
+	},
+	{
+		name:   "I4-keyed-update-creates",
+		breaks: "an update of a session that was read under a key creates none",
+		test:   "./sojournd/internal/api -run TestKeyedForgotten",
+		edits: []edit{{"sojournd/internal/api/keyed.go",
+			`if in.Update && s.ID().IsZero() {`,
+			`if false {`}},
 	},
 	{
 		name:   "I5-last-write-wins",

@@ -37,6 +37,11 @@ export class Sojourn {
   setValue(id, key, value, revision) { return this.#call('PUT', path(id, `/values/${encodeURIComponent(key)}`), value, match(revision)); }
   stats() { return this.#call('GET', '/v1/stats'); }
 
+  keyedGet(body) { return this.#call('POST', '/v1/keyed/get', body, undefined, true); }
+  keyedSet(body) { return this.#call('POST', '/v1/keyed/set', body); }
+  keyedTouch(body) { return this.#call('POST', '/v1/keyed/touch', body, undefined, true); }
+  keyedEnd(body) { return this.#call('POST', '/v1/keyed/end', body, undefined, true); }
+
   // The events are server-sent: lines of "data: JSON", and an empty line.
   async *events({ signal, lastEventId, ...query } = {}) {
     let rest = '';

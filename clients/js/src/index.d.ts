@@ -47,6 +47,12 @@ export interface Presented {
   client?: RequestClient;
 }
 
+/** A session by a key of the application's own: 16 to 1024 bytes, random. */
+export interface Keyed {
+  key: string;
+  client?: RequestClient;
+}
+
 /** How long a login lasts, and its cookie. */
 export interface Lasting {
   /** Keep the user signed in for longer. Default false. */
@@ -151,6 +157,11 @@ export class Sojourn {
   /** Sets or replaces one value of a session. */
   setValue(id: string, key: string, value: unknown, revision?: number): Promise<SessionInfo>;
   stats(): Promise<{ sessions: number; logged_in: number; anonymous: number }>;
+  /** The session under a key of the application's own, for session stores. */
+  keyedGet(body: Keyed): Promise<{ session: SessionInfo | null; why?: Why }>;
+  keyedSet(body: Keyed & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; update?: boolean; subject?: string; idle?: number }): Promise<{ session: SessionInfo }>;
+  keyedTouch(body: Keyed & { idle?: number }): Promise<{ session: SessionInfo }>;
+  keyedEnd(body: Keyed): Promise<void>;
   /** The events of the application, until the signal aborts or the server closes the stream. */
   events(options?: { last?: number; follow?: boolean; lastEventId?: string; signal?: AbortSignal }): AsyncGenerator<SessionEvent, void>;
 }

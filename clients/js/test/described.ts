@@ -21,6 +21,10 @@ interface Methods {
   'touch-session': 'touch';
   'replace-values': 'replaceValues';
   'set-value': 'setValue';
+  'get-keyed': 'keyedGet';
+  'set-keyed': 'keyedSet';
+  'touch-keyed': 'keyedTouch';
+  'end-keyed': 'keyedEnd';
   'stream-events': 'events';
   'get-stats': 'stats';
 }
@@ -38,7 +42,7 @@ type Takes<A, B> = [A] extends [B] ? true : { not: A; but: B };
 
 same<Equal<keyof Methods, keyof operations>>();
 
-type Posts = 'create-session' | 'resolve-session' | 'update-session' | 'log-in' | 'elevate-session' | 'rotate-session' | 'log-out';
+type Posts = 'create-session' | 'resolve-session' | 'update-session' | 'log-in' | 'elevate-session' | 'rotate-session' | 'log-out' | 'get-keyed' | 'set-keyed' | 'touch-keyed' | 'end-keyed';
 type Check<O extends keyof Methods> = {
   members: Equal<keyof Named<Answer<O>>, keyof Named<Ours<O>>>;
   types: Takes<Named<Answer<O>>, Ours<O>>;
@@ -49,6 +53,7 @@ type CheckBody<O extends Posts> = {
 };
 type True<T> = { [K in keyof T]: T[K] extends object ? (T[K] extends true ? true : True<T[K]>) : T[K] };
 type Good = { members: true; types: true };
+type Empty = 'end-session' | 'end-keyed' | 'stream-events' | 'end-sessions'; // their answers are not an object, or have one member
 
 ({} as True<{ [O in Posts]: CheckBody<O> }>) satisfies Record<Posts, Good>;
-({} as True<{ [O in Exclude<keyof Methods, 'end-session' | 'stream-events' | 'end-sessions'>]: Check<O> }>) satisfies Record<Exclude<keyof Methods, 'end-session' | 'stream-events' | 'end-sessions'>, Good>;
+({} as True<{ [O in Exclude<keyof Methods, Empty>]: Check<O> }>) satisfies Record<Exclude<keyof Methods, Empty>, Good>;

@@ -2,12 +2,14 @@
 // that tsc must find.
 import { createServer } from 'node:http';
 import express from 'express';
+import expressSession from 'express-session';
 import fastify from 'fastify';
 import { Hono } from 'hono';
 import { Problem, Session, Sojourn } from '@sojourn-go/client';
 import { sessions as forExpress } from '@sojourn-go/client/express';
 import { sessions as forFastify } from '@sojourn-go/client/fastify';
 import { sessions as forHono } from '@sojourn-go/client/hono';
+import { sojournStore } from '@sojourn-go/client/express-session';
 import { withSession } from '@sojourn-go/client/node';
 
 const client = new Sojourn({ key: 'sojourn_x' });
@@ -34,6 +36,8 @@ async function use(session: Session) {
 }
 
 express().use(forExpress(client, { origins: ['https://partner.example'] })).get('/', async (req, res) => { res.json(await use(req.session)); });
+
+expressSession({ secret: 's', store: sojournStore(expressSession, client, { subject: (session) => session.passport?.user }) });
 
 const app = fastify();
 app.register(forFastify, { client, ip: (request) => request.ip });

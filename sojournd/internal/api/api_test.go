@@ -623,6 +623,14 @@ func TestApplicationsAreApart(t *testing.T) {
 	try("PUT /v1/sessions/{id}/values", sessions+"/"+id+"/values", j{"a": 2}, "If-Match", "*").want(404, "session_not_found")
 	try("PUT /v1/sessions/{id}/values/{key}", sessions+"/"+id+"/values/a", "2", "If-Match", "*").want(404, "session_not_found")
 	try("POST /v1/sessions/{id}/touch", sessions+"/"+id+"/touch", nil).want(404, "session_not_found")
+	const key = "a key that both applications use"
+	w.as("blog", "POST", "/v1/keyed/set", j{"key": key, "set": j{"a": 1}}).want(200, "")
+	try("POST /v1/keyed/get", "/v1/keyed/get", j{"key": key}).want(200, "").is(nil, "session")
+	try("POST /v1/keyed/touch", "/v1/keyed/touch", j{"key": key}).want(404, "session_not_found")
+	try("POST /v1/keyed/set", "/v1/keyed/set", j{"key": key, "set": j{"b": 1}}).want(200, "").is(j{"b": 1.0}, "session", "values")
+	try("POST /v1/keyed/end", "/v1/keyed/end", j{"key": key}).want(204, "")
+	w.as("blog", "POST", "/v1/keyed/get", j{"key": key}).want(200, "").is(j{"a": 1.0}, "session", "values")
+	w.as("blog", "POST", "/v1/keyed/end", j{"key": key}).want(204, "")
 	try("GET /v1/events", "/v1/events?follow=false", nil)
 	w.pass(time.Second)
 	try("DELETE /v1/sessions", sessions+"?subject=ann", nil).want(200, "").is(float64(2), "ended")
@@ -948,6 +956,9 @@ func TestStoreFails(t *testing.T) {
 	}
 	w.store.fail(errors.New("the store broke"))
 	w.call("GET", "/v1/stats", nil).want(503, "unavailable")
+	for _, path := range []string{"get", "set", "touch", "end"} {
+		w.call("POST", "/v1/keyed/"+path, j{"key": keyOne}).want(503, "unavailable")
+	}
 	if !strings.Contains(w.log.String(), "the store broke") {
 		t.Error("the log doesn't say why")
 	}

@@ -257,22 +257,8 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 }
 
 func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
-	if err := checkKeys("/set", len(in.Set)); err != nil {
+	if err := checkChanges(&in.Changes); err != nil {
 		return nil, err
-	}
-	if err := checkKeys("/delete", len(in.Delete)); err != nil {
-		return nil, err
-	}
-	for _, key := range in.Delete {
-		if _, both := in.Set[key]; both {
-			return nil, invalid("/delete", fmt.Sprintf("has a key that is set, too: %q", key))
-		}
-	}
-	if err := checkKeys("/values", len(in.Values)); err != nil {
-		return nil, err
-	}
-	if in.Values != nil && (in.Set != nil || in.Delete != nil) {
-		return nil, invalid("/values", "replaces all values, so set and delete have no meaning beside it")
 	}
 	var revision uint64
 	if in.IfRevision != nil {
@@ -293,12 +279,7 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	if in.IfRevision != nil && s.Info().Revision != *in.IfRevision {
 		return nil, problemOf(codeRevision)
 	}
-	if in.Values != nil {
-		err = s.ReplaceValues(in.Values)
-	} else {
-		err = change(ctx, s, in.Set, in.Delete)
-	}
-	if err != nil {
+	if err := apply(ctx, s, &in.Changes); err != nil {
 		return nil, err
 	}
 	if err := s.Commit(ctx); err != nil {
@@ -306,6 +287,31 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	}
 	snap := s.Snapshot()
 	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
+}
+
+func checkChanges(in *v1.Changes) error {
+	if err := checkKeys("/set", len(in.Set)); err != nil {
+		return err
+	}
+	if err := checkKeys("/delete", len(in.Delete)); err != nil {
+		return err
+	}
+	for _, key := range in.Delete {
+		if _, both := in.Set[key]; both {
+			return invalid("/delete", fmt.Sprintf("has a key that is set, too: %q", key))
+		}
+	}
+	if in.Values != nil && (in.Set != nil || in.Delete != nil) {
+		return invalid("/values", "replaces all values, so set and delete have no meaning beside it")
+	}
+	return checkKeys("/values", len(in.Values))
+}
+
+func apply(ctx context.Context, s *sojourn.Session, in *v1.Changes) error {
+	if in.Values != nil {
+		return s.ReplaceValues(in.Values)
+	}
+	return change(ctx, s, in.Set, in.Delete)
 }
 
 func login(ctx context.Context, c *call, in *v1.Login) (*v1.Issued, error) {

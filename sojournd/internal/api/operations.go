@@ -43,6 +43,8 @@ func (a *API) routes() {
 	alone.Values = nil
 	client := &v1.RequestClient{IP: "203.0.113.7", UserAgent: exampleAgent}
 	presented := v1.Presented{Token: new(exampleToken), Client: client}
+	changed := v1.Changes{Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}}
+	key := v1.Keyed{Key: new("m9dRzGBM4p0xXoHtYdqSbGgkzQlEy8eU"), Client: client}
 	level, elevated, revision, three := 1, 2, uint64(3), 3
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
@@ -67,7 +69,7 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
 		text:   "Parallel updates of different keys do not disturb each other. For one key the last update wins, unless if_revision is given.",
-		body:   v1.Update{Presented: presented, Set: map[string]json.RawMessage{"theme": json.RawMessage(`"dark"`)}, Delete: []string{"draft"}, IfRevision: &revision},
+		body:   v1.Update{Presented: presented, Changes: changed, IfRevision: &revision},
 		answer: v1.Updated{Session: exampleSession()},
 		codes:  with(changes, codeValue, codeTooLarge, codeRevision, codeFull),
 	}, update)
@@ -156,6 +158,31 @@ func (a *API) routes() {
 		answer: *exampleSession(), tagged: true,
 		codes: writes,
 	}, patch)
+
+	keyed := with(body, codeEnded, codeSuperseded, codeConflict, codeValue, codeTooLarge, codeSubject, codeLimit, codeFull, codeUncertain)
+	route(a, operation{
+		pattern: "POST /v1/keyed/get", id: "get-keyed", tag: tagKeyed, summary: "Get the session of a key",
+		text:   "It does not count as activity.",
+		body:   v1.KeyedGet{Keyed: key},
+		answer: v1.KeyedFound{Session: exampleSession()}, codes: body,
+	}, keyedGet)
+	route(a, operation{
+		pattern: "POST /v1/keyed/set", id: "set-keyed", tag: tagKeyed, summary: "Create or change the session of a key",
+		text:   "Parallel requests that change different values do not disturb each other, also if they create the session. A session that has ended is never created again, if its end is less than an hour ago or update is true. It counts as activity.",
+		body:   v1.KeyedSet{Keyed: key, Changes: changed, Update: true, Idle: 1800},
+		answer: v1.KeyedSession{Session: exampleSession()}, codes: keyed,
+	}, keyedSet)
+	route(a, operation{
+		pattern: "POST /v1/keyed/touch", id: "touch-keyed", tag: tagKeyed, summary: "Count as activity",
+		text:   "It moves the idle deadline.",
+		body:   v1.KeyedTouch{Keyed: key},
+		answer: v1.KeyedSession{Session: exampleSession()}, codes: with(keyed, codeNoSession),
+	}, keyedTouch)
+	route(a, operation{
+		pattern: "POST /v1/keyed/end", id: "end-keyed", tag: tagKeyed, summary: "End the session of a key",
+		text: "The session never comes back. Without a session it does nothing.",
+		body: key, status: http.StatusNoContent, codes: with(body, codeUncertain),
+	}, keyedEnd)
 	if a.opt.Events != nil {
 		route(a, operation{
 			pattern: "GET /v1/events", id: "stream-events", tag: tagServer, summary: "Stream events",
@@ -263,6 +290,7 @@ func (a *API) describe() {
 		Tags: []*huma.Tag{
 			{Name: tagBrowser, Description: "Operations for a browser, by its token."},
 			{Name: tagOperator, Description: "Operations for an operator or the application itself, by a session's ID."},
+			{Name: tagKeyed, Description: "Sessions by a key of the application's own, for the session stores of web frameworks, which keep a cookie of their own. Such a session has no token. The other operations know it by its ID, too."},
 			{Name: tagServer, Description: "Events and counts."},
 		},
 		Components: &huma.Components{
@@ -277,6 +305,7 @@ func (a *API) describe() {
 const (
 	tagBrowser  = "browser"
 	tagOperator = "operator"
+	tagKeyed    = "keyed"
 	tagServer   = "server"
 )
 

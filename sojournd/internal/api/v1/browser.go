@@ -68,21 +68,27 @@ type Resolved struct {
 
 // TransformSchema implements huma.SchemaTransformer. The session may be null.
 func (*Resolved) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s.Properties["session"] = &huma.Schema{
-		OneOf:       []*huma.Schema{s.Properties["session"], {Type: "null"}},
-		Description: "null: the token does not belong to a live session.",
-	}
+	s.Properties["session"] = orNull(s.Properties["session"], "null: the token does not belong to a live session.")
 	return s
+}
+
+func orNull(s *huma.Schema, doc string) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{s, {Type: "null"}}, Description: doc}
+}
+
+// Changes are what happens to a session's values.
+type Changes struct {
+	Set    map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of different keys do not disturb each other."`
+	Delete []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
+	Values map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"In place of set and delete: all values of the session from now on. {} removes all."`
 }
 
 // Update changes values of a session.
 type Update struct {
 	Presented
+	Changes
 
-	Set        map[string]json.RawMessage `json:"set,omitempty" maxProperties:"1000" doc:"Keys to set. Parallel updates of different keys do not disturb each other."`
-	Delete     []string                   `json:"delete,omitempty" nullable:"false" maxItems:"1000" doc:"Keys to remove."`
-	Values     map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"In place of set and delete: all values of the session from now on. {} removes all."`
-	IfRevision *uint64                    `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
+	IfRevision *uint64 `json:"if_revision,omitempty" doc:"Change nothing unless the session is at this revision." example:"3"`
 }
 
 // Updated is the answer to Update.

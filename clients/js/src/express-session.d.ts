@@ -1,0 +1,19 @@
+import type session from 'express-session';
+import type { Sojourn } from './index.js';
+
+export interface StoreOptions {
+  /**
+   * The user who is logged in, by the application's own value in the session:
+   * (session) => session.passport?.user. With it, the server's lists and limits know
+   * the user's sessions, and can end them. Default: the server takes all for visitors.
+   */
+  subject?: (session: session.SessionData & Record<string, any>) => string | number | undefined;
+}
+
+/**
+ * A store for express-session, for applications that keep it:
+ * session({ store: sojournStore(session, client), secret, … }). Parallel requests
+ * that change different members of req.session lose nothing. A session that was
+ * destroyed elsewhere doesn't come back: a later save fails with the code "ended".
+ */
+export function sojournStore(express: { Store: typeof session.Store }, client: Sojourn, options?: StoreOptions): session.Store;

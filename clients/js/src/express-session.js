@@ -1,0 +1,104 @@
+// sojournStore returns a store for express-session. It is told the class Store, so
+// that this package depends on nothing.
+export function sojournStore({ Store }, client, { subject } = {}) {
+  // What was read or stored of each session: its sid, and each value as JSON. It is
+  // never created again, and only what has changed is sent.
+  const known = new WeakMap();
+
+  class SojournStore extends Store {
+    createSession(req, data) {
+      const session = super.createSession(req, data);
+      if (known.has(data)) known.set(session, known.get(data));
+      return session;
+    }
+
+    get(sid, callback) {
+      return done(callback, async () => {
+        const { session } = await client.keyedGet({ key: sid });
+        if (!session?.values.cookie) return null;
+        known.set(session.values, { sid, values: asJSON(session.values) });
+        return revived(session);
+      });
+    }
+
+    set(sid, session, callback) {
+      return done(callback, async () => {
+        if (session.cookie?.expires && new Date(session.cookie.expires) <= Date.now()) return client.keyedEnd({ key: sid });
+        const before = known.get(session)?.sid === sid ? known.get(session).values : undefined;
+        const now = asJSON(session);
+        const body = about(sid, session);
+        if (before) {
+          body.update = true;
+          body.set = parsed([...now].filter(([key, json]) => before.get(key) !== json));
+          body.delete = [...before.keys()].filter((key) => !now.has(key));
+        } else {
+          body.values = parsed(now);
+        }
+        const user = subject?.(session);
+        if (user) body.subject = String(user);
+        await client.keyedSet(body);
+        known.set(session, { sid, values: now });
+      });
+    }
+
+    touch(sid, session, callback) {
+      return done(callback, async () => {
+        try {
+          await client.keyedTouch(about(sid, session));
+        } catch (error) {
+          if (error.code !== 'session_not_found' && error.code !== 'ended') throw error; // it ended: there is nothing to touch
+        }
+      });
+    }
+
+    destroy(sid, callback) { return done(callback, () => client.keyedEnd({ key: sid })); }
+
+    all(callback) {
+      return done(callback, async () => {
+        const list = [];
+        let page = {};
+        do {
+          page = await client.list({ values: true, limit: 1000, cursor: page.next_cursor });
+          list.push(...page.sessions.filter((session) => session.values.cookie).map(revived));
+        } while (page.next_cursor);
+        return list;
+      });
+    }
+
+    length(callback) { return done(callback, async () => (await client.stats()).sessions); }
+    clear(callback) { return done(callback, async () => { await client.endAll(); }); }
+  }
+  return new SojournStore();
+}
+
+// revived returns a session as express-session wants it. Its cookie's expiry moves
+// with each touch, while the stored one stays.
+function revived({ values, idle_expires_at: expires }) {
+  if (values.cookie.expires) values.cookie.expires = expires;
+  return values;
+}
+
+// about says which session it is, who sent the request, and how long the session
+// may be idle.
+function about(sid, { cookie, req }) {
+  const body = { key: sid };
+  const ip = req?.ip ?? req?.socket?.remoteAddress;
+  if (ip) body.client = { ip, user_agent: req.headers?.['user-agent'] };
+  const age = cookie?.originalMaxAge;
+  if (age > 0) body.idle = Math.min(Math.ceil(age / 1000), 34_560_000);
+  return body;
+}
+
+function asJSON(session) {
+  return new Map(Object.entries(session).map(([key, value]) => [key, JSON.stringify(value)]).filter(([, json]) => json !== undefined));
+}
+
+function parsed(entries) { return Object.fromEntries([...entries].map(([key, json]) => [key, JSON.parse(json)])); }
+
+// done calls the callback with the result of an asynchronous function, or returns
+// a promise if there is no callback. An error of the callback is its own.
+function done(callback, f) {
+  const result = f();
+  if (!callback) return result;
+  result.then((value) => queueMicrotask(() => callback(null, value)), (error) => queueMicrotask(() => callback(error)));
+}
