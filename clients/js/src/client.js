@@ -24,6 +24,7 @@ export class Sojourn {
   login(body) { return this.#call('POST', '/v1/sessions/login', body); }
   elevate(body) { return this.#call('POST', '/v1/sessions/elevate', body); }
   rotate(body) { return this.#call('POST', '/v1/sessions/rotate', body); }
+  regenerate(body) { return this.#call('POST', '/v1/sessions/regenerate', body); }
   logout(body) { return this.#call('POST', '/v1/sessions/logout', body); }
 
   list(query) { return this.#call('GET', '/v1/sessions' + search(query)); }

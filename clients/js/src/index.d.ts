@@ -138,6 +138,8 @@ export class Sojourn {
   login(body: Presented & LoginOptions & { subject: string }): Promise<Issued>;
   elevate(body: Presented & { level: number; amr?: string[] }): Promise<Issued>;
   rotate(body: Presented): Promise<Issued>;
+  /** Ends a session, and goes on in a new one with the values of the keys in keep. */
+  regenerate(body: Presented & { keep?: string[] }): Promise<Issued>;
   logout(body: Presented): Promise<{ set_cookie: string[] }>;
 
   /** A page of the live sessions: of a user, or of the whole application. */
@@ -226,7 +228,10 @@ export class Session {
   logout(): Promise<void>;
   /** The same as logout, in the words of express-session. */
   destroy(): Promise<void>;
-  /** Ends the session, and goes on in a new one, in which nobody is logged in. keep: the keys of values that stay, or true for all. */
+  /**
+   * Ends the session, and goes on in a new one, in which nobody is logged in. keep:
+   * the keys of values that stay, or true for all. Without a session it does nothing.
+   */
   regenerate(options?: { keep?: string[] | true }): Promise<void>;
 
   /**

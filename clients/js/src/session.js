@@ -112,9 +112,8 @@ export class Session {
     return this.#inTurn(async () => {
       this.#needsCookie();
       const session = await this.#read();
-      const values = Object.fromEntries(Object.entries(session?.values ?? {}).filter(([key]) => keep === true || keep.includes(key)));
-      await this.#end();
-      await this.#create(values);
+      if (!session) return;
+      this.#issued(await this.#client.regenerate({ ...this.#presented(), keep: keep === true ? Object.keys(session.values) : keep }));
     });
   }
 
@@ -142,14 +141,12 @@ export class Session {
   async #update(body) {
     this.#asked = true;
     if (body.set && this.#begun() && !await this.#read()) this.#needsCookie();
-    if (this.#signedOff && !this.#token) return this.#create(body.set);
+    if (this.#signedOff && !this.#token) return this.#issued(await this.#client.create({ values: body.set, client: this.#request.client }));
     const answer = await this.#client.update({ ...this.#presented(), ...body });
     this.#take(answer);
     if (answer.token && answer.session.revision === 1) this.#token = answer.token; // of a new session
     this.#found = answer.session;
   }
-
-  async #create(values) { this.#issued(await this.#client.create({ values, client: this.#request.client })); }
 
   async #end() {
     this.#asked = true;

@@ -12,6 +12,7 @@ interface Methods {
   'log-in': 'login';
   'elevate-session': 'elevate';
   'rotate-session': 'rotate';
+  'regenerate-session': 'regenerate';
   'log-out': 'logout';
   'list-sessions': 'list';
   'end-sessions': 'endAll';
@@ -42,7 +43,7 @@ type Takes<A, B> = [A] extends [B] ? true : { not: A; but: B };
 
 same<Equal<keyof Methods, keyof operations>>();
 
-type Posts = 'create-session' | 'resolve-session' | 'update-session' | 'log-in' | 'elevate-session' | 'rotate-session' | 'log-out' | 'get-keyed' | 'set-keyed' | 'touch-keyed' | 'end-keyed';
+type Posts = 'create-session' | 'resolve-session' | 'update-session' | 'log-in' | 'elevate-session' | 'rotate-session' | 'regenerate-session' | 'log-out' | 'get-keyed' | 'set-keyed' | 'touch-keyed' | 'end-keyed';
 type Check<O extends keyof Methods> = {
   members: Equal<keyof Named<Answer<O>>, keyof Named<Ours<O>>>;
   types: Takes<Named<Answer<O>>, Ours<O>>;

@@ -615,6 +615,7 @@ func TestApplicationsAreApart(t *testing.T) {
 	try("POST /v1/sessions/login", sessions+"/login", j{"token": token, "subject": "ann"}).want(200, "").is(j{}, "session", "values")
 	try("POST /v1/sessions/elevate", sessions+"/elevate", j{"token": token, "level": 3}).want(409, "not_live")
 	try("POST /v1/sessions/rotate", sessions+"/rotate", j{"token": token}).want(409, "not_live")
+	try("POST /v1/sessions/regenerate", sessions+"/regenerate", j{"token": token, "keep": []string{"a"}}).want(409, "not_live")
 	try("POST /v1/sessions/logout", sessions+"/logout", j{"token": token}).want(200, "")
 	try("GET /v1/sessions", sessions+"?subject=ann", nil).want(200, "")
 	try("GET /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")

@@ -381,6 +381,21 @@ func rotate(ctx context.Context, c *call, in *v1.Presented) (*v1.Issued, error) 
 	return issued(ctx, s, sent(in)) // during another rotation the token that was sent stays valid
 }
 
+func regenerate(ctx context.Context, c *call, in *v1.Regenerate) (*v1.Issued, error) {
+	if err := checkKeys("/keep", len(in.Keep)); err != nil {
+		return nil, err
+	}
+	s, err := c.live(ctx, &in.Presented, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Finish()
+	if err := s.Regenerate(in.Keep...); err != nil {
+		return nil, err
+	}
+	return issued(ctx, s, "")
+}
+
 func logout(ctx context.Context, c *call, in *v1.Presented) (*v1.LoggedOut, error) {
 	s, err := c.present(ctx, in, 0)
 	if err != nil {

@@ -62,6 +62,16 @@ func TestCookieHeader(t *testing.T) {
 		t.Errorf("a logout: %s", out.text)
 	}
 
+	visited := post("update", j{"cookie": "", "set": j{"cart": 1, "draft": 2}}).want(200, "")
+	user := post("login", j{"cookie": visitorName + visited.token(), "subject": "ben"}).want(200, "")
+	anew := post("regenerate", j{"cookie": sessionName + user.token(), "keep": []string{"cart", "none"}}).want(200, "")
+	anew.is("", "session", "subject").is(j{"cart": 1.0}, "session", "values")
+	if set, cleared := anew.cookies(); !slices.Equal(set, []string{visitorName}) || !slices.Equal(cleared, []string{sessionName}) || anew.id() == user.id() {
+		t.Errorf("a new session: %s", anew.text)
+	}
+	w.over(user.token(), "logout")
+	w.alive(anew.token(), "")
+
 	dead := sessionName + rotated.token()
 	w.pass(time.Second)
 	post("update", j{"cookie": dead, "set": j{"cart": 9}}).want(409, "ended")

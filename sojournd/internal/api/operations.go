@@ -93,6 +93,12 @@ func (a *API) routes() {
 		answer: example, codes: with(changes, codeFull),
 	}, rotate)
 	route(a, operation{
+		pattern: "POST /v1/sessions/regenerate", id: "regenerate-session", tag: tagBrowser, summary: "End a session, and go on in a new one",
+		text:   "Nobody is logged in in the new session. The old one never comes back.",
+		body:   v1.Regenerate{Presented: presented, Keep: []string{"cart"}},
+		answer: example, codes: with(changes, codeFull),
+	}, regenerate)
+	route(a, operation{
 		pattern: "POST /v1/sessions/logout", id: "log-out", tag: tagBrowser, summary: "End a browser's session",
 		text:   "The session never comes back. Without a live token the answer clears the cookies too.",
 		body:   presented,

@@ -119,6 +119,13 @@ type Elevate struct {
 	AMR   []string `json:"amr,omitempty" nullable:"false" doc:"The further factor (RFC 8176)." example:"[\"otp\"]"`
 }
 
+// Regenerate ends a session in favour of a new one.
+type Regenerate struct {
+	Presented
+
+	Keep []string `json:"keep,omitempty" nullable:"false" maxItems:"1000" doc:"The keys of the values that the new session takes over. Default: none." example:"[\"cart\"]"`
+}
+
 // LoggedOut is the answer to a logout.
 type LoggedOut struct {
 	_ struct{} `additionalProperties:"true"`
