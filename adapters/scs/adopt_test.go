@@ -19,8 +19,25 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
+// A manager is what scs and this package share.
+type manager interface {
+	LoadAndSave(http.Handler) http.Handler
+	RenewToken(context.Context) error
+	Destroy(context.Context) error
+	Put(ctx context.Context, key string, val any)
+	GetInt(ctx context.Context, key string) int
+	GetString(ctx context.Context, key string) string
+	PopString(ctx context.Context, key string) string
+	Remove(ctx context.Context, key string)
+}
+
+var (
+	_ manager = (*oldscs.SessionManager)(nil)
+	_ manager = (*scs.SessionManager)(nil)
+)
+
 // oldShop is a shop on scs.
-func oldShop(sm *oldscs.SessionManager) http.Handler {
+func oldShop(sm manager) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		if err := sm.RenewToken(r.Context()); err != nil {
@@ -34,6 +51,23 @@ func oldShop(sm *oldscs.SessionManager) http.Handler {
 	})
 	mux.HandleFunc("GET /cart", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, sm.GetString(r.Context(), "user"), sm.GetInt(r.Context(), "items"))
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		if err := sm.Destroy(r.Context()); err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+	})
+	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, r *http.Request) { // signs out, and keeps the cart
+		if err := sm.RenewToken(r.Context()); err != nil {
+			http.Error(w, err.Error(), 500)
+		}
+		sm.Remove(r.Context(), "user")
+	})
+	mux.HandleFunc("POST /flash", func(w http.ResponseWriter, r *http.Request) {
+		sm.Put(r.Context(), "flash", "hello")
+	})
+	mux.HandleFunc("GET /flash", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, sm.PopString(r.Context(), "flash"))
 	})
 	return sm.LoadAndSave(mux)
 }

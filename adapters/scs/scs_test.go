@@ -1,0 +1,365 @@
+package scs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	oldscs "github.com/alexedwards/scs/v2"
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/adapters/scs"
+	"github.com/sojourn-go/sojourn/internal/movetest"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+func newManager(t *testing.T) *scs.SessionManager {
+	sm := scs.New()
+	sm.Subject = "user"
+	t.Cleanup(func() { sm.Engine().Close(context.Background()) })
+	return sm
+}
+
+func TestMoveWithoutChangingTheCode(t *testing.T) {
+	old := oldscs.New()
+	sm := newManager(t)
+	sm.Adopt, sm.KeepCookie = old, true
+	movetest.Site{Old: oldShop(old), New: oldShop(sm), LastWins: true, Adopted: func() int64 {
+		_, loggedIn, _ := sm.Engine().Count(context.Background())
+		return loggedIn
+	}}.Run(t)
+}
+
+// A visitor is a browser at a handler.
+type visitor struct {
+	*testing.T
+	h       http.Handler
+	cookies map[string]string
+}
+
+func (v *visitor) do(method, path string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	for name, value := range v.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	w := httptest.NewRecorder()
+	v.h.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if c.MaxAge < 0 {
+			delete(v.cookies, c.Name)
+		} else {
+			v.cookies[c.Name] = c.Value
+		}
+	}
+	return w
+}
+
+func (v *visitor) want(method, path, body string) {
+	v.Helper()
+	if w := v.do(method, path); w.Code != 200 || strings.TrimSpace(w.Body.String()) != body {
+		v.Errorf("%s %s: %d %s, want %q", method, path, w.Code, w.Body, body)
+	}
+}
+
+func (v *visitor) twin() *visitor {
+	copied := &visitor{v.T, v.h, map[string]string{}}
+	for name, value := range v.cookies {
+		copied.cookies[name] = value
+	}
+	return copied
+}
+
+// The same sequence at scs and here.
+func TestSignInAndOut(t *testing.T) {
+	for name, sm := range map[string]manager{"scs": oldscs.New(), "sojourn": newManager(t), "without Subject": scs.New()} {
+		t.Run(name, func(t *testing.T) {
+			v := &visitor{t, oldShop(sm), map[string]string{}}
+			v.want("GET", "/cart", "0")
+			if len(v.cookies) != 0 {
+				t.Errorf("a stranger has the cookies %v", v.cookies)
+			}
+			v.want("POST", "/add", "")
+			before := v.twin()
+			v.want("POST", "/login?user=ada", "")
+			v.want("GET", "/cart", "ada 1")
+			before.want("GET", "/cart", "0")
+			before = v.twin()
+			v.want("POST", "/leave", "")
+			v.want("GET", "/cart", "1")
+			before.want("GET", "/cart", "0")
+			v.want("POST", "/flash", "")
+			v.want("GET", "/flash", "hello")
+			v.want("GET", "/flash", "")
+			v.want("POST", "/login?user=eve", "")
+			v.want("GET", "/cart", "eve 1")
+			before = v.twin()
+			v.want("POST", "/logout", "")
+			v.want("GET", "/cart", "0")
+			before.want("GET", "/cart", "0")
+		})
+	}
+}
+
+func TestSubjectIsSignedIn(t *testing.T) {
+	sm := newManager(t)
+	v := &visitor{t, oldShop(sm), map[string]string{}}
+	v.want("POST", "/login?user=ada", "")
+	list, _, err := sm.Engine().List(context.Background(), "ada", "", 10)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if _, err := sm.Engine().EndSubject(context.Background(), "ada", sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	v.want("GET", "/cart", "0")
+}
+
+func TestI4LatePutRevivesNothing(t *testing.T) {
+	sm := newManager(t)
+	read, put := make(chan bool), make(chan bool)
+	mux := http.NewServeMux()
+	mux.Handle("/", oldShop(sm))
+	mux.Handle("POST /late", sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sm.GetInt(r.Context(), "items")
+		read <- true
+		<-put
+		sm.Put(r.Context(), "items", 100)
+	})))
+	v := &visitor{t, mux, map[string]string{}}
+	v.want("POST", "/login?user=ada", "")
+	late, answer := v.twin(), make(chan *httptest.ResponseRecorder)
+	go func() { answer <- late.do("POST", "/late") }()
+	<-read
+	v.want("POST", "/logout", "")
+	put <- true
+	if w := <-answer; w.Code != http.StatusConflict {
+		t.Errorf("%d", w.Code)
+	}
+	if n, _, _ := sm.Engine().Count(context.Background()); n != 0 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+func TestParallelPopAndPut(t *testing.T) {
+	sm := newManager(t)
+	mux := http.NewServeMux()
+	mux.Handle("/", oldShop(sm))
+	mux.Handle("POST /set", sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sm.Put(r.Context(), r.FormValue("key"), true)
+	})))
+	v := &visitor{t, mux, map[string]string{}}
+	v.want("POST", "/login?user=ada", "")
+	v.want("POST", "/flash", "")
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	flashes := 0
+	for i := range 16 {
+		all.Go(func() {
+			one := v.twin()
+			one.want("POST", fmt.Sprint("/set?key=k", i), "")
+			if one.do("GET", "/flash").Body.String() == "hello" {
+				mu.Lock()
+				flashes++
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	list, _, _ := sm.Engine().ListSnapshots(context.Background(), "ada", "", 1)
+	if n := strings.Count(string(list[0].Values), ":true"); n != 16 || flashes != 1 {
+		t.Errorf("%d of 16 keys, the flash %d times", n, flashes)
+	}
+}
+
+// in runs do in a request, and returns the answer's status.
+func in(sm *scs.SessionManager, v *visitor, do func(ctx context.Context)) int {
+	h := v.h
+	defer func() { v.h = h }()
+	v.h = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { do(r.Context()) }))
+	return v.do("POST", "/").Code
+}
+
+func TestValuesKeepTheirTypes(t *testing.T) {
+	sm := newManager(t)
+	v := &visitor{t, nil, map[string]string{}}
+	now := time.Now()
+	values := map[string]any{
+		"string": "s", "bool": true, "int": -5, "int32": int32(1), "int64": int64(math.MaxInt64), "uint64": uint64(math.MaxUint64), "float": 3.0, "bytes": []byte{0, 255}, "struct": address{"Main Street"}, "hidden": hidden{"x"},
+	}
+	in(sm, v, func(ctx context.Context) {
+		for key, val := range values {
+			sm.Put(ctx, key, val)
+		}
+		sm.Put(ctx, "time", now)
+	})
+	in(sm, v, func(ctx context.Context) {
+		for key, val := range values {
+			if got := sm.Get(ctx, key); !reflect.DeepEqual(got, val) || !sm.Exists(ctx, key) {
+				t.Errorf("%s: %#v, want %#v", key, got, val)
+			}
+		}
+		if sm.GetString(ctx, "string") != "s" || !sm.GetBool(ctx, "bool") || sm.GetInt(ctx, "int") != -5 || sm.GetInt32(ctx, "int32") != 1 || sm.GetInt64(ctx, "int64") != math.MaxInt64 || sm.GetFloat(ctx, "float") != 3 || string(sm.GetBytes(ctx, "bytes")) != "\x00\xff" || !sm.GetTime(ctx, "time").Equal(now) {
+			t.Error("a getter returns something else")
+		}
+		if sm.GetString(ctx, "int") != "" || sm.GetInt(ctx, "absent") != 0 || sm.Get(ctx, "absent") != nil || sm.Exists(ctx, "absent") {
+			t.Error("a getter returns something of another type")
+		}
+		if got := sm.Keys(ctx); len(got) != 11 || got[0] != "bool" {
+			t.Errorf("keys %v", got)
+		}
+		if sm.PopInt(ctx, "int") != -5 || sm.PopInt(ctx, "int") != 0 || !sm.PopBool(ctx, "bool") || sm.PopFloat(ctx, "float") != 3 || len(sm.PopBytes(ctx, "bytes")) != 2 || !sm.PopTime(ctx, "time").Equal(now) || sm.PopString(ctx, "string") != "s" {
+			t.Error("a Pop returns something else")
+		}
+		if err := sm.Clear(ctx); err != nil || len(sm.Keys(ctx)) != 0 || sm.Keys(ctx) == nil {
+			t.Error("Clear left values", err)
+		}
+	})
+	type unknown struct{ A int }
+	for val, status := range map[any]int{unknown{1}: 500, strings.Repeat("x", 70<<10): 413} {
+		if got := in(sm, v, func(ctx context.Context) { sm.Put(ctx, "bad", val) }); got != status {
+			t.Errorf("%T: %d, want %d", val, got, status)
+		}
+	}
+}
+
+func TestIterateAndMerge(t *testing.T) {
+	sm := newManager(t)
+	var tokens []string
+	for i := range 205 {
+		ctx, err := sm.Load(context.Background(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sm.Put(ctx, "n", i)
+		token, until, err := sm.Commit(ctx)
+		if err != nil || until.IsZero() || sm.Deadline(ctx) != until || sm.Token(ctx) == "" {
+			t.Fatal(err, until)
+		}
+		w := httptest.NewRecorder()
+		sm.WriteSessionCookie(ctx, w, token, until)
+		if c := w.Result().Cookies(); len(c) != 1 || c[0].Value != token {
+			t.Fatal(c)
+		}
+		tokens = append(tokens, token)
+	}
+	sum := 0
+	err := sm.Iterate(context.Background(), func(ctx context.Context) error {
+		sum += sm.GetInt(ctx, "n")
+		if sm.GetInt(ctx, "n")%2 == 0 {
+			return sm.Destroy(ctx)
+		}
+		return nil
+	})
+	if n, _, _ := sm.Engine().Count(context.Background()); err != nil || sum != 204*205/2 || n != 102 {
+		t.Errorf("%v, sum %d, %d left", err, sum, n)
+	}
+	stop := errors.New("stop")
+	if err := sm.Iterate(context.Background(), func(context.Context) error { return stop }); err != stop {
+		t.Error(err)
+	}
+	v := &visitor{t, nil, map[string]string{}}
+	in(sm, v, func(ctx context.Context) {
+		for _, token := range []string{tokens[1], tokens[2], "x"} { // tokens[2] was destroyed
+			if err := sm.MergeSession(ctx, token); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	in(sm, v, func(ctx context.Context) {
+		if n := sm.GetInt(ctx, "n"); n != 1 {
+			t.Errorf("merged %d", n)
+		}
+	})
+	if n, _, _ := sm.Engine().Count(context.Background()); n != 102 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+func TestRememberMe(t *testing.T) {
+	for _, c := range []struct{ persist, remember, maxAge bool }{{true, false, true}, {false, false, false}, {false, true, true}} {
+		for _, first := range []bool{false, true} {
+			sm := newManager(t)
+			sm.Cookie.Persist, sm.Cookie.Name = c.persist, "__Host-shop"
+			v := &visitor{t, nil, map[string]string{}}
+			var answer *httptest.ResponseRecorder
+			v.h = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.remember && first {
+					sm.RememberMe(r.Context(), true)
+				}
+				sm.Put(r.Context(), "user", 17)
+				if c.remember && !first {
+					sm.RememberMe(r.Context(), true)
+				}
+			}))
+			answer = v.do("POST", "/")
+			cookie := answer.Result().Cookies()[0]
+			if cookie.Name != "__Host-shop" || (cookie.MaxAge > 0) != c.maxAge || cookie.MaxAge > 24*3600 {
+				t.Errorf("%+v: %s", c, cookie)
+			}
+		}
+	}
+}
+
+func TestI9StoreDown(t *testing.T) {
+	sm := newManager(t)
+	down := false
+	sm.Store = driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
+		if down && c.Op != driver.Close {
+			return driver.Result{Err: errors.New("connection refused")}
+		}
+		return c.Do(ctx)
+	})
+	var _ store.Store = sm.Store
+	v := &visitor{t, oldShop(sm), map[string]string{}}
+	v.want("POST", "/login?user=ada", "")
+	down = true
+	for _, path := range []string{"GET /cart", "POST /add", "GET /flash", "POST /leave"} {
+		method, path, _ := strings.Cut(path, " ")
+		server := httptest.NewServer(v.h)
+		r, _ := http.NewRequest(method, server.URL+path, nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: v.cookies["__Host-session"]})
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if path == "/leave" && res.StatusCode == 500 { // the shop's own answer to an error
+			res.StatusCode = 503
+		}
+		if res.StatusCode != 503 {
+			t.Errorf("%s %s: %s", method, path, res.Status)
+		}
+		server.Close()
+	}
+	down = false
+	v.want("GET", "/cart", "ada 0")
+}
+
+func TestAdoptionKeepsTypes(t *testing.T) {
+	old := oldscs.New()
+	sm := newManager(t)
+	sm.Adopt = old
+	token := oldSession(t, old, func(ctx context.Context) {
+		old.Put(ctx, "user", 17)
+		old.Put(ctx, "home", address{"Main Street"})
+		old.Put(ctx, "hidden", hidden{"x"})
+	})
+	v := &visitor{t, nil, map[string]string{"session": token}}
+	in(sm, v, func(ctx context.Context) {
+		if sm.Engine().From(ctx).Subject() != "17" || sm.Get(ctx, "home") != (address{"Main Street"}) || sm.Get(ctx, "hidden") != (hidden{"x"}) {
+			t.Errorf("%v", sm.Keys(ctx))
+		}
+	})
+	if v.cookies["session"] != "" || v.cookies["__Host-session"] == "" {
+		t.Errorf("cookies %v", v.cookies)
+	}
+}
