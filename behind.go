@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -20,9 +21,10 @@ const (
 // touchDue reports whether a request's activity is worth noting: at most once in
 // a twentieth of the idle limit, or in touchEvery, whichever is shorter.
 func touchDue(r *store.Record, client *Client, arrived store.Time) bool {
-	every := min(r.Idle/20, touchEvery)
-	return arrived.Sub(r.LastSeenAt) >= every || arrived >= r.LastSeenAt && clientChanged(r, client)
+	return arrived.Sub(r.LastSeenAt) >= touchInterval(r) || arrived >= r.LastSeenAt && clientChanged(r, client)
 }
+
+func touchInterval(r *store.Record) time.Duration { return min(r.Idle/20, touchEvery) }
 
 func clientChanged(r *store.Record, client *Client) bool {
 	return client.IP.IsValid() && *client != r.LastClient
@@ -66,9 +68,39 @@ func (s *Session) noteLater() {
 	}
 }
 
+// Active notes activity now: call it for each message of a WebSocket or another
+// stream, which is a single request to the session's idle limit otherwise. It
+// returns at once, and at most once in a twentieth of the idle limit, or in a
+// minute if that is shorter, the activity is written, behind the message. It never
+// revives a session that has ended, and without a session it does nothing. Done
+// follows the new deadline. Passive doesn't matter.
+//
+// On a connection that the handler has hijacked, Active works until the connection
+// that Hijack returned is closed, also after the handler has returned. The
+// session must have been read before that, for instance by Done.
+func (s *Session) Active() {
+	now := s.e.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, every := s.last.ID, time.Duration(0)
+	switch {
+	case !s.finished && s.load(s.ctx) == nil && s.inStore():
+		id, every = s.current().ID, touchInterval(s.current())
+	case s.finished && s.watching.conn != nil:
+		every = s.watching.conn.touchInterval()
+	}
+	if every == 0 {
+		return
+	}
+	if now.Sub(s.noted) >= every && s.e.behind.add(&note{id: id, active: true}) {
+		s.noted = now
+	}
+}
+
 // A note is an activity, or a first sight of a secret, that waits to be written.
 type note struct {
 	id      ID
+	active  bool       // by Active, which knows no client
 	touch   store.Time // 0: it is a sight
 	client  Client
 	secret  store.Hash
@@ -82,11 +114,13 @@ type writeBehind struct {
 }
 
 // add queues a note. If the store is so slow that the queue is full, it drops
-// the note: the next request makes another.
-func (b *writeBehind) add(n *note) {
+// the note, and returns false: the next request makes another.
+func (b *writeBehind) add(n *note) bool {
 	select {
 	case b.notes <- n:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -144,12 +178,15 @@ func (e *Engine) writeNote(ctx context.Context, n *note) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	var err error
-	if n.touch != 0 {
+	switch {
+	case n.active:
+		_, err = e.Touch(ctx, n.id)
+	case n.touch != 0:
 		err = e.store.Touch(ctx, e.opt.App, n.id, n.touch, e.now(), n.client)
-	} else {
+	default:
 		err = e.store.Confirm(ctx, e.opt.App, n.id, n.secret, n.confirm)
 	}
-	if err != nil && !gone(err) {
+	if err != nil && !gone(err) && !errors.Is(err, ErrNotFound) {
 		e.emit(Event{Kind: EventWriteFailed, Session: n.id, Detail: "activity: " + err.Error()})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"time"
 )
 
 // A hijacked keeps the watch on a session for a connection that its handler has
@@ -14,10 +15,11 @@ import (
 type hijacked struct {
 	watcher *watcher
 
-	mu     sync.Mutex
-	watch  *watched // nil: none, or left
-	closed bool     // the connection
-	over   bool     // the request
+	mu         sync.Mutex
+	watch      *watched // nil: none, or left
+	closed     bool     // the connection
+	over       bool     // the request
+	touchEvery time.Duration
 }
 
 // hijack notes that the handler has taken the connection, and returns it as the
@@ -39,6 +41,24 @@ func (h *hijacked) add(w *watched) {
 	defer h.mu.Unlock()
 	h.watch = w
 	h.settle()
+}
+
+// setTouchInterval keeps what Active needs when the request is over.
+func (h *hijacked) setTouchInterval(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.touchEvery = d
+}
+
+// touchInterval returns how often activity on the connection is written; 0:
+// never, because it is closed or there was no session.
+func (h *hijacked) touchInterval() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return 0
+	}
+	return h.touchEvery
 }
 
 func (h *hijacked) close() {

@@ -53,7 +53,8 @@ type Session struct {
 	keepSecret bool       // asked for by KeepSecret, or the response can't carry a cookie
 	outcome    outcome
 	watching   watching
-	last       struct { // what ID and Subject answer when the request is over
+	noted      store.Time // when Active last queued a note
+	last       struct {   // what ID and Subject answer when the request is over
 		ID      ID
 		Subject string
 	}
@@ -170,7 +171,11 @@ func (s *Session) Finish() {
 		s.outcome.issued, s.outcome.cookies = "", cookieChange{}
 	}
 	if st := s.state; st != nil {
-		s.last.ID, s.last.Subject = st.current().ID, st.current().Subject
+		r := st.current()
+		s.last.ID, s.last.Subject = r.ID, r.Subject
+		if s.watching.conn != nil && s.inStore() {
+			s.watching.conn.setTouchInterval(touchInterval(r))
+		}
 		s.state = nil
 		s.e.takeBack(st)
 	}

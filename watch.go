@@ -56,9 +56,7 @@ func (s *Session) Done() <-chan struct{} {
 		return w.ended
 	}
 	s.mustLoad()
-	d := &s.draft
-	stored := !d.logout && (s.found.rec != nil && !d.create || d.rec != nil && s.outcome.done && s.outcome.err == nil)
-	if stored && w.ended == nil {
+	if s.inStore() && w.ended == nil {
 		w.watch = s.e.watchSession(s.current().ID)
 		w.ended = w.watch.ended
 		if w.conn != nil {
@@ -67,6 +65,12 @@ func (s *Session) Done() <-chan struct{} {
 		context.AfterFunc(s.ctx, s.stopWatching)
 	}
 	return w.ended // nil without a session: receiving from it waits forever
+}
+
+// inStore reports whether the store has the request's session. mu is held.
+func (s *Session) inStore() bool {
+	d := &s.draft
+	return !d.logout && (s.found.rec != nil && !d.create || d.rec != nil && s.outcome.done && s.outcome.err == nil)
 }
 
 // stopWatching runs when the request's context ends.

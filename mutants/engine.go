@@ -278,6 +278,19 @@ var engine = []mutant{
 			`if reason, at := rec.ExpiredAt(q.now); reason == "never" {`}},
 	},
 	{
+		name:   "I4-active-revives",
+		breaks: "activity revives no expired session",
+		test:   ". -run TestI4ActiveRevivesNothing",
+		edits: []edit{
+			{"engine.go",
+				`if expired, _ := rec.ExpiredAt(e.now()); expired != "" {`,
+				`if false {`},
+			{"store/memstore/shard.go",
+				`if reason, _ := h.ExpiredAt(now); reason != "" {`,
+				`if false {`},
+		},
+	},
+	{
 		name:   "I4-regenerate-leaves-the-old",
 		breaks: "Regenerate ends the session that it leaves",
 		test:   ". -run Regenerate",
