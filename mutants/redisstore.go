@@ -10,6 +10,14 @@ var redisstore = []mutant{
 			`if len(h.waiting) > 100 {`}},
 	},
 	{
+		name:   "I10-redis-changes-of-another-prefix",
+		breaks: "the feed reports no changes of a store whose prefix begins with this one's",
+		test:   "./drivers/redisstore -run 'TestPrefixesAreApart/single'",
+		edits: []edit{{"drivers/redisstore/feed.go",
+			`if !ok || len(parts) != 3 || name[0] != '{' {`,
+			`if !ok || len(parts) != 3 {`}},
+	},
+	{
 		name:   "I10-redis-epoch-ignored",
 		breaks: "a bucket that moved away and back is a gap",
 		test:   "./drivers/redisstore -run 'TestI10MovedBuckets'",

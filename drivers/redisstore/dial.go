@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store/overload"
@@ -22,7 +23,8 @@ const (
 // they fail. If the call that needs a connection gives up, the dialer continues,
 // because the next call will need it too.
 type dialer struct {
-	opt *Options
+	opt     *Options
+	network string // tcp or unix
 
 	mu      sync.Mutex // guards servers
 	servers map[string]*server
@@ -37,7 +39,13 @@ type server struct {
 	retryAt  time.Time
 }
 
-func newDialer(opt *Options) *dialer { return &dialer{opt: opt, servers: map[string]*server{}} }
+func newDialer(opt *Options, unix bool) *dialer {
+	network := "tcp"
+	if unix {
+		network = "unix"
+	}
+	return &dialer{opt: opt, network: network, servers: map[string]*server{}}
+}
 
 func (d *dialer) server(addr string) *server {
 	d.mu.Lock()
@@ -57,13 +65,20 @@ func (d *dialer) dial(ctx context.Context, addr string, nd *net.Dialer, config *
 	s.begin()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nd.Timeout)
 	defer cancel()
-	conn, err := d.opt.dial(ctx, addr, nd, config)
+	conn, err := d.opt.dial(ctx, d.network, addr, nd, config)
 	s.end(err == nil)
 	if err != nil {
 		return nil, err
 	}
-	return &watchedConn{Conn: conn, server: s}, nil
+	return &watchedConn{Conn: conn, server: s, toSentinel: nd.ControlContext != nil}, nil
 }
+
+// ofSentinel marks the dialer of connections to sentinels: rueidis calls dial
+// for both.
+func ofSentinel(context.Context, string, string, syscall.RawConn) error { return nil }
+
+// A sentinelAddr is the address of a sentinel, which has a password of its own.
+type sentinelAddr struct{ net.Addr }
 
 // begin waits until another connection may be made.
 func (s *server) begin() {
@@ -96,9 +111,17 @@ func (s *server) fail() {
 // reads answer the greeting; later data answer commands.
 type watchedConn struct {
 	net.Conn
-	server *server
-	came   atomic.Int32
-	closed atomic.Bool
+	server     *server
+	toSentinel bool
+	came       atomic.Int32
+	closed     atomic.Bool
+}
+
+func (c *watchedConn) RemoteAddr() net.Addr {
+	if c.toSentinel {
+		return sentinelAddr{c.Conn.RemoteAddr()}
+	}
+	return c.Conn.RemoteAddr()
 }
 
 func (c *watchedConn) Read(b []byte) (int, error) {
@@ -120,14 +143,14 @@ func (c *watchedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (opt *Options) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+func (opt *Options) dial(ctx context.Context, network, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	dial := opt.Dial
 	if dial == nil {
 		dial = d.DialContext
 	}
-	conn, err := dial(ctx, "tcp", addr)
+	conn, err := dial(ctx, network, addr)
 	if err == nil && config != nil {
 		conn, err = withTLS(ctx, conn, addr, config)
 	}

@@ -21,6 +21,7 @@ var (
 )
 
 var (
+	errPrefix    = errors.New("the prefix must consist of letters, digits, and any of . _ - and, inside, colons, as in shop:sessions")
 	errLongKey   = errors.New("redisstore: an idempotency key has at most 255 bytes")
 	errNoReason  = errors.New("redisstore: ending a session needs a reason")
 	errNoSubject = errors.New("redisstore: EndSubject needs a subject")
@@ -169,10 +170,11 @@ var hints = map[string]string{
 	"MISCONF":     "Redis can't save its data to disk and refuses writes",
 	"MOVED":       "this is a Redis Cluster: use a redis-cluster:// URL",
 	"ASK":         "this is a Redis Cluster: use a redis-cluster:// URL",
+	"master_set":  "the sentinels watch no master of this name: correct master_set in the URL",
 }
 
 const rightsHint = "the user's ACL must allow the keys of the prefix, and +@read +@write +@scripting +@connection +info +time, " +
-	"with +cluster for a Redis Cluster and +wait for WaitReplicas"
+	"with +cluster for a Redis Cluster, +role for Redis Sentinel and +wait for WaitReplicas"
 
 // explain adds to an error what to do about it.
 func explain(err error) error {
@@ -192,6 +194,9 @@ func explain(err error) error {
 	}
 	if code == "OOM" {
 		return fmt.Errorf("redisstore: %w: Redis has reached its maxmemory", store.ErrFull)
+	}
+	if strings.Contains(e.Error(), "No such master") {
+		code = "master_set"
 	}
 	hint := hints[code]
 	if hint != "" {

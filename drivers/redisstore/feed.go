@@ -347,7 +347,7 @@ func (f *feed) gap() {
 func parseChange(name string) (c store.Change, ok bool) {
 	_, rest, ok := strings.Cut(name, "}:")
 	parts := strings.Split(rest, ":")
-	if !ok || len(parts) != 3 {
+	if !ok || len(parts) != 3 || name[0] != '{' { // the message of a store whose prefix begins with this one's
 		return c, false
 	}
 	app, err := url.PathUnescape(parts[0])

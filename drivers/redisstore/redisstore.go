@@ -10,12 +10,21 @@
 //
 // # URLs
 //
-//	redis://user:password@host:port/db                rediss:// with TLS
-//	redis-cluster://user:password@host1:port,host2    rediss-cluster:// with TLS
+//	redis://user:password@host:port/db                                 rediss:// with TLS
+//	redis-cluster://user:password@host1:port,host2                     rediss-cluster:// with TLS
+//	redis-sentinel://user:password@host1:26379,host2/db?master_set=m   rediss-sentinel:// with TLS
+//	unix://user:password@/run/redis/redis.sock?db=0
 //
-// The parameters are db, timeout, dial_timeout (as in 5s) and client_name. Use
-// Options.Password instead of the URL if other users can list the arguments of
-// this process.
+// "valkey" may stand for "redis". The parameters are db, prefix (of all keys),
+// timeout, dial_timeout (as in 5s) and client_name. Use Options.Password instead
+// of the URL if other users can list the arguments of this process.
+//
+// A URL for Redis Sentinel has the sentinels' addresses, and in master_set the
+// name of the master that they watch. User and password are Redis' own; those of
+// the sentinels, if they have any, are in sentinel_user and sentinel_password.
+// The store moves to a new master as soon as a sentinel tells it, and asks once a
+// second besides. Set min-replicas-to-write in Redis: otherwise a master that the
+// others have lost serves its nodes on, and what they write there will be lost.
 //
 // # How to configure Redis
 //
@@ -61,7 +70,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -90,13 +98,13 @@ type Options struct {
 	// they never change.
 	Credentials func(ctx context.Context) (username, password string, err error)
 
-	// TLSConfig is for rediss:// and rediss-cluster://. Default: the system's
+	// TLSConfig is for URLs with rediss, sentinels' connections too. Default: the system's
 	// roots and TLS 1.2 or newer.
 	TLSConfig *tls.Config
 
 	// Prefix begins all keys. Stores with different prefixes are independent. It
 	// consists of letters, digits, and any of . _ - and, inside, colons. Default:
-	// DefaultPrefix.
+	// the URL's, or DefaultPrefix.
 	Prefix string
 
 	// WaitReplicas is how many replicas must have an end before End, EndSubject
@@ -169,11 +177,9 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Prefix == "" {
-		opt.Prefix = DefaultPrefix
-	}
+	opt.Prefix = cmp.Or(opt.Prefix, t.prefix, DefaultPrefix)
 	if !prefixForm.MatchString(opt.Prefix) {
-		return nil, errors.New("the prefix must consist of letters, digits, and any of . _ - and : inside")
+		return nil, errPrefix
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()

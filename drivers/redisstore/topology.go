@@ -95,7 +95,9 @@ func (t *topology) master(addr string) *master {
 
 func (t *topology) connect(addr string) (*master, error) {
 	option := t.option
-	option.InitAddress = []string{addr}
+	if option.Sentinel.MasterSet == "" { // else they are the sentinels'
+		option.InitAddress = []string{addr}
+	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
 		if client != nil {

@@ -1,9 +1,6 @@
 package redisstore
 
 import (
-	"cmp"
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,16 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redis/rueidis"
 )
 
-const defaultPort = "6379"
+const (
+	defaultPort         = "6379"
+	defaultSentinelPort = "26379"
+)
 
 // target is what a URL says.
 type target struct {
 	cluster  bool
-	addrs    []string
+	unix     bool     // the address is the path of a socket
+	addrs    []string // of the sentinels, if sentinel is set
 	user     string
 	password string
 	db       int
@@ -28,6 +27,36 @@ type target struct {
 	timeout  time.Duration
 	dial     time.Duration
 	name     string
+	prefix   string
+	sentinel sentinel
+}
+
+// A sentinel says how to ask Redis Sentinel for the master.
+type sentinel struct{ set, user, password string }
+
+// A kind is what a scheme of URLs stands for.
+type kind struct{ tls, cluster, unix, sentinel bool }
+
+var kinds = map[string]kind{
+	"redis": {}, "redis-cluster": {cluster: true}, "redis-sentinel": {sentinel: true},
+	"rediss": {tls: true}, "rediss-cluster": {tls: true, cluster: true}, "rediss-sentinel": {tls: true, sentinel: true},
+	"valkey": {}, "valkey-cluster": {cluster: true}, "valkey-sentinel": {sentinel: true},
+	"valkeys": {tls: true}, "valkeys-cluster": {tls: true, cluster: true}, "valkeys-sentinel": {tls: true, sentinel: true},
+	"unix": {unix: true},
+}
+
+// IsURL reports whether a URL has a scheme of this package. CheckURL says
+// whether the rest is right, too.
+func IsURL(url string) bool {
+	scheme, _, _ := strings.Cut(url, ":")
+	_, ok := kinds[strings.ToLower(scheme)]
+	return ok
+}
+
+// AsksForTLS reports whether a URL has a scheme with TLS.
+func AsksForTLS(url string) bool {
+	scheme, _, _ := strings.Cut(url, ":")
+	return kinds[strings.ToLower(scheme)].tls
 }
 
 // CheckURL returns the error with which Open would refuse the URL, without
@@ -44,19 +73,13 @@ func CheckURL(url string) error {
 func parseURL(text string) (t target, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
-		return t, errors.New("the URL has no scheme: it looks like redis://host:6379/0 or redis-cluster://host1:6379,host2:6379")
+		return t, errors.New("the URL has no scheme: it looks like redis://host:6379/0, redis-cluster://host1:6379,host2:6379 or unix:///run/redis/redis.sock")
 	}
-	switch strings.ToLower(scheme) {
-	case "redis":
-	case "rediss":
-		t.tls = true
-	case "redis-cluster":
-		t.cluster = true
-	case "rediss-cluster":
-		t.tls, t.cluster = true, true
-	default:
-		return t, errors.New("the URL's scheme must be redis, rediss (TLS), redis-cluster or rediss-cluster")
+	k, ok := kinds[strings.ToLower(scheme)]
+	if !ok {
+		return t, errors.New("the URL's scheme must be redis, redis-cluster, redis-sentinel, one of these with rediss (TLS), or unix")
 	}
+	t.tls, t.cluster, t.unix = k.tls, k.cluster, k.unix
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
 	hosts := authority
@@ -70,17 +93,10 @@ func parseURL(text string) (t target, err error) {
 			return t, errors.New("the URL's user or password is not percent-encoded")
 		}
 	}
-	for host := range strings.SplitSeq(hosts, ",") {
-		addr, err := address(host)
-		if err != nil {
-			return t, err
-		}
-		t.addrs = append(t.addrs, addr)
+	if t.addrs, err = k.addresses(hosts, path); err != nil {
+		return t, err
 	}
-	if len(t.addrs) > 1 && !t.cluster {
-		return t, errors.New("the URL names several hosts: that is for redis-cluster:// and rediss-cluster://")
-	}
-	if path != "" {
+	if path != "" && !t.unix {
 		if t.db, err = strconv.Atoi(path); err != nil || t.db < 0 {
 			return t, errors.New("what follows the URL's host must be the number of a database")
 		}
@@ -91,13 +107,45 @@ func parseURL(text string) (t target, err error) {
 	if err := t.query(query); err != nil {
 		return t, err
 	}
-	if t.cluster && t.db != 0 {
-		return t, errors.New("a Redis Cluster has one database only, 0")
+	switch {
+	case t.cluster && t.db != 0:
+		return t, errors.New("a Redis Cluster has one database only, 0: leave it out, and use the parameter prefix to separate stores")
+	case k.sentinel && t.sentinel.set == "":
+		return t, errors.New("the URL doesn't name the master that the sentinels watch: add ?master_set=mymaster, with the name in sentinel.conf")
+	case !k.sentinel && t.sentinel != sentinel{}:
+		return t, errors.New("the URL has a parameter for sentinels: use redis-sentinel:// or rediss-sentinel:// and the sentinels' addresses, or leave it out")
 	}
 	return t, nil
 }
 
-func address(host string) (string, error) {
+// addresses returns the addresses that a URL names, by its part between // and
+// the next slash, and by the path behind that.
+func (k kind) addresses(hosts, path string) (list []string, err error) {
+	if k.unix {
+		path, err = url.PathUnescape(path)
+		if hosts != "" || path == "" || err != nil {
+			return nil, errors.New("the URL must have the socket's absolute path behind unix://, as in unix:///run/redis/redis.sock?db=0")
+		}
+		return []string{"/" + path}, nil
+	}
+	port := defaultPort
+	if k.sentinel {
+		port = defaultSentinelPort
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		addr, err := address(host, port)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	if len(list) > 1 && !k.cluster && !k.sentinel {
+		return nil, errors.New("the URL names several hosts: that is for redis-cluster:// and redis-sentinel://")
+	}
+	return list, nil
+}
+
+func address(host, defaultPort string) (string, error) {
 	if host == "" {
 		return "", errors.New("the URL names no host")
 	}
@@ -133,8 +181,19 @@ func (t *target) query(query string) error {
 			t.dial, err = duration(value)
 		case "client_name":
 			t.name = value
+		case "prefix":
+			t.prefix = value
+			if !prefixForm.MatchString(value) {
+				return errPrefix
+			}
+		case "master_set":
+			t.sentinel.set = value
+		case "sentinel_user":
+			t.sentinel.user = value
+		case "sentinel_password":
+			t.sentinel.password = value
 		default:
-			return fmt.Errorf("the URL has the parameter %q: known are db, timeout, dial_timeout and client_name", name)
+			return fmt.Errorf("the URL has the parameter %q: known are db, prefix, timeout, dial_timeout and client_name, and for sentinels master_set, sentinel_user and sentinel_password", name)
 		}
 		if err != nil {
 			return fmt.Errorf("the URL's parameter %s must be a number, or for a timeout of a form like 5s", name)
@@ -150,53 +209,3 @@ func duration(text string) (time.Duration, error) {
 	}
 	return d, err
 }
-
-const (
-	defaultTimeout = 3 * time.Second
-
-	// In timeouts of a call: how long a connection may be silent, and the default
-	// of how long it may take to connect.
-	connFactor = 2
-	dialFactor = 3
-)
-
-// clientOption returns what rueidis needs to connect. It disables retries: a
-// write that was sent twice would be worse than a write that failed.
-func (t *target) clientOption(opt *Options) rueidis.ClientOption {
-	c := rueidis.ClientOption{
-		InitAddress:       t.addrs,
-		Username:          cmp.Or(opt.Username, t.user),
-		Password:          cmp.Or(opt.Password, t.password),
-		SelectDB:          t.db,
-		ClientName:        t.name,
-		ForceSingleClient: !t.cluster,
-		DisableRetry:      true,
-		DisableCache:      true,
-		ConnWriteTimeout:  connFactor * cmp.Or(max(opt.Timeout, 0), t.timeout, defaultTimeout),
-		DialCtxFn:         newDialer(opt).dial,
-
-		ReadBufferEachConn:  connBuffer,
-		WriteBufferEachConn: connBuffer,
-	}
-	if opt.Credentials != nil {
-		c.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), c.Dialer.Timeout)
-			defer cancel()
-			username, password, err := opt.Credentials(ctx)
-			if err != nil {
-				return rueidis.AuthCredentials{}, &dialError{fmt.Errorf("Options.Credentials: %w", err)}
-			}
-			return rueidis.AuthCredentials{Username: cmp.Or(username, c.Username), Password: password}, nil
-		}
-	}
-	if t.tls {
-		c.TLSConfig = cmp.Or(opt.TLSConfig, &tls.Config{MinVersion: tls.VersionTLS12})
-	}
-	c.Dialer.Timeout = cmp.Or(max(opt.DialTimeout, 0), t.dial, dialFactor*c.ConnWriteTimeout/connFactor)
-	c.Dialer.KeepAlive = time.Second // also how often an idle connection is asked whether it lives
-	c.ClusterOption.MaxMovedRedirections = 8
-	c.ClusterOption.ShardsRefreshInterval = 10 * time.Second
-	return c
-}
-
-const connBuffer = 64 << 10
