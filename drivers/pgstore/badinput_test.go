@@ -63,13 +63,16 @@ func TestBadURL(t *testing.T) {
 		if _, err := Open(t.Context(), "postgres://127.0.0.1/shop", Options{Schema: schema}); !errors.Is(err, errSchemaName) {
 			t.Errorf("the schema %q: %v", schema, err)
 		}
+		if err := CheckURL("postgres://127.0.0.1/shop?schema=" + url.QueryEscape(schema)); !errors.Is(err, ErrURL) || !errors.Is(err, errSchemaName) {
+			t.Errorf("the schema %q in the URL: %v", schema, err)
+		}
 	}
 }
 
 // Parameters of other drivers' URLs, and settings that the server doesn't know,
 // are reported as mistakes in the URL, not as an unreachable server.
 func TestForeignParameters(t *testing.T) {
-	for _, parameter := range []string{"schema=shop", "currentSchema=shop", "connection_limit=5", "pgbouncer=true"} {
+	for _, parameter := range []string{"currentSchema=shop", "search_path=shop", "connection_limit=5", "pgbouncer=true"} {
 		name, _, _ := strings.Cut(parameter, "=")
 		if err := CheckURL("postgres://u@127.0.0.1/shop?" + parameter); !errors.Is(err, ErrURL) || !strings.Contains(err.Error(), "parameter "+name) {
 			t.Errorf("%s: %v", parameter, err)
@@ -160,7 +163,7 @@ func TestForeignSchema(t *testing.T) {
 			execute(t, url, fmt.Sprintf(text, schema))
 		}
 		before := objects(t, url, schema)
-		wantError(t, url, Options{Schema: schema}, ErrNotOurs, "choose another Options.Schema")
+		wantError(t, url, Options{Schema: schema}, ErrNotOurs, "choose another one by schema=NAME")
 		if after := objects(t, url, schema); after != before {
 			t.Errorf("%s: Open has changed the schema from %s to %s", what, before, after)
 		}

@@ -38,6 +38,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -78,8 +79,8 @@ type Options struct {
 	FeedURL string
 
 	// Schema is the schema of the tables, which Open creates: lower-case letters,
-	// digits and underscores. Each store in a database needs a schema of its own.
-	// Default: DefaultSchema.
+	// digits and underscores. Stores in different schemas of a database are
+	// independent. Default: the URL's parameter schema, or DefaultSchema.
 	Schema string
 
 	// MaxConns limits the connections of this store, besides the feed's. Default:
@@ -136,7 +137,9 @@ var (
 //	postgres://user@host:5432/database?sslmode=verify-full
 //	postgres://user@host1,host2/database?sslmode=verify-full
 //
-// The URL may have all parameters of libpq and of pgxpool. Of several hosts, the
+// The URL may have all parameters of libpq and of pgxpool, and schema, as
+// Options.Schema. For a Unix socket, the host is its directory:
+// postgres:///database?host=/run/postgresql. Of several hosts, the
 // store uses the one that takes writes, whatever target_session_attrs says, also
 // after a failover. It never reads a standby.
 //
@@ -154,22 +157,20 @@ func Open(ctx context.Context, url string, opt Options) (*Store, error) {
 
 // open is Open with functions that change the store before it starts, for tests.
 func open(ctx context.Context, url string, opt Options, change ...func(*Store, *pgx.ConnConfig)) (*Store, error) {
-	if opt.Schema == "" {
-		opt.Schema = DefaultSchema
-	}
 	if opt.Timeout <= 0 {
 		opt.Timeout = DefaultTimeout
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
 	}
-	if !schemaName.MatchString(opt.Schema) || strings.HasPrefix(opt.Schema, "pg_") {
-		return nil, errSchemaName
+	if opt.Schema != "" && !isSchemaName(opt.Schema) {
+		return nil, fmt.Errorf("Options.Schema: %w", errSchemaName)
 	}
 	config, err := parse(url, &opt)
 	if err != nil {
 		return nil, err
 	}
+	opt.Schema = cmp.Or(opt.Schema, DefaultSchema)
 	feedConfig := config
 	if opt.FeedURL != "" {
 		if feedConfig, err = parse(opt.FeedURL, &opt); err != nil {

@@ -22,6 +22,10 @@ var migrations embed.FS
 // reserved words need quotes.)
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
+func isSchemaName(name string) bool {
+	return schemaName.MatchString(name) && !strings.HasPrefix(name, "pg_")
+}
+
 // in replaces the schema name sojourn in an SQL text by another.
 func in(schema, text string) string { return strings.ReplaceAll(text, "sojourn.", `"`+schema+`".`) }
 
@@ -111,7 +115,7 @@ func (v quotedVersions) TableExists(ctx context.Context, db database.DBTxConn) (
 // schemaVersion returns the version of a schema, 0 if there is none, or an empty one, or one whose making was cut short; an error if
 // it is another program's, or newer. It changes nothing.
 func schemaVersion(ctx context.Context, conn *pgx.Conn, schema string) (int64, error) {
-	foreign := fmt.Errorf("%w: %s holds tables of another program: choose another Options.Schema", ErrNotOurs, schema)
+	foreign := fmt.Errorf("%w: %s holds tables of another program: choose another one by schema=NAME in the URL, or by Options.Schema", ErrNotOurs, schema)
 	var versioned, complete, others bool
 	err := conn.QueryRow(ctx, `SELECT
 		to_regclass($2) IS NOT NULL,
@@ -155,4 +159,4 @@ func newestVersion() int64 {
 	return version
 }
 
-var errSchemaName = errors.New("pgstore: Options.Schema must have only lower-case letters, digits and underscores, and must not begin with a digit or pg_")
+var errSchemaName = errors.New("a schema's name is 1 to 63 lower-case letters, digits and underscores, and begins with neither a digit nor pg_")

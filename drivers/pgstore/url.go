@@ -31,8 +31,8 @@ func CheckURL(url string) error {
 	return nil
 }
 
-// parse reads a URL. Its errors contain no password, because they contain no
-// part of the URL.
+// parse reads a URL, and sets opt.Schema to the URL's schema, unless it is set.
+// Its errors contain no password, because they contain no part of the URL.
 func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
 		return nil, fmt.Errorf("%w: it must begin with postgres://, as in postgres://user@host:5432/database", ErrURL)
@@ -40,6 +40,15 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrURL, reason(err))
+	}
+	if schema, ok := config.ConnConfig.RuntimeParams["schema"]; ok {
+		if !isSchemaName(schema) {
+			return nil, fmt.Errorf("%w: %w", ErrURL, errSchemaName)
+		}
+		delete(config.ConnConfig.RuntimeParams, "schema") // else it would go to the server
+		if opt.Schema == "" {
+			opt.Schema = schema
+		}
 	}
 	for name := range config.ConnConfig.RuntimeParams {
 		if instead, known := foreign[strings.ToLower(name)]; known {
@@ -66,13 +75,11 @@ func parse(text string, opt *Options) (*pgxpool.Config, error) {
 // foreign are parameters of other drivers' URLs, with advice. pgx sends an
 // unknown parameter as a setting to the server, which refuses the connection.
 var foreign = map[string]string{
-	"schema":           schemaParameter,
-	"currentschema":    schemaParameter,
+	"currentschema":    "write schema=sojourn, with the schema's name",
+	"search_path":      "write schema=sojourn, with the schema's name",
 	"pgbouncer":        "leave it out: the store notices a pooler",
 	"connection_limit": "leave it out",
 }
-
-const schemaParameter = "leave it out: Options.Schema names the schema"
 
 var quoted = regexp.MustCompile("`.*`|\"[^\"]*\"")
 
