@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	neturl "net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,10 +39,7 @@ type openedStore struct {
 }
 
 // redis and postgreSQL report whether the URL is that of such a database.
-func (o StoreOptions) redis() bool {
-	scheme, _, _ := strings.Cut(o.URL, ":")
-	return slices.Contains([]string{"redis", "rediss", "redis-cluster", "rediss-cluster"}, scheme)
-}
+func (o StoreOptions) redis() bool { return redisstore.IsURL(o.URL) }
 
 func (o StoreOptions) postgreSQL() bool {
 	scheme, _, _ := strings.Cut(o.URL, ":")
@@ -80,8 +76,8 @@ func (o StoreOptions) mistakes() (list []error) {
 		_, err := o.trust()
 		if !server {
 			err = errors.New("this store is no server: leave it out")
-		} else if o.redis() && !strings.HasPrefix(o.URL, "rediss") {
-			err = errors.New("the store's URL asks for no TLS: use rediss:// or rediss-cluster://, or leave it out")
+		} else if o.redis() && !redisstore.AsksForTLS(o.URL) {
+			err = errors.New("the store's URL asks for no TLS: use rediss://, rediss-cluster:// or rediss-sentinel://, or leave it out")
 		}
 		wrong("--store-ca", err)
 	}
@@ -302,11 +298,16 @@ func withTrust(url, file string) string {
 	return url + "sslrootcert=" + neturl.QueryEscape(file)
 }
 
-// hostOf returns the hosts of a URL, without user and password. A password may
-// contain unescaped characters, so everything before the last @ is left out.
+// hostOf returns the hosts of a URL, or the path of a Unix socket, without user
+// and password. A password may contain unescaped characters, so everything
+// before the last @ is left out.
 func hostOf(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
+	scheme, rest, _ := strings.Cut(url, "://")
 	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	if scheme == "unix" {
+		path, _, _ := strings.Cut(rest, "?")
+		return path
+	}
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
 		rest = rest[:end]
 	}

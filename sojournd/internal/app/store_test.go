@@ -43,7 +43,7 @@ func TestStorePassword(t *testing.T) {
 
 func TestHostOf(t *testing.T) {
 	for url, want := range map[string]string{
-		"redis://host:6379/0": "host:6379", "redis://u:p@host": "host", "redis-cluster://u:p@a:1,b:2/?x": "a:1,b:2", "postgres://u:p@[::1]:5/db": "[::1]:5", "postgres:///db?host=/run": "",
+		"redis://host:6379/0": "host:6379", "redis://u:p@host": "host", "redis-cluster://u:p@a:1,b:2/?x": "a:1,b:2", "unix://u:p@/run/redis.sock?db=1": "/run/redis.sock", "postgres://u:p@[::1]:5/db": "[::1]:5", "postgres:///db?host=/run": "",
 		"redis://:hun#ter2@host:1/0": "host:1", "redis://u:hun?ter2@host": "host", "postgres://u:hun/ter2@host/db?x=y": "host", "postgres://u:hun@ter2@host/db": "host",
 	} {
 		if got := hostOf(url); got != want {

@@ -19,7 +19,8 @@ const defaultStore = "sqlite:"
 
 // StoreURLs describes the URLs for the help.
 const StoreURLs = "For one process: sqlite:/path/to/file, or memory: to lose all sessions at its end. For several: redis://user@host:6379/0, " +
-	"redis-cluster://host:6379,host:6379 or postgres://user@host/database. TLS: rediss://, rediss-cluster:// or ?sslmode=verify-full."
+	"redis-cluster://host:6379,host:6379, redis-sentinel://host:26379,host:26379?master_set=name, unix:///run/redis/redis.sock or postgres://user@host/database. " +
+	"TLS: rediss://, rediss-cluster://, rediss-sentinel:// or ?sslmode=verify-full. Several stores in one database: ?prefix= or ?schema=."
 
 // StorePasswordVariable holds the password of a database.
 const StorePasswordVariable = "SOJOURN_STORE_PASSWORD"
