@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -252,5 +253,44 @@ func TestSocketsByName(t *testing.T) {
 	s.stop()
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the server removed systemd's socket: %v", err)
+	}
+}
+
+// A connection that was accepted before SIGTERM is answered, even if its
+// request comes after it.
+func TestAcceptedBeforeShutdown(t *testing.T) {
+	t.Parallel()
+	s := startServe(t, "")
+	address := strings.TrimPrefix(s.internal, "http://")
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := s.look("/healthz", ""); status != 200 { // a later connection; so the first one was accepted
+		t.Fatal(status)
+	}
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("new connections are refused", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	if _, err := io.WriteString(conn, "Host: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || res.StatusCode != 200 || !res.Close {
+		t.Errorf("%v, %v", res, err)
+	}
+	if err := s.wait(); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, s.stderr)
 	}
 }

@@ -105,7 +105,12 @@ func TestCommandLine(t *testing.T) {
 		{"restore x --store postgres://user@host/db", 2, "", "To restore a database"},
 		{"check --store rediss-cluster://a:1,b:2", 2, "", "To check a database"},
 		{"backup x --store mysql://host", 2, "", "use --store sqlite:/path/to/sojourn.db\n"},
-		{"demo --store postgres://user@host/db?schema=shop", 2, "", "it has a parameter schema of another driver: leave it out"},
+		{"demo --store postgres://user@host/db?search_path=shop", 2, "", "it has a parameter search_path of another driver: write schema=sojourn"},
+		{"demo --store postgres://user@host/db?schema=Shop", 2, "", "a schema's name is 1 to 63 lower-case letters"},
+		{"demo --store redis://host?prefix=a{b}", 2, "", "the prefix must consist of"},
+		{"demo --store redis-sentinel://host", 2, "", "add ?master_set=mymaster"},
+		{"demo --store redis-sentinel://host?master_set=m&sentinel_password=pass", 2, "", "shows in ps"},
+		{"demo --store unix://run/redis.sock", 2, "", "as in unix:///run/redis/redis.sock"},
 		{"backup - --store sqlite:/nowhere/s.db", 1, "", "to a file only"},
 		{"backup /nowhere/x", 1, "", "make it first"},
 		{"backup x", 1, "", "there is no store"}, // in the default place

@@ -25,9 +25,12 @@ type front struct {
 	server      *http.Server
 	certificate atomic.Pointer[tls.Certificate]
 	sockets     []Socket // from systemd
+	fresh       freshConns
+	serving     sync.WaitGroup // for each listener
 
-	mu        sync.Mutex // guards listeners
+	mu        sync.Mutex // guards listeners and closed
 	listeners []net.Listener
+	closed    bool
 }
 
 func newFront(name string, c *config.Front, limits *config.Limits, handler http.Handler, log *slog.Logger) *front {
@@ -45,6 +48,7 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 		IdleTimeout:       limits.IdleTimeout.Duration(),
 		MaxHeaderBytes:    int(limits.Header),
 		ErrorLog:          slog.NewLogLogger(log.With("listener", name).Handler(), slog.LevelWarn),
+		ConnState:         f.fresh.note,
 	}
 	return f
 }
@@ -54,7 +58,7 @@ func newFront(name string, c *config.Front, limits *config.Limits, handler http.
 func (f *front) open(ctx context.Context, failed chan<- error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.listeners) > 0 {
+	if len(f.listeners) > 0 || f.closed {
 		return nil
 	}
 	for _, s := range f.sockets {
@@ -75,14 +79,16 @@ func (f *front) open(ctx context.Context, failed chan<- error) error {
 		f.listeners = append(f.listeners, l)
 	}
 	for _, l := range f.listeners {
-		go func() {
-			if err := f.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				select {
-				case failed <- fmt.Errorf("%s: serve: %w", f.name, err):
-				default: // another error was sent first
-				}
+		f.serving.Go(func() {
+			err := f.server.Serve(l)
+			if errors.Is(err, net.ErrClosed) { // by shutdown
+				return
 			}
-		}()
+			select {
+			case failed <- fmt.Errorf("%s: serve: %w", f.name, err):
+			default: // another error was sent first
+			}
+		})
 	}
 	return nil
 }
@@ -188,13 +194,27 @@ func loadCertificate(t config.TLS) (*tls.Certificate, error) {
 	return &cert, nil
 }
 
-// shutdown refuses new requests and waits for those in flight.
+// shutdown accepts no more connections and waits for the requests of those that
+// were accepted. Connections to a socket of systemd wait for the next process.
 func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
+	f.closeListeners()
+	f.serving.Wait()
+	f.server.SetKeepAlivesEnabled(false)
+	f.fresh.wait(ctx)
 	err := f.server.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: requests were aborted after %v: %w", f.name, patience, err), f.server.Close())
 	}
 	return nil
+}
+
+func (f *front) closeListeners() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for _, l := range f.listeners {
+		_ = l.Close()
+	}
 }
 
 // urls returns the addresses that are open.
