@@ -9,7 +9,7 @@ import (
 // without Handler, such as a check that a proxy asks for: the tokens of its
 // cookies, the client, and with Options.Bearer the token of its Authorization
 // header. It says nothing about where the request came from. Handler refuses
-// pages of other origins; a caller without it must do so itself. With
+// pages of other origins; a caller without it asks CheckOrigin. With
 // Options.Development, the session of a request that isn't of a developer can't
 // be loaded (ErrDevelopment).
 func (e *Engine) RequestFrom(r *http.Request) (p Request) {
@@ -19,6 +19,10 @@ func (e *Engine) RequestFrom(r *http.Request) (p Request) {
 	}
 	return p
 }
+
+// CheckOrigin returns ErrCrossOrigin for an unsafe request, or the handshake of a
+// WebSocket, that comes from a page of another origin. Handler asks it by itself.
+func (e *Engine) CheckOrigin(r *http.Request) error { return e.site.crossOrigin(r) }
 
 // readRequest fills in what a request presents. The slices are room for tokens.
 func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []string) {

@@ -1,0 +1,150 @@
+// Package fibersessions gives fiber v3 applications Sojourn's sessions. There are
+// two ways.
+//
+// New is the middleware, in place of fiber's own: handlers take the session by
+// From and use Sojourn's API. Parallel requests lose nothing, an end is final,
+// strangers cost nothing, and a user's sessions can be listed and ended. It does
+// what Engine.Handler does: changes are written when the handlers have returned,
+// before anything is sent. An error takes the response's place, and a handler
+// that fails with 500 or above changes nothing.
+//
+//	app.Use(fibersessions.New(engine))
+//	app.Post("/login", func(c fiber.Ctx) error { return fibersessions.From(c).Login(user.ID) })
+//
+// What can't be kept: session.FromContext and its Set and Get by any type. Keys
+// are typed (sojourn.Key). Options.OnError isn't asked, fiber's ErrorHandler is,
+// with a *fiber.Error. A stream (SendStreamWriter) keeps its session: Done and
+// values answer, but nothing can be changed any more.
+//
+// NewStorage is a Storage for fiber's own session middleware, for code that isn't
+// to change. Adopt takes over the sessions that browsers have already.
+package fibersessions
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/sojourn-go/sojourn"
+)
+
+// New returns a middleware that gives every request a session. Use it before the
+// handlers, and outside fiber's recover middleware, if there is one.
+func New(e *sojourn.Engine) fiber.Handler {
+	return func(c fiber.Ctx) error {
+		r := requestOf(c)
+		if err := e.CheckOrigin(r); err != nil {
+			return answer(c, err)
+		}
+		s := e.Begin(c.Context(), e.RequestFrom(r))
+		c.SetContext(sojourn.NewContext(c.Context(), s))
+		outlives := false // a stream or a hijacked connection goes on with the session
+		defer func() {
+			if !outlives {
+				s.Finish()
+			}
+		}()
+		err := handle(c, s)
+		if status := statusOf(c, err); status >= http.StatusInternalServerError {
+			return err // the changes are dropped
+		} else if failed := commit(c, s, status); failed != nil && err == nil && status < http.StatusBadRequest {
+			return answer(c, failed)
+		}
+		outlives = c.Response().IsBodyStream() || c.RequestCtx().Hijacked()
+		return err
+	}
+}
+
+// From returns the session of a request that came through New.
+func From(c fiber.Ctx) *sojourn.Session { return sojourn.From(c.Context()) }
+
+// handle runs the handlers. Where an accessor couldn't read the session, it
+// answers with the reason.
+func handle(c fiber.Ctx, s *sojourn.Session) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			cause, isError := p.(error)
+			if !isError || !errors.Is(cause, sojourn.ErrUnavailable) {
+				panic(p)
+			}
+			err = answer(c, cause)
+		}
+	}()
+	if err = c.Next(); statusOf(c, err) < http.StatusInternalServerError {
+		return err
+	}
+	if cause := s.Load(c.Context()); cause != nil { // a recoverer may have taken the panic
+		return answer(c, cause)
+	}
+	return err
+}
+
+// commit writes the session, and sets the response's headers.
+func commit(c fiber.Ctx, s *sojourn.Session, status int) error {
+	cacheControl := strings.ToLower(c.GetRespHeader(fiber.HeaderCacheControl))
+	cacheable := cacheControl != "" && !strings.Contains(cacheControl, "no-store") && !strings.Contains(cacheControl, "private") && !strings.Contains(cacheControl, "no-cache")
+	if cacheable || status == http.StatusSwitchingProtocols || c.RequestCtx().Hijacked() {
+		s.KeepSecret()
+	}
+	if err := s.Commit(c.Context()); err != nil {
+		return err
+	}
+	h := &c.Response().Header
+	c.Vary(fiber.HeaderCookie)
+	for _, cookie := range s.SetCookies() {
+		h.Add(fiber.HeaderSetCookie, cookie)
+		h.Set(fiber.HeaderCacheControl, "no-store")
+	}
+	return nil
+}
+
+// answer drops the response, and returns the error for fiber's ErrorHandler.
+func answer(c fiber.Ctx, err error) error {
+	status := sojourn.StatusCode(err)
+	if status == http.StatusInternalServerError {
+		slog.Error("fibersessions: a request failed", "error", err)
+	}
+	c.Response().Reset()
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if status == http.StatusServiceUnavailable {
+		c.Set(fiber.HeaderRetryAfter, "60")
+	}
+	return failure{fiber.NewError(status), err}
+}
+
+// A failure is an error of the engine as fiber's ErrorHandler sees it. Its text
+// tells the client no details.
+type failure struct {
+	public *fiber.Error
+	cause  error
+}
+
+func (f failure) Error() string   { return f.public.Message }
+func (f failure) Unwrap() []error { return []error{f.public, f.cause} }
+
+// statusOf returns the status that the response will have.
+func statusOf(c fiber.Ctx, err error) int {
+	if err == nil {
+		return c.Response().StatusCode()
+	}
+	var e *fiber.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return http.StatusInternalServerError
+}
+
+// requestOf returns what the engine asks of a request. The strings are copies,
+// because fasthttp uses its buffers again.
+func requestOf(c fiber.Ctx) *http.Request {
+	r := &http.Request{Method: strings.Clone(c.Method()), Host: string(c.Request().Host()), RemoteAddr: c.RequestCtx().RemoteAddr().String(), Header: http.Header{}}
+	if c.RequestCtx().IsTLS() {
+		r.TLS = c.RequestCtx().TLSConnectionState()
+	}
+	for name, value := range c.Request().Header.All() {
+		r.Header.Add(string(name), string(value))
+	}
+	return r.WithContext(c.Context())
+}

@@ -1,0 +1,165 @@
+package fibersessions
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// A Storage is a fiber.Storage for fiber's session middleware, on any of
+// Sojourn's stores. Its methods may be called concurrently.
+//
+//	app.Use(session.New(session.Config{Storage: storage}))
+//
+// What gets better: the session IDs, which are secrets, are stored as hashes. A
+// session that was destroyed, or has expired, is not brought back by a request in
+// flight: Set then returns an error that is sojourn.ErrEnded, for an hour.
+// Therefore it is for sessions only, and not for a limiter or a cache, whose keys
+// come again.
+//
+// What can't be kept better than the interface allows: a Set replaces the whole
+// session, so of parallel requests the last wins, and values of the others are
+// lost. The engine's rules (rotation, theft, lists of a user) need New.
+type Storage struct {
+	store  store.Store
+	app    string
+	engine *sojourn.Engine // sweeps
+}
+
+// NewStorage returns a storage that keeps its sessions in st, under the name of
+// an application of its own (Options.App). Close it before st.
+func NewStorage(st store.Store, app string) (*Storage, error) {
+	e, err := sojourn.New(st, sojourn.Options{App: app})
+	if err != nil {
+		return nil, err
+	}
+	return &Storage{st, app, e}, nil
+}
+
+// forever is the lifetime of what has no expiration.
+const forever = 100 * 365 * 24 * time.Hour
+
+// valueName is the name of the value in a record.
+const valueName = "value"
+
+// idOf returns the ID under which the value of a key is kept.
+func idOf(key string) (id store.ID) {
+	sum := sha256.Sum256([]byte(key))
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x80 // a UUID of version 8 (RFC 9562, section 5.8)
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// GetWithContext returns the value of a key; nil: there is none.
+func (s *Storage) GetWithContext(ctx context.Context, key string) (val []byte, err error) {
+	if key == "" {
+		return nil, nil
+	}
+	var rec store.Record
+	switch err := s.store.Get(ctx, s.app, idOf(key), true, &rec); {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("fibersessions: get: %w", err)
+	}
+	if expired, _ := rec.ExpiredAt(store.TimeOf(time.Now())); expired != "" {
+		return nil, nil
+	}
+	raw, _ := rec.Values.Get(valueName)
+	err = json.Unmarshal(raw, &val)
+	return val, err
+}
+
+// SetWithContext stores a value for exp; 0: without expiration. An empty key or
+// value is ignored. sojourn.ErrEnded: the key was deleted, or has expired.
+func (s *Storage) SetWithContext(ctx context.Context, key string, val []byte, exp time.Duration) error {
+	if key == "" || len(val) == 0 {
+		return nil
+	}
+	if exp <= 0 {
+		exp = forever
+	}
+	raw, err := json.Marshal(val)
+	if err != nil {
+		return err
+	}
+	const tries = 50
+	for range tries {
+		if err = s.set(ctx, idOf(key), raw, exp); !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrBarrier) {
+			break
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrEnded):
+		return fmt.Errorf("%w: fibersessions: set: %w", sojourn.ErrEnded, err)
+	}
+	return fmt.Errorf("fibersessions: set: %w", err)
+}
+
+// set tries once. ErrConflict, ErrExists: another call came first.
+// ErrBarrier: Reset was called in this millisecond.
+func (s *Storage) set(ctx context.Context, id store.ID, raw []byte, exp time.Duration) error {
+	var rec store.Record
+	err := s.store.Get(ctx, s.app, id, true, &rec)
+	now := store.TimeOf(time.Now())
+	create := errors.Is(err, store.ErrNotFound)
+	if err != nil && !create {
+		return err
+	}
+	if create {
+		rec = store.Record{ID: id, CreatedAt: now}
+	} else if expired, at := rec.ExpiredAt(now); expired != "" {
+		if _, err := s.store.End(ctx, s.app, id, expired, at); err != nil {
+			return err
+		}
+		return store.ErrEnded
+	}
+	rec.LastSeenAt, rec.Idle, rec.ExpiresAt = now, exp.Truncate(time.Millisecond), now.Add(exp)
+	rec.Values = store.Values(nil).AppendSet(nil, valueName, raw)
+	if create {
+		_, err = s.store.Create(ctx, s.app, &rec, store.CreateOptions{Arrived: now, Now: now})
+	} else {
+		_, err = s.store.Update(ctx, s.app, &rec, store.UpdateOptions{Arrived: now, Now: now})
+	}
+	return err
+}
+
+// DeleteWithContext ends the session of a key. Without one it does nothing.
+func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
+	if key == "" {
+		return nil
+	}
+	_, err := s.store.End(ctx, s.app, idOf(key), store.ReasonLogout, store.TimeOf(time.Now()))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("fibersessions: delete: %w", err)
+	}
+	return nil
+}
+
+// ResetWithContext ends all sessions, in constant time.
+func (s *Storage) ResetWithContext(ctx context.Context) error { return s.engine.EndAll(ctx) }
+
+// Close stops the storage's sweep. It doesn't close the store.
+func (s *Storage) Close() error { return s.engine.Close(context.Background()) }
+
+// The methods of older versions of fiber, without a context.
+
+func (s *Storage) Get(key string) ([]byte, error) {
+	return s.GetWithContext(context.Background(), key)
+}
+
+func (s *Storage) Set(key string, val []byte, exp time.Duration) error {
+	return s.SetWithContext(context.Background(), key, val, exp)
+}
+
+func (s *Storage) Delete(key string) error { return s.DeleteWithContext(context.Background(), key) }
+func (s *Storage) Reset() error            { return s.ResetWithContext(context.Background()) }
