@@ -71,6 +71,43 @@ func TestSentinelFailover(t *testing.T) {
 	}
 }
 
+// In a planned failover the old master lives on, and still accepts writes for a
+// while. The store leaves it with all connections, and writes nothing there.
+func TestSentinelPlannedFailover(t *testing.T) {
+	t.Parallel()
+	r := servertest.Sentinel(t, servertest.SentinelOptions{})
+	node := openAt(t, r.URL()+"&client_name=of-the-node", Options{Prefix: "p"})
+	changes := watch(t, node)
+	ann := create(t, node, session("ann"))
+	if n, err := r.Master.Do("WAIT", "1", "60000"); err != nil || n != int64(1) {
+		t.Fatalf("the replica: %v, %v", n, err)
+	}
+	if _, err := r.Sentinels[0].Do("SENTINEL", "FAILOVER", servertest.MasterSet); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no connection to the old master is left", func() error {
+		list, err := r.Master.Do("CLIENT", "LIST")
+		if err == nil && strings.Contains(fmt.Sprint(list), "name=of-the-node") {
+			err = fmt.Errorf("%v", list)
+		}
+		return err
+	})
+	var bob *store.Record
+	eventually(t, "the node writes", func() error {
+		bob = session("bob")
+		_, err := node.Create(t.Context(), app, bob, created(bob))
+		return err
+	})
+	for id, want := range map[store.ID]bool{ann.ID: true, bob.ID: true} {
+		if n, err := r.Replica.Do("EXISTS", node.placeOf(app, id).session(id)); err != nil || n == int64(1) != want {
+			t.Errorf("at the new master: %v, %v", n, err)
+		}
+	}
+	if before := beatUntil(t, node, changes, 1000); !slices.ContainsFunc(before, func(c store.Change) bool { return c.Kind == store.Gap }) {
+		t.Errorf("the feed reports no gap, but %+v", before)
+	}
+}
+
 func eventually(t *testing.T, what string, is func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {

@@ -42,12 +42,15 @@ func Sentinel(t TB, opt SentinelOptions) *RedisSentinel {
 
 func (s *RedisSentinel) start() (err error) {
 	opt := s.opt.Redis
-	opt.Config = append(opt.Config, "masterauth "+strconv.Quote(opt.Password)) // it may become a replica
+	opt.Config = append(opt.Config, "masterauth "+strconv.Quote(opt.Password), "repl-diskless-sync-delay 0") // each may be master or replica
 	if s.Master, err = StartRedis(opt); err != nil {
 		return err
 	}
-	opt.Config = append(opt.Config, "replicaof 127.0.0.1 "+strconv.Itoa(s.Master.Port()), "repl-diskless-sync-delay 0")
+	opt.Config = append(opt.Config, "replicaof 127.0.0.1 "+strconv.Itoa(s.Master.Port()))
 	if s.Replica, err = StartRedis(opt); err != nil {
+		return err
+	}
+	if err := eventually("the replica follows", func() error { return s.Replica.want("up", "master_link_status", "INFO", "replication") }); err != nil {
 		return err
 	}
 	for range 3 {
