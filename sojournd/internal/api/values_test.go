@@ -2,12 +2,17 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // A touch by ID keeps a session from expiring, and tells when it will. A session
@@ -118,10 +123,7 @@ func TestReplaceValues(t *testing.T) {
 	shifted := large("a") // the same keys, with other sizes
 	shifted["a0"], shifted["a1"] = "", strings.Repeat("x", 65_000)
 	shifted["a2"], shifted["a3"] = strings.Repeat("x", 65_000), strings.Repeat("x", 65_000)
-	for range 10 {
-		put(all, shifted, "*").want(200, "")
-		put(all, large("a"), "*").want(200, "")
-	}
+	put(all, shifted, "*").want(200, "")
 }
 
 // A browser's update can replace all values, too. Among parallel ones the last
@@ -245,21 +247,26 @@ func TestListWithValues(t *testing.T) {
 	}
 
 	large := json.RawMessage(`"` + strings.Repeat("x", 60_000) + `"`)
-	for range 30 {
-		w.visitor(j{"a": large, "b": large, "c": large, "d": large})
+	for range 20 {
+		s := w.engines["shop"].Begin(t.Context(), sojourn.Request{})
+		if err := errors.Join(s.SetValue("a", large), s.SetValue("b", large), s.SetValue("c", large), s.SetValue("d", large), s.Commit(t.Context())); err != nil {
+			t.Fatal(err)
+		}
 	}
 	pages, n := 0, 0
 	for cursor, more := "", true; more; pages++ {
-		a := w.call("GET", "/v1/sessions?values=true&limit=1000"+cursor, nil).want(200, "")
-		n += len(a.at("sessions").([]any))
-		if len(a.text) > 5<<20 {
-			t.Errorf("a page has %d bytes", len(a.text))
+		r := request(t, "GET", "/v1/sessions?values=true&limit=1000"+cursor, nil)
+		r.Header.Set("Authorization", "Bearer "+w.keys["shop"])
+		out := httptest.NewRecorder()
+		w.ServeHTTP(out, r)
+		var page v1.Sessions
+		if err := json.Unmarshal(out.Body.Bytes(), &page); err != nil || out.Code != 200 || out.Body.Len() > 5<<20 {
+			t.Fatalf("%d, %d bytes, %v", out.Code, out.Body.Len(), err)
 		}
-		var next string
-		next, more = a.body["next_cursor"].(string)
-		cursor = "&cursor=" + url.QueryEscape(next)
+		n += len(page.Sessions)
+		cursor, more = "&cursor="+url.QueryEscape(page.NextCursor), page.NextCursor != ""
 	}
-	if n != 35 || pages < 2 {
+	if n != 25 || pages < 2 {
 		t.Errorf("%d sessions in %d pages", n, pages)
 	}
 }
