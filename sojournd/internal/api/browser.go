@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -204,7 +205,7 @@ func lasting(in *v1.Lasting, subject *string) (options []sojourn.LoginOption, er
 	return append(options, sojourn.WithLifetime(life)), nil
 }
 
-const maxSeconds = 1 << 32 // more than any policy's; a Duration can hold it
+const maxSeconds = math.MaxInt32 // 68 years: more than any policy; a Duration can hold it
 
 func checkKeys(where string, n int) error {
 	if n > v1.MaxKeys {
