@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/internal/servertest"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/store"
@@ -196,4 +197,35 @@ func TestRotatedCA(t *testing.T) {
 	}
 	write(r)
 	answers(t, st)
+}
+
+// A server doesn't wait longer for a store's file than it may.
+func TestFileInUse(t *testing.T) {
+	o := StoreOptions{URL: "sqlite:" + filepath.Join(t.TempDir(), "s.db")}
+	log := slog.New(slog.DiscardHandler)
+	first, err := openStore(t.Context(), o, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		ctx      context.Context
+		patience time.Duration
+	}{{t.Context(), time.Nanosecond}, {cancelled, time.Hour}} {
+		if _, err := openFreeStore(c.ctx, o, c.patience, log); !errors.Is(err, sqlitestore.ErrInUse) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	opened := make(chan error, 1)
+	go func() {
+		second, err := openFreeStore(t.Context(), o, time.Hour, log)
+		if err == nil {
+			err = second.Close()
+		}
+		opened <- err
+	}()
+	if err := errors.Join(first.Close(), <-opened); err != nil {
+		t.Error(err)
+	}
 }

@@ -82,7 +82,11 @@ func distribute(ctx context.Context, sockets []Socket, fronts []*front) error {
 	var errs []error
 	for _, s := range sockets {
 		taken, err := false, error(nil)
+		isNamed := slices.ContainsFunc(fronts, func(f *front) bool { return f.name == s.Name })
 		for _, f := range fronts {
+			if isNamed && f.name != s.Name {
+				continue
+			}
 			if taken, err = f.take(ctx, s); taken {
 				break
 			}
