@@ -18,6 +18,10 @@ type Socket struct {
 	net.Listener
 }
 
+func (s Socket) address() config.Address {
+	return config.Address{Network: s.Addr().Network(), Address: s.Addr().String()}
+}
+
 // Sockets returns the sockets that systemd has passed to this process
 // (sd_listen_fds(3)). A second call returns none.
 func Sockets() (list []Socket, err error) {
@@ -37,7 +41,7 @@ func Sockets() (list []Socket, err error) {
 // take gives the front a socket that it shall listen on, and reports whether
 // the socket is one of the front's: by its name, or by its address.
 func (f *front) take(ctx context.Context, s Socket) (bool, error) {
-	a := config.Address{Network: s.Addr().Network(), Address: s.Addr().String()}
+	a := s.address()
 	isListed := slices.ContainsFunc(f.config.Listen, func(other config.Address) bool { return sameAddress(ctx, a, other) })
 	switch {
 	case isListed:
@@ -52,9 +56,7 @@ func (f *front) take(ctx context.Context, s Socket) (bool, error) {
 
 // hasSocket reports whether the front was given a socket with the address.
 func (f *front) hasSocket(ctx context.Context, a config.Address) bool {
-	return slices.ContainsFunc(f.sockets, func(s Socket) bool {
-		return sameAddress(ctx, config.Address{Network: s.Addr().Network(), Address: s.Addr().String()}, a)
-	})
+	return slices.ContainsFunc(f.sockets, func(s Socket) bool { return sameAddress(ctx, s.address(), a) })
 }
 
 // sameAddress reports whether a socket has the address of a setting, which may
