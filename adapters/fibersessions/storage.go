@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gofiber/fiber/v3"
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -27,6 +28,11 @@ import (
 // session, so of parallel requests the last wins, and values of the others are
 // lost. The engine's rules (rotation, theft, lists of a user) need New.
 type Storage struct {
+	// Old is the storage that the sessions were in before. What this one doesn't
+	// know is read there, and moves with the next Set. It stays in the old one too,
+	// for the way back, until it is deleted or expires. Default: none.
+	Old fiber.Storage
+
 	store  store.Store
 	app    string
 	engine *sojourn.Engine // sweeps
@@ -39,7 +45,7 @@ func NewStorage(st store.Store, app string) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{st, app, e}, nil
+	return &Storage{store: st, app: app, engine: e}, nil
 }
 
 // forever is the lifetime of what has no expiration.
@@ -64,6 +70,8 @@ func (s *Storage) GetWithContext(ctx context.Context, key string) (val []byte, e
 	}
 	var rec store.Record
 	switch err := s.store.Get(ctx, s.app, idOf(key), true, &rec); {
+	case errors.Is(err, store.ErrNotFound) && s.Old != nil:
+		return s.Old.GetWithContext(ctx, key)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded):
 		return nil, nil
 	case err != nil:
@@ -133,10 +141,23 @@ func (s *Storage) set(ctx context.Context, id store.ID, raw []byte, exp time.Dur
 	return err
 }
 
-// DeleteWithContext ends the session of a key. Without one it does nothing.
+// DeleteWithContext ends the session of a key, here and in Old. Without one it
+// does nothing.
 func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
 	if key == "" {
 		return nil
+	}
+	if s.Old != nil {
+		// A request in flight that has read the old one must not move it: it finds
+		// what this Set leaves, ended.
+		if val, err := s.GetWithContext(ctx, key); err != nil {
+			return err
+		} else if err := s.SetWithContext(ctx, key, val, time.Hour); err != nil && !errors.Is(err, sojourn.ErrEnded) {
+			return err
+		}
+		if err := s.Old.DeleteWithContext(ctx, key); err != nil {
+			return err
+		}
 	}
 	_, err := s.store.End(ctx, s.app, idOf(key), store.ReasonLogout, store.TimeOf(time.Now()))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -145,8 +166,15 @@ func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
 	return nil
 }
 
-// ResetWithContext ends all sessions, in constant time.
-func (s *Storage) ResetWithContext(ctx context.Context) error { return s.engine.EndAll(ctx) }
+// ResetWithContext ends all sessions, here in constant time, and in Old.
+func (s *Storage) ResetWithContext(ctx context.Context) error {
+	if s.Old != nil {
+		if err := s.Old.ResetWithContext(ctx); err != nil {
+			return err
+		}
+	}
+	return s.engine.EndAll(ctx)
+}
 
 // Close stops the storage's sweep. It doesn't close the store.
 func (s *Storage) Close() error { return s.engine.Close(context.Background()) }

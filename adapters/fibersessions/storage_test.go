@@ -11,14 +11,39 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v3"
+	"github.com/gofiber/fiber/v3/middleware/adaptor"
 	"github.com/gofiber/fiber/v3/middleware/session"
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/adapters/fibersessions"
+	"github.com/sojourn-go/sojourn/internal/movetest"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 var _ fiber.Storage = (*fibersessions.Storage)(nil)
+
+func TestMoveTheStorageAlone(t *testing.T) {
+	before := newStorage(t) // any other storage
+	old, _ := oldShop(session.Config{Storage: before})
+	storage := newStorage(t)
+	storage.Old = before
+	now, _ := oldShop(session.Config{Storage: storage})
+	movetest.Site{Old: adaptor.FiberApp(old), New: adaptor.FiberApp(now), LastWins: true, Adopted: func() int64 { return movetest.Browsers }}.Run(t)
+
+	v := &visitor{t, old, map[string]string{}}
+	v.want("POST", "/login?user=ada", 200, "")
+	twin := v.twin()
+	twin.app = now
+	id := v.cookies["session_id"]
+	twin.want("POST", "/logout", 200, "")
+	v.want("GET", "/cart", 200, "<nil> 0")
+	if err := storage.Set(id, []byte("late"), time.Hour); !errors.Is(err, sojourn.ErrEnded) {
+		t.Errorf("a late save moved a session that had ended: %v", err)
+	}
+	if err := storage.Reset(); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func newStorage(t *testing.T) *fibersessions.Storage {
 	t.Helper()

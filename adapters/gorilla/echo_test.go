@@ -1,6 +1,7 @@
 package gorilla_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
@@ -12,8 +13,20 @@ import (
 
 // The middleware of echo-contrib takes the Store as it is.
 func TestEcho(t *testing.T) {
-	e := echo.New()
-	e.Use(session.Middleware(gorilla.NewStore(newEngine(t, nil), "user")))
+	for _, wrapped := range []bool{false, true} {
+		engine, e := newEngine(t, nil), echo.New()
+		if wrapped {
+			e.Use(echo.WrapMiddleware(engine.Handler))
+		}
+		e.Use(session.Middleware(gorilla.NewStore(engine, "user")))
+		testEcho(t, e)
+		if n, _, _ := engine.Count(context.Background()); n != 0 {
+			t.Errorf("%d sessions are left", n)
+		}
+	}
+}
+
+func testEcho(t *testing.T, e *echo.Echo) {
 	handle := func(path string, do func(*sessions.Session, echo.Context)) {
 		e.POST(path, func(c echo.Context) error {
 			s, err := session.Get("shop", c)
