@@ -373,17 +373,17 @@ func TestSecretsCompareInConstantTime(t *testing.T) {
 // rotation comes after the answer to a later login, the user must sign in once
 // more. Nothing else happens.
 func TestLateAnswersCostOneSignIn(t *testing.T) {
-	for _, late := range []string{"logout", "rotation"} {
+	for _, late := range []string{"logout", "regenerate", "rotation"} {
 		t.Run(late, func(t *testing.T) {
-			w := newWeb(t, nil)
+			w := newWeb(t, func(_ http.ResponseWriter, _ *http.Request, s *sojourn.Session) { s.Regenerate() })
 			b := w.surfer().login("alice")
 			b.post("/count")
 			w.pass(20 * time.Minute)
 			var answer *reply
-			if late == "logout" {
-				answer = b.fork().post("/logout")
-			} else {
+			if late == "rotation" {
 				answer = b.fork().get("/who")
+			} else {
+				answer = b.fork().post("/" + late)
 			}
 			if len(answer.cookies) == 0 {
 				t.Fatal("the response has no Set-Cookie")

@@ -40,7 +40,8 @@
 //
 // Declare a [Key] for each value, once, at package level. [Key.Get] and
 // [Key.Set] read and store it as JSON. Use [Key.Update] if the new value
-// depends on the old one: parallel updates all land. The request's changes are
+// depends on the old one: parallel updates all land. [Key.Pop] takes a value
+// that counts once, such as a flash message. The request's changes are
 // written together, before the first byte of the response. If that fails, the
 // client gets the error in place of the response. So there is nothing to call
 // at the end of a handler. Call [Session.Commit] before a side effect that
@@ -50,9 +51,10 @@
 //
 // When the application has checked a user's password, call [Session.Login]. The
 // session keeps its values and gets a new secret, which prevents session
-// fixation. [Remember] keeps the user signed in for longer. [Session.Logout]
-// ends the session. [Session.EndReason] tells why the session of a returning
-// visitor is over.
+// fixation. [Remember] keeps the user signed in for longer, [WithLifetime] for a
+// shorter time, [UntilBrowserCloses] until then. [Session.Logout] ends the
+// session; [Session.Regenerate] ends it and goes on in a new one.
+// [Session.EndReason] tells why the session of a returning visitor is over.
 //
 // A [Requirement] guards routes: its Handler lets signed-in users pass, and
 // sends the others to a sign-in page that gets the way back.
@@ -61,8 +63,8 @@
 //
 // [Session.Fresh] reports whether the user authenticated lately. Ask it before
 // an action that a thief of the session must not take, or wrap the route in a
-// [Requirement] with Fresh. If it is false, ask for the password. [Session.Elevate] records a second factor and raises the
-// [Session.Level].
+// [Requirement] with Fresh. If it is false, ask for the password.
+// [Session.Elevate] records a second factor and raises the [Session.Level].
 //
 // # Ends
 //
@@ -76,8 +78,9 @@
 //
 // A handler of a WebSocket or of server-sent events may outlive its session.
 // [Session.Done] returns a channel that is closed when the session ends, on any
-// node. Call [Session.Passive] in handlers that a page polls, or the page keeps
-// its session from ever being idle.
+// node. [Session.Active] makes a message count as activity. Call
+// [Session.Passive] in handlers that a page polls, or the page keeps its session
+// from ever being idle.
 //
 // # Many nodes
 //

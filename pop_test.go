@@ -291,10 +291,10 @@ func TestI5UpdatesThatDelete(t *testing.T) {
 		wg.Go(func() {
 			s := nodes[i%2].begin(j)
 			err := count.Update(s, func(n *int) error {
-				switch {
-				case *n == 0:
+				switch *n {
+				case 0:
 					return errors.New("none")
-				case *n == 1:
+				case 1:
 					return sojourn.DeleteValue
 				}
 				*n--
