@@ -21,6 +21,7 @@ type draft struct {
 	rec *store.Record // the session with the operations; nil: none yet
 
 	create   bool // rec is a new session
+	id       ID   // of the new session; it stays when the operations are applied again
 	logout   bool // the session is to end; there are no operations
 	replaced ID   // ends when rec is created, because it is another subject's
 	leaves   bool // by Regenerate: the session that was found ends before rec is created
@@ -121,7 +122,7 @@ func (d *draft) begun() bool { return d.rec != nil || d.logout }
 func (d *draft) reset() {
 	clear(d.opRoom[:])
 	d.ops = d.opRoom[:0]
-	d.rec, d.create, d.logout, d.replaced = nil, false, false, ID{}
+	d.rec, d.create, d.id, d.logout, d.replaced = nil, false, ID{}, false, ID{}
 	d.leaves, d.left, d.next, d.fresh = false, false, secret{}, false
 }
 
@@ -162,9 +163,13 @@ func (d *draft) start(base *store.Record, t *terms) error {
 	if err != nil {
 		return err
 	}
-	if !t.id.IsZero() {
+	switch {
+	case !t.id.IsZero():
 		id = t.id
+	case !d.id.IsZero():
+		id = d.id
 	}
+	d.id = id
 	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
 	d.rec, d.create, d.next, d.fresh = r, true, next, true
 	life := t.opt.Policy.Anonymous
