@@ -14,7 +14,10 @@ import (
 // pop fails as a commit does.
 func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 	s.mu.Lock()
-	err := s.mayChange() // before it waits for a commit: that may be running the caller, in an Update
+	err := s.mayChange() // before it waits for a commit or a pop: that may be running the caller, in an Update
+	if err == nil && s.rereading {
+		err = fmt.Errorf("%w: Pop while the changes are applied again", ErrConflict)
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return false, err
@@ -23,6 +26,7 @@ func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() { s.rereading = false }()
 	if err := s.mayChange(); err != nil {
 		return false, err
 	}
@@ -45,7 +49,7 @@ func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 		if err := decode(raw); err != nil {
 			return false, err
 		}
-		if s.draft.create || s.draft.touches(key) {
+		if s.draft.create && !s.draft.leaves || s.draft.touches(key) { // it is this request's own
 			return true, s.change(op{kind: opDelete, key: key})
 		}
 		if s.request.IfRevision != 0 && s.request.IfRevision != s.found.rec.Revision {
@@ -58,6 +62,7 @@ func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 		if !errors.Is(err, store.ErrConflict) {
 			return false, wrap("take a value", err)
 		}
+		s.rereading = true
 		err = s.reread(ctx)
 		s.dropEmpty()
 		if err != nil {
@@ -86,6 +91,8 @@ func (s *Session) removeNow(ctx context.Context, key string) error {
 	}
 	if d.rec != nil {
 		d.remove(key)
+	}
+	if d.rec != nil && !d.create {
 		d.rec.Revision = w.Revision
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/store"
@@ -330,4 +331,69 @@ func TestPopIsDetached(t *testing.T) {
 		t.Errorf("%q, %v", v, ok)
 	}
 	w.want("the values", w.valuesOf(j), `{}`)
+}
+
+// I5: a value that a Regenerate keeps is still one that a parallel request may
+// take. One of them gets it.
+func TestI5PopAfterRegenerate(t *testing.T) {
+	w := newWorld(t)
+	for _, late := range []bool{false, true} { // the other request takes the value first
+		j := w.loggedIn("ann")
+		w.visit(j, func(s *sojourn.Session) error { return errors.Join(notice.Set(s, "saved"), color.Set(s, "red")) })
+		s, other := w.begin(j), w.node().begin(j)
+		if err := errors.Join(s.Regenerate("notice", "color"), other.Load(ctx)); err != nil {
+			t.Fatal(err)
+		}
+		if late {
+			if _, ok := popped(t, other, notice); !ok {
+				t.Error("the other request got nothing")
+			}
+		}
+		_, ok := popped(t, s, notice)
+		w.want("the one that regenerates got it", ok, !late)
+		if !late {
+			if v, ok := popped(t, other, notice); ok {
+				t.Errorf("the other request got %q too", v)
+			}
+		}
+		id := s.ID()
+		w.answer(j, s)
+		w.want("the new session", w.id(j), id)
+		w.want("its values", w.valuesOf(j), `{"color":"red"}`)
+		w.want("who", w.look(j), "")
+	}
+}
+
+// The function of an Update that runs again because a Pop met a conflict may
+// call Pop, and nothing hangs.
+func TestPopWithinAnUpdateThatAPopRepeats(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.visit(j, func(s *sojourn.Session) error { return color.Set(s, "red") })
+	s := w.begin(j)
+	var inner []error
+	err := count.Update(s, func(n *int) error {
+		*n++
+		_, _, err := notice.Pop(s)
+		inner = append(inner, err)
+		return nil
+	})
+	w.visit(j, func(s *sojourn.Session) error { return errors.Join(err, count.Update(s, increment)) })
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		if v, ok := popped(t, s, color); !ok || v != "red" {
+			t.Errorf("%q, %v", v, ok)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(3 * time.Second):
+		t.Fatal("Pop hangs")
+	}
+	if len(inner) != 2 || inner[0] != nil || !errors.Is(inner[1], sojourn.ErrConflict) {
+		t.Errorf("within the function: %v", inner)
+	}
+	w.answer(j, s)
+	w.want("the values", w.valuesOf(j), `{"count":2}`)
 }

@@ -51,6 +51,7 @@ type Session struct {
 	passive    bool       // asked for by Passive
 	strict     bool       // asked for by Strict
 	keepSecret bool       // asked for by KeepSecret, or the response can't carry a cookie
+	rereading  bool       // a pop applies the changes again, and may call the function of an Update
 	outcome    outcome
 	watching   watching
 	noted      store.Time // when Active last queued a note
