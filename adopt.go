@@ -33,7 +33,8 @@ import (
 // gorilla/sessions.
 type Adoption struct {
 	// Cookies are the old library's cookies. The first of them that a request
-	// brings names the old session.
+	// brings names the old session. All that it brings together open the new one,
+	// so a planted one among them opens it to nobody else.
 	Cookies []OldCookie
 
 	// Read returns what to keep of the old session; nil if the cookies name none:
@@ -106,9 +107,11 @@ type oldToken struct {
 	secret secret // the first one of the new session
 }
 
-// oldTokenOf derives from the first old cookie that a request brings. Who knows
-// what is stored, key and marker, doesn't learn the secret from it.
+// oldTokenOf derives from the old cookies that a request brings: key and marker
+// from the first, the secret from all. Who knows what is stored, key and marker,
+// doesn't learn the secret from it.
 func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
+	var all []byte
 	for _, c := range a.Cookies {
 		value, sent := cookies[c.Name]
 		if !sent {
@@ -117,14 +120,17 @@ func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
 		sum := func(purpose string) [32]byte {
 			return sha256.Sum256([]byte("sojourn adoption\x00" + purpose + "\x00" + c.Name + "\x00" + value))
 		}
-		name := sum("name")
-		t.key = "adopted " + base64.RawURLEncoding.EncodeToString(name[:])
-		copy(t.marker[:], name[:])
-		t.marker[6] = t.marker[6]&0x0f | 0x80 // a UUID of version 8 (RFC 9562, section 5.8)
-		t.marker[8] = t.marker[8]&0x3f | 0x80
-		t.secret = sum("secret")
-		break
+		if all == nil {
+			name := sum("name")
+			t.key = "adopted " + base64.RawURLEncoding.EncodeToString(name[:])
+			copy(t.marker[:], name[:])
+			t.marker[6] = t.marker[6]&0x0f | 0x80 // a UUID of version 8 (RFC 9562, section 5.8)
+			t.marker[8] = t.marker[8]&0x3f | 0x80
+		}
+		part := sum("secret")
+		all = append(all, part[:]...)
 	}
+	t.secret = sha256.Sum256(all)
 	return t
 }
 
@@ -167,6 +173,7 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 		p.id, none, err = e.adoptedAs(ctx, &old)
 		return none, err
 	case was.Subject == "" && len(was.Values) == 0:
+		p.empty = true
 		return true, nil
 	}
 	detached := newDetached(ctx)
@@ -174,8 +181,15 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 	if p.id, err = e.createAdopted(detached, q, &old, was); err != nil || p.id.IsZero() {
 		return p.id.IsZero(), err
 	}
-	if err := e.markAdopted(detached, &old, p.id, q.arrived); err != nil {
+	first, err := e.markAdopted(detached, &old, p.id, q.arrived)
+	if err != nil {
 		return false, err
+	}
+	if first != p.id { // meanwhile a logout has dropped the old cookie
+		ended, err := e.store.End(detached, e.opt.App, p.id, ReasonLogout, e.now())
+		e.reportEnded(q.Client, ended)
+		p.id = first
+		return false, wrap("end an adopted session", err)
 	}
 	if !e.opt.Adopt.KeepCookie {
 		e.endOld(detached, q.Old, p.id)
@@ -203,18 +217,23 @@ func (e *Engine) adoptedAs(ctx context.Context, old *oldToken) (id ID, none bool
 	return id, false, nil
 }
 
-// markAdopted remembers that an old cookie was adopted.
-func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time) error {
+// markAdopted remembers that an old cookie was adopted, and returns the session as
+// which it was: another one than id if somebody else came first.
+func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time) (first ID, err error) {
 	now, life := e.now(), e.opt.Adopt.Lifetime
 	marker := store.Record{
 		ID: old.marker, CreatedAt: now, LastSeenAt: now, Idle: life, ExpiresAt: now.Add(life),
 		Values: store.Values(nil).AppendSet(nil, oldName, []byte(strconv.Quote(id.String()))),
 	}
-	_, err := e.store.Create(ctx, e.adoptedApp(), &marker, store.CreateOptions{Arrived: max(arrived, now), Now: now})
+	_, err = e.store.Create(ctx, e.adoptedApp(), &marker, store.CreateOptions{Arrived: max(arrived, now), Now: now})
 	if errors.Is(err, store.ErrExists) {
-		return nil
+		first, none, err := e.adoptedAs(ctx, old)
+		if none { // that one has expired, and waits for the sweep
+			first = id
+		}
+		return first, err
 	}
-	return wrap("remember an adoption", err)
+	return id, wrap("remember an adoption", err)
 }
 
 // createAdopted creates the session, or returns the one that a parallel request
@@ -302,18 +321,28 @@ func (e *Engine) endOld(ctx context.Context, cookies map[string]string, id ID) {
 }
 
 // dropOld makes the old cookies of a request worthless, when the user logs out or
-// another one logs in.
+// another one logs in. Those that name no session already are, and nothing is
+// stored about them.
 func (s *Session) dropOld(ctx context.Context) error {
 	if len(s.request.Old) == 0 {
 		return nil
 	}
-	old := s.e.opt.Adopt.oldTokenOf(s.request.Old)
-	id := s.found.id()
-	if err := s.e.markAdopted(ctx, &old, id, s.arrived); err != nil {
+	a, id := s.e.opt.Adopt, s.found.id()
+	old := a.oldTokenOf(s.request.Old)
+	_, none, err := s.e.adoptedAs(ctx, &old)
+	if err != nil {
 		return err
 	}
-	s.e.endOld(ctx, s.request.Old, id)
 	s.outcome.cookies.clearOld = true
+	if none {
+		if was, err := a.Read(ctx, s.request.Old); err == nil && was == nil {
+			return nil
+		}
+		if _, err := s.e.markAdopted(ctx, &old, id, s.arrived); err != nil {
+			return err
+		}
+	}
+	s.e.endOld(ctx, s.request.Old, id)
 	return nil
 }
 

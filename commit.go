@@ -292,32 +292,43 @@ func (s *Session) stored(ctx context.Context) error {
 		e.bad.live(e.bad.sum(s.outcome.issued))
 	}
 	e.reportDraft(s.request.Client, d)
-	if !d.replaced.IsZero() || d.left {
+	err := s.replaceOthers(ctx)
+	if err == nil {
+		return nil
+	}
+	// Undo the new session: what it replaces lives on.
+	d.fresh, s.outcome.issued, s.outcome.cookies = false, "", cookieChange{}
+	undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
+	e.reportEnded(s.request.Client, undone)
+	if undo != nil {
+		return fmt.Errorf("%w: end the session before a login: %w", ErrUncertain, err)
+	}
+	return err
+}
+
+// replaceOthers ends what the new session replaces.
+func (s *Session) replaceOthers(ctx context.Context) error {
+	if !s.draft.replaced.IsZero() || s.draft.left {
 		if err := s.dropOld(ctx); err != nil {
 			return err
 		}
 	}
 	for _, id := range s.displaced() {
-		ended, err := e.store.End(ctx, e.opt.App, id, ReasonLogout, e.now())
-		e.reportEnded(s.request.Client, ended)
-		if err == nil || gone(err) {
-			continue
+		ended, err := s.e.store.End(ctx, s.e.opt.App, id, ReasonLogout, s.e.now())
+		s.e.reportEnded(s.request.Client, ended)
+		if err != nil && !gone(err) {
+			return wrap("end the session before a login", err)
 		}
-		// Undo the new session: the one that it replaces could not be ended.
-		d.fresh, s.outcome.issued, s.outcome.cookies = false, "", cookieChange{}
-		undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
-		e.reportEnded(s.request.Client, undone)
-		if undo != nil {
-			return fmt.Errorf("%w: end the session before a login: %w", ErrUncertain, err)
-		}
-		return wrap("end the session before a login", err)
 	}
 	return nil
 }
 
-// issue gives the client the token of r.
+// issue gives the client the token of r, in place of any issued before.
 func (s *Session) issue(token string, r *store.Record) {
-	s.outcome.issued = token
+	s.outcome.issued, s.outcome.cookies = token, cookieChange{}
+	if r.Bearer { // what its cookies name stays as it is
+		return
+	}
 	s.outcome.cookies.set(r, s.found.visitorSent)
 	s.outcome.cookies.clearSession = s.draft.left && r.Subject == "" && s.found.sessionSent
 	s.outcome.cookies.clearOld = s.found.adopted && !s.e.opt.Adopt.KeepCookie

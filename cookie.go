@@ -181,11 +181,8 @@ func (c cookieChange) any() bool {
 	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld
 }
 
-// set asks for the cookie of r.
+// set asks for the cookie of r, which is no bearer's.
 func (c *cookieChange) set(r *store.Record, visitorSent bool) {
-	if r.Bearer {
-		return
-	}
 	c.setSession = r.Subject != ""
 	c.setVisitor = !c.setSession
 	c.clearVisitor = c.setSession && visitorSent

@@ -51,6 +51,7 @@ type presented struct {
 	expired   bool    // a deadline has passed, and nobody has ended the session
 	reentry   bool    // a login may enter the session again
 	quiet     bool    // its refusal is not worth an event
+	empty     bool    // an old cookie of a session that holds nothing: it was no guess
 
 	reason  Reason // of RefusedEnded
 	endedAt store.Time

@@ -70,6 +70,9 @@ func (s *Session) find(ctx context.Context, b *budget) error {
 	}
 	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
 	f, transports := &s.found, q.transports(&s.e.opt)
+	if transports[0] != sessionCookie {
+		s.request.Old = nil // cookies don't count
+	}
 	for try := 0; ; try++ {
 		changed := false
 		for _, by := range transports {
@@ -151,7 +154,7 @@ func (e *Engine) resolve(ctx context.Context, q *query, f *found, by transport) 
 			return nil
 		}
 		old := e.opt.Adopt.oldTokenOf(q.Old)
-		return e.resolveOne(ctx, q, f, old.key, by)
+		return e.resolveOne(ctx, q, f, string(old.secret[:]), by)
 	default:
 		return e.resolveCookies(ctx, q, f, q.Visitor, by)
 	}
@@ -324,7 +327,7 @@ func (e *Engine) refused(q *query, p *presented) {
 	if p.final {
 		d.at = q.now
 	}
-	if news := e.bad.remember(p.text, p.sum, d); !news && p.verdict != stolen {
+	if news := e.bad.remember(p.text, p.sum, d); p.empty || !news && p.verdict != stolen {
 		return
 	}
 	quiet := p.quiet
