@@ -119,7 +119,7 @@ func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
 }
 
 // SetValues changes values of the live session of an ID, if it is at the given
-// revision. A nil value removes the key. ErrRevision: the session is at another
+// revision; 0: at any. A nil value removes the key. ErrRevision: the session is at another
 // revision. ErrNotFound: there is none. Other errors are those of
 // Session.Commit. It isn't an activity of the session.
 func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
@@ -143,12 +143,13 @@ func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values m
 }
 
 // ReplaceValues is SetValues that replaces all values: the session has exactly
-// these afterwards.
+// these afterwards. A nil value is ErrValue.
 func (e *Engine) ReplaceValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
 	return e.changeByID(ctx, id, revision, func(s *Session) error { return s.ReplaceValues(values) })
 }
 
-// changeByID changes the live session of an ID, if it is at the given revision.
+// changeByID changes the live session of an ID, if it is at the given revision;
+// 0: at any.
 func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change func(*Session) error) (Snapshot, error) {
 	rec, err := e.live(ctx, id)
 	if err != nil {
@@ -160,7 +161,7 @@ func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change 
 	if err := change(s); err != nil {
 		return Snapshot{}, err
 	}
-	if rec.Revision != revision {
+	if revision != 0 && rec.Revision != revision {
 		return Snapshot{}, ErrRevision
 	}
 	if err := s.Commit(ctx); err != nil {

@@ -1,6 +1,7 @@
 package sojourn_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -129,6 +130,11 @@ func TestByID(t *testing.T) {
 	after, err = w.ReplaceValues(t.Context(), id, after.Revision, blue)
 	if err != nil || string(after.Values) != `{"sky":null}` {
 		t.Fatalf("%s, %v", after.Values, err)
+	}
+	for _, change := range []func(context.Context, sojourn.ID, uint64, map[string]json.RawMessage) (sojourn.Snapshot, error){w.SetValues, w.ReplaceValues} {
+		if after, err = change(t.Context(), id, 0, map[string]json.RawMessage{"color": red["color"]}); err != nil {
+			t.Errorf("at any revision: %v", err)
+		}
 	}
 	w.want("rotations", len(w.happened(sojourn.EventRotated)), 0)
 	w.want("subject", w.look(j), "ann")

@@ -80,7 +80,7 @@ func patch(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	if err := checkKeys("", len(*in)); err != nil {
 		return nil, err
 	}
-	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
+	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot, _ uint64) (sojourn.Snapshot, error) {
 		changes, err := mergeValues(now.Values, *in)
 		if err != nil {
 			return sojourn.Snapshot{}, err
@@ -93,22 +93,23 @@ func replace(ctx context.Context, c *call, in *v1.Patch) (*v1.Session, error) {
 	if err := checkKeys("", len(*in)); err != nil {
 		return nil, err
 	}
-	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
-		return c.key.app.Sessions.ReplaceValues(ctx, id, now.Revision, *in)
+	return c.changeValues(ctx, func(id sojourn.ID, _ *sojourn.Snapshot, revision uint64) (sojourn.Snapshot, error) {
+		return c.key.app.Sessions.ReplaceValues(ctx, id, revision, *in)
 	})
 }
 
 func setValue(ctx context.Context, c *call, in *v1.Value) (*v1.Session, error) {
 	value := map[string]json.RawMessage{c.r.PathValue("key"): json.RawMessage(*in)}
-	return c.changeValues(ctx, func(id sojourn.ID, now *sojourn.Snapshot) (sojourn.Snapshot, error) {
-		return c.key.app.Sessions.SetValues(ctx, id, now.Revision, value)
+	return c.changeValues(ctx, func(id sojourn.ID, _ *sojourn.Snapshot, revision uint64) (sojourn.Snapshot, error) {
+		return c.key.app.Sessions.SetValues(ctx, id, revision, value)
 	})
 }
 
 // changeValues changes the session in the path, if the condition of If-Match is
-// true for it. Change gets the session as it is, and returns ErrRevision if that
-// has changed meanwhile.
-func (c *call) changeValues(ctx context.Context, change func(sojourn.ID, *sojourn.Snapshot) (sojourn.Snapshot, error)) (*v1.Session, error) {
+// true for it. Change gets the session as it is, and the revision that the
+// session must be at, 0 for any. A change of any revision is tried again if
+// another request comes first.
+func (c *call) changeValues(ctx context.Context, change func(id sojourn.ID, now *sojourn.Snapshot, revision uint64) (sojourn.Snapshot, error)) (*v1.Session, error) {
 	id, err := c.id()
 	if err != nil {
 		return nil, err
@@ -125,8 +126,12 @@ func (c *call) changeValues(ctx context.Context, change func(sojourn.ID, *sojour
 		if !match.revision(snap.Revision) {
 			return nil, problemOf(codeRevision)
 		}
-		snap, err = change(id, &snap)
-		if errors.Is(err, sojourn.ErrRevision) && match.any {
+		revision := snap.Revision
+		if match.any {
+			revision = 0
+		}
+		snap, err = change(id, &snap, revision)
+		if match.any && (errors.Is(err, sojourn.ErrRevision) || errors.Is(err, sojourn.ErrSuperseded)) {
 			continue // change the newer session
 		}
 		c.audit("set_values", id.String(), err)
