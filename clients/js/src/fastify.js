@@ -1,9 +1,9 @@
 import { attach } from './node.js';
 
-export async function sessions(fastify, { client, origins, ip = (request) => request.ip }) {
+export async function sessions(fastify, { client, origins, adopt, ip = (request) => request.ip }) {
   fastify.decorateRequest('session', null);
   fastify.addHook('onRequest', async (request, reply) => {
-    request.session = attach(request.raw, reply.raw, client, { origins, ip: () => ip(request) });
+    request.session = attach(request.raw, reply.raw, client, { origins, adopt, ip: () => ip(request) });
   });
 }
 

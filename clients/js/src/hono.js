@@ -1,13 +1,13 @@
 import { checkOrigin } from './origin.js';
 import { Session } from './session.js';
 
-export function sessions(client, { origins, ip = addressOf } = {}) {
+export function sessions(client, { origins, adopt, ip = addressOf } = {}) {
   return async (c, next) => {
     const header = (name) => c.req.header(name);
     checkOrigin(c.req.method, (name) => (name === 'host' ? header('host') ?? new URL(c.req.url).host : header(name)), origins);
     let begun = false;
     const session = new Session(client, {
-      cookie: header('cookie'), method: c.req.method, ip: ip(c), userAgent: header('user-agent'), begun: () => begun,
+      cookie: header('cookie'), method: c.req.method, ip: ip(c), userAgent: header('user-agent'), begun: () => begun, adopt,
     });
     c.set('session', session);
     await next();

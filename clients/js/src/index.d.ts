@@ -27,7 +27,7 @@ export interface SessionInfo {
 }
 
 /** Why a session is over, or a token isn't accepted. */
-export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled';
+export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled' | 'adopt';
 
 /** Who sent the browser's request. */
 export interface RequestClient {
@@ -70,6 +70,12 @@ export interface LoginOptions extends Lasting {
   amr?: string[];
   /** The level of the authentication, 0 to 3. Default 1. */
   level?: number;
+}
+
+/** What to keep of a session of another library. */
+export interface Adopt extends LoginOptions {
+  subject?: string;
+  values?: Record<string, unknown>;
 }
 
 export interface Issued {
@@ -133,7 +139,7 @@ export class Sojourn {
 
   create(body: Lasting & { subject?: string; values?: Record<string, unknown>; client?: RequestClient }, options?: { idempotencyKey?: string }): Promise<Issued>;
   /** Finds the session of a browser. If the connection breaks it is tried once more. */
-  resolve(body: Presented & { passive?: boolean }): Promise<Resolved>;
+  resolve(body: Presented & { passive?: boolean; old?: string; adopt?: Adopt }): Promise<Resolved>;
   update(body: Presented & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; if_revision?: number }): Promise<Updated>;
   login(body: Presented & LoginOptions & { subject: string }): Promise<Issued>;
   elevate(body: Presented & { level: number; amr?: string[] }): Promise<Issued>;
@@ -194,7 +200,7 @@ export class Problem extends Error {
  * cookies that belong to it go out with the response's head.
  */
 export class Session {
-  constructor(client: Sojourn, request: { cookie?: string; method?: string; ip?: string; userAgent?: string; begun?: () => boolean });
+  constructor(client: Sojourn, request: { cookie?: string; method?: string; ip?: string; userAgent?: string; begun?: () => boolean; adopt?: Adoption });
 
   /** The session, or null for a visitor who has none. */
   load(): Promise<SessionInfo & { values: Record<string, any> } | null>;
@@ -241,9 +247,16 @@ export class Session {
   relay(headers: Pick<Headers, 'get' | 'set' | 'append' | 'delete'> & { keys(): Iterable<string> }): void;
 }
 
+/** Takes over the sessions of another library: see fromExpressSession. */
+export interface Adoption {
+  present(cookie: string): unknown;
+}
+
 export interface MiddlewareOptions<Request> {
   /** Origins of other sites whose pages may send unsafe requests: https://partner.example. Default none. */
   origins?: string[];
   /** The browser's address. Default: what the framework says. */
   ip?: (request: Request) => string | undefined;
+  /** Takes over the sessions of another library. Default none. */
+  adopt?: Adoption;
 }

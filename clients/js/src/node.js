@@ -20,10 +20,10 @@ export function withSession(client, handler, options) {
 }
 
 // attach returns the session of a request of node:http, and sees to its cookies.
-export function attach(req, res, client, { origins, ip = (req) => req.socket.remoteAddress } = {}) {
+export function attach(req, res, client, { origins, adopt, ip = (req) => req.socket.remoteAddress } = {}) {
   checkOrigin(req.method, (name) => req.headers[name] ?? (name === 'host' ? req.headers[':authority'] : undefined), origins);
   const session = new Session(client, {
-    cookie: req.headers.cookie, method: req.method, ip: ip(req), userAgent: req.headers['user-agent'], begun: () => res.headersSent,
+    cookie: req.headers.cookie, method: req.method, ip: ip(req), userAgent: req.headers['user-agent'], begun: () => res.headersSent, adopt,
   });
   req.session = session;
   const writeHead = res.writeHead;

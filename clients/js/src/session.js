@@ -10,6 +10,7 @@ export class Session {
   #token; // issued in this request
   #signedOff = false; // the session ended in this request
   #passive = false;
+  #old; // the session of another library that the browser has
 
   #found; // the session as last read; null: none; undefined: not asked yet
   #why;
@@ -19,13 +20,14 @@ export class Session {
   #asked = false;
   #lines = []; // for Set-Cookie
 
-  constructor(client, { cookie = '', method = 'GET', ip, userAgent, begun = () => false }) {
+  constructor(client, { cookie = '', method = 'GET', ip, userAgent, begun = () => false, adopt }) {
     this.#client = client;
     const from = {};
     if (ip) from.ip = ip;
     if (userAgent) from.user_agent = userAgent;
     this.#request = { cookie, safe: method === 'GET' || method === 'HEAD', client: from };
     this.#begun = begun;
+    this.#old = adopt?.present(cookie);
   }
 
   async load() {
@@ -94,6 +96,7 @@ export class Session {
   async login(subject, options = {}) {
     return this.#inTurn(async () => {
       this.#needsCookie();
+      if (this.#old) await this.#read();
       this.#issued(await this.#client.login({ ...this.#presented(), ...options, subject }));
     });
   }
@@ -101,6 +104,7 @@ export class Session {
   async elevate(level, options = {}) {
     return this.#inTurn(async () => {
       this.#needsCookie();
+      if (this.#old) await this.#read();
       this.#issued(await this.#client.elevate({ ...this.#presented(), ...options, level }));
     });
   }
@@ -127,7 +131,7 @@ export class Session {
     const body = this.#presented();
     if (this.#passive) body.passive = true;
     try {
-      const answer = await this.#client.resolve(body);
+      const answer = this.#old && !this.#token ? await this.#adopt(body) : await this.#client.resolve(body);
       if (answer.session === undefined) throw new Problem('unavailable', 503, 'something that is no session server answers at its address');
       this.#take(answer);
       this.#why = answer.why;
@@ -138,8 +142,26 @@ export class Session {
     }
   }
 
+  // Resolves a browser that has an old session too. Values are kept only if that
+  // session is adopted before anything changes.
+  async #adopt(body) {
+    const old = this.#old;
+    body.old = old.token;
+    let answer = await this.#client.resolve(body);
+    const news = answer.why === 'adopt';
+    if (news) {
+      const adopt = await old.read();
+      answer = adopt ? await this.#client.resolve({ ...body, adopt }) : { session: null };
+    }
+    if (answer.token) this.#token = answer.token;
+    if (!old.keep && answer.why !== 'throttled') this.#take({ set_cookie: [old.clear] });
+    if (!old.keep && news && answer.session) await old.end();
+    return answer;
+  }
+
   async #update(body) {
     this.#asked = true;
+    if (this.#old) await this.#read();
     if (body.set && this.#begun() && !await this.#read()) this.#needsCookie();
     if (this.#signedOff && !this.#token) return this.#issued(await this.#client.create({ values: body.set, client: this.#request.client }));
     const answer = await this.#client.update({ ...this.#presented(), ...body });
@@ -150,11 +172,17 @@ export class Session {
 
   async #end() {
     this.#asked = true;
+    if (this.#old) await this.#read();
     if (this.#token || this.#request.cookie && !this.#signedOff) this.#take(await this.#client.logout(this.#presented()));
     this.#token = undefined;
     this.#signedOff = true;
     this.#found = null;
     this.#failed = undefined;
+    if (this.#old?.keep) {
+      this.#take({ set_cookie: [this.#old.clear] });
+      await this.#old.end();
+    }
+    this.#old = undefined;
   }
 
   #presented() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -17,17 +18,26 @@ import (
 // begin returns the session of a browser. A browser that presents nothing has
 // none.
 func (c *call) begin(ctx context.Context, in *v1.Presented, revision uint64) (*sojourn.Session, error) {
-	client, err := clientOf(in.Client)
+	r, err := c.request(in)
 	if err != nil {
 		return nil, err
 	}
-	if in.Age < 0 || in.Age > maxAge {
-		return nil, invalid("/age", fmt.Sprintf("must be 0 to %d", maxAge))
+	r.IfRevision = revision
+	return c.key.app.Sessions.Begin(ctx, r), nil
+}
+
+// request returns what a browser presents.
+func (c *call) request(in *v1.Presented) (r sojourn.Request, err error) {
+	client, err := clientOf(in.Client)
+	if err != nil {
+		return r, err
 	}
-	var r sojourn.Request
+	if in.Age < 0 || in.Age > maxAge {
+		return r, invalid("/age", fmt.Sprintf("must be 0 to %d", maxAge))
+	}
 	switch {
 	case in.Token != nil && in.Cookie != nil:
-		return nil, invalid("/cookie", "and token exclude each other")
+		return r, invalid("/cookie", "and token exclude each other")
 	case in.Cookie != nil:
 		method := http.MethodPost
 		if in.Safe {
@@ -35,13 +45,13 @@ func (c *call) begin(ctx context.Context, in *v1.Presented, revision uint64) (*s
 		}
 		r = c.key.app.Sessions.RequestFrom(&http.Request{Method: method, Header: http.Header{"Cookie": {*in.Cookie}}})
 	case in.Token != nil && *in.Token == "":
-		return nil, invalid("/token", "is empty")
+		return r, invalid("/token", "is empty")
 	case in.Token != nil:
 		r.Token = *in.Token
 	}
-	r.Client, r.IfRevision = client, revision
-	r.Arrived = c.arrived.Add(-time.Duration(in.Age) * time.Millisecond)
-	return c.key.app.Sessions.Begin(ctx, r), nil
+	r.Old = nil // the application vouches for an old token, never a Cookie header
+	r.Client, r.Arrived = client, c.arrived.Add(-time.Duration(in.Age)*time.Millisecond)
+	return r, nil
 }
 
 const maxAge = 24 * 60 * 60 * 1000 // milliseconds
@@ -118,7 +128,7 @@ func issued(ctx context.Context, s *sojourn.Session, token string) (*v1.Issued, 
 		token = fresh
 	}
 	snap := s.Snapshot()
-	return &v1.Issued{Session: sessionOf(&snap), Token: token, SetCookie: s.SetCookies()}, nil
+	return &v1.Issued{Session: sessionOf(&snap), Token: token, SetCookie: setCookies(s)}, nil
 }
 
 func create(ctx context.Context, c *call, in *v1.Create) (*v1.Issued, error) {
@@ -236,15 +246,25 @@ func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMess
 }
 
 func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error) {
-	s, err := c.present(ctx, &in.Presented, 0)
+	if in.Cookie == nil && in.Token == nil {
+		return nil, invalid("/token", "is missing")
+	}
+	r, err := c.request(&in.Presented)
 	if err != nil {
 		return nil, err
 	}
+	if ctx, err = withOld(ctx, in, &r); err != nil {
+		return nil, err
+	}
+	s := c.key.app.Sessions.Begin(ctx, r)
 	defer s.Finish()
 	if in.Passive {
 		s.Passive()
 	}
-	if err := s.Load(ctx); err != nil {
+	switch err := s.Load(ctx); {
+	case errors.Is(err, errNotRead):
+		return &v1.Resolved{Why: "adopt"}, nil
+	case err != nil:
 		return nil, err
 	}
 	if err := s.Commit(ctx); err != nil {
@@ -254,7 +274,7 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 	if snap.ID.IsZero() {
 		return &v1.Resolved{Why: why(s)}, nil
 	}
-	return &v1.Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
+	return &v1.Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: setCookies(s)}, nil
 }
 
 func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
@@ -287,7 +307,7 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 		return nil, err
 	}
 	snap := s.Snapshot()
-	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: s.SetCookies()}, nil
+	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: setCookies(s)}, nil
 }
 
 func checkChanges(in *v1.Changes) error {
@@ -409,5 +429,5 @@ func logout(ctx context.Context, c *call, in *v1.Presented) (*v1.LoggedOut, erro
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
-	return &v1.LoggedOut{SetCookie: s.SetCookies()}, nil
+	return &v1.LoggedOut{SetCookie: setCookies(s)}, nil
 }

@@ -62,7 +62,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	}
 	var apps []App
 	for _, name := range []string{"shop", "blog"} {
-		e, err := sojourn.New(w.store, sojourn.Options{App: name, Now: w.time, MaxSessions: 5,
+		e, err := sojourn.New(w.store, sojourn.Options{App: name, Now: w.time, MaxSessions: 5, Adopt: Adoption(),
 			Cookie: sojourn.Cookie{Name: "__Host-" + name + "-session", Visitor: "__Host-" + name + "-visitor"}})
 		if err != nil {
 			t.Fatal(err)

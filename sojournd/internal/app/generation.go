@@ -82,6 +82,7 @@ func (s *server) apply(c *config.Config) (err error) {
 			e = old.engines[a.Name]
 		} else {
 			observed := options
+			observed.Adopt = api.Adoption()
 			publish := s.hub.Observer(a.Name)
 			observed.OnEvent = func(e sojourn.Event) { publish(e); s.metrics.count(e) }
 			sessions, err := sojourn.New(s.metrics.store(), observed)

@@ -297,7 +297,7 @@ func localHost(host string) bool {
 
 var eventKinds = []string{
 	string(sojourn.EventCreated), string(sojourn.EventAuthenticated), string(sojourn.EventElevated), string(sojourn.EventRotated), string(sojourn.EventEnded),
-	string(sojourn.EventEndedAll), string(sojourn.EventRefused), string(sojourn.EventThrottled), string(sojourn.EventClientChanged), string(sojourn.EventWriteFailed), "gap",
+	string(sojourn.EventEndedAll), string(sojourn.EventRefused), string(sojourn.EventThrottled), string(sojourn.EventClientChanged), string(sojourn.EventAdopted), string(sojourn.EventWriteFailed), "gap",
 }
 
 // checkWord reports a word that is not known. If only its case is wrong, it names

@@ -210,7 +210,7 @@ func TestEventHasAllFields(t *testing.T) {
 	}
 	kinds := Kinds()
 	slices.Sort(kinds)
-	if len(slices.Compact(kinds)) != 11 {
+	if len(slices.Compact(kinds)) != 12 {
 		t.Errorf("kinds: %v", kinds)
 	}
 }

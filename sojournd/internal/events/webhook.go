@@ -40,7 +40,7 @@ func Kinds() []string {
 	kinds := []string{v1.KindGap}
 	for _, k := range []sojourn.EventKind{
 		sojourn.EventCreated, sojourn.EventAuthenticated, sojourn.EventElevated, sojourn.EventRotated, sojourn.EventEnded, sojourn.EventEndedAll,
-		sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventWriteFailed,
+		sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventAdopted, sojourn.EventWriteFailed,
 	} {
 		kinds = append(kinds, string(k))
 	}

@@ -237,7 +237,7 @@ func TestWebhookKinds(t *testing.T) {
 			got = append(got, strings.TrimPrefix(p.url, "https://")[:4]+" "+body.Type)
 		}
 		slicesEqual(t, got, []string{
-			"defa session.authenticated", "defa session.client_changed", "defa session.created", "defa session.elevated", "defa session.ended",
+			"defa session.adopted", "defa session.authenticated", "defa session.client_changed", "defa session.created", "defa session.elevated", "defa session.ended",
 			"defa session.ended_all", "defa session.gap", "some session.gap", "some session.refused",
 		})
 	})

@@ -49,11 +49,22 @@ type Presented struct {
 	Client *RequestClient `json:"client,omitempty"`
 }
 
+// Adopt is what to keep of a session of another library.
+type Adopt struct {
+	Subject *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user who is signed in there. Default: a visitor." example:"u-1815"`
+	Values  map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"Its values, as far as the application wants to keep them. One that a session can't hold is left out, and the event adopted names it."`
+	AMR     []string                   `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)."`
+	Level   *int                       `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
+	Lasting
+}
+
 // Resolve asks for the session of a browser.
 type Resolve struct {
 	Presented
 
-	Passive bool `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
+	Old     *string `json:"old,omitempty" nullable:"false" minLength:"16" maxLength:"4096" doc:"With cookie: the token of another library's session, if the browser has one that the application vouches for. If no cookie of ours is good, the session that has adopted it is returned, or null and why adopt."`
+	Adopt   *Adopt  `json:"adopt,omitempty" doc:"With old: what the application has read under the old token. It becomes a session, unless the token was adopted before."`
+	Passive bool    `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
 }
 
 // Resolved is the answer to Resolve.
@@ -61,7 +72,7 @@ type Resolved struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Session   *Session `json:"session"`
-	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled" doc:"Why there is no session. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown are told only to a token that was valid once."`
+	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled,adopt" doc:"Why there is no session. adopt: the old token was not adopted yet; read its session, and send it. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown and adopt are told only to a token that was valid once."`
 	Token     string   `json:"token,omitempty" doc:"Present if the secret was renewed: the new token, which set_cookie holds too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present if the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
 }

@@ -153,7 +153,7 @@ type Event struct {
 	_ struct{} `additionalProperties:"true"`
 
 	ID      string       `json:"id,omitempty" doc:"Names the event. Send it as Last-Event-ID to resume." example:"k3pw9x2mvq-118"`
-	Kind    string       `json:"kind" doc:"created, authenticated, elevated, rotated, ended, ended_all, refused, throttled, client_changed, write_failed; or gap, in place of events that were lost." example:"ended"`
+	Kind    string       `json:"kind" doc:"created, authenticated, elevated, rotated, ended, ended_all, refused, throttled, client_changed, adopted, write_failed; or gap, in place of events that were lost." example:"ended"`
 	Time    time.Time    `json:"time" doc:"UTC" example:"2026-11-24T09:30:00.123Z"`
 	App     string       `json:"app" example:"shop"`
 	Session string       `json:"session,omitempty" doc:"The session's ID." example:"019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21"`

@@ -1,0 +1,133 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { Problem } from './problem.js';
+
+const patience = 5000; // milliseconds, for the old store
+
+// fromExpressSession returns the option adopt of the middleware.
+export function fromExpressSession({ store, secret, name = 'connect.sid', path = '/', domain, subject, values = () => ({}), login = () => ({}), keep = false, end = () => {} }) {
+  const secrets = [secret].flat();
+  if (secrets.length === 0 || secrets.some((secret) => typeof secret !== 'string' || !secret)) throw new TypeError('sojourn: secret must be that of express-session, or the list of them');
+  if (typeof store?.get !== 'function' || typeof subject !== 'function') throw new TypeError('sojourn: store and subject are missing');
+  const clear = `${name}=; Path=${path}${domain ? `; Domain=${domain}` : ''}; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly${name.startsWith('__') ? '; Secure' : ''}`;
+  return {
+    // present returns the old session of a request: its token, and how to read it.
+    present(header) {
+      const sid = verified(header, name, secrets);
+      if (!sid) return undefined;
+      return {
+        token: sid,
+        keep,
+        clear,
+        async read() {
+          const session = await load(store, sid);
+          if (!session) return undefined;
+          const user = await subject(session);
+          const adopt = { values: await values(session) };
+          if (user !== undefined && user !== null && user !== '') Object.assign(adopt, { subject: String(user) }, await login(session));
+          return adopt;
+        },
+        end: async () => { try { await end(sid); } catch { /* the server remembers that it was adopted */ } },
+      };
+    },
+  };
+}
+
+// verified returns the signed value of a cookie, as cookie-signature signs it:
+// s:VALUE.HMAC, with SHA-256 in base64 without padding.
+function verified(header, name, secrets) {
+  for (const pair of header.split(';')) {
+    const at = pair.indexOf('=');
+    if (at < 0 || pair.slice(0, at).trim() !== name) continue;
+    let value = pair.slice(at + 1).trim();
+    try { value = decodeURIComponent(value); } catch { continue; }
+    const dot = value.lastIndexOf('.');
+    if (!value.startsWith('s:') || dot < 0) continue;
+    const sid = value.slice(2, dot);
+    const signature = Buffer.from(value.slice(dot + 1));
+    if (sid.length >= 16 && secrets.some((secret) => same(signature, Buffer.from(sign(secret, sid))))) return sid;
+  }
+  return undefined;
+}
+
+function sign(secret, text) { return createHmac('sha256', secret).update(text).digest('base64').replace(/=+$/, ''); }
+
+function same(a, b) { return a.length === b.length && timingSafeEqual(a, b); }
+
+// load reads a session from a store of express-session. A store that cannot
+// answer is a 503, never an anonymous visitor.
+async function load(store, sid) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(reject, patience, new Error('too late')); });
+  const read = new Promise((resolve, reject) => { store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session))); });
+  try {
+    return await Promise.race([read, late]); // its cookie.expires is as old as the last save: the store knows better
+  } catch {
+    throw new Problem('unavailable', 503, 'the store of the old sessions cannot answer');
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// backToExpressSession returns middleware for the old application, before
+// session(…). It gives a browser that has a session of the server, and none of
+// express-session, a session of express-session with what put keeps.
+export function backToExpressSession(client, { store, secret, name = 'connect.sid', cookie = {}, put }) {
+  const secrets = [secret].flat();
+  if (typeof store?.set !== 'function' || typeof put !== 'function' || !secrets[0]) throw new TypeError('sojourn: store, secret and put are missing');
+  const moving = new Map(); // by sid: parallel requests of a browser move it once
+  const sidOf = (id) => createHmac('sha256', secrets[0]).update(`sojourn ${id}`).digest('base64url');
+
+  async function move(sid, session) {
+    if (await load(store, sid)) return;
+    const { path = '/', httpOnly = true, maxAge: originalMaxAge = null, ...rest } = cookie;
+    const old = { cookie: { path, httpOnly, originalMaxAge, expires: originalMaxAge && new Date(Date.now() + originalMaxAge), ...rest } };
+    await put(old, session);
+    await new Promise((resolve, reject) => { store.set(sid, old, (error) => (error ? reject(error) : resolve())); })
+      .catch(() => { throw new Problem('unavailable', 503, 'the store of the old sessions cannot answer'); });
+  }
+
+  // find returns the sid for a request's session of the server, and the lines
+  // that clear its cookies.
+  async function find(header) {
+    const { session, why } = await client.resolve({ cookie: header });
+    if (!session && why !== 'logout') return {};
+    let sid;
+    if (session) {
+      sid = sidOf(session.id);
+      if (!moving.has(sid)) moving.set(sid, move(sid, session).finally(() => moving.delete(sid)));
+      await moving.get(sid);
+    }
+    const { set_cookie: lines } = await client.logout({ cookie: header });
+    if (!session) {
+      // Another request has just moved it. Only who held its token learns of a logout.
+      const names = lines.map((line) => line.slice(0, line.indexOf('=')));
+      const token = header.split(';').map((pair) => pair.trim().split('=')).find(([name]) => names.includes(name))?.[1] ?? '';
+      const id = Buffer.from(token, 'base64url').subarray(0, 16).toString('hex').replace(/(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+      sid = sidOf(id);
+      if (!await load(store, sid)) sid = undefined;
+    }
+    return { sid, lines };
+  }
+
+  return async (req, res, next) => {
+    try {
+      const header = req.headers.cookie;
+      if (!header || verified(header, name, secrets)) return next();
+      const { sid, lines } = await find(header);
+      if (sid) {
+        const value = encodeURIComponent(`s:${sid}.${sign(secrets[0], sid)}`);
+        req.headers.cookie = `${header}; ${name}=${value}`;
+        const { path = '/', httpOnly = true, domain, maxAge, secure, sameSite } = cookie;
+        const attributes = [`Path=${path}`, domain && `Domain=${domain}`, maxAge && `Max-Age=${Math.floor(maxAge / 1000)}`, httpOnly && 'HttpOnly',
+          (secure === true || secure === 'auto' && req.secure) && 'Secure', sameSite && sameSite !== 'auto' && `SameSite=${sameSite === true ? 'Strict' : sameSite}`];
+        for (const line of [[`${name}=${value}`, ...attributes.filter(Boolean)].join('; '), ...lines]) {
+          res.setHeader('Set-Cookie', [...[res.getHeader('Set-Cookie') ?? []].flat(), line]);
+        }
+        res.setHeader('Cache-Control', 'no-store');
+      }
+    } catch (error) {
+      return next(error);
+    }
+    next();
+  };
+}
