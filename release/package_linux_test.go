@@ -62,6 +62,7 @@ func TestDebianPackage(t *testing.T) {
 	machine.write(configuration, configured)
 	machine.run("sojournd", "config", "check", "--config", configuration)
 	server = unit.start()
+	server.reload()
 	browser := machine.client(key.Key)
 	token := browser.create("ada")
 	if subject := browser.resolve(token); subject != "ada" {
@@ -232,6 +233,13 @@ func (m *machine) unit(name string) *unit {
 			m.t.Fatalf("the unit sets %s, which this test doesn't do", unknown)
 		}
 	}
+	for setting, lines := range u.settings {
+		for _, line := range lines { // a bare Debian has no /bin/kill
+			if program, _, _ := strings.Cut(line, " "); strings.HasPrefix(setting, "Exec") && program != "/usr/bin/sojournd" && program != "/bin/sh" {
+				m.t.Errorf("%s=%s runs a program that may be absent", setting, line)
+			}
+		}
+	}
 	return u
 }
 
@@ -277,7 +285,7 @@ func (u *unit) start() *service {
 	}
 	defer notices.Close()
 	u.m.run("chmod", "0666", socket)
-	s := &service{m: u.m, command: u.as(strings.Join(u.settings["ExecStart"], " "), "NOTIFY_SOCKET="+socket), ended: make(chan error, 1)}
+	s := &service{unit: u, command: u.as(strings.Join(u.settings["ExecStart"], " "), "NOTIFY_SOCKET="+socket), ended: make(chan error, 1)}
 	s.command.Stdout, s.command.Stderr = &s.output, &s.output
 	if err := s.command.Start(); err != nil {
 		u.m.t.Fatal(err)
@@ -304,12 +312,27 @@ func (u *unit) start() *service {
 	if err != nil {
 		u.m.t.Fatalf("%v: %v\n%s", s.command.Args, err, s.output.String())
 	}
+	s.pid = strings.TrimSpace(u.m.run("cat", "/tmp/pid"))
 	return s
+}
+
+// reload runs what reloads the service.
+func (s *service) reload() {
+	u := s.unit
+	u.m.t.Helper()
+	for _, line := range u.settings["ExecReload"] {
+		command := u.as("sh", "MAINPID="+s.pid) // a shell takes quotes apart as systemd does
+		command.Args = append(command.Args, "-c", line)
+		if out, err := command.CombinedOutput(); err != nil {
+			u.m.t.Fatalf("ExecReload=%s: %v\n%s", line, err, out)
+		}
+	}
 }
 
 // A service is a running unit.
 type service struct {
-	m       *machine
+	unit    *unit
+	pid     string // in the machine
 	command *exec.Cmd
 	output  bytes.Buffer // read it when the service has ended
 	ended   chan error
@@ -317,15 +340,16 @@ type service struct {
 
 // stop stops it as systemd does: by SIGTERM.
 func (s *service) stop() {
-	s.m.t.Helper()
-	s.m.run("sh", "-c", "kill -TERM $(cat /tmp/pid)")
+	m := s.unit.m
+	m.t.Helper()
+	m.run("sh", "-c", "kill -TERM "+s.pid)
 	select {
 	case err := <-s.ended:
 		if err != nil {
-			s.m.t.Errorf("the service ended with %v\n%s", err, s.output.String())
+			m.t.Errorf("the service ended with %v\n%s", err, s.output.String())
 		}
 	case <-time.After(3 * time.Minute):
-		s.m.t.Fatal("the service doesn't end")
+		m.t.Fatal("the service doesn't end")
 	}
 }
 
