@@ -138,6 +138,20 @@ func TestSentinelBadInput(t *testing.T) {
 	}
 }
 
+// With rediss-sentinel://, the connections to the sentinels have TLS too.
+func TestSentinelTLS(t *testing.T) {
+	t.Parallel()
+	r := servertest.Sentinel(t, servertest.SentinelOptions{Redis: servertest.RedisOptions{Password: secret, TLS: true}, Password: "another"})
+	s := openAt(t, r.URL(), Options{TLSConfig: r.Master.Certificates.Config()})
+	watch(t, s)
+	create(t, s, session("ann"))
+	for url, want := range map[string]string{r.URL(): "certificate", strings.Replace(r.URL(), "rediss", "redis", 1) + "&timeout=1s": "reached"} {
+		if _, err := Open(t.Context(), url, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want something about %q", url, err, want)
+		}
+	}
+}
+
 // A Unix socket does whatever TCP does.
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()

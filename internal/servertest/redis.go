@@ -88,13 +88,7 @@ func (r *RedisServer) config() string {
 		"maxmemory-policy noeviction",
 		"enable-debug-command yes",
 	}
-	port := strconv.Itoa(r.port)
-	if c := r.Certificates; c != nil {
-		lines = append(lines, "port 0", "tls-port "+port, "tls-auth-clients no",
-			"tls-ca-cert-file "+c.CAFile, "tls-cert-file "+c.CertFile, "tls-key-file "+c.KeyFile)
-	} else {
-		lines = append(lines, "port "+port)
-	}
+	lines = append(lines, r.portConfig()...)
 	switch {
 	case r.opt.User != "":
 		lines = append(lines, "user default off", "user "+r.opt.User+" on >"+r.opt.Password+" ~* &* +@all")
@@ -111,6 +105,14 @@ func (r *RedisServer) config() string {
 		lines = append(lines, r.clusterConfig()...)
 	}
 	return strings.Join(append(lines, r.opt.Config...), "\n") + "\n"
+}
+
+func (r *RedisServer) portConfig() []string {
+	port, c := strconv.Itoa(r.port), r.Certificates
+	if c == nil {
+		return []string{"port " + port}
+	}
+	return []string{"port 0", "tls-port " + port, "tls-auth-clients no", "tls-ca-cert-file " + c.CAFile, "tls-cert-file " + c.CertFile, "tls-key-file " + c.KeyFile}
 }
 
 // URL is redis:// or rediss://, with user and password.

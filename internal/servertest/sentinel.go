@@ -15,7 +15,7 @@ const MasterSet = "sojourn-test"
 
 // SentinelOptions are the options of Redis Sentinel.
 type SentinelOptions struct {
-	Redis    RedisOptions // of the master and the replica; without TLS
+	Redis    RedisOptions // of the master and the replica; TLS is for the sentinels too
 	Password string       // of the sentinels; empty: they have none
 }
 
@@ -43,9 +43,13 @@ func Sentinel(t TB, opt SentinelOptions) *RedisSentinel {
 func (s *RedisSentinel) start() (err error) {
 	opt := s.opt.Redis
 	opt.Config = append(opt.Config, "masterauth "+strconv.Quote(opt.Password), "repl-diskless-sync-delay 0") // each may be master or replica
+	if opt.TLS {
+		opt.Config = append(opt.Config, "tls-replication yes")
+	}
 	if s.Master, err = StartRedis(opt); err != nil {
 		return err
 	}
+	opt.certificates = s.Master.Certificates
 	opt.Config = append(opt.Config, "replicaof 127.0.0.1 "+strconv.Itoa(s.Master.Port()))
 	if s.Replica, err = StartRedis(opt); err != nil {
 		return err
@@ -96,7 +100,7 @@ func (s *RedisSentinel) startSentinel() (*RedisServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &RedisServer{Server: *server, opt: RedisOptions{Password: s.opt.Password}}
+	r := &RedisServer{Server: *server, Certificates: s.Master.Certificates, opt: RedisOptions{Password: s.opt.Password}}
 	config := filepath.Join(r.dir, "sentinel.conf") // which the sentinel rewrites
 	r.command = func() *exec.Cmd { return exec.Command(program, config, "--sentinel") }
 	r.answers = func() error {
@@ -115,21 +119,27 @@ func (s *RedisSentinel) startSentinel() (*RedisServer, error) {
 			lines = append(lines, "sentinel auth-user "+MasterSet+" "+user)
 		}
 	}
+	if r.Certificates != nil {
+		lines = append(lines, "tls-replication yes")
+	}
 	if s.opt.Password != "" {
 		lines = append(lines, "requirepass "+s.opt.Password, "sentinel sentinel-pass "+s.opt.Password)
 	}
 	return r, r.launch(func() error {
-		return r.write(config, "port "+strconv.Itoa(r.port)+"\n"+strings.Join(lines, "\n")+"\n")
+		return r.write(config, strings.Join(append(r.portConfig(), lines...), "\n")+"\n")
 	})
 }
 
-// URL is redis-sentinel://, with the passwords.
+// URL is redis-sentinel:// or rediss-sentinel://, with the passwords.
 func (s *RedisSentinel) URL() string {
 	var addrs []string
 	for _, one := range s.Sentinels {
 		addrs = append(addrs, one.Addr())
 	}
 	u := url.URL{Scheme: "redis-sentinel", Host: strings.Join(addrs, ","), Path: "/0"}
+	if s.opt.Redis.TLS {
+		u.Scheme = "rediss-sentinel"
+	}
 	if s.opt.Redis.Password != "" {
 		u.User = url.UserPassword(s.opt.Redis.User, s.opt.Redis.Password)
 	}
