@@ -50,11 +50,13 @@ func plain(v reflect.Value, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("%s: nested too deep", v.Type())
 	}
-	switch x := v.Interface().(type) {
+	p := reflect.New(v.Type()) // with the methods of the pointer, as gob calls them
+	p.Elem().Set(v)
+	switch x := p.Interface().(type) {
 	case json.Marshaler, encoding.TextMarshaler:
 		return x, nil
 	case gob.GobEncoder, encoding.BinaryMarshaler:
-		return nil, fmt.Errorf("%T writes itself as gob, and not as JSON", x)
+		return nil, fmt.Errorf("%s writes itself as gob, and not as JSON", v.Type())
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -88,6 +90,7 @@ func plain(v reflect.Value, depth int) (any, error) {
 				}
 			}
 		}
+		return p.Interface(), nil
 	}
 	return v.Interface(), nil
 }
@@ -227,7 +230,7 @@ func natural(v any) any {
 			return n
 		}
 		f, _ := x.Float64()
-		if f == math.Trunc(f) && math.Abs(f) < 1<<53 { // PostgreSQL writes 1e3 as 1000, and 1.0 as 1.0
+		if float64(int(f)) == f && math.Abs(f) < 1<<53 { // PostgreSQL writes 1e3 as 1000, and 1.0 as 1.0
 			return int(f)
 		}
 		return f
@@ -244,11 +247,15 @@ func natural(v any) any {
 }
 
 // Subject returns the user that a session's value names: a string as it is, a
-// number or any other value as fmt prints it. It is empty for nil, an empty
-// string and zero.
+// number in decimal digits, also a float64 of a codec that writes JSON, and any
+// other value as fmt prints it. It is empty for nil, an empty string and zero.
 func Subject(v any) string {
-	if v == nil || reflect.ValueOf(v).IsZero() {
+	r := reflect.ValueOf(v)
+	if v == nil || r.IsZero() {
 		return ""
+	}
+	if _, prints := v.(fmt.Stringer); r.CanFloat() && !prints {
+		return strconv.FormatFloat(r.Float(), 'f', -1, r.Type().Bits())
 	}
 	return fmt.Sprint(v)
 }
