@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gofiber/fiber/v3/middleware/session"
 	"github.com/sojourn-go/sojourn"
@@ -24,9 +25,13 @@ import (
 // adopted, or with KeepCookie at the logout. Set End to nil in what Adopt returns
 // to leave it.
 func Adopt(old *session.Store, cookie sojourn.OldCookie, subject string) *sojourn.Adoption {
+	var life time.Duration // by default an old session that is used lives on
+	if old.AbsoluteTimeout > 0 {
+		life = max(old.AbsoluteTimeout, time.Minute)
+	}
 	return &sojourn.Adoption{
 		Cookies:  []sojourn.OldCookie{cookie},
-		Lifetime: max(old.AbsoluteTimeout, old.IdleTimeout),
+		Lifetime: life,
 		Read: func(ctx context.Context, cookies map[string]string) (*sojourn.OldSession, error) {
 			s, err := old.GetByID(ctx, cookies[cookie.Name])
 			switch {

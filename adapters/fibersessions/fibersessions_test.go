@@ -335,3 +335,23 @@ func TestAdopt(t *testing.T) {
 		(&visitor{t, v.app, map[string]string{"session_id": bad}}).want("GET", "/cart", 200, " 0")
 	}
 }
+
+// An old session that is used lives on, whatever its idle limit: only an absolute
+// limit says how long its adoption must be remembered.
+func TestAdoptionLifetime(t *testing.T) {
+	for _, c := range []struct {
+		config session.Config
+		want   time.Duration
+	}{
+		{session.Config{IdleTimeout: 30 * time.Second}, 0},
+		{session.Config{IdleTimeout: 30 * time.Second, AbsoluteTimeout: 30 * time.Second}, time.Minute},
+		{session.Config{IdleTimeout: time.Hour, AbsoluteTimeout: 100 * time.Hour}, 100 * time.Hour},
+	} {
+		_, st := oldShop(c.config)
+		a := fibersessions.Adopt(st, sojourn.OldCookie{Name: "session_id"}, "user")
+		if a.Lifetime != c.want {
+			t.Errorf("%v: %v, want %v", c.config.AbsoluteTimeout, a.Lifetime, c.want)
+		}
+		newEngine(t, memstore.New(), sojourn.Options{Adopt: a})
+	}
+}

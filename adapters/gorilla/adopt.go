@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
@@ -55,7 +54,6 @@ func adopt(old sessions.Store, subject string, names []string, exact bool) *sojo
 		c := sojourn.OldCookie{Name: name}
 		if s, err := old.New(requestWith(context.Background(), nil), name); err == nil && s.Options != nil {
 			c.Path, c.Domain, c.Partitioned = s.Options.Path, s.Options.Domain, s.Options.Partitioned
-			a.Lifetime = max(a.Lifetime, time.Duration(s.Options.MaxAge)*time.Second)
 		}
 		a.Cookies = append(a.Cookies, c)
 	}

@@ -307,3 +307,24 @@ type forgetful struct{ securecookie.GobEncoder }
 func (forgetful) Deserialize([]byte, any) error {
 	return errors.New("gob: name not registered for interface: main.Cart")
 }
+
+// I4: gorilla accepts a copy of a cookie for longer than Options.MaxAge, which is
+// for the browser. The engine remembers the adoption for that long.
+func TestI4CopiedCookieAfterItsMaxAge(t *testing.T) {
+	old := sessions.NewCookieStore(key)
+	old.Options.MaxAge = 30 // not old.MaxAge(30), which tells securecookie too
+	var late time.Duration
+	e := newEngine(t, gorilla.Adopt(old, "user", "shop"), func(o *sojourn.Options) {
+		o.Now = func() time.Time { return time.Now().Add(late) }
+	})
+	cookie := oldCookie(t, old, "shop", map[any]any{"user": "ada"})
+	s := bring(e, "shop", cookie)
+	if err := errors.Join(s.Logout(), s.Commit(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	for _, late = range []time.Duration{0, time.Hour, 29 * 24 * time.Hour} {
+		if got := bring(e, "shop", cookie).Subject(); got != "" {
+			t.Errorf("after %v it is %q", late, got)
+		}
+	}
+}
