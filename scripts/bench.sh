@@ -18,7 +18,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-parts="requests races memory sweeps file disk nodes feed many costs server"
+# The npm package's is a program of Node.js 20 or newer, and not compared with
+# another commit.
+javascript() { node clients/js/bench/resolve.js ${ROUNDS:-}; }
+[ "$*" != javascript ] || { javascript; exit; }
+
+parts="requests races memory sweeps file disk nodes feed many costs server javascript"
 settings() { # sets the rounds of a part, its benchmarks with their -benchtime, and more flags
 	flags=
 	case $1 in
@@ -59,6 +64,10 @@ done
 	grep -E 'alexedwards|gorilla/sessions|fiber/v3|redistore|rueidis|pgx/v5|go-redis|modernc.org/sqlite' >"$out/versions.txt"
 
 for part in ${*:-$parts}; do
+	if [ "$part" = javascript ]; then
+		javascript
+		continue
+	fi
 	settings "$part"
 	results=()
 	for i in "${!trees[@]}"; do

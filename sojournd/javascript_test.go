@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -115,7 +116,6 @@ const nodeFiles = "../examples/node"
 
 func newNodeShop(t *testing.T) *nodeShop {
 	t.Helper()
-	servertest.Need(t, "node")
 	servertest.Need(t, "caddy")
 	n := &nodeShop{t: t}
 	checks := n.startServer()
@@ -166,15 +166,12 @@ func (n *nodeShop) startServer() (checks string) {
 // startShop starts shop.mjs and returns its port.
 func (n *nodeShop) startShop() string {
 	n.t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	node := modernNode(n.t)
 	keyFile := filepath.Join(n.t.TempDir(), "key")
 	if err := os.WriteFile(keyFile, []byte(n.key+"\n"), 0o600); err != nil {
 		n.t.Fatal(err)
 	}
-	shop := exec.Command(node, filepath.Join(nodeFiles, "shop.mjs"))
+	shop := exec.Command(node, filepath.Join(n.install(), "shop.mjs"))
 	shop.Env = append(os.Environ(), "PORT=0", "SOJOURN_URL="+n.api, "SOJOURN_KEY_FILE="+keyFile)
 	var ready <-chan struct{}
 	n.output, ready = newPrintout("for Caddy")
@@ -199,6 +196,25 @@ func (n *nodeShop) startShop() string {
 	_, rest, _ := strings.Cut(n.output.String(), "on port ")
 	port, _, _ := strings.Cut(rest, ",")
 	return port
+}
+
+// install does what npm install does for the shop.
+func (n *nodeShop) install() (dir string) {
+	n.t.Helper()
+	dir = n.t.TempDir()
+	scope := filepath.Join(dir, "node_modules", "@sojourn-go")
+	client, err := filepath.Abs("../clients/js")
+	if err == nil {
+		err = errors.Join(os.MkdirAll(scope, 0o700), os.Symlink(client, filepath.Join(scope, "client")))
+	}
+	for _, name := range []string{"shop.mjs", "package.json"} {
+		text, readErr := os.ReadFile(filepath.Join(nodeFiles, name))
+		err = errors.Join(err, readErr, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return dir
 }
 
 // endSubject ends sessions as an operator.

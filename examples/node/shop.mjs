@@ -5,16 +5,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { Problem, Sojourn } from './sojourn.mjs';
-import { Visit } from './visit.mjs';
+import { Sojourn } from '@sojourn-go/client';
+import { withSession } from '@sojourn-go/client/node';
 
 const key = process.env.SOJOURN_KEY_FILE ? readFileSync(process.env.SOJOURN_KEY_FILE, 'utf8').trim() : process.env.SOJOURN_KEY;
 if (!key) {
   console.error('Set SOJOURN_KEY, or SOJOURN_KEY_FILE, to the API key that "sojournd keys new" has printed.');
   process.exit(1);
 }
-const sojourn = new Sojourn(process.env.SOJOURN_URL ?? 'http://127.0.0.1:7081', key);
-const cookieNames = ['__Host-shop-session', '__Host-shop-visitor'];
+const sojourn = new Sojourn({ url: process.env.SOJOURN_URL ?? 'http://127.0.0.1:7081', key });
 
 // Accounts to try. A real shop keeps hashes made by scrypt or Argon2.
 const accounts = new Map([['ada', 'difference-engine'], ['ben', 'kite-and-lightning']]);
@@ -29,23 +28,23 @@ const pages = {
   'POST /logout': logout,
 };
 
-async function front(visit) {
-  const session = await visit.session();
-  const cart = session?.values.cart ?? {};
-  const who = session?.subject ? `You are ${escape(session.subject)}. ${button('/logout', 'Sign out')}` : '<a href="/login">Sign in</a>';
+async function front(session) {
+  const cart = await session.get('cart') ?? {};
+  const user = await session.subject();
+  const who = user ? `You are ${escape(user)}. ${button('/logout', 'Sign out')}` : '<a href="/login">Sign in</a>';
   const shelf = [...wares].map(([sku, name]) => `<li>${name} ${button('/cart', 'Add', { sku })}</li>`).join('');
   const lines = Object.entries(cart).map(([sku, n]) => `<li>${n} × ${escape(wares.get(sku) ?? sku)}</li>`).join('');
   return page('The shop', `<p>${who} <a href="/account">Your account</a></p><ul>${shelf}</ul><h2>Your cart</h2><ul id="cart">${lines || '<li>nothing yet</li>'}</ul>`);
 }
 
-async function addToCart(visit, request) {
+async function addToCart(session, request) {
   const sku = request.form.get('sku');
   if (!wares.has(sku)) return refusal(404, 'There is no such thing here.');
-  await visit.change('cart', (cart = {}) => ({ ...cart, [sku]: (cart[sku] ?? 0) + 1 }));
+  await session.update('cart', (cart = {}) => ({ ...cart, [sku]: (cart[sku] ?? 0) + 1 }));
   return redirect('/');
 }
 
-async function loginPage(visit, request, mistake = '') {
+async function loginPage(session, request, mistake = '') {
   const back = localPath(request.url.searchParams.get('return_to') ?? request.form?.get('return_to'));
   return page('Sign in', `<p>${mistake}</p><form method="post" action="/login"><input type="hidden" name="return_to" value="${escape(back)}">
     <label>Name <input name="user" autocomplete="username" required></label>
@@ -53,32 +52,37 @@ async function loginPage(visit, request, mistake = '') {
     <button>Sign in</button></form>`, mistake ? 422 : 200);
 }
 
-async function login(visit, request) {
+async function login(session, request) {
   const user = request.form.get('user') ?? '';
   if (!accounts.has(user) || !same(accounts.get(user), request.form.get('password') ?? '')) {
-    return loginPage(visit, request, 'No such name, or another password.');
+    return loginPage(session, request, 'No such name, or another password.');
   }
-  await visit.login(user);
+  await session.login(user, { amr: ['pwd'] });
   return redirect(localPath(request.form.get('return_to')));
 }
 
 // Caddy lets only signed-in users through to account. It checks again.
-async function account(visit, request) {
+async function account(session, request) {
   const subject = decodeURIComponent(request.headers['sojourn-subject'] ?? '');
   if (!subject) return refusal(401, 'Sign in first.');
   return page('Your account', `<p>This is the account of <b>${escape(subject)}</b>, in session ${escape(request.headers['sojourn-session'])}.</p><p><a href="/">The shop</a></p>`);
 }
 
-async function logout(visit) {
-  await visit.logout();
+async function logout(session) {
+  await session.logout();
   return redirect('/');
 }
 
-const server = createServer(async (message, response) => {
+const server = createServer(withSession(sojourn, async (message, response) => {
   const answer = await handle(message).catch(sorry);
   response.writeHead(answer.status, { 'Content-Type': 'text/html; charset=utf-8', 'Cache-Control': 'no-store', ...answer.headers });
   response.end(message.method === 'HEAD' ? undefined : answer.body);
-});
+}, { ip: browserAddress }));
+
+// Only the proxy reaches this server, and it replaces the browser's own header.
+function browserAddress(message) {
+  return (message.headers['x-forwarded-for'] ?? '').split(',').at(-1).trim() || undefined;
+}
 
 async function handle(message) {
   if (!message.url.startsWith('/')) return refusal(400, 'That is no address.');
@@ -86,23 +90,15 @@ async function handle(message) {
   const method = message.method === 'HEAD' ? 'GET' : message.method;
   const show = pages[`${method} ${request.url.pathname}`];
   if (!show) return refusal(404, 'There is no such page.');
-  if (method === 'POST') {
-    // Pages of other sites may not send this site's forms.
-    if (!['same-origin', 'none', undefined].includes(message.headers['sec-fetch-site'])) return refusal(403, 'This form is not ours.');
-    request.form = new URLSearchParams(await read(message));
-  }
-  const visit = new Visit(sojourn, cookieNames, message);
-  const answer = await show(visit, request);
-  if (visit.setCookie.length > 0) answer.headers = { ...answer.headers, 'Set-Cookie': visit.setCookie };
-  return answer;
+  if (method === 'POST') request.form = new URLSearchParams(await read(message));
+  return show(message.session, request);
 }
 
 // sorry answers in place of a page that failed. It tells visitors about mistakes that
 // they can correct.
 function sorry(error) {
-  const told = { not_live: 409, ended: 409, superseded: 409, conflict: 409, too_many_sessions: 409, throttled: 429, too_large: 413 }[error.code];
-  if (told) return refusal(told, escape(error.message));
-  console.error(error instanceof Problem ? `${error.code}: ${error.message}` : error);
+  if ([409, 413, 429].includes(error.status)) return refusal(error.status, escape(error.message));
+  console.error(error.code ? error.message : error);
   return refusal(503, 'Try again in a moment.');
 }
 
@@ -110,7 +106,7 @@ async function read(message) {
   const chunks = [];
   let size = 0;
   for await (const chunk of message) {
-    if ((size += chunk.length) > 10_000) throw new Problem(413, { code: 'too_large', detail: 'That form is too long.' });
+    if ((size += chunk.length) > 10_000) throw Object.assign(new Error('That form is too long.'), { status: 413 });
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
