@@ -186,7 +186,7 @@ func (b *browser) view() {
 			b.send(elevate, w.between(0, 10*time.Second))
 			w.count("user: elevates in two tabs")
 		}
-	case in && w.chance(0.02):
+	case w.chance(0.02): // a visitor's secret too
 		b.send(rotate, 0)
 		if w.chance(0.5) {
 			b.send(rotate, w.between(0, 10*time.Second))

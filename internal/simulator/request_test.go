@@ -314,7 +314,7 @@ func (r *request) act() {
 		r.elevated = err == nil
 		allow(err, sojourn.ErrAnonymous, sojourn.ErrSuperseded, sojourn.ErrEnded)
 	case rotate:
-		allow(r.s.Rotate(), sojourn.ErrAnonymous, sojourn.ErrSuperseded, sojourn.ErrEnded)
+		allow(r.s.Rotate(), sojourn.ErrSuperseded, sojourn.ErrEnded)
 	case logout:
 		allow(r.s.Logout())
 	}
@@ -514,9 +514,12 @@ func (r *request) takeCookie(header string, s *session) {
 				r.browser.grant, r.browser.out = r.grant, false
 				s.begun[len(s.begun)-1].grant = r.grant
 			}
-		case s.subject == "":
+		case s.subject == "" && t.n == 0:
 			t.bornConfirmed()
 		default:
+			if s.subject == "" {
+				w.count("token: a visitor's rotated")
+			}
 			t.rotated = true
 			if before := s.tokens[t.n-1]; r.token != nil && r.token.half == before.half {
 				t.half = before.half

@@ -39,6 +39,7 @@ var mustOccur = []string{
 	"login: repeated",
 	"login: the older secret of a parallel login is used",
 	"token: rotated",
+	"token: a visitor's rotated",
 	"token: rotation repeated",
 	"token: confirmed",
 	"token: a former one is used within its grace",
