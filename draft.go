@@ -283,6 +283,9 @@ func (d *draft) login(l *login, t *terms) error {
 
 // regenerate makes rec a new anonymous session with the values of some keys.
 func (d *draft) regenerate(keep []string, t *terms) error {
+	if !t.id.IsZero() {
+		return fmt.Errorf("%w: the session of Request.Key can't be regenerated: choose another key", ErrValue)
+	}
 	var kept store.Values
 	for _, key := range keep {
 		if json, ok := d.rec.Values.Get(key); ok {

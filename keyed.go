@@ -23,6 +23,9 @@ func (e *Engine) keyedID(key string) ID {
 // findKeyed finds the session of Request.Key. The caller vouches for the browser,
 // so there is no secret to judge. found is empty, and mu is held.
 func (s *Session) findKeyed(ctx context.Context) error {
+	if err := checkLifetime(Lifetime{Idle: s.request.Idle}); err != nil {
+		return err
+	}
 	e, f, rec, now := s.e, &s.found, &s.record, s.e.now()
 	id := e.keyedID(s.request.Key)
 	s.keepSecret = true

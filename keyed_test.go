@@ -99,3 +99,27 @@ func TestKeyedSessionBehindACache(t *testing.T) {
 		s.Finish()
 	}
 }
+
+// A session under a key has no other to go on in, so it stays as it is.
+func TestKeyedSessionIsNotRegenerated(t *testing.T) {
+	w := newWorld(t)
+	begin := func() *sojourn.Session { return w.Begin(ctx, sojourn.Request{Key: "sixteen bytes are enough"}) }
+	s := begin()
+	if err := errors.Join(s.Login("ann"), count.Set(s, 1), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	s = begin()
+	if err := s.Regenerate("count"); !errors.Is(err, sojourn.ErrValue) {
+		t.Errorf("Regenerate: %v", err)
+	}
+	if err := s.Commit(ctx); err != nil {
+		t.Errorf("commit: %v", err)
+	}
+	w.want("who", begin().Subject(), "ann")
+	for _, idle := range []time.Duration{-time.Hour, time.Millisecond} {
+		s := w.Begin(ctx, sojourn.Request{Key: "sixteen bytes are enough", Idle: idle})
+		if err := s.Load(ctx); !errors.Is(err, sojourn.ErrValue) {
+			t.Errorf("idle %v: %v", idle, err)
+		}
+	}
+}

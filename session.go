@@ -125,14 +125,15 @@ type Request struct {
 	// cookies are ignored beside it, and the session has none. The caller vouches
 	// that the browser may use the key. The first change starts the session. When
 	// it has ended, every further change is ErrEnded for at least an hour: choose a
-	// new key for a new session. A login of another subject keeps the session.
+	// new key for a new session. A login of another subject keeps the session, and
+	// Regenerate returns ErrValue.
 	//
 	// The session's ID is derived from the key, and is no secret: if the key is one,
 	// it must be random.
 	Key string
 
 	// Idle, with Key, is the session's idle limit from this request on, if it is
-	// shorter than the policy's. At least a second. 0: as it is.
+	// shorter than the policy's. 0: as it is. Less than a second: ErrValue.
 	Idle time.Duration
 
 	refused error // what Load returns; of RequestFrom
