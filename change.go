@@ -46,7 +46,7 @@ func (s *Session) change(o op) error {
 		}
 	}
 	if s.draft.rec == nil {
-		if s.found.rec == nil && o.idle() {
+		if s.found.rec == nil && o.idle() && !(o.kind == opRegenerate && s.found.anyLives()) {
 			return nil // and no reason to start a session
 		}
 		t := s.terms()

@@ -336,7 +336,7 @@ func (s *Session) issue(token string, r *store.Record) {
 
 // displaced returns the sessions that the new one replaces: another user's, and
 // live ones of other cookies with the same name, which would make the next
-// request ambiguous.
+// request ambiguous. Regenerate leaves none of either name.
 func (s *Session) displaced() (list []ID) {
 	replaced, cookies := s.draft.replaced, &s.outcome.cookies
 	if !replaced.IsZero() {
@@ -349,9 +349,11 @@ func (s *Session) displaced() (list []ID) {
 	if cookies.setVisitor {
 		name = visitorCookie
 	}
-	for _, id := range s.found.lives[name] {
-		if id != s.draft.rec.ID && id != replaced {
-			list = append(list, id)
+	for by, ids := range s.found.lives {
+		for _, id := range ids {
+			if (transport(by) == name || s.draft.left) && id != s.draft.rec.ID && id != replaced {
+				list = append(list, id)
+			}
 		}
 	}
 	return list

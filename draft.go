@@ -294,6 +294,7 @@ func (d *draft) regenerate(keep []string, t *terms) error {
 	}
 	bearer := d.rec.Bearer
 	d.leaves = d.leaves || !d.create || !d.replaced.IsZero()
+	d.left = d.left || t.found.rec == nil // there is nothing to leave
 	d.replaced = ID{}
 	if err := d.start(nil, t); err != nil {
 		return err

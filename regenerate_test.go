@@ -318,3 +318,43 @@ func TestRegenerateInAHandler(t *testing.T) {
 	w.want("count", b.get("/count").body, "3")
 	equal(t, "cookies", slices.Sorted(maps.Keys(b.cookies)), []string{"__Host-visitor"})
 }
+
+// A request with two live cookies of one name reads as a visitor's. Regenerate
+// ends both sessions all the same, as a logout does.
+func TestRegenerateEndsAllThatThePresentedCookiesName(t *testing.T) {
+	for _, login := range []string{"", "bob"} {
+		for _, visits := range []bool{false, true} {
+			w := newWorld(t)
+			a, b, v := w.loggedIn("ann"), w.loggedIn("ann"), new(jar)
+			r := sojourn.Request{Session: []string{a.session, b.session}, Client: home, Arrived: w.time()}
+			if visits {
+				w.visit(v, func(s *sojourn.Session) error { return color.Set(s, "red") })
+				r.Visitor = []string{v.visitor}
+			}
+			s := w.Begin(ctx, r)
+			err := s.Regenerate("color")
+			if login != "" {
+				err = errors.Join(err, s.Login(login))
+			}
+			if err := errors.Join(err, s.Commit(ctx)); err != nil {
+				t.Fatal(err)
+			}
+			what := fmt.Sprintf("login %q, visitor's cookie %v: ", login, visits)
+			w.want(what+"the first session", w.look(a), "")
+			w.want(what+"the second", w.look(b), "")
+			cleared := 0
+			for _, line := range s.SetCookies() {
+				if strings.HasPrefix(line, "__Host-session=; Max-Age=0") {
+					cleared++
+				}
+			}
+			w.want(what+"the session's cookie is cleared", cleared > 0, true)
+			j := new(jar)
+			w.take(j, s)
+			w.want(what+"who", w.look(j), login)
+			if visits {
+				w.want(what+"the values", w.valuesOf(j), `{"color":"red"}`)
+			}
+		}
+	}
+}

@@ -33,6 +33,11 @@ type found struct {
 	ambiguous string      // tokens of one name, of which not exactly one lives; for settle
 }
 
+// anyLives reports whether any of several cookies of one name named a live
+// session. If they were ambiguous, rec is nil, but a logout and Regenerate end
+// them all.
+func (f *found) anyLives() bool { return len(f.lives[sessionCookie])+len(f.lives[visitorCookie]) > 0 }
+
 // A query is what the answer of resolve depends on, besides the store.
 type query struct {
 	*Request
