@@ -225,6 +225,14 @@ var engine = []mutant{
 			`err == nil && was == nil && false {`}},
 	},
 	{
+		name:   "I3-regenerate-of-several",
+		breaks: "Regenerate ends every session that the request's cookies name",
+		test:   ". -run TestRegenerateEndsAll",
+		edits: []edit{{"commit.go",
+			`(transport(by) == name || s.draft.left)`,
+			`(transport(by) == name)`}},
+	},
+	{
 		name:   "I5-pop-after-regenerate",
 		breaks: "of a Pop after Regenerate and a parallel one, one gets the value",
 		test:   ". -run TestI5PopAfterRegenerate",
@@ -383,8 +391,8 @@ var engine = []mutant{
 		breaks: "deleting nothing creates nothing",
 		test:   ". -run TestI8",
 		edits: []edit{{"change.go",
-			`if s.found.rec == nil && o.idle() {`,
-			`if false {`}},
+			`if s.found.rec == nil && o.idle() &&`,
+			`if false &&`}},
 	},
 	{
 		name:   "I9-old-store-down-is-anonymous",
