@@ -240,6 +240,11 @@ func TestI4AdoptedSessionStaysEnded(t *testing.T) {
 		_, cleared := w.finish(new(jar), s)
 		equal(w, "cleared", cleared, []string{"__Host-session", "old"})
 	}
+	regenerate := func(w *world, s *sojourn.Session) {
+		must(w, s, func(s *sojourn.Session) error { return s.Regenerate() })
+		_, cleared := w.finish(new(jar), s)
+		equal(w, "cleared", cleared, []string{"__Host-session", "old"})
+	}
 	revoke := func(w *world, s *sojourn.Session) {
 		if err := w.End(ctx, s.ID()); err != nil {
 			w.Fatal(err)
@@ -253,6 +258,8 @@ func TestI4AdoptedSessionStaysEnded(t *testing.T) {
 		{"logout", noEnd, logout},
 		{"logout, cookie kept", func(a *sojourn.Adoption) { noEnd(a); keepCookie(a) }, logout},
 		{"revoked", noEnd, revoke},
+		{"regenerated", noEnd, regenerate},
+		{"regenerated, cookie kept", func(a *sojourn.Adoption) { noEnd(a); keepCookie(a) }, regenerate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old := newOldLibrary()
@@ -291,6 +298,12 @@ func TestLogoutDropsOldCookie(t *testing.T) {
 	equal(t, "ended", old.ended, []string{"bob"})
 	old.sessions["bob"] = &sojourn.OldSession{Subject: "bob"} // a copy
 	w.want("subject", w.bring(new(jar), "bob").Subject(), "")
+
+	// So does a Regenerate.
+	old.sessions["eve"] = &sojourn.OldSession{Subject: "eve"}
+	j = w.loggedIn("ada")
+	w.finish(j, must(t, w.bring(j, "eve"), func(s *sojourn.Session) error { return s.Regenerate() }))
+	w.want("subject", w.bring(new(jar), "eve").Subject(), "")
 
 	// So does the login of another user, but not that of the same.
 	for _, c := range []struct {

@@ -18,7 +18,8 @@ import (
 // empty, and every value is absent.
 //
 // Use it only during the request. Afterwards, ID and Subject of a session that
-// was read still answer; values return ErrFinished.
+// was read still answer, and values return ErrFinished. On a hijacked connection
+// Done and Active go on.
 //
 // Its methods may be called concurrently. If the store can't answer, methods
 // with an error return ErrUnavailable. Accessors, which have no error, don't
