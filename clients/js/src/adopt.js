@@ -55,7 +55,7 @@ function same(a, b) { return a.length === b.length && timingSafeEqual(a, b); }
 
 // load reads a session from a store of express-session. A store that cannot
 // answer is a 503, never an anonymous visitor.
-async function load(store, sid) {
+export async function load(store, sid) {
   let timer;
   const late = new Promise((_, reject) => { timer = setTimeout(reject, patience, new Error('too late')); });
   const read = new Promise((resolve, reject) => { store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session))); });

@@ -8,6 +8,8 @@ export interface StoreOptions {
    * the user's sessions, and can end them. Default: the server takes all for visitors.
    */
   subject?: (session: session.SessionData & Record<string, any>) => string | number | undefined;
+  /** The store that the application used before: sessions move from it when they are next used. Default none. */
+  old?: Pick<session.Store, 'get' | 'destroy'>;
 }
 
 /**

@@ -1,9 +1,28 @@
+import { load } from './adopt.js';
+
 // sojournStore returns a store for express-session. It is told the class Store, so
 // that this package depends on nothing.
-export function sojournStore({ Store }, client, { subject } = {}) {
+export function sojournStore({ Store }, client, { subject, old } = {}) {
   // What was read or stored of each session: its sid, and each value as JSON. It is
   // never created again, and only what has changed is sent.
   const known = new WeakMap();
+
+  const moving = new Map(); // by sid: parallel requests move an old session once
+
+  // move takes a session over from the old store, and ends it there. So its end
+  // here is its end.
+  async function move(sid) {
+    const was = await load(old, sid);
+    if (!was) return null;
+    const body = { ...about(sid, was), values: parsed(asJSON(was)) };
+    const user = subject?.(was);
+    if (user) body.subject = String(user);
+    await client.keyedSet(body);
+    await endOld(sid);
+    return (await client.keyedGet({ key: sid })).session;
+  }
+
+  const endOld = (sid) => new Promise((resolve, reject) => { old.destroy(sid, (error) => (error ? reject(error) : resolve())); });
 
   class SojournStore extends Store {
     createSession(req, data) {
@@ -14,7 +33,11 @@ export function sojournStore({ Store }, client, { subject } = {}) {
 
     get(sid, callback) {
       return done(callback, async () => {
-        const { session } = await client.keyedGet({ key: sid });
+        let { session, why } = await client.keyedGet({ key: sid });
+        if (!session && !why && old) {
+          if (!moving.has(sid)) moving.set(sid, move(sid).finally(() => moving.delete(sid)));
+          session = structuredClone(await moving.get(sid));
+        }
         if (!session?.values.cookie) return null;
         known.set(session.values, { sid, values: asJSON(session.values) });
         return revived(session);
@@ -51,7 +74,12 @@ export function sojournStore({ Store }, client, { subject } = {}) {
       });
     }
 
-    destroy(sid, callback) { return done(callback, () => client.keyedEnd({ key: sid })); }
+    destroy(sid, callback) {
+      return done(callback, async () => {
+        await client.keyedEnd({ key: sid });
+        if (old) await endOld(sid);
+      });
+    }
 
     all(callback) {
       return done(callback, async () => {

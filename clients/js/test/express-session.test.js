@@ -9,11 +9,11 @@ import { Browser, counted, listen, startServer } from './harness.js';
 
 // A shop on express-session, as its users write one.
 async function shop(t, client, options = {}) {
-  const store = sojournStore(session, client, { subject: (s) => s.user });
+  const store = options.store ?? sojournStore(session, client, { subject: (s) => s.user });
   const app = express();
   app.set('env', 'production');
   app.set('trust proxy', 'loopback');
-  app.use(session({ store, secret: ['new', 'old'], resave: false, saveUninitialized: false, ...options }));
+  app.use(session({ store, secret: ['new', 'old'], resave: false, saveUninitialized: false }));
   app.get('/show', (req, res) => res.json({ ...req.session, id: req.session.id }));
   app.post('/set', (req, res) => { Object.assign(req.session, req.query); res.end(); });
   app.post('/remove', (req, res) => { delete req.session[req.query.key]; res.end(); });
@@ -144,4 +144,31 @@ test('the store alone', async (t) => {
   near(new Date((await call('get', `${sid}1`)).cookie.expires) - Date.now(), 1_200_000);
   await call('set', `${sid}1`, { cookie: { originalMaxAge: 1, expires: new Date(Date.now() - 1000) } });
   assert.equal(await call('get', `${sid}1`), null);
+});
+
+test('sessions of the store before', async (t) => {
+  const { client } = await startServer(t);
+  const before = new session.MemoryStore();
+  const first = await shop(t, client, { store: before });
+  const b = new Browser(first.site);
+  await b.ok('POST', '/login?user=ada');
+  await b.ok('POST', '/set?cart=tent');
+  const tabs = Array.from({ length: 8 }, () => b.tab());
+
+  const { site } = await shop(t, client, { store: sojournStore(session, client, { subject: (s) => s.user, old: before }) });
+  for (const tab of [b, ...tabs]) tab.site = site;
+  await Promise.all(tabs.map((tab, i) => tab.ok('POST', `/set?key${i}=x`)));
+  const { user, cart, ...rest } = (await b.ok('GET', '/show')).json();
+  assert.deepEqual([user, cart], ['ada', 'tent']);
+  assert.equal(Object.keys(rest).filter((key) => key.startsWith('key')).length, 8);
+  assert.equal((await client.list({ subject: 'ada' })).sessions.length, 1);
+  await b.ok('POST', '/logout');
+  assert.equal((await tabs[0].ok('GET', '/show')).json().user, undefined);
+
+  const broken = { get: (sid, callback) => callback(new Error('down')), destroy: (sid, callback) => callback() };
+  const down = await shop(t, client, { store: sojournStore(session, client, { old: broken }) });
+  const other = new Browser(first.site);
+  await other.ok('POST', '/login?user=eve');
+  other.site = down.site;
+  assert.equal((await other.get('/show')).status, 503);
 });
