@@ -33,7 +33,7 @@ import (
 //     for the goroutine must not rely on a value: a WaitGroup goes on, but a
 //     receive from a channel that only this goroutine sends to waits forever.
 //   - Without Handler, on a session from Begin, they panic with an error that
-//     wraps ErrUnavailable.
+//     wraps the one of Load.
 //
 // After Load, or inside Preload, none of this happens.
 type Session struct {

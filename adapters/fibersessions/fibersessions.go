@@ -65,8 +65,9 @@ func From(c fiber.Ctx) *sojourn.Session { return sojourn.From(c.Context()) }
 func handle(c fiber.Ctx, s *sojourn.Session) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			cause, isError := p.(error)
-			if !isError || !errors.Is(cause, sojourn.ErrUnavailable) {
+			e, isError := p.(error)
+			cause := s.Load(c.Context())
+			if !isError || cause == nil || !errors.Is(e, cause) {
 				panic(p)
 			}
 			err = answer(c, cause)

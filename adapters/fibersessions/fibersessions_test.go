@@ -39,10 +39,12 @@ func newEngine(t *testing.T, st store.Store, opt sojourn.Options) *sojourn.Engin
 
 var items = sojourn.NewKey[int]("items")
 
-// shop is a shop on New.
-func shop(e *sojourn.Engine) *fiber.App {
+// shop is a shop on New, with fiber's recover middleware.
+func shop(e *sojourn.Engine) *fiber.App { return shopOn(fibersessions.New(e), recover.New()) }
+
+func shopOn(middleware ...any) *fiber.App {
 	app := fiber.New()
-	app.Use(fibersessions.New(e), recover.New())
+	app.Use(middleware...)
 	app.Post("/login", func(c fiber.Ctx) error { return fibersessions.From(c).Login(c.Query("user")) })
 	app.Post("/logout", func(c fiber.Ctx) error { return fibersessions.From(c).Logout() })
 	app.Post("/add", func(c fiber.Ctx) error {
@@ -218,25 +220,40 @@ func TestNothingOfARequestIsKept(t *testing.T) {
 }
 
 func TestI9StoreDown(t *testing.T) {
-	down := false
+	var down error
 	e := newEngine(t, driver.Intercept(memstore.New(), func(ctx context.Context, c driver.Call) driver.Result {
-		if down && c.Op != driver.Close {
-			return driver.Result{Err: errors.New("connection refused at 10.0.0.1")}
+		if down != nil && c.Op != driver.Close {
+			return driver.Result{Err: down}
 		}
 		return c.Do(ctx)
 	}), sojourn.Options{})
 	v := &visitor{t, shop(e), map[string]string{}}
 	v.want("POST", "/login?user=ada", 200, "")
-	down = true
-	for _, request := range []string{"GET /who", "GET /cart", "POST /add", "POST /logout", "POST /fail"} {
-		method, path, _ := strings.Cut(request, " ")
-		res, body := v.twin().do(method, path)
-		if res.StatusCode != http.StatusServiceUnavailable || strings.Contains(body, "10.0.0.1") || len(res.Cookies()) > 0 {
-			t.Errorf("%s: %d %s", request, res.StatusCode, body)
+	alone := v.twin() // a panic that nobody recovers would end the process
+	alone.app = shopOn(fibersessions.New(e))
+	for _, down = range []error{errors.New("connection refused at 10.0.0.1"), fmt.Errorf("%w: 10.0.0.1 is silent", store.ErrUncertain)} {
+		for _, request := range []string{"GET /who", "GET /cart", "POST /add", "POST /logout", "POST /fail"} {
+			method, path, _ := strings.Cut(request, " ")
+			for _, v := range []*visitor{v.twin(), alone.twin()} {
+				res, body := v.do(method, path)
+				if res.StatusCode != http.StatusServiceUnavailable || strings.Contains(body, "10.0.0.1") || len(res.Cookies()) > 0 {
+					t.Errorf("%s: %d %s", request, res.StatusCode, body)
+				}
+			}
 		}
 	}
-	down = false
+	down = nil
 	v.want("GET", "/who", 200, "ada")
+}
+
+// In development mode a request that came over HTTPS is refused, and not the end
+// of the process.
+func TestDevelopmentIsRefused(t *testing.T) {
+	app := shopOn(fibersessions.New(newEngine(t, memstore.New(), sojourn.Options{Development: true})))
+	v := &visitor{t, app, map[string]string{}}
+	if res, _ := v.do("GET", "/who", "X-Forwarded-Proto", "https"); res.StatusCode != http.StatusInternalServerError {
+		t.Errorf("%d", res.StatusCode)
+	}
 }
 
 // A stream goes on with its session when the handler has returned.
