@@ -27,11 +27,18 @@ func Lookup(ctx context.Context) (s *Session, ok bool) {
 // It panics if the request did not. Most applications have one engine, and use
 // the function From.
 func (e *Engine) From(ctx context.Context) *Session {
-	s, _ := ctx.Value(engineKey{e}).(*Session)
-	if s == nil {
+	s, ok := e.Lookup(ctx)
+	if !ok {
 		panic("sojourn: no session of this engine in this context: wrap the handler in its Handler")
 	}
 	return s
+}
+
+// Lookup is From for code that also runs outside the engine's Handler: ok tells
+// whether the context has a session of the engine.
+func (e *Engine) Lookup(ctx context.Context) (s *Session, ok bool) {
+	s, _ = ctx.Value(engineKey{e}).(*Session)
+	return s, s != nil
 }
 
 // NewContext returns a context that carries s, for callers that don't use

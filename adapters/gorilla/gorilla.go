@@ -105,7 +105,7 @@ func (s *Store) visitOf(r *http.Request) *visit {
 		return v.(*visit)
 	}
 	v := &visit{}
-	if v.handlers, _ = sojourn.Lookup(r.Context()); v.handlers == nil {
+	if v.handlers, _ = s.engine.Lookup(r.Context()); v.handlers == nil {
 		v.request = s.engine.RequestFrom(r)
 	}
 	s.visits.Store(pointer, v)

@@ -73,7 +73,8 @@ func (v *visitor) want(method, path, body string) {
 	}
 }
 
-// both runs a test with and without Engine.Handler around the application.
+// both runs a test with and without Engine.Handler around the application, and
+// with that of another engine within.
 func both(t *testing.T, test func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler)) {
 	t.Run("alone", func(t *testing.T) {
 		test(t, newEngine(t, nil), func(h http.Handler) http.Handler { return h })
@@ -81,6 +82,14 @@ func both(t *testing.T, test func(t *testing.T, e *sojourn.Engine, wrap func(htt
 	t.Run("in Handler", func(t *testing.T) {
 		e := newEngine(t, nil)
 		test(t, e, e.Handler)
+	})
+	t.Run("in Handlers of two engines", func(t *testing.T) {
+		other := newEngine(t, nil, func(o *sojourn.Options) { o.Cookie = sojourn.Cookie{Name: "other", Visitor: "other-visitor"} })
+		e := newEngine(t, nil)
+		test(t, e, func(h http.Handler) http.Handler { return e.Handler(other.Handler(h)) })
+		if n, _, _ := other.Count(context.Background()); n != 0 {
+			t.Errorf("the other engine has %d sessions", n)
+		}
 	})
 }
 

@@ -60,7 +60,7 @@ func (s *SessionManager) Iterate(ctx context.Context, fn func(context.Context) e
 // Load returns a context with the session that a token names, for callers
 // without LoadAndSave. Call Commit afterwards.
 func (s *SessionManager) Load(ctx context.Context, token string) (context.Context, error) {
-	if se, ok := sojourn.Lookup(ctx); ok {
+	if se, ok := s.Engine().Lookup(ctx); ok {
 		return ctx, se.Load(ctx)
 	}
 	se := s.Engine().Begin(ctx, sojourn.Request{Token: token})
