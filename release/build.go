@@ -286,8 +286,9 @@ func (b *build) installed(t target, program string) ([]file, error) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasSuffix(name, ".service") { // an administrator's own program is in /usr/local
-			f.content = []byte(strings.ReplaceAll(string(f.content), "/usr/local/bin/", "/usr/bin/"))
+		if strings.HasPrefix(name, "usr/lib/systemd/") { // without how to install it by hand, in /usr/local
+			_, unit, _ := strings.Cut(string(f.content), "[Unit]")
+			f.content = []byte("[Unit]" + strings.ReplaceAll(unit, "/usr/local/bin/", "/usr/bin/"))
 		}
 		files = append(files, f)
 	}
