@@ -17,7 +17,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/adapters/scs"
 	"github.com/sojourn-go/sojourn/internal/movetest"
-	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -263,7 +262,7 @@ func TestIterateAndMerge(t *testing.T) {
 		t.Errorf("%v, sum %d, %d left", err, sum, n)
 	}
 	stop := errors.New("stop")
-	if err := sm.Iterate(context.Background(), func(context.Context) error { return stop }); err != stop {
+	if err := sm.Iterate(context.Background(), func(context.Context) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
 	v := &visitor{t, nil, map[string]string{}}
@@ -318,7 +317,6 @@ func TestI9StoreDown(t *testing.T) {
 		}
 		return c.Do(ctx)
 	})
-	var _ store.Store = sm.Store
 	v := &visitor{t, oldShop(sm), map[string]string{}}
 	v.want("POST", "/login?user=ada", "")
 	down = true

@@ -124,7 +124,7 @@ type browser struct {
 }
 
 func (b *browser) do(method, path string) string {
-	r, err := http.NewRequest(method, b.url+path, nil)
+	r, err := http.NewRequestWithContext(b.Context(), method, b.url+path, nil)
 	if err != nil {
 		b.Error(err)
 		return ""
