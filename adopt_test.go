@@ -475,3 +475,28 @@ func TestAdoptionBehindCacheableAnswer(t *testing.T) {
 	w.want("body", a.body, "ada")
 	w.want("cookies", len(a.cookies), 2)
 }
+
+// Forget clears the cookies, also those of a visitor, and leaves the session. A
+// handler that fails has forgotten nothing.
+func TestForget(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		if err := s.Forget(); err != nil {
+			t.Error(err)
+		}
+		if r.URL.Path == "/fail" {
+			rw.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	s := w.surfer().login("ada")
+	copied := w.surfer()
+	copied.cookies["__Host-session"] = s.cookies["__Host-session"]
+	s.get("/fail")
+	w.want("after a failure", s.get("/who").body, "ada")
+	s.get("/forget")
+	w.want("the client", s.get("/who").body, "nobody")
+	w.want("a copy", copied.get("/who").body, "ada")
+	v := w.surfer()
+	v.post("/count")
+	v.get("/forget")
+	w.want("a visitor", v.get("/count").body, "0")
+}

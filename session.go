@@ -53,6 +53,7 @@ type Session struct {
 	strict     bool       // asked for by Strict
 	keepSecret bool       // asked for by KeepSecret, or the response can't carry a cookie
 	rereading  bool       // a pop applies the changes again, and may call the function of an Update
+	forget     bool       // asked for by Forget
 	outcome    outcome
 	watching   watching
 	noted      store.Time // when Active last queued a note
@@ -338,6 +339,20 @@ func (s *Session) KeepSecret() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keepSecret = true
+}
+
+// Forget makes the commit clear the cookies that the client has of the session,
+// which goes on without them. It is for an application that hands its sessions
+// over to another library. Most applications don't need it: Logout ends a
+// session. Errors are those of every change: ErrCommitted, ErrUnavailable.
+func (s *Session) Forget() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	s.keepSecret, s.forget = true, true
+	return nil
 }
 
 // Start makes a session for a visitor who has none, even if nothing will be

@@ -75,9 +75,14 @@ func shopOn(middleware ...any) *fiber.App {
 
 // oldShop is a shop on fiber's session middleware.
 func oldShop(config session.Config) (*fiber.App, *session.Store) {
-	app := fiber.New()
 	handler, st := session.NewWithStore(config)
-	app.Use(handler)
+	return oldShopOn(handler), st
+}
+
+// oldShopOn is the shop behind some middleware.
+func oldShopOn(handlers ...any) *fiber.App {
+	app := fiber.New()
+	app.Use(handlers...)
 	app.Post("/login", func(c fiber.Ctx) error {
 		s := session.FromContext(c)
 		if err := s.Session.Regenerate(); err != nil {
@@ -98,15 +103,17 @@ func oldShop(config session.Config) (*fiber.App, *session.Store) {
 		n, _ := s.Get("items").(int)
 		return c.SendString(fmt.Sprint(s.Get("user"), " ", n))
 	})
-	return app, st
+	return app
 }
 
 func TestMoveAndGoBack(t *testing.T) {
-	old, st := oldShop(session.Config{})
+	handler, st := session.NewWithStore()
+	old := oldShopOn(handler)
 	adoption := fibersessions.Adopt(st, sojourn.OldCookie{Name: "session_id"}, "user")
 	adoption.KeepCookie = true
 	e := newEngine(t, memstore.New(), sojourn.Options{Adopt: adoption})
-	movetest.Site{Old: adaptor.FiberApp(old), New: adaptor.FiberApp(shop(e)), Adopted: func() int64 {
+	back := oldShopOn(fibersessions.New(e), fibersessions.GoBack(st, "session_id", "user"), handler)
+	movetest.Site{Old: adaptor.FiberApp(old), New: adaptor.FiberApp(shop(e)), Back: adaptor.FiberApp(back), Adopted: func() int64 {
 		_, n, _ := e.Count(context.Background())
 		return n
 	}}.Run(t)

@@ -89,7 +89,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	adoption := gorilla.AdoptTo(old, "user", "shop")
 	adoption.KeepCookie = true
 	e := newEngine(t, adoption)
-	movetest.Site{Old: shop(old), New: e.Handler(shop(ginsessions.NewStore(e, "user"))), LastWins: true, Adopted: func() int64 {
+	movetest.Site{Old: shop(old), New: e.Handler(shop(ginsessions.NewStore(e, "user"))), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
 		_, loggedIn, _ := e.Count(context.Background())
 		return loggedIn
 	}}.Run(t)

@@ -66,6 +66,11 @@ var items = sojourn.NewKey[int]("items")
 // newShop is the same shop on Sojourn.
 func newShop(e *sojourn.Engine) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		if err := sojourn.From(r.Context()).Login(r.FormValue("user")); err != nil {
+			sojourn.Error(w, r, err)
+		}
+	})
 	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
 		if err := items.Update(sojourn.From(r.Context()), func(n *int) error { *n++; return nil }); err != nil {
 			sojourn.Error(w, r, err)
@@ -109,7 +114,7 @@ func TestMoveAndGoBack(t *testing.T) {
 			adoption := gorilla.Adopt(old, "user", "shop")
 			adoption.KeepCookie = true
 			e := newEngine(t, adoption)
-			movetest.Site{Old: shop(old), New: newShop(e), Adopted: func() int64 {
+			movetest.Site{Old: shop(old), New: newShop(e), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), Adopted: func() int64 {
 				n, _, _ := e.Count(context.Background())
 				return n
 			}}.Run(t)

@@ -30,7 +30,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 			if wrapped {
 				now = e.Handler(now)
 			}
-			movetest.Site{Old: shop(old), New: now, LastWins: true, Adopted: func() int64 {
+			movetest.Site{Old: shop(old), New: now, Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
 				n, loggedIn, _ := e.Count(context.Background())
 				if n != loggedIn {
 					t.Errorf("%d of %d sessions are logged in", loggedIn, n)

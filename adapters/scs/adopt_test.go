@@ -114,13 +114,23 @@ func newEngine(t *testing.T, adopt *sojourn.Adoption, change ...func(*sojourn.Op
 	return e
 }
 
+// goingBack is scs with GoBack in place of LoadAndSave.
+type goingBack struct {
+	*oldscs.SessionManager
+	e *sojourn.Engine
+}
+
+func (g goingBack) LoadAndSave(next http.Handler) http.Handler {
+	return scs.GoBack(g.SessionManager, g.e, "user")(next)
+}
+
 func TestMoveAndGoBack(t *testing.T) {
 	old := oldscs.New()
 	old.HashTokenInStore = true
 	adoption := scs.Adopt(old, "user")
 	adoption.KeepCookie = true
 	e := newEngine(t, adoption)
-	movetest.Site{Old: oldShop(old), New: newShop(e), Adopted: func() int64 {
+	movetest.Site{Old: oldShop(old), New: newShop(e), Back: oldShop(goingBack{old, e}), Adopted: func() int64 {
 		n, _, _ := e.Count(context.Background())
 		return n
 	}}.Run(t)
@@ -269,4 +279,45 @@ func TestOldStoreDown(t *testing.T) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}
+}
+
+// A refusingStore can't write.
+type refusingStore struct {
+	oldscs.Store
+	down *bool
+}
+
+func (s refusingStore) Commit(token string, b []byte, expiry time.Time) error {
+	if *s.down {
+		return errors.New("connection refused")
+	}
+	return s.Store.Commit(token, b, expiry)
+}
+
+// While scs's store is down, nobody loses the session that is to go back.
+func TestGoBackWhileTheOldStoreIsDown(t *testing.T) {
+	old, down := oldscs.New(), true
+	old.Store = refusingStore{old.Store, &down}
+	e := newEngine(t, nil)
+	v := &visitor{t, newShop(e), map[string]string{}}
+	v.want("POST", "/login?user=ada", "")
+	v.want("POST", "/add", "")
+	v.h = oldShop(goingBack{old, e})
+	for range 2 {
+		if w := v.do("GET", "/cart"); w.Code < 500 || len(w.Result().Cookies()) > 0 {
+			t.Errorf("%d, cookies %v", w.Code, w.Result().Cookies())
+		}
+	}
+	down = false
+	twin := v.twin() // a request that was sent at the same time
+	v.want("GET", "/cart", "ada 1")
+	twin.want("GET", "/cart", "ada 1")
+	for _, one := range []*visitor{v, twin} {
+		if one.cookies["__Host-session"] != "" || one.cookies["session"] == "" {
+			t.Errorf("cookies %v", one.cookies)
+		}
+		one.want("GET", "/cart", "ada 1")
+	}
+	stranger := &visitor{t, v.h, map[string]string{"__Host-session": strings.Repeat("A", 64)}}
+	stranger.want("GET", "/cart", "0")
 }

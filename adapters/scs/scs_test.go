@@ -32,7 +32,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	old := oldscs.New()
 	sm := newManager(t)
 	sm.Adopt, sm.KeepCookie = old, true
-	movetest.Site{Old: oldShop(old), New: oldShop(sm), LastWins: true, Adopted: func() int64 {
+	movetest.Site{Old: oldShop(old), New: oldShop(sm), Back: oldShop(goingBack{old, sm.Engine()}), LastWins: true, Adopted: func() int64 {
 		_, loggedIn, _ := sm.Engine().Count(context.Background())
 		return loggedIn
 	}}.Run(t)

@@ -27,6 +27,9 @@ const Browsers = 100
 type Site struct {
 	Old, New http.Handler
 
+	// Back is the old application with GoBack around it. Default: none.
+	Back http.Handler
+
 	// LastWins says that New is written for a library that loses parallel updates
 	// of one value. Then nothing is added in parallel.
 	LastWins bool
@@ -39,7 +42,8 @@ type Site struct {
 // its cart. Amid that the new application takes the old one's place. Nobody may
 // be signed out, and no item may be lost, although each browser then adds several
 // at once. Then it goes back to the old application, whose carts are as they
-// were, and on to the new one again.
+// were, and on to the new one again. With Back, it then goes back with the carts
+// as they are, and forward once more.
 func (s Site) Run(t *testing.T) {
 	var serving atomic.Pointer[http.Handler]
 	serving.Store(&s.Old)
@@ -50,10 +54,13 @@ func (s Site) Run(t *testing.T) {
 	transport := server.Client().Transport.(*http.Transport)
 	transport.MaxIdleConnsPerHost = Browsers
 
-	browsers := make([]*browser, Browsers)
-	for i := range browsers {
+	var browsers []*browser
+	open := func() {
 		client := &http.Client{Transport: transport, Jar: &jar{cookies: map[string]string{}}}
-		browsers[i] = &browser{t, server.URL, client, fmt.Sprint("user", i), 0}
+		browsers = append(browsers, &browser{t, server.URL, client, fmt.Sprint("user", len(browsers)), 0})
+	}
+	for range Browsers {
+		open()
 	}
 	all := func(do func(*browser)) {
 		var group sync.WaitGroup
@@ -112,6 +119,21 @@ func (s Site) Run(t *testing.T) {
 	})
 	serving.Store(&s.New)
 	all(func(b *browser) { b.check(b.items) })
+	if s.Back == nil {
+		return
+	}
+	open() // somebody who signs in at the new application
+	newcomer := browsers[Browsers]
+	newcomer.do("POST", "/login?user="+newcomer.user)
+	all(func(b *browser) { b.add(1) })
+	for _, h := range []*http.Handler{&s.Back, &s.New} {
+		serving.Store(h)
+		all(func(b *browser) {
+			b.check(b.items)
+			b.add(1)
+			b.check(b.items)
+		})
+	}
 }
 
 // A browser is one user's, with a cookie jar.

@@ -1,0 +1,60 @@
+package scs
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/adapters/goback"
+)
+
+// GoBack takes the place of LoadAndSave where an application goes back to scs
+// after it was in use with Sojourn. A request that brings a cookie of the engine
+// gets a session of scs with the user and the values of the engine's session, as
+// they are now, and loses that cookie. Other requests are served by scs alone.
+// subject is the key of the user. Values come back with their Go types, if the
+// SessionManager of this package has stored them. Otherwise they have the types
+// of anyjson.Decode; for others put a middleware inside, which converts them.
+//
+//	handler := scs.GoBack(old, engine, "userID")(mux) // was old.LoadAndSave(mux)
+func GoBack(old *scs.SessionManager, e *sojourn.Engine, subject string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return old.LoadAndSave(e.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			back, err := goback.Take(e.From(r.Context()))
+			if err == nil && back != nil {
+				err = fill(r.Context(), old, subject, back)
+			}
+			if err != nil {
+				sojourn.Error(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})))
+	}
+}
+
+// fill stores what goes back in the session of scs in ctx, under a new token.
+func fill(ctx context.Context, old *scs.SessionManager, subject string, back *goback.Session) error {
+	err := old.Clear(ctx)
+	if err == nil {
+		err = old.RenewToken(ctx)
+	}
+	for key, value := range back.Values {
+		old.Put(ctx, key, value)
+	}
+	if back.Subject != "" && !old.Exists(ctx, subject) {
+		old.Put(ctx, subject, back.Subject)
+	}
+	if back.Remembered {
+		old.RememberMe(ctx, true)
+	}
+	if err == nil { // before our cookie is cleared
+		_, _, err = old.Commit(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: hand a session back to scs: %w", sojourn.ErrUnavailable, err)
+	}
+	return nil
+}
