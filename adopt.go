@@ -19,7 +19,8 @@ import (
 // An Adoption takes over the sessions of another library, so that nobody is
 // signed out when an application moves. A request that brings a cookie of the
 // old library, and no session of ours, gets a session with what Read keeps of
-// the old one.
+// the old one. A session cookie of ours counts even if its session is over; a
+// visitor's only if it lives.
 //
 // That happens once for an old cookie, on however many nodes its requests arrive
 // at once: all of them get the same session. When that session is over, by a
@@ -29,8 +30,8 @@ import (
 // authenticated now. Engine.EndSubject and EndAll don't know the old sessions
 // that nobody has adopted yet: end those in the old library's store too.
 //
-// The packages below adapters have ready-made ones, for scs and for
-// gorilla/sessions.
+// The packages below adapters have ready-made ones, for scs, gorilla/sessions
+// and fiber.
 type Adoption struct {
 	// Cookies are the old library's cookies. The first of them that a request
 	// brings names the old session. All that it brings together open the new one,
@@ -53,8 +54,10 @@ type Adoption struct {
 
 	// KeepCookie leaves the old cookie in the browser, and the old session in its
 	// store, until the user logs out. So the application can go back to the old
-	// library, whose sessions are then as they were when they were adopted. By
-	// default the answer that sets our cookie clears the old one.
+	// library, whose sessions are then as they were when they were adopted. A
+	// sign-out there does not end the new session, which counts again when the
+	// application comes back: end it by EndSubject. By default the answer that sets
+	// our cookie clears the old one.
 	KeepCookie bool
 
 	// Lifetime is how long an old session can last at most, from its adoption. For
@@ -65,7 +68,8 @@ type Adoption struct {
 
 // An OldCookie is a cookie of the library that sessions are adopted from. Path,
 // Domain and Partitioned are what the old library set it with: a browser
-// deletes a cookie only if they are the same.
+// deletes a cookie only if they are the same. If several hosts share it by a
+// Domain, set Cookie.Domain too.
 type OldCookie struct {
 	Name        string
 	Path        string // default "/"

@@ -83,8 +83,8 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 	}})
 }
 
-// DeleteValue is returned by the function of an Update to remove the value. It
-// is not an error, as fs.SkipDir is none.
+// DeleteValue is what the function of an Update returns to remove the value. It
+// reports no failure, like fs.SkipDir.
 var DeleteValue = errors.New("sojourn: delete this value") //nolint:staticcheck // the name of what is no error
 
 // Pop returns the value and removes it, and reports whether there was one. It is

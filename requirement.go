@@ -19,8 +19,8 @@ type Requirement struct {
 	// Level is the lowest level of the login that suffices, 0 to 3. Default 0.
 	Level int
 
-	// Fresh is how long ago the user may have authenticated. Default 0: as long
-	// ago as the session lives. See Session.Fresh.
+	// Fresh is how long ago the user may have authenticated, at most. Default 0: at
+	// any time. See Session.Fresh.
 	Fresh time.Duration
 
 	// SignIn is the page that signs users in: a path of this site ("/login"), or

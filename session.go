@@ -492,12 +492,12 @@ func (s *Session) Logout() error {
 	return nil
 }
 
-// Regenerate ends the session, and goes on in a new one with the values of the
-// given keys: none of them, or with the result of Keys all. Nobody is logged in
-// in the new session, until the request calls Login. Use it where the old session
-// must be over for everybody who holds its token, while the visitor stays: a
-// sign-out that keeps the language, another user's login on a shared device.
-// Without a session it does nothing.
+// Regenerate ends the session, and goes on in a new one. It keeps the values of
+// the given keys. Without keys it keeps no value; to keep all, pass what Keys
+// returns. Nobody is logged in in the new session, until the request calls Login.
+// Use it where the old session must be over for everybody who holds its token,
+// while the visitor stays: a sign-out that keeps the language, another user's
+// login on a shared device. Without a session it does nothing.
 //
 // It takes effect at the commit. The old session ends there for good, also for
 // requests in flight. What they stored before is in the new session; what comes

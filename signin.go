@@ -12,9 +12,8 @@ import (
 
 // Handler wraps a route: next runs if the session meets the requirement;
 // otherwise Refuse answers. Use it inside Engine.Handler; of two engines it asks
-// the inner one (see From). It panics if the
-// requirement can't be right, such as a page that isn't an address, since
-// requirements are constants of the program.
+// the inner one (see From). It panics if the requirement can't be right, such as
+// a page that isn't an address, since requirements are constants of the program.
 //
 // The sign-in page itself must be outside. Inside, visitors get 401.
 func (q Requirement) Handler(next http.Handler) http.Handler {
@@ -67,9 +66,9 @@ func (q Requirement) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // LocalPath returns the address if it is a path of this site, with or without a
-// query, of at most 2048 bytes, and else the fallback. Use it for the address to which a sign-in page
-// leads back. Anybody can write a link to the page with another site's address
-// in it (an open redirect, CWE-601).
+// query, of at most 2048 bytes. Otherwise it returns the fallback. Use it for the
+// address to which a sign-in page leads back. Anybody can write a link to the page
+// with another site's address in it (an open redirect, CWE-601).
 //
 //	http.Redirect(w, r, sojourn.LocalPath(r.FormValue("return_to"), "/"), http.StatusSeeOther)
 func LocalPath(address, fallback string) string {
