@@ -97,8 +97,8 @@ test('a hundred signed-in users move, and move back', async (t) => {
   // The deployment comes while each browser is somewhere in its requests.
   for (const site of [after, back, after]) {
     await each(async (user, i) => {
-      for (let round = 0; round < 3; round++) {
-        if (round === i % 3) user.browser.site = site;
+      for (let round = 0; round < 2; round++) {
+        if (round === i % 2) user.browser.site = site;
         await check(user);
       }
     });
@@ -176,7 +176,7 @@ test('what an adoption takes, and what it refuses', async (t) => {
   const gone = dead.cookies.get('connect.sid');
   await dead.ok('POST', '/logout');
   for (const name in calls) delete calls[name];
-  for (const [name, value] of [['connect.sid', good.slice(0, -2)], ['connect.sid', good.replace('s%3A', '')], ['connect.sid', good.replace(/.\./, 'x.')], ['connect.sid', '%'],
+  for (const [name, value] of [['connect.sid', good.slice(0, -2)], ['connect.sid', good.replace('s%3A', '')], ['connect.sid', good.replace(/.\./, (end) => (end[0] === 'x' ? 'y.' : 'x.'))], ['connect.sid', '%'],
     ['connect.sid', 's%3Aguessed-guessed-guessed.'], ['connect.sid', ''], ['connect.sid', gone], ['other.sid', good]]) {
     const b = new Browser(after);
     b.cookies.set(name, value);

@@ -47,7 +47,7 @@ export async function startServer(t, { policy = '' } = {}) {
   };
   t.after(() => server.stop());
   await server.start();
-  server.client = new Sojourn({ url: server.url, key });
+  server.client = new Sojourn({ url: server.url, key, timeout: 60_000 });
   return server;
 }
 
