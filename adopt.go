@@ -22,32 +22,32 @@ import (
 // the old one. A session cookie of ours counts even if its session is over; a
 // visitor's only if it lives.
 //
-// That happens once for an old cookie, on however many nodes its requests arrive
-// at once: all of them get the same session. When that session is over, by a
-// logout or otherwise, the old cookie starts no other one.
+// An old cookie is adopted once. If its requests arrive at several nodes at once,
+// all of them get the same session. When that session is over, by a logout or
+// otherwise, the old cookie starts no other one.
 //
 // The new session is signed in, but not fresh (Session.Fresh): the user has not
-// authenticated now. Engine.EndSubject and EndAll don't know the old sessions
-// that nobody has adopted yet: end those in the old library's store too.
+// authenticated now. Engine.EndSubject and EndAll don't know old sessions that
+// are not adopted yet: end those in the old library's store too.
 //
 // The packages below adapters have ready-made ones, for scs, gorilla/sessions
 // and fiber.
 type Adoption struct {
 	// Cookies are the old library's cookies. The first of them that a request
-	// brings names the old session. All that it brings together open the new one,
-	// so a planted one among them opens it to nobody else.
+	// brings names the old session. The new session's first secret depends on all
+	// of them, so an attacker who has planted one of them can't open the session.
 	Cookies []OldCookie
 
-	// Read returns what to keep of the old session; nil if the cookies name none:
-	// they are forged, or the session has ended. An error means that the old store
-	// can't answer. The request then gets ErrUnavailable (503), and adopts the
-	// session another time. Read has the values of the cookies by name. It may be
-	// called concurrently, and more than once for one old session. It must not use
-	// the request's session.
+	// Read returns what to keep of the old session, or nil if the cookies name none,
+	// because they are forged or the session has ended. An error means that the old
+	// store can't answer. The request then gets ErrUnavailable (503), and a later
+	// one is adopted. Read gets the values of the cookies by name. It may be called
+	// concurrently, and more than once for one old session. It must not use the
+	// request's session.
 	Read func(ctx context.Context, cookies map[string]string) (*OldSession, error)
 
-	// End ends the old session. The engine calls it when the new one is stored, or
-	// with KeepCookie at the logout. A failure is an event (EventWriteFailed) and
+	// End ends the old session. The engine calls it when the new one has been stored,
+	// or with KeepCookie at the logout. A failure is an event (EventWriteFailed) and
 	// does no harm, since the engine remembers which old cookies were adopted.
 	// Default: the old session stays in its store.
 	End func(ctx context.Context, cookies map[string]string) error
@@ -55,13 +55,13 @@ type Adoption struct {
 	// KeepCookie leaves the old cookie in the browser, and the old session in its
 	// store, until the user logs out. So the application can go back to the old
 	// library, whose sessions are then as they were when they were adopted. A
-	// sign-out there does not end the new session, which counts again when the
-	// application comes back: end it by EndSubject. By default the answer that sets
+	// sign-out there doesn't end the new session, which is used again when the
+	// application comes back: end it with EndSubject. By default the answer that sets
 	// our cookie clears the old one.
 	KeepCookie bool
 
-	// Lifetime is how long an old session can last at most, from its adoption. For
-	// that long the engine remembers that it was adopted, in a small record.
+	// Lifetime is the longest time that an old session can last after its adoption.
+	// As long as that, the engine remembers in a small record that it was adopted.
 	// Default 400 days.
 	Lifetime time.Duration
 }
@@ -91,8 +91,8 @@ type OldSession struct {
 	// out.
 	Values map[string]json.RawMessage
 
-	// Lost names what could not be kept, and why. EventAdopted tells it, with the
-	// values that are too large or otherwise refused.
+	// Lost names what could not be kept, and why. EventAdopted reports it, together
+	// with the values that the engine refuses, for example because they are too large.
 	Lost []string
 }
 
@@ -111,9 +111,9 @@ type oldToken struct {
 	secret secret // the first one of the new session
 }
 
-// oldTokenOf derives from the old cookies that a request brings: key and marker
-// from the first, the secret from all. Who knows what is stored, key and marker,
-// doesn't learn the secret from it.
+// oldTokenOf derives key and marker from the first of the old cookies that a
+// request brings, and the secret from all of them. Key and marker are stored, and
+// don't reveal the secret.
 func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
 	var all []byte
 	for _, c := range a.Cookies {
@@ -138,7 +138,7 @@ func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
 	return t
 }
 
-// only returns the cookies that the adoption names; nil: there are none.
+// only returns the cookies that the adoption names, or nil if there are none.
 func (a *Adoption) only(cookies map[string]string) (mine map[string]string) {
 	if a == nil || len(cookies) == 0 {
 		return nil
@@ -161,8 +161,8 @@ func (r *Request) sentOld(name string) bool {
 	return sent
 }
 
-// adopt finds the session of an old cookie, or makes it. It sets the ID and the
-// secret of p. none: the old cookie names no session.
+// adopt finds the session of an old cookie, or creates it. It sets the ID and the
+// secret of p. none reports that the old cookie names no session.
 func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, err error) {
 	old := e.opt.Adopt.oldTokenOf(q.Old)
 	p.secret = old.secret
@@ -201,8 +201,8 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 	return false, nil
 }
 
-// adoptedAs returns the session that an old cookie was adopted as. none: nobody
-// has adopted it.
+// adoptedAs returns the session that an old cookie was adopted as. none reports
+// that it was not adopted.
 func (e *Engine) adoptedAs(ctx context.Context, old *oldToken) (id ID, none bool, err error) {
 	var marker store.Record
 	switch err := e.store.Get(ctx, e.adoptedApp(), old.marker, true, &marker); {
@@ -221,8 +221,8 @@ func (e *Engine) adoptedAs(ctx context.Context, old *oldToken) (id ID, none bool
 	return id, false, nil
 }
 
-// markAdopted remembers that an old cookie was adopted, and returns the session as
-// which it was: another one than id if somebody else came first.
+// markAdopted stores that an old cookie was adopted as the session id. If another
+// request came first, it returns the session of that one.
 func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time) (first ID, err error) {
 	now, life := e.now(), e.opt.Adopt.Lifetime
 	marker := store.Record{
@@ -241,7 +241,7 @@ func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived 
 }
 
 // createAdopted creates the session, or returns the one that a parallel request
-// has created. The zero ID: there is to be none.
+// has created. It returns the zero ID if there must be none.
 func (e *Engine) createAdopted(ctx context.Context, q *query, old *oldToken, was *OldSession) (id ID, err error) {
 	var d draft
 	d.reset()
@@ -270,8 +270,8 @@ func (e *Engine) createAdopted(ctx context.Context, q *query, old *oldToken, was
 	return id, err
 }
 
-// adopt makes the draft a new session with what is kept of an old one. lost
-// names what isn't.
+// adopt makes the draft a new session with what is kept of an old one. lost names
+// the rest.
 func (d *draft) adopt(was *OldSession, first secret, t *terms) (lost []string, err error) {
 	if err := d.start(nil, t); err != nil {
 		return nil, err
@@ -325,8 +325,7 @@ func (e *Engine) endOld(ctx context.Context, cookies map[string]string, id ID) {
 }
 
 // dropOld makes the old cookies of a request worthless, when the user logs out or
-// another one logs in. Those that name no session already are, and nothing is
-// stored about them.
+// another one logs in. If they name no session, it stores nothing about them.
 func (s *Session) dropOld(ctx context.Context) error {
 	if len(s.request.Old) == 0 {
 		return nil

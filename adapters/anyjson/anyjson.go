@@ -4,7 +4,7 @@
 //
 // There are two forms. [Plain] is the JSON that sojourn.Key reads, for
 // applications that move to Sojourn's own API. [Encode] keeps the Go type too,
-// for code that goes on asserting types: Decode returns what Encode got.
+// for code with type assertions: Decode returns what Encode got.
 package anyjson
 
 import (
@@ -26,8 +26,8 @@ import (
 // keys of type any, if all of them are strings.
 //
 // An error names what JSON can't hold: channels, functions, complex numbers,
-// infinities, text that isn't UTF-8, and types that write themselves with
-// GobEncode but not as JSON, whose fields are private.
+// infinities, text that isn't UTF-8, and types with a GobEncode method but no
+// method for JSON, because their fields are usually private.
 func Plain(v any) (json.RawMessage, error) {
 	p, err := plain(reflect.ValueOf(v), 0)
 	if err != nil {
@@ -125,8 +125,8 @@ func plainMap(v reflect.Value, depth int) (any, error) {
 
 func init() { gob.Register(time.Time{}) } // for years that JSON refuses
 
-// A typed is a value that JSON alone would not bring back: with the name of its
-// type, or as gob (encoding/gob) where its type isn't one of named.
+// A typed is a value that JSON alone can't bring back. It has the name of its
+// type, if that is one of named; otherwise the value is gob (encoding/gob).
 type typed struct {
 	Type  string          `json:"$go,omitempty"`
 	Value json.RawMessage `json:"value,omitempty"`
@@ -147,8 +147,8 @@ var named = func() map[string]reflect.Type {
 
 // Encode returns v as JSON from which Decode makes the same value, of the same
 // type. Strings, booleans, ints and nil are plain JSON, which other programs can
-// read; the others say their type. Types besides Go's own are written as gob and
-// must be known to it: gob.Register.
+// read. Other values are stored with their type. Types that Go doesn't predeclare
+// are written as gob, and must be registered with gob.Register.
 func Encode(v any) (json.RawMessage, error) {
 	switch x := v.(type) {
 	case nil, bool, int:
@@ -186,9 +186,9 @@ func exact(v any) (json.RawMessage, bool) {
 	return raw, reflect.DeepEqual(v, back.Elem().Interface())
 }
 
-// Decode returns the value of a JSON text that Encode has written. Of other JSON
-// it returns what fits best: an int, or a float64 if it isn't a whole number,
-// []any, and map[string]any.
+// Decode returns the value of a JSON text that Encode has written. For other JSON
+// it returns string, bool, int, float64 for numbers that aren't whole, []any,
+// map[string]any or nil.
 func Decode(raw json.RawMessage) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()

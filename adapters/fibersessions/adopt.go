@@ -16,16 +16,16 @@ import (
 // session middleware, from any of its storages. old is the store as
 // session.NewWithStore returns it, with its types registered (RegisterType).
 // cookie is the cookie's name and attributes; the usual name is "session_id".
-// The value under the key subject is the user who is signed in; without one, a
-// session is a visitor's.
+// The value under the key subject is the user who is signed in; a session without
+// it is a visitor's.
 //
 // All values are kept under their keys, as JSON that a sojourn.Key reads. A
 // value that JSON can't hold, or whose key is no string, is left out and named in
-// the event. The deadlines start anew. The old session is deleted when it was
-// adopted, or with KeepCookie at the logout. Set End to nil in what Adopt returns
-// to leave it.
+// the event. The limits start again. The old session is deleted when it has been
+// adopted, or with KeepCookie at the logout. To keep it, set End to nil in what
+// Adopt returns.
 func Adopt(old *session.Store, cookie sojourn.OldCookie, subject string) *sojourn.Adoption {
-	var life time.Duration // by default an old session that is used lives on
+	var life time.Duration // zero: an old session lasts as long as it is used
 	if old.AbsoluteTimeout > 0 {
 		life = max(old.AbsoluteTimeout, time.Minute)
 	}

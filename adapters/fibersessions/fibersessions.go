@@ -11,13 +11,13 @@
 //	app.Use(fibersessions.New(engine))
 //	app.Post("/login", func(c fiber.Ctx) error { return fibersessions.From(c).Login(user.ID) })
 //
-// What can't be kept: session.FromContext and its Set and Get by any type. Keys
-// are typed (sojourn.Key). Options.OnError isn't asked, fiber's ErrorHandler is,
-// with a *fiber.Error. A stream (SendStreamWriter) keeps its session: Done and
-// values answer, but nothing can be changed any more.
+// What can't be kept: session.FromContext, and Set and Get with keys of any type.
+// Keys are typed (sojourn.Key). Errors go to fiber's ErrorHandler, as a
+// *fiber.Error, and not to Options.OnError. A stream (SendStreamWriter) can use
+// Done and read values, but change nothing.
 //
-// NewStorage is a Storage for fiber's own session middleware, for code that isn't
-// to change. Adopt takes over the sessions that browsers have already.
+// NewStorage is a Storage for fiber's own session middleware, for code that must
+// not change. Adopt takes over the sessions that browsers already have.
 package fibersessions
 
 import (
@@ -40,7 +40,7 @@ func New(e *sojourn.Engine) fiber.Handler {
 		}
 		s := e.Begin(c.Context(), e.RequestFrom(r))
 		c.SetContext(sojourn.NewContext(c.Context(), s))
-		outlives := false // a stream or a hijacked connection goes on with the session
+		outlives := false // a stream or a hijacked connection still uses the session
 		defer func() {
 			if !outlives {
 				s.Finish()
@@ -60,8 +60,8 @@ func New(e *sojourn.Engine) fiber.Handler {
 // From returns the session of a request that came through New.
 func From(c fiber.Ctx) *sojourn.Session { return sojourn.From(c.Context()) }
 
-// handle runs the handlers. Where an accessor couldn't read the session, it
-// answers with the reason.
+// handle runs the handlers. If an accessor can't read the session, handle answers
+// with the reason.
 func handle(c fiber.Ctx, s *sojourn.Session) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -138,7 +138,7 @@ func statusOf(c fiber.Ctx, err error) int {
 }
 
 // requestOf returns what the engine asks of a request. The strings are copies,
-// because fasthttp uses its buffers again.
+// because fasthttp reuses its buffers.
 func requestOf(c fiber.Ctx) *http.Request {
 	r := &http.Request{Method: strings.Clone(c.Method()), Host: string(c.Request().Host()), RemoteAddr: c.RequestCtx().RemoteAddr().String(), Header: http.Header{}}
 	if c.RequestCtx().IsTLS() {

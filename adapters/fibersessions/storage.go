@@ -18,19 +18,18 @@ import (
 //
 //	app.Use(session.New(session.Config{Storage: storage}))
 //
-// What gets better: the session IDs, which are secrets, are stored as hashes. A
-// session that was destroyed, or has expired, is not brought back by a request in
-// flight: Set then returns an error that is sojourn.ErrEnded, for an hour.
-// Therefore it is for sessions only, and not for a limiter or a cache, whose keys
-// come again.
+// What gets better: the session IDs, which are secrets, are stored as hashes. No
+// request in flight brings back a session that was destroyed or has expired: for
+// an hour, Set then returns an error that is sojourn.ErrEnded. So use it for
+// sessions only, and not for a limiter or a cache, which use their keys again.
 //
-// What can't be kept better than the interface allows: a Set replaces the whole
-// session, so of parallel requests the last wins, and values of the others are
-// lost. The engine's rules (rotation, theft, lists of a user) need New.
+// What stays as it was: a Set replaces the whole session. So the last one of
+// parallel requests wins, and what the others changed is lost. For rotation,
+// detection of theft, and lists of a user's sessions, use New.
 type Storage struct {
-	// Old is the storage that the sessions were in before. What this one doesn't
-	// know is read there, and moves with the next Set. It stays in the old one too,
-	// for the way back, until it is deleted or expires. Default: none.
+	// Old is the storage that the sessions were in before. A session that this one
+	// doesn't have is read there, and moves with the next Set. Until it is deleted
+	// or expires, it stays in Old too, for the way back. Default: none.
 	Old fiber.Storage
 
 	store  store.Store
@@ -48,7 +47,7 @@ func NewStorage(st store.Store, app string) (*Storage, error) {
 	return &Storage{store: st, app: app, engine: e}, nil
 }
 
-// forever is the lifetime of what has no expiration.
+// forever is the lifetime of a value without expiration.
 const forever = 100 * 365 * 24 * time.Hour
 
 // valueName is the name of the value in a record.
@@ -63,7 +62,7 @@ func idOf(key string) (id store.ID) {
 	return id
 }
 
-// GetWithContext returns the value of a key; nil: there is none.
+// GetWithContext returns the value of a key, or nil if there is none.
 func (s *Storage) GetWithContext(ctx context.Context, key string) (val []byte, err error) {
 	if key == "" {
 		return nil, nil
@@ -85,8 +84,9 @@ func (s *Storage) GetWithContext(ctx context.Context, key string) (val []byte, e
 	return val, err
 }
 
-// SetWithContext stores a value for exp; 0: without expiration. An empty key or
-// value is ignored. sojourn.ErrEnded: the key was deleted, or has expired.
+// SetWithContext stores a value for the duration exp, or for good if exp is 0. An
+// empty key or value is ignored. If the key was deleted or has expired, the error
+// is sojourn.ErrEnded.
 func (s *Storage) SetWithContext(ctx context.Context, key string, val []byte, exp time.Duration) error {
 	if key == "" || len(val) == 0 {
 		return nil
@@ -113,8 +113,8 @@ func (s *Storage) SetWithContext(ctx context.Context, key string, val []byte, ex
 	return fmt.Errorf("fibersessions: set: %w", err)
 }
 
-// set tries once. ErrConflict, ErrExists: another call came first.
-// ErrBarrier: Reset was called in this millisecond.
+// set tries once. ErrConflict and ErrExists mean that another call came first,
+// ErrBarrier that Reset was called in this millisecond.
 func (s *Storage) set(ctx context.Context, id store.ID, raw []byte, exp time.Duration) error {
 	var rec store.Record
 	err := s.store.Get(ctx, s.app, id, true, &rec)
@@ -141,15 +141,15 @@ func (s *Storage) set(ctx context.Context, id store.ID, raw []byte, exp time.Dur
 	return err
 }
 
-// DeleteWithContext ends the session of a key, here and in Old. Without one it
-// does nothing.
+// DeleteWithContext ends the session of a key, here and in Old. If there is none,
+// it does nothing.
 func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
 	if key == "" {
 		return nil
 	}
 	if s.Old != nil {
-		// A request in flight that has read the old one must not move it: it finds
-		// what this Set leaves, ended.
+		// A request in flight that has read the session in Old must not move it
+		// afterwards. So it is moved now, and then ended.
 		if val, err := s.GetWithContext(ctx, key); err != nil {
 			return err
 		} else if err := s.SetWithContext(ctx, key, val, time.Hour); err != nil && !errors.Is(err, sojourn.ErrEnded) {

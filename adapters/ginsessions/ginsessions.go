@@ -3,12 +3,12 @@
 //
 //	router.Use(sessions.Sessions("session", ginsessions.NewStore(engine, "userID")))
 //
-// What gets better, and what can't be kept, is what package gorilla says, with
-// two additions. gin-contrib/sessions only logs that a session can't be read, and
+// Package gorilla says what gets better, and what can't be kept. Two things are
+// different here. If a session can't be read, gin-contrib/sessions logs it and
 // goes on with an empty one, as if nobody were signed in. This store panics
-// instead, so the request is a 500 by gin.Recovery, or with Engine.Handler around
-// the router a 503. Store.Options has no effect: the engine's Options shape the
-// cookie. Of Session.Options a negative MaxAge ends the session.
+// instead: the answer is gin.Recovery's 500, or 503 with Engine.Handler around
+// the router. Store.Options has no effect, because the engine's Options shape the
+// cookie. In Session.Options only a negative MaxAge counts: it ends the session.
 //
 // Code that ignores the error of Session.Save loses the changes of a request
 // whose session has ended meanwhile. With Engine.Handler around the router, the
@@ -37,8 +37,8 @@ type Store struct{ *gorilla.Store }
 var _ sessions.Store = Store{}
 
 // NewStore returns a store that keeps its sessions in an engine. subject is the
-// key whose value is the user who is signed in (gorilla.Store.Subject); empty:
-// the engine knows no users.
+// key whose value is the user who is signed in (gorilla.Store.Subject). If it is
+// empty, the engine knows no users.
 func NewStore(e *sojourn.Engine, subject string) Store {
 	return Store{gorilla.NewStore(e, subject)}
 }
@@ -46,7 +46,7 @@ func NewStore(e *sojourn.Engine, subject string) Store {
 // Options has no effect.
 func (Store) Options(sessions.Options) {}
 
-// Get returns the session of a name. It panics if the session can't be read.
+// Get returns the session with a name. It panics if the session can't be read.
 func (s Store) Get(r *http.Request, name string) (*gsessions.Session, error) {
 	session, err := s.Store.Get(r, name)
 	if err != nil {

@@ -20,23 +20,23 @@ import (
 // gorilla/sessions, from any of its stores and from cookies. old is the store as
 // the application has configured it, with its keys. names are those of the
 // sessions, which are also their cookies' names. The value under the key subject
-// is the user who is signed in; without one, a session is a visitor's.
+// is the user who is signed in; a session without it is a visitor's.
 //
 //	sessions, err := sojourn.New(store, sojourn.Options{Adopt: gorilla.Adopt(old, "userID", "session")})
 //
-// For anything else, wrap Read in what Adopt returns. If the application sets
-// other Options than the store's own on its sessions, set Path and Domain in
-// Cookies.
+// To keep other things, wrap Read in what Adopt returns. If the application sets
+// a Path or Domain on its sessions that differs from the store's, set it in
+// Cookies too.
 //
 // All values are kept under their keys, as JSON that a sojourn.Key reads. A
 // value that JSON can't hold, or whose key is no string, is left out and named in
-// the event. Of two sessions with one key the first counts. The types of the
+// the event. If two sessions have the same key, the first counts. The types of the
 // values must be registered with encoding/gob as before: if one isn't, gorilla
 // can't read the session, and requests get 503 until it is.
 //
-// The deadlines start anew. The old session is deleted from its store when it
-// was adopted, or with KeepCookie at the logout. Set End to nil in what Adopt
-// returns to leave it.
+// The limits start again. The old session is deleted from its store when it has
+// been adopted, or with KeepCookie at the logout. To keep it, set End to nil in
+// what Adopt returns.
 func Adopt(old sessions.Store, subject string, names ...string) *sojourn.Adoption {
 	return adopt(old, subject, names, false)
 }
@@ -69,8 +69,8 @@ func requestWith(ctx context.Context, cookies map[string]string) *http.Request {
 	return r
 }
 
-// read returns what to keep of the sessions that a request names; nil: there are
-// none.
+// read returns what to keep of the sessions that a request names, or nil if there
+// are none.
 func read(r *http.Request, old sessions.Store, subject string, names []string, exact bool) (*sojourn.OldSession, error) {
 	was := &sojourn.OldSession{Values: map[string]json.RawMessage{}}
 	persistent, found := false, false
@@ -152,9 +152,10 @@ func (nowhere) Header() http.Header         { return http.Header{} }
 func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func (nowhere) WriteHeader(int)             {}
 
-// forged reports whether a store's error says that the cookie names no session:
-// it is forged, truncated, too old, or its session is gone. Every other error is
-// of the store, or of the program: a type that gob doesn't know.
+// forged reports whether a store's error means that the cookie names no session:
+// it is forged, truncated or too old, or its session is gone. Any other error is
+// a failure of the store or a mistake in the program, such as a type that gob
+// doesn't know.
 func forged(err error) bool {
 	if all, ok := err.(securecookie.MultiError); ok { //nolint:errorlint // it is never wrapped
 		for _, one := range all {

@@ -1,22 +1,22 @@
 // Package gorilla keeps the sessions of code that is written for
 // github.com/gorilla/sessions, and of labstack/echo-contrib's middleware on top
 // of it: NewStore takes the place of their store. Adopt takes over the sessions
-// that browsers have already, for such code and for code on Sojourn's own API.
+// that browsers already have, for such code and for code on Sojourn's own API.
 //
 // What gets better: parallel requests that save different keys lose nothing. A
 // session that was signed out elsewhere, or has ended otherwise, is never saved
-// again. Store.Subject says who is signed in: then a sign-in replaces the
-// secret, the user's sessions can be listed and ended, and stolen cookies are
-// noticed. Values no longer travel in cookies, and have 256 KiB.
+// again. If Store.Subject says who is signed in, a sign-in replaces the secret,
+// the user's sessions can be listed and ended, and stolen cookies are noticed.
+// Values are no longer in cookies, and a session may have 256 KiB of them.
 //
-// What can't be kept: all names are parts of one session, with one cookie,
-// whose attributes and lifetime the engine's Options set. Of a session's own
-// Options only a negative MaxAge counts, which ends it, and 0 at a sign-in,
-// which leaves Max-Age out. Parallel saves of one key: the last wins, so two
-// requests may show one flash. Check the error of Get: a session that can't be
-// read looks empty, and Save then fails too. Without Engine.Handler around the
-// application, a secret rotates only when a session is saved, and nothing
-// refuses requests from pages of other origins.
+// What can't be kept: the sessions of all names are parts of one session, with
+// one cookie, whose attributes and lifetime the engine's Options set. In a
+// session's own Options only MaxAge counts: a negative one ends the session, and
+// 0 at a sign-in leaves Max-Age out of the cookie. If parallel requests save the
+// same key, the last one wins, so two requests may show the same flash. Check the
+// error of Get: a session that can't be read looks empty, and Save then fails
+// too. Without Engine.Handler around the application, a secret rotates only when
+// a session is saved, and nothing refuses requests from pages of other origins.
 package gorilla
 
 import (
@@ -38,14 +38,14 @@ import (
 
 // A Store is a sessions.Store on an engine. Its methods may be called
 // concurrently. It works with and without Engine.Handler around the
-// application. With it, Save only notes the changes, which are written with the
-// first byte of the response. An error then takes the response's place.
+// application. With it, Save only notes the changes. They are written before the
+// first byte of the response, and an error then takes the response's place.
 //
 // A session's values are under keys such as "NAME/key" of the engine's session.
 type Store struct {
 	// Subject is the key whose value is the user who is signed in, in the session
-	// of any name. A save that sets it logs in, a save that removes it logs out
-	// and keeps the other values. Default: the engine knows no users.
+	// of any name. A save that sets it logs the user in. A save that removes it logs
+	// the user out, and keeps the other values. Default: the engine knows no users.
 	Subject string
 
 	engine *sojourn.Engine
@@ -77,13 +77,13 @@ type binding struct {
 	err  error                      // why they couldn't be read
 }
 
-// Get returns the session of a name, which is read once for a request.
+// Get returns the session with a name. It is read once in each request.
 func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-// New returns the session of a name. With an error, the session is empty and
-// can't be saved.
+// New returns the session with a name. If it returns an error, the session is
+// empty and can't be saved.
 func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.IsNew = true
@@ -285,8 +285,8 @@ func (s *Store) change(b *binding, session *sessions.Session) (next map[string]j
 	return next, nil
 }
 
-// end removes the values of one name, or ends the whole session if it is the one
-// that says who is signed in, or if nothing else is left.
+// end removes the values of one name. It ends the whole session if that name says
+// who is signed in, or if no other values are left.
 func (s *Store) end(b *binding, prefix string) error {
 	keys, err := b.session.Keys()
 	if err != nil {
@@ -318,7 +318,7 @@ func (s *Store) user(values map[string]json.RawMessage, prefix string) string {
 }
 
 // encodeKey returns the text of a key of session.Values, which may be of any
-// type. What begins with "=" is JSON, everything else is a string as it is.
+// type. A text that begins with "=" is JSON; any other is the key itself.
 func encodeKey(k any) (string, error) {
 	if text, ok := k.(string); ok && !strings.HasPrefix(text, "=") {
 		return text, nil
@@ -337,8 +337,8 @@ func decodeKey(text string) (any, error) {
 	return text, nil
 }
 
-// AdoptTo is Adopt for an application that goes on with a Store: the values keep
-// their Go types, and stay apart by the names of their sessions.
+// AdoptTo is Adopt for an application that uses a Store of this package. Values
+// keep their Go types, and belong to the session with their name.
 func AdoptTo(old sessions.Store, subject string, names ...string) *sojourn.Adoption {
 	return adopt(old, subject, names, true)
 }

@@ -14,11 +14,11 @@ import (
 // Adopt returns what Options.Adopt needs to take over the sessions of scs, from
 // any of its stores. old is the manager as the application has configured it:
 // its Store, Codec, Cookie and HashTokenInStore count. The value under the key
-// subject is the user who is signed in; without one, a session is a visitor's.
+// subject is the user who is signed in; a session without it is a visitor's.
 //
 //	sessions, err := sojourn.New(store, sojourn.Options{Adopt: scs.Adopt(old, "userID")})
 //
-// For anything else, wrap Read in what Adopt returns.
+// To keep other things, wrap Read in what Adopt returns.
 //
 // All values are kept under their keys, as JSON that a sojourn.Key reads. A
 // value that JSON can't hold is left out and named in the event. The types of
@@ -26,9 +26,9 @@ import (
 // can't read the session, and requests get 503 until it is.
 //
 // A session that scs remembers (RememberMe) becomes a remembered login. Where scs
-// set no Max-Age, neither does the new cookie. The deadlines start anew.
-// The old session is deleted when it was adopted, or with KeepCookie at the
-// logout. Set End to nil in what Adopt returns to leave it.
+// set no Max-Age, the new cookie has none either. The limits start again. The old
+// session is deleted when it has been adopted, or with KeepCookie at the logout.
+// To keep it, set End to nil in what Adopt returns.
 func Adopt(old *scs.SessionManager, subject string) *sojourn.Adoption {
 	return adopt(old, subject, anyjson.Plain)
 }

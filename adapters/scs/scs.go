@@ -1,22 +1,22 @@
 // Package scs keeps the sessions of code that is written for
 // github.com/alexedwards/scs/v2: its SessionManager has the same methods, so
 // only the import and the Store change. Adopt takes over the sessions that
-// browsers have already, for such code and for code on Sojourn's own API.
+// browsers already have, for such code and for code on Sojourn's own API.
 //
 // What gets better: parallel requests that put different keys lose nothing, a
 // Pop gives its value to one request only, and a request in flight never brings
-// back a session that was destroyed. With Subject, Put signs in: the user's
-// sessions can be listed and ended, secrets rotate, and stolen cookies are
-// noticed. Cookies are always Secure, HttpOnly and on Path=/, and requests from
-// pages of other origins are refused.
+// back a session that was destroyed. With Subject, a Put of that key signs the
+// user in. Then the user's sessions can be listed and ended, secrets rotate, and
+// stolen cookies are noticed. Cookies are always Secure, HttpOnly and on Path=/,
+// and requests from pages of other origins are refused.
 //
-// What can't be kept: values are JSON, so a value of a type that gob doesn't know
-// fails at Put, not at the end of the request, which is then a 500. Parallel Puts
-// of one key: the last wins. A sign-in as another user drops the values of the
-// one before. After Destroy a request can't put anything. Token
-// returns the session's ID, which opens nothing. Status, SetDeadline, Codec and
-// HashTokenInStore (stores have only hashes) are gone, and the compiler says so.
-// Without Subject all sessions are visitors'.
+// What can't be kept: a value whose type gob doesn't know fails at Put, not at
+// the end of the request, and the answer is a 500. If parallel requests put the
+// same key, the last one wins. A sign-in as another user drops the values of the
+// user before. After Destroy a request can't put anything. Token returns the
+// session's ID, which gives no access. Status, SetDeadline, Codec and
+// HashTokenInStore (stores have only hashes) don't exist. Without Subject all
+// sessions are visitors'.
 package scs
 
 import (
@@ -36,10 +36,10 @@ import (
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
-// A SessionManager is used as that of scs. Set its fields before the first
-// request. Its methods may be called concurrently.
+// A SessionManager has the methods of the SessionManager of scs. Set its fields
+// before the first request. Its methods may be called concurrently.
 type SessionManager struct {
-	// IdleTimeout and Lifetime limit sessions. Defaults: none but Lifetime, and 24
+	// IdleTimeout and Lifetime limit sessions. Defaults: no idle limit, and 24
 	// hours.
 	IdleTimeout time.Duration
 	Lifetime    time.Duration
@@ -53,17 +53,16 @@ type SessionManager struct {
 	// sojourn.Error.
 	ErrorFunc func(http.ResponseWriter, *http.Request, error)
 
-	// Subject is the key whose value is the user who is signed in: "userID". A Put
-	// of it logs in, a Remove of it logs out. Default: none.
+	// Subject is the key whose value is the user who is signed in, such as
+	// "userID". A Put of it logs in, a Remove of it logs out. Default: none.
 	Subject string
 
-	// Adopt takes over the sessions of scs: the manager as it was. Its cookie must
-	// have another name. KeepCookie: see sojourn.Adoption.
+	// Adopt is the manager of scs whose sessions are taken over, configured as
+	// before. Its cookie must have another name. KeepCookie: see sojourn.Adoption.
 	Adopt      *old.SessionManager
 	KeepCookie bool
 
-	// Options are further options of the engine. The fields above replace what
-	// they say too.
+	// Options are further options of the engine. The fields above take precedence.
 	Options sojourn.Options
 
 	start  sync.Once
@@ -76,7 +75,7 @@ type SessionCookie struct {
 	Domain      string
 	SameSite    http.SameSite // default http.SameSiteLaxMode
 	Partitioned bool
-	Persist     bool // false: only sessions that RememberMe names survive the browser. New sets it
+	Persist     bool // false: browsers drop the cookie when they close, except after RememberMe. New sets it
 
 	// Ignored: the cookies are always HttpOnly and Secure, and on Path=/.
 	HttpOnly bool
@@ -89,9 +88,9 @@ func New() *SessionManager {
 	return &SessionManager{Lifetime: 24 * time.Hour, Cookie: SessionCookie{Persist: true}}
 }
 
-// Engine returns the manager's engine, for everything that scs has not: lists of
-// a user's sessions, their end, events. The first call starts it. It panics if
-// the fields can't be used.
+// Engine returns the manager's engine, for what scs doesn't have: to list and end
+// a user's sessions, and for events. The first call starts it. It panics if the
+// fields can't be used.
 func (s *SessionManager) Engine() *sojourn.Engine {
 	s.start.Do(func() {
 		opt, c := s.Options, &s.Cookie
@@ -191,7 +190,7 @@ func (s *SessionManager) signIn(ctx context.Context, user string) {
 	}
 }
 
-// Get returns a value; nil: there is none.
+// Get returns a value, or nil if there is none.
 func (s *SessionManager) Get(ctx context.Context, key string) any {
 	v, _ := s.lookup(ctx, key)
 	return v
@@ -222,7 +221,8 @@ func decode(key string, raw json.RawMessage) any {
 	return v
 }
 
-// Pop returns a value and removes it. Of parallel requests one gets it.
+// Pop returns a value and removes it. Only one of several parallel requests gets
+// it.
 func (s *SessionManager) Pop(ctx context.Context, key string) any {
 	if visited(ctx) != nil {
 		return s.Get(ctx, key)
@@ -311,8 +311,9 @@ func (s *SessionManager) Destroy(ctx context.Context) error {
 	return s.session(ctx).Logout()
 }
 
-// RememberMe says whether the cookie survives the browser, where Cookie.Persist
-// is false. With Subject it counts for the login, before or after the Put.
+// RememberMe says whether the cookie stays when the browser closes, if
+// Cookie.Persist is false. With Subject it counts for the login. Call it before or
+// after the Put.
 func (s *SessionManager) RememberMe(ctx context.Context, val bool) {
 	if visited(ctx) != nil {
 		return
@@ -323,8 +324,8 @@ func (s *SessionManager) RememberMe(ctx context.Context, val bool) {
 	}
 }
 
-// MergeSession adds the values of the session that a token of the engine names
-// to this one, and ends that one.
+// MergeSession adds the values of another session to this one, and ends the other
+// one. token is the engine's token of the other one.
 func (s *SessionManager) MergeSession(ctx context.Context, token string) error {
 	other := s.Engine().Begin(ctx, sojourn.Request{Token: token})
 	defer other.Finish()
@@ -350,7 +351,8 @@ func (s *SessionManager) MergeSession(ctx context.Context, token string) error {
 	return other.Commit(ctx)
 }
 
-// Token returns the session's ID, which is no secret; empty: there is no session.
+// Token returns the session's ID, which is no secret. It is empty if there is no
+// session.
 func (s *SessionManager) Token(ctx context.Context) string {
 	v := visited(ctx)
 	if v != nil {

@@ -11,7 +11,7 @@ func as[T any](v any) T {
 	return t
 }
 
-// The getters return the zero value if there is none, or one of another type.
+// The getters return the zero value if there is no value, or one of another type.
 
 func (s *SessionManager) GetString(ctx context.Context, key string) string {
 	return as[string](s.Get(ctx, key))
