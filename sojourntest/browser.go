@@ -1,6 +1,7 @@
 package sojourntest
 
 import (
+	"context"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -53,12 +54,12 @@ func (s *Sessions) Browser(app http.Handler) *Browser {
 // query.
 func (b *Browser) Get(path string) *httptest.ResponseRecorder {
 	b.page = b.origin() + path
-	return b.Do(navigation(httptest.NewRequest(http.MethodGet, b.page, nil)))
+	return b.Do(navigation(httptest.NewRequestWithContext(context.Background(), http.MethodGet, b.page, nil)))
 }
 
 // Post sends a form, from the page that Get has loaded last.
 func (b *Browser) Post(path string, form url.Values) *httptest.ResponseRecorder {
-	r := navigation(httptest.NewRequest(http.MethodPost, b.origin()+path, strings.NewReader(form.Encode())))
+	r := navigation(httptest.NewRequestWithContext(context.Background(), http.MethodPost, b.origin()+path, strings.NewReader(form.Encode())))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Origin", b.origin())
 	if b.page != "" {
@@ -115,7 +116,7 @@ func (b *Browser) Session() *sojourn.Session {
 
 // request returns a request with the browser's cookies.
 func (b *Browser) request() *http.Request {
-	r := httptest.NewRequest(http.MethodGet, b.origin(), nil)
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, b.origin(), nil)
 	for _, c := range b.jar.Cookies(b.sessions.site) {
 		r.AddCookie(c)
 	}
