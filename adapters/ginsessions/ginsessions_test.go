@@ -17,7 +17,6 @@ import (
 	"github.com/sojourn-go/sojourn/adapters/ginsessions"
 	"github.com/sojourn-go/sojourn/adapters/gorilla"
 	"github.com/sojourn-go/sojourn/internal/movetest"
-	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 func TestMain(m *testing.M) {
@@ -26,21 +25,10 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func newEngine(t *testing.T, adopt *sojourn.Adoption) *sojourn.Engine {
-	t.Helper()
-	st := memstore.New()
-	e, err := sojourn.New(st, sojourn.Options{Adopt: adopt})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()); st.Close() })
-	return e
-}
-
 // The public suite of gin-contrib/sessions, without tester.Options: that one
 // wants cookies with the attributes that the application sets.
 func TestPublicSuite(t *testing.T) {
-	newStore := func(t *testing.T) sessions.Store { return ginsessions.NewStore(newEngine(t, nil), "") }
+	newStore := func(t *testing.T) sessions.Store { return ginsessions.NewStore(movetest.NewEngine(t, nil), "") }
 	t.Run("GetSet", func(t *testing.T) { tester.GetSet(t, newStore) })
 	t.Run("DeleteKey", func(t *testing.T) { tester.DeleteKey(t, newStore) })
 	t.Run("Flashes", func(t *testing.T) { tester.Flashes(t, newStore) })
@@ -88,7 +76,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	old := cookie.NewStore([]byte("0123456789abcdef0123456789abcdef"))
 	adoption := gorilla.AdoptTo(old, "user", "shop")
 	adoption.KeepCookie = true
-	e := newEngine(t, adoption)
+	e := movetest.NewEngine(t, adoption)
 	movetest.Site{Old: shop(old), New: e.Handler(shop(ginsessions.NewStore(e, "user"))), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
 		_, loggedIn, _ := e.Count(context.Background())
 		return loggedIn
@@ -97,7 +85,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 
 func TestEnd(t *testing.T) {
 	for _, end := range []string{"/logout", "/clear"} {
-		e := newEngine(t, nil)
+		e := movetest.NewEngine(t, nil)
 		router := shop(ginsessions.NewStore(e, "user"))
 		do := func(method, path, session string) *httptest.ResponseRecorder {
 			r := httptest.NewRequest(method, path, nil)
@@ -122,7 +110,7 @@ func TestEnd(t *testing.T) {
 
 // A session that can't be read is never an empty one.
 func TestI9StoreDown(t *testing.T) {
-	e := newEngine(t, &sojourn.Adoption{Cookies: []sojourn.OldCookie{{Name: "old"}}, Read: func(context.Context, map[string]string) (*sojourn.OldSession, error) {
+	e := movetest.NewEngine(t, &sojourn.Adoption{Cookies: []sojourn.OldCookie{{Name: "old"}}, Read: func(context.Context, map[string]string) (*sojourn.OldSession, error) {
 		return nil, errors.New("connection refused")
 	}})
 	router := shop(ginsessions.NewStore(e, "user"))

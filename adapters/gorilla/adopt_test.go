@@ -18,7 +18,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/adapters/gorilla"
 	"github.com/sojourn-go/sojourn/internal/movetest"
-	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // shop is a shop on gorilla/sessions.
@@ -61,48 +60,6 @@ func shop(st sessions.Store) http.Handler {
 	return mux
 }
 
-var items = sojourn.NewKey[int]("items")
-
-// newShop is the same shop on Sojourn.
-func newShop(e *sojourn.Engine) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		if err := sojourn.From(r.Context()).Login(r.FormValue("user")); err != nil {
-			sojourn.Error(w, r, err)
-		}
-	})
-	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
-		if err := items.Update(sojourn.From(r.Context()), func(n *int) error { *n++; return nil }); err != nil {
-			sojourn.Error(w, r, err)
-		}
-	})
-	mux.HandleFunc("GET /cart", func(w http.ResponseWriter, r *http.Request) {
-		s := sojourn.From(r.Context())
-		n, err := items.Get(s)
-		if err != nil {
-			sojourn.Error(w, r, err)
-			return
-		}
-		fmt.Fprintln(w, s.Subject(), n)
-	})
-	return e.Handler(mux)
-}
-
-func newEngine(t *testing.T, adopt *sojourn.Adoption, change ...func(*sojourn.Options)) *sojourn.Engine {
-	t.Helper()
-	opt := sojourn.Options{Adopt: adopt}
-	for _, f := range change {
-		f(&opt)
-	}
-	st := memstore.New()
-	e, err := sojourn.New(st, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()); st.Close() })
-	return e
-}
-
 var key = []byte("0123456789abcdef0123456789abcdef")
 
 func TestMoveAndGoBack(t *testing.T) {
@@ -113,8 +70,8 @@ func TestMoveAndGoBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			adoption := gorilla.Adopt(old, "user", "shop")
 			adoption.KeepCookie = true
-			e := newEngine(t, adoption)
-			movetest.Site{Old: shop(old), New: newShop(e), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), Adopted: func() int64 {
+			e := movetest.NewEngine(t, adoption)
+			movetest.Site{Old: shop(old), New: movetest.NewShop(e), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), Adopted: func() int64 {
 				n, _, _ := e.Count(context.Background())
 				return n
 			}}.Run(t)
@@ -168,7 +125,7 @@ func TestAdoptValues(t *testing.T) {
 	old := sessions.NewCookieStore(key)
 	old.Options.Path, old.Options.Domain = "/shop", "shop.example"
 	var adopted []sojourn.Event
-	e := newEngine(t, gorilla.Adopt(old, "user", "login", "cart"), func(o *sojourn.Options) {
+	e := movetest.NewEngine(t, gorilla.Adopt(old, "user", "login", "cart"), func(o *sojourn.Options) {
 		o.OnEvent = func(e sojourn.Event) {
 			if e.Kind == sojourn.EventAdopted {
 				adopted = append(adopted, e)
@@ -207,7 +164,7 @@ func TestAdoptValues(t *testing.T) {
 	}
 
 	// The cart alone is a visitor's.
-	if n, _ := items.Get(bring(e, "cart", oldCookie(t, old, "cart", map[any]any{"items": 4}))); n != 4 {
+	if n, _ := movetest.Items.Get(bring(e, "cart", oldCookie(t, old, "cart", map[any]any{"items": 4}))); n != 4 {
 		t.Errorf("%d items", n)
 	}
 }
@@ -219,7 +176,7 @@ func TestAdoptNothing(t *testing.T) {
 		"files":   sessions.NewFilesystemStore(dir, key),
 		"rotated": sessions.NewCookieStore(key, key, []byte("another key"), nil),
 	} {
-		e := newEngine(t, gorilla.Adopt(old, "user", "shop"))
+		e := movetest.NewEngine(t, gorilla.Adopt(old, "user", "shop"))
 		good := oldCookie(t, old, "shop", map[any]any{"user": "ada"})
 		other := oldCookie(t, old, "other", map[any]any{"user": "ada"})
 		stranger := oldCookie(t, sessions.NewCookieStore([]byte("stranger")), "shop", map[any]any{"user": "ada"})
@@ -258,7 +215,7 @@ func TestAdoptNothing(t *testing.T) {
 	for _, c := range expired.Codecs {
 		c.(*securecookie.SecureCookie).MaxAge(1).MinAge(3600)
 	}
-	if s := bring(newEngine(t, gorilla.Adopt(expired, "user", "shop")), "shop", cookie); s.Load(context.Background()) != nil || s.Subject() != "" {
+	if s := bring(movetest.NewEngine(t, gorilla.Adopt(expired, "user", "shop")), "shop", cookie); s.Load(context.Background()) != nil || s.Subject() != "" {
 		t.Error("a cookie out of its time was taken")
 	}
 }
@@ -288,7 +245,7 @@ func TestOldStoreDown(t *testing.T) {
 		"not a directory": {sessions.NewFilesystemStore(unreadable, key), oldCookie(t, sessions.NewFilesystemStore(t.TempDir(), key), "shop", map[any]any{"user": "ada"})},
 		"a lost type":     {&sessions.CookieStore{Codecs: withSerializer(key), Options: &sessions.Options{}}, oldCookie(t, sessions.NewCookieStore(key), "shop", map[any]any{"user": "ada"})},
 	} {
-		h := newShop(newEngine(t, gorilla.Adopt(c.old, "user", "shop")))
+		h := movetest.NewShop(movetest.NewEngine(t, gorilla.Adopt(c.old, "user", "shop")))
 		r := httptest.NewRequest("GET", "https://shop.example/cart", nil)
 		r.AddCookie(&http.Cookie{Name: "shop", Value: c.cookie})
 		w := httptest.NewRecorder()
@@ -319,7 +276,7 @@ func TestI4CopiedCookieAfterItsMaxAge(t *testing.T) {
 	old := sessions.NewCookieStore(key)
 	old.Options.MaxAge = 30 // not old.MaxAge(30), which tells securecookie too
 	var late time.Duration
-	e := newEngine(t, gorilla.Adopt(old, "user", "shop"), func(o *sojourn.Options) {
+	e := movetest.NewEngine(t, gorilla.Adopt(old, "user", "shop"), func(o *sojourn.Options) {
 		o.Now = func() time.Time { return time.Now().Add(late) }
 	})
 	cookie := oldCookie(t, old, "shop", map[any]any{"user": "ada"})

@@ -9,12 +9,13 @@ import (
 	"github.com/labstack/echo-contrib/session"
 	"github.com/labstack/echo/v4"
 	"github.com/sojourn-go/sojourn/adapters/gorilla"
+	"github.com/sojourn-go/sojourn/internal/movetest"
 )
 
 // The middleware of echo-contrib takes the Store as it is.
 func TestEcho(t *testing.T) {
 	for _, wrapped := range []bool{false, true} {
-		engine, e := newEngine(t, nil), echo.New()
+		engine, e := movetest.NewEngine(t, nil), echo.New()
 		if wrapped {
 			e.Use(echo.WrapMiddleware(engine.Handler))
 		}
@@ -50,10 +51,10 @@ func testEcho(t *testing.T, e *echo.Echo) {
 		user, _ := s.Values["user"].(string)
 		return c.String(http.StatusOK, user)
 	})
-	v := &visitor{t, e, map[string]string{}}
-	v.want("GET", "/who", "")
-	v.want("POST", "/login?user=ada", "")
-	v.want("GET", "/who", "ada")
-	v.want("POST", "/logout", "")
-	v.want("GET", "/who", "")
+	v := movetest.NewVisitor(t, e)
+	v.Want("GET", "/who", "")
+	v.Want("POST", "/login?user=ada", "")
+	v.Want("GET", "/who", "ada")
+	v.Want("POST", "/logout", "")
+	v.Want("GET", "/who", "")
 }

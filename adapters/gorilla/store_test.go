@@ -25,7 +25,7 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 			old := sessions.NewCookieStore(key)
 			adoption := gorilla.AdoptTo(old, "user", "shop")
 			adoption.KeepCookie = true
-			e := newEngine(t, adoption)
+			e := movetest.NewEngine(t, adoption)
 			now := shop(gorilla.NewStore(e, "user"))
 			if wrapped {
 				now = e.Handler(now)
@@ -41,51 +41,19 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	}
 }
 
-// A visitor is a browser at a handler.
-type visitor struct {
-	*testing.T
-	h       http.Handler
-	cookies map[string]string
-}
-
-func (v *visitor) do(method, path string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, nil)
-	for name, value := range v.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := httptest.NewRecorder()
-	v.h.ServeHTTP(w, r)
-	for _, c := range w.Result().Cookies() {
-		if c.MaxAge < 0 {
-			delete(v.cookies, c.Name)
-		} else {
-			v.cookies[c.Name] = c.Value
-		}
-	}
-	return w
-}
-
-// want makes a request, and compares the answer's body.
-func (v *visitor) want(method, path, body string) {
-	v.Helper()
-	if w := v.do(method, path); w.Code != 200 || strings.TrimSpace(w.Body.String()) != body {
-		v.Errorf("%s %s: %d %s, want %s", method, path, w.Code, w.Body, body)
-	}
-}
-
 // both runs a test with and without Engine.Handler around the application, and
 // with that of another engine within.
 func both(t *testing.T, test func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler)) {
 	t.Run("alone", func(t *testing.T) {
-		test(t, newEngine(t, nil), func(h http.Handler) http.Handler { return h })
+		test(t, movetest.NewEngine(t, nil), func(h http.Handler) http.Handler { return h })
 	})
 	t.Run("in Handler", func(t *testing.T) {
-		e := newEngine(t, nil)
+		e := movetest.NewEngine(t, nil)
 		test(t, e, e.Handler)
 	})
 	t.Run("in Handlers of two engines", func(t *testing.T) {
-		other := newEngine(t, nil, func(o *sojourn.Options) { o.Cookie = sojourn.Cookie{Name: "other", Visitor: "other-visitor"} })
-		e := newEngine(t, nil)
+		other := movetest.NewEngine(t, nil, func(o *sojourn.Options) { o.Cookie = sojourn.Cookie{Name: "other", Visitor: "other-visitor"} })
+		e := movetest.NewEngine(t, nil)
 		test(t, e, func(h http.Handler) http.Handler { return e.Handler(other.Handler(h)) })
 		if n, _, _ := other.Count(context.Background()); n != 0 {
 			t.Errorf("the other engine has %d sessions", n)
@@ -95,37 +63,37 @@ func both(t *testing.T, test func(t *testing.T, e *sojourn.Engine, wrap func(htt
 
 func TestSignInAndOut(t *testing.T) {
 	both(t, func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler) {
-		v := &visitor{t, wrap(shop(gorilla.NewStore(e, "user"))), map[string]string{}}
-		v.want("GET", "/cart", "<nil> 0")
-		if n, _, _ := e.Count(context.Background()); n != 0 || len(v.cookies) != 0 {
-			t.Errorf("a stranger has %d sessions, and the cookies %v", n, v.cookies)
+		v := movetest.NewVisitor(t, wrap(shop(gorilla.NewStore(e, "user"))))
+		v.Want("GET", "/cart", "<nil> 0")
+		if n, _, _ := e.Count(context.Background()); n != 0 || len(v.Cookies) != 0 {
+			t.Errorf("a stranger has %d sessions, and the cookies %v", n, v.Cookies)
 		}
-		v.want("POST", "/add", "")
-		before := v.cookies["__Host-visitor"]
-		v.want("POST", "/login?user=ada", "")
-		v.want("GET", "/cart", "ada 1")
-		if v.cookies["__Host-visitor"] != "" || v.cookies["__Host-session"] == "" || before == "" {
-			t.Errorf("cookies %v", v.cookies)
+		v.Want("POST", "/add", "")
+		before := v.Cookies["__Host-visitor"]
+		v.Want("POST", "/login?user=ada", "")
+		v.Want("GET", "/cart", "ada 1")
+		if v.Cookies["__Host-visitor"] != "" || v.Cookies["__Host-session"] == "" || before == "" {
+			t.Errorf("cookies %v", v.Cookies)
 		}
-		fixed := &visitor{t, v.h, map[string]string{"__Host-visitor": before}}
-		fixed.want("GET", "/cart", "<nil> 0")
+		fixed := &movetest.Visitor{T: t, Handler: v.Handler, Cookies: map[string]string{"__Host-visitor": before}}
+		fixed.Want("GET", "/cart", "<nil> 0")
 		list, _, err := e.List(context.Background(), "ada", "", 10)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%v, %v", list, err)
 		}
-		copied := &visitor{t, v.h, map[string]string{"__Host-session": v.cookies["__Host-session"]}}
-		v.want("POST", "/login?user=eve", "")
-		v.want("GET", "/cart", "eve 0")
-		copied.want("GET", "/cart", "<nil> 0")
-		v.want("POST", "/add", "")
-		copied.cookies = map[string]string{"__Host-session": v.cookies["__Host-session"]}
-		v.want("POST", "/login?user=", "") // the key is empty: signed out, the cart stays
-		v.want("GET", "/cart", "1")
-		copied.want("GET", "/cart", "<nil> 0")
-		v.want("POST", "/login?user=ada", "")
-		v.want("GET", "/cart", "ada 1")
-		v.want("POST", "/logout", "")
-		v.want("GET", "/cart", "<nil> 0")
+		copied := &movetest.Visitor{T: t, Handler: v.Handler, Cookies: map[string]string{"__Host-session": v.Cookies["__Host-session"]}}
+		v.Want("POST", "/login?user=eve", "")
+		v.Want("GET", "/cart", "eve 0")
+		copied.Want("GET", "/cart", "<nil> 0")
+		v.Want("POST", "/add", "")
+		copied.Cookies = map[string]string{"__Host-session": v.Cookies["__Host-session"]}
+		v.Want("POST", "/login?user=", "") // the key is empty: signed out, the cart stays
+		v.Want("GET", "/cart", "1")
+		copied.Want("GET", "/cart", "<nil> 0")
+		v.Want("POST", "/login?user=ada", "")
+		v.Want("GET", "/cart", "ada 1")
+		v.Want("POST", "/logout", "")
+		v.Want("GET", "/cart", "<nil> 0")
 		if n, _, _ := e.Count(context.Background()); n != 0 {
 			t.Errorf("%d sessions are left", n)
 		}
@@ -154,16 +122,16 @@ func TestI4LateSaveRevivesNothing(t *testing.T) {
 			for _, other := range []string{"/logout", "/login?user=eve"} {
 				st := gorilla.NewStore(e, "user")
 				read, save := make(chan bool), make(chan bool)
-				v := &visitor{t, wrap(shop(st)), map[string]string{}}
-				v.want("POST", first, "")
-				late := &visitor{t, wrap(slow(st, read, save)), map[string]string{}}
-				for name, value := range v.cookies {
-					late.cookies[name] = value
+				v := movetest.NewVisitor(t, wrap(shop(st)))
+				v.Want("POST", first, "")
+				late := movetest.NewVisitor(t, wrap(slow(st, read, save)))
+				for name, value := range v.Cookies {
+					late.Cookies[name] = value
 				}
 				answer := make(chan *httptest.ResponseRecorder)
-				go func() { answer <- late.do("POST", "/") }()
+				go func() { answer <- late.Do("POST", "/") }()
 				<-read
-				v.want("POST", other, "")
+				v.Want("POST", other, "")
 				before, _, _ := e.Count(context.Background())
 				save <- true
 				if w := <-answer; w.Code != http.StatusConflict || len(w.Result().Cookies()) > 0 {
@@ -195,14 +163,14 @@ func TestI5ParallelSavesOfDifferentKeys(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		v := &visitor{t, wrap(mux), map[string]string{}}
-		v.want("POST", "/login?user=ada", "")
-		v.want("POST", "/add", "")
+		v := movetest.NewVisitor(t, wrap(mux))
+		v.Want("POST", "/login?user=ada", "")
+		v.Want("POST", "/add", "")
 		var all sync.WaitGroup
 		for i := range requests {
 			all.Go(func() {
-				one := &visitor{t, v.h, map[string]string{"__Host-session": v.cookies["__Host-session"]}}
-				one.want("POST", fmt.Sprint("/set?key=k", i), "")
+				one := &movetest.Visitor{T: t, Handler: v.Handler, Cookies: map[string]string{"__Host-session": v.Cookies["__Host-session"]}}
+				one.Want("POST", fmt.Sprint("/set?key=k", i), "")
 			})
 		}
 		all.Wait()
@@ -214,7 +182,7 @@ func TestI5ParallelSavesOfDifferentKeys(t *testing.T) {
 }
 
 func TestValuesKeepTheirTypes(t *testing.T) {
-	e := newEngine(t, nil)
+	e := movetest.NewEngine(t, nil)
 	st := gorilla.NewStore(e, "user")
 	values := map[any]any{
 		"int": 5, "int64": int64(math.MaxInt64), "uint64": uint64(math.MaxUint64), "float": 3.0, "bytes": []byte{0, 255}, "struct": address{"Main Street"}, "hidden": hidden{"x"},
@@ -296,7 +264,7 @@ func TestValuesKeepTheirTypes(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
-	e := newEngine(t, &sojourn.Adoption{Cookies: []sojourn.OldCookie{{Name: "old"}}, Read: func(context.Context, map[string]string) (*sojourn.OldSession, error) {
+	e := movetest.NewEngine(t, &sojourn.Adoption{Cookies: []sojourn.OldCookie{{Name: "old"}}, Read: func(context.Context, map[string]string) (*sojourn.OldSession, error) {
 		return nil, errors.New("connection refused")
 	}})
 	st := gorilla.NewStore(e, "user")
@@ -314,7 +282,7 @@ func TestStoreDown(t *testing.T) {
 }
 
 func TestBadCookies(t *testing.T) {
-	st := gorilla.NewStore(newEngine(t, nil), "user")
+	st := gorilla.NewStore(movetest.NewEngine(t, nil), "user")
 	for _, value := range []string{"", "x", strings.Repeat("A", 64), strings.Repeat("A", 5000)} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: value})

@@ -16,7 +16,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/adapters/scs"
 	"github.com/sojourn-go/sojourn/internal/movetest"
-	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 // A manager is what scs and this package share.
@@ -72,48 +71,6 @@ func oldShop(sm manager) http.Handler {
 	return sm.LoadAndSave(mux)
 }
 
-var items = sojourn.NewKey[int]("items")
-
-// newShop is the same shop on Sojourn.
-func newShop(e *sojourn.Engine) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
-		if err := sojourn.From(r.Context()).Login(r.FormValue("user")); err != nil {
-			sojourn.Error(w, r, err)
-		}
-	})
-	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
-		if err := items.Update(sojourn.From(r.Context()), func(n *int) error { *n++; return nil }); err != nil {
-			sojourn.Error(w, r, err)
-		}
-	})
-	mux.HandleFunc("GET /cart", func(w http.ResponseWriter, r *http.Request) {
-		s := sojourn.From(r.Context())
-		n, err := items.Get(s)
-		if err != nil {
-			sojourn.Error(w, r, err)
-			return
-		}
-		fmt.Fprintln(w, s.Subject(), n)
-	})
-	return e.Handler(mux)
-}
-
-func newEngine(t *testing.T, adopt *sojourn.Adoption, change ...func(*sojourn.Options)) *sojourn.Engine {
-	t.Helper()
-	opt := sojourn.Options{Adopt: adopt}
-	for _, f := range change {
-		f(&opt)
-	}
-	st := memstore.New()
-	e, err := sojourn.New(st, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close(context.Background()); st.Close() })
-	return e
-}
-
 // goingBack is scs with GoBack in place of LoadAndSave.
 type goingBack struct {
 	*oldscs.SessionManager
@@ -129,8 +86,8 @@ func TestMoveAndGoBack(t *testing.T) {
 	old.HashTokenInStore = true
 	adoption := scs.Adopt(old, "user")
 	adoption.KeepCookie = true
-	e := newEngine(t, adoption)
-	movetest.Site{Old: oldShop(old), New: newShop(e), Back: oldShop(goingBack{old, e}), Adopted: func() int64 {
+	e := movetest.NewEngine(t, adoption)
+	movetest.Site{Old: oldShop(old), New: movetest.NewShop(e), Back: oldShop(goingBack{old, e}), Adopted: func() int64 {
 		n, _, _ := e.Count(context.Background())
 		return n
 	}}.Run(t)
@@ -173,7 +130,7 @@ func TestAdoptValues(t *testing.T) {
 	old := oldscs.New()
 	old.Cookie.Persist = false
 	var adopted []sojourn.Event
-	e := newEngine(t, scs.Adopt(old, "user"), func(o *sojourn.Options) {
+	e := movetest.NewEngine(t, scs.Adopt(old, "user"), func(o *sojourn.Options) {
 		o.OnEvent = func(e sojourn.Event) {
 			if e.Kind == sojourn.EventAdopted {
 				adopted = append(adopted, e)
@@ -213,7 +170,7 @@ func TestAdoptValues(t *testing.T) {
 
 	visitor := oldSession(t, old, func(ctx context.Context) { old.Put(ctx, "items", 2) })
 	s = bring(e, visitor)
-	if n, _ := items.Get(s); n != 2 || s.Subject() != "" {
+	if n, _ := movetest.Items.Get(s); n != 2 || s.Subject() != "" {
 		t.Errorf("a visitor has %d items, and is %q", n, s.Subject())
 	}
 	if err := s.Commit(context.Background()); err != nil {
@@ -231,7 +188,7 @@ func TestAdoptValues(t *testing.T) {
 
 func TestAdoptNothing(t *testing.T) {
 	old := oldscs.New()
-	e := newEngine(t, scs.Adopt(old, "user"))
+	e := movetest.NewEngine(t, scs.Adopt(old, "user"))
 	good := oldSession(t, old, func(ctx context.Context) { old.Put(ctx, "user", "ada") })
 	expired := oldSession(t, old, func(ctx context.Context) {
 		old.Put(ctx, "user", "ada")
@@ -267,7 +224,7 @@ func TestOldStoreDown(t *testing.T) {
 	for name, st := range map[string]downStore{"refused": {err: errors.New("connection refused")}, "garbage": {b: []byte("garbage")}, "empty": {}} {
 		old := oldscs.New()
 		old.Store = st
-		shop := newShop(newEngine(t, scs.Adopt(old, "user")))
+		shop := movetest.NewShop(movetest.NewEngine(t, scs.Adopt(old, "user")))
 		r := httptest.NewRequest("GET", "https://shop.example/cart", nil)
 		r.AddCookie(&http.Cookie{Name: "session", Value: "x"})
 		w := httptest.NewRecorder()
@@ -298,26 +255,26 @@ func (s refusingStore) Commit(token string, b []byte, expiry time.Time) error {
 func TestGoBackWhileTheOldStoreIsDown(t *testing.T) {
 	old, down := oldscs.New(), true
 	old.Store = refusingStore{old.Store, &down}
-	e := newEngine(t, nil)
-	v := &visitor{t, newShop(e), map[string]string{}}
-	v.want("POST", "/login?user=ada", "")
-	v.want("POST", "/add", "")
-	v.h = oldShop(goingBack{old, e})
+	e := movetest.NewEngine(t, nil)
+	v := movetest.NewVisitor(t, movetest.NewShop(e))
+	v.Want("POST", "/login?user=ada", "")
+	v.Want("POST", "/add", "")
+	v.Handler = oldShop(goingBack{old, e})
 	for range 2 {
-		if w := v.do("GET", "/cart"); w.Code < 500 || len(w.Result().Cookies()) > 0 {
+		if w := v.Do("GET", "/cart"); w.Code < 500 || len(w.Result().Cookies()) > 0 {
 			t.Errorf("%d, cookies %v", w.Code, w.Result().Cookies())
 		}
 	}
 	down = false
-	twin := v.twin() // a request that was sent at the same time
-	v.want("GET", "/cart", "ada 1")
-	twin.want("GET", "/cart", "ada 1")
-	for _, one := range []*visitor{v, twin} {
-		if one.cookies["__Host-session"] != "" || one.cookies["session"] == "" {
-			t.Errorf("cookies %v", one.cookies)
+	twin := v.Twin() // a request that was sent at the same time
+	v.Want("GET", "/cart", "ada 1")
+	twin.Want("GET", "/cart", "ada 1")
+	for _, one := range []*movetest.Visitor{v, twin} {
+		if one.Cookies["__Host-session"] != "" || one.Cookies["session"] == "" {
+			t.Errorf("cookies %v", one.Cookies)
 		}
-		one.want("GET", "/cart", "ada 1")
+		one.Want("GET", "/cart", "ada 1")
 	}
-	stranger := &visitor{t, v.h, map[string]string{"__Host-session": strings.Repeat("A", 64)}}
-	stranger.want("GET", "/cart", "0")
+	stranger := &movetest.Visitor{T: t, Handler: v.Handler, Cookies: map[string]string{"__Host-session": strings.Repeat("A", 64)}}
+	stranger.Want("GET", "/cart", "0")
 }

@@ -38,80 +38,41 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	}}.Run(t)
 }
 
-// A visitor is a browser at a handler.
-type visitor struct {
-	*testing.T
-	h       http.Handler
-	cookies map[string]string
-}
-
-func (v *visitor) do(method, path string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, nil)
-	for name, value := range v.cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	w := httptest.NewRecorder()
-	v.h.ServeHTTP(w, r)
-	for _, c := range w.Result().Cookies() {
-		if c.MaxAge < 0 {
-			delete(v.cookies, c.Name)
-		} else {
-			v.cookies[c.Name] = c.Value
-		}
-	}
-	return w
-}
-
-func (v *visitor) want(method, path, body string) {
-	v.Helper()
-	if w := v.do(method, path); w.Code != 200 || strings.TrimSpace(w.Body.String()) != body {
-		v.Errorf("%s %s: %d %s, want %q", method, path, w.Code, w.Body, body)
-	}
-}
-
-func (v *visitor) twin() *visitor {
-	copied := &visitor{v.T, v.h, map[string]string{}}
-	for name, value := range v.cookies {
-		copied.cookies[name] = value
-	}
-	return copied
-}
-
 // The same sequence at scs and here.
 func TestSignInAndOut(t *testing.T) {
 	for name, sm := range map[string]manager{"scs": oldscs.New(), "sojourn": newManager(t), "without Subject": scs.New()} {
 		t.Run(name, func(t *testing.T) {
-			v := &visitor{t, oldShop(sm), map[string]string{}}
-			v.want("GET", "/cart", "0")
-			if len(v.cookies) != 0 {
-				t.Errorf("a stranger has the cookies %v", v.cookies)
+			v := movetest.NewVisitor(t, oldShop(sm))
+			v.Want("GET", "/cart", "0")
+			if len(v.Cookies) != 0 {
+				t.Errorf("a stranger has the cookies %v", v.Cookies)
 			}
-			v.want("POST", "/add", "")
-			before := v.twin()
-			v.want("POST", "/login?user=ada", "")
-			v.want("GET", "/cart", "ada 1")
-			before.want("GET", "/cart", "0")
-			before = v.twin()
-			v.want("POST", "/leave", "")
-			v.want("GET", "/cart", "1")
-			before.want("GET", "/cart", "0")
-			v.want("POST", "/flash", "")
-			v.want("GET", "/flash", "hello")
-			v.want("GET", "/flash", "")
-			v.want("POST", "/login?user=eve", "")
-			v.want("GET", "/cart", "eve 1")
-			before = v.twin()
-			v.want("POST", "/logout", "")
-			v.want("GET", "/cart", "0")
-			before.want("GET", "/cart", "0")
+			v.Want("POST", "/add", "")
+			before := v.Twin()
+			v.Want("POST", "/login?user=ada", "")
+			v.Want("GET", "/cart", "ada 1")
+			before.Want("GET", "/cart", "0")
+			before = v.Twin()
+			v.Want("POST", "/leave", "")
+			v.Want("GET", "/cart", "1")
+			before.Want("GET", "/cart", "0")
+			v.Want("POST", "/flash", "")
+			v.Want("GET", "/flash", "hello")
+			v.Want("GET", "/flash", "")
+			v.Want("POST", "/login?user=eve", "")
+			v.Want("GET", "/cart", "eve 1")
+			before = v.Twin()
+			v.Want("POST", "/logout", "")
+			v.Want("GET", "/cart", "0")
+			before.Want("GET", "/cart", "0")
 		})
 	}
 }
 
 func TestSubjectIsSignedIn(t *testing.T) {
 	sm := newManager(t)
-	v := &visitor{t, oldShop(sm), map[string]string{}}
-	v.want("POST", "/login?user=ada", "")
+	v := movetest.NewVisitor(t, oldShop(sm))
+	v.Want("POST", "/login?user=ada", "")
 	list, _, err := sm.Engine().List(context.Background(), "ada", "", 10)
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
@@ -119,7 +80,7 @@ func TestSubjectIsSignedIn(t *testing.T) {
 	if _, err := sm.Engine().EndSubject(context.Background(), "ada", sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
-	v.want("GET", "/cart", "0")
+	v.Want("GET", "/cart", "0")
 }
 
 func TestI4LatePutRevivesNothing(t *testing.T) {
@@ -133,12 +94,12 @@ func TestI4LatePutRevivesNothing(t *testing.T) {
 		<-put
 		sm.Put(r.Context(), "items", 100)
 	})))
-	v := &visitor{t, mux, map[string]string{}}
-	v.want("POST", "/login?user=ada", "")
-	late, answer := v.twin(), make(chan *httptest.ResponseRecorder)
-	go func() { answer <- late.do("POST", "/late") }()
+	v := movetest.NewVisitor(t, mux)
+	v.Want("POST", "/login?user=ada", "")
+	late, answer := v.Twin(), make(chan *httptest.ResponseRecorder)
+	go func() { answer <- late.Do("POST", "/late") }()
 	<-read
-	v.want("POST", "/logout", "")
+	v.Want("POST", "/logout", "")
 	put <- true
 	if w := <-answer; w.Code != http.StatusConflict {
 		t.Errorf("%d", w.Code)
@@ -155,17 +116,17 @@ func TestParallelPopAndPut(t *testing.T) {
 	mux.Handle("POST /set", sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sm.Put(r.Context(), r.FormValue("key"), true)
 	})))
-	v := &visitor{t, mux, map[string]string{}}
-	v.want("POST", "/login?user=ada", "")
-	v.want("POST", "/flash", "")
+	v := movetest.NewVisitor(t, mux)
+	v.Want("POST", "/login?user=ada", "")
+	v.Want("POST", "/flash", "")
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	flashes := 0
 	for i := range 16 {
 		all.Go(func() {
-			one := v.twin()
-			one.want("POST", fmt.Sprint("/set?key=k", i), "")
-			if one.do("GET", "/flash").Body.String() == "hello" {
+			one := v.Twin()
+			one.Want("POST", fmt.Sprint("/set?key=k", i), "")
+			if one.Do("GET", "/flash").Body.String() == "hello" {
 				mu.Lock()
 				flashes++
 				mu.Unlock()
@@ -180,16 +141,16 @@ func TestParallelPopAndPut(t *testing.T) {
 }
 
 // in runs do in a request, and returns the answer's status.
-func in(sm *scs.SessionManager, v *visitor, do func(ctx context.Context)) int {
-	h := v.h
-	defer func() { v.h = h }()
-	v.h = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { do(r.Context()) }))
-	return v.do("POST", "/").Code
+func in(sm *scs.SessionManager, v *movetest.Visitor, do func(ctx context.Context)) int {
+	h := v.Handler
+	defer func() { v.Handler = h }()
+	v.Handler = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { do(r.Context()) }))
+	return v.Do("POST", "/").Code
 }
 
 func TestValuesKeepTheirTypes(t *testing.T) {
 	sm := newManager(t)
-	v := &visitor{t, nil, map[string]string{}}
+	v := movetest.NewVisitor(t, nil)
 	now := time.Now()
 	values := map[string]any{
 		"string": "s", "bool": true, "int": -5, "int32": int32(1), "int64": int64(math.MaxInt64), "uint64": uint64(math.MaxUint64), "float": 3.0, "bytes": []byte{0, 255}, "struct": address{"Main Street"}, "hidden": hidden{"x"},
@@ -265,7 +226,7 @@ func TestIterateAndMerge(t *testing.T) {
 	if err := sm.Iterate(context.Background(), func(context.Context) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
-	v := &visitor{t, nil, map[string]string{}}
+	v := movetest.NewVisitor(t, nil)
 	in(sm, v, func(ctx context.Context) {
 		for _, token := range []string{tokens[1], tokens[2], "x"} { // tokens[2] was destroyed
 			if err := sm.MergeSession(ctx, token); err != nil {
@@ -288,9 +249,9 @@ func TestRememberMe(t *testing.T) {
 		for _, first := range []bool{false, true} {
 			sm := newManager(t)
 			sm.Cookie.Persist, sm.Cookie.Name = c.persist, "__Host-shop"
-			v := &visitor{t, nil, map[string]string{}}
+			v := movetest.NewVisitor(t, nil)
 			var answer *httptest.ResponseRecorder
-			v.h = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			v.Handler = sm.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if c.remember && first {
 					sm.RememberMe(r.Context(), true)
 				}
@@ -299,7 +260,7 @@ func TestRememberMe(t *testing.T) {
 					sm.RememberMe(r.Context(), true)
 				}
 			}))
-			answer = v.do("POST", "/")
+			answer = v.Do("POST", "/")
 			cookie := answer.Result().Cookies()[0]
 			if cookie.Name != "__Host-shop" || (cookie.MaxAge > 0) != c.maxAge || cookie.MaxAge > 24*3600 {
 				t.Errorf("%+v: %s", c, cookie)
@@ -317,14 +278,14 @@ func TestI9StoreDown(t *testing.T) {
 		}
 		return c.Do(ctx)
 	})
-	v := &visitor{t, oldShop(sm), map[string]string{}}
-	v.want("POST", "/login?user=ada", "")
+	v := movetest.NewVisitor(t, oldShop(sm))
+	v.Want("POST", "/login?user=ada", "")
 	down = true
 	for _, path := range []string{"GET /cart", "POST /add", "GET /flash", "POST /leave"} {
 		method, path, _ := strings.Cut(path, " ")
-		server := httptest.NewServer(v.h)
+		server := httptest.NewServer(v.Handler)
 		r, _ := http.NewRequest(method, server.URL+path, nil)
-		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: v.cookies["__Host-session"]})
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: v.Cookies["__Host-session"]})
 		res, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -339,7 +300,7 @@ func TestI9StoreDown(t *testing.T) {
 		server.Close()
 	}
 	down = false
-	v.want("GET", "/cart", "ada 0")
+	v.Want("GET", "/cart", "ada 0")
 }
 
 func TestAdoptionKeepsTypes(t *testing.T) {
@@ -351,13 +312,13 @@ func TestAdoptionKeepsTypes(t *testing.T) {
 		old.Put(ctx, "home", address{"Main Street"})
 		old.Put(ctx, "hidden", hidden{"x"})
 	})
-	v := &visitor{t, nil, map[string]string{"session": token}}
+	v := &movetest.Visitor{T: t, Handler: nil, Cookies: map[string]string{"session": token}}
 	in(sm, v, func(ctx context.Context) {
 		if sm.Engine().From(ctx).Subject() != "17" || sm.Get(ctx, "home") != (address{"Main Street"}) || sm.Get(ctx, "hidden") != (hidden{"x"}) {
 			t.Errorf("%v", sm.Keys(ctx))
 		}
 	})
-	if v.cookies["session"] != "" || v.cookies["__Host-session"] == "" {
-		t.Errorf("cookies %v", v.cookies)
+	if v.Cookies["session"] != "" || v.Cookies["__Host-session"] == "" {
+		t.Errorf("cookies %v", v.Cookies)
 	}
 }
