@@ -1,4 +1,5 @@
-// Package docs holds a test of the pages: the samples of guide.md compile.
+// Package docs holds tests of the pages: the samples of guide.md compile, and
+// its tests pass.
 package docs
 
 import (
@@ -13,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -36,38 +38,24 @@ type User struct{ ID, Role string }
 
 var (
 	messages            chan string
-	admin, account, acs http.Handler
-	visits              http.HandlerFunc
+	admin, account, acs http.Handler = visits, visits, visits
+	visits              http.HandlerFunc = func(http.ResponseWriter, *http.Request) {}
 	staff               *sojourn.Engine
 )
 
-func checkPassword(r *http.Request) (u User, ok bool)
-func mergeSaved(u User, c *Cart) error
-func pay(ctx context.Context) error
+func checkPassword(r *http.Request) (u User, ok bool) { return }
+func mergeSaved(u User, c *Cart) error { return nil }
+func pay(ctx context.Context) error { return nil }
 `
 
 const parameters = "(ctx context.Context, w http.ResponseWriter, r *http.Request, s *sojourn.Session, sessions *sojourn.Engine, mux *http.ServeMux, user User)"
 
 func TestGuideSamples(t *testing.T) {
-	page, err := os.ReadFile("guide.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	samples := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(page, -1)
-	if len(samples) < 20 {
-		t.Fatalf("guide.md has %d samples", len(samples))
-	}
-	var source strings.Builder
-	source.WriteString(prelude)
-	for _, m := range samples {
-		code := string(m[1])
-		if !regexp.MustCompile(`^(func|type|var) `).MatchString(code) {
-			code = fmt.Sprintf("func _%s error {\n%s\nreturn nil\n}\n", parameters, code)
-		}
-		fmt.Fprintf(&source, "//line guide.md:%d\n%s", 1+bytes.Count(page[:bytes.Index(page, m[1])], []byte("\n")), code)
-	}
+	source := samples(t, func(code string) string {
+		return fmt.Sprintf("func _%s error {\n%s\nreturn nil\n}\n", parameters, code)
+	})
 	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, "guide.go", source.String(), parser.SkipObjectResolution)
+	file, err := parser.ParseFile(fset, "guide.go", source, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +69,43 @@ func TestGuideSamples(t *testing.T) {
 		},
 	}
 	_, _ = config.Check("guide", fset, []*ast.File{file}, nil) // config.Error has the errors
+}
+
+// The guide's own tests pass.
+func TestGuideTestsPass(t *testing.T) {
+	source := samples(t, func(string) string { return "" }) +
+		"var _ = []any{json.Valid, log.Println, slog.Default, netip.ParseAddr, os.Exit, redisstore.Open, memstore.New, nearcache.NewShared}\n"
+	file := filepath.Join(t.TempDir(), "guide_test.go")
+	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "test", "-v", "-count=1", file).CombinedOutput()
+	if err != nil || bytes.Count(out, []byte("--- PASS")) < 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// samples returns the samples of the guide as one file. statements turns a
+// sample that is no declaration into one.
+func samples(t *testing.T, statements func(code string) string) string {
+	page, err := os.ReadFile("guide.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(all) < 20 {
+		t.Fatalf("guide.md has %d samples", len(all))
+	}
+	var source strings.Builder
+	source.WriteString(prelude)
+	for _, m := range all {
+		code := string(m[1])
+		if !regexp.MustCompile(`^(func|type|var) `).MatchString(code) {
+			code = statements(code)
+		}
+		fmt.Fprintf(&source, "//line guide.md:%d\n%s", 1+bytes.Count(page[:bytes.Index(page, m[1])], []byte("\n")), code)
+	}
+	return source.String()
 }
 
 // exports returns where the compiler has put what a package that file imports
