@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
+	"time"
 )
 
 // Error answers a request with an error of this package, in place of the
@@ -18,7 +20,8 @@ import (
 //		return
 //	}
 //
-// Any other error is a 500 without details, and is logged (log/slog).
+// Any other error is a 500 without details, and is logged (log/slog). Errors that
+// are a 503 are logged once in ten seconds.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	var onError ErrorFunc
 	if s, _ := r.Context().Value(contextKey{}).(*Session); s != nil {
@@ -49,10 +52,25 @@ func answerError(w http.ResponseWriter, r *http.Request, err error, onError Erro
 		}
 	}
 	status := StatusCode(err)
-	if status == http.StatusInternalServerError {
+	switch {
+	case status == http.StatusInternalServerError:
 		slog.ErrorContext(r.Context(), "sojourn: a request failed", "error", err)
+	case status == http.StatusServiceUnavailable && !errors.Is(err, ErrClosed) && r.Context().Err() == nil:
+		logOutage(r.Context(), err)
 	}
 	http.Error(w, http.StatusText(status)+": "+publicText(err), status)
+}
+
+// lastOutage is when logOutage wrote last, in nanoseconds since 1970.
+var lastOutage atomic.Int64
+
+// logOutage logs why a request got a 503. It does so once in ten seconds, because
+// in an outage every request gets one.
+func logOutage(ctx context.Context, err error) {
+	last, now := lastOutage.Load(), time.Now().UnixNano()
+	if since := time.Duration(now - last); (since < 0 || since >= 10*time.Second) && lastOutage.CompareAndSwap(last, now) {
+		slog.ErrorContext(ctx, "sojourn: requests get 503 (this is logged once in ten seconds)", "error", err)
+	}
 }
 
 // answeringKey marks the context of a request that OnError answers, so that Error

@@ -1,6 +1,7 @@
 package sojourn_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,7 @@ func TestErrorTellsNothingOfTheInside(t *testing.T) {
 		})
 		for name, h := range map[string]http.Handler{"with a session": w.Handler(fail), "without": fail} {
 			log.Reset()
+			sojourn.ForgetOutage()
 			rw := httptest.NewRecorder()
 			h.ServeHTTP(rw, httptest.NewRequest("GET", "http://localhost/", nil))
 			answer := rw.Result()
@@ -67,10 +69,39 @@ func TestErrorTellsNothingOfTheInside(t *testing.T) {
 				answer.Header["Location"] != nil || !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
 				t.Errorf("%v, %s: %v", test.err, name, answer.Header)
 			}
-			if logged := strings.Contains(log.String(), "dial tcp"); logged != (test.status == 500 && err != nil) {
+			if logged := strings.Contains(log.String(), "dial tcp"); logged != (test.status >= 500 && err != nil) {
 				t.Errorf("%v, %s: logged: %q", test.err, name, log)
 			}
 		}
+	}
+}
+
+// The log says why the store can't answer, but not once for each request. A
+// client that has gone away is no outage.
+func TestOutageIsLogged(t *testing.T) {
+	log := captureLog(t)
+	sojourn.ForgetOutage()
+	w := newWebUnstarted(t, nil)
+	cookie := "__Host-session=" + w.loggedIn("ann").session
+	w.calls.fail(always(errors.New("disk on fire"), "Get"), nil)
+	ask := func(ctx context.Context) {
+		t.Helper()
+		r := httptest.NewRequestWithContext(ctx, "GET", "http://localhost/who", nil)
+		r.Header.Set("Cookie", cookie)
+		rw := httptest.NewRecorder()
+		w.server.Config.Handler.ServeHTTP(rw, r)
+		w.want("status", rw.Code, 503)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	ask(gone)
+	w.want("log of a client that has gone", log.String(), "")
+	for range 100 {
+		ask(t.Context())
+	}
+	w.want("lines", strings.Count(log.String(), "\n"), 1)
+	if !strings.Contains(log.String(), "disk on fire") {
+		t.Error(log)
 	}
 }
 
