@@ -68,12 +68,12 @@ func (s *Session) noteLater() {
 	}
 }
 
-// Active notes activity now: call it for each message of a WebSocket or another
-// stream, which is a single request to the session's idle limit otherwise. It
-// returns at once, and at most once in a twentieth of the idle limit, or in a
-// minute if that is shorter, the activity is written, behind the message. It never
-// revives a session that has ended, and without a session it does nothing. Done
-// follows the new deadline. Passive doesn't matter.
+// Active notes activity now. Call it for each message of a WebSocket or another
+// stream, which otherwise counts as one request, however long it lasts. Active
+// returns at once. The activity is written in the background, at most once a
+// minute, or once in a twentieth of the idle limit if that is shorter. Active never
+// revives a session that has ended, and does nothing without a session. Done
+// follows the new deadline. Passive has no effect on Active.
 //
 // On a connection that the handler has hijacked, Active works until the connection
 // that Hijack returned is closed, also after the handler has returned. The
@@ -114,7 +114,7 @@ type writeBehind struct {
 }
 
 // add queues a note. If the store is so slow that the queue is full, it drops
-// the note, and returns false: the next request makes another.
+// the note, and returns false: the next request queues another.
 func (b *writeBehind) add(n *note) bool {
 	select {
 	case b.notes <- n:

@@ -191,7 +191,7 @@ func (s *Session) try(ctx context.Context) error {
 	return err
 }
 
-// limit returns the limit of a subject's sessions.
+// limit returns how many sessions a subject may have.
 func (e *Engine) limit() store.Limit {
 	return store.Limit{Max: max(e.opt.MaxSessions, 0), Refuse: e.opt.RefuseOverLimit}
 }
@@ -215,7 +215,7 @@ func (s *Session) leave(ctx context.Context) error {
 	ended, err = e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, now)
 	e.reportEnded(s.request.Client, ended)
 	if err == nil && len(ended) == 0 {
-		return store.ErrEnded // by somebody else, and its values must not live on (I4)
+		return store.ErrEnded // somebody else has ended it, so its values must not live on (I4)
 	}
 	return err
 }
@@ -299,7 +299,7 @@ func (s *Session) stored(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// Undo the new session: what it replaces lives on.
+	// Undo the new session: those that it would replace live on.
 	d.fresh, s.outcome.issued, s.outcome.cookies = false, "", cookieChange{}
 	undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
 	e.reportEnded(s.request.Client, undone)
@@ -309,7 +309,7 @@ func (s *Session) stored(ctx context.Context) error {
 	return err
 }
 
-// replaceOthers ends what the new session replaces.
+// replaceOthers ends the sessions that the new one replaces.
 func (s *Session) replaceOthers(ctx context.Context) error {
 	if !s.draft.replaced.IsZero() || s.draft.left {
 		if err := s.dropOld(ctx); err != nil {

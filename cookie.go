@@ -40,11 +40,10 @@ type Cookie struct {
 	SameSite http.SameSite
 
 	// UntilBrowserCloses leaves Max-Age out of both cookies, so that a browser
-	// drops them when it closes. The cookie of a login with Remember keeps it. A
-	// browser that restores its windows may keep the cookies all the same: the
-	// session's deadlines on the server hold in any case. It takes effect when a
-	// session begins or logs in. Default: the cookies last as long as the session
-	// can.
+	// drops them when it closes. The cookie of a login with Remember still has it.
+	// A browser that restores its windows may keep the cookies; the session's
+	// deadlines on the server don't depend on them. It takes effect when a session
+	// begins or logs in. Default: the cookies last as long as the session can.
 	UntilBrowserCloses bool
 
 	// Partitioned gives each embedding site its own cookie jar (CHIPS). It needs
@@ -181,7 +180,7 @@ func (c cookieChange) any() bool {
 	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld
 }
 
-// set asks for the cookie of r, which is no bearer's.
+// set asks for the cookie of r, which must not be a bearer's session.
 func (c *cookieChange) set(r *store.Record, visitorSent bool) {
 	c.setSession = r.Subject != ""
 	c.setVisitor = !c.setSession

@@ -29,9 +29,9 @@ func (c Cookie) plain() (Cookie, error) {
 	return c, nil
 }
 
-// notDevelopment returns an error for a request that shows that the site isn't
-// being developed: browsers reach it over HTTPS, or through a proxy that doesn't
-// say that they come by plain HTTP.
+// notDevelopment returns an error if a request shows that the site is in
+// production: browsers reach it over HTTPS, or through a proxy that doesn't say
+// that they use plain HTTP.
 func notDevelopment(r *http.Request) error {
 	if r.TLS != nil {
 		return because("it came over TLS")
@@ -78,8 +78,8 @@ func notDevelopment(r *http.Request) error {
 	return fromSecurePage(r)
 }
 
-// fromSecurePage returns an error if a page of this very site, which sends the
-// request, came by HTTPS. It finds the proxy that sets no headers.
+// fromSecurePage returns an error if a page of this site sent the request, and was
+// loaded over HTTPS. So it notices even a proxy that adds no headers.
 func fromSecurePage(r *http.Request) error {
 	same := r.Header.Get("Sec-Fetch-Site") == "same-origin"
 	for _, name := range []string{"Origin", "Referer"} {

@@ -52,9 +52,10 @@
 // When the application has checked a user's password, call [Session.Login]. The
 // session keeps its values and gets a new secret, which prevents session
 // fixation. [Remember] keeps the user signed in for longer, [WithLifetime] for a
-// shorter time, [UntilBrowserCloses] until then. [Session.Logout] ends the
-// session; [Session.Regenerate] ends it and goes on in a new one.
-// [Session.EndReason] tells why the session of a returning visitor is over.
+// shorter time, and [UntilBrowserCloses] until the browser closes.
+// [Session.Logout] ends the session; [Session.Regenerate] ends it and goes on in a
+// new one. [Session.EndReason] tells why the session of a returning visitor is
+// over.
 //
 // A [Requirement] guards routes: its Handler lets signed-in users pass, and
 // sends the others to a sign-in page that gets the way back.

@@ -49,8 +49,8 @@ type terms struct {
 // now reads the clock. Most operations don't need it.
 func (t *terms) now() store.Time { return store.TimeOf(t.opt.Now()) }
 
-// limitIdle returns the idle limit of r: Request.Idle, but no more than the
-// policy's; without it the given one.
+// limitIdle returns the idle limit of r: Request.Idle, but at most the policy's,
+// or the given one if Request.Idle is not set.
 func (t *terms) limitIdle(given time.Duration, r *store.Record) time.Duration {
 	if t.idle == 0 {
 		return given
@@ -95,7 +95,7 @@ type op struct {
 	done     bool // the secret was replaced
 }
 
-// idle reports whether the operation does nothing where there is no session.
+// idle reports whether the operation does nothing without a session.
 func (o *op) idle() bool {
 	switch o.kind {
 	case opDelete, opRotate, opRegenerate:
@@ -137,8 +137,8 @@ func (d *draft) loginSubject() string {
 	return ""
 }
 
-// lasting returns the operations that concern the session as it will be: those
-// since the last Regenerate.
+// lasting returns the operations that still have an effect at the end: those since
+// the last Regenerate.
 func (d *draft) lasting() []op {
 	for i := range slices.Backward(d.ops) {
 		if d.ops[i].kind == opRegenerate {

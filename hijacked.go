@@ -50,8 +50,8 @@ func (h *hijacked) setTouchInterval(d time.Duration) {
 	h.touchEvery = d
 }
 
-// touchInterval returns how often activity on the connection is written; 0:
-// never, because it is closed or there was no session.
+// touchInterval returns how often activity on the connection is written. 0 means
+// never, because the connection is closed or there was no session.
 func (h *hijacked) touchInterval() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

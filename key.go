@@ -88,8 +88,9 @@ func (k Key[T]) Update(s *Session, fn func(*T) error) error {
 var DeleteValue = errors.New("sojourn: delete this value") //nolint:staticcheck // the name of what is no error
 
 // Pop returns the value and removes it, and reports whether there was one. It is
-// for what counts once: a notice after a redirect, the state of a sign-in at
-// another site. Of parallel requests, on any node, exactly one gets the value.
+// for values that count once: a notice after a redirect, the state of a sign-in
+// at another site. If requests call it in parallel, on any nodes, exactly one of
+// them gets the value.
 //
 // Pop removes the value from the store at once. The request's other changes
 // still wait for the commit, and more may follow. So the value is gone even if
@@ -97,9 +98,9 @@ var DeleteValue = errors.New("sojourn: delete this value") //nolint:staticcheck 
 // changed is removed at the commit.
 //
 // If the value doesn't decode into T, it stays, and Pop returns ErrValue. Other
-// errors are those of Commit, and ErrCommitted. With ErrUncertain nobody knows
-// whether the value is still there. Behind a cache, a value that another node has
-// just stored may be missed, for a second at most; Strict finds it.
+// errors are those of Commit, and ErrCommitted. After ErrUncertain the value may or
+// may not be there. Behind a cache, Pop may miss a value that another node has
+// stored within the last second; Strict finds it.
 func (k Key[T]) Pop(s *Session) (v T, ok bool, err error) {
 	ok, err = s.pop(k.name, func(raw []byte) (err error) {
 		v, err = k.decode(raw)

@@ -9,9 +9,9 @@ import (
 )
 
 // keyedID returns the ID of the session under a key of the caller's own
-// (Request.Key): a UUID of version 8 (RFC 9562, section 5.8), from a hash. So a
-// store needs no index of keys, remembers that a key's session has ended, and
-// doesn't tell a key that is hard to guess.
+// (Request.Key): a UUID of version 8 (RFC 9562, section 5.8), made from a hash.
+// So a store needs no index of keys, and remembers that a key's session has ended.
+// The hash doesn't reveal a key that is hard to guess.
 func (e *Engine) keyedID(key string) ID {
 	sum := sha256.Sum256([]byte("sojourn key\x00" + e.opt.App + "\x00" + key))
 	id := ID(sum[:16])
@@ -20,8 +20,8 @@ func (e *Engine) keyedID(key string) ID {
 	return id
 }
 
-// findKeyed finds the session of Request.Key. The caller vouches for the browser,
-// so there is no secret to judge. found is empty, and mu is held.
+// findKeyed finds the session of Request.Key. The caller has authenticated the
+// browser, so there is no secret to judge. found is empty, and mu is held.
 func (s *Session) findKeyed(ctx context.Context) error {
 	if err := checkLifetime(Lifetime{Idle: s.request.Idle}); err != nil {
 		return err

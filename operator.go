@@ -97,12 +97,12 @@ func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
 	return snapshotOf(rec), nil
 }
 
-// Touch notes activity of the live session of an ID, as a request that reads the
-// session does: a message on a WebSocket, or the visit of a user whose session
-// another system names by its ID. The activity is stored when Touch returns,
-// unless one within the last minute is stored already, or within a twentieth of
-// the idle limit if that is shorter. The client that was seen last stays. It
-// returns the session as it is now. ErrNotFound: there is none.
+// Touch notes activity of the live session with an ID, as a request that reads the
+// session does. It is for activity that comes without a token, such as a message
+// on a WebSocket, or a visit that another system reports. The activity is stored
+// when Touch returns, unless one is stored already that is less than a minute old
+// (or a twentieth of the idle limit, if that is shorter). The client that was seen
+// last stays. Touch returns the session as it is now. ErrNotFound: there is none.
 func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
 	rec, err := e.live(ctx, id)
 	if err != nil {
@@ -124,7 +124,7 @@ func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
 // Session.Commit. It isn't an activity of the session.
 func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
 	return e.changeByID(ctx, id, revision, func(s *Session) error {
-		for key, value := range values { // first what makes room
+		for key, value := range values { // first the deletions, which make room
 			if value == nil {
 				if err := s.DeleteValue(key); err != nil {
 					return err
@@ -142,14 +142,14 @@ func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values m
 	})
 }
 
-// ReplaceValues is SetValues that replaces all values: the session has exactly
-// these afterwards. A nil value is ErrValue.
+// ReplaceValues is like SetValues, but replaces all values: afterwards the session
+// has exactly these. A nil value is ErrValue.
 func (e *Engine) ReplaceValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
 	return e.changeByID(ctx, id, revision, func(s *Session) error { return s.ReplaceValues(values) })
 }
 
-// changeByID changes the live session of an ID, if it is at the given revision;
-// 0: at any.
+// changeByID changes the live session with an ID, if it is at the given revision,
+// or at any revision if that is 0.
 func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change func(*Session) error) (Snapshot, error) {
 	rec, err := e.live(ctx, id)
 	if err != nil {

@@ -25,11 +25,10 @@ type Options struct {
 	// over HTTPS, and on http://localhost.
 	Cookie Cookie
 
-	// Development is for a developer's machine. It lets a site be used over plain
-	// HTTP on any host: from a phone in the same network, and by Safari on
-	// localhost. The cookies then lack Secure, and "__Host-" in their names becomes
-	// "dev-". So anybody on the way can read them, and any page on the host can
-	// plant them.
+	// Development is for a developer's machine. The site then works over plain HTTP
+	// on any host: from a phone in the same network, and with Safari on localhost.
+	// The cookies lack Secure, and "__Host-" in their names becomes "dev-". So
+	// anybody in the network can read them, and any page on the host can plant them.
 	// New logs a warning. Requests that came over HTTPS, or through a proxy that
 	// doesn't say "X-Forwarded-Proto: http", get ErrDevelopment. New refuses it with
 	// Cookie.Domain, with SameSite None, and with Origins of HTTPS. Default false.

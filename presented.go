@@ -103,7 +103,7 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	}
 	rec := p.rec
 	rec.Cached = false
-	strict := q.strict || p.by == oldCookie // another node may just have created it
+	strict := q.strict || p.by == oldCookie // another node may have created it just now
 	err := e.store.Get(ctx, e.opt.App, p.id, strict, rec)
 	v := judge(rec, &p.secret, q.arrived)
 	if err == nil && rec.Cached && !e.mayDecide(q, rec, v) {
@@ -127,7 +127,7 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	}
 
 	if p.by == oldCookie && v == stolen {
-		v = former // a browser can bring an old cookie at any time, and has stolen nothing
+		v = former // a browser may bring an old cookie at any time: that is no theft
 	}
 	p.verdict = v
 	switch {

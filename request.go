@@ -9,9 +9,9 @@ import (
 // without Handler, such as a check that a proxy asks for: the tokens of its
 // cookies, the client, and with Options.Bearer the token of its Authorization
 // header. It says nothing about where the request came from. Handler refuses
-// pages of other origins; a caller without it asks CheckOrigin. With
-// Options.Development, the session of a request that isn't of a developer can't
-// be loaded (ErrDevelopment).
+// pages of other origins; callers without Handler call CheckOrigin. With
+// Options.Development, a request that shows that the site is in production can't
+// load its session (ErrDevelopment).
 func (e *Engine) RequestFrom(r *http.Request) (p Request) {
 	e.readRequest(r, &p, nil, nil)
 	if e.opt.Development {
@@ -20,8 +20,8 @@ func (e *Engine) RequestFrom(r *http.Request) (p Request) {
 	return p
 }
 
-// CheckOrigin returns ErrCrossOrigin for an unsafe request, or the handshake of a
-// WebSocket, that comes from a page of another origin. Handler asks it by itself.
+// CheckOrigin returns ErrCrossOrigin if an unsafe request, or the handshake of a
+// WebSocket, comes from a page of another origin. Handler calls it by itself.
 func (e *Engine) CheckOrigin(r *http.Request) error { return e.site.crossOrigin(r) }
 
 // readRequest fills in what a request presents. The slices are room for tokens.
@@ -37,8 +37,8 @@ func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []str
 	p.Session, p.Visitor = e.site.cookie.readCookies(r.Header["Cookie"], session, visitor)
 }
 
-// read returns the old library's cookies of a request, by name; nil: it has none.
-// Of several with one name it takes the first, as old libraries do.
+// read returns the old library's cookies of a request, by name, or nil if it has
+// none. Of several with the same name it takes the first, as old libraries do.
 func (a *Adoption) read(r *http.Request) (cookies map[string]string) {
 	for i := range a.Cookies {
 		name := a.Cookies[i].Name

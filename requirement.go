@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Requirement says what a visitor needs for a route. The zero Requirement is
-// a login. Wrap routes in its Handler, or ask Check in a handler:
+// A Requirement says what a visitor needs for a route. The zero Requirement
+// demands a login. Wrap routes in its Handler, or call Check in a handler:
 //
 //	var member = sojourn.Requirement{SignIn: "/login"}
 //	var careful = sojourn.Requirement{Fresh: 10 * time.Minute, SignIn: "/login", StepUp: "/confirm"}
@@ -14,13 +14,13 @@ import (
 //	mux.Handle("/account/", member.Handler(account))
 //	mux.Handle("/account/password", careful.Handler(password))
 //
-// Forward-auth, the check of sojournd for proxies, has the same rules.
+// Forward-auth, the check of sojournd for proxies, follows the same rules.
 type Requirement struct {
 	// Level is the lowest level of the login that suffices, 0 to 3. Default 0.
 	Level int
 
-	// Fresh is how long ago the user may have authenticated, at most. Default 0: at
-	// any time. See Session.Fresh.
+	// Fresh is the longest time since the user authenticated. Default 0: any time.
+	// See Session.Fresh.
 	Fresh time.Duration
 
 	// SignIn is the page that signs users in: a path of this site ("/login"), or
@@ -33,8 +33,8 @@ type Requirement struct {
 	// straight back. Default: they get 403.
 	StepUp string
 
-	// ReturnParam is the query parameter that tells the two pages where to lead
-	// back to. Default "return_to". Read it with LocalPath.
+	// ReturnParam is the query parameter with the way back, for the two pages.
+	// Default "return_to". Check it with LocalPath.
 	ReturnParam string
 }
 
@@ -54,7 +54,7 @@ func (q Requirement) Check(ctx context.Context, s *Session) error {
 	switch {
 	case s.Subject() == "":
 		return ErrAnonymous
-	case s.Level() < q.Level: // first: a further factor makes the login fresh, too
+	case s.Level() < q.Level: // before Fresh, because a further factor makes the login fresh too
 		return ErrLevel
 	case q.Fresh != 0 && !s.Fresh(q.Fresh):
 		return ErrNotFresh

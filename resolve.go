@@ -64,11 +64,11 @@ func (q *query) late(at store.Time) bool {
 // sending unsafe requests that are meant for that session.
 const lateUnsafe = 30 * time.Second
 
-// find resolves what the request presents: its session cookies, if none of them
-// is good its visitor cookies, and then those of another library; or the one
+// find resolves what the request presents: its session cookies; if none of them
+// is good, its visitor cookies, and then those of another library; or the one
 // token of another transport. Each is settled before the next is looked at, so
-// that a crowd of tokens in one request counts like as many requests. found is
-// empty, and mu is held.
+// many tokens in one request count like many requests. found is empty, and mu is
+// held.
 func (s *Session) find(ctx context.Context, b *budget) error {
 	if s.request.Key != "" {
 		return s.findKeyed(ctx)

@@ -122,16 +122,16 @@ type Request struct {
 	// caller hasn't seen. The session is read strictly. 0: any revision.
 	IfRevision uint64
 
-	// Key names the session by a key of the caller's own, for callers that keep a
-	// cookie of their own, such as the session stores of web frameworks. Tokens and
-	// cookies are ignored beside it, and the session has none. The caller vouches
-	// that the browser may use the key. The first change starts the session. When
+	// Key names the session by a key of the caller's own. It is for callers with a
+	// cookie of their own, such as the session stores of web frameworks. With a Key,
+	// tokens and cookies are ignored, and the session has none. The caller must make
+	// sure that the browser may use the key. The first change starts the session. When
 	// it has ended, every further change is ErrEnded for at least an hour: choose a
 	// new key for a new session. A login of another subject keeps the session, and
 	// Regenerate returns ErrValue.
 	//
-	// The session's ID is derived from the key, and is no secret: if the key is one,
-	// it must be random.
+	// The session's ID is derived from the key, and is no secret. So a secret key
+	// must be random.
 	Key string
 
 	// Idle, with Key, is the session's idle limit from this request on, if it is
@@ -200,7 +200,7 @@ func (s *Session) load(ctx context.Context) error {
 	if s.loaded {
 		return s.loadErr
 	}
-	s.loaded, s.loadErr = true, ErrUnavailable // should Adoption.Read panic
+	s.loaded, s.loadErr = true, ErrUnavailable // in case Adoption.Read panics
 	if s.state == nil {
 		s.state = s.e.lend()
 	}
@@ -377,9 +377,9 @@ type LoginOption func(*login)
 func Remember() LoginOption { return func(l *login) { l.remember = true } }
 
 // UntilBrowserCloses sends the cookie without Max-Age, also when the secret
-// rotates, so that a browser drops it when it closes: for a login without "keep
-// me signed in". The session's deadlines on the server stay. For all logins, see
-// the field of this name in Cookie.
+// rotates, so that the browser drops the cookie when it closes. Use it for a login
+// without "keep me signed in". The session's deadlines on the server stay. For
+// all logins, see the field of this name in Cookie.
 func UntilBrowserCloses() LoginOption { return func(l *login) { l.closes = true } }
 
 // WithLifetime gives this login shorter limits than the policy's, for instance
@@ -494,15 +494,15 @@ func (s *Session) Logout() error {
 
 // Regenerate ends the session, and goes on in a new one. It keeps the values of
 // the given keys. Without keys it keeps no value; to keep all, pass what Keys
-// returns. Nobody is logged in in the new session, until the request calls Login.
-// Use it where the old session must be over for everybody who holds its token,
-// while the visitor stays: a sign-out that keeps the language, another user's
-// login on a shared device. Without a session it does nothing.
+// returns. Nobody is logged in to the new session, until the request calls Login.
+// Use it if the old session must be over for everybody who holds its token, but
+// the visitor keeps some values: for a sign-out that keeps the language, or another
+// user's login on a shared device. Without a session it does nothing.
 //
-// It takes effect at the commit. The old session ends there for good, also for
-// requests in flight. What they stored before is in the new session; what comes
-// later fails with ErrEnded or ErrSuperseded. A commit that fails has either
-// changed nothing, or leaves nobody logged in. ErrEnded: somebody else has ended
+// It takes effect at the commit. The old session then ends for good, also for
+// requests in flight. The values that they stored before are kept like all others;
+// later changes fail with ErrEnded or ErrSuperseded. If the commit fails, either
+// nothing has changed, or nobody is logged in. ErrEnded: somebody else has ended
 // the session meanwhile.
 func (s *Session) Regenerate(keep ...string) error {
 	return s.do(op{kind: opRegenerate, keep: slices.Compact(slices.Sorted(slices.Values(keep)))})

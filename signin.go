@@ -12,10 +12,10 @@ import (
 
 // Handler wraps a route: next runs if the session meets the requirement;
 // otherwise Refuse answers. Use it inside Engine.Handler; of two engines it asks
-// the inner one (see From). It panics if the requirement can't be right, such as
-// a page that isn't an address, since requirements are constants of the program.
+// the inner one (see From). It panics if the requirement has a mistake, such as a
+// page that isn't an address, because requirements are constants of the program.
 //
-// The sign-in page itself must be outside. Inside, visitors get 401.
+// Don't wrap the sign-in page itself. Visitors would get 401 there.
 func (q Requirement) Handler(next http.Handler) http.Handler {
 	if _, _, err := q.pages(); err != nil {
 		panic("sojourn: Requirement: " + strings.TrimPrefix(err.Error(), "sojourn: "))
@@ -30,18 +30,20 @@ func (q Requirement) Handler(next http.Handler) http.Handler {
 }
 
 // Refuse answers a request for which Check returned an error. It panics if the
-// request did not come through Engine.Handler, as From does. Page views are
-// redirected to the page SignIn or StepUp with 303: what a browser tab loads,
-// by Sec-Fetch-Mode, Sec-Fetch-Dest and Accept. The page gets the way back in
-// the query: the address of the page view, or, if it sent a form, of the page
-// that has the form (by Referer), because a form can't be sent again. Scripts,
-// and page views without a page, get 401 (ErrAnonymous) or 403; that answer,
-// and the one to any other error, is written by Error.
+// request did not come through Engine.Handler, as From does.
 //
-// The way back is a path. If the page is on another host, it is a whole
-// address. Then its origin must be in Options.Origins, with the request's Host,
-// or as the only one. An address that browsers could take for another site's,
-// or that is longer than 2048 bytes when encoded, is left out.
+// Page views, which are what a browser loads into a tab (by Sec-Fetch-Mode,
+// Sec-Fetch-Dest and Accept), are redirected with 303 to the page SignIn or
+// StepUp. That page gets the way back in its query: the address of the page view.
+// If a form was sent, it is the address of the page with the form (by Referer),
+// because a form can't be sent again. Scripts get 401 (ErrAnonymous) or 403, and
+// so do page views if SignIn or StepUp is empty. Error writes that answer, and
+// the one to any other error.
+//
+// The way back is a path. If the page is on another host, it is a URL of one of
+// Options.Origins: of the one with the request's Host, or of the only one. An
+// address that browsers could take for another site's, or that is longer than
+// 2048 bytes when encoded, is left out.
 func (q Requirement) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	signIn, stepUp, _ := q.pages() // a wrong one is nil
 	s := From(r.Context())
@@ -67,8 +69,8 @@ func (q Requirement) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // LocalPath returns the address if it is a path of this site, with or without a
 // query, of at most 2048 bytes. Otherwise it returns the fallback. Use it for the
-// address to which a sign-in page leads back. Anybody can write a link to the page
-// with another site's address in it (an open redirect, CWE-601).
+// address to which a sign-in page leads back, because anybody can write a link to
+// that page with another site's address in it (an open redirect, CWE-601).
 //
 //	http.Redirect(w, r, sojourn.LocalPath(r.FormValue("return_to"), "/"), http.StatusSeeOther)
 func LocalPath(address, fallback string) string {

@@ -176,8 +176,8 @@ func (s *site) warnPlainHTTP(r *http.Request) {
 	})
 }
 
-// httptestPeer sends the requests of httptest.NewRequest. The address is one for
-// documentation (RFC 5737).
+// httptestPeer is the peer of requests from httptest.NewRequest. Addresses of
+// this network are for documentation only (RFC 5737).
 const httptestPeer = "192.0.2.1:1234"
 
 func loopback(hostport string) bool {

@@ -15,7 +15,7 @@ import (
 // does. Programs that know their keys use Key.
 
 // Value returns the JSON under a key, with the changes that this request has
-// made, and whether there is any. The caller may keep and change it.
+// made, and reports whether there is any. The caller may keep and change it.
 func (s *Session) Value(key string) (json.RawMessage, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,9 +59,10 @@ func (s *Session) DeleteValue(key string) error {
 // have stored by then. The session goes on, and its user stays logged in.
 func (s *Session) Clear() error { return s.do(op{kind: opReplace}) }
 
-// ReplaceValues makes values the session's at the commit, in place of all that
-// it has by then. So of parallel calls the last commit wins as a whole, and
-// their values never mix. Keys, values and errors are those of SetValue.
+// ReplaceValues replaces all values at the commit, also those that parallel
+// requests have stored by then. If requests call it in parallel, the last commit
+// wins as a whole, and their values never mix. Keys, values and errors are those
+// of SetValue.
 func (s *Session) ReplaceValues(values map[string]json.RawMessage) error {
 	var packed store.Values
 	for _, key := range slices.Sorted(maps.Keys(values)) {
