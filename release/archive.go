@@ -116,5 +116,5 @@ func (b *build) checksums() error {
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(content), e.Name())
 	}
-	return os.WriteFile(filepath.Join(b.dist, "SHA256SUMS"), []byte(sums.String()), 0o644) //nolint:gosec // for everybody
+	return os.WriteFile(filepath.Join(b.dist, "SHA256SUMS"), []byte(sums.String()), 0o644)
 }

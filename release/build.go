@@ -57,7 +57,7 @@ func newBuild(ctx context.Context, repository, commit, work, dist, version strin
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.RemoveAll(dist), os.MkdirAll(dist, 0o755)); err != nil { //nolint:gosec // what is built is public
+	if err := errors.Join(os.RemoveAll(dist), os.MkdirAll(dist, 0o755)); err != nil {
 		return nil, err
 	}
 	b := &build{source: filepath.Join(work, "source"), dist: dist, version: version}
@@ -102,7 +102,7 @@ func (b *build) workspace() error {
 			work += "use ./" + path.Join("source", dir) + "\n"
 		}
 	}
-	return os.WriteFile(b.workFile(), []byte(work), 0o644) //nolint:gosec // nothing secret
+	return os.WriteFile(b.workFile(), []byte(work), 0o644)
 }
 
 func (b *build) workFile() string { return filepath.Join(filepath.Dir(b.source), "go.work") }
@@ -190,7 +190,7 @@ func (b *build) billOfMaterials(ctx context.Context, t target, program string) e
 		return fmt.Errorf("cyclonedx-gomod: %w", err)
 	}
 	bill = bytes.ReplaceAll(bill, []byte("(devel)"), []byte(b.version))
-	return os.WriteFile(filepath.Join(b.dist, b.name(t)+".cdx.json"), bill, 0o644) //nolint:gosec // for everybody
+	return os.WriteFile(filepath.Join(b.dist, b.name(t)+".cdx.json"), bill, 0o644)
 }
 
 // pack makes a package, a .deb or an .rpm.
@@ -205,7 +205,7 @@ func (b *build) pack(ctx context.Context, t target, program, format string) erro
 	}
 	for _, f := range files {
 		at := filepath.Join(stage, f.name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil { //nolint:gosec // as installed
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			return err
 		}
 		if err := os.WriteFile(at, f.content, f.mode); err != nil {

@@ -78,6 +78,7 @@ func filesOf(version string) string { return (&build{version: version}).name(her
 // built. SOJOURN_RELEASE_ALL=1 builds all, the second time with nothing from the
 // compiler's cache.
 func TestBuildsAreEqual(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	one, err := first()
 	if err != nil {
@@ -115,6 +116,7 @@ func TestBuildsAreEqual(t *testing.T) {
 // The archive's program says what it was built from, and the bill of materials
 // names its modules.
 func TestArchive(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	dist, err := first()
 	if err != nil {

@@ -74,7 +74,7 @@ func tagModules(ctx context.Context, root, version string) error {
 		if text, err = publishedMod(name, text, version); err != nil {
 			return err
 		}
-		if err := os.WriteFile(name, text, 0o644); err != nil { //nolint:gosec // as git writes files
+		if err := os.WriteFile(name, text, 0o644); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ const testVersion = "v0.1.0"
 // All modules are published, in a proxy of files, and are used from outside the
 // repository by the commands that README names.
 func TestModulesArePublished(t *testing.T) {
+	skipShort(t)
 	t.Parallel()
 	clone := cloneOf(t, "..")
 	if err := tagModules(t.Context(), clone, testVersion); err != nil {
@@ -187,7 +188,7 @@ func outsider(t *testing.T, dir, proxy string) place {
 	t.Cleanup(func() { // the module cache is read-only
 		_ = filepath.WalkDir(filepath.Join(dir, "mod"), func(name string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
-				_ = os.Chmod(name, 0o755) //nolint:gosec // so that it can be removed
+				_ = os.Chmod(name, 0o755)
 			}
 			return nil
 		})
@@ -206,10 +207,10 @@ func fileURL(dir string) string {
 
 func write(t *testing.T, dir, name, content string) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a test's own directory
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil { //nolint:gosec // likewise
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -221,6 +222,13 @@ func skip(t *testing.T, component string) {
 		t.Fatalf("needs %s", component)
 	}
 	t.Skipf("needs %s: it is absent", component)
+}
+
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
 }
 
 // A module asks for the Go that its dependencies ask for, and no newer one, and

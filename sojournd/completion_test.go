@@ -39,7 +39,7 @@ func TestCompletionInShells(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	program := "#!/bin/sh\n[ \"$1 $2\" = 'complete --' ] || exit 1\nshift 2\nfor word; do echo \"ex.$word\"; done\n"
-	if err := os.WriteFile(filepath.Join(bin, "sojournd"), []byte(program), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(bin, "sojournd"), []byte(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for shell, script := range map[string]string{
