@@ -100,7 +100,10 @@ func (s *Storage) SetWithContext(ctx context.Context, key string, val []byte, ex
 	}
 	const tries = 50
 	for range tries {
-		if err = s.set(ctx, idOf(key), raw, exp); !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrBarrier) {
+		err = s.set(ctx, idOf(key), raw, exp)
+		if errors.Is(err, store.ErrBarrier) { // Reset was called in this millisecond, perhaps by a fast clock
+			time.Sleep(time.Millisecond)
+		} else if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
 			break
 		}
 	}
