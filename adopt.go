@@ -127,9 +127,7 @@ func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
 		if all == nil {
 			name := sum("name")
 			t.key = "adopted " + base64.RawURLEncoding.EncodeToString(name[:])
-			copy(t.marker[:], name[:])
-			t.marker[6] = t.marker[6]&0x0f | 0x80 // a UUID of version 8 (RFC 9562, section 5.8)
-			t.marker[8] = t.marker[8]&0x3f | 0x80
+			t.marker = hashedID(name)
 		}
 		part := sum("secret")
 		all = append(all, part[:]...)

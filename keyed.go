@@ -9,15 +9,11 @@ import (
 )
 
 // keyedID returns the ID of the session under a key of the caller's own
-// (Request.Key): a UUID of version 8 (RFC 9562, section 5.8), made from a hash.
-// So a store needs no index of keys, and remembers that a key's session has ended.
-// The hash doesn't reveal a key that is hard to guess.
+// (Request.Key), made from a hash. So a store needs no index of keys, and remembers
+// that a key's session has ended. The hash doesn't reveal a key that is hard to
+// guess.
 func (e *Engine) keyedID(key string) ID {
-	sum := sha256.Sum256([]byte("sojourn key\x00" + e.opt.App + "\x00" + key))
-	id := ID(sum[:16])
-	id[6] = id[6]&0x0f | 0x80
-	id[8] = id[8]&0x3f | 0x80
-	return id
+	return hashedID(sha256.Sum256([]byte("sojourn key\x00" + e.opt.App + "\x00" + key)))
 }
 
 // findKeyed finds the session of Request.Key. The caller has authenticated the

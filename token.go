@@ -87,6 +87,15 @@ func newSession(random io.Reader, now store.Time) (id ID, s secret, err error) {
 	return id, s, nil
 }
 
+// hashedID returns the UUID of version 8 (RFC 9562, section 5.8) that begins with a
+// hash.
+func hashedID(sum [32]byte) ID {
+	id := ID(sum[:16])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
 // readRandom fills b, or fails: no session is made from less randomness.
 func readRandom(random io.Reader, b []byte) error {
 	if _, err := io.ReadFull(random, b); err != nil {
