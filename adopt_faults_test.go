@@ -201,3 +201,47 @@ func TestAdoptionAfterItsLifetime(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Every operation of the store fails once during a logout that drops an old
+// cookie. A logout that is acknowledged counts, and a repeated one succeeds.
+func TestLogoutWithAnOldCookieUnderFaults(t *testing.T) {
+	for k := 1; ; k++ {
+		n, fired, armed := 0, false, false
+		old := newOldLibrary()
+		w := newWorld(t, old.option(keepCookie), onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+			if armed {
+				if n++; n == k {
+					fired = true
+					if k%2 == 0 { // it happened all the same
+						c.Do(ctx)
+						return driver.Result{Err: store.ErrUncertain}
+					}
+					return driver.Result{Err: errors.New("fault")}
+				}
+			}
+			return c.Do(ctx)
+		}))
+		j := w.loggedIn("ada")
+		armed = true
+		s := w.bring(j, "bob")
+		err := errors.Join(s.Logout(), s.Commit(ctx))
+		armed = false
+		if err != nil {
+			w.want("status", sojourn.StatusCode(err), 503)
+			s = w.bring(j, "bob")
+			if err := errors.Join(s.Logout(), s.Commit(ctx)); err != nil {
+				t.Errorf("fault %d, repeated: %v", k, err)
+			}
+		}
+		if fired != (err != nil) {
+			t.Errorf("fault %d vanished", k)
+		}
+		old.sessions["bob"] = &sojourn.OldSession{Subject: "bob"} // a copy
+		w.want(fmt.Sprintf("ours after fault %d", k), w.look(j), "")
+		w.want(fmt.Sprintf("the old cookie after fault %d", k), w.bring(new(jar), "bob").Subject(), "")
+		if !fired {
+			w.want("operations", k > 4, true)
+			return
+		}
+	}
+}
