@@ -2,6 +2,14 @@ package main
 
 var server = []mutant{
 	{
+		name:   "I2-old-token-of-a-browser",
+		breaks: "a browser can't present the token of another library's session, for which only the application vouches",
+		test:   "./sojournd/internal/api -run TestAdopt",
+		edits: []edit{{"sojournd/internal/api/browser.go",
+			`	r.Old = nil`,
+			`	_ = r.Old`}},
+	},
+	{
 		name:   "I9-check-fails-open",
 		breaks: "a check that can't be answered refuses the request",
 		test:   "./sojournd/internal/forwardauth -run TestI9CheckFailsClosed",
