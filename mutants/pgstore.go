@@ -150,4 +150,12 @@ var pgstore = []mutant{
 			`TRUE AND now < least(s.last_seen_at + s.idle, s.expires_at)`,
 			`TRUE`}},
 	},
+	{
+		name:   "I6-pg-newer-column",
+		breaks: "a node writes beside a newer one that has added a column",
+		test:   "./drivers/pgstore -run TestBesideNewerNode",
+		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
+			`INSERT INTO sojourn.sessions SELECT s.* ON`,
+			`INSERT INTO sojourn.sessions SELECT s.*, NULL ON`}},
+	},
 }

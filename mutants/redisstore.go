@@ -249,4 +249,12 @@ var redisstore = []mutant{
 			`case kind == "none", kind == "string":`,
 			`case kind != "":`}},
 	},
+	{
+		name:   "I6-redis-field-renamed",
+		breaks: "every version reads what an earlier one wrote",
+		test:   "./drivers/redisstore -run TestKeysOfEveryVersion",
+		edits: []edit{{"drivers/redisstore/codec.go",
+			`,"bearer":true`,
+			`,"header":true`}},
+	},
 }
