@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// archive writes the program with what belongs to it, for a system without
-// packages: a .zip for Windows and a .tar.gz for the others. Its files have the
-// time of the commit and no owner, so equal builds make equal archives.
+// archive writes the program and the files that belong to it, for a system
+// without packages: a .zip for Windows and a .tar.gz for the others. Its files
+// have the time of the commit and no owner, so equal builds make equal archives.
 func (b *build) archive(t target, program string) error {
 	files, err := b.archived(t, program)
 	if err != nil {

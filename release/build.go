@@ -38,8 +38,8 @@ var targets = []target{
 }
 
 // A build makes the files of a release. They depend only on the commit, the
-// version, and Go's version: neither on the time, nor on where the repository
-// lies, nor on what isn't committed.
+// version, and Go's version. They don't depend on the time, on the directory of
+// the repository, or on what isn't committed.
 type build struct {
 	source  string // a clone of the repository
 	dist    string // where the files go
@@ -79,9 +79,10 @@ func newBuild(ctx context.Context, repository, commit, work, dist, version strin
 	return b, b.workspace()
 }
 
-// workspace writes a go.work with the published modules. By it, a program names
-// its siblings by their own names, and not by the directories that replace them.
-// Other modules of the repository don't choose the versions of dependencies.
+// workspace writes a go.work with the published modules. With it, a program's
+// build information has the names of its sibling modules, and not the directories
+// that replace them. Other modules of the repository have no influence on the
+// versions of dependencies.
 func (b *build) workspace() error {
 	dirs, err := publishedModules(b.source)
 	if err != nil {
@@ -246,8 +247,8 @@ func (b *build) read(from, name string) (file, error) {
 	return file{name: name, mode: 0o644, content: content}, err
 }
 
-// installed returns the files of a package but for the configuration, which
-// the packager must know as such.
+// installed returns the files of a package, except for the configuration, which
+// the packager must know as a configuration file.
 func (b *build) installed(t target, program string) ([]file, error) {
 	content, err := os.ReadFile(program)
 	if err != nil {

@@ -47,7 +47,7 @@ func tagOf(dir, version string) string { return path.Join(dir, version) }
 // tagModules commits the go.mod files of a release beside the branch that is
 // checked out, and tags the commit for each published module. It pushes nothing.
 // In the working tree a module finds its siblings by replace, which "go install
-// MODULE@VERSION" refuses. In the commit it requires their version.
+// MODULE@VERSION" refuses. In that commit it requires a version of them.
 func tagModules(ctx context.Context, root, version string) error {
 	if err := checkVersion(version); err != nil {
 		return err

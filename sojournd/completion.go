@@ -24,8 +24,8 @@ func (c *completion) Run(out output) error {
 	return err
 }
 
-// complete prints what may stand in place of the last word, one in a line. The
-// scripts of the shells call it.
+// complete prints the completions of the last word, one in each line. The shells'
+// scripts call it.
 type complete struct {
 	Words []string `arg:"" optional:""`
 }

@@ -21,8 +21,8 @@ type Browser struct {
 	page     string // the last that Get has loaded
 }
 
-// siteOf returns where the site of browsers is: it must be one for which they
-// keep the cookies.
+// siteOf returns the address of the site that browsers use. It must be one for
+// which they keep the cookies.
 func siteOf(o sojourn.Options) *url.URL {
 	site := &url.URL{Scheme: "https", Host: "example.com", Path: "/"}
 	if o.Development {
@@ -80,8 +80,8 @@ func navigation(r *http.Request) *http.Request {
 }
 
 // Do sends a request with the browser's cookies, and keeps those of the answer.
-// Other headers are up to the caller: as it is, a request of
-// httptest.NewRequest looks like a script's.
+// The caller sets all other headers. Without any, a request of
+// httptest.NewRequest looks like one of a script.
 func (b *Browser) Do(r *http.Request) *httptest.ResponseRecorder {
 	b.sessions.tick()
 	at := b.sessions.site.JoinPath(r.URL.Path)

@@ -10,8 +10,7 @@
 //		...
 //	}
 //
-// A test of several requests, of which each gets the cookies of the one before,
-// uses a Browser.
+// For several requests, use a Browser, which sends the cookies of earlier answers.
 package sojourntest
 
 import (
@@ -82,8 +81,8 @@ func (s *Sessions) Now() time.Time {
 	return s.now
 }
 
-// Advance moves the clock forward. What the engine writes behind requests is
-// written before.
+// Advance moves the clock forward. Before that, it waits for what the engine
+// writes in the background.
 func (s *Sessions) Advance(d time.Duration) {
 	s.t.Helper()
 	s.flush()
@@ -92,8 +91,8 @@ func (s *Sessions) Advance(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
-// tick lets two requests never arrive at the same time: a login that arrives
-// together with a call of EndSubject would fail.
+// tick moves the clock, so that no two requests arrive at the same time: a login
+// that arrives together with a call of EndSubject would fail.
 func (s *Sessions) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,9 +145,9 @@ func (s *Sessions) call(ctx context.Context, c driver.Call) driver.Result {
 	return c.Do(ctx)
 }
 
-// SignedIn signs r in: it logs the session of r's cookies in as subject, or a new
-// session if there is none, puts the cookie into r, and returns r. With
-// sojourn.AsBearer it puts the token into the header Authorization instead.
+// SignedIn signs r in. It logs subject in to the session of r's cookies, or to a
+// new session if there is none. Then it puts the cookie into r, and returns r.
+// With sojourn.AsBearer it puts the token into the header Authorization instead.
 func (s *Sessions) SignedIn(r *http.Request, subject string, options ...sojourn.LoginOption) *http.Request {
 	s.t.Helper()
 	return s.Change(r, func(session *sojourn.Session) error { return session.Login(subject, options...) })
@@ -204,9 +203,9 @@ func (s *Sessions) change(r *http.Request, do func(*sojourn.Session) error) (coo
 	return cookies, session.Token()
 }
 
-// Session returns the session of r's cookies, to look at: its subject, and by
-// keys its values. It counts as no activity, and can't be stored. Without a
-// session, its ID is zero.
+// Session returns the session of r's cookies, to look at its subject and its
+// values. This doesn't count as activity, and changes are not stored. If there is
+// no session, the ID is zero.
 //
 //	c, err := cart.Get(sessions.Session(r))
 func (s *Sessions) Session(r *http.Request) *sojourn.Session {

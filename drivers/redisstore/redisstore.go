@@ -22,9 +22,10 @@
 // A URL for Redis Sentinel has the sentinels' addresses, and in master_set the
 // name of the master that they watch. User and password are Redis' own; those of
 // the sentinels, if they have any, are in sentinel_user and sentinel_password.
-// The store moves to a new master as soon as a sentinel tells it, and asks once a
-// second besides. Set min-replicas-to-write in Redis: otherwise a master that the
-// others have lost serves its nodes on, and what they write there will be lost.
+// The store moves to a new master as soon as a sentinel reports it, and also asks
+// the sentinels once a second. Set min-replicas-to-write in Redis. Otherwise a
+// master that is cut off from the sentinels still serves some nodes, and what they
+// write there will be lost.
 //
 // # How to configure Redis
 //

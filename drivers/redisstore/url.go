@@ -118,8 +118,8 @@ func parseURL(text string) (t target, err error) {
 	return t, nil
 }
 
-// addresses returns the addresses that a URL names, by its part between // and
-// the next slash, and by the path behind that.
+// addresses returns the addresses that a URL names, from its part between // and
+// the next slash, and from the path after that.
 func (k kind) addresses(hosts, path string) (list []string, err error) {
 	if k.unix {
 		path, err = url.PathUnescape(path)

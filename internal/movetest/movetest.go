@@ -30,7 +30,7 @@ type Site struct {
 	// Back is the old application with GoBack around it. Default: none.
 	Back http.Handler
 
-	// LastWins says that New is written for a library that loses parallel updates
+	// LastWins says that New uses the API of a library that loses parallel updates
 	// of one value. Then nothing is added in parallel.
 	LastWins bool
 

@@ -76,15 +76,16 @@ type View struct {
 	URI    string // path and query
 
 	// Origin is scheme and host, in lower case. Listed says that the application
-	// has named it as one of its own. A page elsewhere needs both.
+	// has named it as one of its own. To lead back from a page on another host, both
+	// are needed.
 	Origin string
 	Listed bool
 }
 
 // For returns the address to which a view is redirected: that of the page, with
-// the address to return to if there is one that is safe. It is empty if there
-// is no page, if the view is no page view, or if it is for the page itself: that
-// redirect would lead to itself for ever.
+// the address to return to if that is safe. It is empty if there is no page, if
+// the view is no page view, or if it is for the page itself, whose redirect
+// would lead to itself for ever.
 func (p *Page) For(v *View) string {
 	if p == nil || !PageView(v.Header) {
 		return ""
@@ -114,8 +115,8 @@ func (p *Page) isAt(uri, origin string) bool {
 	return path == p.path && (!p.Elsewhere() || origin == p.origin)
 }
 
-// form returns path and query of the page whose form was sent. A page of
-// another host can't make a browser send this host's Referer.
+// form returns path and query of the page whose form was sent. A page of another
+// host can't make a browser send a Referer of this host.
 func (v *View) form() string {
 	u, err := url.Parse(Only(v.Header["Referer"]))
 	if err != nil || v.Host == "" || !strings.EqualFold(u.Host, v.Host) {
@@ -133,9 +134,9 @@ const (
 )
 
 // LocalPath reports whether browsers resolve a URI, a path with or without a
-// query, to the same site. So it must not hold a double slash, even after dots
-// are removed, or a backslash, tab or newline, which browsers treat alike
-// (WHATWG URL).
+// query, to the same site. So it must not have a double slash, even after dots
+// are removed. Nor may it have a backslash, which browsers take for a slash, or a
+// tab or newline, which they ignore (WHATWG URL).
 func LocalPath(uri string) bool {
 	path, _, _ := strings.Cut(uri, "?")
 	return strings.HasPrefix(uri, "/") && printable(uri) && !strings.Contains(path, "//") && !strings.Contains(path, "\\")

@@ -15,8 +15,8 @@ import (
 // knows.
 const oldName = "sojournd-old"
 
-// Adoption is for the options of the engines that an API serves. The application
-// reads the old session and sends it with resolve.
+// Adoption is the option Adopt of the engines that an API serves. The application
+// reads the old session, and sends it with resolve.
 func Adoption() *sojourn.Adoption {
 	return &sojourn.Adoption{
 		Cookies:    []sojourn.OldCookie{{Name: oldName}},

@@ -15,8 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// begin returns the session of a browser. A browser that presents nothing has
-// none.
+// begin returns the session of a browser, or none if the browser presents
+// nothing.
 func (c *call) begin(ctx context.Context, in *v1.Presented, revision uint64) (*sojourn.Session, error) {
 	r, err := c.request(in)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *call) request(in *v1.Presented) (r sojourn.Request, err error) {
 	case in.Token != nil:
 		r.Token = *in.Token
 	}
-	r.Old = nil // the application vouches for an old token, never a Cookie header
+	r.Old = nil // only the application may name an old token, and no Cookie header
 	r.Client, r.Arrived = client, c.arrived.Add(-time.Duration(in.Age)*time.Millisecond)
 	return r, nil
 }
@@ -97,7 +97,7 @@ func (c *call) live(ctx context.Context, in *v1.Presented, revision uint64) (*so
 	return s, nil
 }
 
-// sent returns the token that was presented; empty for a cookie.
+// sent returns the token that was presented. It is empty for a cookie.
 func sent(in *v1.Presented) string {
 	if in.Token == nil {
 		return ""

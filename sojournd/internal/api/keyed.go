@@ -10,8 +10,8 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
-// The limits of a key, in bytes. A short one can be guessed from the session's
-// ID, which is no secret.
+// The limits of a key, in bytes. A short key could be found by trial from the
+// session's ID, which is no secret.
 const (
 	minKey = 16
 	maxKey = 1024

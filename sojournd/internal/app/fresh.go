@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// freshConns are the connections of a server that have not answered their first
-// request yet. http.Server.Shutdown closes a connection whose request it has not
-// read, even if the request has arrived.
+// freshConns are the connections of a server on which no request was answered
+// yet. http.Server.Shutdown closes a connection whose request it has not read,
+// even if the request has arrived.
 type freshConns struct {
 	count atomic.Int64
 
@@ -43,8 +43,8 @@ func (f *freshConns) note(conn net.Conn, state http.ConnState) {
 // of the server. http.Server.Shutdown waits as long.
 const freshPatience = 5 * time.Second
 
-// wait waits until there are no such connections, which must have been accepted
-// before. It gives up after freshPatience.
+// wait waits until there are no such connections. Call it when the server accepts
+// no more. It gives up after freshPatience.
 func (f *freshConns) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, freshPatience)
 	defer cancel()

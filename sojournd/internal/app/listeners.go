@@ -194,8 +194,8 @@ func loadCertificate(t config.TLS) (*tls.Certificate, error) {
 	return &cert, nil
 }
 
-// shutdown accepts no more connections and waits for the requests of those that
-// were accepted. Connections to a socket of systemd wait for the next process.
+// shutdown accepts no more connections, and waits for the requests on the accepted
+// ones. Later connections to a socket of systemd wait for the next process.
 func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
 	f.closeListeners()
 	f.serving.Wait()

@@ -91,9 +91,9 @@ func (o StoreOptions) mistakes() (list []error) {
 	return list
 }
 
-// openFreeStore is openStore, but if another process uses the store's file, it
-// waits: the process may be leaving, as in a restart. When patience is over, the
-// error is that of openStore.
+// openFreeStore is like openStore. But if another process uses the store's file, it
+// waits, because that process may be stopping, as in a restart. When patience is
+// over, it returns the error of openStore.
 func openFreeStore(ctx context.Context, o StoreOptions, patience time.Duration, log *slog.Logger) (*openedStore, error) {
 	over := time.After(patience)
 	for waits := false; ; waits = true {

@@ -38,8 +38,8 @@ func Sockets() (list []Socket, err error) {
 	return list, nil
 }
 
-// take gives the front a socket that it shall listen on, and reports whether
-// the socket is one of the front's: by its name, or by its address.
+// take gives the front a socket to listen on, if its name or its address is one of
+// the front's, and reports whether that is so.
 func (f *front) take(ctx context.Context, s Socket) (bool, error) {
 	a := s.address()
 	isListed := slices.ContainsFunc(f.config.Listen, func(other config.Address) bool { return sameAddress(ctx, a, other) })
@@ -59,8 +59,8 @@ func (f *front) hasSocket(ctx context.Context, a config.Address) bool {
 	return slices.ContainsFunc(f.sockets, func(s Socket) bool { return sameAddress(ctx, s.address(), a) })
 }
 
-// sameAddress reports whether a socket has the address of a setting, which may
-// have a name for a host.
+// sameAddress reports whether a socket has the address of a setting. The setting
+// may name a host.
 func sameAddress(ctx context.Context, socket, setting config.Address) bool {
 	if socket == setting || socket.Network != setting.Network || socket.Network == "unix" {
 		return socket == setting

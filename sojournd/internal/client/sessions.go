@@ -249,7 +249,7 @@ func (c *Client) SetValue(ctx context.Context, id, key, value string, in io.Read
 	return c.printf("Set %s.\n", clean(key))
 }
 
-// TouchSession counts as activity of a session.
+// TouchSession notes activity of a session.
 func (c *Client) TouchSession(ctx context.Context, id string) error {
 	path, err := sessionPath(id)
 	if err != nil {

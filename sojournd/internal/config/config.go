@@ -152,8 +152,8 @@ type Application struct {
 	// rotate secrets.
 	RelaysCookies bool `yaml:"relays_cookies"`
 
-	// PassiveHeader names a header by which a request says that it is no activity
-	// of the user. Default none.
+	// PassiveHeader names a header. A visitor's request with it doesn't count as
+	// activity. Default none.
 	PassiveHeader string `yaml:"passive_header"`
 
 	// Headers are further headers for the application behind a proxy: name to

@@ -16,7 +16,7 @@
 //     2xx, 401 and 403, so status gives no 302: for page views the header
 //     Sojourn-Login has the address instead.
 //   - {require} is any, login, fresh-10m (an authentication within that time) or
-//     level-2 (a login with at least this level). With -passive behind it, as in
+//     level-2 (a login with at least this level). If it ends with -passive, as in
 //     login-passive, the check does not count as activity.
 //
 // A 200 has the headers Sojourn-Subject (percent-encoded), Sojourn-Session and
@@ -90,8 +90,8 @@ type App struct {
 	// Headers are further headers of a 200, for the application: name to source.
 	// A source is subject, session, level, amr, remembered, created_at,
 	// authenticated_at, last_seen_at, idle_expires_at, expires_at, value.KEY, or
-	// value.KEY#/POINTER (RFC 6901). At most 16, which have at most 2048 bytes
-	// together: the longest are sent empty otherwise.
+	// value.KEY#/POINTER (RFC 6901). There may be at most 16. If they have more than
+	// 2048 bytes together, the longest are sent empty.
 	Headers map[string]string
 }
 
@@ -222,9 +222,9 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	}
 }
 
-// beSilent keeps a check from counting as activity, unless another client sends
-// the request than the last that was seen. That client counts, so that a thief
-// can't stay unseen by asking for passive checks.
+// beSilent keeps a check from counting as activity, unless the request comes from
+// another client than the one that was seen last. Otherwise a thief could stay
+// unseen by asking for passive checks.
 func beSilent(s *sojourn.Session, client sojourn.Client) {
 	if was := s.Info().LastSeen; !client.IP.IsValid() || client == was {
 		s.Passive()

@@ -63,8 +63,8 @@ func CheckHeaders(chosen map[string]string) error {
 	return nil
 }
 
-// CheckHeader returns an error, which follows the header's name, if that can't
-// be chosen, or if there is no such source.
+// CheckHeader returns an error if a header's name can't be chosen, or if there is no
+// such source. The error's text follows the name.
 func CheckHeader(name, from string) error {
 	if err := CheckHeaderName(name); err != nil {
 		return err
@@ -153,7 +153,7 @@ func source(name string) (func(*sojourn.Session, *sojourn.Info) (string, error),
 	}, nil
 }
 
-// at returns the part of a JSON text at a pointer; nil if there is none.
+// at returns the part of a JSON text at a pointer, or nil if there is none.
 func at(raw json.RawMessage, pointer []string) json.RawMessage {
 	for _, part := range pointer {
 		var object map[string]json.RawMessage
@@ -213,14 +213,14 @@ func join(texts []string) string {
 	return strings.Join(encoded, ",")
 }
 
-// encode returns a text for a header. Visible ASCII stays as it is, and so does
-// a single blank between other characters. The bytes of everything else are
-// percent-encoded, and also those of
+// encode returns a text for a header. Visible ASCII stays as it is, except for
 //
 //	% , ; " ` \ < > { }
 //
-// Different texts stay different. What application servers, proxies and lists
-// give a meaning, above all a line's end, can't occur.
+// A single space between other characters stays, too. Everything else is
+// percent-encoded, byte by byte. So different texts stay different, and no
+// character occurs that has a meaning for application servers, proxies or lists,
+// above all no line's end.
 func encode(text string) string {
 	var b strings.Builder
 	for i := range len(text) {
@@ -236,10 +236,10 @@ func encode(text string) string {
 	return b.String()
 }
 
-// setChosen sets the headers that the application chose. They are empty if
-// nobody is logged in: what a visitor's session holds says nothing about who
-// that is. If they are too long together, the longest are sent empty, because a
-// part of a value could be another's.
+// setChosen sets the headers that the application chose. They are empty if nobody
+// is logged in, because a visitor's values don't say who the visitor is. If they
+// are too long together, the longest are sent empty, because a part of a value
+// could be the name of another user.
 func (h *Handler) setChosen(w http.ResponseWriter, a *app, s *sojourn.Session) error {
 	values, total := make([][]string, len(a.headers)), 0
 	info := s.Info()

@@ -20,7 +20,8 @@ const (
 )
 
 // route parses the path of a check. It ignores what follows the requirement,
-// which is nil if everybody passes. Passive says that the check is no activity.
+// which is nil if everybody passes. passive says that the check doesn't count as
+// activity.
 func (h *Handler) route(path string) (a *app, m mode, need *sojourn.Requirement, passive, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/check/")
 	name, rest, _ := strings.Cut(rest, "/")
