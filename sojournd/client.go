@@ -37,7 +37,7 @@ type sessionsCommand struct {
 	List  listSessions `cmd:"" help:"List the live sessions of a running server."`
 	Show  showSession  `cmd:"" help:"Show a session of a running server, with its values."`
 	Set   setValue     `cmd:"" help:"Set or replace a value of a session of a running server."`
-	Touch touchSession `cmd:"" help:"Count as activity of a session of a running server, so that it doesn't expire yet."`
+	Touch touchSession `cmd:"" help:"Note activity of a session of a running server, so that it doesn't expire yet."`
 	End   endSessions  `cmd:"" help:"End sessions of a running server. Their users are signed out."`
 }
 

@@ -14,27 +14,28 @@ export interface OldOptions {
   /** Path and Domain of the old cookie. Default "/", and the host alone. */
   path?: string;
   domain?: string;
-  /** The user who is signed in, from the old session; undefined: a visitor. */
+  /** Returns the user who is signed in, from the old session, or undefined for a visitor. */
   subject: (session: Old) => string | number | undefined | null | Promise<string | number | undefined | null>;
   /** The values to keep. Default none. A visitor without values is not adopted. */
   values?: (session: Old) => Record<string, unknown> | Promise<Record<string, unknown>>;
   /** How the user logged in: remember, level, amr. */
   login?: (session: Old) => LoginOptions | Promise<LoginOptions>;
   /**
-   * Leave the old cookie in the browser, and the old session in its store, until the
-   * user logs out. Default false: the answer that sets the new cookie clears it.
+   * Leaves the old cookie in the browser, and the old session in its store, until
+   * the user logs out. Default false: the answer that sets the new cookie clears the
+   * old one.
    */
   keep?: boolean;
-  /** Ends an old session: it is called when it was adopted; with keep, at the logout. Default: it stays in its store. */
+  /** Ends an old session. It is called when the session has been adopted, or with keep at the logout. Default: the session stays in its store. */
   end?: (sid: string) => unknown;
 }
 
 /**
  * The middleware's option adopt, for an application that comes from
- * express-session: a browser that has a session of express-session, and none of
+ * express-session. A browser that has a session of express-session, and none of
  * the server, gets one with the user and the values that the functions return.
- * That happens once for an old session, whatever runs in parallel. If the old
- * store can't answer, the request fails with a Problem (503).
+ * Each old session is adopted once, whatever runs in parallel. If the old store
+ * can't answer, the request fails with a Problem (503).
  */
 export function fromExpressSession(options: OldOptions): Adoption;
 

@@ -60,7 +60,7 @@ export async function load(store, sid) {
   const late = new Promise((_, reject) => { timer = setTimeout(reject, patience, new Error('too late')); });
   const read = new Promise((resolve, reject) => { store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session))); });
   try {
-    return await Promise.race([read, late]); // its cookie.expires is as old as the last save: the store knows better
+    return await Promise.race([read, late]); // don't check its cookie.expires, which is as old as the last save
   } catch {
     throw new Problem('unavailable', 503, 'the store of the old sessions cannot answer');
   } finally {
@@ -99,7 +99,7 @@ export function backToExpressSession(client, { store, secret, name = 'connect.si
     }
     const { set_cookie: lines } = await client.logout({ cookie: header });
     if (!session) {
-      // Another request has just moved it. Only who held its token learns of a logout.
+      // Another request has just moved it. why is "logout" only if the token was good.
       const names = lines.map((line) => line.slice(0, line.indexOf('=')));
       const token = header.split(';').map((pair) => pair.trim().split('=')).find(([name]) => names.includes(name))?.[1] ?? '';
       const id = Buffer.from(token, 'base64url').subarray(0, 16).toString('hex').replace(/(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');

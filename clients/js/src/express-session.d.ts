@@ -3,9 +3,9 @@ import type { Sojourn } from './index.js';
 
 export interface StoreOptions {
   /**
-   * The user who is logged in, by the application's own value in the session:
-   * (session) => session.passport?.user. With it, the server's lists and limits know
-   * the user's sessions, and can end them. Default: the server takes all for visitors.
+   * Returns the user who is logged in, from the application's own value in the
+   * session: (session) => session.passport?.user. With it, the server can list, limit
+   * and end the user's sessions. Default: all sessions are visitors'.
    */
   subject?: (session: session.SessionData & Record<string, any>) => string | number | undefined;
   /** The store that the application used before: sessions move from it when they are next used. Default none. */

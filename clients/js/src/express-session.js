@@ -1,16 +1,16 @@
 import { load } from './adopt.js';
 
-// sojournStore returns a store for express-session. It is told the class Store, so
-// that this package depends on nothing.
+// sojournStore returns a store for express-session. Its first argument has the
+// class Store, so that this package has no dependency.
 export function sojournStore({ Store }, client, { subject, old } = {}) {
-  // What was read or stored of each session: its sid, and each value as JSON. It is
-  // never created again, and only what has changed is sent.
+  // What was last read or stored of each session: its sid, and each value as JSON.
+  // Such a session is never created again, and only changed values are sent.
   const known = new WeakMap();
 
   const moving = new Map(); // by sid: parallel requests move an old session once
 
-  // move takes a session over from the old store, and ends it there. So its end
-  // here is its end.
+  // move takes a session over from the old store, and ends it there. Otherwise it
+  // would come back from there after its end here.
   async function move(sid) {
     const was = await load(old, sid);
     if (!was) return null;

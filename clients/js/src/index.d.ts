@@ -57,9 +57,9 @@ export interface Keyed {
 export interface Lasting {
   /** Keep the user signed in for longer. Default false. */
   remember?: boolean;
-  /** End the session so many seconds after the login at the latest. At most, and by default, as the server's policy says. */
+  /** The longest life of the session, in seconds from the login. Default, and the most: what the server's policy says. */
   expires_in?: number;
-  /** End the session after so many seconds without activity. At most, and by default, as the server's policy says. */
+  /** The longest time without activity, in seconds. Default, and the most: what the server's policy says. */
   idle?: number;
   /** The browser drops the cookie when it closes. Not with remember. Default false. */
   until_browser_closes?: boolean;

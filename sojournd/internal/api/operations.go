@@ -94,7 +94,7 @@ func (a *API) routes() {
 	}, rotate)
 	route(a, operation{
 		pattern: "POST /v1/sessions/regenerate", id: "regenerate-session", tag: tagBrowser, summary: "End a session, and go on in a new one",
-		text:   "Nobody is logged in in the new session. The old one never comes back.",
+		text:   "Nobody is logged in to the new session. The old one never comes back.",
 		body:   v1.Regenerate{Presented: presented, Keep: []string{"cart"}},
 		answer: example, codes: with(changes, codeFull),
 	}, regenerate)
@@ -139,7 +139,7 @@ func (a *API) routes() {
 	}, end)
 	route(a, operation{
 		pattern: "POST /v1/sessions/{id}/touch", id: "touch-session", tag: tagOperator, summary: "Count as activity",
-		text:   "For activity that comes without the browser's token, such as a message on a WebSocket; with the token, resolve does the same. It moves the idle deadline, and changes neither the client nor the revision. Within a minute of the last activity, or within a twentieth of the idle limit if that is shorter, it changes nothing. The answer is the session without its values.",
+		text:   "It is for activity that comes without the browser's token, such as a message on a WebSocket. (With the token, resolve does the same.) It moves the idle deadline, and changes neither the client nor the revision. It changes nothing if the last activity is less than a minute old, or less than a twentieth of the idle limit if that is shorter. The answer is the session without its values.",
 		params: []*huma.Param{id}, answer: alone, tagged: true, codes: []code{codeNoSession, codeInvalid, codeUncertain},
 	}, touch)
 	route(a, operation{
@@ -174,7 +174,7 @@ func (a *API) routes() {
 	}, keyedGet)
 	route(a, operation{
 		pattern: "POST /v1/keyed/set", id: "set-keyed", tag: tagKeyed, summary: "Create or change the session of a key",
-		text:   "Parallel requests that change different values do not disturb each other, also if they create the session. A session that has ended is never created again, if its end is less than an hour ago or update is true. It counts as activity.",
+		text:   "Changes of different values by parallel requests all land, also if they create the session. A session that has ended is not created again if update is true, or if it ended less than an hour ago. It counts as activity.",
 		body:   v1.KeyedSet{Keyed: key, Changes: changed, Update: true, Idle: 1800},
 		answer: v1.KeyedSession{Session: exampleSession()}, codes: keyed,
 	}, keyedSet)
@@ -186,7 +186,7 @@ func (a *API) routes() {
 	}, keyedTouch)
 	route(a, operation{
 		pattern: "POST /v1/keyed/end", id: "end-keyed", tag: tagKeyed, summary: "End the session of a key",
-		text: "The session never comes back. Without a session it does nothing.",
+		text: "The session never comes back. If there is none, the call does nothing.",
 		body: key, status: http.StatusNoContent, codes: with(body, codeUncertain),
 	}, keyedEnd)
 	if a.opt.Events != nil {
@@ -296,7 +296,7 @@ func (a *API) describe() {
 		Tags: []*huma.Tag{
 			{Name: tagBrowser, Description: "Operations for a browser, by its token."},
 			{Name: tagOperator, Description: "Operations for an operator or the application itself, by a session's ID."},
-			{Name: tagKeyed, Description: "Sessions by a key of the application's own, for the session stores of web frameworks, which keep a cookie of their own. Such a session has no token. The other operations know it by its ID, too."},
+			{Name: tagKeyed, Description: "Sessions under a key of the application's own. They are for the session stores of web frameworks, which have a cookie of their own. Such a session has no token. The calls by ID work on it, too."},
 			{Name: tagServer, Description: "Events and counts."},
 		},
 		Components: &huma.Components{

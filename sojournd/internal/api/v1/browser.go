@@ -25,8 +25,8 @@ type Create struct {
 // Lasting is how long a login lasts, and its cookie.
 type Lasting struct {
 	Remember           bool `json:"remember,omitempty" doc:"Keep the user signed in for longer."`
-	ExpiresIn          *int `json:"expires_in,omitempty" nullable:"false" minimum:"1" doc:"End the session so many seconds after the login at the latest. A longer time than the configuration's, which is the default, becomes that." example:"28800"`
-	Idle               *int `json:"idle,omitempty" nullable:"false" minimum:"1" doc:"End the session after so many seconds without activity. A longer time than the configuration's, which is the default, becomes that." example:"900"`
+	ExpiresIn          *int `json:"expires_in,omitempty" nullable:"false" minimum:"1" doc:"The longest life of the session, in seconds from the login. Default, and the most: what the configuration says." example:"28800"`
+	Idle               *int `json:"idle,omitempty" nullable:"false" minimum:"1" doc:"The longest time without activity, in seconds. Default, and the most: what the configuration says." example:"900"`
 	UntilBrowserCloses bool `json:"until_browser_closes,omitempty" doc:"Set a cookie without Max-Age, which the browser drops when it closes. The deadlines of the session stay. Not with remember."`
 }
 
@@ -44,7 +44,7 @@ type Issued struct {
 type Presented struct {
 	Token  *string        `json:"token,omitempty" nullable:"false" minLength:"1" doc:"The value of the browser's cookie. Send it, or cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	Cookie *string        `json:"cookie,omitempty" nullable:"false" maxLength:"65536" doc:"In place of token: the Cookie header of the browser's request as it came, empty if there was none. The server knows the names of its two cookies, and copes with several of one name." example:"theme=dark; __Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	Safe   bool           `json:"safe,omitempty" doc:"With cookie: the method of the browser's request is GET or HEAD. For 30 seconds after the end of its session, another request begins no new one."`
+	Safe   bool           `json:"safe,omitempty" doc:"With cookie: the method of the browser's request is GET or HEAD. For 30 seconds after the end of the browser's session, only such a request begins a new one."`
 	Age    int            `json:"age,omitempty" minimum:"0" maximum:"86400000" doc:"How many milliseconds ago the browser's request reached the application. A token is judged as of then, so that a long upload does not look like a stolen cookie. Default 0."`
 	Client *RequestClient `json:"client,omitempty"`
 }
@@ -52,7 +52,7 @@ type Presented struct {
 // Adopt is what to keep of a session of another library.
 type Adopt struct {
 	Subject *string                    `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user who is signed in there. Default: a visitor." example:"u-1815"`
-	Values  map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"Its values, as far as the application wants to keep them. One that a session can't hold is left out, and the event adopted names it."`
+	Values  map[string]json.RawMessage `json:"values,omitempty" maxProperties:"1000" doc:"The values to keep. A value that a session can't hold is left out, and the event adopted names it."`
 	AMR     []string                   `json:"amr,omitempty" nullable:"false" doc:"How the user authenticated (RFC 8176)."`
 	Level   *int                       `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The level of the authentication. Default 1."`
 	Lasting
@@ -62,7 +62,7 @@ type Adopt struct {
 type Resolve struct {
 	Presented
 
-	Old     *string `json:"old,omitempty" nullable:"false" minLength:"16" maxLength:"4096" doc:"With cookie: the token of another library's session, if the browser has one that the application vouches for. If no cookie of ours is good, the session that has adopted it is returned, or null and why adopt."`
+	Old     *string `json:"old,omitempty" nullable:"false" minLength:"16" maxLength:"4096" doc:"With cookie: the token of another library's session, which the application has checked. If the browser has no live session of the server, the answer is the session that has adopted this one, or null with why adopt."`
 	Adopt   *Adopt  `json:"adopt,omitempty" doc:"With old: what the application has read under the old token. It becomes a session, unless the token was adopted before."`
 	Passive bool    `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
 }

@@ -18,7 +18,7 @@ type KeyedFound struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Session *Session `json:"session"`
-	Why     string   `json:"why,omitempty" enum:"idle,absolute,logout,revoked,evicted" doc:"Why there is no session any more. Absent if the key is not known, or was forgotten."`
+	Why     string   `json:"why,omitempty" enum:"idle,absolute,logout,revoked,evicted" doc:"Why there is no session any more. Absent if the server does not know the key, or no longer."`
 }
 
 // TransformSchema implements huma.SchemaTransformer. The session may be null.
@@ -32,7 +32,7 @@ type KeyedSet struct {
 	Keyed
 	Changes
 
-	Update  bool    `json:"update,omitempty" doc:"The session was read before: if there is none any more, it has ended, and the answer is 409 ended. Without this, an old key is created again when the server has forgotten its end, which is after an hour."`
+	Update  bool    `json:"update,omitempty" doc:"The application has read the session before. If it is gone, it has ended, and the answer is 409 ended. Without update, the session is created again if it ended more than an hour ago, because the server has then forgotten its end."`
 	Subject *string `json:"subject,omitempty" nullable:"false" minLength:"1" doc:"The user who is logged in from now on. Sending the same one again changes nothing." example:"u-1815"`
 	Idle    int     `json:"idle,omitzero" minimum:"0" maximum:"34560000" doc:"The session's idle limit in seconds, if it is shorter than the policy's. 0, the default: as it is."`
 }
