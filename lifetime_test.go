@@ -122,6 +122,9 @@ func TestI7LifetimeOfOneLogin(t *testing.T) {
 		w.pass(c.want.Idle)
 		w.want("after the idle limit", w.look(j), "")
 
+		if c.want.Idle < c.want.Absolute/100 {
+			continue // it takes too many requests to stay active
+		}
 		// Rotations, elevations, activity and changes move no absolute deadline.
 		j = w.loggedIn("bob", o...)
 		end := w.time().Add(c.want.Absolute)
