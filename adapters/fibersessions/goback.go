@@ -10,11 +10,11 @@ import (
 	"github.com/sojourn-go/sojourn/adapters/goback"
 )
 
-// GoBack is for an application that goes back to fiber's session middleware after
-// it was in use with New. A request that brings a cookie of the engine gets a
-// session of fiber with the user and the values of the engine's session, as they
-// are now, and loses that cookie. cookie is the name of fiber's cookie, subject
-// the key of the user. Values have the types of anyjson.Decode.
+// GoBack is for an application that has used New, and goes back to fiber's session
+// middleware. A request with a cookie of the engine gets a session of fiber, with
+// the user and the values that the engine's session has now. The answer clears the
+// engine's cookie. cookie is the name of fiber's cookie, and subject the key of the
+// user. Values have the types of anyjson.Decode.
 //
 //	handler, old := session.NewWithStore(config)
 //	app.Use(fibersessions.New(engine), fibersessions.GoBack(old, "session_id", "userID"), handler)

@@ -1,6 +1,7 @@
 // Package goback hands sessions back to the library that an application used
-// before, where it has to go back although users have signed in, and changed
-// values, since the move. The adapters' functions GoBack stand on it.
+// before. It is for an application that has to go back when users have already
+// signed in, and changed values, since the move. The adapters' functions GoBack
+// use it.
 package goback
 
 import (
@@ -21,14 +22,16 @@ type Session struct {
 // returned is the key of the time when a session was first handed back.
 var returned = sojourn.NewKey[time.Time]("sojourn.returned")
 
-// again is how long a session is handed back again: to requests that were sent
-// before the first answer arrived, or whose answer got lost.
+// again is how long after its first return a session is returned again: to
+// requests that were sent before the first answer arrived, or whose answer was
+// lost.
 const again = time.Minute
 
-// Take returns what to hand back of a request's session; nil: nothing. The
-// response clears the session's cookies. A minute after it was first handed
-// back, the session ends when somebody presents it. Call Take before the response
-// begins, and store what it returns before the handler runs.
+// Take returns what to hand back of a request's session, or nil if there is
+// nothing. The response clears the session's cookies. If a request presents the
+// session more than a minute after it was first handed back, the session ends.
+// Call Take before the response begins, and store what it returns before the
+// handler runs.
 func Take(s *sojourn.Session) (*Session, error) {
 	at, before, err := returned.Lookup(s)
 	switch {

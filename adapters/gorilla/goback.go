@@ -11,16 +11,16 @@ import (
 	"github.com/sojourn-go/sojourn/adapters/goback"
 )
 
-// GoBack goes around an application that goes back to gorilla/sessions, or to a
-// library on top of it, after it was in use with Sojourn. A request that brings a
-// cookie of the engine gets sessions of the old store with the user and the values
-// of the engine's session, as they are now, and loses that cookie. Other requests
-// are served by the old store alone. subject is the key of the user. names are the
-// names of the sessions; the first gets the values that have none.
+// GoBack is a middleware for an application that has used Sojourn, and goes back to
+// gorilla/sessions or a library on top of it. A request with a cookie of the
+// engine gets sessions of the old store, with the user and the values that the
+// engine's session has now. The answer clears the engine's cookie. GoBack does
+// nothing to other requests. subject is the key of the user. names are the names
+// of the sessions; the first gets the values that belong to no name.
 //
-// Values come back with their Go types, if a Store of this package has stored
-// them. Otherwise they have the types of anyjson.Decode; for others put a
-// middleware inside, which converts them.
+// If a Store of this package has stored the values, they have their Go types.
+// Otherwise they have the types of anyjson.Decode; to convert them, put a
+// middleware of your own inside.
 //
 //	handler := gorilla.GoBack(old, engine, "userID", "session")(router) // was router
 func GoBack(old sessions.Store, e *sojourn.Engine, subject string, names ...string) func(http.Handler) http.Handler {

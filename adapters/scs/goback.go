@@ -10,13 +10,13 @@ import (
 	"github.com/sojourn-go/sojourn/adapters/goback"
 )
 
-// GoBack takes the place of LoadAndSave where an application goes back to scs
-// after it was in use with Sojourn. A request that brings a cookie of the engine
-// gets a session of scs with the user and the values of the engine's session, as
-// they are now, and loses that cookie. Other requests are served by scs alone.
-// subject is the key of the user. Values come back with their Go types, if the
-// SessionManager of this package has stored them. Otherwise they have the types
-// of anyjson.Decode; for others put a middleware inside, which converts them.
+// GoBack takes the place of LoadAndSave in an application that has used Sojourn,
+// and goes back to scs. A request with a cookie of the engine gets a session of
+// scs, with the user and the values that the engine's session has now. The answer
+// clears the engine's cookie. For other requests GoBack is LoadAndSave.
+// subject is the key of the user. If the SessionManager of this package has stored
+// the values, they have their Go types. Otherwise they have the types of
+// anyjson.Decode; to convert them, put a middleware of your own inside.
 //
 //	handler := scs.GoBack(old, engine, "userID")(mux) // was old.LoadAndSave(mux)
 func GoBack(old *scs.SessionManager, e *sojourn.Engine, subject string) func(http.Handler) http.Handler {
@@ -50,7 +50,7 @@ func fill(ctx context.Context, old *scs.SessionManager, subject string, back *go
 	if back.Remembered {
 		old.RememberMe(ctx, true)
 	}
-	if err == nil { // before our cookie is cleared
+	if err == nil { // stored before our cookie is cleared
 		_, _, err = old.Commit(ctx)
 	}
 	if err != nil {
