@@ -131,7 +131,7 @@ func TestActiveOnAHijackedConnection(t *testing.T) {
 	w.want("last seen", w.record(id).LastSeenAt.Time(), w.time().Add(-time.Hour).UTC())
 }
 
-// Active writes seldom, and nothing where there is nothing to keep alive.
+// Active writes seldom, and does nothing without a live session.
 func TestActiveIsCheap(t *testing.T) {
 	var touches atomic.Int32
 	w := newWorld(t, onCalls(func(ctx context.Context, c driver.Call) driver.Result {
@@ -175,7 +175,7 @@ func TestActiveIsCheap(t *testing.T) {
 	w.want("writes without a session", touches.Load(), int32(0))
 }
 
-// Activity is no news of the client, which only a request shows.
+// Activity doesn't change the client that was seen last: only a request does.
 func TestActiveKeepsTheClient(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) {
 		o.ClientChanged = func(_, _ sojourn.Client) sojourn.Reaction { return sojourn.ReactionStepUp }

@@ -14,8 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// I3: of two old cookies one may be planted. Who knows only that one doesn't
-// know the session's token.
+// I3: one of two old cookies may be planted. An attacker who knows only that one
+// doesn't know the session's token.
 func TestI3PlantedOldCookie(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) {
 		o.Adopt = &sojourn.Adoption{
@@ -83,7 +83,8 @@ func TestI11ForgedOldCookiesAtLogout(t *testing.T) {
 	if err != nil || n.Sessions != 0 {
 		t.Errorf("%d records of adoptions, %v", n.Sessions, err)
 	}
-	// While the old store is down, nobody knows. The logout counts all the same.
+	// While the old store is down, nobody knows whether the cookie names a session.
+	// The logout counts all the same.
 	old.down = errors.New("down")
 	s := w.Begin(ctx, sojourn.Request{Client: home, Session: []string{strings.Repeat("A", 64)}, Old: map[string]string{"old": "bob"}})
 	if err := errors.Join(s.Logout(), s.Commit(ctx)); err != nil {
@@ -169,7 +170,7 @@ func TestLoginInTheAdoptingRequest(t *testing.T) {
 	w.want("the browser", w.bring(new(jar), "bob").Subject(), "bob")
 }
 
-// Visitors whose old sessions hold nothing are no guessers.
+// An old cookie of an empty session doesn't count as a guess.
 func TestEmptyOldSessionsAreNoGuesses(t *testing.T) {
 	old := newOldLibrary()
 	w := newWorld(t, old.option(), options(func(o *sojourn.Options) { o.MaxBadTokens = 3 }))
@@ -187,7 +188,7 @@ func TestEmptyOldSessionsAreNoGuesses(t *testing.T) {
 	w.want("throttled by forged ones", len(w.happened(sojourn.EventThrottled)), 1)
 }
 
-// A marker that outlives its time stands in nobody's way.
+// A marker that has expired, but still exists, blocks no adoption.
 func TestAdoptionAfterItsLifetime(t *testing.T) {
 	old := newOldLibrary()
 	w := newWorld(t, old.option(keepCookie, func(a *sojourn.Adoption) { a.Lifetime = 25 * time.Hour }))

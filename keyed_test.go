@@ -75,7 +75,7 @@ func TestKeyedSession(t *testing.T) {
 	}
 }
 
-// What a cache doesn't know of a key is read from the store.
+// A session under a key that a cache doesn't have is read from the store.
 func TestKeyedSessionBehindACache(t *testing.T) {
 	w := newWorld(t, func(w *world, _ *sojourn.Options) {
 		w.store = driver.Intercept(w.store, func(ctx context.Context, c driver.Call) driver.Result {
@@ -100,7 +100,7 @@ func TestKeyedSessionBehindACache(t *testing.T) {
 	}
 }
 
-// A session under a key has no other to go on in, so it stays as it is.
+// A session under a key can't go on in a new one, so it stays as it is.
 func TestKeyedSessionIsNotRegenerated(t *testing.T) {
 	w := newWorld(t)
 	begin := func() *sojourn.Session { return w.Begin(ctx, sojourn.Request{Key: "sixteen bytes are enough"}) }

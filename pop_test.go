@@ -70,7 +70,7 @@ func TestPop(t *testing.T) {
 	})
 	w.want("the values", w.valuesOf(j), `{}`)
 
-	// What is absent costs no write.
+	// Pop of an absent value writes nothing.
 	w.calls.reset()
 	w.visit(j, func(s *sojourn.Session) error { popped(t, s, notice); return nil })
 	for _, call := range w.calls.made() {
@@ -148,7 +148,7 @@ func TestPopWithinAnUpdate(t *testing.T) {
 	w.want("the values", w.valuesOf(j), `{"count":2}`)
 }
 
-// A handler that fails gives nothing back.
+// A popped value stays gone if the handler fails.
 func TestPopStaysTaken(t *testing.T) {
 	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
 		if r.URL.Path == "/set" {
@@ -166,8 +166,8 @@ func TestPopStaysTaken(t *testing.T) {
 	w.want("the other change", b.get("/count").body, "0")
 }
 
-// I5: of parallel Pops, on several nodes, one gets the value, and the changes
-// of all of them land.
+// I5: of several parallel Pops, on several nodes, one gets the value, and the other
+// changes of all requests land.
 func TestI5PopOnce(t *testing.T) {
 	w := newWorld(t)
 	nodes := []*world{w, w.node(), w.node()}

@@ -59,7 +59,7 @@ func TestRegenerate(t *testing.T) {
 	equal(t, "ends", w.endings(), []sojourn.Reason{sojourn.ReasonLogout})
 	w.want("created", len(w.happened(sojourn.EventCreated)), 2)
 
-	// A visitor's session is left too, and without keys nothing comes along.
+	// A visitor's session is replaced too, and without keys no value is kept.
 	w.visit(j, func(s *sojourn.Session) error { return errors.Join(s.Regenerate(), count.Set(s, 5)) })
 	w.want("the values", w.valuesOf(j), `{"count":5}`)
 	w.want("another one", w.id(j) != id && !w.id(j).IsZero(), true)
@@ -77,7 +77,7 @@ func TestRegenerate(t *testing.T) {
 		t.Errorf("%d sessions, %v", n, err)
 	}
 
-	// A login before it counts for nothing.
+	// A login before the Regenerate in the same request has no effect.
 	w.visit(j, func(s *sojourn.Session) error { return errors.Join(s.Login("eve"), s.Regenerate("count")) })
 	w.want("who", w.look(j), "")
 	w.want("the values", w.valuesOf(j), `{}`) // those of bob's session were gone with eve's login
@@ -156,8 +156,8 @@ func TestI4RegenerateBesideRequestsInFlight(t *testing.T) {
 	}
 }
 
-// I4: of an end and a Regenerate, and of two of these, the first wins. No values
-// outlive an end that came first.
+// I4: if an end and a Regenerate, or two Regenerates, run in parallel, the first
+// one wins. No values outlive an end that came first.
 func TestI4RegenerateAfterAnEnd(t *testing.T) {
 	for name, first := range map[string]func(w *world, s *sojourn.Session) error{
 		"logout":      func(_ *world, s *sojourn.Session) error { return errors.Join(s.Logout(), s.Commit(ctx)) },
@@ -207,8 +207,8 @@ func TestI4RegenerateAfterAnEnd(t *testing.T) {
 	}
 }
 
-// I4: an end may come between the writes of a Regenerate. Then nothing of the
-// session lives on.
+// I4: an end may come between the writes of a Regenerate. Then the session has no
+// successor.
 func TestI4RegenerateMeetsAnEnd(t *testing.T) {
 	var w *world
 	meddle := false

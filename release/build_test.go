@@ -74,8 +74,8 @@ func buildRelease(dist, version string, env []string, targets ...target) error {
 // filesOf returns the common part of the names of this machine's files.
 func filesOf(version string) string { return (&build{version: version}).name(here) }
 
-// Two builds are equal to the byte. By default only what this machine runs is
-// built. SOJOURN_RELEASE_ALL=1 builds all, the second time with nothing from the
+// Two builds are equal, byte by byte. By default only this machine's target is
+// built. SOJOURN_RELEASE_ALL=1 builds all targets, the second time without the
 // compiler's cache.
 func TestBuildsAreEqual(t *testing.T) {
 	skipShort(t)

@@ -99,7 +99,7 @@ func publishedMod(name string, text []byte, version string) ([]byte, error) {
 	var siblings []string
 	for _, r := range slices.Clone(mod.Replace) {
 		if !modfile.IsDirectoryPath(r.New.Path) {
-			return nil, fmt.Errorf("%s: a published module can't replace %s: who imports it wouldn't get the replacement", name, r.Old.Path)
+			return nil, fmt.Errorf("%s: a published module can't replace %s: programs that import it wouldn't get the replacement", name, r.Old.Path)
 		}
 		siblings = append(siblings, r.Old.Path)
 		if err := mod.DropReplace(r.Old.Path, r.Old.Version); err != nil {

@@ -65,7 +65,7 @@ func TestModulesArePublished(t *testing.T) {
 	user.run("go", "get", ".") // a later module may have chosen newer versions for an earlier one
 	user.run("go", "build", "-o", "app", ".")
 
-	// The module of the server is not a dependency of the application's.
+	// The application doesn't depend on the module of the server.
 	user.run("go", "install", modulePath+"/sojournd@"+testVersion)
 	if said := user.run(filepath.Join(app, "bin", "sojournd"), "--version"); !strings.Contains(said, testVersion) {
 		t.Errorf("sojournd says %q", said)
@@ -176,10 +176,10 @@ func (p place) run(program string, args ...string) string {
 	return out.String()
 }
 
-// outsider is somebody who knows the repository through a proxy only. Modules of
-// others come from this machine's cache, or else from the usual proxy. The
-// compiler's cache is shared, because -trimpath makes packages independent of
-// where they lie.
+// outsider is somebody who knows the repository through a proxy only. Other modules
+// come from this machine's cache, or else from the usual proxy. The compiler's
+// cache is shared, because -trimpath makes packages independent of their
+// directories.
 func outsider(t *testing.T, dir, proxy string) place {
 	t.Helper()
 	here := place{t, dir, os.Environ()}
@@ -231,8 +231,8 @@ func skipShort(t *testing.T) {
 	}
 }
 
-// A module asks for the Go that its dependencies ask for, and no newer one, and
-// README says which.
+// A module requires the version of Go that its dependencies require, and no newer
+// one. README says which.
 func TestGoOfModules(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

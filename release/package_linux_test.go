@@ -120,9 +120,9 @@ func packageOf(t *testing.T, version string) string {
 	return filepath.Join(dist, filesOf(version)+".deb")
 }
 
-// A machine is this one, as a copy on write: a mount namespace in which an
-// overlay takes what is written. It has its own processes, and no network. It
-// vanishes with the process that holds it, however the test ends.
+// A machine is a copy of this one: a mount namespace, in which all writes go to an
+// overlay. It has its own processes, and no network. It vanishes with the process
+// that holds it, however the test ends.
 type machine struct {
 	t      *testing.T
 	holder int    // a process outside, whose child is the first inside

@@ -210,7 +210,7 @@ func TestI5ParallelUpdates(t *testing.T) {
 	v.want("GET", "/cart", 200, "ada 32")
 }
 
-// fasthttp uses its buffers again: what the engine keeps must be copies.
+// fasthttp reuses its buffers, so the engine must keep copies.
 func TestNothingOfARequestIsKept(t *testing.T) {
 	e := newEngine(t, memstore.New(), sojourn.Options{})
 	v := &visitor{t, shop(e), map[string]string{}}
@@ -253,8 +253,8 @@ func TestI9StoreDown(t *testing.T) {
 	v.want("GET", "/who", 200, "ada")
 }
 
-// In development mode a request that came over HTTPS is refused, and not the end
-// of the process.
+// In development mode a request that came over HTTPS is refused, and the process
+// goes on.
 func TestDevelopmentIsRefused(t *testing.T) {
 	app := shopOn(fibersessions.New(newEngine(t, memstore.New(), sojourn.Options{Development: true})))
 	v := &visitor{t, app, map[string]string{}}
@@ -360,8 +360,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// An old session that is used lives on, whatever its idle limit: only an absolute
-// limit says how long its adoption must be remembered.
+// An old session lives as long as it is used, whatever its idle limit is. So only
+// an absolute limit says how long its adoption must be remembered.
 func TestAdoptionLifetime(t *testing.T) {
 	for _, c := range []struct {
 		config session.Config

@@ -56,8 +56,8 @@ func newStorage(t *testing.T) *fibersessions.Storage {
 	return s
 }
 
-// What fiber's comments on Storage promise, and its public suite (the tck of
-// gofiber/storage, which is no module that can be fetched) asks for.
+// What fiber's comments on Storage promise, and what its public suite demands. That
+// suite (tck of gofiber/storage) can't be fetched as a module.
 func TestStorageContract(t *testing.T) {
 	s := newStorage(t)
 	get := func(key string, want []byte) {

@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// The public suite of gin-contrib/sessions, without tester.Options: that one
-// wants cookies with the attributes that the application sets.
+// The public suite of gin-contrib/sessions, except for tester.Options, which demands
+// cookies with the attributes that the application sets.
 func TestPublicSuite(t *testing.T) {
 	newStore := func(t *testing.T) sessions.Store { return ginsessions.NewStore(movetest.NewEngine(t, nil), "") }
 	t.Run("GetSet", func(t *testing.T) { tester.GetSet(t, newStore) })

@@ -60,7 +60,7 @@ func TestTake(t *testing.T) {
 		t.Errorf("an empty token: %+v %s", back, cookies)
 	}
 
-	// Later, a copy of the token is worth nothing, and ends the session.
+	// A copy of the token that is used later gets nothing, and ends the session.
 	s = e.Begin(ctx, sojourn.Request{Session: []string{token}})
 	if err := returned.Set(s, time.Now().Add(-2*time.Minute)); err != nil {
 		t.Fatal(err)

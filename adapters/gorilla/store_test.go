@@ -252,7 +252,7 @@ func TestValuesKeepTheirTypes(t *testing.T) {
 	if s, _ = st.New(last, "shop"); s.Values["user"] != "ada" {
 		t.Error("the end of another name's session ended this one")
 	}
-	// What gob doesn't know is refused by Save, as by gorilla's stores.
+	// Save refuses a type that gob doesn't know, as gorilla's stores do.
 	type unknown struct{ A int }
 	for _, bad := range []any{unknown{1}, make(chan int), strings.Repeat("x", 70<<10)} {
 		s, _ := st.New(last, "shop")

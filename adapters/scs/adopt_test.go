@@ -211,7 +211,7 @@ func TestAdoptNothing(t *testing.T) {
 	}
 }
 
-// A downStore is a store of scs that can't answer, or has lost its senses.
+// A downStore is a store of scs that can't answer, or answers nonsense.
 type downStore struct {
 	oldscs.Store
 	b   []byte
@@ -251,7 +251,7 @@ func (s refusingStore) Commit(token string, b []byte, expiry time.Time) error {
 	return s.Store.Commit(token, b, expiry)
 }
 
-// While scs's store is down, nobody loses the session that is to go back.
+// While the store of scs is down, no session that must go back is lost.
 func TestGoBackWhileTheOldStoreIsDown(t *testing.T) {
 	old, down := oldscs.New(), true
 	old.Store = refusingStore{old.Store, &down}

@@ -112,8 +112,8 @@ func TestKeyedIdle(t *testing.T) {
 	w.keyed("set", keyOne, j{"set": j{"a": 1}}).want(409, "ended")
 }
 
-// A store forgets an ended session after an hour. Who has read it before says so,
-// and brings it back never.
+// A store forgets an ended session after an hour. A client that has read it before
+// sends update, and never brings it back.
 func TestKeyedForgotten(t *testing.T) {
 	w := newWorld(t)
 	old := w.keyed("set", keyOne, j{"set": j{"a": 1}}).want(200, "")

@@ -109,7 +109,7 @@ func TestReplaceValues(t *testing.T) {
 	put("/v1/sessions/019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21/values/a", j{}, "*").want(404, "session_not_found")
 	w.call("GET", "/v1/sessions/"+user.id(), nil).is(revision, "revision")
 
-	// All values may give way to others, however large both are.
+	// All values may be replaced by others, however large both are.
 	large := func(key string) j {
 		v := j{}
 		for i := range 4 {
