@@ -61,11 +61,17 @@ export async function load(store, sid) {
   const read = new Promise((resolve, reject) => { store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session))); });
   try {
     return await Promise.race([read, late]); // don't check its cookie.expires, which is as old as the last save
-  } catch {
-    throw new Problem('unavailable', 503, 'the store of the old sessions cannot answer');
+  } catch (error) {
+    throw away(error);
   } finally {
     clearTimeout(timer);
   }
+}
+
+// away is the problem of an old store. Its cause has the text of the store's
+// error alone: other members of it may hold a password (ioredis).
+function away(error) {
+  return new Problem('unavailable', 503, 'the store of the old sessions cannot answer', { cause: new Error(String(error?.message ?? error)) });
 }
 
 // backToExpressSession returns middleware for the old application, before
@@ -83,7 +89,7 @@ export function backToExpressSession(client, { store, secret, name = 'connect.si
     const old = { cookie: { path, httpOnly, originalMaxAge, expires: originalMaxAge && new Date(Date.now() + originalMaxAge), ...rest } };
     await put(old, session);
     await new Promise((resolve, reject) => { store.set(sid, old, (error) => (error ? reject(error) : resolve())); })
-      .catch(() => { throw new Problem('unavailable', 503, 'the store of the old sessions cannot answer'); });
+      .catch((error) => { throw away(error); });
   }
 
   // find returns the sid for a request's session of the server, and the lines

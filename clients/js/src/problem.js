@@ -1,8 +1,8 @@
 export class Problem extends Error {
   name = 'Problem';
 
-  constructor(code, status, detail, { why, errors } = {}) {
-    super(`sojourn: ${detail ?? code}`);
+  constructor(code, status, detail, { why, errors, cause } = {}) {
+    super(`sojourn: ${detail ?? code}`, cause && { cause });
     this.code = code;
     this.status = status; // Express and connect look here,
     this.statusCode = status; // and Fastify here

@@ -7,11 +7,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { RedisStore } from 'connect-redis';
 import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
-import { backToExpressSession, fromExpressSession } from '../src/adopt.js';
+import { backToExpressSession, fromExpressSession, load } from '../src/adopt.js';
 import { sessions } from '../src/express.js';
 import { Browser, counted, listen, startServer } from './harness.js';
 
@@ -192,6 +193,17 @@ test('what an adoption takes, and what it refuses', async (t) => {
   assert.deepEqual([answer.status, answer.text], [503, 'unavailable']);
   go();
   assert.equal((await who(waits)).user, 'max');
+});
+
+test('the problem of an old store tells why, in its cause', async () => {
+  const refused = Object.assign(new Error('NOAUTH Authentication required.'), { command: { args: ['the password'] } });
+  await assert.rejects(load({ get: (sid, done) => done(refused) }, 'sid'), (problem) => {
+    assert.equal(problem.status, 503);
+    assert.ok(!problem.stack.includes('NOAUTH')); // Express shows the stack in development, and Fastify the message
+    assert.equal(problem.cause.message, refused.message);
+    assert.ok(!inspect(problem).includes('the password'));
+    return true;
+  });
 });
 
 test('the old cookie is kept until the logout', async (t) => {
