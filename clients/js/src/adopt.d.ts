@@ -1,12 +1,14 @@
 import type { RequestHandler } from 'express';
-import type { SessionData, Store } from 'express-session';
 import type { Adoption, LoginOptions, SessionInfo, Sojourn } from './index.js';
 
-type Old = SessionData & Record<string, any>;
+// The types of express-session would declare req.session a second time.
+type Old = Record<string, any>;
+type Get = (sid: string, callback: (error: any, session?: any) => void) => void;
+type Set = (sid: string, session: any, callback?: (error?: any) => void) => void;
 
 export interface OldOptions {
   /** The store that the old application gave to express-session. */
-  store: Pick<Store, 'get'>;
+  store: { get: Get };
   /** The old application's secret, or its list of secrets. */
   secret: string | string[];
   /** The name of the old cookie. Default connect.sid. */
@@ -40,7 +42,7 @@ export interface OldOptions {
 export function fromExpressSession(options: OldOptions): Adoption;
 
 export interface BackOptions {
-  store: Pick<Store, 'get' | 'set'>;
+  store: { get: Get; set: Set };
   secret: string | string[];
   name?: string;
   /** The option cookie of express-session. */
