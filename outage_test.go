@@ -372,7 +372,7 @@ func TestOutageKillsNoProcess(t *testing.T) {
 // is the response, and the handler's changes are dropped. If it is around
 // Handler, the visitor gets the 503, but the changes are stored.
 func TestTimeoutHandlerOnEitherSide(t *testing.T) {
-	brief := func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Millisecond, "too slow") }
+	brief := func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Second/4, "too slow") }
 	for _, test := range []struct {
 		name   string
 		around func(w *web, done middleware) []middleware
