@@ -113,8 +113,9 @@ func TestMoveAndGoBack(t *testing.T) {
 	old := oldShopOn(handler)
 	adoption := fibersessions.Adopt(st, sojourn.OldCookie{Name: "session_id"}, "user")
 	adoption.KeepCookie = true
-	e := newEngine(t, memstore.New(), sojourn.Options{Adopt: adoption})
-	back := oldShopOn(fibersessions.New(e), fibersessions.GoBack(st, "session_id", "user"), handler)
+	sessions := memstore.New()
+	e := newEngine(t, sessions, sojourn.Options{Adopt: adoption})
+	back := oldShopOn(fibersessions.New(newEngine(t, sessions, sojourn.Options{})), fibersessions.GoBack(st, "session_id", "user"), handler)
 	movetest.Site{Old: adaptor.FiberApp(old), New: adaptor.FiberApp(shop(e)), Back: adaptor.FiberApp(back), Adopted: func() int64 {
 		_, n, _ := e.Count(context.Background())
 		return n

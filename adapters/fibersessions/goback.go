@@ -16,6 +16,10 @@ import (
 // engine's cookie. cookie is the name of fiber's cookie, and subject the key of the
 // user. Values have the types of anyjson.Decode.
 //
+// The engine must have the store and the options of the one that the application
+// used, but no Adopt: otherwise it would adopt each old session again, and hand it
+// back, at every request.
+//
 //	handler, old := session.NewWithStore(config)
 //	app.Use(fibersessions.New(engine), fibersessions.GoBack(old, "session_id", "userID"), handler)
 func GoBack(old *session.Store, cookie, subject string) fiber.Handler {

@@ -76,8 +76,8 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 	old := cookie.NewStore([]byte("0123456789abcdef0123456789abcdef"))
 	adoption := gorilla.AdoptTo(old, "user", "shop")
 	adoption.KeepCookie = true
-	e := movetest.NewEngine(t, adoption)
-	movetest.Site{Old: shop(old), New: e.Handler(shop(ginsessions.NewStore(e, "user"))), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
+	e, back := movetest.NewEngines(t, adoption)
+	movetest.Site{Old: shop(old), New: e.Handler(shop(ginsessions.NewStore(e, "user"))), Back: gorilla.GoBack(old, back, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
 		_, loggedIn, _ := e.Count(context.Background())
 		return loggedIn
 	}}.Run(t)

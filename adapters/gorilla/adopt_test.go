@@ -70,8 +70,8 @@ func TestMoveAndGoBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			adoption := gorilla.Adopt(old, "user", "shop")
 			adoption.KeepCookie = true
-			e := movetest.NewEngine(t, adoption)
-			movetest.Site{Old: shop(old), New: movetest.NewShop(e), Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), Adopted: func() int64 {
+			e, back := movetest.NewEngines(t, adoption)
+			movetest.Site{Old: shop(old), New: movetest.NewShop(e), Back: gorilla.GoBack(old, back, "user", "shop")(shop(old)), Adopted: func() int64 {
 				n, _, _ := e.Count(context.Background())
 				return n
 			}}.Run(t)

@@ -15,8 +15,12 @@ import (
 // gorilla/sessions or a library on top of it. A request with a cookie of the
 // engine gets sessions of the old store, with the user and the values that the
 // engine's session has now. The answer clears the engine's cookie. GoBack does
-// nothing to other requests. subject is the key of the user. names are the names
-// of the sessions; the first gets the values that belong to no name.
+// nothing to other requests.
+//
+// e must have the store and the options of the engine that the application used,
+// but no Adopt: otherwise it would adopt each old session again, and hand it back,
+// at every request. subject is the key of the user. names are the names of the
+// sessions; the first gets the values that belong to no name.
 //
 // If a Store of this package has stored the values, they have their Go types.
 // Otherwise they have the types of anyjson.Decode; to convert them, put a

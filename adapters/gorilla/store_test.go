@@ -25,12 +25,12 @@ func TestMoveWithoutChangingTheCode(t *testing.T) {
 			old := sessions.NewCookieStore(key)
 			adoption := gorilla.AdoptTo(old, "user", "shop")
 			adoption.KeepCookie = true
-			e := movetest.NewEngine(t, adoption)
+			e, back := movetest.NewEngines(t, adoption)
 			now := shop(gorilla.NewStore(e, "user"))
 			if wrapped {
 				now = e.Handler(now)
 			}
-			movetest.Site{Old: shop(old), New: now, Back: gorilla.GoBack(old, e, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
+			movetest.Site{Old: shop(old), New: now, Back: gorilla.GoBack(old, back, "user", "shop")(shop(old)), LastWins: true, Adopted: func() int64 {
 				n, loggedIn, _ := e.Count(context.Background())
 				if n != loggedIn {
 					t.Errorf("%d of %d sessions are logged in", loggedIn, n)

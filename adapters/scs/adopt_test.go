@@ -86,11 +86,34 @@ func TestMoveAndGoBack(t *testing.T) {
 	old.HashTokenInStore = true
 	adoption := scs.Adopt(old, "user")
 	adoption.KeepCookie = true
-	e := movetest.NewEngine(t, adoption)
-	movetest.Site{Old: oldShop(old), New: movetest.NewShop(e), Back: oldShop(goingBack{old, e}), Adopted: func() int64 {
+	e, back := movetest.NewEngines(t, adoption)
+	movetest.Site{Old: oldShop(old), New: movetest.NewShop(e), Back: oldShop(goingBack{old, back}), Adopted: func() int64 {
 		n, _, _ := e.Count(context.Background())
 		return n
 	}}.Run(t)
+}
+
+// GoBack leaves a session of scs as it is, also its token.
+func TestGoBackLeavesOldSessionsAlone(t *testing.T) {
+	old := oldscs.New()
+	adoption := scs.Adopt(old, "user")
+	adoption.KeepCookie = true
+	e, back := movetest.NewEngines(t, adoption)
+	w := httptest.NewRecorder()
+	oldShop(old).ServeHTTP(w, httptest.NewRequest("POST", "/login?user=ann", nil))
+	app := oldShop(goingBack{old, back})
+	for range 3 {
+		r := httptest.NewRequest("GET", "/cart", nil)
+		r.AddCookie(w.Result().Cookies()[0])
+		answer := httptest.NewRecorder()
+		app.ServeHTTP(answer, r)
+		if len(answer.Result().Cookies()) > 0 || strings.TrimSpace(answer.Body.String()) != "ann 0" {
+			t.Errorf("%s, %v", answer.Body, answer.Header())
+		}
+	}
+	if n, _, err := e.Count(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d sessions, %v", n, err)
+	}
 }
 
 // A hidden is a type whose fields only gob sees.

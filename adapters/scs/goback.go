@@ -14,7 +14,10 @@ import (
 // and goes back to scs. A request with a cookie of the engine gets a session of
 // scs, with the user and the values that the engine's session has now. The answer
 // clears the engine's cookie. For other requests GoBack is LoadAndSave.
-// subject is the key of the user. If the SessionManager of this package has stored
+//
+// e must have the store and the options of the engine that the application used,
+// but no Adopt: otherwise it would adopt each old session again, and hand it back,
+// at every request. subject is the key of the user. If the SessionManager of this package has stored
 // the values, they have their Go types. Otherwise they have the types of
 // anyjson.Decode; to convert them, put a middleware of your own inside.
 //

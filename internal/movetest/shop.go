@@ -44,17 +44,30 @@ func NewShop(e *sojourn.Engine) http.Handler {
 // NewEngine returns an engine on an empty store in memory, for one test.
 func NewEngine(t *testing.T, adopt *sojourn.Adoption, change ...func(*sojourn.Options)) *sojourn.Engine {
 	t.Helper()
+	e, _ := NewEngines(t, adopt, change...)
+	return e
+}
+
+// NewEngines returns two engines on an empty store in memory, for one test. The
+// second one, which is for GoBack, adopts nothing.
+func NewEngines(t *testing.T, adopt *sojourn.Adoption, change ...func(*sojourn.Options)) (e, back *sojourn.Engine) {
+	t.Helper()
 	opt := sojourn.Options{Adopt: adopt}
 	for _, f := range change {
 		f(&opt)
 	}
 	st := memstore.New()
-	e, err := sojourn.New(st, opt)
-	if err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { st.Close() }) //nolint:errcheck // in memory
+	start := func() *sojourn.Engine {
+		e, err := sojourn.New(st, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close(context.Background()) }) //nolint:errcheck // in memory
+		return e
 	}
-	t.Cleanup(func() { e.Close(context.Background()); st.Close() }) //nolint:errcheck // in memory
-	return e
+	e, opt.Adopt = start(), nil
+	return e, start()
 }
 
 // A Visitor is a browser at a handler.
