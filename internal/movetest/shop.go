@@ -84,7 +84,7 @@ func NewVisitor(t *testing.T, h http.Handler) *Visitor {
 
 // Do sends a request with the visitor's cookies, and keeps those of the answer.
 func (v *Visitor) Do(method, path string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, nil)
+	r := httptest.NewRequestWithContext(v.Context(), method, path, nil)
 	for name, value := range v.Cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
