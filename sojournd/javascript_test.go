@@ -149,7 +149,15 @@ func (n *nodeShop) startServer() (checks string) {
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
-	n.server = start(n.t, "serve", "--config", config, "--api-listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--log-level", "debug")
+	var listen [2]string // ports that no connection gets while the server is stopped
+	for i := range listen {
+		port, err := servertest.FreePort()
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		listen[i] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	n.server = start(n.t, "serve", "--config", config, "--api-listen", listen[0], "--internal-listen", listen[1], "--log-level", "debug")
 	n.t.Cleanup(func() {
 		if n.t.Failed() {
 			n.t.Logf("sojournd said:\n%s%s", n.server.stdout, n.server.stderr)

@@ -253,16 +253,24 @@ var spawner = func() chan<- func() {
 	return calls
 }()
 
-// FreePort returns a port that nobody listens on, below the ports for outgoing
-// connections. A client that calls a stopped server could otherwise get the
-// server's port, and even connect to itself.
-func FreePort() (int, error) {
+// Listen listens on a port below those for outgoing connections. A client that
+// calls a stopped server could otherwise get the server's port, and even connect
+// to itself. Use it for a server that stops and starts again.
+func Listen() (net.Listener, error) {
 	for range 100 {
-		port := 10_000 + rand.IntN(22_000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(22_000))))
 		if err == nil {
-			return port, l.Close()
+			return l, nil
 		}
 	}
-	return 0, errors.New("found no free port on 127.0.0.1")
+	return nil, errors.New("found no free port on 127.0.0.1")
+}
+
+// FreePort returns such a port, on which nobody listens.
+func FreePort() (int, error) {
+	l, err := Listen()
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }

@@ -99,6 +99,11 @@ func deploy(t *testing.T, p proxy, unprivileged bool, change func(*forwardauth.A
 	t.Helper()
 	d := &deployment{app: &application{}}
 	checks := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.world.ServeHTTP(w, r) }))
+	_ = checks.Listener.Close()
+	var err error
+	if checks.Listener, err = servertest.Listen(); err != nil {
+		t.Fatal(err)
+	}
 	app := httptest.NewServer(acceptH2C(d.app))
 	t.Cleanup(app.Close)
 	running := p.start(t, servertest.ProxyOptions{Unprivileged: unprivileged, Files: func(port int) (map[string]string, error) {
