@@ -120,3 +120,20 @@ func TestHAProxyOverHTTP2(t *testing.T) {
 		t.Errorf("the new secret came with %v", v.Header)
 	}
 }
+
+// HAProxy decodes no path with a stray %, so its rules for paths would not match.
+// Some applications accept such a path. The one here accepts everything.
+func TestHAProxyStrayPercent(t *testing.T) {
+	t.Parallel()
+	p := haproxy
+	p.edits = []string{"server application 127.0.0.1:8000", "http-request return status 200 content-type text/plain string reached"}
+	d := deploy(t, p, false, nobodyChanges)
+	if v := d.visit("GET", "/caf%C3%A9?a=%zz"); v.StatusCode != http.StatusOK {
+		t.Errorf("a good path: %s", v.Status)
+	}
+	for _, target := range []string{"/account%zz", "/account/%", "/admin/100%/x", "/%4", "/account%4"} {
+		if v := d.visit("GET", target); v.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %s", target, v.Status)
+		}
+	}
+}
