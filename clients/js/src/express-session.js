@@ -1,3 +1,4 @@
+import { address } from './address.js';
 import { load } from './adopt.js';
 
 // sojournStore returns a store for express-session. Its first argument has the
@@ -110,7 +111,7 @@ function revived({ values, idle_expires_at: expires }) {
 // may be idle.
 function about(sid, { cookie, req }) {
   const body = { key: sid };
-  const ip = req?.ip ?? req?.socket?.remoteAddress;
+  const ip = address(req?.ip ?? req?.socket?.remoteAddress);
   if (ip) body.client = { ip, user_agent: req.headers?.['user-agent'] };
   const age = cookie?.originalMaxAge;
   if (age > 0) body.idle = Math.min(Math.ceil(age / 1000), 34_560_000);

@@ -255,7 +255,7 @@ export interface Adoption {
 export interface MiddlewareOptions<Request> {
   /** Origins of other sites whose pages may send unsafe requests: https://partner.example. Default none. */
   origins?: string[];
-  /** The browser's address. Default: what the framework says. */
+  /** The browser's address. Default: what the framework says. A port is ignored, and what is no address counts as none. */
   ip?: (request: Request) => string | undefined;
   /** Takes over the sessions of another library. Default none. */
   adopt?: Adoption;

@@ -1,3 +1,4 @@
+import { address } from './address.js';
 import { Problem } from './problem.js';
 
 const attempts = 50; // of an update, while other requests change the session
@@ -23,7 +24,8 @@ export class Session {
   constructor(client, { cookie = '', method = 'GET', ip, userAgent, begun = () => false, adopt }) {
     this.#client = client;
     const from = {};
-    if (ip) from.ip = ip;
+    const known = address(ip);
+    if (known) from.ip = known;
     if (userAgent) from.user_agent = userAgent;
     this.#request = { cookie, safe: method === 'GET' || method === 'HEAD', client: from };
     this.#begun = begun;

@@ -63,6 +63,13 @@ for (const [name, start] of Object.entries(frameworks)) {
       await b.ok('POST', '/login?user=eve', { headers });
       const { client: seen } = (await b.ok('GET', '/show', { headers })).json();
       assert.equal(seen.ip, name === 'node:http' ? '127.0.0.1' : '203.0.113.9');
+      // Some proxies add the port, and a visitor can send anything to those that add to the header.
+      for (const [sent, want] of [['203.0.113.9:4711', '203.0.113.9'], ['[2001:db8::7]:4711', '2001:db8::7'], ['unknown', undefined]]) {
+        const visitor = new Browser(site);
+        await visitor.ok('POST', '/login?user=eve', { headers: { 'X-Forwarded-For': sent } });
+        const { client } = (await visitor.ok('GET', '/show', { headers: { 'X-Forwarded-For': sent } })).json();
+        assert.equal(client.ip, name === 'node:http' ? '127.0.0.1' : want);
+      }
     });
 
     await t.test('values', async () => {
