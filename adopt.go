@@ -38,12 +38,13 @@ type Adoption struct {
 	// of them, so an attacker who has planted one of them can't open the session.
 	Cookies []OldCookie
 
-	// Read returns what to keep of the old session, or nil if the cookies name none,
-	// because they are forged or the session has ended. An error means that the old
-	// store can't answer. The request then gets ErrUnavailable (503), and a later
-	// one is adopted. Read gets the values of the cookies by name. It may be called
-	// concurrently, and more than once for one old session. It must not use the
-	// request's session.
+	// Read returns what to keep of the old session, or nil if the cookies name
+	// none, because they are forged or the session has ended. An error means that
+	// the old store can't answer. The request then gets ErrUnavailable (503), and a
+	// later one is adopted. Its context ends after 10 seconds: set a limit in the
+	// old store's client too if that ignores the context. Read gets the values of
+	// the cookies by name. It may be called concurrently, and more than once for
+	// one old session. It must not use the request's session.
 	Read func(ctx context.Context, cookies map[string]string) (*OldSession, error)
 
 	// End ends the old session. The engine calls it when the new one has been stored,
@@ -167,7 +168,7 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 	if p.id, none, err = e.adoptedAs(ctx, &old); err != nil || !none {
 		return false, err
 	}
-	was, err := e.opt.Adopt.Read(ctx, q.Old)
+	was, err := e.readOld(ctx, q.Old)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("%w: adopt a session: %w", ErrUnavailable, err)
@@ -197,6 +198,12 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 		e.endOld(detached, q.Old, p.id)
 	}
 	return false, nil
+}
+
+func (e *Engine) readOld(ctx context.Context, cookies map[string]string) (*OldSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return e.opt.Adopt.Read(ctx, cookies)
 }
 
 // adoptedAs returns the session that an old cookie was adopted as. none reports

@@ -327,6 +327,20 @@ func must(t testing.TB, s *sojourn.Session, do func(*sojourn.Session) error) *so
 	return s
 }
 
+// The old library gets a bounded time, if it obeys its context.
+func TestOldStoreGetsATimeout(t *testing.T) {
+	old, bounded := newOldLibrary(), false
+	w := newWorld(t, old.option(func(a *sojourn.Adoption) {
+		a.Read = func(ctx context.Context, _ map[string]string) (*sojourn.OldSession, error) {
+			_, bounded = ctx.Deadline()
+			return nil, nil
+		}
+	}))
+	if s := w.bring(&jar{}, "ada"); s.Subject() != "" || !bounded {
+		t.Errorf("subject %q, a deadline: %v", s.Subject(), bounded)
+	}
+}
+
 // An old cookie that comes late, or again, is no theft.
 func TestOldCookieIsNoTheft(t *testing.T) {
 	old := newOldLibrary()
@@ -348,7 +362,6 @@ func TestOldCookieIsNoTheft(t *testing.T) {
 	w.want("ours", w.look(j), "ada")
 	equal(t, "ends", w.endings(), nil)
 }
-
 func TestI9OldStoreDown(t *testing.T) {
 	old := newOldLibrary()
 	w := newWeb(t, nil, old.option())

@@ -195,6 +195,15 @@ func TestRequirementElsewhere(t *testing.T) {
 	}
 }
 
+// A page that is guarded itself, and named by its whole URL, isn't redirected to
+// itself, even if the site's origin is not known.
+func TestRequirementOfItsOwnPage(t *testing.T) {
+	need := map[string]sojourn.Requirement{"/": {SignIn: "https://login.example.com/in"}}
+	w := guarded(t, need)
+	w.surfer().get("/in", "Host", "LOGIN.example.com", "Accept", html).refused(t, "the page itself", 401, "")
+	w.surfer().get("/in", "Host", "shop.example.com", "Accept", html).refused(t, "that path of another host", 303, "https://login.example.com/in")
+}
+
 // If more than a login is required, a session that has ended on another node
 // doesn't pass, even while a cache still has it.
 func TestI10RequirementsReadTheStore(t *testing.T) {

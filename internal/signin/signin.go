@@ -90,14 +90,14 @@ func (p *Page) For(v *View) string {
 	if p == nil || !PageView(v.Header) {
 		return ""
 	}
-	if p.isAt(v.URI, v.Origin) {
+	if p.isAt(v.URI, v) {
 		return ""
 	}
 	back := v.URI
 	if v.Method != http.MethodGet && v.Method != http.MethodHead {
 		back = v.form() // the body is lost, and the address may not answer GET
 	}
-	if !LocalPath(back) || p.isAt(back, v.Origin) || p.Elsewhere() && !v.Listed {
+	if !LocalPath(back) || p.isAt(back, v) || p.Elsewhere() && !v.Listed {
 		return p.bare
 	}
 	if p.Elsewhere() {
@@ -109,10 +109,12 @@ func (p *Page) For(v *View) string {
 	return p.target + back
 }
 
-// isAt reports whether an address is that of the page.
-func (p *Page) isAt(uri, origin string) bool {
+// isAt reports whether an address of a view's site is that of the page. If the
+// site's origin is not known, its host must do.
+func (p *Page) isAt(uri string, v *View) bool {
 	path, _, _ := strings.Cut(uri, "?")
-	return path == p.path && (!p.Elsewhere() || origin == p.origin)
+	_, host, _ := strings.Cut(p.origin, "://")
+	return path == p.path && (!p.Elsewhere() || v.Origin == p.origin || v.Origin == "" && strings.EqualFold(v.Host, host))
 }
 
 // form returns path and query of the page whose form was sent. A page of another
