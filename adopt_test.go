@@ -362,6 +362,7 @@ func TestOldCookieIsNoTheft(t *testing.T) {
 	w.want("ours", w.look(j), "ada")
 	equal(t, "ends", w.endings(), nil)
 }
+
 func TestI9OldStoreDown(t *testing.T) {
 	old := newOldLibrary()
 	w := newWeb(t, nil, old.option())
