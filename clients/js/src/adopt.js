@@ -122,7 +122,7 @@ export function backToExpressSession(client, { store, secret, name = 'connect.si
       const { sid, lines } = await find(header);
       if (sid) {
         const value = encodeURIComponent(`s:${sid}.${sign(secrets[0], sid)}`);
-        req.headers.cookie = `${header}; ${name}=${value}`;
+        req.headers.cookie = `${name}=${value}; ${header}`; // express-session takes the first one
         const { path = '/', httpOnly = true, domain, maxAge, secure, sameSite } = cookie;
         const attributes = [`Path=${path}`, domain && `Domain=${domain}`, maxAge && `Max-Age=${Math.floor(maxAge / 1000)}`, httpOnly && 'HttpOnly',
           (secure === true || secure === 'auto' && req.secure) && 'Secure', sameSite && sameSite !== 'auto' && `SameSite=${sameSite === true ? 'Strict' : sameSite}`];

@@ -123,6 +123,17 @@ test('a hundred signed-in users move, and move back', async (t) => {
   assert.equal((await stolen.ok('GET', '/who')).json().user, null);
 });
 
+test('a session goes back to a browser that has an invalid cookie of express-session', async (t) => {
+  const { client } = await startServer(t);
+  const store = new session.MemoryStore();
+  const back = await listen(t, createServer(oldApp(store, backToExpressSession(client, { store, secret, put }))));
+  const { token } = await client.login({ cookie: '', subject: 'ada' });
+  const browser = new Browser(back);
+  browser.cookies.set('connect.sid', 's%3Aof-another-secret.AAAA').set('__Host-shop-session', token);
+  await browser.ok('POST', '/add?sku=tent');
+  assert.deepEqual((await browser.ok('GET', '/who')).json(), { user: 'ada', cart: ['tent'] });
+});
+
 test('what an adoption takes, and what it refuses', async (t) => {
   const server = await startServer(t);
   const { client, calls } = counted(server.client);
