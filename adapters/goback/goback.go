@@ -33,6 +33,7 @@ const again = time.Minute
 // Call Take before the response begins, and store what it returns before the
 // handler runs.
 func Take(s *sojourn.Session) (*Session, error) {
+	s.Strict() // a session that has ended on another node must not go on in the old library
 	at, before, err := returned.Lookup(s)
 	switch {
 	case err != nil:

@@ -2,6 +2,7 @@ package goback_test
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/adapters/goback"
+	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
@@ -73,5 +76,45 @@ func TestTake(t *testing.T) {
 	}
 	if n, _, _ := e.Count(ctx); n != 0 {
 		t.Errorf("%d sessions are left", n)
+	}
+}
+
+// A session whose end this process doesn't know yet, because its cache hasn't
+// heard of it, isn't handed back.
+func TestTakeReadsTheStore(t *testing.T) {
+	st := memstore.New()
+	cached := make(map[sojourn.ID]store.Record)
+	e := sojourn.Must(sojourn.New(driver.Intercept(st, func(ctx context.Context, c driver.Call) driver.Result {
+		was, known := cached[c.ID]
+		if c.Op == driver.Get && !c.Strict && known {
+			*c.Record = was
+			c.Record.Cached = true
+			return driver.Result{}
+		}
+		return c.Do(ctx)
+	}), sojourn.Options{}))
+	t.Cleanup(func() { e.Close(ctx); st.Close() })
+	s := e.Begin(ctx, sojourn.Request{})
+	if err := errors.Join(s.Login("ada"), s.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	request := sojourn.Request{Session: []string{s.Token()}}
+	confirmed := e.Begin(ctx, request)
+	if err := errors.Join(confirmed.Load(ctx), confirmed.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	var rec store.Record
+	if err := st.Get(ctx, "default", s.ID(), true, &rec); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.EndSubject(ctx, "ada", sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	cached[rec.ID] = rec
+	if s := e.Begin(ctx, request); s.Subject() != "ada" {
+		t.Fatal("the cache isn't asked")
+	}
+	if back, err := goback.Take(e.Begin(ctx, request)); back != nil || err != nil {
+		t.Errorf("%+v, %v", back, err)
 	}
 }
