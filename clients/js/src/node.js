@@ -28,7 +28,7 @@ export function attach(req, res, client, { origins, adopt, ip = (req) => req.soc
   req.session = session;
   const writeHead = res.writeHead;
   res.writeHead = function (status, reason, headers) {
-    if (typeof reason !== 'string') [reason, headers] = [undefined, reason];
+    if (typeof reason !== 'string') [reason, headers] = [undefined, headers ?? reason];
     if (!res.headersSent) {
       for (const [name, value] of pairs(headers)) res.setHeader(name, value);
       session.relay(headersOf(res));

@@ -50,6 +50,7 @@ function handleNode(req, res) {
   }
   return run(req.session, { query }).then((result) => {
     if (query.has('flat')) res.writeHead(200, ['Set-Cookie', own[0], 'Set-Cookie', own[1], 'Content-Type', 'application/json']);
+    else if (query.has('noreason')) res.writeHead(200, undefined, { 'Set-Cookie': own, 'Content-Type': 'application/json' });
     else if (query.has('own')) res.writeHead(200, 'Fine', { ...cacheable, 'Set-Cookie': own, 'Content-Type': 'application/json' });
     else res.setHeader('Content-Type', 'application/json');
     res.end(JSON.stringify(result));

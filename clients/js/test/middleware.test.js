@@ -193,7 +193,7 @@ test('HTTP/2', async (t) => {
     for await (const chunk of request.setEncoding('utf8')) text += chunk;
     return { ...answer, text };
   };
-  for (const path of ['/add?sku=tent', '/add?sku=tent&own', '/add?sku=tent&flat']) {
+  for (const path of ['/add?sku=tent', '/add?sku=tent&own', '/add?sku=tent&flat', '/add?sku=tent&noreason']) {
     const answer = await send({ ':method': 'POST', ':path': path });
     assert.equal(answer[':status'], 200, answer.text);
     assert.equal(answer['set-cookie'].length, path.includes('&') ? 3 : 1);
