@@ -36,7 +36,7 @@ type oldSession struct{} // key of a context
 var errNotRead = errors.New("the application has to read the old session first")
 
 // withOld adds the old token of a request to r, and the old session to ctx.
-func withOld(ctx context.Context, in *v1.Resolve, r *sojourn.Request) (context.Context, error) {
+func (c *call) withOld(ctx context.Context, in *v1.Resolve, r *sojourn.Request) (context.Context, error) {
 	adopt := in.Adopt
 	switch {
 	case in.Old == nil && adopt == nil:
@@ -72,6 +72,13 @@ func withOld(ctx context.Context, in *v1.Resolve, r *sojourn.Request) (context.C
 	was := &sojourn.OldSession{Login: options, Values: adopt.Values}
 	if adopt.Subject != nil {
 		was.Subject = *adopt.Subject
+		// The engine adopts nothing that can't log in, and the user would be signed
+		// out. This session is not stored.
+		trial := c.key.app.Sessions.Begin(ctx, sojourn.Request{})
+		defer trial.Finish()
+		if err := trial.Login(was.Subject, options...); err != nil {
+			return nil, err
+		}
 	}
 	return context.WithValue(ctx, oldSession{}, was), nil
 }

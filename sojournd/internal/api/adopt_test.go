@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +47,8 @@ func TestAdopt(t *testing.T) {
 	for _, bad := range []j{
 		{"old": oldToken, "token": "x"}, {"old": "short", "cookie": ""}, {"adopt": j{}, "cookie": ""}, {"old": oldToken, "cookie": "", "adopt": j{"subject": ""}},
 		{"old": oldToken, "cookie": "", "adopt": j{"remember": true}}, {"old": oldToken, "cookie": "", "adopt": j{"subject": "a", "amr": []string{"a b"}}},
+		{"old": oldToken, "cookie": "", "adopt": j{"subject": "a", "level": 4}}, {"old": oldToken, "cookie": "", "adopt": j{"subject": "a", "level": -1}},
+		{"old": oldToken, "cookie": "", "adopt": j{"subject": strings.Repeat("a", 256)}}, {"old": oldToken, "cookie": "", "adopt": j{"subject": "a\x00"}},
 	} {
 		if a := w.call("POST", "/v1/sessions/resolve", bad); a.status != 422 {
 			t.Errorf("%v: %s", bad, a.text)

@@ -253,7 +253,7 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 	if err != nil {
 		return nil, err
 	}
-	if ctx, err = withOld(ctx, in, &r); err != nil {
+	if ctx, err = c.withOld(ctx, in, &r); err != nil {
 		return nil, err
 	}
 	s := c.key.app.Sessions.Begin(ctx, r)

@@ -64,7 +64,7 @@ func (a *API) routes() {
 		pattern: "POST /v1/sessions/resolve", id: "resolve-session", tag: tagBrowser, summary: "Get the session of a token",
 		text:   "For each request of a browser. It counts as activity.",
 		body:   v1.Resolve{Presented: presented},
-		answer: v1.Resolved{Session: exampleSession()}, codes: browsers,
+		answer: v1.Resolved{Session: exampleSession()}, codes: with(browsers, codeSubject, codeValue),
 	}, resolve)
 	route(a, operation{
 		pattern: "POST /v1/sessions/update", id: "update-session", tag: tagBrowser, summary: "Change values of a browser's session",
