@@ -23,13 +23,21 @@ export function fromExpressSession({ store, secret, name = 'connect.sid', path =
           if (!session) return undefined;
           const user = await subject(session);
           const adopt = { values: await values(session) };
-          if (user !== undefined && user !== null && user !== '') Object.assign(adopt, { subject: String(user) }, await login(session));
+          if (user !== undefined && user !== null && user !== '') Object.assign(adopt, { subject: idOf(user) }, await login(session));
           return adopt;
         },
         end: async () => { try { await end(sid); } catch { /* the server remembers that it was adopted */ } },
       };
     },
   };
+}
+
+// idOf returns a user's ID as a text. An object without a text of its own, as
+// Passport stores with some serializeUser, would make all users the same one.
+export function idOf(user) {
+  const id = String(user);
+  if (id.startsWith('[object ')) throw new TypeError("sojourn: subject must return the user's ID: a string or a number");
+  return id;
 }
 
 // verified returns the signed value of a cookie, as cookie-signature signs it:

@@ -1,5 +1,5 @@
 import { address } from './address.js';
-import { load } from './adopt.js';
+import { idOf, load } from './adopt.js';
 
 // sojournStore returns a store for express-session. Its first argument has the
 // class Store, so that this package has no dependency.
@@ -17,7 +17,7 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
     if (!was) return null;
     const body = { ...about(sid, was), values: parsed(asJSON(was)) };
     const user = subject?.(was);
-    if (user) body.subject = String(user);
+    if (user) body.subject = idOf(user);
     await client.keyedSet(body);
     await endOld(sid);
     return (await client.keyedGet({ key: sid })).session;
@@ -59,7 +59,7 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
           body.values = parsed(now);
         }
         const user = subject?.(session);
-        if (user) body.subject = String(user);
+        if (user) body.subject = idOf(user);
         await client.keyedSet(body);
         known.set(session, { sid, values: now });
       });

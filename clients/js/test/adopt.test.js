@@ -2,6 +2,7 @@
 // back, while its users go on.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,6 +14,7 @@ import express from 'express';
 import session from 'express-session';
 import { createClient } from 'redis';
 import { backToExpressSession, fromExpressSession, load } from '../src/adopt.js';
+import { sojournStore } from '../src/express-session.js';
 import { sessions } from '../src/express.js';
 import { Browser, counted, listen, startServer } from './harness.js';
 
@@ -215,6 +217,18 @@ test('the problem of an old store tells why, in its cause', async () => {
     assert.ok(!inspect(problem).includes('the password'));
     return true;
   });
+});
+
+test('an object is no subject', async (t) => {
+  const { client } = await startServer(t);
+  const was = { cookie: {}, passport: { user: { id: 7 } } };
+  const subject = ({ passport }) => passport.user;
+  const sid = 'sixteen-bytes-or-more';
+  const signature = createHmac('sha256', 's').update(sid).digest('base64').replace(/=+$/, '');
+  const old = fromExpressSession({ store: { get: (_, done) => done(null, was) }, secret: 's', subject }).present(`connect.sid=s:${sid}.${signature}`);
+  await assert.rejects(old.read(), /subject must return/);
+  await assert.rejects(sojournStore(session, client, { subject }).set(sid, was), /subject must return/);
+  assert.equal((await client.list()).sessions.length, 0);
 });
 
 test('the old cookie is kept until the logout', async (t) => {
