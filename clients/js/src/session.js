@@ -12,6 +12,7 @@ export class Session {
   #signedOff = false; // the session ended in this request
   #passive = false;
   #old; // the session of another library that the browser has
+  #moved = false; // it was adopted in this request
 
   #found; // the session as last read; null: none; undefined: not asked yet
   #why;
@@ -157,7 +158,8 @@ export class Session {
     }
     if (answer.token) this.#token = answer.token;
     if (!old.keep && answer.why !== 'throttled') this.#take({ set_cookie: [old.clear] });
-    if (!old.keep && news && answer.session) await old.end();
+    this.#moved = news && Boolean(answer.session);
+    if (!old.keep && this.#moved) await old.end();
     return answer;
   }
 
@@ -175,16 +177,29 @@ export class Session {
   async #end() {
     this.#asked = true;
     if (this.#old) await this.#read();
+    const beside = this.#old && this.#found && !this.#moved;
     if (this.#token || this.#request.cookie && !this.#signedOff) this.#take(await this.#client.logout(this.#presented()));
     this.#token = undefined;
     this.#signedOff = true;
     this.#found = null;
     this.#failed = undefined;
-    if (this.#old?.keep) {
-      this.#take({ set_cookie: [this.#old.clear] });
-      await this.#old.end();
-    }
+    const old = this.#old;
     this.#old = undefined;
+    if (old?.keep) this.#take({ set_cookie: [old.clear] });
+    if (beside) await this.#drop(old);
+    if (old?.keep) await old.end();
+  }
+
+  // Makes an old session worthless that the browser had beside its session: the
+  // server remembers what was adopted.
+  async #drop(old) {
+    const { client } = this.#request;
+    const body = { cookie: '', old: old.token, client };
+    let answer = await this.#client.resolve(body);
+    const adopt = answer.why === 'adopt' && await old.read();
+    if (adopt) answer = await this.#client.resolve({ ...body, adopt });
+    if (answer.token) await this.#client.logout({ token: answer.token, client });
+    if (adopt && !old.keep) await old.end();
   }
 
   #presented() {

@@ -231,6 +231,26 @@ test('an object is no subject', async (t) => {
   assert.equal((await client.list()).sessions.length, 0);
 });
 
+test('a logout is final for an old cookie beside a session of the server', async (t) => {
+  const { client } = await startServer(t);
+  const store = new session.MemoryStore();
+  const before = await listen(t, createServer(oldApp(store)));
+  for (const keep of [false, true]) {
+    const after = await listen(t, createServer(newApp(client, fromExpressSession({ store, secret, ...kept, keep }))));
+    const b = new Browser(after);
+    await b.ok('POST', '/login?user=ada');
+    b.site = before; // an instance that has not moved yet
+    await b.ok('POST', '/login?user=ada');
+    b.site = after;
+    const tab = b.tab();
+    tab.cookies.delete('__Host-shop-session');
+    await b.ok('POST', '/logout');
+    assert.equal(b.cookies.size, 0);
+    assert.equal((await tab.ok('GET', '/who')).json().user, null, `keep: ${keep}`);
+    assert.equal((await client.list()).sessions.length, 0);
+  }
+});
+
 test('the old cookie is kept until the logout', async (t) => {
   const { client } = await startServer(t);
   const { redis } = await startRedis(t);
