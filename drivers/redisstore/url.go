@@ -193,6 +193,9 @@ func (t *target) query(query string) error {
 		case "sentinel_password":
 			t.sentinel.password = value
 		default:
+			if values.Has("sentinel_password") { // what follows an & in it must not be shown
+				return errors.New("the URL has a parameter that is not known: if the & is the sentinels' password's, write it %26")
+			}
 			return fmt.Errorf("the URL has the parameter %q: known are db, prefix, timeout, dial_timeout and client_name, and for sentinels master_set, sentinel_user and sentinel_password", name)
 		}
 		if err != nil {

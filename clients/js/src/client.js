@@ -31,7 +31,10 @@ export class Sojourn {
   get(id) { return this.#call('GET', path(id)); }
   touch(id) { return this.#call('POST', path(id, '/touch')); }
   end(id) { return this.#call('DELETE', path(id)); }
-  endSubject(subject, { except } = {}) { return this.#call('DELETE', '/v1/sessions' + search({ subject, except })); }
+  async endSubject(subject, { except } = {}) {
+    if (typeof subject !== 'string') throw new TypeError('sojourn: endSubject needs the subject, a string');
+    return this.#call('DELETE', '/v1/sessions' + search({ subject, except }));
+  }
   endAll() { return this.#call('DELETE', '/v1/sessions?all=true'); }
   patchValues(id, patch, revision) { return this.#call('PATCH', path(id, '/values'), patch, match(revision)); }
   replaceValues(id, values, revision) { return this.#call('PUT', path(id, '/values'), values, match(revision)); }

@@ -3,6 +3,7 @@ import { Problem } from './problem.js';
 // checkOrigin throws if a page of another origin sent an unsafe request, or
 // opens a WebSocket. header returns a header's value.
 export function checkOrigin(method, header, trusted = []) {
+  if (!Array.isArray(trusted)) throw new TypeError('sojourn: origins must be a list: ["https://shop.example.com"]');
   const upgrade = method === 'GET' && header('upgrade');
   if (!upgrade && (method === 'GET' || method === 'HEAD' || method === 'OPTIONS')) return;
   const origin = header('origin');

@@ -150,6 +150,7 @@ test('the calls of operators', async (t) => {
   assert.equal((await client.touch(session.id)).values, undefined);
   assert.equal((await client.list({ values: true, subject: 'ada' })).sessions[0].values['a b'], 0);
   assert.deepEqual(await client.endSubject('ada', { except: session.id }), { ended: 1 });
+  for (const nobody of [undefined, null, 42]) await assert.rejects(client.endSubject(nobody), TypeError);
   assert.equal(await client.end(session.id), undefined);
   await assert.rejects(client.get(session.id), { code: 'session_not_found', status: 404 });
   await assert.rejects(client.get('../stats'), { code: 'session_not_found' });

@@ -141,7 +141,7 @@ for (const [name, start] of Object.entries(frameworks)) {
       assert.deepEqual((await b.ok('GET', '/thrice')).json()[0], ['kept']);
     });
 
-    await t.test('other sites', async () => {
+    await t.test('other sites', async (t) => {
       const b = new Browser(site);
       const host = new URL(site).host;
       for (const [headers, status] of [
@@ -158,6 +158,9 @@ for (const [name, start] of Object.entries(frameworks)) {
       }
       const open = await start(t, client, { origins: ['https://partner.example'] });
       assert.equal((await new Browser(open).post('/add?sku=tent', { headers: { 'Sec-Fetch-Site': 'cross-site', Origin: 'https://partner.example' } })).status, 200);
+      t.mock.method(console, 'error', () => {});
+      const text = await start(t, client, { origins: 'https://partner.example.org' }); // would match parts of itself
+      assert.equal((await new Browser(text).get('/show')).status, 500);
     });
 
     await t.test('after the first byte', async () => {
