@@ -111,7 +111,10 @@ export function backToExpressSession(client, { store, secret, name = 'connect.si
       if (!moving.has(sid)) moving.set(sid, move(sid, session).finally(() => moving.delete(sid)));
       await moving.get(sid);
     }
-    const { set_cookie: lines } = await client.logout({ cookie: header });
+    // If another request ended the session after this logout arrived, the answer
+    // clears no cookie, for it could be that of a later login. Then ask again.
+    let lines = [];
+    for (let tries = 0; tries < 10 && !lines.length; tries++) lines = (await client.logout({ cookie: header })).set_cookie;
     if (!session) {
       // Another request has just moved it. why is "logout" only if the token was good.
       const names = lines.map((line) => line.slice(0, line.indexOf('=')));
