@@ -20,10 +20,10 @@ const (
 
 // An outcome is what the commit of a request did.
 type outcome struct {
-	done    bool // it was tried
 	err     error
 	issued  string // a token; empty: none
 	cookies cookieChange
+	done    bool // it was tried
 }
 
 // Commit writes the request's changes. Handler does it with the first byte of

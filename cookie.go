@@ -172,8 +172,8 @@ type cookieChange struct {
 	setVisitor   bool
 	clearSession bool
 	clearVisitor bool
-	clearOld     bool          // those of Adoption.Cookies that the client sent
-	maxAge       time.Duration // 0: the cookie is set without Max-Age
+	clearOld     bool  // those of Adoption.Cookies that the client sent
+	maxAge       int32 // seconds; 0: the cookie is set without Max-Age
 }
 
 func (c cookieChange) any() bool {
@@ -186,7 +186,7 @@ func (c *cookieChange) set(r *store.Record, visitorSent bool) {
 	c.setVisitor = !c.setSession
 	c.clearVisitor = c.setSession && visitorSent
 	if !r.UntilBrowserCloses {
-		c.maxAge = r.ExpiresAt.Sub(r.Secret.IssuedAt)
+		c.maxAge = int32(min(r.ExpiresAt.Sub(r.Secret.IssuedAt), maxCookieAge) / time.Second)
 	}
 }
 
@@ -220,8 +220,8 @@ func (s *Session) setCookies(list []string) []string {
 		}
 		var line [256]byte
 		set := append(append(append(line[:0], name...), '='), s.outcome.issued...)
-		if age := min(c.maxAge, maxCookieAge); age > 0 {
-			set = strconv.AppendInt(append(set, "; Max-Age="...), int64(age/time.Second), 10)
+		if c.maxAge > 0 {
+			set = strconv.AppendInt(append(set, "; Max-Age="...), int64(c.maxAge), 10)
 		}
 		list = append(list, string(append(set, site.forms[0]...)))
 	}

@@ -1,6 +1,12 @@
 package sojourn
 
-import "io"
+import (
+	"io"
+	"unsafe"
+)
+
+// RequestBytes is what Handler allocates for a request.
+const RequestBytes = unsafe.Sizeof(exchange{})
 
 // SetRand replaces the engine's source of randomness.
 func SetRand(e *Engine, r io.Reader) { e.rand = r }

@@ -460,3 +460,11 @@ type discard struct{ header http.Header }
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
+
+// A request fits into the allocator's class of 576 bytes, of which the
+// collector takes 8. In the next class every request is some percent slower.
+func TestRequestBytes(t *testing.T) {
+	if sojourn.RequestBytes > 568 {
+		t.Errorf("a request takes %d bytes", sojourn.RequestBytes)
+	}
+}
