@@ -55,14 +55,18 @@ func (t *terms) limitIdle(given time.Duration, r *store.Record) time.Duration {
 	if t.idle == 0 {
 		return given
 	}
-	life := t.opt.Policy.Anonymous
+	return min(t.idle, t.opt.Policy.lifetime(r).Idle)
+}
+
+// lifetime returns the limits for a session like r.
+func (p *Policy) lifetime(r *store.Record) Lifetime {
 	switch {
 	case r.Remembered:
-		life = t.opt.Policy.Remembered
+		return p.Remembered
 	case r.Subject != "":
-		life = t.opt.Policy.Login
+		return p.Login
 	}
-	return min(t.idle, life.Idle)
+	return p.Anonymous
 }
 
 type opKind uint8
@@ -172,7 +176,7 @@ func (d *draft) start(base *store.Record, t *terms) error {
 	d.id = id
 	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
 	d.rec, d.create, d.next, d.fresh = r, true, next, true
-	life := t.opt.Policy.Anonymous
+	life := t.opt.Policy.lifetime(r)
 	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}
 	r.EpochHash = next.halfHash()
 	r.CreatedAt, r.LastSeenAt = now, now
@@ -254,11 +258,6 @@ func (d *draft) login(l *login, t *terms) error {
 		}
 	}
 	r, now := d.rec, t.now()
-	life := t.opt.Policy.Login
-	if l.remember {
-		life = t.opt.Policy.Remembered
-	}
-	life = life.within(l.lifetime)
 	repeated := r.Subject != "" && f.verdict != current
 	if !d.create {
 		if err := d.renew(false, t); err != nil {
@@ -268,6 +267,7 @@ func (d *draft) login(l *login, t *terms) error {
 	r.Subject, r.AMR, r.Level, r.Remembered = l.subject, l.amr, uint8(l.level), l.remember
 	r.UntilBrowserCloses = l.closes || t.opt.Cookie.UntilBrowserCloses && !l.remember
 	r.Bearer = l.bearer || r.Bearer || f.rec != nil && f.rec.Bearer
+	life := t.opt.Policy.lifetime(r).within(l.lifetime)
 	r.LastSeenAt, r.Idle, r.ExpiresAt = now, t.limitIdle(life.Idle, r), now.Add(life.Absolute)
 	r.Stale = false
 	if t.client.IP.IsValid() {

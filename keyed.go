@@ -51,9 +51,13 @@ func (s *Session) findKeyed(ctx context.Context) error {
 		f.endedBy, f.endedAt, f.tooLate = reason, at, ErrEnded
 		return nil
 	}
-	f.rec, f.epoch, f.verdict = rec, rec.Epoch, current
+	f.vouch(rec)
 	return nil
 }
+
+// vouch makes rec the request's session without a secret: the caller knows that
+// the request may use it.
+func (f *found) vouch(rec *store.Record) { f.rec, f.epoch, f.verdict = rec, rec.Epoch, current }
 
 // join goes on with the session that another request has created under the key.
 // mu is held.
@@ -62,6 +66,6 @@ func (s *Session) join(ctx context.Context) error {
 	if err != nil {
 		return wrap("commit", err)
 	}
-	s.found.rec, s.found.epoch, s.found.verdict = rec, rec.Epoch, current
+	s.found.vouch(rec)
 	return s.rebase(rec)
 }

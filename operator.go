@@ -157,7 +157,7 @@ func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change 
 	}
 	s := e.Begin(ctx, Request{IfRevision: revision})
 	defer s.Finish()
-	s.adopt(rec)
+	s.vouch(rec)
 	if err := change(s); err != nil {
 		return Snapshot{}, err
 	}
@@ -170,13 +170,13 @@ func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change 
 	return s.Snapshot(), nil
 }
 
-// adopt makes rec the session's without a secret, so that there is nothing to
+// vouch makes rec the request's session without a secret, so there is nothing to
 // rotate or to confirm.
-func (s *Session) adopt(rec *store.Record) {
+func (s *Session) vouch(rec *store.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.passive, s.keepSecret, s.loaded = true, true, true
-	s.found.rec, s.found.epoch = rec, rec.Epoch
+	s.found.vouch(rec)
 }
 
 // End ends the session of an ID. ErrNotFound: there is none, or it has ended
