@@ -195,8 +195,20 @@ func (c *cookieChange) clear(session, visitor bool) {
 	c.clearSession, c.clearVisitor = session, visitor
 }
 
+// AddCookies adds the cookies that the commit asks for to the header of the
+// response, for callers that don't use Handler. If there are any, it keeps the
+// response out of every cache, as Handler does: Cache-Control becomes no-store, and
+// Expires and the headers that only some caches read (CDN-Cache-Control and the
+// like) are removed.
+func (s *Session) AddCookies(h http.Header) {
+	if cookies := s.SetCookies(); len(cookies) > 0 {
+		h["Set-Cookie"] = append(h["Set-Cookie"], cookies...)
+		forbidStorage(h)
+	}
+}
+
 // SetCookies returns the values of the Set-Cookie headers that the commit asks
-// for, for callers that don't use Handler. They hold a secret: send them to the
+// for, for callers that can't use AddCookies. They hold a secret: send them to the
 // client alone, with Cache-Control: no-store.
 func (s *Session) SetCookies() []string {
 	s.mu.Lock()

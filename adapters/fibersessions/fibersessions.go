@@ -23,6 +23,7 @@ package fibersessions
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -94,13 +95,31 @@ func commit(c fiber.Ctx, s *sojourn.Session, status int) error {
 	if err := s.Commit(c.Context()); err != nil {
 		return err
 	}
-	h := &c.Response().Header
 	c.Vary(fiber.HeaderCookie)
-	for _, cookie := range s.SetCookies() {
-		h.Add(fiber.HeaderSetCookie, cookie)
-		h.Set(fiber.HeaderCacheControl, "no-store")
-	}
+	addCookies(c, s)
 	return nil
+}
+
+// addCookies does with fasthttp's header what Session.AddCookies does with
+// net/http's.
+func addCookies(c fiber.Ctx, s *sojourn.Session) {
+	header, names := &c.Response().Header, http.Header{}
+	for name := range header.All() {
+		names[string(name)] = nil
+	}
+	had := maps.Clone(names)
+	s.AddCookies(names)
+	for name := range had {
+		if _, stays := names[name]; !stays {
+			header.Del(name)
+		}
+	}
+	for _, line := range names[fiber.HeaderSetCookie] {
+		header.Add(fiber.HeaderSetCookie, line)
+	}
+	if lines := names[fiber.HeaderCacheControl]; lines != nil {
+		header.Set(fiber.HeaderCacheControl, lines[0])
+	}
 }
 
 // lastOutage is when an outage was logged, in nanoseconds since 1970. In an outage

@@ -168,6 +168,30 @@ func (v *visitor) twin() *visitor {
 	return copied
 }
 
+// No cache keeps a response with a token, whatever the application allows it. The
+// application's own headers and cookies stay.
+func TestNoCacheKeepsACookie(t *testing.T) {
+	app := fiber.New()
+	app.Use(fibersessions.New(newEngine(t, memstore.New(), sojourn.Options{})))
+	app.Post("/login", func(c fiber.Ctx) error {
+		c.Set("CDN-Cache-Control", "max-age=600")
+		c.Set("Surrogate-Control", "max-age=600")
+		c.Set("Expires", "0")
+		c.Set("Cache-Control", "private, max-age=5")
+		c.Set("X-Shop", "yes")
+		c.Cookie(&fiber.Cookie{Name: "theme", Value: "dark"})
+		return fibersessions.From(c).Login("ada")
+	})
+	res, _ := (&visitor{t, app, map[string]string{}}).do("POST", "/login")
+	h := res.Header
+	if h.Get("CDN-Cache-Control")+h.Get("Surrogate-Control")+h.Get("Expires") != "" || len(h["Cache-Control"]) != 1 || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("a cache may keep %v", h)
+	}
+	if h.Get("X-Shop") != "yes" || len(h["Set-Cookie"]) != 2 {
+		t.Errorf("headers %v", h)
+	}
+}
+
 func TestMiddleware(t *testing.T) {
 	e := newEngine(t, memstore.New(), sojourn.Options{})
 	v := &visitor{t, shop(e), map[string]string{}}

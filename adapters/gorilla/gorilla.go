@@ -198,12 +198,8 @@ func (s *Store) commit(ctx context.Context, w http.ResponseWriter, b *binding) e
 	if err := b.session.Commit(ctx); err != nil {
 		return err
 	}
-	h := w.Header()
-	if cookies := b.session.SetCookies(); len(cookies) > 0 {
-		h["Set-Cookie"] = append(h["Set-Cookie"], cookies...)
-		h.Set("Cache-Control", "no-store")
-	}
-	h.Add("Vary", "Cookie")
+	b.session.AddCookies(w.Header())
+	w.Header().Add("Vary", "Cookie")
 	b.id = b.session.ID()
 	if token := b.session.Token(); token != "" {
 		b.request.Token = token

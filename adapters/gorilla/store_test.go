@@ -291,3 +291,29 @@ func TestBadCookies(t *testing.T) {
 		}
 	}
 }
+
+// No cache keeps a response with a token, whatever the application allows it.
+func TestNoCacheKeepsACookie(t *testing.T) {
+	both(t, func(t *testing.T, e *sojourn.Engine, wrap func(http.Handler) http.Handler) {
+		st := gorilla.NewStore(e, "user")
+		app := wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s, err := st.Get(r, "shop")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.Values["user"] = "ada"
+			w.Header().Set("CDN-Cache-Control", "private")
+			w.Header().Set("Expires", "0")
+			if err := s.Save(r, w); err != nil {
+				t.Error(err)
+			}
+		}))
+		w := httptest.NewRecorder()
+		app.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", nil))
+		h := w.Result().Header
+		if len(h["Set-Cookie"]) == 0 || h.Get("CDN-Cache-Control") != "" || h.Get("Expires") != "" || h.Get("Cache-Control") != "no-store" {
+			t.Error(h)
+		}
+	})
+}

@@ -17,9 +17,9 @@ import (
 //
 // e must have the store and the options of the engine that the application used,
 // but no Adopt: otherwise it would adopt each old session again, and hand it back,
-// at every request. subject is the key of the user. If the SessionManager of this package has stored
-// the values, they have their Go types. Otherwise they have the types of
-// anyjson.Decode; to convert them, put a middleware of your own inside.
+// at every request. subject is the key of the user. If the SessionManager of this
+// package has stored the values, they have their Go types. Otherwise they have the
+// types of anyjson.Decode; to convert them, put a middleware of your own inside.
 //
 //	handler := scs.GoBack(old, engine, "userID")(mux) // was old.LoadAndSave(mux)
 func GoBack(old *scs.SessionManager, e *sojourn.Engine, subject string) func(http.Handler) http.Handler {

@@ -205,7 +205,11 @@ func TestIterateAndMerge(t *testing.T) {
 			t.Fatal(err, until)
 		}
 		w := httptest.NewRecorder()
+		w.Header().Set("CDN-Cache-Control", "public, max-age=600")
 		sm.WriteSessionCookie(ctx, w, token, until)
+		if h := w.Header(); h.Get("CDN-Cache-Control") != "" || h.Get("Cache-Control") != "no-store" {
+			t.Fatal("a cache may keep the token: ", h)
+		}
 		if c := w.Result().Cookies(); len(c) != 1 || c[0].Value != token {
 			t.Fatal(c)
 		}

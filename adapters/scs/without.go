@@ -81,8 +81,5 @@ func (s *SessionManager) Commit(ctx context.Context) (string, time.Time, error) 
 // WriteSessionCookie sets the cookies that the Commit of ctx asks for. It doesn't
 // need token and expiry.
 func (s *SessionManager) WriteSessionCookie(ctx context.Context, w http.ResponseWriter, token string, expiry time.Time) {
-	if cookies := s.session(ctx).SetCookies(); len(cookies) > 0 {
-		w.Header()["Set-Cookie"] = append(w.Header()["Set-Cookie"], cookies...)
-		w.Header().Set("Cache-Control", "no-store")
-	}
+	s.session(ctx).AddCookies(w.Header())
 }
