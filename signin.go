@@ -17,12 +17,13 @@ import (
 //
 // Don't wrap the sign-in page itself. Visitors would get 401 there.
 func (q Requirement) Handler(next http.Handler) http.Handler {
-	if _, _, err := q.pages(); err != nil {
+	signIn, stepUp, err := q.pages()
+	if err != nil {
 		panic("sojourn: Requirement: " + strings.TrimPrefix(err.Error(), "sojourn: "))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := q.Check(r.Context(), From(r.Context())); err != nil {
-			q.Refuse(w, r, err)
+			refuse(w, r, err, signIn, stepUp)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -46,6 +47,10 @@ func (q Requirement) Handler(next http.Handler) http.Handler {
 // 2048 bytes when encoded, is left out.
 func (q Requirement) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	signIn, stepUp, _ := q.pages() // a wrong one is nil
+	refuse(w, r, err, signIn, stepUp)
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, err error, signIn, stepUp *signin.Page) {
 	s := From(r.Context())
 	var page *signin.Page
 	switch {
