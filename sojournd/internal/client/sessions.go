@@ -164,20 +164,9 @@ func (c *Client) printSessions(rows []*v1.Session, values bool) error {
 
 // ShowSession prints one session.
 func (c *Client) ShowSession(ctx context.Context, id string) error {
-	path, err := sessionPath(id)
-	if err != nil {
+	s, err := c.oneSession(ctx, http.MethodGet, id, "")
+	if s == nil || err != nil {
 		return err
-	}
-	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodGet, path, nil, &raw); err != nil {
-		return c.missing(id, err)
-	}
-	if c.opt.JSON {
-		return c.printJSON(raw)
-	}
-	s := new(v1.Session)
-	if err := json.Unmarshal(raw, s); err != nil {
-		return fmt.Errorf("read the session: %w", err)
 	}
 	t := newTable()
 	row := func(name, value string) {
@@ -251,22 +240,32 @@ func (c *Client) SetValue(ctx context.Context, id, key, value string, in io.Read
 
 // TouchSession notes activity of a session.
 func (c *Client) TouchSession(ctx context.Context, id string) error {
-	path, err := sessionPath(id)
-	if err != nil {
+	s, err := c.oneSession(ctx, http.MethodPost, id, "/touch")
+	if s == nil || err != nil {
 		return err
 	}
+	return c.printf("Without further activity the session expires %s.\n", c.ago(expires(s)))
+}
+
+// oneSession makes a call that answers with a session. With --json it prints the
+// answer, and returns nil.
+func (c *Client) oneSession(ctx context.Context, method, id, call string) (*v1.Session, error) {
+	path, err := sessionPath(id)
+	if err != nil {
+		return nil, err
+	}
 	var raw json.RawMessage
-	if err := c.call(ctx, http.MethodPost, path+"/touch", nil, &raw); err != nil {
-		return c.missing(id, err)
+	if err := c.call(ctx, method, path+call, nil, &raw); err != nil {
+		return nil, c.missing(id, err)
 	}
 	if c.opt.JSON {
-		return c.printJSON(raw)
+		return nil, c.printJSON(raw)
 	}
 	s := new(v1.Session)
 	if err := json.Unmarshal(raw, s); err != nil {
-		return fmt.Errorf("read the session: %w", err)
+		return nil, fmt.Errorf("read the session: %w", err)
 	}
-	return c.printf("Without further activity the session expires %s.\n", c.ago(expires(s)))
+	return s, nil
 }
 
 // CheckID returns an error unless the text is a session's ID.
