@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,27 +93,9 @@ func TestRestartRefusesNobody(t *testing.T) {
 		s := startCommand(t, systemd.command(t, "serve", "--config", file))
 		return &serving{server: s, api: "http://" + api, keys: map[string]string{"shop": key}, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	}
-	shop, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	application := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // it serves this test
+	nginx := nginxBefore(t, internal, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "for "+r.Header.Get("Sojourn-Subject"))
-	})}
-	go application.Serve(shop) //nolint:errcheck // until it is closed
-	t.Cleanup(func() { _ = application.Close() })
-	nginx := servertest.Nginx(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
-		files := map[string]string{}
-		for _, name := range []string{"nginx.conf", "shop.conf"} {
-			text, err := os.ReadFile(filepath.Join("../examples/proxies/nginx", name))
-			if err != nil {
-				return nil, err
-			}
-			files[name] = strings.NewReplacer("127.0.0.1:7082", internal, "127.0.0.1:8000", shop.Addr().String(), ":8080", ":"+strconv.Itoa(port),
-				"proxy_read_timeout      10s", "proxy_read_timeout 5m").Replace(string(text)) // this machine may be slow
-		}
-		return files, nil
-	}})
+	}, "proxy_read_timeout      10s", "proxy_read_timeout 5m") // this machine may be slow
 
 	running := begin()
 	cookie := "__Host-shop-session=" + running.ask("shop", "POST", "/v1/sessions/login", `{"subject":"ann"}`, 200)["token"].(string)
@@ -273,16 +254,7 @@ func TestAcceptedBeforeShutdown(t *testing.T) {
 	if status, _, _ := s.look("/healthz", ""); status != 200 { // a later connection; so the first one was accepted
 		t.Fatal(status)
 	}
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	s.eventually("new connections are refused", func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err != nil
-	})
+	s.beginStop(t, address)
 	if _, err := io.WriteString(conn, "Host: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}

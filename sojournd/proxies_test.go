@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -95,24 +96,7 @@ func TestNginxOverUnixSocket(t *testing.T) {
 	}
 
 	reached := make(chan http.Header, 1)
-	shop, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	application := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached <- r.Header })} //nolint:gosec // it serves this test
-	go application.Serve(shop)                                                                                                   //nolint:errcheck // until it is closed
-	t.Cleanup(func() { _ = application.Close() })
-	nginx := servertest.Nginx(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
-		files := map[string]string{}
-		for _, name := range []string{"nginx.conf", "shop.conf"} {
-			text, err := os.ReadFile(filepath.Join("../examples/proxies/nginx", name))
-			if err != nil {
-				return nil, err
-			}
-			files[name] = strings.NewReplacer("127.0.0.1:7082", "unix:"+socket, "127.0.0.1:8000", shop.Addr().String(), ":8080", ":"+strconv.Itoa(port)).Replace(string(text))
-		}
-		return files, nil
-	}})
+	nginx := nginxBefore(t, "unix:"+socket, func(_ http.ResponseWriter, r *http.Request) { reached <- r.Header })
 
 	answer := s.ask("shop", "POST", "/v1/sessions/login", `{"subject":"ann","client":{"ip":"203.0.113.7"}}`, 200)
 	get := func(headers string) *http.Response {
@@ -190,4 +174,25 @@ func TestConfigurationOfTheSetUps(t *testing.T) {
 	if subnet == nil || !strings.Contains(string(trusted), "trusted_proxies: ["+string(subnet[1])+"]") {
 		t.Errorf("deploy: the subnet is %q, and sojourn.yaml doesn't trust it", subnet)
 	}
+}
+
+// nginxBefore starts the nginx of the examples before an application. It asks
+// checks, the address of sojournd's internal listener. edits are replacements in
+// nginx's files, in pairs.
+func nginxBefore(t *testing.T, checks string, application http.HandlerFunc, edits ...string) *servertest.ProxyServer {
+	t.Helper()
+	shop := httptest.NewServer(application)
+	t.Cleanup(shop.Close)
+	return servertest.Nginx(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
+		files := map[string]string{}
+		for _, name := range []string{"nginx.conf", "shop.conf"} {
+			text, err := os.ReadFile(filepath.Join("../examples/proxies/nginx", name))
+			if err != nil {
+				return nil, err
+			}
+			pairs := append([]string{"127.0.0.1:7082", checks, "127.0.0.1:8000", shop.Listener.Addr().String(), ":8080", ":" + strconv.Itoa(port)}, edits...)
+			files[name] = strings.NewReplacer(pairs...).Replace(string(text))
+		}
+		return files, nil
+	}})
 }

@@ -567,16 +567,7 @@ func TestGracefulShutdown(t *testing.T) {
 	if _, err := in.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	s.eventually("new connections are refused", func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err != nil
-	})
+	s.beginStop(t, address)
 	_, _ = io.WriteString(conn, body)
 	r, _ := http.NewRequestWithContext(t.Context(), "POST", s.api, nil)
 	res, err := http.ReadResponse(in, r)
@@ -681,4 +672,20 @@ func TestServeWithoutStore(t *testing.T) {
 	if _, _, metrics := s.look("/metrics", ""); !regexp.MustCompile(`sojourn_store_errors_total\{call="get"\} [1-9]`).MatchString(metrics) {
 		t.Error("the metrics don't count the store's errors")
 	}
+}
+
+// beginStop tells the server to stop, and returns when it accepts no connection
+// any more.
+func (s *serving) beginStop(t *testing.T, address string) {
+	t.Helper()
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("new connections are refused", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
 }
