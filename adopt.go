@@ -138,26 +138,29 @@ func (a *Adoption) oldTokenOf(cookies map[string]string) (t oldToken) {
 }
 
 // only returns the cookies that the adoption names, or nil if there are none.
-func (a *Adoption) only(cookies map[string]string) (mine map[string]string) {
+func (a *Adoption) only(cookies map[string]string) map[string]string {
 	if a == nil || len(cookies) == 0 {
 		return nil
 	}
-	for i := range a.Cookies {
-		name := a.Cookies[i].Name
-		if value, sent := cookies[name]; sent {
-			if mine == nil {
-				mine = make(map[string]string, len(a.Cookies))
-			}
-			mine[name] = value
-		}
-	}
-	return mine
+	return a.pick(func(name string) (string, bool) {
+		value, sent := cookies[name]
+		return value, sent
+	})
 }
 
-// sentOld reports whether the client has sent an old cookie.
-func (r *Request) sentOld(name string) bool {
-	_, sent := r.Old[name]
-	return sent
+// pick returns the values of the adoption's cookies that were sent, by name, or nil
+// if there are none.
+func (a *Adoption) pick(value func(name string) (_ string, sent bool)) (picked map[string]string) {
+	for i := range a.Cookies {
+		name := a.Cookies[i].Name
+		if v, sent := value(name); sent {
+			if picked == nil {
+				picked = make(map[string]string, len(a.Cookies))
+			}
+			picked[name] = v
+		}
+	}
+	return picked
 }
 
 // adopt finds the session of an old cookie, or creates it. It sets the ID and the

@@ -245,7 +245,8 @@ func (s *Session) setCookies(list []string) []string {
 	}
 	if c.clearOld {
 		for i := range s.e.opt.Adopt.Cookies {
-			if old := &s.e.opt.Adopt.Cookies[i]; s.request.sentOld(old.Name) {
+			old := &s.e.opt.Adopt.Cookies[i]
+			if _, sent := s.request.Old[old.Name]; sent {
 				list = append(list, old.deletion())
 			}
 		}

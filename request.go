@@ -39,17 +39,14 @@ func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []str
 
 // read returns the old library's cookies of a request, by name, or nil if it has
 // none. Of several with the same name it takes the first, as old libraries do.
-func (a *Adoption) read(r *http.Request) (cookies map[string]string) {
-	for i := range a.Cookies {
-		name := a.Cookies[i].Name
-		if c, err := r.Cookie(name); err == nil {
-			if cookies == nil {
-				cookies = make(map[string]string, len(a.Cookies))
-			}
-			cookies[name] = c.Value
+func (a *Adoption) read(r *http.Request) map[string]string {
+	return a.pick(func(name string) (string, bool) {
+		c, err := r.Cookie(name)
+		if err != nil {
+			return "", false
 		}
-	}
-	return cookies
+		return c.Value, true
+	})
 }
 
 // present fills in the request of an exchange.
