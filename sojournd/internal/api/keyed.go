@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -123,7 +122,5 @@ func keyedEnd(ctx context.Context, c *call, in *v1.Keyed) (*none, error) {
 	if err := s.Commit(ctx); err != nil {
 		return nil, err
 	}
-	c.w.Header().Set("Cache-Control", "no-store")
-	c.WriteHeader(http.StatusNoContent)
-	return nil, nil
+	return c.noContent()
 }

@@ -58,6 +58,11 @@ func end(ctx context.Context, c *call, _ *none) (*none, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.noContent()
+}
+
+// noContent answers 204.
+func (c *call) noContent() (*none, error) {
 	c.w.Header().Set("Cache-Control", "no-store")
 	c.WriteHeader(http.StatusNoContent)
 	return nil, nil
