@@ -195,7 +195,7 @@ func IDOf(b []byte) *store.ID { return (*store.ID)(b[atID:]) }
 
 // AppOf returns the number of a record's application.
 func AppOf(b []byte) uint32 {
-	r := reader{b: b[atRest:]}
+	r := reader{b: b, at: atRest}
 	return uint32(r.uvarint())
 }
 
@@ -231,7 +231,7 @@ func Peek(b []byte, h *Head) bool {
 	}
 	h.flags = binary.LittleEndian.Uint16(b)
 	h.LastSeenAt = store.Time(binary.LittleEndian.Uint64(b[atSeen:]))
-	r := reader{b: b[atRest:]}
+	r := reader{b: b, at: atRest}
 	h.App = uint32(r.uvarint())
 	if h.flags&flagCreatedInID != 0 {
 		h.CreatedAt = timeInID(IDOf(b))
@@ -362,22 +362,24 @@ func DecodeHead(b []byte, t *Strings, rec *store.Record) (store.Values, error) {
 	return values, nil
 }
 
-// A reader takes fields from the beginning of b. After a field that is not
-// there it is bad and returns zeros.
+// A reader takes fields from b, beginning at at. It moves at and not b, because a
+// write of a pointer costs more while the collector runs. After a field that is
+// not there it is bad and returns zeros.
 type reader struct {
 	b   []byte
+	at  int
 	bad bool
 }
 
-func (r *reader) fail() { r.b, r.bad = nil, true }
+func (r *reader) fail() { r.at, r.bad = len(r.b), true }
 
 func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.b)) {
+	if n > uint64(len(r.b)-r.at) {
 		r.fail()
 		return nil
 	}
-	p := r.b[:n]
-	r.b = r.b[n:]
+	p := r.b[r.at : r.at+int(n)]
+	r.at += int(n)
 	return p
 }
 
@@ -393,17 +395,17 @@ func (r *reader) byte() byte {
 }
 
 func (r *reader) uvarint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
-		n := uint64(r.b[0])
-		r.b = r.b[1:]
+	if r.at < len(r.b) && r.b[r.at] < 0x80 {
+		n := uint64(r.b[r.at])
+		r.at++
 		return n
 	}
-	n, w := binary.Uvarint(r.b)
+	n, w := binary.Uvarint(r.b[r.at:])
 	if w <= 0 {
 		r.fail()
 		return 0
 	}
-	r.b = r.b[w:]
+	r.at += w
 	return n
 }
 
@@ -414,9 +416,9 @@ func (r *reader) varint() int64 {
 
 // time reads what appendTime wrote. Most times are none, or base.
 func (r *reader) time(base store.Time) store.Time {
-	if len(r.b) > 0 && r.b[0] <= 1 && base != 0 {
-		t := base * store.Time(r.b[0])
-		r.b = r.b[1:]
+	if r.at < len(r.b) && r.b[r.at] <= 1 && base != 0 {
+		t := base * store.Time(r.b[r.at])
+		r.at++
 		return t
 	}
 	return r.otherTime(base)

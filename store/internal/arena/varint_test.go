@@ -15,8 +15,8 @@ func TestUvarint(t *testing.T) {
 			b = append(b, byte(rand.Uint32()))
 		}
 		r := reader{b: b}
-		if got := r.uvarint(); got != n || r.bad || len(r.b) != len(b)-w {
-			t.Fatalf("%x: %d with %d bytes left, want %d", b, got, len(r.b), n)
+		if got := r.uvarint(); got != n || r.bad || r.at != w {
+			t.Fatalf("%x: %d after %d bytes, want %d", b, got, r.at, n)
 		}
 	}
 	for _, b := range []string{"", "\x80", "\xff\xff", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} {
