@@ -133,3 +133,25 @@ func TestSiteUserAgent(t *testing.T) {
 		}
 	}
 }
+
+// Each byte is judged alike wherever it stands, though the engine looks at eight
+// at a time.
+func TestSiteUserAgentEachByte(t *testing.T) {
+	w := newWebUnstarted(t, nil)
+	for _, length := range []int{1, 8, 17} {
+		for at := range length {
+			for c := range 256 {
+				is := []byte(strings.Repeat("a", length))
+				is[at] = byte(c)
+				want := string(is)
+				if c < 0x20 || c >= 0x7f {
+					want = want[:at] + want[at+1:]
+				}
+				got := clientOf(t, w, "203.0.113.7:1", http.Header{"User-Agent": {string(is)}}).UserAgent
+				if got != want {
+					t.Fatalf("%q: %q, want %q", is, got, want)
+				}
+			}
+		}
+	}
+}

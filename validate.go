@@ -41,6 +41,25 @@ func hasControl(s string) bool {
 	return false
 }
 
+// printable reports whether s holds only visible ASCII and blanks. It looks at 8
+// bytes at a time, because every request has a user agent to check.
+func printable(s string) bool {
+	const each = 0x0101010101010101
+	for ; len(s) >= 8; s = s[8:] {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if (w|(w-each*0x20)|(w+each))&(each*0x80) != 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 func validApp(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -157,7 +176,7 @@ func cleanUserAgent(ua string) string {
 	if len(ua) > maxUserAgent {
 		ua = ua[:maxUserAgent]
 	}
-	if !utf8.ValidString(ua) || hasControl(ua) {
+	if !printable(ua) && (!utf8.ValidString(ua) || hasControl(ua)) {
 		ua = strings.Map(func(r rune) rune {
 			if r == utf8.RuneError || r < 0x20 || r >= 0x7f && r < 0xa0 {
 				return -1
