@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/sojournd/internal/shop"
 )
 
@@ -89,7 +90,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
 
-	passwords, err := shop.NewPasswords(shop.PasswordCost{})
+	passwords, err := password.New(password.Cost{})
 	if err != nil {
 		return err
 	}

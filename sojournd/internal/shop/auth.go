@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // normaliseEmail returns an address in the form in which it is stored and
@@ -27,7 +28,7 @@ func normaliseEmail(s string) (string, bool) {
 
 // AddDemo creates the accounts for the sign-in page, unless they exist. It
 // returns them with their current addresses.
-func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts []Account) ([]Account, error) {
+func AddDemo(ctx context.Context, users *Users, passwords *password.Hasher, accounts []Account) ([]Account, error) {
 	accounts = slices.Clone(accounts)
 	for i, a := range accounts {
 		name, _, _ := strings.Cut(a.Email, "@")
@@ -39,7 +40,7 @@ func AddDemo(ctx context.Context, users *Users, passwords *Passwords, accounts [
 		case !errors.Is(err, ErrNoUser):
 			return nil, err
 		}
-		hash, err := passwords.Hash(ctx, Caller{}, a.Password)
+		hash, err := passwords.Hash(ctx, password.Caller{}, a.Password)
 		if err != nil {
 			return nil, err
 		}
@@ -119,15 +120,15 @@ func (v *visit) login() error {
 // authenticate returns the user of an address and a password. A wrong address
 // and a wrong password take the same time and return the same error. After too
 // many wrong passwords it checks none for a while.
-func (v *visit) authenticate(email, password string) (User, error) {
-	if utf8.RuneCountInString(password) > maxPassword {
+func (v *visit) authenticate(email, entered string) (User, error) {
+	if utf8.RuneCountInString(entered) > password.MaxLength {
 		return User{}, errPasswordLong
 	}
 	ctx := v.r.Context()
-	caller := Caller{Address: addressOf(v.r), Account: strings.ToLower(strings.TrimSpace(email))}
-	right, undo, ok := v.shop.attempts.begin(v.shop.Now(), caller)
+	caller := password.Caller{Address: password.AddressOf(v.r), Account: strings.ToLower(strings.TrimSpace(email))}
+	right, undo, ok := v.shop.attempts.Begin(v.shop.Now(), caller)
 	if !ok {
-		v.w.Header().Set("Retry-After", strconv.Itoa(int(wrongWindow.Seconds())))
+		v.w.Header().Set("Retry-After", strconv.Itoa(int(password.Window.Seconds())))
 		return User{}, errTooManyTries
 	}
 	checked := false
@@ -141,7 +142,7 @@ func (v *visit) authenticate(email, password string) (User, error) {
 	if err != nil && !errors.Is(err, ErrNoUser) {
 		return User{}, err
 	}
-	match, err := v.shop.Passwords.Verify(ctx, caller, password, user.PasswordHash)
+	match, err := v.shop.Passwords.Verify(ctx, caller, entered, user.PasswordHash)
 	if err != nil {
 		return User{}, err
 	}
@@ -210,16 +211,16 @@ func (v *visit) signup() error {
 	return nil
 }
 
-func (v *visit) signUp(email, password string) error {
+func (v *visit) signUp(email, entered string) error {
 	email, ok := normaliseEmail(email)
 	if !ok {
 		return errBadEmail
 	}
-	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword {
+	if n := utf8.RuneCountInString(entered); n < password.MinLength || n > password.MaxLength {
 		return errBadPassword
 	}
 	ctx := v.r.Context()
-	hash, err := v.shop.Passwords.Hash(ctx, Caller{Address: addressOf(v.r)}, password)
+	hash, err := v.shop.Passwords.Hash(ctx, password.Caller{Address: password.AddressOf(v.r)}, entered)
 	if err != nil {
 		return err
 	}

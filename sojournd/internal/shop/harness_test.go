@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -25,8 +26,8 @@ var (
 )
 
 // cheapPasswords are cheap to hash, because many tests sign in.
-var cheapPasswords = sync.OnceValue(func() *Passwords {
-	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
+var cheapPasswords = sync.OnceValue(func() *password.Hasher {
+	p, err := password.New(password.Cost{MemoryKiB: 64, Passes: 1})
 	if err != nil {
 		panic(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 //go:embed templates/*.html
@@ -44,8 +45,8 @@ func (v *view) Themes() []string  { return themes }
 func (v *view) Langs() []string   { return languageOrder }
 func (v *view) Email() string     { return v.user.Email }
 func (v *view) SignedIn() bool    { return v.user.ID != "" }
-func (v *view) MinPassword() int  { return minPassword }
-func (v *view) MaxPassword() int  { return maxPassword }
+func (v *view) MinPassword() int  { return password.MinLength }
+func (v *view) MaxPassword() int  { return password.MaxLength }
 func (v *view) FreshMinutes() int { return int(freshness.Minutes()) }
 
 // Unspoken reports whether the browser asks for other languages.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // A problem is an answer that is not a success. The code is for programs.
@@ -33,12 +34,12 @@ var (
 	errBadLanguage    = &problem{status: http.StatusBadRequest, code: "bad_language"}
 	errNoPreference   = &problem{status: http.StatusBadRequest, code: "no_preference"}
 	errBadEmail       = &problem{status: http.StatusBadRequest, code: "bad_email"}
-	errBadPassword    = &problem{status: http.StatusBadRequest, code: "bad_password", args: []any{minPassword, maxPassword}}
-	errPasswordLong   = &problem{status: http.StatusBadRequest, code: "password_too_long", args: []any{maxPassword}}
+	errBadPassword    = &problem{status: http.StatusBadRequest, code: "bad_password", args: []any{password.MinLength, password.MaxLength}}
+	errPasswordLong   = &problem{status: http.StatusBadRequest, code: "password_too_long", args: []any{password.MaxLength}}
 	errEmailTaken     = &problem{status: http.StatusConflict, code: "email_taken"}
 	errInvalidLogin   = &problem{status: http.StatusUnauthorized, code: "invalid_login"}
 	errWrongPassword  = &problem{status: http.StatusUnauthorized, code: "wrong_password"}
-	errTooManyTries   = &problem{status: http.StatusTooManyRequests, code: "too_many_tries", args: []any{int(wrongWindow.Minutes())}}
+	errTooManyTries   = &problem{status: http.StatusTooManyRequests, code: "too_many_tries", args: []any{int(password.Window.Minutes())}}
 	errLoginRequired  = &problem{status: http.StatusUnauthorized, code: "login_required"}
 	errFreshRequired  = &problem{status: http.StatusForbidden, code: "fresh_login_required"}
 	errNoSuchSession  = &problem{status: http.StatusNotFound, code: "no_such_session"}
@@ -79,7 +80,7 @@ func problemOf(err error) *problem {
 		return errEmailTaken
 	case errors.Is(err, ErrUsersFull):
 		return errShopFull
-	case errors.Is(err, ErrBusy), errors.Is(err, context.Canceled):
+	case errors.Is(err, password.ErrBusy), errors.Is(err, context.Canceled):
 		return errBusy
 	case errors.Is(err, sojourn.ErrAnonymous):
 		return errLoginRequired

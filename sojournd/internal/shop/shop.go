@@ -22,15 +22,16 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // Options are the parts of a shop.
 type Options struct {
-	Sessions  *sojourn.Engine // required
-	Users     *Users          // required
-	Passwords *Passwords      // required
-	Demo      []Account       // accounts that the sign-in page shows; they must exist. Default none
-	Log       *slog.Logger    // gets internal errors. Default slog.Default()
+	Sessions  *sojourn.Engine  // required
+	Users     *Users           // required
+	Passwords *password.Hasher // required
+	Demo      []Account        // accounts that the sign-in page shows; they must exist. Default none
+	Log       *slog.Logger     // gets internal errors. Default slog.Default()
 	Now       func() time.Time
 }
 
@@ -42,7 +43,7 @@ type Shop struct {
 	Options
 	mux      *http.ServeMux
 	handler  http.Handler
-	attempts attempts
+	attempts password.Attempts
 	closing  chan struct{}
 	close    sync.Once
 }

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -634,118 +634,6 @@ func TestLiveIsNoActivity(t *testing.T) {
 	b.get("/live").fails(401, "login_required")
 }
 
-func TestPasswords(t *testing.T) {
-	ctx := t.Context()
-	p := cheapPasswords()
-	hash, err := p.Hash(ctx, Caller{}, "correct horse")
-	if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$m=64,t=1,p=1$") {
-		t.Fatalf("%q, %v", hash, err)
-	}
-	for password, want := range map[string]bool{"correct horse": true, "correct horsf": false, "": false} {
-		if ok, err := p.Verify(ctx, Caller{}, password, hash); ok != want || err != nil {
-			t.Errorf("%q: %v, %v", password, ok, err)
-		}
-	}
-	if ok, err := p.Verify(ctx, Caller{}, "nobody's password", ""); ok || err != nil {
-		t.Errorf("nobody signs in: %v, %v", ok, err)
-	}
-	if _, err := p.Verify(ctx, Caller{}, "x", "nonsense"); err == nil {
-		t.Error("a broken hash is no error")
-	}
-	if other, _ := p.Hash(ctx, Caller{}, "correct horse"); other == hash {
-		t.Error("no salt")
-	}
-}
-
-// Many logins wait for their turn. If too many wait, further ones are refused.
-func TestPasswordsAreHashedFewAtATime(t *testing.T) {
-	p := cheapPasswords()
-	flooded := &Passwords{hasher: p.hasher, decoy: p.decoy, slots: make(chan struct{}, 1), queue: make(chan struct{}, 2)}
-	flooded.slots <- struct{}{} // one is at work
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			if _, err := flooded.Verify(t.Context(), Caller{}, "x", ""); err != nil {
-				t.Errorf("who waits: %v", err)
-			}
-		})
-	}
-	for len(flooded.queue) < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	if _, err := flooded.Verify(t.Context(), Caller{}, "x", ""); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v", err)
-	}
-	<-flooded.slots
-	wg.Wait()
-	if got := problemOf(ErrBusy); got.status != 503 {
-		t.Errorf("status %d", got.status)
-	}
-}
-
-// Many logins from one address or for one account leave room in the queue for
-// others.
-func TestSharesOfTheQueue(t *testing.T) {
-	p, err := NewPasswords(PasswordCost{MemoryKiB: 64, Passes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range cap(p.slots) { // nobody gets a turn before all wait
-		p.slots <- struct{}{}
-	}
-	var wg sync.WaitGroup
-	results := make(chan error, 1000)
-	try := func(c Caller) {
-		wg.Go(func() {
-			_, err := p.Verify(t.Context(), c, "wrong", "")
-			results <- err
-		})
-	}
-	caller := func(ip, account string) Caller {
-		r := httptest.NewRequest("POST", "/login", nil)
-		r.RemoteAddr = ip
-		return Caller{Address: addressOf(r), Account: account}
-	}
-	for i := range 300 {
-		try(caller("192.0.2.1:1", fmt.Sprint(i)))
-		try(caller(fmt.Sprintf("[2001:db8::%x]:1", i), fmt.Sprint("v6 ", i)))
-		try(caller(fmt.Sprintf("198.51.%d.%d:1", i/200, i%200), "ada@example.com"))
-	}
-	refused := 0
-	for range 3*300 - 2*maxShare - maxAccount { // the others wait
-		if err := <-results; !errors.Is(err, ErrBusy) {
-			t.Fatalf("err %v", err)
-		}
-		refused++
-	}
-	for len(p.queue) < 2*maxShare+maxAccount {
-		runtime.Gosched()
-	}
-	try(caller("203.0.113.9:1", "ben@example.com"))
-	try(caller("@", "carl@example.com")) // a Unix socket's peer
-	for len(p.queue) < 2*maxShare+maxAccount+2 {
-		select {
-		case err := <-results:
-			t.Fatalf("somebody else is refused: %v", err)
-		default:
-			runtime.Gosched()
-		}
-	}
-	for range cap(p.slots) {
-		<-p.slots
-	}
-	wg.Wait()
-	close(results)
-	for err := range results {
-		if err != nil {
-			t.Errorf("who waited got %v", err)
-		}
-	}
-	if len(p.shares) != 0 {
-		t.Errorf("shares that are left: %v", p.shares)
-	}
-}
-
 // After too many wrong passwords the right one is refused too, for a while. An
 // account that does not exist gets the same answer.
 func TestTooManyWrongPasswords(t *testing.T) {
@@ -759,7 +647,7 @@ func TestTooManyWrongPasswords(t *testing.T) {
 	}
 	var answers []string
 	for _, email := range []string{ada.Email, "nobody@example.com", " ADA@example.com"} {
-		for i := range maxWrongHere {
+		for i := range password.MaxWrongHere {
 			if email != " ADA@example.com" { // is ada's, and used up
 				try("192.0.2.1:1", email, fmt.Sprint("wrong", i)).fails(401, "invalid_login")
 			}
@@ -778,22 +666,22 @@ func TestTooManyWrongPasswords(t *testing.T) {
 	try("192.0.2.1:1", ben.Email, ben.Password).want(200) // another account
 	try("192.0.2.1:1", ada.Email, "x").fails(429, "too_many_tries")
 
-	for i := range maxWrong - maxWrongHere {
+	for i := range password.MaxWrong - password.MaxWrongHere {
 		try(fmt.Sprintf("198.51.100.%d:1", i), ada.Email, "wrong").fails(401, "invalid_login")
 	}
 	try("192.0.2.2:1", ada.Email, ada.Password).fails(429, "too_many_tries") // many addresses guess
-	s.sleep(2 * wrongWindow)
+	s.sleep(2 * password.Window)
 	try("192.0.2.1:1", ada.Email, ada.Password).want(200)
 
 	// A right password resets the count of wrong ones.
 	for range 3 {
-		for range maxWrongHere - 1 {
+		for range password.MaxWrongHere - 1 {
 			try("192.0.2.3:1", ben.Email, "wrong").fails(401, "invalid_login")
 		}
 		try("192.0.2.3:1", ben.Email, ben.Password).want(200)
 	}
 	page := s.browser()
-	for range maxWrongHere {
+	for range password.MaxWrongHere {
 		page.post("/login", "email", "eve@example.com", "password", "wrong").want(401)
 	}
 	page.post("/login", "email", "eve@example.com", "password", "wrong").want(429).has("Too many wrong passwords for this e-mail address. Please wait 15 minutes.")
@@ -814,8 +702,8 @@ func TestWrongPasswordsInParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := looked.Load(); n > maxWrongHere {
-		t.Errorf("%d passwords were looked at, want %d at most", n, maxWrongHere)
+	if n := looked.Load(); n > password.MaxWrongHere {
+		t.Errorf("%d passwords were looked at, want %d at most", n, password.MaxWrongHere)
 	}
 }
 

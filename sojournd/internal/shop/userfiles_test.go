@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 func openUserFile(t *testing.T, path string) *Users {
@@ -193,7 +194,7 @@ func TestAddDemoAgain(t *testing.T) {
 func TestSharedUsersAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shop.db")
 	var wg sync.WaitGroup
-	passwords, err := NewPasswords(PasswordCost{})
+	passwords, err := password.New(password.Cost{})
 	if err != nil {
 		t.Fatal(err)
 	}

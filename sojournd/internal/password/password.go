@@ -1,4 +1,6 @@
-package shop
+// Package password hashes and checks the passwords of people, and slows down who
+// guesses. The shop's users and the console's operators sign in with it.
+package password
 
 import (
 	"context"
@@ -11,12 +13,12 @@ import (
 	"github.com/go-crypt/crypt/algorithm/argon2"
 )
 
-// Passwords hashes passwords with argon2id (RFC 9106) into PHC strings. It
+// A Hasher hashes passwords with argon2id (RFC 9106) into PHC strings. It
 // hashes only a few at a time, so that a flood of logins waits instead of
 // filling the memory. Each address and each account has a share of the queue,
 // so that a flood from one place does not block others.
-type Passwords struct {
-	hasher *argon2.Hasher
+type Hasher struct {
+	argon2 *argon2.Hasher
 	decoy  string // the hash of nobody's password
 	slots  chan struct{}
 	queue  chan struct{}
@@ -25,16 +27,16 @@ type Passwords struct {
 	shares map[any]int // places in the queue and slots, by Caller.Address and Caller.Account
 }
 
-// PasswordCost is the cost of one hash. The zero value is 19 MiB and 2 passes,
+// Cost is the cost of one hash. The zero value is 19 MiB and 2 passes,
 // from OWASP's Password Storage Cheat Sheet. Tests use less.
-type PasswordCost struct {
+type Cost struct {
 	MemoryKiB uint32
 	Passes    int
 }
 
 const (
-	minPassword = 8 // characters
-	maxPassword = 200
+	MinLength = 8 // characters of a new password
+	MaxLength = 200
 
 	maxHashing = 4   // at a time: 4 × 19 MiB
 	maxQueue   = 256 // requests that wait for their turn
@@ -44,10 +46,10 @@ const (
 )
 
 // ErrBusy is returned if too many passwords wait to be checked.
-var ErrBusy = errors.New("shop: too many logins at this moment")
+var ErrBusy = errors.New("password: too many logins at this moment")
 
-// NewPasswords returns a hasher of the given cost.
-func NewPasswords(cost PasswordCost) (*Passwords, error) {
+// New returns a hasher of the given cost.
+func New(cost Cost) (*Hasher, error) {
 	if cost.MemoryKiB == 0 {
 		cost.MemoryKiB = 19 * 1024
 	}
@@ -57,10 +59,10 @@ func NewPasswords(cost PasswordCost) (*Passwords, error) {
 	hasher, err := argon2.New(argon2.WithVariantID(), argon2.WithMemoryInKiB(cost.MemoryKiB), argon2.WithIterations(cost.Passes),
 		argon2.WithParallelism(1), argon2.WithSaltLength(16), argon2.WithKeyLength(32))
 	if err != nil {
-		return nil, fmt.Errorf("shop: argon2id: %w", err)
+		return nil, fmt.Errorf("password: argon2id: %w", err)
 	}
-	p := &Passwords{
-		hasher: hasher,
+	p := &Hasher{
+		argon2: hasher,
 		slots:  make(chan struct{}, min(maxHashing, runtime.GOMAXPROCS(0))),
 		queue:  make(chan struct{}, maxQueue),
 		shares: map[any]int{},
@@ -70,15 +72,15 @@ func NewPasswords(cost PasswordCost) (*Passwords, error) {
 }
 
 // Hash returns the PHC string of a password.
-func (p *Passwords) Hash(ctx context.Context, c Caller, password string) (string, error) {
+func (p *Hasher) Hash(ctx context.Context, c Caller, password string) (string, error) {
 	done, err := p.turn(ctx, c)
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	digest, err := p.hasher.Hash(password)
+	digest, err := p.argon2.Hash(password)
 	if err != nil {
-		return "", fmt.Errorf("shop: hash a password: %w", err)
+		return "", fmt.Errorf("password: hash a password: %w", err)
 	}
 	return digest.Encode(), nil
 }
@@ -86,7 +88,7 @@ func (p *Passwords) Hash(ctx context.Context, c Caller, password string) (string
 // Verify reports whether the password matches the PHC string. If the string is
 // empty, because the user does not exist, it takes the same time and reports
 // false.
-func (p *Passwords) Verify(ctx context.Context, c Caller, password, encoded string) (bool, error) {
+func (p *Hasher) Verify(ctx context.Context, c Caller, password, encoded string) (bool, error) {
 	done, err := p.turn(ctx, c)
 	if err != nil {
 		return false, err
@@ -98,18 +100,18 @@ func (p *Passwords) Verify(ctx context.Context, c Caller, password, encoded stri
 	}
 	digest, err := argon2.Decode(encoded)
 	if err != nil {
-		return false, fmt.Errorf("shop: read a password's hash: %w", err)
+		return false, fmt.Errorf("password: read a password's hash: %w", err)
 	}
 	match, err := digest.MatchAdvanced(password)
 	if err != nil {
-		return false, fmt.Errorf("shop: check a password: %w", err)
+		return false, fmt.Errorf("password: check a password: %w", err)
 	}
 	return match && known, nil
 }
 
 // turn waits for a slot. The caller must call done. The error is ErrBusy if the
 // queue, or the caller's share of it, is full.
-func (p *Passwords) turn(ctx context.Context, c Caller) (done func(), err error) {
+func (p *Hasher) turn(ctx context.Context, c Caller) (done func(), err error) {
 	leave, ok := p.join(c)
 	if !ok {
 		return nil, ErrBusy
@@ -136,7 +138,7 @@ func (p *Passwords) turn(ctx context.Context, c Caller) (done func(), err error)
 }
 
 // join takes a place of the caller's shares. Leave gives it back.
-func (p *Passwords) join(c Caller) (leave func(), ok bool) {
+func (p *Hasher) join(c Caller) (leave func(), ok bool) {
 	shares := map[any]int{}
 	if c.Address.IsValid() {
 		shares[c.Address] = maxShare
