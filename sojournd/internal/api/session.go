@@ -2,14 +2,10 @@ package api
 
 import (
 	"net/netip"
-	"strings"
-	"sync"
-	"unicode/utf8"
-
-	"github.com/mileusna/useragent"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
+	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
 )
 
 // clientOf returns a request's client for the engine.
@@ -40,45 +36,10 @@ func infoOf(i *sojourn.Info) *v1.Session {
 		CreatedAt: i.CreatedAt, AuthenticatedAt: i.AuthenticatedAt, LastSeenAt: i.LastSeenAt,
 		IdleExpiresAt: i.IdleExpiresAt, ExpiresAt: i.ExpiresAt,
 		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, UntilBrowserCloses: i.UntilBrowserCloses, Revision: i.Revision,
-		Client: v1.Browser{UserAgent: i.LastSeen.UserAgent, Name: browserName(i.LastSeen.UserAgent)},
+		Client: v1.Browser{UserAgent: i.LastSeen.UserAgent, Name: useragent.Name(i.LastSeen.UserAgent)},
 	}
 	if i.LastSeen.IP.IsValid() {
 		s.Client.IP = i.LastSeen.IP.String()
 	}
 	return s
-}
-
-// names caches the names of browsers, because parsing a user agent takes long.
-var names struct {
-	sync.RWMutex
-	of map[string]string
-}
-
-const maxNames = 4096
-
-func browserName(agent string) string {
-	if agent == "" {
-		return ""
-	}
-	names.RLock()
-	name, ok := names.of[agent]
-	names.RUnlock()
-	if ok {
-		return name
-	}
-	ua := useragent.Parse(agent)
-	var parts []string
-	for _, part := range []string{ua.Name, ua.OS} {
-		if part != "" && utf8.ValidString(part) {
-			parts = append(parts, part)
-		}
-	}
-	name = strings.Join(parts, " on ")
-	names.Lock()
-	defer names.Unlock()
-	if names.of == nil || len(names.of) >= maxNames {
-		names.of = make(map[string]string)
-	}
-	names.of[agent] = name
-	return name
 }

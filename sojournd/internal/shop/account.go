@@ -5,13 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
-
-	"github.com/mileusna/useragent"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -82,11 +79,11 @@ func (v *visit) devices() ([]device, error) {
 			return nil, err
 		}
 		for _, info := range infos {
-			agent := useragent.Parse(info.LastSeen.UserAgent)
+			agent := useragent.Of(info.LastSeen.UserAgent)
 			d := device{
 				ID: info.ID, Current: info.ID == v.session.ID(), CreatedAt: info.CreatedAt, LastSeenAt: info.LastSeenAt,
 				Client: v.clientName(agent), SignedIn: info.AuthenticatedAt, Remembered: info.Remembered,
-				Mobile: agent.Mobile || agent.Tablet,
+				Mobile: agent.Mobile,
 			}
 			if ip := info.LastSeen.IP; ip.IsValid() {
 				d.Address = ip.String()
@@ -110,27 +107,14 @@ func (v *visit) devices() ([]device, error) {
 }
 
 // clientName names a client for people: "Firefox on Linux".
-func (v *visit) clientName(agent useragent.UserAgent) string {
-	clean := func(s string) string {
-		s = strings.Map(func(c rune) rune {
-			if !unicode.IsPrint(c) {
-				return -1
-			}
-			return c
-		}, strings.ToValidUTF8(s, ""))
-		if r := []rune(s); len(r) > 40 {
-			s = string(r[:40]) + "…"
-		}
-		return strings.TrimSpace(s)
-	}
-	name, system := clean(agent.Name), clean(agent.OS)
+func (v *visit) clientName(b useragent.Browser) string {
 	switch {
-	case name == "":
+	case b.Name == "":
 		return v.T("client.unknown")
-	case system == "":
-		return name
+	case b.System == "":
+		return b.Name
 	}
-	return v.T("client.on", name, system)
+	return v.T("client.on", b.Name, b.System)
 }
 
 // sessionsPage is GET /account/sessions ("your devices") and
