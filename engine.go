@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -54,14 +55,17 @@ type Engine struct {
 
 // New returns an engine on the given store. It refuses options that no browser
 // would accept, or that aren't safe, with an error that says what to change.
-// Call Close when done with it.
+// The store may be nil with SealEveryone. Call Close when done with it.
 func New(st store.Store, opt Options) (*Engine, error) {
-	if st == nil {
-		return nil, errors.New("sojourn: New needs a store: memstore.New() for a start")
+	if err := opt.checkStore(st); err != nil {
+		return nil, err
 	}
 	opt, err := opt.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if opt.Sealed != nil {
+		return nil, fmt.Errorf("%w: sealed sessions aren't ready", ErrUnsupported)
 	}
 	e := &Engine{store: st, opt: opt, rand: rand.Reader}
 	if e.site, err = newSite(opt); err != nil {

@@ -99,6 +99,10 @@ var (
 	// Request.IdempotencyKey.
 	ErrRepeats = errors.New("sojourn: too many repeats under one idempotency key")
 
+	// ErrUnsupported: the call needs sessions in a store, and Options.Sealed keeps
+	// them in cookies. The message names the call.
+	ErrUnsupported = errors.New("sojourn: not supported for sealed sessions (Options.Sealed)")
+
 	// ErrFinished: the request that the session belongs to is over.
 	ErrFinished = errors.New("sojourn: the session was used after its request was over")
 
@@ -142,6 +146,7 @@ var statuses = []struct {
 	{ErrCrossOrigin, http.StatusForbidden, "the request comes from another site's page"},
 	{ErrBearer, http.StatusInternalServerError, ""},
 	{ErrDevelopment, http.StatusInternalServerError, "this server is in development mode, where anybody on the way can read its cookies, but the request came over HTTPS or through a proxy; turn the mode off (Options.Development)"},
+	{ErrUnsupported, http.StatusNotImplemented, "that isn't supported here"},
 	{ErrCursor, http.StatusBadRequest, "there is no such page of the list"},
 }
 

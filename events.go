@@ -58,6 +58,7 @@ const (
 	RefusedEnded     Refusal = "ended"     // it was good for a session that has ended
 	RefusedFormer    Refusal = "former"    // it was good before a login or elevation
 	RefusedAmbiguous Refusal = "ambiguous" // several cookies of one name, of which not exactly one is live
+	RefusedNoKey     Refusal = "no_key"    // sealed by a key that Options.Sealed doesn't have
 	RefusedThrottled Refusal = "throttled" // not looked up, because its address is guessing; there is no event
 )
 

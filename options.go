@@ -51,6 +51,10 @@ type Options struct {
 	// are stored already can still be read.
 	MaxDepth int
 
+	// Sealed keeps sessions in their cookies, encrypted: those of visitors, or all.
+	// Default nil: every session is in the store.
+	Sealed *Sealing
+
 	// Adopt takes over the sessions of the library that the application used
 	// before. Default: none.
 	Adopt *Adoption
@@ -249,6 +253,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	var err error
 	if o.Cookie, err = o.Cookie.withDefaults(o.Development); err != nil {
+		return o, err
+	}
+	if o.Sealed, err = o.Sealed.withDefaults(); err != nil {
 		return o, err
 	}
 	o.Adopt, err = o.Adopt.withDefaults(&o.Cookie)
