@@ -1,0 +1,572 @@
+package pages_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/pages"
+	"github.com/sojourn-go/sojourn/sojourntest"
+)
+
+const (
+	firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	safari  = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Mobile/15E148 Safari/604.1"
+)
+
+// A site is an application with the pages.
+type site struct {
+	t        *testing.T
+	sessions *sojourntest.Sessions
+	pages    *pages.Handler
+}
+
+func newSite(t *testing.T, opt pages.Options) *site {
+	t.Helper()
+	return newSiteWith(t, sojourn.Options{}, opt)
+}
+
+func newSiteWith(t *testing.T, engine sojourn.Options, opt pages.Options) *site {
+	t.Helper()
+	sessions := sojourntest.New(t, engine)
+	opt.Now = sessions.Now
+	h, err := pages.New(sessions.Engine, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &site{t, sessions, h}
+}
+
+// own are the site's pages in most tests.
+var own = pages.Options{Require: sojourn.Requirement{SignIn: "/login", StepUp: "/confirm"}}
+
+// A browser is one with a user agent.
+type browser struct {
+	*sojourntest.Browser
+	t      *testing.T
+	agent  string
+	accept string
+	lang   string
+}
+
+// browser returns a browser that is signed in as a user, unless that is empty.
+func (s *site) browser(agent, user string) *browser {
+	login := s.sessions.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var options []sojourn.LoginOption
+		if r.URL.RawQuery == "remember" {
+			options = append(options, sojourn.Remember())
+		}
+		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
+		if err := sojourn.From(r.Context()).Login(strings.TrimPrefix(r.URL.Path, "/login/"), options...); err != nil {
+			sojourn.Error(w, r, err)
+		}
+	}))
+	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/login/") {
+			login.ServeHTTP(w, r)
+		} else {
+			s.pages.ServeHTTP(w, r)
+		}
+	})
+	b := &browser{s.sessions.Browser(app), s.t, agent, "text/html", ""}
+	if user != "" {
+		b.signIn(user)
+	}
+	return b
+}
+
+// signIn signs the browser in. The user may be followed by "?remember".
+func (b *browser) signIn(user string) {
+	b.t.Helper()
+	want(b.t, b.send("POST", "/login/"+user), 200)
+}
+
+// send sends a request. Header has names and values.
+func (b *browser) send(method, path string, header ...string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	r := httptest.NewRequest(method, "https://example.com"+path, nil)
+	r.Header.Set("Accept", b.accept)
+	r.Header.Set("User-Agent", b.agent)
+	if b.lang != "" {
+		r.Header.Set("Accept-Language", b.lang)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := b.Do(r)
+	if w.Header().Get("Cache-Control") != "no-store" || !strings.Contains(w.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'") {
+		b.t.Errorf("%s %s: the header lacks protection: %v", method, path, w.Header())
+	}
+	return w
+}
+
+func (b *browser) get(path string, header ...string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	return b.send("GET", path, header...)
+}
+
+// id returns the ID of the browser's session.
+func (b *browser) id() string { return b.Session().ID().String() }
+
+// want checks an answer's status, and that its body has some texts.
+func want(t *testing.T, w *httptest.ResponseRecorder, status int, texts ...string) {
+	t.Helper()
+	if w.Code != status {
+		t.Fatalf("%d, want %d: %s", w.Code, status, w.Body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(w.Body.String(), text) {
+			t.Fatalf("%q is missing in:\n%s", text, w.Body)
+		}
+	}
+}
+
+// leads checks a redirect.
+func leads(t *testing.T, w *httptest.ResponseRecorder, to string) {
+	t.Helper()
+	if w.Code != 303 || w.Header().Get("Location") != to {
+		t.Fatalf("%d to %q, want 303 to %q", w.Code, w.Header().Get("Location"), to)
+	}
+}
+
+// devices is the answer to a request for JSON.
+type devices struct {
+	Sessions []struct {
+		ID, Name, Kind, Address string
+		Current, Remembered     bool
+	}
+	Next string
+}
+
+func (b *browser) list(path string) (d devices) {
+	b.t.Helper()
+	w := b.get(path, "Accept", "application/json")
+	want(b.t, w, 200)
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil || w.Header().Get("Content-Type") != "application/json" {
+		b.t.Fatalf("%v %s", err, w.Header().Get("Content-Type"))
+	}
+	return d
+}
+
+func TestDevices(t *testing.T) {
+	s := newSite(t, own)
+	here := s.browser(firefox, "ann")
+	s.sessions.Advance(2 * time.Hour)
+	s.browser(safari, "ann?remember")
+	s.browser(firefox, "ben")
+
+	w := here.get("/session/devices")
+	want(t, w, 200, "This device", "Firefox on Linux", "Safari on iOS", "Signed in <time", "2 hours ago", "192.0.2.1", "Stays signed in", "Sign out all other devices")
+	page := w.Body.String()
+	if strings.Index(page, "Firefox on Linux") > strings.Index(page, "Safari on iOS") || strings.Count(page, "data-session=") != 2 {
+		t.Errorf("want this session first, and no other user's: %s", page)
+	}
+	d := here.list("/session/devices")
+	if len(d.Sessions) != 2 || !d.Sessions[0].Current || d.Sessions[0].ID != here.id() || d.Sessions[0].Kind != "computer" ||
+		d.Sessions[1].Current || !d.Sessions[1].Remembered || d.Sessions[1].Kind != "phone" || d.Sessions[1].Address != "192.0.2.1" || d.Next != "" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestEndOne(t *testing.T) {
+	s := newSite(t, own)
+	there, here := s.browser(safari, "ann"), s.browser(firefox, "ann")
+	path := "/session/devices/" + there.id() + "/end"
+	want(t, here.get(path), 200, "Sign out this device?", "Safari on iOS", `action="`+path+`"`)
+	want(t, there.get("/session/devices"), 200)
+	leads(t, here.send("POST", path), "/session/devices?done=ended")
+	want(t, here.get("/session/devices?done=ended"), 200, "The device is signed out.", "You are signed in nowhere else.")
+	leads(t, there.get("/session/devices"), "/login?return_to=%2Fsession%2Fdevices")
+
+	// It has ended already: in the page that was still open.
+	leads(t, here.send("POST", path), "/session/devices?done=gone")
+	want(t, here.get(path), 404, "not signed in, or no longer")
+	want(t, here.send("DELETE", strings.TrimSuffix(path, "/end"), "Accept", "application/json"), 404, `"code":"no_such_session"`)
+}
+
+func TestEndOthers(t *testing.T) {
+	s := newSite(t, own)
+	one, two, here := s.browser(safari, "ann"), s.browser(safari, "ann"), s.browser(firefox, "ann")
+	ben := s.browser(safari, "ben")
+	want(t, here.get("/session/devices/others/end"), 200, "Sign out all other devices?")
+	leads(t, here.send("POST", "/session/devices/others/end"), "/session/devices?done=others")
+	for _, b := range []*browser{one, two} {
+		want(t, b.get("/session/devices", "Accept", "application/json"), 401, `"code":"sign_in_required"`)
+	}
+	want(t, here.get("/session/devices"), 200)
+	want(t, ben.get("/session/devices"), 200)
+}
+
+// The own session can be ended without a fresh login, and never by somebody
+// else's click.
+func TestEndOwn(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	s.sessions.Advance(time.Hour)
+	path := "/session/devices/" + b.id() + "/end"
+	want(t, b.get(path), 200, "Sign out this device?")
+	want(t, b.send("POST", path, "Sec-Fetch-Site", "cross-site"), 403)
+	leads(t, b.send("POST", path, "Sec-Fetch-Site", "same-origin"), "/")
+	if b.Session().Subject() != "" {
+		t.Error("still signed in")
+	}
+}
+
+// Who has not authenticated lately does so first, and comes back to the question.
+func TestFreshSignIn(t *testing.T) {
+	s := newSite(t, own)
+	there, here := s.browser(safari, "ann"), s.browser(firefox, "ann")
+	s.sessions.Advance(11 * time.Minute)
+	for _, target := range []string{there.id(), "others"} {
+		path := "/session/devices/" + target + "/end"
+		back := "/confirm?return_to=" + strings.ReplaceAll(path, "/", "%2F")
+		leads(t, here.get(path), back)
+		leads(t, here.send("POST", path, "Referer", "https://example.com"+path), back)
+		want(t, here.send("DELETE", "/session/devices/"+target, "Accept", "application/json"), 403, `"code":"fresh_sign_in_required"`)
+	}
+	want(t, there.get("/session/devices"), 200)
+	here.signIn("ann")
+	leads(t, here.send("POST", "/session/devices/"+there.id()+"/end"), "/session/devices?done=ended")
+
+	// Without a page for that, the answer says what to do.
+	s = newSite(t, pages.Options{})
+	here = s.browser(firefox, "ann")
+	s.sessions.Advance(11 * time.Minute)
+	want(t, here.get("/session/devices/others/end"), 403, "sign out, and sign in again")
+
+	// A negative Fresh asks for none.
+	s = newSite(t, pages.Options{Require: sojourn.Requirement{Fresh: -1}})
+	here = s.browser(firefox, "ann")
+	s.sessions.Advance(11 * time.Hour)
+	want(t, here.get("/session/devices/others/end"), 200)
+}
+
+// Nobody can end or see another user's session, whose ID isn't secret.
+func TestOtherUsersSessions(t *testing.T) {
+	s := newSite(t, own)
+	ben, ann := s.browser(safari, "ben"), s.browser(firefox, "ann")
+	path := "/session/devices/" + ben.id()
+	want(t, ann.get(path+"/end"), 404)
+	want(t, ann.send("DELETE", path, "Accept", "application/json"), 404)
+	leads(t, ann.send("POST", path+"/end"), "/session/devices?done=gone")
+	want(t, ben.get("/session/devices"), 200)
+}
+
+func TestProgramsEnd(t *testing.T) {
+	s := newSite(t, own)
+	one, two, here := s.browser(safari, "ann"), s.browser(safari, "ann"), s.browser(firefox, "ann")
+	here.accept = "application/json"
+	want(t, here.send("DELETE", "/session/devices/"+one.id()), 200, `{"ended":1}`)
+	want(t, here.send("POST", "/session/devices/others/end", "Content-Type", "application/json"), 200, `{"ended":1}`)
+	want(t, two.get("/session/devices/live"), 401)
+	want(t, here.send("DELETE", "/session/devices/"+here.id()), 200, `{"ended":1}`)
+	w := here.get("/session/devices")
+	want(t, w, 401, `"code":"sign_in_required"`, `"detail":"Please sign in first."`)
+	if w.Header().Get("Content-Type") != "application/problem+json" || w.Header().Get("WWW-Authenticate") == "" {
+		t.Error(w.Header())
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	for _, c := range []struct {
+		method, path string
+		status       int
+		header       string // and its value
+	}{
+		{"GET", "/session/", 303, "Location: /session/devices"},
+		{"GET", "/session", 303, "Location: /session/devices"},
+		{"GET", "/session/devices/", 303, "Location: /session/devices"},
+		{"HEAD", "/session/devices", 200, "Content-Type: text/html; charset=utf-8"},
+		{"POST", "/session/devices", 405, "Allow: GET, HEAD"},
+		{"DELETE", "/session/devices", 405, "Allow: GET, HEAD"},
+		{"OPTIONS", "/session/devices", 405, "Allow: GET, HEAD"},
+		{"GET", "/session/devices/others", 405, "Allow: DELETE"},
+		{"PUT", "/session/devices/others/end", 405, "Allow: GET, POST, HEAD"},
+		{"GET", "/session/devices/others/end/", 404, ""},
+		{"GET", "/session/devices/x/end", 404, ""},
+		{"GET", "/session/devices//end", 404, ""},
+		{"GET", "/session/nowhere", 404, "Content-Language: en"},
+		{"GET", "/elsewhere", 404, ""},
+		{"GET", "/sessiondevices", 404, ""},
+		{"GET", "/session/pages.css", 200, "Content-Type: text/css; charset=utf-8"},
+		{"GET", "/session/pages.js", 200, "Content-Type: text/javascript; charset=utf-8"},
+		{"GET", "/session/static/pages.js", 404, ""},
+		{"GET", "/session/../templates/frame.html", 404, ""},
+		{"GET", "/session/devices?cursor=x", 400, ""},
+	} {
+		w := b.send(c.method, c.path)
+		name, value, _ := strings.Cut(c.header, ": ")
+		if w.Code != c.status || w.Header().Get(name) != value {
+			t.Errorf("%s %s: %d %s, want %d %s", c.method, c.path, w.Code, w.Header(), c.status, c.header)
+		}
+	}
+}
+
+// An application may put the handler inside the engine's own Handler, and at
+// another path.
+func TestInsideHandler(t *testing.T) {
+	opt := own
+	opt.Path = "/account/sessions/"
+	s := newSite(t, opt)
+	mux := http.NewServeMux()
+	mux.Handle("/account/sessions/", s.pages)
+	b := &browser{s.sessions.Browser(s.sessions.Handler(mux)), t, firefox, "text/html", ""}
+	leads(t, b.get("/account/sessions/devices"), "/login?return_to=%2Faccount%2Fsessions%2Fdevices")
+	b.SignIn("ann")
+	want(t, b.get("/account/sessions/devices"), 200, `href="/account/sessions/pages.css"`, "Firefox on Linux")
+	leads(t, b.send("POST", "/account/sessions/devices/"+b.id()+"/end"), "/")
+}
+
+// Behind a proxy that maps the path, the way back is the path that browsers know.
+func TestPathOfProxy(t *testing.T) {
+	s := newSite(t, own)
+	proxied := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.Replace(r.URL.Path, "/pages/shop/", "/session/", 1)
+		s.pages.ServeHTTP(w, r)
+	})
+	b := &browser{s.sessions.Browser(proxied), t, firefox, "text/html", ""}
+	leads(t, b.get("/pages/shop/devices?cursor=1"), "/login?return_to=%2Fsession%2Fdevices%3Fcursor%3D1")
+}
+
+func TestNew(t *testing.T) {
+	sessions := sojourntest.New(t, sojourn.Options{})
+	for _, c := range []struct {
+		opt  pages.Options
+		says string
+	}{
+		{pages.Options{Path: "session/"}, "Path"},
+		{pages.Options{Path: "/session"}, "Path"},
+		{pages.Options{Path: "//x/"}, "Path"},
+		{pages.Options{Home: "https://elsewhere.example/"}, "Home"},
+		{pages.Options{Stylesheet: "https://elsewhere.example/x.css"}, "Stylesheet"},
+		{pages.Options{Require: sojourn.Requirement{SignIn: "login"}}, "SignIn"},
+		{pages.Options{Require: sojourn.Requirement{StepUp: "javascript:x"}}, "StepUp"},
+		{pages.Options{Require: sojourn.Requirement{Level: 4}}, "Level"},
+		{pages.Options{Texts: map[string]map[string]string{"en": {"no.such": "x"}}}, "no.such"},
+		{pages.Options{Texts: map[string]map[string]string{"en": {"time.days.other": "days"}}}, "placeholders"},
+		{pages.Options{Texts: map[string]map[string]string{"en": {"time.months": "I II"}}}, "12"},
+		{pages.Options{Texts: map[string]map[string]string{`"`: {}}}, "language"},
+	} {
+		if _, err := pages.New(sessions.Engine, c.opt); err == nil || !strings.HasPrefix(err.Error(), "pages: ") || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v, want an error about %s", c.opt, err, c.says)
+		}
+	}
+	if _, err := pages.New(nil, pages.Options{}); err == nil {
+		t.Error("works without an engine")
+	}
+}
+
+// Browsers check the target of a form's redirect against form-action, too.
+func TestSignInElsewhere(t *testing.T) {
+	s := newSiteWith(t, sojourn.Options{Origins: []string{"https://example.com"}},
+		pages.Options{Require: sojourn.Requirement{SignIn: "https://login.example.com/in", StepUp: "https://login.example.com/again"}})
+	b := s.browser(firefox, "")
+	w := b.get("/session/devices")
+	leads(t, w, "https://login.example.com/in?return_to=https%3A%2F%2Fexample.com%2Fsession%2Fdevices")
+	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' https://login.example.com;") &&
+		!strings.Contains(policy, "form-action 'self' https://login.example.com https://login.example.com;") {
+		t.Error(policy)
+	}
+}
+
+func TestRestyledAndRenamed(t *testing.T) {
+	opt := own
+	opt.Site, opt.Home, opt.Stylesheet = "Wayfare & Co", "/account", "/site.css"
+	opt.Texts = map[string]map[string]string{"en": {"devices.title": "Where you are <signed in>"}, "nl": {"devices.title": "Uw apparaten"}}
+	opt.Device = func(agent string) string {
+		return map[string]string{firefox: "Browser on Penguin", safari: ""}[agent]
+	}
+	s := newSite(t, opt)
+	b := s.browser(firefox, "ann")
+	s.browser(safari, "ann")
+	want(t, b.get("/session/devices"), 200, "<h1>Where you are &lt;signed in&gt;</h1>", "Wayfare &amp; Co</title>", `href="/account"`,
+		"pages.css\">\n<link rel=\"stylesheet\" href=\"/site.css\">", "Browser on Penguin", "Unknown device")
+	b.lang = "nl"
+	want(t, b.get("/session/devices"), 200, `<html lang="nl">`, "<h1>Uw apparaten</h1>", "This device")
+	b.lang = "de"
+	want(t, b.get("/session/devices"), 200, "Browser unter Penguin")
+}
+
+// A thousand sessions come in pages. No session comes twice, and the user's own
+// comes first.
+func TestThousandSessions(t *testing.T) {
+	s := newSiteWith(t, sojourn.Options{MaxSessions: -1}, own)
+	here := s.browser(firefox, "ann")
+	const others = 2100 // more than two of the engine's pages
+	for range others {
+		s.sessions.SignedIn(httptest.NewRequest("GET", "/", nil), "ann")
+	}
+	seen, pagesSeen := map[string]bool{}, 0
+	for path := "/session/devices"; path != ""; {
+		d := here.list(path)
+		if pagesSeen++; len(d.Sessions) > 26 {
+			t.Fatalf("a page of %d", len(d.Sessions))
+		}
+		for i, session := range d.Sessions {
+			if seen[session.ID] {
+				t.Fatalf("%s comes twice", session.ID)
+			}
+			if seen[session.ID] = true; session.Current != (pagesSeen == 1 && i == 0) {
+				t.Fatalf("%s: current is %v, in row %d of page %d", session.ID, session.Current, i, pagesSeen)
+			}
+		}
+		if path = ""; d.Next != "" {
+			path = "/session/devices?cursor=" + d.Next
+			if page := here.get(path); !strings.Contains(page.Body.String(), "Back to the first devices") || strings.Contains(page.Body.String(), "This device") {
+				t.Fatalf("page %d: %s", pagesSeen, page.Body)
+			}
+		}
+	}
+	if len(seen) != others+1 {
+		t.Errorf("the pages have %d sessions, want %d", len(seen), others+1)
+	}
+}
+
+func TestCursorsOfOthers(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	for _, cursor := range []string{"0", "..", "zz.1." + b.id(), ".1." + b.id() + ".", ".01." + b.id(), "00.0." + sojourn.ID{}.String(), strings.Repeat("0", 5000), "%00", "-1"} {
+		want(t, b.get("/session/devices?cursor="+cursor), 400, "This page of the list does not exist.")
+	}
+}
+
+// An open page must not keep its session from being idle.
+func TestLiveIsPassive(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	w := b.get("/session/devices/live")
+	want(t, w, 200, `data-session="`+b.id())
+	if strings.Contains(w.Body.String(), "<html") {
+		t.Error("more than the list")
+	}
+	tag := w.Header().Get("ETag")
+	want(t, b.get("/session/devices/live", "If-None-Match", tag), 304)
+	s.browser(safari, "ann")
+	want(t, b.get("/session/devices/live", "If-None-Match", tag), 200, "Safari on iOS")
+	for range 25 {
+		s.sessions.Advance(time.Hour)
+		w = b.get("/session/devices/live")
+	}
+	want(t, w, 401, `"code":"sign_in_required"`)
+}
+
+// What a client says about itself is text, and not much of it.
+func TestHostileUserAgents(t *testing.T) {
+	s := newSite(t, own)
+	here := s.browser(firefox, "ann")
+	for _, agent := range []string{
+		"<script>alert(1)</script>", "evil\u202eelbuort\u2066", strings.Repeat("W", 10<<10), strings.Repeat("ü", 10<<10), "\xff\xfe/1", " \u200b ", "",
+		`"><img src=x onerror=alert(1)>/1`, "{{.}}/1", "a on b/1",
+	} {
+		s.browser(agent, "ann")
+	}
+	w := here.get("/session/devices")
+	want(t, w, 200, "&lt;script&gt;", "evilelbuort", "W…", "ü…", "Unknown device", "{{.}}")
+	for _, bad := range []string{"<script>alert", "\u202e", "\u2066", "\u200b", "<img", strings.Repeat("W", 61)} {
+		if strings.Contains(w.Body.String(), bad) {
+			t.Errorf("the page has %q", bad)
+		}
+	}
+}
+
+func TestSmall(t *testing.T) {
+	s := newSite(t, own)
+	here := s.browser(firefox, "ann")
+	for range 99 {
+		s.browser("Mozilla/5.0 (compatible; "+strings.Repeat("Ünnötig", 100)+"bot/1.0)", "ann")
+	}
+	here.lang = "de"
+	total := 0
+	for _, path := range []string{"/session/devices", "/session/pages.css", "/session/pages.js"} {
+		w := here.get(path)
+		want(t, w, 200)
+		total += w.Body.Len()
+	}
+	if total >= 40<<10 {
+		t.Errorf("%d bytes, not compressed, want less than 40 KB", total)
+	}
+	t.Logf("%d bytes", total)
+}
+
+func TestOutage(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	s.sessions.Fail(errors.New("out"))
+	want(t, b.get("/session/devices"), 503, "try again later")
+	want(t, b.get("/session/devices", "Accept", "application/json"), 503, `"code":"unavailable"`)
+	s.sessions.Fail(nil)
+	want(t, b.get("/session/devices"), 200)
+}
+
+func TestLanguages(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser(firefox, "ann")
+	for header, title := range map[string]string{
+		"": "Your devices", "de": "Ihre Geräte", "fr": "Vos appareils", "de-AT,en;q=0.8": "Ihre Geräte", "FR-ca": "Vos appareils",
+		"ja, fr;q=0.5, de;q=0.7": "Ihre Geräte", "de;q=0, fr;q=0.1": "Vos appareils", "ja": "Your devices", "*": "Your devices",
+		"fr;q=0.2, *;q=0.9": "Your devices", "de;q=2, fr": "Vos appareils", "de;q=NaN, fr;q=0.1": "Vos appareils", "en-GB, de": "Your devices",
+		"de;x=1, fr;q=0.3": "Vos appareils", strings.Repeat("x,", 60) + "de": "Your devices", ";;,,=;q": "Your devices", "zh-Hans-CN , de-CH-1996; q=0.3": "Ihre Geräte",
+	} {
+		b.lang = header
+		if w := b.get("/session/devices"); !strings.Contains(w.Body.String(), "<h1>"+title+"</h1>") {
+			t.Errorf("Accept-Language %.40q: want %s", header, title)
+		}
+	}
+	opt := own
+	opt.Language = func(r *http.Request) string { return r.URL.Query().Get("lang") }
+	s = newSite(t, opt)
+	b = s.browser(firefox, "ann")
+	b.lang = "fr"
+	want(t, b.get("/session/devices?lang=DE"), 200, `<html lang="de">`, "Firefox unter Linux")
+	want(t, b.get("/session/devices?lang=xx"), 200, `<html lang="fr">`, "Firefox sur Linux")
+}
+
+func TestTimes(t *testing.T) {
+	s := newSite(t, own)
+	for _, c := range []struct {
+		ago  time.Duration
+		says []string // in English, German, French
+	}{
+		{0, []string{"just now", "gerade eben", "à l’instant"}},
+		{time.Minute, []string{"1 minute ago", "vor 1 Minute", "il y a 1 minute"}},
+		{2 * time.Hour, []string{"2 hours ago", "vor 2 Stunden", "il y a 2 heures"}},
+		{5 * 24 * time.Hour, []string{"5 days ago", "vor 5 Tagen", "il y a 5 jours"}},
+	} {
+		b := s.browser(firefox, "user"+c.ago.String()+"?remember")
+		s.sessions.Advance(c.ago)
+		for i, lang := range []string{"en", "de", "fr"} {
+			b.lang = lang
+			want(t, b.get("/session/devices"), 200, c.says[i]+"</time>")
+		}
+	}
+	// After a month it is the date.
+	b := s.browser(firefox, "late?remember")
+	signedIn := s.sessions.Now()
+	for range 4 {
+		s.sessions.Advance(10 * 24 * time.Hour)
+		b.get("/session/devices")
+	}
+	b.lang = "de"
+	months := []string{"Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"}
+	want(t, b.get("/session/devices"), 200, ". "+months[signedIn.UTC().Month()-1]+" "+signedIn.UTC().Format("2006"))
+}
+
+func TestTheUserAgentsOfJSON(t *testing.T) {
+	s := newSite(t, own)
+	b := s.browser("curl/8.14.1", "ann")
+	b.accept = "application/json, text/plain;q=0.5"
+	d := b.list("/session/devices")
+	if !slices.Equal([]string{d.Sessions[0].Name, d.Sessions[0].Kind}, []string{"curl", "program"}) {
+		t.Errorf("%+v", d)
+	}
+	b.accept = "text/html;q=0.9, application/json;q=0"
+	want(t, b.get("/session/devices"), 200, "<h1>")
+}

@@ -1,0 +1,242 @@
+package pages
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A view is a request and what its answer needs.
+type view struct {
+	speaker
+	h       *Handler
+	w       http.ResponseWriter
+	r       *http.Request
+	session *sojourn.Session
+	json    bool // the answer is for a program
+	passive bool // the request isn't an activity of the session
+	now     time.Time
+}
+
+// begin prepares the answer to a request. It doesn't read the session.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *view {
+	w.Header().Set("Vary", "Accept, Accept-Language")
+	v := &view{h: h, w: w, r: r, session: h.sessions.From(r.Context()), json: wantsJSON(r.Header), now: h.opt.Now()}
+	if h.opt.Language != nil {
+		v.Lang = strings.ToLower(h.opt.Language(r))
+	}
+	if h.texts[v.Lang] == nil {
+		v.Lang = accepted(r.Header["Accept-Language"], h.texts)
+	}
+	v.texts = h.texts[v.Lang]
+	return v
+}
+
+// wantsJSON reports whether a request asks for JSON and not for HTML.
+func wantsJSON(header http.Header) (wants bool) {
+	for item := range strings.SplitSeq(strings.Join(header["Accept"], ","), ",") {
+		kind, parameters, _ := strings.Cut(item, ";")
+		if q, ok := quality(parameters); ok && q == 0 {
+			continue
+		}
+		switch kind = strings.ToLower(strings.TrimSpace(kind)); {
+		case kind == "text/html", kind == "application/xhtml+xml":
+			return false
+		case kind == "application/json", strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"):
+			wants = true
+		}
+	}
+	return wants
+}
+
+// handlers are the functions of an address, by method. That of GET answers HEAD,
+// too.
+type handlers map[string]func() error
+
+// route calls the function for the request's method.
+func (v *view) route(by handlers) {
+	method := v.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	do := by[method]
+	if do == nil {
+		allowed := slices.Sorted(maps.Keys(by))
+		if by[http.MethodGet] != nil {
+			allowed = append(allowed, http.MethodHead)
+		}
+		v.w.Header().Set("Allow", strings.Join(allowed, ", "))
+		v.failWith(http.StatusMethodNotAllowed, "method_not_allowed")
+		return
+	}
+	if err := do(); err != nil {
+		v.fail(err)
+	}
+}
+
+// require returns an error unless the visitor meets a requirement.
+func (v *view) require(q sojourn.Requirement) error { return q.Check(v.r.Context(), v.session) }
+
+// codes are the codes of the errors that the pages explain. Their texts are
+// those with the names "error." and the code.
+var codes = []struct {
+	err  error
+	code string
+}{
+	{sojourn.ErrAnonymous, "sign_in_required"},
+	{sojourn.ErrNotFresh, "fresh_sign_in_required"},
+	{sojourn.ErrLevel, "level_too_low"},
+	{sojourn.ErrNotFound, "no_such_session"},
+	{sojourn.ErrCursor, "bad_cursor"},
+	{sojourn.ErrEnded, "conflict"},
+	{sojourn.ErrSuperseded, "conflict"},
+	{sojourn.ErrConflict, "conflict"},
+	{sojourn.ErrThrottled, "throttled"},
+	{sojourn.ErrUncertain, "unavailable"},
+	{sojourn.ErrUnavailable, "unavailable"},
+}
+
+// fail answers with an error: a redirect to the sign-in page, a page, or JSON.
+func (v *view) fail(err error) {
+	if !v.json && v.leads(err) {
+		r := *v.r
+		r.RequestURI = "" // behind a proxy, URL has the path that browsers know
+		v.h.end.Refuse(v.w, &r, err)
+		return
+	}
+	status := sojourn.StatusCode(err)
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			switch status {
+			case http.StatusUnauthorized: // RFC 9110, section 15.5.2
+				v.w.Header().Set("WWW-Authenticate", `Cookie realm="session"`)
+			case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+				v.w.Header().Set("Retry-After", "60")
+			}
+			if status >= 500 {
+				slog.ErrorContext(v.r.Context(), "pages: a request failed", "error", err)
+			}
+			v.failWith(status, c.code)
+			return
+		}
+	}
+	sojourn.Error(v.w, v.r, err)
+}
+
+// leads reports whether there is a page of the site for an error, at which the
+// visitor can do something about it.
+func (v *view) leads(err error) bool {
+	switch q := v.h.end; {
+	case errors.Is(err, sojourn.ErrAnonymous):
+		return q.SignIn != ""
+	case errors.Is(err, sojourn.ErrNotFresh), errors.Is(err, sojourn.ErrLevel):
+		return q.StepUp != ""
+	}
+	return false
+}
+
+// failWith answers with the error of a code.
+func (v *view) failWith(status int, code string) {
+	text := v.T("error." + code)
+	if v.json {
+		v.w.Header().Set("Content-Type", "application/problem+json")
+		v.writeJSON(status, map[string]any{"title": http.StatusText(status), "status": status, "code": code, "detail": text})
+		return
+	}
+	v.render(status, "error.html", text)
+}
+
+func (v *view) writeJSON(status int, answer any) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		panic(err) // all types can be encoded
+	}
+	if v.w.Header().Get("Content-Type") == "" {
+		v.w.Header().Set("Content-Type", "application/json")
+	}
+	v.write(status, append(body, '\n'))
+}
+
+// done answers what was done: programs get JSON, browsers a redirect.
+func (v *view) done(answer any, next string) error {
+	if v.json {
+		v.writeJSON(http.StatusOK, answer)
+	} else {
+		v.redirect(next)
+	}
+	return nil
+}
+
+func (v *view) redirect(to string) {
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// A page is what a template gets.
+type page struct {
+	*view
+	Data any
+}
+
+// render answers with a page, or with the part of one.
+func (v *view) render(status int, name string, data any) {
+	v.html(status, v.execute(name, data))
+}
+
+func (v *view) execute(name string, data any) []byte {
+	var text bytes.Buffer
+	if err := templates.ExecuteTemplate(&text, name, page{v, data}); err != nil {
+		panic(err) // a mistake in the template; the engine's Handler changes nothing
+	}
+	return text.Bytes()
+}
+
+func (v *view) html(status int, content []byte) {
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Language", v.Lang)
+	v.write(status, content)
+}
+
+func (v *view) write(status int, content []byte) {
+	v.w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(content) // the client may be gone
+}
+
+// file answers with a static file.
+func (v *view) file(name string) error {
+	v.w.Header().Set("Content-Type", files[name].kind)
+	v.write(http.StatusOK, files[name].content)
+	return nil
+}
+
+// What templates ask.
+
+// Of returns the page for a template of a part.
+func (p page) Of(data any) page { return page{p.view, data} }
+
+// At returns the public path of something below Options.Path.
+func (v *view) At(rest string) string { return v.h.opt.Path + rest }
+
+// Home, Site and Stylesheet are the options.
+func (v *view) Home() string       { return v.h.opt.Home }
+func (v *view) Site() string       { return v.h.opt.Site }
+func (v *view) Stylesheet() string { return v.h.opt.Stylesheet }
+
+// Ago writes how long ago a time was.
+func (v *view) Ago(t time.Time) string { return v.speaker.Ago(t, v.now) }
+
+// ISO writes a time for programs.
+func (v *view) ISO(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Exact writes a time for people, to the minute.
+func (v *view) Exact(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
