@@ -75,6 +75,11 @@ type Options struct {
 	// a language without texts, or is nil, the header Accept-Language decides.
 	Language func(r *http.Request) string
 
+	// Theme chooses the colours of a request: "light" or "dark". It is the value of
+	// the attribute data-theme of the root element. If it returns anything else, or
+	// is nil, the system's setting decides.
+	Theme func(r *http.Request) string
+
 	// Texts replace texts of the pages or add languages: language tag, then the
 	// name of the text. Names and English texts are in lang/en.json. What a new
 	// language lacks is in English.

@@ -232,6 +232,16 @@ func (v *view) Home() string       { return v.h.opt.Home }
 func (v *view) Site() string       { return v.h.opt.Site }
 func (v *view) Stylesheet() string { return v.h.opt.Stylesheet }
 
+// Theme is the theme that the site chose, if any.
+func (v *view) Theme() string {
+	if v.h.opt.Theme != nil {
+		if theme := v.h.opt.Theme(v.r); theme == "light" || theme == "dark" {
+			return theme
+		}
+	}
+	return ""
+}
+
 // Ago writes how long ago a time was.
 func (v *view) Ago(t time.Time) string { return v.speaker.Ago(t, v.now) }
 

@@ -1,20 +1,16 @@
 package shop
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
-	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
-	"github.com/sojourn-go/sojourn/store"
 )
 
 // accountPage is GET /account.
 func (v *visit) accountPage() error {
-	devices, err := v.devices()
+	devices, _, err := v.shop.Sessions.List(v.r.Context(), v.session.Subject(), "", 1000)
 	if err != nil {
 		return err
 	}
@@ -29,7 +25,7 @@ func (v *visit) accountPage() error {
 // notice tells what the previous action did.
 func (v *visit) notice() string {
 	switch done := v.r.URL.Query().Get("done"); done {
-	case "email", "ended", "others", "logout":
+	case "email", "logout":
 		return v.T("done." + done)
 	}
 	return ""
@@ -53,115 +49,6 @@ func (v *visit) changeEmail() error {
 		return v.retry("email", entry{}, err)
 	}
 	return v.done(map[string]string{"email": email}, "/account?done=email")
-}
-
-// A device is one of the user's sessions. It holds nothing secret.
-type device struct {
-	ID         sojourn.ID `json:"id"`
-	Current    bool       `json:"current"`
-	CreatedAt  time.Time  `json:"created_at"`
-	LastSeenAt time.Time  `json:"last_seen_at"`
-	Client     string     `json:"client"`
-
-	SignedIn   time.Time `json:"-"`
-	Remembered bool      `json:"-"`
-	Mobile     bool      `json:"-"`
-	Address    string    `json:"-"`
-}
-
-// devices returns the user's sessions: this one, then the others by last
-// activity.
-func (v *visit) devices() ([]device, error) {
-	devices := []device{}
-	for cursor := ""; ; {
-		infos, next, err := v.shop.Sessions.List(v.r.Context(), v.session.Subject(), cursor, 1000)
-		if err != nil {
-			return nil, err
-		}
-		for _, info := range infos {
-			agent := useragent.Of(info.LastSeen.UserAgent)
-			d := device{
-				ID: info.ID, Current: info.ID == v.session.ID(), CreatedAt: info.CreatedAt, LastSeenAt: info.LastSeenAt,
-				Client: v.clientName(agent), SignedIn: info.AuthenticatedAt, Remembered: info.Remembered,
-				Mobile: agent.Mobile,
-			}
-			if ip := info.LastSeen.IP; ip.IsValid() {
-				d.Address = ip.String()
-			}
-			devices = append(devices, d)
-		}
-		if cursor = next; cursor == "" {
-			break
-		}
-	}
-	slices.SortFunc(devices, func(a, b device) int {
-		if a.Current != b.Current {
-			if a.Current {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(b.LastSeenAt.Compare(a.LastSeenAt), b.ID.Compare(a.ID))
-	})
-	return devices, nil
-}
-
-// clientName names a client for people: "Firefox on Linux".
-func (v *visit) clientName(b useragent.Browser) string {
-	switch {
-	case b.Name == "":
-		return v.T("client.unknown")
-	case b.System == "":
-		return b.Name
-	}
-	return v.T("client.on", b.Name, b.System)
-}
-
-// sessionsPage is GET /account/sessions ("your devices") and
-// /account/sessions.json.
-func (v *visit) sessionsPage() error {
-	devices, err := v.devices()
-	if err != nil {
-		return err
-	}
-	if v.json {
-		v.writeJSON(http.StatusOK, map[string]any{"sessions": devices})
-		return nil
-	}
-	v.render(http.StatusOK, "sessions", struct {
-		Notice  string
-		Devices []device
-		Fresh   bool
-	}{v.notice(), devices, v.session.Fresh(freshness)})
-	return nil
-}
-
-// endSession is POST /account/sessions/{id}/end. It requires a recent password
-// (OWASP ASVS 5.0, 7.5.2), except for the own session.
-func (v *visit) endSession() error {
-	id, err := store.ParseID(v.r.PathValue("id"))
-	if err == nil && id == v.session.ID() {
-		return v.logout()
-	}
-	if err := v.require(careful); err != nil {
-		return err
-	}
-	if err != nil {
-		return errNoSuchSession
-	}
-	if err := v.shop.Sessions.EndOwn(v.r.Context(), v.session.Subject(), id); err != nil {
-		return err
-	}
-	return v.done(map[string]int{"ended": 1}, "/account/sessions?done=ended")
-}
-
-// endOthers is POST /account/sessions/end-others. It signs out everywhere else.
-func (v *visit) endOthers() error {
-	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.session.Subject(), v.session.ID())
-	if err != nil {
-		return err
-	}
-	return v.done(map[string]int{"ended": n}, "/account/sessions?done=others")
 }
 
 // pingEvery keeps proxies from closing an idle stream, and detects a browser

@@ -4,7 +4,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -182,12 +181,14 @@ func TestBrowserDevicesAndLiveLogout(t *testing.T) {
 	here.signIn(ada)
 	there.signIn(ada)
 	there.Visit("/cart")
-	here.Visit("/account/sessions")
-	here.See(".device.current", "Chrome on Linux")
-	here.See(".device:not(.current)", "Firefox on Windows")
+	here.Visit("/session/devices")
+	here.See(".devices.current", "Chrome on Linux")
+	here.See("[aria-labelledby=others]", "Firefox on Windows")
 
-	here.Click(".device:not(.current) button")
-	here.See("[role=status]", "That device was signed out.")
+	here.Click("[aria-labelledby=others] li .button")
+	here.See("h1", "Sign out this device?")
+	here.Click("#confirm")
+	here.See("[role=status]", "The device is signed out.")
 	there.See("#signed-out", "You were signed out.")
 	there.See("h1", "Sign in") // by itself
 	there.See("[role=status]", "You were signed out from another device.")
@@ -199,19 +200,33 @@ func TestBrowserDevicesAndLiveLogout(t *testing.T) {
 	there.Click("form[action='/login'] button")
 	there.See("h1", "Your cart")
 
+	// The open page shows the new session by itself.
+	here.See("[aria-labelledby=others]", "Firefox on Windows")
+	here.See("[role=status]", "The list has changed.")
+
 	// If the password was entered long ago, the shop asks for it first.
 	r.sleep(20 * time.Minute)
-	here.Visit("/account/sessions")
 	here.Click("#end-others")
 	here.See("h1", "Is it you?")
 	here.Fill("#password", ada.Password)
 	here.Click("form[action='/reauth'] button")
-	here.See("h1", "Your devices")
-	here.Click("#end-others")
-	here.See("[role=status]", "You are signed out everywhere else.")
+	here.See("h1", "Sign out all other devices?")
+	here.Click("#confirm")
+	here.See("[role=status]", "All other devices are signed out.")
 	there.See("h1", "Sign in")
-	if got := here.Eval("String(document.querySelectorAll('.device').length)"); got != "1" {
+	if got := here.Eval("String(document.querySelectorAll('[data-session]').length)"); got != "1" {
 		t.Errorf("%s devices are left", got)
+	}
+
+	// A page whose session ends elsewhere says so.
+	if _, err := r.Sessions.EndSubject(t.Context(), r.user(ada.Email).ID, sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	here.See("#signed-out", "You are no longer signed in here.")
+	here.Click("#signed-out a")
+	here.See("h1", "Sign in")
+	if got := here.Eval("location.search"); got != "?next=%2Fsession%2Fdevices" {
+		t.Errorf("the way back is %q", got)
 	}
 }
 
@@ -275,17 +290,8 @@ func TestBrowserNarrow(t *testing.T) {
 		b.Do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")), chromedp.WaitVisible(chromedp.CSS("#p-"+sku+" .buy button.added")))
 	}
 	b.signIn(ada)
-	for _, path := range []string{"/", "/?done=logout", "/cart", "/account", "/account/sessions", "/account/email", "/reauth"} {
+	for _, path := range []string{"/", "/?done=logout", "/cart", "/account", "/session/devices", "/account/email", "/reauth"} {
 		look(path)
-	}
-	// There is space below the list of devices.
-	b.Visit("/account/sessions")
-	gap := b.Eval(`String((() => {
-		const list = document.querySelector(".devices");
-		return list.nextElementSibling.getBoundingClientRect().top - list.getBoundingClientRect().bottom;
-	})())`)
-	if n, err := strconv.ParseFloat(gap, 64); err != nil || n < 12 {
-		t.Errorf("%q pixels between the devices and the way back, want 12 at least", gap)
 	}
 }
 
@@ -322,13 +328,13 @@ func TestGallery(t *testing.T) {
 	b.signIn(ada)
 	phone.signIn(ada)
 	shoot(b, "07-account", "/account")
-	shoot(b, "08-devices", "/account/sessions")
+	shoot(b, "08-devices", "/session/devices")
 	shoot(b, "09-email", "/account/email")
 	r.sleep(20 * time.Minute)
 	shoot(b, "10-reauth", "/account/email")
 	shoot(phone, "20-phone-front", "/")
 	shoot(phone, "21-phone-cart", "/cart")
-	shoot(phone, "22-phone-devices", "/account/sessions")
+	shoot(phone, "22-phone-devices", "/session/devices")
 	shoot(phone, "23-phone-account", "/account")
 	phone.Visit("/")
 	phone.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
@@ -341,7 +347,7 @@ func TestGallery(t *testing.T) {
 	b.Click("#prefs button[value=de]")
 	shoot(b, "31-dark-german-front", "/")
 	shoot(b, "32-dark-german-cart", "/cart")
-	shoot(b, "33-dark-german-devices", "/account/sessions")
+	shoot(b, "33-dark-german-devices", "/session/devices")
 	shoot(phone, "34-phone-login-dark", "/account/email")
 	b.Eval(`document.body.insertAdjacentHTML("beforeend", '<form method=post action=/cart><button id=nonsense>!</button></form>'), ""`)
 	b.Click("#nonsense")

@@ -239,23 +239,20 @@ func (b *browser) me() (me struct {
 	return me
 }
 
-func (b *browser) sessions() (list []struct {
-	ID, Client string
+// sessions returns the first page of the user's sessions.
+func (b *browser) sessions() []listed {
+	b.t.Helper()
+	var all struct{ Sessions []listed }
+	b.get("/session/devices").want(200).decode(&all)
+	return all.Sessions
+}
+
+// A listed session is what /session/devices says of one.
+type listed struct {
+	ID, Name   string
 	Current    bool
 	CreatedAt  time.Time `json:"created_at"`
 	LastSeenAt time.Time `json:"last_seen_at"`
-}) {
-	b.t.Helper()
-	var all struct {
-		Sessions *[]struct {
-			ID, Client string
-			Current    bool
-			CreatedAt  time.Time `json:"created_at"`
-			LastSeenAt time.Time `json:"last_seen_at"`
-		}
-	}
-	b.get("/account/sessions.json").want(200).decode(&all)
-	return *all.Sessions
 }
 
 func lines(items []Line) string {
@@ -282,6 +279,17 @@ func (a *answer) to(location string) *answer {
 	a.want(303)
 	if got := a.Header.Get("Location"); got != location {
 		a.t.Fatalf("leads to %q, want %q", got, location)
+	}
+	return a
+}
+
+// explains checks an error of the pages of /session/.
+func (a *answer) explains(status int, code string) *answer {
+	a.t.Helper()
+	var e struct{ Code, Detail string }
+	a.want(status).decode(&e)
+	if e.Code != code || e.Detail == "" {
+		a.t.Fatalf("error %q (%q), want %q", e.Code, e.Detail, code)
 	}
 	return a
 }
@@ -317,7 +325,7 @@ func (a *answer) lacks(text string) *answer {
 
 func (a *answer) decode(into any) {
 	a.t.Helper()
-	if kind := a.Header.Get("Content-Type"); kind != "application/json" {
+	if kind := a.Header.Get("Content-Type"); kind != "application/json" && kind != "application/problem+json" {
 		a.t.Fatalf("Content-Type is %q: %s", kind, a.body)
 	}
 	d := json.NewDecoder(strings.NewReader(a.body))

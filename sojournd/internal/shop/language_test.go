@@ -62,7 +62,7 @@ func TestMessagesExist(t *testing.T) {
 	for _, p := range []*problem{
 		errNotFound, errMethod, errBadForm, errFormTooLarge, errUnknownSKU, errBadQuantity, errQuantityLimit, errBadTheme, errBadLanguage,
 		errNoPreference, errBadEmail, errBadPassword, errPasswordLong, errEmailTaken, errInvalidLogin, errWrongPassword, errTooManyTries, errLoginRequired,
-		errFreshRequired, errNoSuchSession, errBusy, errShopFull, errInternal, {code: errSessionDefault},
+		errFreshRequired, errBusy, errShopFull, errInternal, {code: errSessionDefault},
 	} {
 		used["error."+p.code] = "problem.go"
 	}

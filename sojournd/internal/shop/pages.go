@@ -13,9 +13,9 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// pages are the templates, by name. Each is the common base with its own
+// pageTemplates are the templates, by name. Each is the common base with its own
 // "title" and "main".
-var pages = func() map[string]*template.Template {
+var pageTemplates = func() map[string]*template.Template {
 	functions := template.FuncMap{"static": func(name string) string { return static[name] }}
 	base := template.Must(template.New("base.html").Funcs(functions).ParseFS(templateFiles, "templates/base.html"))
 	entries, err := templateFiles.ReadDir("templates")
@@ -69,9 +69,6 @@ func (v *view) Here() string {
 		return v.r.URL.Path
 	case "/reauth":
 		return "/account"
-	}
-	if strings.HasPrefix(v.r.URL.Path, "/account/sessions/") {
-		return "/account/sessions"
 	}
 	return "/"
 }

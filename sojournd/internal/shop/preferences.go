@@ -2,6 +2,7 @@ package shop
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/sojourn-go/sojourn"
@@ -44,6 +45,16 @@ func (v *visit) preferences() error {
 	v.prefs = chosen.or(v.prefs)
 	v.speak()
 	return v.done(v.shown(), sojourn.LocalPath(v.field("next"), "/"))
+}
+
+// prefers returns what the visitor of a request prefers, for pages that aren't
+// the shop's own. It is empty if nobody can tell.
+func (sh *Shop) prefers(r *http.Request) Preferences {
+	v := &visit{shop: sh, r: r, session: sojourn.From(r.Context())}
+	if err := v.load(); err != nil {
+		return Preferences{}
+	}
+	return v.prefs
 }
 
 // shown returns the preferences that the page uses.

@@ -42,7 +42,6 @@ var (
 	errTooManyTries   = &problem{status: http.StatusTooManyRequests, code: "too_many_tries", args: []any{int(password.Window.Minutes())}}
 	errLoginRequired  = &problem{status: http.StatusUnauthorized, code: "login_required"}
 	errFreshRequired  = &problem{status: http.StatusForbidden, code: "fresh_login_required"}
-	errNoSuchSession  = &problem{status: http.StatusNotFound, code: "no_such_session"}
 	errBusy           = &problem{status: http.StatusServiceUnavailable, code: "busy"}
 	errShopFull       = &problem{status: http.StatusServiceUnavailable, code: "full"}
 	errInternal       = &problem{status: http.StatusInternalServerError, code: "internal"}
@@ -86,8 +85,6 @@ func problemOf(err error) *problem {
 		return errLoginRequired
 	case errors.Is(err, sojourn.ErrNotFresh):
 		return errFreshRequired
-	case errors.Is(err, sojourn.ErrNotFound):
-		return errNoSuchSession
 	}
 	for _, c := range sessionCodes {
 		if errors.Is(err, c.err) {

@@ -22,7 +22,9 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
+	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
 )
 
 // Options are the parts of a shop.
@@ -60,6 +62,15 @@ func New(o Options) (*Shop, error) {
 		o.Now = time.Now
 	}
 	sh := &Shop{Options: o, mux: http.NewServeMux(), closing: make(chan struct{})}
+	devices, err := pages.New(o.Sessions, pages.Options{
+		Require: careful, Site: "Wayfare", Stylesheet: static["devices.css"], Device: useragent.Name, Now: o.Now,
+		Language: func(r *http.Request) string { return sh.prefers(r).Language },
+		Theme:    func(r *http.Request) string { return sh.prefers(r).Theme },
+	})
+	if err != nil {
+		return nil, err
+	}
+	sh.mux.Handle("/session/", devices)
 	sh.routes()
 	sh.handler = secureHeaders(o.Sessions.Handler(sh.mux))
 	return sh, nil
@@ -94,10 +105,6 @@ func (sh *Shop) routes() {
 	handle("GET /account", (*visit).accountPage, member)
 	handle("GET /account/email", (*visit).emailPage, careful)
 	handle("POST /account/email", (*visit).changeEmail, careful)
-	handle("GET /account/sessions", (*visit).sessionsPage, member)
-	handle("GET /account/sessions.json", (*visit).sessionsPage, member)
-	handle("POST /account/sessions/{id}/end", (*visit).endSession, member)
-	handle("POST /account/sessions/end-others", (*visit).endOthers, careful)
 	handle("GET /live", (*visit).live, member)
 
 	sh.mux.HandleFunc("GET /static/", serveStatic)

@@ -76,7 +76,6 @@ func TestPages(t *testing.T) {
 	b.login(ada)
 	check("/account", map[string]string{"en": "Your account", "de": "Ihr Konto"})
 	check("/account/email", map[string]string{"en": "Change e-mail", "de": "E-Mail ändern"})
-	check("/account/sessions", map[string]string{"en": "Your devices", "de": "Ihre Geräte"})
 	check("/reauth", map[string]string{"en": "Is it you?", "de": "Sind Sie es?"})
 	b.lang = "de"
 	b.get("/nowhere").want(404).has("Diese Seite gibt es nicht", "Nicht auf der Karte")
@@ -145,8 +144,6 @@ func TestWrongInput(t *testing.T) {
 		{false, "/signup", []string{"email", " ADA@example.com ", "password", "12345678"}, 409, "email_taken"},
 		{false, "/reauth", []string{"password", ada.Password}, 401, "login_required"},
 		{false, "/account/email", []string{"email", "c@example.com"}, 401, "login_required"},
-		{false, "/account/sessions/end-others", nil, 401, "login_required"},
-		{false, "/account/sessions/0/end", nil, 401, "login_required"},
 		{false, "/nowhere", nil, 404, "not_found"},
 		{false, "/me.json", nil, 405, "method_not_allowed"},
 		{true, "/reauth", []string{"password", "wrong password"}, 401, "wrong_password"},
@@ -154,9 +151,6 @@ func TestWrongInput(t *testing.T) {
 		{true, "/account/email", nil, 400, "bad_email"},
 		{true, "/account/email", []string{"email", "nonsense"}, 400, "bad_email"},
 		{true, "/account/email", []string{"email", ben.Email}, 409, "email_taken"},
-		{true, "/account/sessions/nonsense/end", nil, 404, "no_such_session"},
-		{true, "/account/sessions/0190a8f0-0000-7000-8000-000000000000/end", nil, 404, "no_such_session"},
-		{true, "/account/sessions/%00/end", nil, 404, "no_such_session"},
 	}
 	for _, signedIn := range []bool{false, true} {
 		page, program := s.browser(), s.program()
@@ -307,7 +301,7 @@ func TestRefusalWithoutARedirect(t *testing.T) {
 	script.accept = "*/*"
 	script.get("/account").want(401).has("<html", languages["en"]["error.login_required"])
 	script.lang = "de"
-	script.post("/account/sessions/end-others").want(401).has(languages["de"]["error.login_required"])
+	script.post("/account/email").want(401).has(languages["de"]["error.login_required"])
 	script.lang = "en"
 	script.login(ada)
 	s.sleep(freshness + time.Second)
@@ -333,12 +327,12 @@ func TestFreshPassword(t *testing.T) {
 	s.sleep(freshness + time.Second)
 
 	program.post("/account/email", "email", "c@example.com").fails(403, "fresh_login_required")
-	program.post("/account/sessions/end-others").fails(403, "fresh_login_required")
-	program.post("/account/sessions/"+page.me().Session+"/end").fails(403, "fresh_login_required")
+	program.post("/session/devices/others/end").explains(403, "fresh_sign_in_required")
+	program.post("/session/devices/"+page.me().Session+"/end").explains(403, "fresh_sign_in_required")
 	page.get("/account/email").to("/reauth?next=%2Faccount%2Femail")
 	page.post("/account/email", "email", "c@example.com").to("/reauth?next=%2Faccount%2Femail")
-	page.get("/account/sessions").want(200)
-	page.post("/account/sessions/end-others").to("/reauth?next=%2Faccount%2Fsessions")
+	page.get("/session/devices").want(200)
+	page.get("/session/devices/others/end").to("/reauth?next=%2Fsession%2Fdevices%2Fothers%2Fend")
 	if s.user(ada.Email).ID == "" || program.me().Subject == "" {
 		t.Error("something happened without a fresh password")
 	}
@@ -374,59 +368,42 @@ func TestDevices(t *testing.T) {
 	if len(list) != 2 || !list[0].Current || list[1].Current || list[0].ID != one.me().Session || list[1].ID != two.me().Session {
 		t.Fatalf("%+v", list)
 	}
-	if list[0].Client != "Firefox on Linux" || list[1].Client != "Safari on iOS" {
-		t.Errorf("clients: %q, %q", list[0].Client, list[1].Client)
+	if list[0].Name != "Firefox on Linux" || list[1].Name != "Safari on iOS" {
+		t.Errorf("clients: %q, %q", list[0].Name, list[1].Name)
 	}
 	if !list[1].CreatedAt.Equal(s.clock()) || list[1].LastSeenAt.Before(list[1].CreatedAt) {
 		t.Errorf("times: %+v", list[1])
 	}
 	page := s.browser()
 	page.cookies = one.cookies
-	page.get("/account/sessions").has("Firefox on Linux", "Safari on iOS", "This one")
+	page.get("/session/devices").has("Firefox on Linux", "Safari on iOS", "This device", static["devices.css"])
+	page.post("/preferences", "theme", "dark", "language", "de")
+	page.get("/session/devices").has(`lang="de" data-theme="dark"`, "Firefox unter Linux")
 
-	one.post("/account/sessions/"+other.me().Session+"/end").fails(404, "no_such_session")
+	one.post("/session/devices/"+other.me().Session+"/end").explains(404, "no_such_session")
 	if other.me().Subject == "" {
 		t.Error("ended somebody else's session")
 	}
-	one.post("/account/sessions/" + list[1].ID + "/end").want(200).has(`{"ended":1}`)
+	one.post("/session/devices/" + list[1].ID + "/end").want(200).has(`{"ended":1}`)
 	if two.me().Subject != "" {
 		t.Error("the ended session lives")
 	}
-	one.post("/account/sessions/"+list[1].ID+"/end").fails(404, "no_such_session")
+	one.post("/session/devices/"+list[1].ID+"/end").explains(404, "no_such_session")
 	phone := s.browser()
 	phone.cookies = two.cookies
 	phone.get("/login").has("You were signed out from another device.")
 
 	two.login(ada)
-	one.post("/account/sessions/end-others").want(200).has(`{"ended":1}`)
+	one.post("/session/devices/others/end").want(200).has(`{"ended":1}`)
 	if two.me().Subject != "" || one.me().Subject == "" || other.me().Subject == "" {
 		t.Error("end-others ended the wrong sessions")
 	}
-	one.post("/account/sessions/" + one.me().Session + "/end").want(200) // oneself
+	one.post("/session/devices/" + one.me().Session + "/end").want(200) // oneself
 	if one.me().Subject != "" {
 		t.Error("one's own session lives")
 	}
-	one.get("/account/sessions.json").fails(401, "login_required")
-	s.browser().get("/account/sessions").to("/login?next=%2Faccount%2Fsessions")
-}
-
-func TestClientNames(t *testing.T) {
-	s := newSite(t)
-	for agent, want := range map[string]string{
-		"": "Unknown browser", "curl/8.14.1": "curl", "\x00\x1b[31m": "[31m", strings.Repeat("x", 500): strings.Repeat("x", 40) + "…",
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0": "Edge on Windows",
-	} {
-		b := s.program()
-		b.agent = agent
-		b.login(ada)
-		if got := b.sessions()[0].Client; got != want {
-			t.Errorf("%.30q: %q, want %q", agent, got, want)
-		}
-	}
-	evil := s.browser()
-	evil.agent = "<script>alert(1)</script>"
-	evil.login(ben)
-	evil.get("/account/sessions").lacks("<script>alert")
+	one.get("/session/devices").explains(401, "sign_in_required")
+	s.browser().get("/session/devices").to("/login?next=%2Fsession%2Fdevices")
 }
 
 func TestPreferences(t *testing.T) {
@@ -517,7 +494,7 @@ func TestStoreFails(t *testing.T) {
 	page.login(ada)
 	program.cookies = page.cookies
 	broken.Store(true)
-	for _, path := range []string{"/", "/cart", "/login", "/account", "/account/sessions", "/live", "/nowhere"} {
+	for _, path := range []string{"/", "/cart", "/login", "/account", "/live", "/nowhere"} {
 		program.get(path).fails(503, "store_unavailable").lacks("fire")
 		if path != "/live" {
 			page.get(path).want(503).has("We can’t look up who you are").lacks("fire")
@@ -602,7 +579,7 @@ func TestLiveEndsWithTheSession(t *testing.T) {
 	one.login(ada)
 	two.login(ada)
 	kept, ended := stream(t, server, one), stream(t, server, two)
-	one.post("/account/sessions/end-others").want(200)
+	one.post("/session/devices/others/end").want(200)
 	if got := drain(ended); !strings.Contains(got, "event: signed-out") {
 		t.Errorf("the ended session's stream: %q", got)
 	}

@@ -175,7 +175,7 @@ func (v *visit) redirect(to string) {
 // render writes a page.
 func (v *visit) render(status int, name string, data any) {
 	var page bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&page, "base.html", &view{visit: v, Page: name, Data: data}); err != nil {
+	if err := pageTemplates[name].ExecuteTemplate(&page, "base.html", &view{visit: v, Page: name, Data: data}); err != nil {
 		v.shop.Log.ErrorContext(v.r.Context(), "shop: page failed", "page", name, "error", err)
 		http.Error(v.w, "This page is broken.", http.StatusInternalServerError)
 		return
