@@ -44,6 +44,7 @@ fi
 from_npm() {
 	cd "$(dirname "${BASH_SOURCE[0]}")/.."
 	npm_packages sojournd/testdata/lint "the linters of the API's description"
+	npm_packages sojournd/testdata/axe "axe-core, which checks the pages for people who can't see them or use a mouse"
 	npm_packages clients/js "the packages for the tests of the JavaScript client"
 	if [ "$(node -p 'process.versions.node.split(".")[0] < 20')" = true ]; then
 		npm_packages clients/js/test/node "Node.js 20, since the system's is older"

@@ -95,7 +95,7 @@ func Open(t *testing.T, url, dir string) *Tab {
 	}
 	ctx, closeTab := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
 	b := &Tab{t, ctx, url}
 	name := fmt.Sprintf("%s-%s.png", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().Format("150405.000"))
@@ -166,7 +166,7 @@ func (b *Tab) Fill(selector, text string) {
 func (b *Tab) See(selector, text string) {
 	b.t.Helper()
 	got := ""
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		script := fmt.Sprintf(`(() => { const e = document.querySelector(%q); return e && e.checkVisibility() ? e.innerText : "(not there)"; })()`, selector)
 		seen, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script)) // fails while the page changes
