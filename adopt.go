@@ -187,7 +187,7 @@ func (e *Engine) adopt(ctx context.Context, q *query, p *presented) (none bool, 
 	if p.id, err = e.createAdopted(detached, q, &old, was); err != nil || p.id.IsZero() {
 		return p.id.IsZero(), err
 	}
-	first, err := e.markAdopted(detached, &old, p.id, q.arrived)
+	first, err := e.markAdopted(detached, &old, p.id, q.arrived, e.opt.Adopt.Lifetime)
 	if err != nil {
 		return false, err
 	}
@@ -230,9 +230,10 @@ func (e *Engine) adoptedAs(ctx context.Context, old *oldToken) (id ID, none bool
 }
 
 // markAdopted stores that an old cookie was adopted as the session id. If another
-// request came first, it returns the session of that one.
-func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time) (first ID, err error) {
-	now, life := e.now(), e.opt.Adopt.Lifetime
+// request came first, it returns the session of that one. It is remembered for
+// the given time.
+func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived store.Time, life time.Duration) (first ID, err error) {
+	now := e.now()
 	marker := store.Record{
 		ID: old.marker, CreatedAt: now, LastSeenAt: now, Idle: life, ExpiresAt: now.Add(life),
 		Values: store.Values(nil).AppendSet(nil, oldName, []byte(strconv.Quote(id.String()))),
@@ -253,7 +254,7 @@ func (e *Engine) markAdopted(ctx context.Context, old *oldToken, id ID, arrived 
 func (e *Engine) createAdopted(ctx context.Context, q *query, old *oldToken, was *OldSession) (id ID, err error) {
 	var d draft
 	d.reset()
-	t := terms{opt: &e.opt, random: e.rand, found: &found{}, client: q.Client, arrived: q.arrived}
+	t := terms{opt: &e.opt, seal: nil, random: e.rand, found: &found{}, client: q.Client, arrived: q.arrived}
 	lost, err := d.adopt(was, old.secret, &t)
 	if err == nil {
 		var ended []store.Ended
@@ -349,7 +350,7 @@ func (s *Session) dropOld(ctx context.Context) error {
 		if was, err := a.Read(ctx, s.request.Old); err == nil && was == nil {
 			return nil
 		}
-		if _, err := s.e.markAdopted(ctx, &old, id, s.arrived); err != nil {
+		if _, err := s.e.markAdopted(ctx, &old, id, s.arrived, a.Lifetime); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func (s *Session) noteWith(r *store.Record) {
 // noteLater queues what the request tells of the session's use. mu is held.
 func (s *Session) noteLater() {
 	rec := s.found.rec
-	if rec == nil {
+	if rec == nil || s.found.sealed {
 		return
 	}
 	if !s.passive && touchDue(rec, &s.request.Client, s.arrived) {
@@ -84,7 +84,7 @@ func (s *Session) Active() {
 	defer s.mu.Unlock()
 	id, every := s.last.ID, time.Duration(0)
 	switch {
-	case !s.finished && s.load(s.ctx) == nil && s.inStore():
+	case !s.finished && s.load(s.ctx) == nil && s.exists() && !s.inCookie():
 		id, every = s.current().ID, touchInterval(s.current())
 	case s.finished && s.watching.conn != nil:
 		every = s.watching.conn.touchInterval()

@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 
@@ -58,6 +59,12 @@ func (s *Session) change(o op) error {
 	if err := s.apply(&o); err != nil {
 		return err
 	}
+	if o.kind >= opLogin {
+		t := s.terms()
+		if err := t.fits(s.draft.rec, s.draft.rec.Values); err != nil {
+			return cmp.Or(s.rebase(s.found.rec), err)
+		}
+	}
 	if d := &s.draft; d.create && len(d.ops) == 0 && o.kind == opUpdate && len(d.rec.Values) == 0 {
 		return nil // it removed what wasn't there
 	}
@@ -83,7 +90,7 @@ func (s *Session) budgetOf(o *op) *budget {
 
 // terms returns what operations depend on. mu is held.
 func (s *Session) terms() terms {
-	t := terms{opt: &s.e.opt, random: s.e.rand, found: &s.found, client: s.request.Client, arrived: s.arrived}
+	t := terms{opt: &s.e.opt, seal: s.e.seal, random: s.e.rand, found: &s.found, client: s.request.Client, arrived: s.arrived}
 	if s.request.Key != "" {
 		t.id, t.idle = s.e.keyedID(s.request.Key), s.request.Idle
 	}

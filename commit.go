@@ -49,6 +49,10 @@ func (s *Session) Commit(ctx context.Context) error {
 		if s.forget && s.outcome.err == nil && s.state != nil {
 			s.outcome.cookies = cookieChange{clearSession: s.found.sessionSent, clearVisitor: s.found.visitorSent}
 		}
+		if c := &s.outcome.cookies; s.outcome.err == nil && s.state != nil && s.found.clears {
+			c.clearSession = s.found.sessionSent && !c.setSession
+			c.clearVisitor = s.found.visitorSent && !c.setVisitor
+		}
 	}
 	return s.outcome.err
 }
@@ -76,6 +80,12 @@ func (s *Session) write(ctx context.Context) error {
 			return err
 		}
 	}
+	touch := s.moves()
+	if touch {
+		if err := s.change(op{kind: opStart}); err != nil {
+			return err
+		}
+	}
 	if f.adopted && f.verdict == current && !s.keepSecret {
 		s.issue(token(f.rec.ID, &f.secret), f.rec)
 	}
@@ -85,7 +95,7 @@ func (s *Session) write(ctx context.Context) error {
 	}
 	detached := newDetached(ctx)
 	defer detached.release()
-	err := s.store(detached)
+	err := s.store(detached, touch)
 	if err == nil {
 		return s.stored(detached)
 	}
@@ -93,10 +103,14 @@ func (s *Session) write(ctx context.Context) error {
 	if asked {
 		return err
 	}
-	// Only a rotation was due. Whether it was written or not, the browser's secret
-	// stays good.
+	// Only a rotation or a touch was due. Whether it was written or not, what the
+	// browser has stays good.
 	if !errors.Is(err, ErrSuperseded) && !errors.Is(err, ErrEnded) {
-		s.e.emit(Event{Kind: EventWriteFailed, Session: f.rec.ID, Detail: "rotation: " + err.Error()})
+		what := "rotation: "
+		if touch {
+			what = "activity: "
+		}
+		s.e.emit(Event{Kind: EventWriteFailed, Session: f.rec.ID, Detail: what + err.Error()})
 	}
 	return nil
 }
@@ -108,15 +122,16 @@ func (s *Session) rotates() bool {
 }
 
 // store writes the draft. While other commits come first, it applies the
-// operations to the newest record and tries again.
-func (s *Session) store(ctx context.Context) error {
-	if !s.draft.create || s.draft.leaves {
+// operations to the newest record and tries again. touch: there is only activity
+// to write.
+func (s *Session) store(ctx context.Context, touch bool) error {
+	if (!s.draft.create || s.draft.leaves) && !s.found.sealed {
 		turn := s.e.queue.enter(s.found.rec.ID)
 		defer s.e.queue.leave(s.found.rec.ID, turn)
 	}
 	for range maxConflicts {
 		var err error
-		if !s.draft.create && s.draft.unchanged(s.found.rec) {
+		if !s.draft.create && !touch && s.draft.unchanged(s.found.rec) {
 			err = s.look(ctx)
 		} else {
 			err = s.try(ctx)
@@ -149,6 +164,9 @@ func (s *Session) store(ctx context.Context) error {
 // a write that another request was already told of; then this write must follow
 // that one.
 func (s *Session) look(ctx context.Context) error {
+	if s.found.sealed {
+		return nil
+	}
 	rec, err := s.e.live(ctx, s.found.rec.ID)
 	if err != nil {
 		return err
@@ -165,10 +183,13 @@ func (s *Session) try(ctx context.Context) error {
 	e, d, now := s.e, &s.draft, s.e.now()
 	limit := e.limit()
 	if d.leaves {
-		if err := s.leave(ctx); err != nil {
+		if err := s.leave(ctx, true); err != nil {
 			return err
 		}
 		d.leaves, d.left = false, true
+	}
+	if t := s.terms(); t.seals(d.rec) {
+		return s.sealDraft(ctx)
 	}
 	var ended []store.Ended
 	var err error
@@ -198,8 +219,12 @@ func (e *Engine) limit() store.Limit {
 
 // leave ends the session that Regenerate leaves. Before that it replaces its
 // secret by one that nobody gets. From then on no parallel request writes a value
-// that the new session would miss, and a failure leaves nobody logged in.
-func (s *Session) leave(ctx context.Context) error {
+// that the new session would miss, and a failure leaves nobody logged in. It ends
+// a stored session that goes on sealed, too; that is no event.
+func (s *Session) leave(ctx context.Context, event bool) error {
+	if s.found.sealed {
+		return s.endFound(ctx, s.found.rec.ID, ReasonLogout)
+	}
 	e, w, now := s.e, new(store.Record), s.e.now()
 	var unknown secret
 	if err := readRandom(e.rand, unknown[:]); err != nil {
@@ -213,7 +238,9 @@ func (s *Session) leave(ctx context.Context) error {
 		return err
 	}
 	ended, err = e.store.End(ctx, e.opt.App, w.ID, ReasonLogout, now)
-	e.reportEnded(s.request.Client, ended)
+	if event {
+		e.reportEnded(s.request.Client, ended)
+	}
 	if err == nil && len(ended) == 0 {
 		return store.ErrEnded // somebody else has ended it, so its values must not live on (I4)
 	}
@@ -290,7 +317,10 @@ func (s *Session) overtaken(err error) bool {
 // stored does what follows a successful write.
 func (s *Session) stored(ctx context.Context) error {
 	e, d := s.e, &s.draft
-	if d.fresh && s.request.Key == "" {
+	switch {
+	case d.sealed != "":
+		s.issue(d.sealed, d.rec)
+	case d.fresh && s.request.Key == "":
 		s.issue(token(d.rec.ID, &d.next), d.rec)
 		e.bad.live(e.bad.sum(s.outcome.issued))
 	}
@@ -300,7 +330,11 @@ func (s *Session) stored(ctx context.Context) error {
 		return nil
 	}
 	// Undo the new session: those that it would replace live on.
-	d.fresh, s.outcome.issued, s.outcome.cookies = false, "", cookieChange{}
+	sealed := d.sealed != ""
+	d.fresh, d.sealed, s.outcome.issued, s.outcome.cookies = false, "", "", cookieChange{}
+	if sealed {
+		return err
+	}
 	undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
 	e.reportEnded(s.request.Client, undone)
 	if undo != nil {
@@ -317,9 +351,7 @@ func (s *Session) replaceOthers(ctx context.Context) error {
 		}
 	}
 	for _, id := range s.displaced() {
-		ended, err := s.e.store.End(ctx, s.e.opt.App, id, ReasonLogout, s.e.now())
-		s.e.reportEnded(s.request.Client, ended)
-		if err != nil && !gone(err) {
+		if err := s.endFound(ctx, id, ReasonLogout); err != nil && !gone(err) {
 			return wrap("end the session before a login", err)
 		}
 	}
@@ -334,7 +366,7 @@ func (s *Session) issue(token string, r *store.Record) {
 	}
 	s.outcome.cookies.set(r, s.found.visitorSent)
 	s.outcome.cookies.clearSession = s.draft.left && r.Subject == "" && s.found.sessionSent
-	s.outcome.cookies.clearOld = s.found.adopted && !s.e.opt.Adopt.KeepCookie
+	s.outcome.cookies.clearOld = s.found.adopted && s.e.opt.Adopt != nil && !s.e.opt.Adopt.KeepCookie
 }
 
 // displaced returns the sessions that the new one replaces: another user's, and
@@ -405,9 +437,7 @@ func (s *Session) writeLogout(ctx context.Context) error {
 		return err
 	}
 	for _, id := range list {
-		ended, err := s.e.store.End(detached, s.e.opt.App, id, ReasonLogout, s.e.now())
-		s.e.reportEnded(s.request.Client, ended)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err := s.endFound(detached, id, ReasonLogout); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return wrap("log out", err)
 		}
 	}

@@ -27,8 +27,9 @@ type draft struct {
 	leaves   bool // by Regenerate: the session that was found ends before rec is created
 	left     bool // that was done
 
-	next  secret // the secret of rec, if fresh
-	fresh bool
+	next   secret // the secret of rec, if fresh
+	fresh  bool
+	sealed string // the text of rec, if it was sealed; empty: it is stored
 
 	room   store.Record // for rec
 	spare  store.Values // the next values of rec are built here
@@ -38,6 +39,7 @@ type draft struct {
 // terms are what an operation depends on, besides the record.
 type terms struct {
 	opt     *Options
+	seal    *sealer
 	random  io.Reader
 	found   *found
 	client  Client
@@ -127,7 +129,7 @@ func (d *draft) reset() {
 	clear(d.opRoom[:])
 	d.ops = d.opRoom[:0]
 	d.rec, d.create, d.id, d.logout, d.replaced = nil, false, ID{}, false, ID{}
-	d.leaves, d.left, d.next, d.fresh = false, false, secret{}, false
+	d.leaves, d.left, d.next, d.fresh, d.sealed = false, false, secret{}, false, ""
 }
 
 // loginSubject returns the user whom the request logs in; empty if it doesn't.
@@ -156,6 +158,9 @@ func (d *draft) lasting() []op {
 // nil. Operations are not applied.
 func (d *draft) start(base *store.Record, t *terms) error {
 	r := &d.room
+	if base != nil && t.found.sealed && !t.seals(base) {
+		return d.unseal(base, t)
+	}
 	if base != nil {
 		r.CopyFrom(base)
 		d.rec, d.create = r, false
@@ -196,6 +201,9 @@ func (d *draft) apply(o *op, t *terms) error {
 	case opDelete:
 		d.remove(o.key)
 	case opReplace:
+		if err := t.fits(r, o.values); err != nil {
+			return err
+		}
 		r.Values = append(r.Values[:0], o.values...)
 	case opLogin:
 		return d.login(o.login, t)
@@ -255,6 +263,11 @@ func (d *draft) login(l *login, t *terms) error {
 		}
 		if mine {
 			d.replaced = f.rec.ID
+		}
+	}
+	if f.sealed && !d.create && !t.seal.covers(true) {
+		if err := d.unseal(d.rec, t); err != nil {
+			return err
 		}
 	}
 	r, now := d.rec, t.now()
@@ -343,7 +356,11 @@ func (d *draft) put(key string, json []byte, t *terms) error {
 	}
 	values := d.rec.Values.AppendSet(d.spare[:0], key, json)
 	d.spare = values // it may have grown
-	if err := checkSize(values, t.opt); err != nil {
+	err := checkSize(values, t.opt)
+	if err == nil {
+		err = t.fits(d.rec, values)
+	}
+	if err != nil {
 		return fmt.Errorf("%w, with key %q", err, key)
 	}
 	d.swap(values)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -33,10 +32,11 @@ const (
 // ParseID reads an ID as ID.String writes it.
 func ParseID(s string) (ID, error) { return store.ParseID(s) }
 
-// An Engine keeps the sessions of one application in a store. Its methods may be
+// An Engine keeps the sessions of one application, in a store or sealed in their
+// cookies. Its methods may be
 // called concurrently.
 type Engine struct {
-	store store.Store
+	store store.Store // nil with SealEveryone, if every session is sealed
 	opt   Options
 	rand  io.Reader
 
@@ -46,6 +46,7 @@ type Engine struct {
 	bad    throttle
 	watch  watcher
 	site   *site
+	seal   *sealer   // nil: every session is in the store
 	states sync.Pool // of *state
 
 	ctx     context.Context // until Close
@@ -64,11 +65,11 @@ func New(st store.Store, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Sealed != nil {
-		return nil, fmt.Errorf("%w: sealed sessions aren't ready", ErrUnsupported)
-	}
 	e := &Engine{store: st, opt: opt, rand: rand.Reader}
 	if e.site, err = newSite(opt); err != nil {
+		return nil, err
+	}
+	if e.seal, err = newSealer(&e.opt, e.site); err != nil {
 		return nil, err
 	}
 	if opt.Development {
@@ -132,6 +133,9 @@ const (
 
 // sweep ends what has expired of the engine's application, in small steps.
 func (e *Engine) sweep(ctx context.Context) {
+	if e.store == nil {
+		return
+	}
 	every := time.NewTicker(sweepEvery)
 	defer every.Stop()
 	for {
@@ -141,7 +145,7 @@ func (e *Engine) sweep(ctx context.Context) {
 		case <-every.C:
 		}
 		e.sweepApp(ctx, e.opt.App, func(ended []store.Ended) { e.reportEnded(Client{}, ended) })
-		if e.opt.Adopt != nil {
+		if e.opt.Adopt != nil || e.seal != nil {
 			e.sweepApp(ctx, e.adoptedApp(), func([]store.Ended) {})
 		}
 	}

@@ -177,6 +177,9 @@ func wrap(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, ErrTooLarge) { // of a sealed session
+		return err
+	}
 	to := ErrUnavailable
 	for _, e := range ofStore {
 		if errors.Is(err, e.store) {

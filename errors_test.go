@@ -197,7 +197,7 @@ var errorList = map[string]struct {
 	"ErrValue": {sojourn.ErrValue, 422}, "ErrSubject": {sojourn.ErrSubject, 422}, "ErrAnonymous": {sojourn.ErrAnonymous, 401},
 	"ErrNotFound": {sojourn.ErrNotFound, 404}, "ErrThrottled": {sojourn.ErrThrottled, 429}, "ErrCrossOrigin": {sojourn.ErrCrossOrigin, 403},
 	"ErrBearer": {sojourn.ErrBearer, 500}, "ErrCursor": {sojourn.ErrCursor, 400}, "ErrFinished": {sojourn.ErrFinished, 500}, "ErrClosed": {sojourn.ErrClosed, 503},
-	"ErrDevelopment": {sojourn.ErrDevelopment, 500}, "ErrLevel": {sojourn.ErrLevel, 403}, "ErrNotFresh": {sojourn.ErrNotFresh, 403},
+	"ErrDevelopment": {sojourn.ErrDevelopment, 500}, "ErrUnsupported": {sojourn.ErrUnsupported, 501}, "ErrLevel": {sojourn.ErrLevel, 403}, "ErrNotFresh": {sojourn.ErrNotFresh, 403},
 	"ErrRevision": {sojourn.ErrRevision, 412}, "ErrKeyReused": {sojourn.ErrKeyReused, 422}, "ErrRepeats": {sojourn.ErrRepeats, 429},
 }
 

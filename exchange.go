@@ -140,7 +140,7 @@ func (x *exchange) begin(status int) bool {
 // idle reports whether a commit would have nothing to write and nothing to say,
 // as in most requests. mu is held.
 func (s *Session) idle() bool {
-	return !s.outcome.done && !s.finished && (!s.loaded || s.loadErr == nil && !s.draft.begun() && !s.found.adopted && !s.forget && !s.rotates())
+	return !s.outcome.done && !s.finished && (!s.loaded || s.loadErr == nil && !s.draft.begun() && !s.found.adopted && !s.found.clears && !s.forget && !s.rotates() && !s.moves())
 }
 
 // discard drops the request's changes after a handler failed, so that nothing

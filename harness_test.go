@@ -69,7 +69,9 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 	w.Engine = e
 	t.Cleanup(func() {
 		e.Close(context.Background())
-		w.store.Close()
+		if w.store != nil {
+			w.store.Close()
+		}
 	})
 	return w
 }

@@ -22,6 +22,9 @@ func (s *Session) findKeyed(ctx context.Context) error {
 	if err := checkLifetime(Lifetime{Idle: s.request.Idle}); err != nil {
 		return err
 	}
+	if err := s.e.needsStore("Request.Key"); err != nil {
+		return err
+	}
 	e, f, rec, now := s.e, &s.found, &s.record, s.e.now()
 	id := e.keyedID(s.request.Key)
 	s.keepSecret = true

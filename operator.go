@@ -68,6 +68,9 @@ func (e *Engine) ListSnapshots(ctx context.Context, subject, cursor string, limi
 }
 
 func list[T any](ctx context.Context, e *Engine, opt store.ListOptions, of func(*store.Record) T) ([]T, string, error) {
+	if err := e.needsStore("List"); err != nil {
+		return nil, "", err
+	}
 	opt.Now = e.now()
 	recs, next, err := e.store.List(ctx, e.opt.App, opt)
 	if err != nil {
@@ -83,6 +86,9 @@ func list[T any](ctx context.Context, e *Engine, opt store.ListOptions, of func(
 // Count returns the number of sessions, and how many of them are logged in.
 // Expired sessions may count for up to a minute.
 func (e *Engine) Count(ctx context.Context) (sessions, loggedIn int64, err error) {
+	if err := e.needsStore("Count"); err != nil {
+		return 0, 0, err
+	}
 	c, err := e.store.Count(ctx, e.opt.App)
 	return c.Sessions, c.LoggedIn, wrap("count sessions", err)
 }
@@ -90,6 +96,9 @@ func (e *Engine) Count(ctx context.Context) (sessions, loggedIn int64, err error
 // Get returns the live session of an ID. ErrNotFound: there is none. It isn't an
 // activity of the session.
 func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
+	if err := e.needsStore("Get"); err != nil {
+		return Snapshot{}, err
+	}
 	rec, err := e.live(ctx, id)
 	if err != nil {
 		return Snapshot{}, byID("read a session", err)
@@ -104,6 +113,9 @@ func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
 // (or a twentieth of the idle limit, if that is shorter). The client that was seen
 // last stays. Touch returns the session as it is now. ErrNotFound: there is none.
 func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
+	if err := e.needsStore("Touch"); err != nil {
+		return Info{}, err
+	}
 	rec, err := e.live(ctx, id)
 	if err != nil {
 		return Info{}, byID("touch a session", err)
@@ -151,6 +163,9 @@ func (e *Engine) ReplaceValues(ctx context.Context, id ID, revision uint64, valu
 // changeByID changes the live session with an ID, if it is at the given revision,
 // or at any revision if that is 0.
 func (e *Engine) changeByID(ctx context.Context, id ID, revision uint64, change func(*Session) error) (Snapshot, error) {
+	if err := e.needsStore("SetValues and ReplaceValues"); err != nil {
+		return Snapshot{}, err
+	}
 	rec, err := e.live(ctx, id)
 	if err != nil {
 		return Snapshot{}, byID("read a session", err)
@@ -182,6 +197,9 @@ func (s *Session) vouch(rec *store.Record) {
 // End ends the session of an ID. ErrNotFound: there is none, or it has ended
 // before. For users who end their own sessions, use EndOwn.
 func (e *Engine) End(ctx context.Context, id ID) error {
+	if err := e.needsStore("End"); err != nil {
+		return err
+	}
 	ended, err := e.store.End(ctx, e.opt.App, id, ReasonRevoked, e.now())
 	e.reportEnded(Client{}, ended)
 	if err == nil && len(ended) == 0 {
@@ -193,6 +211,9 @@ func (e *Engine) End(ctx context.Context, id ID) error {
 // EndOwn ends the session of an ID if it is the subject's. ErrNotFound: it is
 // not, or there is none. So nobody learns whether another user's session exists.
 func (e *Engine) EndOwn(ctx context.Context, subject string, id ID) error {
+	if err := e.needsStore("EndOwn"); err != nil {
+		return err
+	}
 	rec, err := e.live(ctx, id)
 	switch {
 	case err != nil:
@@ -218,6 +239,9 @@ func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, 
 	if err := checkSubject(subject); err != nil {
 		return 0, err
 	}
+	if err := e.needsStore("EndSubject (use Sealing.NotBefore)"); err != nil {
+		return 0, err
+	}
 	ended, err := e.store.EndSubject(ctx, e.opt.App, subject, keep, ReasonRevoked, e.now())
 	e.reportEnded(Client{}, ended)
 	return len(ended), wrap("end a subject's sessions", err)
@@ -227,6 +251,9 @@ func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, 
 // time. Sessions created by a node with a fast clock may carry a later time and
 // survive: if clocks may differ, call EndAll again after that difference.
 func (e *Engine) EndAll(ctx context.Context) error {
+	if err := e.needsStore("EndAll (use Sealing.AllNotBefore)"); err != nil {
+		return err
+	}
 	now := e.now()
 	if err := e.store.EndAll(ctx, e.opt.App, now); err != nil {
 		return wrap("end all sessions", err)

@@ -49,7 +49,7 @@ func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 		if err := decode(raw); err != nil {
 			return false, err
 		}
-		if s.draft.create && !s.draft.leaves || s.draft.touches(key) { // it is this request's own
+		if s.draft.create && !s.draft.leaves || s.draft.touches(key) || s.found.sealed { // it is this request's own
 			return true, s.change(op{kind: opDelete, key: key})
 		}
 		if s.request.IfRevision != 0 && s.request.IfRevision != s.found.rec.Revision {

@@ -47,6 +47,8 @@ type presented struct {
 	refusal   Refusal // empty: the token names the live session rec
 	known     bool    // the throttle remembered that it is dead
 	undecided bool    // the throttle forbids to look it up
+	sealed    bool    // rec is what the token itself says
+	moved     bool    // a sealed login that has become a stored session
 	final     bool    // a strict read showed that it is dead for good
 	expired   bool    // a deadline has passed, and nobody has ended the session
 	reentry   bool    // a login may enter the session again
@@ -73,18 +75,27 @@ func (p *presented) remember(d *deadToken) {
 
 // examine finds out about a token. It writes nothing to the store.
 func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
+	if e.seal != nil && p.by != oldCookie && isSealed(p.text) {
+		if err := e.openSealed(ctx, q, p); err != nil || !p.moved {
+			return err
+		}
+	}
 	p.sum = e.bad.sum(p.text)
 	memory := e.bad.find(p.text, p.sum)
 	if memory.fresh(q.now) {
 		p.remember(memory)
 		return nil
 	}
-	if p.by != oldCookie {
+	if p.by != oldCookie && !p.moved {
 		var ok bool
 		if p.id, p.secret, ok = parseToken(p.text); !ok {
 			p.refusal, p.final = RefusedMalformed, true
 			return nil
 		}
+	}
+	if e.store == nil {
+		p.refusal, p.final = RefusedUnknown, true
+		return nil
 	}
 	if q.budget != nil && !e.bad.mayRead(p.sum, q.Client.IP, q.now, e.opt.MaxBadTokens, q.budget) {
 		if memory != nil && memory.at != 0 {
@@ -103,7 +114,7 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	}
 	rec := p.rec
 	rec.Cached = false
-	strict := q.strict || p.by == oldCookie // another node may have created it just now
+	strict := q.strict || p.by == oldCookie || p.moved // another node may have created it just now
 	err := e.store.Get(ctx, e.opt.App, p.id, strict, rec)
 	v := judge(rec, &p.secret, q.arrived)
 	if err == nil && rec.Cached && !e.mayDecide(q, rec, v) {
@@ -126,7 +137,7 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		return wrap("read a session", err)
 	}
 
-	if p.by == oldCookie && v == stolen {
+	if (p.by == oldCookie || p.moved) && v == stolen {
 		v = former // a browser may bring an old cookie at any time: that is no theft
 	}
 	p.verdict = v
@@ -148,6 +159,12 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		p.refusal = RefusedFormer
 		p.reentry = v == former && (rec.Bearer == (p.by == bearerHeader) || p.by == anyTransport)
 		return nil
+	}
+	if e.opt.Sealed.everyone() {
+		if reason, at, err := e.watermark(ctx, rec); err != nil || reason != "" {
+			p.over(reason, at)
+			return err
+		}
 	}
 	e.bad.live(p.sum)
 	return nil

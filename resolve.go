@@ -23,7 +23,11 @@ type found struct {
 	tooLate   error   // ErrEnded or ErrSuperseded: the request must not write (I14)
 	reentry   ID      // a live session of which an earlier epoch's secret was presented
 	lives     [2][]ID // live sessions of several cookies of one name, by transport
-	adopted   bool    // rec was found by a cookie of another library
+	adopted   bool    // rec is a stored session, found by a cookie of another kind
+	sealed    bool    // rec is what the token itself says
+	reseal    bool    // rec was changed, and must be sealed again
+	clears    bool    // the session ended, so the answer clears its cookie
+	sealedIDs []ID    // sealed sessions among lives
 	undecided bool    // a token was not looked up, because its address is guessing
 
 	sessionSent bool // the client has a session cookie, which a logout clears
@@ -41,12 +45,13 @@ func (f *found) anyLives() bool { return len(f.lives[sessionCookie])+len(f.lives
 // A query is what the answer of resolve depends on, besides the store.
 type query struct {
 	*Request
-	arrived store.Time
-	now     store.Time
-	strict  bool          // read the store, not a cache
-	passive bool          // the request is no activity
-	budget  *budget       // limits what a guessing address may look up; nil: no limit
-	room    *store.Record // for the session that is found
+	arrived   store.Time
+	now       store.Time
+	strict    bool          // read the store, not a cache
+	passive   bool          // the request is no activity
+	budget    *budget       // limits what a guessing address may look up; nil: no limit
+	room      *store.Record // for the session that is found
+	*sealRoom               // for opening sealed sessions
 }
 
 // late reports whether the request was made for a session that ended, or for a
@@ -73,7 +78,7 @@ func (s *Session) find(ctx context.Context, b *budget) error {
 	if s.request.Key != "" {
 		return s.findKeyed(ctx)
 	}
-	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record}
+	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record, sealRoom: &s.sealRoom}
 	f, transports := &s.found, q.transports(&s.e.opt)
 	if transports[0] != sessionCookie {
 		s.request.Old = nil // cookies don't count
@@ -210,6 +215,9 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 			undecided, f.undecided = true, true
 		case p.refusal == "":
 			f.lives[by] = appendNew(f.lives[by], p.id)
+			if p.sealed {
+				f.sealedIDs = append(f.sealedIDs, p.id)
+			}
 			if best == nil || best.id == p.id && p.verdict > best.verdict { // the newer of two secrets
 				best = p
 			}
@@ -253,7 +261,8 @@ func appendNew(list []ID, id ID) []ID {
 // take makes the session of a token the request's, or refuses the token.
 func (f *found) take(q *query, p *presented) {
 	if p.refusal == "" {
-		f.rec, f.epoch, f.secret, f.verdict, f.adopted = p.rec, p.rec.Epoch, p.secret, p.verdict, p.by == oldCookie
+		f.rec, f.epoch, f.secret, f.verdict = p.rec, p.rec.Epoch, p.secret, p.verdict
+		f.adopted, f.sealed = p.by == oldCookie || p.moved, p.sealed
 		if f.endedBy != "" || f.tooLate != nil { // of a session cookie, where the visitor's lives
 			f.endedBy, f.tooLate = "", nil
 		}
@@ -369,6 +378,10 @@ func (s *Session) meetClient(ctx context.Context, q *query, try int) (changed bo
 	}
 	switch reaction {
 	case ReactionStepUp:
+		if f.sealed {
+			f.rec.Stale, f.reseal = true, true
+			return false, nil
+		}
 		if slow && f.rec.Stale {
 			return false, nil
 		}
@@ -378,12 +391,11 @@ func (s *Session) meetClient(ctx context.Context, q *query, try int) (changed bo
 		}
 		return false, wrap("step up a session whose client changed", err)
 	case ReactionEnd:
-		ended, err := e.store.End(ctx, e.opt.App, f.rec.ID, ReasonRevoked, q.now)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err := s.endFound(ctx, f.rec.ID, ReasonRevoked); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, wrap("end a session whose client changed", err)
 		}
-		e.reportEnded(is, ended)
-		f.rec = nil
+		f.clears = f.sealed
+		f.rec, f.sealed = nil, false
 		f.over(q, ReasonRevoked, q.now)
 	}
 	return false, nil

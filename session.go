@@ -82,7 +82,8 @@ type state struct {
 	found   found
 	draft   draft
 
-	tokens [2]string    // room for request
+	tokens [2]string // room for request
+	sealRoom
 	record store.Record // room for found
 }
 
@@ -177,7 +178,7 @@ func (s *Session) Finish() {
 	if st := s.state; st != nil {
 		r := st.current()
 		s.last.ID, s.last.Subject = r.ID, r.Subject
-		if s.watching.conn != nil && s.inStore() {
+		if s.watching.conn != nil && s.exists() && !s.inCookie() {
 			s.watching.conn.setTouchInterval(touchInterval(r))
 		}
 		s.state = nil

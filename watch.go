@@ -33,6 +33,8 @@ type watched struct {
 	ended chan struct{}
 	users int         // requests that wait
 	timer *time.Timer // to its deadline
+
+	deadline store.Time // of a sealed session, as this process knows it; guarded by watcher.mu
 }
 
 // watching is what a Session knows of its Done.
@@ -56,8 +58,8 @@ func (s *Session) Done() <-chan struct{} {
 		return w.ended
 	}
 	s.mustLoad()
-	if s.inStore() && w.ended == nil {
-		w.watch = s.e.watchSession(s.current().ID)
+	if s.exists() && w.ended == nil {
+		w.watch = s.e.watchSession(s.current(), s.inCookie())
 		w.ended = w.watch.ended
 		if w.conn != nil {
 			w.conn.add(w.watch)
@@ -67,10 +69,19 @@ func (s *Session) Done() <-chan struct{} {
 	return w.ended // nil without a session: receiving from it waits forever
 }
 
-// inStore reports whether the store has the request's session. mu is held.
-func (s *Session) inStore() bool {
+// exists reports whether the request's session is stored, or sealed in a cookie
+// that the client has or gets. mu is held.
+func (s *Session) exists() bool {
 	d := &s.draft
 	return !d.logout && (s.found.rec != nil && !d.create || d.rec != nil && s.outcome.done && s.outcome.err == nil)
+}
+
+// inCookie reports whether a session that exists is sealed. mu is held.
+func (s *Session) inCookie() bool {
+	if s.outcome.done && s.draft.rec != nil {
+		return s.draft.sealed != "" || s.found.sealed && !s.draft.create
+	}
+	return s.found.sealed
 }
 
 // stopWatching runs when the request's context ends.
@@ -84,18 +95,23 @@ func (s *Session) stopWatching() {
 	s.e.watch.leave(s.watching.watch)
 }
 
-func (e *Engine) watchSession(id ID) *watched {
-	t := &e.watch
+func (e *Engine) watchSession(r *store.Record, sealed bool) *watched {
+	t, id := &e.watch, r.ID
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.started {
-		t.started = true
+	if t.open == nil {
 		t.open = make(map[ID]*watched)
+	}
+	if !t.started && !sealed {
+		t.started = true
 		e.follow()
 	}
 	w := t.open[id]
 	if w == nil {
 		w = &watched{id: id, ended: make(chan struct{})}
+		if sealed {
+			w.deadline = deadlineOf(r)
+		}
 		t.open[id] = w
 		w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // the session may have ended since it was read
 	}
@@ -147,6 +163,9 @@ func (t *watcher) all() []*watched {
 
 // recheck reads the session of w, and again at its deadline.
 func (e *Engine) recheck(w *watched) {
+	if e.recheckSealed(w) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	rec, err := e.live(ctx, w.id)
@@ -156,12 +175,40 @@ func (e *Engine) recheck(w *watched) {
 	}
 	next := pollEvery
 	if err == nil {
-		next = min(rec.LastSeenAt.Add(rec.Idle), rec.ExpiresAt).Sub(e.now())
+		next = deadlineOf(rec).Sub(e.now())
 	}
 	e.watch.mu.Lock()
 	defer e.watch.mu.Unlock()
 	if e.watch.open[w.id] == w {
 		w.timer.Reset(next)
+	}
+}
+
+func deadlineOf(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
+
+// recheckSealed does what recheck does for a sealed session, which no store
+// knows. It reports false for another one.
+func (e *Engine) recheckSealed(w *watched) bool {
+	t := &e.watch
+	t.mu.Lock()
+	left := w.deadline.Sub(e.now())
+	sealed, over := w.deadline != 0, left <= 0
+	if sealed && !over && t.open[w.id] == w {
+		w.timer.Reset(left)
+	}
+	t.mu.Unlock()
+	if sealed && over {
+		t.finish(w)
+	}
+	return sealed
+}
+
+// sealedAgain tells those who wait for a sealed session of its new deadline.
+func (t *watcher) sealedAgain(r *store.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.open[r.ID]; w != nil && w.deadline != 0 {
+		w.deadline = max(w.deadline, deadlineOf(r))
 	}
 }
 

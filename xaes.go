@@ -36,9 +36,9 @@ func newXAES(key []byte) (*xaes, error) {
 }
 
 // gcm returns the cipher for a nonce, of which the last 12 bytes are its own
-// nonce. It derives the key as NIST SP 800-108r1, section 4.1, does, with CMAC.
-func (x *xaes) gcm(nonce *[xaesNonceSize]byte) (cipher.AEAD, error) {
-	var key [32]byte
+// nonce. It derives the key as NIST SP 800-108r1, section 4.1, does, with CMAC,
+// into the given room.
+func (x *xaes) gcm(nonce []byte, key *[xaesKeySize]byte) (cipher.AEAD, error) {
 	for i := range 2 {
 		half := key[16*i : 16*i+16]
 		copy(half, []byte{0, byte(i + 1), 'X', 0})

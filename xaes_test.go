@@ -14,13 +14,12 @@ func xaesSeal(t testing.TB, key, nonce, plain, data []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := [xaesNonceSize]byte(nonce)
-	gcm, err := x.gcm(&n)
+	gcm, err := x.gcm(nonce, new([xaesKeySize]byte))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed := gcm.Seal(nil, n[12:], plain, data)
-	if opened, err := gcm.Open(nil, n[12:], sealed, data); err != nil || !bytes.Equal(opened, plain) {
+	sealed := gcm.Seal(nil, nonce[12:], plain, data)
+	if opened, err := gcm.Open(nil, nonce[12:], sealed, data); err != nil || !bytes.Equal(opened, plain) {
 		t.Fatalf("opened: %x, %v; sealed: %x", opened, err, plain)
 	}
 	return sealed

@@ -70,7 +70,7 @@ var engine = []mutant{
 		breaks: "the cookie of another library ends no session",
 		test:   ". -run TestOldCookieIsNoTheft",
 		edits: []edit{{"presented.go",
-			`if p.by == oldCookie && v == stolen {`,
+			`if (p.by == oldCookie || p.moved) && v == stolen {`,
 			`if false {`}},
 	},
 	{
@@ -197,7 +197,7 @@ var engine = []mutant{
 		breaks: "an adopted session that has ended is not adopted again",
 		test:   ". -run TestI4AdoptedSessionStaysEnded",
 		edits: []edit{{"adopt.go",
-			`first, err := e.markAdopted(detached, &old, p.id, q.arrived)`,
+			`first, err := e.markAdopted(detached, &old, p.id, q.arrived, e.opt.Adopt.Lifetime)`,
 			`first, err := p.id, error(nil)`}},
 	},
 	{
@@ -359,7 +359,7 @@ var engine = []mutant{
 		breaks: "of parallel Pops one gets the value",
 		test:   ". -run TestI5PopOnce",
 		edits: []edit{{"pop.go",
-			`|| s.draft.touches(key) {`,
+			`|| s.draft.touches(key) || s.found.sealed {`,
 			`|| true {`}},
 	},
 	{
