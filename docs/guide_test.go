@@ -29,6 +29,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"
+	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojourntest"
 	"github.com/sojourn-go/sojourn/store/memstore"
 	"github.com/sojourn-go/sojourn/store/nearcache"
@@ -74,7 +75,7 @@ func TestGuideSamples(t *testing.T) {
 // The guide's own tests pass.
 func TestGuideTestsPass(t *testing.T) {
 	source := samples(t, func(string) string { return "" }) +
-		"var _ = []any{json.Valid, log.Println, slog.Default, netip.ParseAddr, os.Exit, redisstore.Open, memstore.New, nearcache.NewShared}\n"
+		"var _ = []any{json.Valid, log.Println, slog.Default, netip.ParseAddr, os.Exit, redisstore.Open, memstore.New, nearcache.NewShared, pages.New}\n"
 	file := filepath.Join(t.TempDir(), "guide_test.go")
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
@@ -85,25 +86,28 @@ func TestGuideTestsPass(t *testing.T) {
 	}
 }
 
-// samples returns the samples of the guide as one file. statements turns a
+// samples returns the samples of the guide and of pages.md as one file. statements turns a
 // sample that is no declaration into one.
 func samples(t *testing.T, statements func(code string) string) string {
-	page, err := os.ReadFile("guide.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(page, -1)
-	if len(all) < 20 {
-		t.Fatalf("guide.md has %d samples", len(all))
-	}
 	var source strings.Builder
 	source.WriteString(prelude)
-	for _, m := range all {
-		code := string(m[1])
-		if !regexp.MustCompile(`^(func|type|var) `).MatchString(code) {
-			code = statements(code)
+	found := 0
+	for _, name := range []string{"guide.md", "pages.md"} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		fmt.Fprintf(&source, "//line guide.md:%d\n%s", 1+bytes.Count(page[:bytes.Index(page, m[1])], []byte("\n")), code)
+		for _, m := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(page, -1) {
+			code := string(m[1])
+			if !regexp.MustCompile(`^(func|type|var) `).MatchString(code) {
+				code = statements(code)
+			}
+			fmt.Fprintf(&source, "//line %s:%d\n%s", name, 1+bytes.Count(page[:bytes.Index(page, m[1])], []byte("\n")), code)
+			found++
+		}
+	}
+	if found < 20 {
+		t.Fatalf("found %d samples", found)
 	}
 	return source.String()
 }

@@ -78,6 +78,7 @@ type list struct {
 	Others  []device // by last activity
 	Next    string   // the cursor of the next page; empty: this is the last
 	Later   bool     // it isn't the first page
+	Alone   bool     // the others can't be listed, because all sessions are sealed
 	Notice  string
 }
 
@@ -93,6 +94,10 @@ func (v *view) list(text string) (*list, error) {
 	}
 	for {
 		infos, nextBlock, err := v.h.sessions.List(v.r.Context(), v.session.Subject(), from.block, 1000)
+		if errors.Is(err, sojourn.ErrUnsupported) {
+			l.Alone = true
+			return l, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -179,8 +184,9 @@ func (v *view) devicesPage() error {
 	if v.json {
 		answer := struct {
 			Sessions []device `json:"sessions"`
-			Next     string   `json:"next,omitempty"` // the cursor of the next page
-		}{l.Others, l.Next}
+			Next     string   `json:"next,omitempty"`  // the cursor of the next page
+			Alone    bool     `json:"alone,omitempty"` // other sessions can't be listed
+		}{l.Others, l.Next, l.Alone}
 		if l.Current != nil {
 			answer.Sessions = slices.Insert(answer.Sessions, 0, *l.Current)
 		}

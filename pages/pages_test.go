@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -504,6 +505,41 @@ func TestOutage(t *testing.T) {
 	want(t, b.get("/session/devices", "Accept", "application/json"), 503, `"code":"unavailable"`)
 	s.sessions.Fail(nil)
 	want(t, b.get("/session/devices"), 200)
+}
+
+// Without a store, nobody knows where else a user is signed in. The page says so.
+func TestSealedForEveryone(t *testing.T) {
+	sessions, err := sojourn.New(nil, sojourn.Options{Sealed: &sojourn.Sealing{
+		Keys: [][]byte{[]byte("an arbitrary key of 32 bytes, ok!")[:32]}, For: sojourn.SealEveryone,
+		NotBefore: func(context.Context, string) (time.Time, error) { return time.Time{}, nil },
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sessions.Close(context.Background()) })
+	h, err := pages.New(sessions, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := httptest.NewRecorder()
+	sessions.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := sojourn.From(r.Context()).Login("ann"); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(login, httptest.NewRequest("GET", "https://example.com/", nil))
+	send := func(method, path, accept string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "https://example.com"+path, nil)
+		r.Header.Set("Accept", accept)
+		for _, c := range login.Result().Cookies() {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	want(t, send("GET", "/session/devices", "text/html"), 200, "This device", "can’t list where else")
+	want(t, send("GET", "/session/devices", "application/json"), 200, `"alone":true`)
+	want(t, send("DELETE", "/session/devices/others", "application/json"), 501, `"code":"unsupported"`)
 }
 
 func TestLanguages(t *testing.T) {

@@ -101,6 +101,7 @@ var codes = []struct {
 	{sojourn.ErrSuperseded, "conflict"},
 	{sojourn.ErrConflict, "conflict"},
 	{sojourn.ErrThrottled, "throttled"},
+	{sojourn.ErrUnsupported, "unsupported"},
 	{sojourn.ErrUncertain, "unavailable"},
 	{sojourn.ErrUnavailable, "unavailable"},
 }
@@ -122,7 +123,7 @@ func (v *view) fail(err error) {
 			case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 				v.w.Header().Set("Retry-After", "60")
 			}
-			if status >= 500 {
+			if status == http.StatusServiceUnavailable {
 				slog.ErrorContext(v.r.Context(), "pages: a request failed", "error", err)
 			}
 			v.failWith(status, c.code)
