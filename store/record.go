@@ -241,6 +241,12 @@ func (r *Record) Bury(reason Reason, at Time) {
 	}
 }
 
+// Obituary returns what a List of ended sessions shows of r, which ends for the
+// given reason.
+func (r *Record) Obituary(reason Reason, at Time) Record {
+	return Record{ID: r.ID, Subject: r.Subject, CreatedAt: r.CreatedAt, LastClient: r.LastClient, End: reason, EndAt: at}
+}
+
 // CopyFrom makes r a copy of src that shares no slice with it. It reuses the
 // capacity of r's slices.
 func (r *Record) CopyFrom(src *Record) {

@@ -39,6 +39,10 @@ const (
 	MaxPageBytes = 4 << 20
 )
 
+// MaxEnded is how many of a subject's ended sessions a store must be able to list
+// (ListOptions.Ended).
+const MaxEnded = 100
+
 // The errors of a store. Each is distinct under errors.Is; a driver returns
 // every other failure as the raw cause.
 var (
@@ -165,6 +169,14 @@ type Store interface {
 	// Values of the records are empty, and are neither decoded nor fetched: a
 	// list must not take as much memory as the sessions. ErrCursor: the cursor is
 	// malformed, or the limit is out of its range.
+	//
+	// With opt.Ended, List returns sessions of a subject that have ended instead:
+	// by any call except EndAll, and within TombstoneLife before opt.Now. The
+	// latest end comes first, and at equal times the highest ID. Only ID, Subject, CreatedAt, LastClient, End and
+	// EndAt of these records are set. There is one page, of the last MaxEnded
+	// sessions at most, and no cursor. A store that is full, or that has lost a
+	// part of its data, may list fewer. ErrCursor: opt has no Subject, or has a
+	// Cursor.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
 	// Count returns the number of sessions that are kept and have not ended.
@@ -287,6 +299,7 @@ type ListOptions struct {
 	Limit   int    // 1 to MaxPage
 	Now     Time
 	Values  bool // return the Values too
+	Ended   bool // list what ended lately instead of what lives; Values has no effect
 }
 
 // Count is the number of sessions kept.

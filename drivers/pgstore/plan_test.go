@@ -116,8 +116,10 @@ func everyCall(t testing.TB, s *Store, rec *store.Record, now store.Time) {
 		must(nil, err)
 	}
 	must(s.End(ctx, "shop", rec.ID, store.ReasonLogout, now))
+	_, _, err := s.List(ctx, "shop", store.ListOptions{Subject: "user7", Ended: true, Limit: 10, Now: now})
+	must(nil, err)
 	must(s.EndSubject(ctx, "shop", "user8", store.ID{}, store.ReasonRevoked, now-1))
-	_, _, err := s.Sweep(ctx, "shop", now, 100)
+	_, _, err = s.Sweep(ctx, "shop", now, 100)
 	must(nil, err)
 	must(nil, s.EndAll(ctx, "shop", 1))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
@@ -58,11 +59,15 @@ const valuesAtOnce = 8
 // List implements store.Store. Sessions are in the order of their IDs, and a
 // cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
-	after, err := driver.After(opt)
-	if err != nil {
+	if err := s.check(ctx); err != nil {
 		return nil, "", err
 	}
-	if err := s.check(ctx); err != nil {
+	if opt.Ended {
+		list, err := s.listEnded(ctx, app, &opt)
+		return list, "", err
+	}
+	after, err := driver.After(opt)
+	if err != nil {
 		return nil, "", err
 	}
 	var page driver.Page
@@ -126,6 +131,40 @@ func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions
 		return nil, err
 	}
 	return list, nil
+}
+
+func (s *Store) listEnded(ctx context.Context, app string, opt *store.ListOptions) (list []store.Record, err error) {
+	if err := driver.CheckEnded(*opt); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
+	err = s.read(ctx, func(c *call) error {
+		var page []store.Record
+		found, err := c.conn.Query(c.ctx, s.sql.listEnded, escape(app), escape(opt.Subject), int64(opt.Now.Add(-store.TombstoneLife)), min(opt.Limit, store.MaxEnded))
+		if err != nil {
+			return err
+		}
+		defer found.Close()
+		for found.Next() {
+			var id pgtype.UUID
+			var created, ended int64
+			var reason, ip, agent text
+			if err := found.Scan(&id, &created, &ended, &reason, &ip, &agent); err != nil {
+				return err
+			}
+			page = append(page, store.Record{ID: id.Bytes, Subject: opt.Subject, CreatedAt: store.Time(created), EndAt: store.Time(ended),
+				End: store.Reason(reason.String()), LastClient: store.Client{IP: toIP(ip.String()), UserAgent: agent.String()}})
+		}
+		if err := found.Err(); err != nil {
+			return err
+		}
+		return c.fill(func() error {
+			list = page
+			return nil
+		})
+	})
+	return list, err
 }
 
 func flag(b bool) int {

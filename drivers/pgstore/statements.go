@@ -5,7 +5,7 @@ import "strconv"
 // statements are the store's SQL statements, with its schema's name.
 type statements struct {
 	list, listSubject                                                             [2]string // without and with the values
-	get, count                                                                    string
+	get, count, listEnded                                                         string
 	create, update, touch, confirm, end, endSubject, endAll                       string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
 	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
@@ -31,8 +31,12 @@ func statementsIn(schema string) statements {
 	st := statements{
 		list:        [2]string{list(headColumns), list(readColumns)},
 		listSubject: [2]string{listSubject(headColumns), listSubject(readColumns)},
-		get:         "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
-		count:       "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
+		listEnded: "SELECT s.id, s.created_at, s.ended_at, s.end_reason, s.ip, s.user_agent FROM sojourn.sessions s" +
+			" WHERE hashtextextended(s.ended_subject, s.app) = hashtextextended($2::text, (SELECT num FROM sojourn.apps WHERE name = $1))" +
+			" AND s.app + 0 = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.ended_subject = $2 AND s.ended_at >= $3" +
+			" ORDER BY s.ended_at DESC, s.id DESC LIMIT $4",
+		get:   "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
+		count: "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
 
 		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +
 			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
@@ -63,7 +67,7 @@ func statementsIn(schema string) statements {
 		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
-	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
 		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}

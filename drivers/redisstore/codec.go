@@ -135,6 +135,23 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	return nil
 }
 
+// decodeEnded fills rec from what common.lua remembers of an ended session.
+func decodeEnded(text string, rec *store.Record) error {
+	c := codec{reads: true, in: text}
+	c.literal(`{"id":"`)
+	id, err := store.ParseID(c.rest())
+	rec.ID = id
+	number(&c, `,"created_at":`, &rec.CreatedAt)
+	c.literal(`,"end":"`)
+	rec.End = store.Reason(c.rest())
+	c.client(`,"client":`, &rec.LastClient)
+	c.literal(`}`)
+	if c.bad || c.in != "" || err != nil {
+		return errDamaged
+	}
+	return nil
+}
+
 // decodeSubject decodes the field of a subject.
 func decodeSubject(field string) (subject string, err error) {
 	c := codec{reads: true, in: field}

@@ -1,6 +1,8 @@
 package redisstore
 
 import (
+	"crypto/sha1" //nolint:gosec // Redis has no other hash
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -72,6 +74,15 @@ func (p place) in() string       { return p.key(":in") }       // logged in sess
 func (p place) anon() string     { return p.key(":anon") }     // anonymous ones
 func (p place) due() string      { return p.key(":due") }      // all, with tombstones, by the time of their next sweep
 func (p place) compared() string { return p.key(":compared") } // the progress of mending, see mend.go
+
+// ended has what the bucket knows of a subject's ended sessions, by the time of
+// their end. Scripts name it so too: remember in common.lua.
+func (p place) ended(subject string) string {
+	c := codec{}
+	c.text(`,"subject`, &subject)
+	sum := sha1.Sum(c.out) //nolint:gosec // shortens a name
+	return p.key(":ended") + ":" + hex.EncodeToString(sum[:])
+}
 
 func (p place) session(id store.ID) string { return p.of(":s", id) }    // the record
 func (p place) seen(id store.ID) string    { return p.of(":seen", id) } // the last touch since the record was written

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/redis/rueidis"
+
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
@@ -19,6 +21,10 @@ import (
 func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	if err := s.check(ctx); err != nil {
 		return nil, "", err
+	}
+	if opt.Ended {
+		list, err := s.listEnded(ctx, app, opt)
+		return list, "", err
 	}
 	if opt.Limit < 1 || opt.Limit > store.MaxPage {
 		return nil, "", store.ErrCursor
@@ -70,6 +76,37 @@ func (s *Store) listSubject(ctx context.Context, app string, opt store.ListOptio
 		}
 	}
 	return page.Records, "", nil
+}
+
+// listEnded asks each bucket for its part, in one round trip to each node.
+func (s *Store) listEnded(ctx context.Context, app string, opt store.ListOptions) (list []store.Record, err error) {
+	if err := driver.CheckEnded(opt); err != nil {
+		return nil, err
+	}
+	key := func(bucket int) string { return s.place(app, bucket).ended(opt.Subject) }
+	e := exchange{n: buckets, send: s.send, reads: true, build: func(i int, _ bool) rueidis.Completed {
+		return s.client.B().Zrange().Key(key(i)).Min("0").Max(strconv.Itoa(min(opt.Limit, store.MaxEnded) - 1)).Rev().Withscores().Build()
+	}}
+	for i, r := range e.run(ctx) {
+		if isWrongType(r.err) {
+			return nil, s.foreign(ctx, []string{key(i)})
+		}
+		if r.err != nil {
+			return nil, s.readError(ctx, r.err)
+		}
+		found, err := r.AsZScores()
+		if err != nil {
+			return nil, s.readError(ctx, err)
+		}
+		for _, z := range found {
+			rec := store.Record{Subject: opt.Subject, EndAt: store.Time(z.Score)}
+			if err := decodeEnded(z.Member, &rec); err != nil {
+				return nil, keyError(key(i), err)
+			}
+			list = append(list, rec)
+		}
+	}
+	return driver.Lately(list, opt), nil
 }
 
 // atOnce is how many sessions to read at a time: only a few with their values,

@@ -48,6 +48,7 @@
 //	sojourn:seen:{tag}:shop:0196f7a0-...    its last touch, if later than the record
 //	sojourn:in:{tag}:shop, sojourn:anon:... the sessions of a bucket, logged in and anonymous, by creation
 //	sojourn:due:{tag}:shop                  the same by the time when the sweep examines them
+//	sojourn:ended:{tag}:shop:SHA-1          what the bucket knows of a user's sessions that ended lately
 //	sojourn:mark:{tag}:shop                 the time of EndAll
 //	sojourn:compared:{tag}:shop             how far the bucket's sessions were compared with their subjects' indexes
 //	sojourn:subject:{shop/ada}              a subject's sessions in the order of joining

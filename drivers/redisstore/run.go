@@ -164,7 +164,7 @@ func (s *Store) typeOf(ctx context.Context, key string) (string, error) {
 func (s *Store) expectedType(key string) string {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(key, s.prefix+":"), ":")
 	switch kind {
-	case "in", "anon", "due", "subject":
+	case "in", "anon", "due", "subject", "ended":
 		return "zset"
 	}
 	return "string"

@@ -83,6 +83,10 @@ var errPageFull = errors.New("the page is full")
 // List implements store.Store. Sessions are in the order of their IDs, and a
 // cursor is the last ID of its page.
 func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_ []store.Record, cursor string, err error) {
+	if opt.Ended {
+		list, err := s.listEnded(ctx, name, opt)
+		return list, "", err
+	}
 	after, err := driver.After(opt)
 	if err != nil {
 		return nil, "", err
@@ -134,4 +138,27 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_
 		return nil, "", err
 	}
 	return page.Records, cursor, nil
+}
+
+const selectEnded = "SELECT id, created_at, ended_at, end_reason, ip, user_agent FROM sessions INDEXED BY sessions_by_end " +
+	"WHERE app = ? AND ended_subject = ? AND ended_at >= ? ORDER BY ended_at DESC, id DESC LIMIT ?"
+
+func (s *Store) listEnded(ctx context.Context, name string, opt store.ListOptions) (list []store.Record, err error) {
+	if err := driver.CheckEnded(opt); err != nil {
+		return nil, err
+	}
+	err = s.read(ctx, func(c *conn) error {
+		a, ok := s.app(name)
+		if !ok {
+			return nil
+		}
+		return c.query(func(v []sqldriver.Value) error {
+			rec := store.Record{Subject: opt.Subject, CreatedAt: toTime(v[1]), EndAt: toTime(v[2]), End: store.Reason(toString(v[3])),
+				LastClient: store.Client{IP: toIP(v[4]), UserAgent: toString(v[5])}}
+			fill(rec.ID[:], v[0])
+			list = append(list, rec)
+			return nil
+		}, selectEnded, a.num, opt.Subject, int64(opt.Now.Add(-store.TombstoneLife)), int64(min(opt.Limit, store.MaxEnded)))
+	})
+	return list, err
 }

@@ -21,7 +21,7 @@ var (
 		"amr", "level", "remembered", "stale", "bearer", "until_browser_closes", "ip", "user_agent", "last_ip", "last_user_agent",
 		"data", "end_reason", "ended_at",
 	}
-	indexColumns = []string{"subject", "joined", "sweep_at"}
+	indexColumns = []string{"subject", "joined", "sweep_at", "ended_subject"}
 
 	allColumns = strings.Join(recordColumns, ", ") + ", " + strings.Join(indexColumns, ", ")
 
@@ -48,6 +48,7 @@ type row struct {
 	app          int64
 	joined       int64
 	sweepAt      store.Time
+	endedSubject string // of a tombstone: whose session it was
 }
 
 // encode returns the row of a record.
@@ -89,7 +90,7 @@ func (r *row) appendIndexed(args []any) []any {
 	if r.Subject != "" {
 		joined = r.joined
 	}
-	return append(args, textOrNull(r.Subject), joined, int64(r.sweepAt))
+	return append(args, textOrNull(r.Subject), joined, int64(r.sweepAt), textOrNull(r.endedSubject))
 }
 
 // scan reads a row of rowColumns. It shares no memory with the driver.
@@ -101,11 +102,11 @@ func (r *row) scan(v []sqldriver.Value) {
 		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0, UntilBrowserCloses: toInt(v[19]) != 0,
 		Client: store.Client{IP: toIP(v[20]), UserAgent: toString(v[21])},
 		End:    store.Reason(toString(v[25])), EndAt: toTime(v[26]),
-		Subject: toString(v[27]), CreatedAt: toTime(v[32]),
-	}, former: v[8], data: v[24], joined: toInt(v[28]), sweepAt: toTime(v[29]), app: toInt(v[30])}
+		Subject: toString(v[27]), CreatedAt: toTime(v[33]),
+	}, former: v[8], data: v[24], joined: toInt(v[28]), sweepAt: toTime(v[29]), endedSubject: toString(v[30]), app: toInt(v[31])}
 	fill(r.Secret.Hash[:], v[2])
 	fill(r.EpochHash[:], v[9])
-	fill(r.ID[:], v[31])
+	fill(r.ID[:], v[32])
 	r.LastClient = r.Client
 	if v[22] != nil {
 		r.LastClient = store.Client{IP: toIP(v[22]), UserAgent: toString(v[23])}
@@ -116,6 +117,9 @@ func (r *row) scan(v []sqldriver.Value) {
 func (r *row) decode(rec *store.Record) (err error) {
 	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values[:0]
 	*rec = r.Record
+	if rec.End != "" {
+		rec.Client, rec.LastClient = store.Client{}, store.Client{} // a tombstone's are for lists
+	}
 	rec.Good, rec.Spent, rec.Epochs, rec.Halves = good, spent, epochs, halves
 	if rec.Values, err = decodeValues(values, r.data); err != nil {
 		return fmt.Errorf("%w: session %v", err, r.ID)
@@ -126,14 +130,19 @@ func (r *row) decode(rec *store.Record) (err error) {
 	return nil
 }
 
-// bury turns the row into the session's tombstone.
+// bury turns the row into the session's tombstone. A tombstone of a subject's
+// session keeps what a list of ended sessions shows.
 func (r *row) bury(reason store.Reason, at store.Time) {
 	var rec store.Record
 	if r.decode(&rec) != nil {
 		rec = r.Record // a session that can't be read must end all the same
 	}
+	subject, client := rec.Subject, rec.LastClient
 	rec.Bury(reason, at)
-	*r = row{Record: rec, former: former(&rec), app: r.app, sweepAt: at.Add(store.TombstoneLife) + 1}
+	*r = row{Record: rec, former: former(&rec), app: r.app, sweepAt: at.Add(store.TombstoneLife) + 1, endedSubject: subject}
+	if subject != "" {
+		r.Client, r.LastClient = client, client
+	}
 }
 
 func timeOrNull(t store.Time) any {

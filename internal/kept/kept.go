@@ -133,5 +133,9 @@ func Check(ctx context.Context, st store.Store) error {
 	if _, err := st.End(ctx, App, rec.ID, store.ReasonLogout, Now); err != nil {
 		return fmt.Errorf("end: %w", err)
 	}
+	list, _, err := st.List(ctx, App, store.ListOptions{Subject: rec.Subject, Ended: true, Limit: 10, Now: Now})
+	if want := rec.Obituary(store.ReasonLogout, Now); err != nil || len(list) != 1 || !list[0].Equal(&want) {
+		return fmt.Errorf("the list of a subject's ended sessions: %+v, %w", list, err)
+	}
 	return nil
 }

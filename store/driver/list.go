@@ -1,7 +1,9 @@
 package driver
 
 import (
+	"cmp"
 	"encoding/hex"
+	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -42,6 +44,23 @@ func After(opt store.ListOptions) (id store.ID, err error) {
 		return store.ID{}, store.ErrCursor
 	}
 	return store.ID(b), nil
+}
+
+// CheckEnded returns ErrCursor if opt asks for ended sessions in a way that List
+// refuses.
+func CheckEnded(opt store.ListOptions) error {
+	if opt.Subject == "" || opt.Cursor != "" || opt.Limit < 1 || opt.Limit > store.MaxPage {
+		return store.ErrCursor
+	}
+	return nil
+}
+
+// Lately puts ended sessions into the order of a List of them, and leaves out
+// those that it doesn't show.
+func Lately(list []store.Record, opt store.ListOptions) []store.Record {
+	list = slices.DeleteFunc(list, func(r store.Record) bool { return opt.Now > r.EndAt.Add(store.TombstoneLife) })
+	slices.SortFunc(list, func(a, b store.Record) int { return cmp.Or(cmp.Compare(b.EndAt, a.EndAt), b.ID.Compare(a.ID)) })
+	return list[:min(len(list), opt.Limit, store.MaxEnded)]
 }
 
 // Cursor returns the cursor of the page that begins after last.

@@ -16,7 +16,8 @@
 // Close, its memory stays mapped until the process ends.
 //
 // A store has a limit. Records, tombstones, the tables that find them, lists of
-// the subjects' sessions, barriers and idempotency keys count toward it. Each
+// the subjects' sessions, lists of what ended lately, barriers and idempotency
+// keys count toward it. Each
 // write in flight may exceed the limit by its own size. The strings that
 // sessions share, such as user agents, are not counted. They take a few
 // megabytes at most. Memory that is freed returns to the system on Linux. On
@@ -52,7 +53,8 @@ const shardCount = 256
 // called concurrently. Call Close when the store is no longer needed.
 //
 // Its locks are taken in this order: the shard of an idempotency key, shards of
-// subjects in ascending order, shards of records in ascending order, the feed.
+// subjects in ascending order, shards of records in ascending order, a shard of
+// histories, the feed.
 //
 // Most calls need only the shard of one record. The shard of a subject has the
 // list of the subject's sessions. Each session that has not ended is in the
@@ -70,6 +72,8 @@ type Store struct {
 	records  [shardCount]shard
 	subjects [shardCount]subjectShard
 	keys     [keyShards]keyShard
+
+	histories [historyShards]historyShard
 
 	sweepMu     sync.Mutex   // held by Sweep; guards the cursors of all applications
 	longestStep atomic.Int64 // of Sweep, in nanoseconds
@@ -105,6 +109,10 @@ func (s *Store) Close() error {
 		s.records[i].mu.Lock()
 		defer s.records[i].mu.Unlock()
 	}
+	for i := range s.histories {
+		s.histories[i].mu.Lock()
+		defer s.histories[i].mu.Unlock()
+	}
 	if s.closed.Swap(true) {
 		return nil
 	}
@@ -113,6 +121,9 @@ func (s *Store) Close() error {
 	}
 	for i := range s.records {
 		s.records[i].table.Close()
+	}
+	for i := range s.histories {
+		s.histories[i].close()
 	}
 	s.used.Store(0)
 	s.feed.Close()

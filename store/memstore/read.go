@@ -50,15 +50,21 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 	var after store.ID
 	var begin link
 	var err error
-	if opt.Subject != "" {
+	switch {
+	case opt.Ended:
+		err = driver.CheckEnded(opt)
+	case opt.Subject != "":
 		after, err = driver.After(opt)
-	} else {
+	default:
 		begin, err = parseLink(&opt)
 	}
 	a := s.apps.Find(app)
 	switch {
 	case err != nil || a == nil:
 		return nil, "", err
+	case opt.Ended:
+		list, err := s.listEnded(a, opt)
+		return list, "", err
 	case opt.Subject != "":
 		return s.listSubject(a, after, &opt)
 	}

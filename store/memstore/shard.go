@@ -193,6 +193,10 @@ func (s *Store) bury(sh *shard, a *app, handle uint32, reason store.Reason, at s
 	e := store.Ended{App: a.name, ID: rec.ID, Subject: rec.Subject, Reason: reason, At: at}
 	if rec.CreatedAt > a.mark() {
 		*list = append(*list, e)
+		if rec.Subject != "" {
+			entry := rec.Obituary(reason, at)
+			s.remember(a, &entry)
+		}
 		s.feed.Publish(store.Change{Kind: store.Gone, App: a.name, ID: e.ID})
 	}
 	sh.tally(a).adjust(rec.CreatedAt, -1, loggedIn(rec.Subject != "", -1))

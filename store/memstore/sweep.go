@@ -12,16 +12,17 @@ import (
 const maxHold = 256
 
 // A sweepCursor is where the next Sweep of an application continues. The stages
-// are the shards of records, of subjects and of keys.
+// are the shards of records, of subjects, of keys and of histories.
 type sweepCursor struct {
 	stage int
 	pos   int
 }
 
 const (
-	firstSubjects = shardCount
-	firstKeys     = 2 * shardCount
-	stages        = 2*shardCount + keyShards
+	firstSubjects  = shardCount
+	firstKeys      = 2 * shardCount
+	firstHistories = 2*shardCount + keyShards
+	stages         = firstHistories + historyShards
 )
 
 // Sweep implements store.Store. Parallel calls take turns. Each round walks
@@ -84,6 +85,8 @@ func (s *Store) sweepStep(list *[]store.Ended, a *app, now store.Time, n int) (e
 		})
 		s.settle(&ss.counted, ss.bytes())
 		return examined, over, nil
+	case c.stage >= firstHistories:
+		return s.sweepHistory(&s.histories[c.stage-firstHistories], a, &c.pos, now, n)
 	}
 	ks := &s.keys[c.stage-firstKeys]
 	if err := s.lock(&ks.mu); err != nil {

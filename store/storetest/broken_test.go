@@ -30,6 +30,7 @@ var broken = map[string]string{
 	"confirms whatever secret":                 "I12/ConfirmOfAnotherSecret",
 	"sweeps early":                             "I7/SweepAtTheDeadline",
 	"sweeps every application":                 "Scope/Sweep",
+	"ended sessions for good":                  "Ended/Life",
 	"slices are kept":                          "Create/Aliasing",
 }
 

@@ -138,7 +138,7 @@ func (s *mapStore) Update(ctx context.Context, app string, rec *store.Record, op
 	case "blind upsert":
 		next.Revision++
 		s.m.joined++
-		s.m.sessions[scoped{app, rec.ID}] = &modelSession{*next, s.m.joined}
+		s.m.sessions[scoped{app, rec.ID}] = &modelSession{Record: *next, joined: s.m.joined}
 		rec.Revision++
 		return nil, nil
 	case "revisions are not compared":
@@ -251,6 +251,17 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 		return nil, "", err
 	}
 	defer s.leave()
+	if opt.Ended {
+		if err := driver.CheckEnded(opt); err != nil {
+			return nil, "", err
+		}
+		opt.Subject = s.subject(opt.Subject)
+		if s.broken == "ended sessions for good" {
+			opt.Now = 0
+		}
+		list := s.m.lately(s.app(app), opt)
+		return list, "", nil
+	}
 	if opt.Limit < 1 || opt.Limit > 1000 {
 		return nil, "", store.ErrCursor
 	}

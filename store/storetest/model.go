@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/driver"
 )
 
 // A model is the simplest implementation of the contract: it keeps everything
@@ -28,7 +29,14 @@ type scopedName struct{ app, name string }
 
 type modelSession struct {
 	store.Record
-	joined int // model.joined when it joined its subject
+	joined   int          // model.joined when it joined its subject
+	obituary store.Record // what a list of ended sessions shows
+}
+
+// Bury ends the session.
+func (s *modelSession) Bury(reason store.Reason, at store.Time) {
+	s.obituary = s.Obituary(reason, at)
+	s.Record.Bury(reason, at)
 }
 
 // bury ends the session and returns the report of that.
@@ -91,6 +99,16 @@ func (m *model) subject(app, subject string, now store.Time) []*modelSession {
 	}
 	slices.SortFunc(list, func(a, b *modelSession) int { return a.joined - b.joined })
 	return list
+}
+
+// lately returns what a list of ended sessions must show.
+func (m *model) lately(app string, opt store.ListOptions) (list []store.Record) {
+	for k, s := range m.sessions {
+		if k.app == app && s.obituary.Subject == opt.Subject && s.End != "" {
+			list = append(list, s.obituary)
+		}
+	}
+	return driver.Lately(list, opt)
 }
 
 // admit returns the errors that the subject's barrier and limit may cause, and
@@ -168,7 +186,7 @@ func (m *model) create(app string, rec *store.Record, opt store.CreateOptions) (
 	}
 	ended := m.evict(app, evicted, opt.Now)
 	m.joined++
-	s := &modelSession{*clone(rec), m.joined}
+	s := &modelSession{Record: *clone(rec), joined: m.joined}
 	s.Revision = 1
 	m.sessions[scoped{app, rec.ID}] = s
 	if opt.Key != "" {

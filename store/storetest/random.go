@@ -376,6 +376,13 @@ func (w *walk) compareLists() {
 	if !slices.Equal(got, want) {
 		w.fail("the list has %v, want %v", got, want)
 	}
+	if subject != "" {
+		opt := store.ListOptions{Subject: subject, Ended: true, Now: w.now, Limit: 1 + w.rnd.IntN(200)}
+		ended, _, err := w.s.List(w.ctx, app, opt)
+		if want := w.m.lately(app, opt); err != nil || !sameRecords(ended, want) {
+			w.fail("the list of ended sessions has\n%+v\nwant\n%+v\n%v", ended, want, err)
+		}
+	}
 	n, err := w.s.Count(w.ctx, app)
 	if want := w.m.count(app); err != nil || n != want {
 		w.fail("Count = %+v, %v, want %+v", n, err, want)

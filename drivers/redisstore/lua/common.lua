@@ -11,6 +11,7 @@
 local SLACK = 6 * 3600 * 1000 -- keys outlive their use by this: callers' clocks decide, Redis only frees space
 local TOMBSTONE_LIFE = 3600 * 1000
 local BLOCK_LIFE = 600 * 1000
+local MAX_ENDED = 100 -- store.MaxEnded
 local ANONYMOUS = ',"subject":""'
 
 local function text_of(number) return string.format('%.0f', number) end
@@ -119,17 +120,39 @@ local function reservation(keys, issued, fence)
   if evicted then return 'evicted', evicted end
 end
 
+-- remember adds a session that ends to what the bucket knows of its subject's
+-- ended sessions: a sorted set, by the time of the end. Each member is a JSON text
+-- that codec.go reads. Nothing relies on it, so a foreign key stays as it is.
+local function remember(keys, id, text, reason, at)
+  local client = string.match(string.sub(text, 1, string.find(text, ',"values', 1, true) - 1), ',"client":(.*)$')
+  client = string.gsub(client, '^.*,"last_client":', '')
+  local seen = redis.call('GET', keys.seen)
+  local touched, later = string.match(seen or '', '^{"last_seen_at":(%-?%d+),"last_client":(.*)}$')
+  local last = string.match(text, ',"last_seen_at":(%-?%d+)')
+  if touched and tonumber(touched) > tonumber(last) then client = later end
+  local created = string.match(text, ',"created_at":(%-?%d+)')
+  local key = string.gsub(string.sub(keys.session, 1, -37), ':s:{', ':ended:{', 1) .. redis.sha1hex(subject_of(text))
+  local member = '{"id":"' .. id .. '","created_at":' .. created .. ',"end":' .. reason .. ',"client":' .. client .. '}'
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'zset' and kind ~= 'none' then return end
+  redis.call('ZADD', key, text_of(at), member)
+  for _, old in ipairs(redis.call('ZRANGE', key, 0, -1 - MAX_ENDED)) do redis.call('ZREM', key, old) end
+  keep(key, text_of(TOMBSTONE_LIFE + SLACK))
+end
+
 -- bury replaces a session by its tombstone. reason is JSON. The index that does
 -- not hold the session comes first: if its key is foreign, ZREM fails before
 -- anything has changed in the other one.
 local function bury(keys, id, text, reason, at)
   local ms = text_of(TOMBSTONE_LIFE + SLACK)
   local own, other = keys.logged_in, keys.anon
-  if subject_of(text) == ANONYMOUS then own, other = other, own end
+  local anonymous = subject_of(text) == ANONYMOUS
+  if anonymous then own, other = other, own end
   redis.call('ZADD', keys.due, text_of(at + TOMBSTONE_LIFE + 1), id)
   keep(keys.due, ms)
   redis.call('ZREM', other, id)
   redis.call('ZREM', own, id)
+  if not anonymous then remember(keys, id, text, reason, at) end
   redis.call('SET', keys.session, '{"v":1,"end":' .. reason .. ',"end_at":' .. text_of(at) .. string.sub(text, 7, subject_at(text) - 1) .. '}', 'PX', ms)
   redis.call('DEL', keys.seen)
   tell(keys.gone)
