@@ -83,6 +83,35 @@ func list[T any](ctx context.Context, e *Engine, opt store.ListOptions, of func(
 	return page, next, nil
 }
 
+// EndedInfo describes a session that has ended.
+type EndedInfo struct {
+	ID        ID        `json:"id"`
+	Subject   string    `json:"subject"`
+	CreatedAt time.Time `json:"created_at"`
+	EndedAt   time.Time `json:"ended_at"`
+	Reason    Reason    `json:"reason"`
+	LastSeen  Client    `json:"-"` // the client at the last activity
+}
+
+// ListEnded returns the sessions of a user that ended within the last hour, the
+// latest end first, at most limit (1 to 1000). Stores keep the last 100 of each
+// user. Anonymous sessions are not listed, nor what EndAll has ended. A session
+// that expires is listed when a sweep has found it, within about a minute.
+func (e *Engine) ListEnded(ctx context.Context, subject string, limit int) ([]EndedInfo, error) {
+	if err := checkSubject(subject); err != nil {
+		return nil, err
+	}
+	recs, _, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Limit: limit, Now: e.now(), Ended: true})
+	if err != nil {
+		return nil, wrap("list ended sessions", err)
+	}
+	list := make([]EndedInfo, len(recs))
+	for i, r := range recs {
+		list[i] = EndedInfo{r.ID, r.Subject, r.CreatedAt.Time(), r.EndAt.Time(), r.End, r.LastClient}
+	}
+	return list, nil
+}
+
 // Count returns the number of sessions, and how many of them are logged in.
 // Expired sessions may count for up to a minute.
 func (e *Engine) Count(ctx context.Context) (sessions, loggedIn int64, err error) {

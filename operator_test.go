@@ -84,6 +84,43 @@ func TestListInPages(t *testing.T) {
 	}
 }
 
+func TestListEnded(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.loggedIn("ann"), w.loggedIn("ann")
+	w.loggedIn("bob")
+	one, two := w.id(first), w.id(second)
+	begun := w.time()
+	w.pass(time.Minute)
+	w.visit(first, func(s *sojourn.Session) error { return s.Logout() })
+	w.pass(time.Minute)
+	if err := w.End(ctx, two); err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.ListEnded(ctx, "ann", 10)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for i, want := range []sojourn.EndedInfo{{ID: two, EndedAt: begun.Add(2 * time.Minute), Reason: sojourn.ReasonRevoked}, {ID: one, EndedAt: begun.Add(time.Minute), Reason: sojourn.ReasonLogout}} {
+		want.Subject, want.CreatedAt, want.LastSeen = "ann", begun, home
+		want.CreatedAt, want.EndedAt = want.CreatedAt.UTC().Truncate(time.Millisecond), want.EndedAt.UTC().Truncate(time.Millisecond)
+		w.want("ended", list[i], want)
+	}
+	list, err = w.ListEnded(ctx, "ann", 1)
+	if err != nil || len(list) != 1 || list[0].ID != two {
+		t.Errorf("the last one: %+v, %v", list, err)
+	}
+	w.pass(time.Hour + time.Minute)
+	if list, err := w.ListEnded(ctx, "ann", 10); err != nil || len(list) != 0 {
+		t.Errorf("an hour later: %+v, %v", list, err)
+	}
+	if _, err := w.ListEnded(ctx, "", 10); !errors.Is(err, sojourn.ErrSubject) {
+		t.Errorf("without a user: %v", err)
+	}
+	if _, err := w.ListEnded(ctx, "ann", 0); err == nil {
+		t.Error("a limit of 0 is accepted")
+	}
+}
+
 // A bad cursor from a client is the client's error.
 func TestBadCursor(t *testing.T) {
 	w := newWorld(t)

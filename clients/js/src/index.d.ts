@@ -26,6 +26,18 @@ export interface SessionInfo {
   values?: Record<string, any>;
 }
 
+/** A session of a user that ended within the last hour. */
+export interface EndedSession {
+  id: string;
+  subject: string;
+  created_at: string;
+  ended_at: string;
+  /** logout, revoked, idle, absolute, evicted or theft. */
+  reason: string;
+  /** The client that was seen last. */
+  client: { ip?: string; user_agent?: string; name?: string };
+}
+
 /** Why a session is over, or a token isn't accepted. */
 export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled' | 'adopt';
 
@@ -149,7 +161,7 @@ export class Sojourn {
   logout(body: Presented): Promise<{ set_cookie: string[] }>;
 
   /** A page of the live sessions: of a user, or of the whole application. */
-  list(query?: { subject?: string; limit?: number; cursor?: string; values?: boolean }): Promise<{ sessions: SessionInfo[]; next_cursor?: string }>;
+  list(query?: { subject?: string; limit?: number; cursor?: string; values?: boolean; ended?: boolean }): Promise<{ sessions: SessionInfo[]; next_cursor?: string; ended?: EndedSession[] }>;
   get(id: string): Promise<SessionInfo>;
   /** Counts as activity of the user. The answer has no values. */
   touch(id: string): Promise<SessionInfo>;

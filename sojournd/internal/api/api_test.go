@@ -338,6 +338,15 @@ func TestOperator(t *testing.T) {
 	w.call("GET", "/v1/stats", nil).want(200, "").is(float64(4), "sessions").is(float64(3), "logged_in").is(float64(1), "anonymous")
 
 	w.call("DELETE", "/v1/sessions/"+ben.id(), nil).want(204, "")
+	of := w.call("GET", "/v1/sessions?subject=ben&ended=true", nil).want(200, "").is([]any{}, "sessions")
+	if last, _ := of.at("ended").([]any)[0].(map[string]any); last["id"] != ben.id() || last["reason"] != "revoked" || last["subject"] != "ben" {
+		t.Errorf("of ben: %s", of.text)
+	}
+	if of := w.call("GET", "/v1/sessions?subject=ann&ended=true", nil).want(200, ""); of.body["ended"] != nil || len(of.at("sessions").([]any)) != 2 {
+		t.Errorf("of ann, with what ended: %s", of.text)
+	}
+	w.call("GET", "/v1/sessions?ended=true", nil).want(422, "invalid_request")
+	w.call("GET", "/v1/sessions?subject=ben&ended=1", nil).want(422, "invalid_request")
 	w.call("DELETE", "/v1/sessions/"+ben.id(), nil).want(404, "session_not_found")
 	w.call("GET", "/v1/sessions/"+ben.id(), nil).want(404, "session_not_found")
 	w.call("PATCH", "/v1/sessions/"+ben.id()+"/values", j{}, "If-Match", `"1"`).want(404, "session_not_found")

@@ -114,6 +114,7 @@ func (a *API) routes() {
 			query("limit", "The length of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
 			query("cursor", "The next_cursor of the page before.", &huma.Schema{Type: "string"}),
 			query("values", "true includes the values of the sessions. Then a page has at most 4 MiB of them, and may be shorter than limit although another page follows.", &huma.Schema{Type: "boolean"}),
+			query("ended", "true adds, with a subject, the sessions of the user that ended within the last hour. Sessions that were ended with all=true are not among them.", &huma.Schema{Type: "boolean"}),
 		},
 		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor},
 	}, list)

@@ -236,6 +236,23 @@ func list(ctx context.Context, c *call, _ *none) (*v1.Sessions, error) {
 	default:
 		return nil, invalid("values", "must be true or false")
 	}
+	switch c.query("ended") {
+	case "true":
+		if subject == "" {
+			return nil, invalid("ended", "needs a subject")
+		}
+		ended, err := c.key.app.Sessions.ListEnded(ctx, subject, 100)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range ended {
+			page.Ended = append(page.Ended, &v1.EndedSession{ID: e.ID.String(), Subject: e.Subject, CreatedAt: e.CreatedAt, EndedAt: e.EndedAt,
+				Reason: string(e.Reason), Client: browserOf(e.LastSeen)})
+		}
+	case "", "false":
+	default:
+		return nil, invalid("ended", "must be true or false")
+	}
 	return page, nil
 }
 

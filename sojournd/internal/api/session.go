@@ -31,15 +31,19 @@ func sessionOf(snap *sojourn.Snapshot) *v1.Session {
 }
 
 func infoOf(i *sojourn.Info) *v1.Session {
-	s := &v1.Session{
+	return &v1.Session{
 		ID: i.ID.String(), Subject: i.Subject,
 		CreatedAt: i.CreatedAt, AuthenticatedAt: i.AuthenticatedAt, LastSeenAt: i.LastSeenAt,
 		IdleExpiresAt: i.IdleExpiresAt, ExpiresAt: i.ExpiresAt,
 		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, UntilBrowserCloses: i.UntilBrowserCloses, Revision: i.Revision,
-		Client: v1.Browser{UserAgent: i.LastSeen.UserAgent, Name: useragent.Name(i.LastSeen.UserAgent)},
+		Client: browserOf(i.LastSeen),
 	}
-	if i.LastSeen.IP.IsValid() {
-		s.Client.IP = i.LastSeen.IP.String()
+}
+
+func browserOf(c sojourn.Client) v1.Browser {
+	b := v1.Browser{UserAgent: c.UserAgent, Name: useragent.Name(c.UserAgent)}
+	if c.IP.IsValid() {
+		b.IP = c.IP.String()
 	}
-	return s
+	return b
 }

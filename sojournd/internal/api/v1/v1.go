@@ -71,6 +71,20 @@ type Sessions struct {
 
 	Sessions   []*Session `json:"sessions" nullable:"false" doc:"With their values only if values=true asks for them."`
 	NextCursor string     `json:"next_cursor,omitzero" doc:"The cursor of the next page. Absent on the last page."`
+
+	Ended []*EndedSession `json:"ended,omitempty" nullable:"false" doc:"With ended=true: the user's sessions that ended within the last hour, the latest end first, 100 at most. Absent if there are none."`
+}
+
+// An EndedSession is what the API tells about a session that has ended.
+type EndedSession struct {
+	_ struct{} `additionalProperties:"true"`
+
+	ID        string    `json:"id" format:"uuid" example:"019ab4e2-7c1d-7e3a-9b52-8d1f0c6a4e21"`
+	Subject   string    `json:"subject" doc:"The user who was logged in." example:"u-1815"`
+	CreatedAt time.Time `json:"created_at" example:"2026-11-24T09:30:00Z"`
+	EndedAt   time.Time `json:"ended_at" example:"2026-11-24T10:00:00Z"`
+	Reason    string    `json:"reason" doc:"logout, revoked, idle, absolute, evicted or theft." example:"logout"`
+	Client    Browser   `json:"client" doc:"The client that was seen last."`
 }
 
 // Ended tells how many sessions were ended.
