@@ -15,6 +15,7 @@ pgbouncer | pgbouncer | PgBouncer, for the tests of pgstore behind it
 nginx | nginx | nginx, for the tests of forward-auth (Debian also starts it as a service: systemctl disable --now nginx)
 haproxy | haproxy | HAProxy, for the tests of forward-auth (likewise: systemctl disable --now haproxy)
 caddy | caddy | Caddy, for the tests of forward-auth (likewise: systemctl disable --now caddy)
+promtool | prometheus | promtool, which tests the rules for alerts (Debian also starts Prometheus as a service: systemctl disable --now prometheus)
 wrk | wrk | wrk, which measures the server (make bench)
 node | nodejs | Node.js, for the client in JavaScript and its example
 npm | npm | npm, which installs what checks openapi.json, and the frameworks for the tests of the client in JavaScript

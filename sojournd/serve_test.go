@@ -213,7 +213,7 @@ func TestServe(t *testing.T) {
 	}
 
 	for _, want := range []string{
-		`sojourn_sessions_created_total{app="shop"} 1`, `sojourn_sessions_ended_total{app="shop",reason="logout"} 1`,
+		`sojourn_sessions_created_total{app="shop",kind="logged_in"} 1`, `sojourn_sessions_ended_total{app="shop",reason="logout"} 1`,
 		`sojourn_tokens_refused_total{app="shop",refusal="unknown"} 1`, `sojourn_logins_total{app="shop",kind="authenticated"} 1`,
 		`sojourn_check_duration_seconds_count{app="shop",status="200"} 1`, `sojourn_api_request_duration_seconds_count{route="POST /v1/sessions",status="201"} 1`,
 		`sojourn_store_duration_seconds_count{call="create"} 1`, `sojourn_sessions{app="shop",kind="logged_in"} 0`, `sojourn_events_total{app="shop"}`, "go_goroutines",

@@ -27,6 +27,7 @@ type metrics struct {
 
 	created  *prometheus.CounterVec
 	logins   *prometheus.CounterVec
+	barred   *prometheus.CounterVec
 	rotated  *prometheus.CounterVec
 	ended    *prometheus.CounterVec
 	refused  *prometheus.CounterVec
@@ -53,11 +54,12 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 		m.registry.MustRegister(h)
 		return h
 	}
-	m.created = counter("sojourn_sessions_created_total", "Sessions created.", "app")
+	m.created = counter("sojourn_sessions_created_total", "Sessions created, by kind: logged_in for a login that began a session, else anonymous.", "app", "kind")
 	m.logins = counter("sojourn_logins_total", "Logins and elevations.", "app", "kind")
+	m.barred = counter("sojourn_logins_refused_total", "Logins that the store refused: limit, for a subject with as many sessions as it may have; barrier, for one whose sessions were ended meanwhile.", "app", "reason")
 	m.rotated = counter("sojourn_rotations_total", "Secrets renewed.", "app")
 	m.ended = counter("sojourn_sessions_ended_total", "Sessions ended, by reason: logout, revoked, idle, absolute, evicted, theft; all for the end of all.", "app", "reason")
-	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous; throttled once a minute and address.", "app", "refusal")
+	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous, no_key; throttled once a minute and address.", "app", "refusal")
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed because they came too fast."})
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
 	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
@@ -79,8 +81,7 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 		m.registry.MustRegister(roomMetrics(st.room)...)
 	}
 	if st.warnings != nil {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sojourn_store_warnings", Help: "Warnings about the store or its server now; /readyz prints them."},
-			func() float64 { return float64(len(st.warnings())) }))
+		m.registry.MustRegister(warned(st.warnings))
 	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -89,7 +90,12 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 // begin sets an application's counters to 0. An alert on an increase needs a
 // first value.
 func (m *metrics) begin(app string) {
-	m.created.WithLabelValues(app)
+	for _, kind := range []string{loggedIn, anonymous} {
+		m.created.WithLabelValues(app, kind)
+	}
+	for _, reason := range refusedLogins {
+		m.barred.WithLabelValues(app, reason)
+	}
 	m.rotated.WithLabelValues(app)
 	for _, kind := range []sojourn.EventKind{sojourn.EventAuthenticated, sojourn.EventElevated} {
 		m.logins.WithLabelValues(app, string(kind))
@@ -100,17 +106,27 @@ func (m *metrics) begin(app string) {
 		m.ended.WithLabelValues(app, string(reason))
 	}
 	for _, refusal := range []sojourn.Refusal{
-		sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, "throttled",
+		sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, sojourn.RefusedNoKey, "throttled",
 	} {
 		m.refused.WithLabelValues(app, string(refusal))
 	}
 }
 
-// Observe counts an engine's event.
+// The kinds of sessions, as labels.
+const loggedIn, anonymous = "logged_in", "anonymous"
+
+func kindOf(subject string) string {
+	if subject == "" {
+		return anonymous
+	}
+	return loggedIn
+}
+
+// count counts an engine's event.
 func (m *metrics) count(e sojourn.Event) {
 	switch e.Kind {
 	case sojourn.EventCreated:
-		m.created.WithLabelValues(e.App).Inc()
+		m.created.WithLabelValues(e.App, kindOf(e.Subject)).Inc()
 	case sojourn.EventAuthenticated, sojourn.EventElevated:
 		m.logins.WithLabelValues(e.App, string(e.Kind)).Inc()
 	case sojourn.EventRotated:
@@ -189,13 +205,13 @@ func (l *live) count() {
 	defer cancel()
 	l.found = nil
 	for name, e := range l.engines() {
-		all, loggedIn, err := e.Count(ctx)
+		all, users, err := e.Count(ctx)
 		if err != nil {
 			continue // a gap in the graph; the store's errors are counted
 		}
 		l.found = append(l.found,
-			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(loggedIn), name, "logged_in"),
-			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(all-loggedIn), name, "anonymous"))
+			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(users), name, loggedIn),
+			prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(all-users), name, anonymous))
 	}
 }
 

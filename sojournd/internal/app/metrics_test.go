@@ -19,7 +19,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
-	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -36,20 +35,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, m := range regexp.MustCompile("`(sojourn_[a-z_]+)(?:\\{([a-z,]+)\\})?`").FindAllStringSubmatch(string(docs), -1) {
 		documented[m[1]] = m[2]
 	}
-	cache := nearcache.New(memstore.New(), nearcache.Options{})
-	defer cache.Close()
-	m := newMetrics(&openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }, room: func() (s sqlitestore.Stats) { return s }, warnings: worried}, nil)
-	m.registry.MustRegister(events.New(events.Options{}))
-	descs := make(chan *prometheus.Desc, 1000)
-	m.registry.Describe(descs)
-	close(descs)
-	there := map[string]string{}
-	for d := range descs {
-		found := regexp.MustCompile(`fqName: "(sojourn_\w+)".*variableLabels: \{([a-z_,]*)\}`).FindStringSubmatch(d.String())
-		if found != nil {
-			there[found[1]] = found[2]
-		}
-	}
+	there := exported(t)
+	maps.DeleteFunc(there, func(name, _ string) bool { return !strings.HasPrefix(name, "sojourn_") })
 	if !maps.Equal(there, documented) {
 		for _, name := range slices.Sorted(maps.Keys(there)) {
 			if labels, ok := documented[name]; !ok || labels != there[name] {
@@ -62,6 +49,11 @@ func TestMetricsAreDocumented(t *testing.T) {
 			}
 		}
 	}
+}
+
+// everything returns a store that has all that metrics tell about one.
+func everything(cache *nearcache.Cache) *openedStore {
+	return &openedStore{Store: cache, cache: cache, clockOffset: func() time.Duration { return 0 }, room: func() (s sqlitestore.Stats) { return s }, warnings: worried}
 }
 
 // Counters for alerts exist before the first event, also for an application
@@ -100,7 +92,8 @@ func TestMetricsBeginAtZero(t *testing.T) {
 			app := `{app="` + c.Applications[i].Name + `"`
 			for _, want := range []string{
 				"sojourn_sessions_ended_total" + app + `,reason="theft"} 0`, "sojourn_tokens_refused_total" + app + `,refusal="former"} 0`,
-				"sojourn_tokens_refused_total" + app + `,refusal="throttled"} 0`, "sojourn_sessions_created_total" + app + `} 0`,
+				"sojourn_tokens_refused_total" + app + `,refusal="throttled"} 0`, "sojourn_sessions_created_total" + app + `,kind="anonymous"} 0`,
+				"sojourn_logins_refused_total" + app + `,reason="limit"} 0`,
 				"sojourn_rotations_total" + app + `} 0`, "sojourn_logins_total" + app + `,kind="elevated"} 0`, `sojourn_store_errors_total{call="sweep"} 0`,
 			} {
 				if !strings.Contains(metrics, want+"\n") {

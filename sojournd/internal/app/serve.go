@@ -263,7 +263,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := []string{"ready"}
 	if s.store.warnings != nil {
-		lines = append(lines, s.store.warnings()...)
+		for _, w := range s.store.warnings() {
+			lines = append(lines, w.Text)
+		}
 	}
 	plain(w, http.StatusOK, strings.Join(lines, "\n"))
 }

@@ -35,7 +35,7 @@ type openedStore struct {
 	clockOffset func() time.Duration // the database's clock minus this machine's; nil without a database
 
 	room     func() sqlitestore.Stats // of its file; nil if it has none
-	warnings func() []string          // for /readyz; may be nil
+	warnings func() []store.Warning   // for /readyz, each of another code; may be nil
 }
 
 // redis and postgreSQL report whether the URL is that of such a database.
@@ -140,18 +140,18 @@ func openStore(ctx context.Context, o StoreOptions, log *slog.Logger) (*openedSt
 	}
 	cache := nearcache.New(file, nearcache.Options{})
 	return &openedStore{Store: cache, path: file.Path(), where: "in " + file.Path(), keeps: true, cache: cache,
-		room: file.Stats, warnings: func() []string { return roomWarnings(file.Stats()) }}, nil
+		room: file.Stats, warnings: func() []store.Warning { return roomWarnings(file.Stats()) }}, nil
 }
 
 // roomWarnings say what a store refuses when its disk is almost full.
-func roomWarnings(s sqlitestore.Stats) []string {
+func roomWarnings(s sqlitestore.Stats) []store.Warning {
 	switch {
 	case s.Reserve < s.ReserveWanted:
-		return []string{"the disk is full: sessions can be read and ended, and nothing else is stored; make room"}
+		return []store.Warning{{Code: "reserve", Text: "the disk is full: sessions can be read and ended, and nothing else is stored; make room"}}
 	case s.Full:
-		return []string{"the store is full: new sessions are refused; make room on its disk"}
+		return []store.Warning{{Code: "full", Text: "the store is full: new sessions are refused; make room on its disk"}}
 	case s.NearlyFull:
-		return []string{"the store is nearly full: new anonymous sessions are refused; make room on its disk"}
+		return []store.Warning{{Code: "nearly_full", Text: "the store is nearly full: new anonymous sessions are refused; make room on its disk"}}
 	}
 	return nil
 }
@@ -199,13 +199,7 @@ func shared(server interface {
 	store.Warner
 }, where string, clockOffset func() time.Duration) *openedStore {
 	cache := nearcache.NewShared(server, nearcache.Options{})
-	warnings := func() (list []string) {
-		for _, w := range server.Warnings() {
-			list = append(list, w.Text)
-		}
-		return list
-	}
-	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset, warnings: warnings}
+	return &openedStore{Store: cache, where: where, keeps: true, cache: cache, clockOffset: clockOffset, warnings: server.Warnings}
 }
 
 // password returns the password from the file or the environment. If it is

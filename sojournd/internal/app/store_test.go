@@ -70,7 +70,9 @@ func TestOptionsOfOtherStores(t *testing.T) {
 }
 
 // worried returns the warnings of a store.
-func worried() []string { return []string{"it drops sessions: set maxmemory-policy noeviction"} }
+func worried() []store.Warning {
+	return []store.Warning{{Code: "eviction", Text: "it drops sessions: set maxmemory-policy noeviction"}}
+}
 
 // TestReadyWarns: /readyz prints the store's warnings although the server is
 // ready, and the metrics count them.
@@ -85,7 +87,7 @@ func TestReadyWarns(t *testing.T) {
 	}
 	w = httptest.NewRecorder()
 	s.metrics.handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	if !strings.Contains(w.Body.String(), "\nsojourn_store_warnings 1\n") {
+	if !strings.Contains(w.Body.String(), "\nsojourn_store_warnings{code=\"eviction\"} 1\n") {
 		t.Error("the warning isn't counted")
 	}
 }

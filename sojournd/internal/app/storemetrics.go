@@ -34,11 +34,30 @@ func (m *metrics) store() store.Store {
 			return r
 		}
 		duration.Observe(time.Since(began).Seconds())
-		if failed(r.Err) {
+		switch reason := refusedLogin(r.Err); {
+		case reason != "":
+			m.barred.WithLabelValues(c.App, reason).Inc()
+		case failed(r.Err):
 			m.errors.WithLabelValues(storeCalls[c.Op]).Inc()
 		}
 		return r
 	})
+}
+
+// refusedLogins are the reasons why a store refuses a login.
+var refusedLogins = []string{"limit", "barrier"}
+
+// refusedLogin returns why the store refused a login, or an empty string.
+func refusedLogin(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, store.ErrLimit):
+		return refusedLogins[0]
+	case errors.Is(err, store.ErrBarrier):
+		return refusedLogins[1]
+	}
+	return ""
 }
 
 // failed reports whether the store did not answer. The errors of its contract
@@ -91,6 +110,19 @@ func roomMetrics(stats func() sqlitestore.Stats) []prometheus.Collector {
 			func(s sqlitestore.Stats) float64 { return oneIf(s.Full) }),
 		gauge(prometheus.GaugeOpts{Name: "sojourn_store_reserve_bytes", Help: "Bytes on the disk that are reserved for ending sessions. At 0 nothing else is written."},
 			func(s sqlitestore.Stats) float64 { return float64(s.Reserve) }),
+	}
+}
+
+// warned reports each of the store's warnings as a series with the value 1.
+type warned func() []store.Warning
+
+var warningsDesc = prometheus.NewDesc("sojourn_store_warnings", "1 for each thing that is wrong with the store or its server now; /readyz says more.", []string{"code"}, nil)
+
+func (w warned) Describe(out chan<- *prometheus.Desc) { out <- warningsDesc }
+
+func (w warned) Collect(out chan<- prometheus.Metric) {
+	for _, one := range w() {
+		out <- prometheus.MustNewConstMetric(warningsDesc, prometheus.GaugeValue, 1, one.Code)
 	}
 }
 
