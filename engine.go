@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -48,6 +49,8 @@ type Engine struct {
 	site   *site
 	seal   *sealer   // nil: every session is in the store
 	states sync.Pool // of *state
+
+	profiles atomic.Bool // UpdateProfile was called
 
 	ctx     context.Context // until Close
 	stop    context.CancelFunc
@@ -147,6 +150,9 @@ func (e *Engine) sweep(ctx context.Context) {
 		e.sweepApp(ctx, e.opt.App, func(ended []store.Ended) { e.reportEnded(Client{}, ended) })
 		if e.opt.Adopt != nil || e.seal != nil {
 			e.sweepApp(ctx, e.adoptedApp(), func([]store.Ended) {})
+		}
+		if e.profiles.Load() {
+			e.sweepApp(ctx, e.profileApp(), func([]store.Ended) {})
 		}
 	}
 }

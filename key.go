@@ -24,6 +24,9 @@ func NewKey[T any](name string) Key[T] {
 	return Key[T]{name}
 }
 
+// Name returns the name that NewKey got.
+func (k Key[T]) Name() string { return k.name }
+
 // Get returns the value, with the changes that this request has made. It returns
 // the zero T if there is none. ErrValue: the stored value doesn't decode into T;
 // the session is unharmed.

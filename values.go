@@ -64,21 +64,26 @@ func (s *Session) Clear() error { return s.do(op{kind: opReplace}) }
 // wins as a whole, and their values never mix. Keys, values and errors are those
 // of SetValue.
 func (s *Session) ReplaceValues(values map[string]json.RawMessage) error {
-	var packed store.Values
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		raw, err := encodeRaw(key, values[key])
-		if err != nil {
-			return err
-		}
-		if err := checkJSON(key, raw, &s.e.opt); err != nil {
-			return err
-		}
-		packed = store.Values(nil).AppendSet(packed, key, raw)
-	}
-	if err := checkSize(packed, &s.e.opt); err != nil {
+	packed, err := pack(values, &s.e.opt)
+	if err != nil {
 		return err
 	}
 	return s.do(op{kind: opReplace, values: packed})
+}
+
+// pack checks values and returns them as a record keeps them.
+func pack(values map[string]json.RawMessage, opt *Options) (packed store.Values, err error) {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		raw, err := encodeRaw(key, values[key])
+		if err != nil {
+			return nil, err
+		}
+		if err := checkJSON(key, raw, opt); err != nil {
+			return nil, err
+		}
+		packed = store.Values(nil).AppendSet(packed, key, raw)
+	}
+	return packed, checkSize(packed, opt)
 }
 
 // encodeRaw checks a key and its value, and returns the value without blanks.
