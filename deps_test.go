@@ -38,6 +38,7 @@ var importRules = []struct {
 	{"store/internal/...", []string{"store"}, false, "what the stores share knows the contract only"},
 	{"store/*/...", []string{"store", "store/driver", "store/internal/..."}, false, "a store knows the contract, not the engine and no other store"},
 	{"sojourntest", []string{".", "store/memstore", "store/driver"}, false, "for tests of applications: part of the library's module"},
+	{"mirror", []string{"."}, false, "part of the library's module, on its public API"},
 	{"pages", []string{".", "internal/signin", "mirror"}, false, "part of the library's module, on its public API; it decides with the engine where to sign in"},
 	{"drivers/*/...", []string{"store", "store/driver", "store/overload"}, true, "a driver knows the contract and what stores share, never the engine nor another driver: who imports one gets only that one's modules"},
 	{"adapters/goback", []string{".", "adapters/anyjson"}, false, "part of the library's module, which requires no other"},

@@ -1,0 +1,225 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// maxBody limits an offer. 1 KB of values may need more bytes where they are escaped.
+const maxBody = 8 << 10
+
+var seenKey = sojourn.NewKey[seen](reserved)
+
+// An answer says what the server has for a user.
+type answer struct {
+	User    string           `json:"user"`
+	Values  map[string]entry `json:"values"`
+	Refused []string         `json:"refused"`
+}
+
+// exchange answers to what a browser has in its local storage.
+func (m *Mirror) exchange(w http.ResponseWriter, r *http.Request) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		http.Error(w, "Unsupported Media Type: send application/json", http.StatusUnsupportedMediaType)
+		return
+	}
+	var o offer
+	if err := decodeOffer(http.MaxBytesReader(w, r.Body, maxBody), &o); err != nil {
+		status := http.StatusBadRequest
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	a, err := m.meet(r, o)
+	if err != nil {
+		sojourn.Error(w, r, err)
+		return
+	}
+	body, err := json.Marshal(a)
+	if err != nil {
+		sojourn.Error(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(body)
+}
+
+// decodeOffer reads one JSON text. Members that it doesn't know are of a later
+// version.
+func decodeOffer(body io.Reader, o *offer) error {
+	d := json.NewDecoder(body)
+	if err := d.Decode(o); err != nil {
+		return err
+	}
+	_, err := d.Token()
+	if err == io.EOF {
+		return nil
+	}
+	return cmp.Or(err, errForm)
+}
+
+// meet brings together what the browser, the session and the profile have.
+func (m *Mirror) meet(r *http.Request, o offer) (*answer, error) {
+	ctx, s := r.Context(), m.sessions.From(r.Context())
+	if !o.changes() {
+		s.Passive()
+	}
+	s.Strict()
+	if err := s.Load(ctx); err != nil {
+		return nil, err
+	}
+	subject := s.Subject()
+	if subject == "" {
+		return m.toVisitor(s, o)
+	}
+	merger, err := m.read(s)
+	if err != nil {
+		return nil, err
+	}
+	merger.offer = o
+	var merged map[string]entry
+	var refused []string
+	err = m.sessions.UpdateProfile(ctx, subject, func(profile map[string]json.RawMessage) error {
+		merged, refused = merger.merge(readEntries(profile))
+		if len(merged) == 0 {
+			return nil
+		}
+		raw, err := json.Marshal(merged)
+		profile[reserved] = raw
+		return err
+	})
+	if errors.Is(err, sojourn.ErrUnsupported) || errors.Is(err, sojourn.ErrEnded) { // there is no profile, or not within the hour
+		merged, refused = merger.merge(merger.entries())
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &answer{merger.user, m.public(merged), append([]string{}, refused...)}, m.write(s, merger, merged)
+}
+
+func readEntries(profile map[string]json.RawMessage) (entries map[string]entry) {
+	if raw, ok := profile[reserved]; ok {
+		if err := json.Unmarshal(raw, &entries); err != nil {
+			slog.Error("mirror: a profile is unreadable, and is made again", "error", err)
+			return nil
+		}
+	}
+	return entries
+}
+
+// toVisitor answers to a browser that nobody is signed in to. The server keeps
+// nothing for it.
+func (m *Mirror) toVisitor(s *sojourn.Session, o offer) (*answer, error) {
+	switch s.RefusalReason() {
+	case sojourn.RefusedThrottled:
+		return nil, sojourn.ErrThrottled
+	case sojourn.RefusedFormer: // the browser has got another secret meanwhile
+		return nil, sojourn.ErrSuperseded
+	}
+	merger := merger{keys: m.keys, offer: o}
+	_, refused := merger.merge(nil)
+	return &answer{"", map[string]entry{}, append([]string{}, refused...)}, nil
+}
+
+// read returns what the session has.
+func (m *Mirror) read(s *sojourn.Session) (*merger, error) {
+	out := &merger{keys: m.keys, user: userMark(s.Subject()), now: m.now().UnixMilli(), session: make(map[string]json.RawMessage)}
+	for i := range m.keys {
+		name := m.keys[i].Name
+		raw, ok, err := s.Value(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out.session[name] = raw
+		}
+	}
+	var err error
+	out.seen, err = seenKey.Get(s)
+	if errors.Is(err, sojourn.ErrValue) { // the application has written there
+		err = nil
+	}
+	return out, err
+}
+
+// write stores what the session lacks of the merged entries.
+func (m *Mirror) write(s *sojourn.Session, was *merger, merged map[string]entry) error {
+	now := seen{User: was.user, Values: make(map[string]mark)}
+	for i := range m.keys {
+		k := &m.keys[i]
+		e, value := k.known(merged), was.inSession(k)
+		if value == nil {
+			slog.Warn("mirror: the application has stored a value that hasn't the declared form; it isn't mirrored", "key", k.Name)
+			continue
+		}
+		if e == nil {
+			continue
+		}
+		now.Values[k.Name] = mark{e.Time, sum(e.Value)}
+		if sum(value) == sum(e.Value) {
+			continue
+		}
+		var err error
+		if string(e.Value) == removed {
+			err = s.DeleteValue(k.Name)
+		} else {
+			err = s.SetValue(k.Name, e.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if now.User == was.seen.User && maps.Equal(now.Values, was.seen.Values) {
+		return nil
+	}
+	return seenKey.Set(s, now)
+}
+
+// public returns the entries that a browser may have.
+func (m *Mirror) public(merged map[string]entry) map[string]entry {
+	out := make(map[string]entry, len(m.keys))
+	for i := range m.keys {
+		if e := m.keys[i].known(merged); e != nil {
+			out[m.keys[i].Name] = *e
+		}
+	}
+	return out
+}
+
+// said returns what a page tells the script. After a sign-in, the session has yet
+// to get the user's values: then it names no user, so that the script asks.
+func (m *Mirror) said(s *sojourn.Session) ([]byte, error) {
+	if err := s.Load(context.Background()); err != nil {
+		return nil, err
+	}
+	said := struct {
+		User   *string          `json:"user"`
+		Values map[string]entry `json:"values"`
+	}{Values: map[string]entry{}}
+	merger, err := m.read(s)
+	if err != nil {
+		return nil, err
+	}
+	if merger.seen.User == merger.user || merger.user == "" {
+		said.User = &merger.user
+	}
+	if merger.seen.User == merger.user && merger.user != "" {
+		said.Values = m.public(merger.entries())
+	}
+	return json.Marshal(said)
+}
