@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
@@ -112,4 +114,49 @@ func TestBrowserDevicesForEveryone(t *testing.T) {
 	b.Click("[aria-labelledby=others] li .button")
 	b.See("h1", "Déconnecter cet appareil ?")
 	picture(b, "3840-confirm-dark-french")
+}
+
+// With the keyboard alone, and without scripts, a user signs out another device.
+// With scripts, the focus stays where it is when the list changes.
+func TestBrowserDevicesByKeyboard(t *testing.T) {
+	r := newReal(t)
+	b := r.tab()
+	b.signIn(ada)
+	r.signInFrom(ada.Email, agents[1], "203.0.113.7")
+	press := func(key string) {
+		t.Helper()
+		b.Do("press "+key, chromedp.KeyEvent(key))
+	}
+	tabTo := func(selector string) {
+		t.Helper()
+		for range 20 {
+			press(kb.Tab)
+			if b.Eval(fmt.Sprintf("String(document.activeElement.matches(%q))", selector)) == "true" {
+				return
+			}
+		}
+		t.Fatalf("Tab doesn't lead to %s", selector)
+	}
+	b.Visit("/session/devices")
+	tabTo("#end-others")
+	r.signInFrom(ada.Email, agents[0], "203.0.113.8")
+	b.See("[aria-labelledby=others]", "Safari on iOS")
+	if got := b.Eval("document.activeElement.id"); got != "end-others" {
+		t.Errorf("after the change the focus is on %q", got)
+	}
+
+	browsertest.Call(b.Tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.Visit("/session/devices")
+	press(kb.Tab)
+	press(kb.Enter) // the link to the content
+	tabTo("[aria-labelledby=others] li .button")
+	press(kb.Enter)
+	b.See("h1", "Sign out this device?")
+	tabTo("#confirm")
+	press(kb.Enter)
+	b.See("[role=status]", "The device is signed out.")
+	b.See("[aria-labelledby=others]", " on ")
+	if got := b.Eval("String(document.querySelectorAll('[data-session]').length)"); got != "2" {
+		t.Errorf("%s devices are left, want 2", got)
+	}
 }
