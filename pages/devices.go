@@ -34,18 +34,49 @@ type device struct {
 	Remembered bool       `json:"remembered"`
 }
 
+// An end is a session of the user that ended lately.
+type end struct {
+	ID      sojourn.ID     `json:"id"`
+	Name    string         `json:"name"`
+	Kind    string         `json:"kind"`
+	Address string         `json:"address,omitempty"`
+	EndedAt time.Time      `json:"ended_at"`
+	Reason  sojourn.Reason `json:"reason"`
+}
+
 // device describes a session.
 func (v *view) device(info sojourn.Info) device {
 	agent := info.LastSeen.UserAgent
-	d := device{
+	return device{
 		ID: info.ID, Current: info.ID == v.session.ID(), Name: v.name(agent), Kind: kindOf(agent),
 		CreatedAt: info.CreatedAt, SignedInAt: info.AuthenticatedAt, LastSeenAt: info.LastSeenAt, ExpiresAt: info.ExpiresAt,
-		Remembered: info.Remembered,
+		Remembered: info.Remembered, Address: address(info.LastSeen),
 	}
-	if ip := info.LastSeen.IP; ip.IsValid() {
-		d.Address = ip.String()
+}
+
+// address returns the IP address of a client, or "" if it is not known.
+func address(c sojourn.Client) string {
+	if !c.IP.IsValid() {
+		return ""
 	}
-	return d
+	return c.IP.String()
+}
+
+// maxEnds is how many of the sessions that ended lately are shown.
+const maxEnds = 10
+
+// ends returns the user's sessions that ended lately, the last one first.
+func (v *view) ends() ([]end, error) {
+	infos, err := v.h.sessions.ListEnded(v.r.Context(), v.session.Subject(), maxEnds)
+	if errors.Is(err, sojourn.ErrUnsupported) {
+		return nil, nil
+	}
+	ends := make([]end, len(infos))
+	for i, info := range infos {
+		agent := info.LastSeen.UserAgent
+		ends[i] = end{info.ID, v.name(agent), kindOf(agent), address(info.LastSeen), info.EndedAt, info.Reason}
+	}
+	return ends, err
 }
 
 // current describes the session of the request, which may not be stored as seen
@@ -79,6 +110,7 @@ type list struct {
 	Next    string   // the cursor of the next page; empty: this is the last
 	Later   bool     // it isn't the first page
 	Alone   bool     // the others can't be listed, because all sessions are sealed
+	Ended   []end    // on the first page
 	Notice  string
 }
 
@@ -91,6 +123,9 @@ func (v *view) list(text string) (*list, error) {
 	l := &list{Later: text != ""}
 	if !l.Later {
 		l.Current = v.current()
+		if l.Ended, err = v.ends(); err != nil {
+			return nil, err
+		}
 	}
 	for {
 		infos, nextBlock, err := v.h.sessions.List(v.r.Context(), v.session.Subject(), from.block, 1000)
@@ -186,7 +221,8 @@ func (v *view) devicesPage() error {
 			Sessions []device `json:"sessions"`
 			Next     string   `json:"next,omitempty"`  // the cursor of the next page
 			Alone    bool     `json:"alone,omitempty"` // other sessions can't be listed
-		}{l.Others, l.Next, l.Alone}
+			Ended    []end    `json:"ended,omitempty"` // lately, the last one first
+		}{l.Others, l.Next, l.Alone, l.Ended}
 		if l.Current != nil {
 			answer.Sessions = slices.Insert(answer.Sessions, 0, *l.Current)
 		}

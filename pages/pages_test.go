@@ -142,7 +142,8 @@ type devices struct {
 		ID, Name, Kind, Address string
 		Current, Remembered     bool
 	}
-	Next string
+	Next  string
+	Ended []struct{ ID, Name, Kind, Address, Reason string }
 }
 
 func (b *browser) list(path string) (d devices) {
@@ -189,6 +190,33 @@ func TestEndOne(t *testing.T) {
 	leads(t, here.send("POST", path), "/session/devices?done=gone")
 	want(t, here.get(path), 404, "not signed in, or no longer")
 	want(t, here.send("DELETE", strings.TrimSuffix(path, "/end"), "Accept", "application/json"), 404, `"code":"no_such_session"`)
+}
+
+// The page tells what ended within the last hour, and why.
+func TestEndedLately(t *testing.T) {
+	s := newSite(t, own)
+	here, one, two := s.browser(firefox, "ann"), s.browser(safari, "ann"), s.browser("curl/8.14.1", "ann")
+	s.browser(safari, "ben")
+	oneID, twoID := one.id(), two.id()
+	if page := here.get("/session/devices").Body.String(); strings.Contains(page, "Ended lately") {
+		t.Errorf("nothing has ended yet: %s", page)
+	}
+	leads(t, one.send("POST", "/session/devices/"+oneID+"/end"), "/")
+	s.sessions.Advance(2 * time.Minute)
+	leads(t, here.send("POST", "/session/devices/"+twoID+"/end"), "/session/devices?done=ended")
+	s.sessions.Advance(time.Minute)
+
+	want(t, here.get("/session/devices"), 200, "Ended lately", `data-ended="`+oneID+`"`, "Signed out there", "3 minutes ago",
+		`data-ended="`+twoID+`"`, "Signed out from another device", "1 minute ago")
+	d := here.list("/session/devices")
+	if len(d.Sessions) != 1 || len(d.Ended) != 2 || d.Ended[0].ID != twoID || d.Ended[0].Reason != "revoked" || d.Ended[0].Name != "curl" ||
+		d.Ended[1].ID != oneID || d.Ended[1].Reason != "logout" || d.Ended[1].Name != "Safari on iOS" || d.Ended[1].Kind != "phone" || d.Ended[1].Address != "192.0.2.1" {
+		t.Errorf("%+v", d)
+	}
+	s.sessions.Advance(time.Hour)
+	if d := here.list("/session/devices"); len(d.Ended) != 0 {
+		t.Errorf("an hour later: %+v", d.Ended)
+	}
 }
 
 func TestEndOthers(t *testing.T) {
@@ -481,8 +509,12 @@ func TestHostileUserAgents(t *testing.T) {
 func TestSmall(t *testing.T) {
 	s := newSite(t, own)
 	here := s.browser(firefox, "ann")
-	for range 99 {
+	for range 60 {
 		s.browser("Mozilla/5.0 (compatible; "+strings.Repeat("Ünnötig", 100)+"bot/1.0)", "ann")
+	}
+	for range 20 {
+		b := s.browser("Mozilla/5.0 (compatible; "+strings.Repeat("Ünnötig", 100)+"bot/1.0)", "ann")
+		b.send("DELETE", "/session/devices/"+b.id())
 	}
 	here.lang = "de"
 	total := 0

@@ -2,6 +2,8 @@ package pages
 
 import (
 	"testing"
+
+	"github.com/sojourn-go/sojourn"
 )
 
 // No language lacks a text, and all have the same placeholders.
@@ -15,6 +17,13 @@ func TestTextsAreWhole(t *testing.T) {
 		}
 		if len(texts) != len(all[fallback]) {
 			t.Errorf("%s has %d texts, English has %d", language, len(texts), len(all[fallback]))
+		}
+	}
+	for _, reason := range []sojourn.Reason{
+		sojourn.ReasonLogout, sojourn.ReasonRevoked, sojourn.ReasonIdle, sojourn.ReasonAbsolute, sojourn.ReasonEvicted, sojourn.ReasonTheft,
+	} {
+		if all[fallback]["ended."+string(reason)] == "" {
+			t.Errorf("ended.%s has no text", reason)
 		}
 	}
 	for _, c := range codes {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
+	"github.com/sojourn-go/sojourn/store"
 )
 
 // signInFrom makes a session of a user, as the browser of a user agent does.
@@ -26,6 +27,19 @@ func (s *site) signInFrom(email, agent, ip string, options ...sojourn.LoginOptio
 		s.t.Fatal(err)
 	}
 	if err := session.Commit(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// endOne begins a session of a user and ends it.
+func (s *site) endOne(email string, reason sojourn.Reason) {
+	s.t.Helper()
+	s.signInFrom(email, agents[0], "203.0.113.9")
+	list, _, err := s.Sessions.List(s.t.Context(), s.user(email).ID, "", 1000)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.store.End(s.t.Context(), "shop", list[len(list)-1].ID, reason, store.TimeOf(s.clock())); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -80,6 +94,8 @@ func TestBrowserDevicesForEveryone(t *testing.T) {
 		r.signInFrom(ada.Email, agent, []string{"2001:db8:85a3:1234:5678:8a2e:370:7334", "203.0.113.7"}[i%2], []sojourn.LoginOption{sojourn.Remember(), sojourn.Level(1)}[i%2])
 		r.sleep(time.Duration(i*i) * 7 * time.Minute)
 	}
+	r.endOne(ada.Email, sojourn.ReasonLogout)
+	r.endOne(ada.Email, sojourn.ReasonTheft)
 	look(b, "/session/devices?done=ended", "1280-six")
 	ownColours(b, "1280-six")
 	picture(b, "own-light")

@@ -37,16 +37,17 @@ var cheapPasswords = sync.OnceValue(func() *password.Hasher {
 // A site is a shop with a clock that the test controls.
 type site struct {
 	*Shop
-	t   *testing.T
-	mu  sync.Mutex
-	now time.Time
+	t     *testing.T
+	store store.Store
+	mu    sync.Mutex
+	now   time.Time
 }
 
 func newSite(t *testing.T) *site { return newSiteOn(t, memstore.New()) }
 
 func newSiteOn(t *testing.T, st store.Store) *site {
 	t.Helper()
-	s := &site{t: t, now: time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)}
+	s := &site{t: t, store: st, now: time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)}
 	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Now: s.clock, OnError: AnswerError})
 	if err != nil {
 		t.Fatal(err)
