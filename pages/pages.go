@@ -42,6 +42,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/internal/signin"
+	"github.com/sojourn-go/sojourn/mirror"
 )
 
 // Options configure a Handler. The zero value works: only visitors who aren't
@@ -91,6 +92,11 @@ type Options struct {
 	// "Unknown device". It must be safe for concurrent calls. Default: simple rules
 	// for the browsers and systems that most people use.
 	Device func(userAgent string) string
+
+	// Mirror is served on the same path, as mirror.js and mirror (package mirror), and
+	// its script is in each page. If it sets the attribute lang, Language must return
+	// that language, too. Default: none.
+	Mirror *mirror.Mirror
 
 	// Now is the clock, for tests. Default time.Now.
 	Now func() time.Time
@@ -199,8 +205,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve chooses what a request is for.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
-	v := h.begin(w, r)
 	rest, ok := strings.CutPrefix(r.URL.Path, h.opt.Path)
+	if ok && h.opt.Mirror != nil && (rest == "mirror" || rest == "mirror.js") {
+		h.opt.Mirror.ServeHTTP(w, r)
+		return
+	}
+	v := h.begin(w, r)
 	switch target, action, _ := strings.Cut(strings.TrimPrefix(rest, "devices/"), "/"); {
 	case !ok && r.URL.Path+"/" != h.opt.Path:
 		v.failWith(http.StatusNotFound, "no_such_page")

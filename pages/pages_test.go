@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/mirror"
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojourntest"
 )
@@ -572,6 +573,38 @@ func TestSealedForEveryone(t *testing.T) {
 	want(t, send("GET", "/session/devices", "text/html"), 200, "This device", "can’t list where else")
 	want(t, send("GET", "/session/devices", "application/json"), 200, `"alone":true`)
 	want(t, send("DELETE", "/session/devices/others", "application/json"), 501, `"code":"unsupported"`)
+}
+
+func TestMirror(t *testing.T) {
+	theme := sojourn.NewKey[string]("theme")
+	sessions := sojourntest.New(t, sojourn.Options{})
+	opt := own
+	opt.Now = sessions.Now
+	opt.Mirror = mirror.Must(mirror.New(sessions.Engine, mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}})))
+	h, err := pages.New(sessions.Engine, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t, sessions, h}
+	b := s.browser(firefox, "ann")
+	b.Change(func(session *sojourn.Session) error { return theme.Set(session, "dark") })
+	w := b.get("/session/devices")
+	want(t, w, 200, `<script src="/session/mirror.js?v=`, `integrity="sha384-`, "data-state=", "dark")
+	if page := w.Body.String(); strings.Index(page, "mirror.js") > strings.Index(page, "pages.css") {
+		t.Error("the mirror's script comes after the stylesheet")
+	}
+	want(t, b.get("/session/nowhere"), 404, "mirror.js")
+	r := httptest.NewRequest("GET", "https://example.com/session/mirror.js", nil)
+	if w := b.Do(r); w.Code != 200 || !strings.HasPrefix(w.Header().Get("Cache-Control"), "public") || w.Header().Get("Content-Security-Policy") == "" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	r = httptest.NewRequest("POST", "https://example.com/session/mirror", strings.NewReader(`{"user":"","values":{}}`))
+	r.Header.Set("Content-Type", "application/json")
+	if w := b.Do(r); w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" || !strings.Contains(w.Body.String(), "dark") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+
+	want(t, newSite(t, own).browser(firefox, "").get("/session/mirror.js"), 404)
 }
 
 func TestLanguages(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"html/template"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -24,6 +25,7 @@ type view struct {
 	session *sojourn.Session
 	json    bool // the answer is for a program
 	passive bool // the request isn't an activity of the session
+	loaded  bool // the session has been read
 	now     time.Time
 }
 
@@ -84,7 +86,11 @@ func (v *view) route(by handlers) {
 }
 
 // require returns an error unless the visitor meets a requirement.
-func (v *view) require(q sojourn.Requirement) error { return q.Check(v.r.Context(), v.session) }
+func (v *view) require(q sojourn.Requirement) error {
+	err := q.Check(v.r.Context(), v.session)
+	v.loaded = v.loaded || err == nil
+	return err
+}
 
 // codes are the codes of the errors that the pages explain. Their texts are
 // those with the names "error." and the code.
@@ -241,6 +247,18 @@ func (v *view) Theme() string {
 		}
 	}
 	return ""
+}
+
+// Mirror is the element of the mirror's script, if there is a mirror.
+func (v *view) Mirror() (template.HTML, error) {
+	switch m := v.h.opt.Mirror; {
+	case m == nil:
+		return "", nil
+	case v.loaded:
+		return m.Tag(v.h.opt.Path, v.session)
+	default:
+		return m.Tag(v.h.opt.Path, nil)
+	}
 }
 
 // Ago writes how long ago a time was.

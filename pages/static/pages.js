@@ -65,5 +65,6 @@
   document.addEventListener("visibilitychange", look);
   addEventListener("focus", look);
   addEventListener("online", look);
+  document.addEventListener("sojourn:signout", look); // of the mirror's script, if the site has one
   addEventListener("pageshow", (e) => { if (e.persisted) look(); });
 })();
