@@ -4,6 +4,7 @@
 package signin
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -63,6 +64,21 @@ func ParseOrigin(text string) (string, error) {
 	}
 	return strings.ToLower(text), nil
 }
+
+// WithOrigins returns the context for a request to a site whose server has listed
+// these origins, besides those that the engine knows as the site's own. A sign-in
+// page elsewhere may lead back to them.
+func WithOrigins(ctx context.Context, origins []string) context.Context {
+	return context.WithValue(ctx, originsKey{}, origins)
+}
+
+// Origins returns the origins of WithOrigins.
+func Origins(ctx context.Context) []string {
+	origins, _ := ctx.Value(originsKey{}).([]string)
+	return origins
+}
+
+type originsKey struct{}
 
 // Elsewhere reports whether the page is of another origin than the application,
 // so that a path doesn't suffice to lead back.

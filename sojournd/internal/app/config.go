@@ -82,6 +82,7 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 			wrong(path+".secret_file", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
+	checkPages(c, wrong)
 	for i := range c.Applications {
 		a, path := &c.Applications[i], fmt.Sprintf("applications[%d]", i)
 		if err := forwardauth.CheckPage(a.LoginURL); err != nil {

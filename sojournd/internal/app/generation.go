@@ -15,11 +15,12 @@ import (
 )
 
 // A generation belongs to one version of the configuration: an engine for each
-// application, and the handler of the proxies' checks. It is closed after it
+// application, the handler of the proxies' checks, and the pages for browsers. It is closed after it
 // was replaced and its last request has ended.
 type generation struct {
 	engines map[string]*engine
 	check   *forwardauth.Handler
+	sites   map[string]*site // of the applications that have pages
 
 	users   atomic.Int64 // requests in flight
 	retired atomic.Bool
@@ -63,7 +64,7 @@ func (s *server) apply(c *config.Config) (err error) {
 		return err
 	}
 	old := s.current.Load()
-	next := &generation{engines: map[string]*engine{}, drained: make(chan struct{})}
+	next := &generation{engines: map[string]*engine{}, sites: map[string]*site{}, drained: make(chan struct{})}
 	var made []*engine
 	defer func() {
 		if err != nil {
@@ -98,6 +99,11 @@ func (s *server) apply(c *config.Config) (err error) {
 			app.Keys = append(app.Keys, api.Key{Name: k.Name, Hash: k.Hash})
 		}
 		apps = append(apps, app)
+		if a.Pages.Path != "" {
+			if next.sites[a.Name], err = newSite(e.Engine, a); err != nil {
+				return fmt.Errorf("application %s: %w", a.Name, err)
+			}
+		}
 		checks.Apps = append(checks.Apps, forwardauth.App{
 			Name: a.Name, Sessions: e.Engine, LoginURL: a.LoginURL, ReturnParam: a.ReturnParam, StepUpURL: a.StepUpURL,
 			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies, PassiveHeader: a.PassiveHeader, Headers: a.Headers,

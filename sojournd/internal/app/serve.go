@@ -226,6 +226,10 @@ func (s *server) serveInternal(w http.ResponseWriter, r *http.Request) {
 		g := s.acquire()
 		defer g.release()
 		g.check.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/pages/"):
+		g := s.acquire()
+		defer g.release()
+		g.servePages(w, r)
 	case path == "/healthz":
 		plain(w, http.StatusOK, "ok")
 	case path == "/readyz":
@@ -233,7 +237,7 @@ func (s *server) serveInternal(w http.ResponseWriter, r *http.Request) {
 	case path == "/metrics":
 		s.metrics.handler.ServeHTTP(w, r)
 	default:
-		plain(w, http.StatusNotFound, "not found: here are /check, /metrics, /healthz and /readyz")
+		plain(w, http.StatusNotFound, "not found: here are /check, /pages, /metrics, /healthz and /readyz")
 	}
 }
 
@@ -323,7 +327,7 @@ func (s *server) greet(c *config.Config) {
 	if !c.HasKeys() && lines["api"] == "" {
 		lines["api"] = "none, because no application has a key: sojournd keys new makes one"
 	}
-	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /metrics, /healthz, /readyz)\n\n"+
+	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /pages, /metrics, /healthz, /readyz)\n\n"+
 		"  Sessions are kept %s.\n  Ctrl-C stops it; SIGHUP makes it read %s again.\n\n",
 		applications(c), cmp.Or(lines["api"], "none"), cmp.Or(lines["internal"], "none"), s.store.where, s.opt.Config)
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -132,6 +133,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 		}
 		checkKeys(at, a, keys, wrong)
 		checkPolicy(at+".policy", &a.Policy, wrong)
+		checkPages(at+".pages", &a.Pages, wrong)
 		checkApplication(at, a, wrong)
 	}
 	return names
@@ -274,6 +276,17 @@ func checkApplication(at string, a *Application, wrong Reporter) {
 	}
 	for i, data := range a.ClearSiteData {
 		checkWord(fmt.Sprintf("%s.clear_site_data[%d]", at, i), data, wrong, "cache", "cookies", "storage", "executionContexts", "*")
+	}
+}
+
+func checkPages(at string, p *Pages, wrong Reporter) {
+	if p.Path == "" && (p.Site != "" || p.Stylesheet != "" || p.Language != "" || len(p.Texts) > 0) {
+		wrong(at+".path", "is missing: write where browsers reach the pages, such as /session/")
+	}
+	languages := append([]string{"de", "en", "fr"}, slices.Collect(maps.Keys(p.Texts))...)
+	slices.Sort(languages)
+	if p.Language != "" {
+		checkWord(at+".language", p.Language, wrong, slices.Compact(languages)...)
 	}
 }
 

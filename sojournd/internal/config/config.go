@@ -27,7 +27,8 @@ type Config struct {
 	// until an application has a key.
 	API Front `yaml:"api"`
 
-	// Internal serves /check, for proxies, and /metrics, /healthz and /readyz.
+	// Internal serves /check and /pages, for proxies, and /metrics, /healthz and
+	// /readyz.
 	// Default 127.0.0.1:7082.
 	Internal Front `yaml:"internal"`
 
@@ -160,6 +161,8 @@ type Application struct {
 	// source, such as value.email. Default none.
 	Headers map[string]string `yaml:"headers"`
 
+	Pages Pages `yaml:"pages"`
+
 	// ClearSiteData is what the browser should clear at logout. Default
 	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
@@ -176,6 +179,26 @@ type Application struct {
 type Key struct {
 	Name string  `yaml:"name"` // for logs
 	Hash KeyHash `yaml:"hash"`
+}
+
+// Pages are the application's pages for browsers, such as "your devices". They
+// are at /pages/{app}/ of the internal listener, for the proxy to map.
+type Pages struct {
+	// Path is where browsers reach them: a path of the application's site, such
+	// as /session/. Default: there are no pages.
+	Path string `yaml:"path"`
+
+	// Fresh is how recent a sign-in must be to end other sessions. Default 10 min;
+	// -1 is "never": any sign-in will do. StepUpURL is where the visitor confirms.
+	Fresh Duration `yaml:"fresh"`
+
+	Site       string `yaml:"site"`       // name of the site, for titles; default none
+	Home       string `yaml:"home"`       // path of the site to lead back to; default "/"
+	Stylesheet string `yaml:"stylesheet"` // path of a stylesheet of the site; default none
+	Language   string `yaml:"language"`   // such as "de"; default: as Accept-Language asks
+
+	// Texts replace texts: language, then the text's name.
+	Texts map[string]map[string]string `yaml:"texts"`
 }
 
 // Cookie sets the application's two cookies. Their names default to
@@ -243,6 +266,8 @@ func (a *Application) complete() {
 	set(&a.MaxBadTokens, 100)
 	set(&a.LoginURL, "/login")
 	set(&a.ReturnParam, "return_to")
+	set(&a.Pages.Home, "/")
+	set(&a.Pages.Fresh, Duration(10*time.Minute))
 }
 
 func set[T comparable](field *T, value T) {
@@ -269,8 +294,8 @@ func (c *Config) Warnings() (list []string) {
 	}
 	for i := range c.Applications {
 		a := &c.Applications[i]
-		if len(a.Keys) == 0 || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
-			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check for application %q. Then a sign-in can't return to the page "+
+		if len(a.Keys) == 0 || a.Pages.Path != "" || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
+			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check or /pages for application %q. Then a sign-in can't return to the page "+
 				"that was requested, and all visitors count as one address: write the proxy's address there, as sojournd sees it", a.Name))
 		}
 	}

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/signin"
+	"github.com/sojourn-go/sojourn/pages"
+	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
+	"github.com/sojourn-go/sojourn/store/memstore"
+)
+
+// A site is an application's pages for browsers. At /pages/{app}/ it answers what
+// browsers ask at the path.
+type site struct {
+	path    string
+	origins []string // to which a sign-in page elsewhere may lead back
+	pages   http.Handler
+}
+
+func newSite(sessions *sojourn.Engine, a *config.Application) (*site, error) {
+	handler, err := pages.New(sessions, pagesOptions(a))
+	if err != nil {
+		return nil, err
+	}
+	return &site{path: a.Pages.Path, origins: a.ReturnOrigins, pages: handler}, nil
+}
+
+func pagesOptions(a *config.Application) pages.Options {
+	o := pages.Options{
+		Path: a.Pages.Path, Home: a.Pages.Home, Site: a.Pages.Site, Stylesheet: a.Pages.Stylesheet, Texts: a.Pages.Texts,
+		Require: sojourn.Requirement{Fresh: a.Pages.Fresh.Duration(), SignIn: a.LoginURL, StepUp: a.StepUpURL, ReturnParam: a.ReturnParam},
+		Device:  useragent.Name,
+	}
+	if language := a.Pages.Language; language != "" {
+		o.Language = func(*http.Request) string { return language }
+	}
+	return o
+}
+
+// servePages answers /pages/{app}/…, as if the browser's own request had come.
+// Nothing in the path leads to another part of the listener, or to another
+// application's pages.
+func (g *generation) servePages(w http.ResponseWriter, r *http.Request) {
+	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/pages/"), "/")
+	s := g.sites[name]
+	if s == nil {
+		plain(w, http.StatusNotFound, "no application of this name has pages: set pages.path in the configuration")
+		return
+	}
+	asked := *r.URL
+	asked.Path, asked.RawPath = s.path+rest, ""
+	r = r.WithContext(signin.WithOrigins(r.Context(), s.origins))
+	r.URL, r.RequestURI = &asked, asked.RequestURI()
+	s.pages.ServeHTTP(w, r)
+}
+
+// checkPages checks the settings of pages one by one, so that each mistake has
+// its line.
+func checkPages(c *config.Config, wrong config.Reporter) {
+	sessions, err := sojourn.New(memstore.New(), sojourn.Options{App: "check"})
+	if err != nil {
+		wrong("", "%v", err)
+		return
+	}
+	defer func() { _ = closeSessions(context.Background(), sessions) }()
+	for i := range c.Applications {
+		a, at := &c.Applications[i], fmt.Sprintf("applications[%d].pages.", i)
+		try := func(setting string, o pages.Options) {
+			if _, err := pages.New(sessions, o); err != nil {
+				text := err.Error()
+				if _, mistake, ok := strings.Cut(text, " is "); ok {
+					text = mistake
+				}
+				wrong(at+setting, "%s", text)
+			}
+		}
+		try("path", pages.Options{Path: a.Pages.Path})
+		try("home", pages.Options{Home: a.Pages.Home})
+		try("stylesheet", pages.Options{Stylesheet: a.Pages.Stylesheet})
+		for language, texts := range a.Pages.Texts {
+			for name, text := range texts {
+				try("texts."+language+"."+name, pages.Options{Texts: map[string]map[string]string{language: {name: text}}})
+			}
+		}
+	}
+}
