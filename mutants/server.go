@@ -10,6 +10,22 @@ var server = []mutant{
 			`	_ = r.Old`}},
 	},
 	{
+		name:   "I2-pages-of-another-application",
+		breaks: "a path leads to the pages of the application that it names",
+		test:   "./sojournd -run TestPagesOfApplications",
+		edits: []edit{{"sojournd/internal/app/pages.go",
+			`g.sites[name]`,
+			`g.sites["blog"+name[:0]]`}},
+	},
+	{
+		name:   "I2-pages-lead-back-to-any-host",
+		breaks: "a sign-in page elsewhere leads back to listed origins only",
+		test:   "./sojournd -run TestPagesOfApplications",
+		edits: []edit{{"signin.go",
+			`strings.EqualFold(u.Host, r.Host) {`,
+			`strings.EqualFold(u.Host, u.Host) {`}},
+	},
+	{
 		name:   "I9-check-fails-open",
 		breaks: "a check that can't be answered refuses the request",
 		test:   "./sojournd/internal/forwardauth -run TestI9CheckFailsClosed",

@@ -48,7 +48,7 @@ func TestCheckConfig(t *testing.T) {
 		{"store: 'redis://u:canary@127.0.0.1:1/0'\n" + shop, nil},
 		{"store: 'postgres://u:canary@127.0.0.1:1/db'\nstore_feed: 'postgres://u@127.0.0.1:2/db'\n" + shop, nil},
 		{"store: 'memory:'\nevents: {audit: {file: " + dir + "/audit.jsonl}, webhooks: [{url: 'https://a.example/', secret_file: " + secret + "}]}\n" + shop +
-			"    login_url: /a/b?c=d\n    step_up_url: https://login.example.com:8443/\n    return_origins: [https://a.example, 'http://localhost:3000', 'https://[::1]:8443']\n    origins: [https://a.example, 'https://[::1]:8443']\n    cookie: {domain: example.com}\n    passive_header: X-Background\n    headers: {X-User-Email: value.email, Remote-User: subject, x-city: 'value.profile#/city'}\n", nil},
+			"    login_url: /a/b?c=d\n    step_up_url: https://login.example.com:8443/\n    return_origins: [https://a.example, 'http://localhost:3000', 'https://[::1]:8443']\n    origins: [https://a.example, 'https://[::1]:8443']\n    cookie: {domain: example.com}\n    passive_header: X-Background\n    headers: {X-User-Email: value.email, Remote-User: subject, x-city: 'value.profile#/city'}\n    pages: {path: /a/b/, fresh: never, site: Ä, home: /account?a=b, stylesheet: /site.css, language: nl, texts: {nl: {devices.title: Jouw apparaten}, en: {devices.title: Where you are signed in}}}\n", nil},
 
 		{"store: foo:bar\n" + shop, []string{`1:8: store: no store of the kind "foo": use sqlite:/path/to/sojourn.db`}},
 		{"store: 'sqlite:relative.db'\n" + shop, []string{"1:8: store: must be absolute, so that"}},
@@ -69,6 +69,10 @@ func TestCheckConfig(t *testing.T) {
 		{shop + "    headers: {X-A: subject, X-A: level}\n", []string{"3:29: applications[0].headers: already"}},
 		{shop + "    headers: [X-A]\n", []string{"3:14: applications[0].headers: name: text"}},
 		{shop + "    headers: {X-A: [subject]}\n", []string{"3:20: applications[0].headers.X-A: write a text"}},
+		{shop + "    pages:\n      path: session\n      home: //a.example\n      stylesheet: https://a.example/a.css\n      language: tlh\n      texts: {en: {devices.titel: x}, de: {time.now: '%s'}}\n",
+			[]string{"4:13: applications[0].pages.path: begins and ends with a slash", "5:13: applications[0].pages.home: a path of the site", "6:19: applications[0].pages.stylesheet: a path of the site", "7:17: applications[0].pages.language: write de, en or fr", "8:35: applications[0].pages.texts.en.devices.titel: there is no text", "8:54: applications[0].pages.texts.de.time.now: placeholders"}},
+		{shop + "    pages: {path: /session/, fresh: 0s, language: DE}\n", []string{"3:37: applications[0].pages.fresh: no duration", "3:51: applications[0].pages.language: write de"}},
+		{shop + "    pages: {site: Wayfare}\n", []string{"3:12: applications[0].pages.path: is missing"}},
 		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
 		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
 		// One mistake of each kind. None hides another.

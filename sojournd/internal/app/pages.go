@@ -70,21 +70,19 @@ func checkPages(c *config.Config, wrong config.Reporter) {
 	defer func() { _ = closeSessions(context.Background(), sessions) }()
 	for i := range c.Applications {
 		a, at := &c.Applications[i], fmt.Sprintf("applications[%d].pages.", i)
-		try := func(setting string, o pages.Options) {
+		try := func(setting, option string, o pages.Options) {
 			if _, err := pages.New(sessions, o); err != nil {
-				text := err.Error()
-				if _, mistake, ok := strings.Cut(text, " is "); ok {
-					text = mistake
-				}
-				wrong(at+setting, "%s", text)
+				text := strings.TrimPrefix(err.Error(), "pages: ")
+				text = strings.TrimPrefix(text, "Texts: ")
+				wrong(at+setting, "%s", strings.TrimPrefix(text, option))
 			}
 		}
-		try("path", pages.Options{Path: a.Pages.Path})
-		try("home", pages.Options{Home: a.Pages.Home})
-		try("stylesheet", pages.Options{Stylesheet: a.Pages.Stylesheet})
+		try("path", "Path is ", pages.Options{Path: a.Pages.Path})
+		try("home", "Home is ", pages.Options{Home: a.Pages.Home})
+		try("stylesheet", "Stylesheet is ", pages.Options{Stylesheet: a.Pages.Stylesheet})
 		for language, texts := range a.Pages.Texts {
 			for name, text := range texts {
-				try("texts."+language+"."+name, pages.Options{Texts: map[string]map[string]string{language: {name: text}}})
+				try("texts."+language+"."+name, name+": ", pages.Options{Texts: map[string]map[string]string{language: {name: text}}})
 			}
 		}
 	}

@@ -363,6 +363,7 @@ func TestWarnings(t *testing.T) {
 		{minimal + key + "    step_up_url: /confirm\n", 1},
 		{minimal + key + "    return_origins: [https://a.example]\n", 1},
 		{minimal + key + "    return_origins: []\n", 0},
+		{minimal + key + "    pages: {path: /session/}\n", 1},
 		{minimal + "trusted_proxies: [10.0.0.0/8]\n", 0},
 		{minimal + "internal: {listen: []}\n", 0},
 		{minimal + "internal: {listen: ['unix:/run/sojournd/internal.sock']}\n", 1},

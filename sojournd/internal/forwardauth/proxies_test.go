@@ -225,6 +225,7 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 				Rule        string
 				Priority    int
 				Middlewares []string
+				Service     string
 			}
 			Middlewares map[string]struct {
 				Headers struct {
@@ -233,7 +234,8 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 				ForwardAuth struct {
 					AuthResponseHeaders []string `yaml:"authResponseHeaders"`
 				} `yaml:"forwardAuth"`
-				IPAllowList struct {
+				ReplacePathRegex struct{ Regex, Replacement string } `yaml:"replacePathRegex"`
+				IPAllowList      struct {
 					SourceRange      []string `yaml:"sourceRange"`
 					RejectStatusCode int      `yaml:"rejectStatusCode"`
 				} `yaml:"ipAllowList"`
@@ -264,7 +266,18 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 		if value, ok := headers["X-User-Email"]; !ok || value != "" {
 			t.Errorf("%s lets X-User-Email through", name)
 		}
-		check := shop.HTTP.Middlewares[router.Middlewares[len(router.Middlewares)-1]].ForwardAuth.AuthResponseHeaders
+		last := shop.HTTP.Middlewares[router.Middlewares[len(router.Middlewares)-1]]
+		if name == "pages" { // sojournd's own: no check, no upgrade, and every path gets the prefix
+			mapped := regexp.MustCompile(last.ReplacePathRegex.Regex).ReplaceAllString("/session/devices/x/../y", last.ReplacePathRegex.Replacement)
+			if router.Rule != "PathPrefix(`/session/`)" || router.Service != "sojourn" || headers["Upgrade"] != "" || mapped != "/pages/shop/devices/x/../y" {
+				t.Errorf("the pages are %+v, and a path becomes %s", router, mapped)
+			}
+			continue
+		}
+		if router.Service != "application" {
+			t.Errorf("%s leads to %s", name, router.Service)
+		}
+		check := last.ForwardAuth.AuthResponseHeaders
 		if want := []string{"Sojourn-Subject", "Sojourn-Session", "Sojourn-Level", "X-User-Email"}; !slices.Equal(check, want) {
 			t.Errorf("%s passes %q to the application, want %q", name, check, want)
 		}
@@ -288,6 +301,17 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 		}
 	}
 
+	type envoyRoute struct {
+		Match struct{ Prefix string }
+		Route struct {
+			Cluster        string
+			PrefixRewrite  string `yaml:"prefix_rewrite"`
+			UpgradeConfigs []struct {
+				Type    string `yaml:"upgrade_type"`
+				Enabled *bool
+			} `yaml:"upgrade_configs"`
+		}
+	}
 	type matcher struct {
 		Prefix     string
 		IgnoreCase bool                   `yaml:"ignore_case"`
@@ -317,6 +341,9 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 									} `yaml:"http_service"`
 								} `yaml:"typed_config"`
 							} `yaml:"http_filters"`
+							RouteConfig struct {
+								VirtualHosts []struct{ Routes []envoyRoute } `yaml:"virtual_hosts"`
+							} `yaml:"route_config"`
 						} `yaml:"typed_config"`
 					}
 				} `yaml:"filter_chains"`
@@ -327,6 +354,14 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 	manager := envoy.StaticResources.Listeners[0].FilterChains[0].Filters[0].Config
 	if got := manager.UpgradeConfigs; len(got) != 1 || got[0]["upgrade_type"] != "websocket" {
 		t.Errorf("Envoy passes the upgrades %v", got)
+	}
+	for i, route := range manager.RouteConfig.VirtualHosts[0].Routes {
+		upgrades := route.Route.UpgradeConfigs
+		switch isPages := route.Route.Cluster == "sojourn"; {
+		case isPages != (i == 0), isPages && (route.Match.Prefix != "/session/" || route.Route.PrefixRewrite != "/pages/shop/"),
+			isPages && (len(upgrades) != 1 || upgrades[0].Type != "websocket" || upgrades[0].Enabled == nil || *upgrades[0].Enabled):
+			t.Errorf("Envoy's route %d is %+v", i, route)
+		}
 	}
 	first := manager.HTTPFilters[0].Config.Mutations.RequestMutations
 	if len(first) != 2 || first[0].RemoveOnMatch.KeyMatcher != (matcher{Prefix: "sojourn", IgnoreCase: true}) {
