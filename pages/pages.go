@@ -210,6 +210,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		h.opt.Mirror.ServeHTTP(w, r)
 		return
 	}
+	if static, ok := files[rest]; ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		w.Header().Set("Content-Type", static.kind)
+		write(w, http.StatusOK, static.content)
+		return
+	}
 	v := h.begin(w, r)
 	switch target, action, _ := strings.Cut(strings.TrimPrefix(rest, "devices/"), "/"); {
 	case !ok && r.URL.Path+"/" != h.opt.Path:
@@ -228,7 +233,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 			"POST": func() error { return v.endDevices(target) },
 		})
 	case files[rest].content != nil:
-		v.route(handlers{"GET": func() error { return v.file(rest) }})
+		v.route(handlers{"GET": nil}) // GET was answered above
 	default:
 		v.failWith(http.StatusNotFound, "no_such_page")
 	}

@@ -291,8 +291,8 @@ func TestOtherUsersSessions(t *testing.T) {
 func TestProgramsEnd(t *testing.T) {
 	s := newSite(t, own)
 	one, two, here := s.browser(safari, "ann"), s.browser(safari, "ann"), s.browser(firefox, "ann")
+	want(t, here.send("DELETE", "/session/devices/"+one.id(), "Accept", "*/*"), 200, `{"ended":1}`)
 	here.accept = "application/json"
-	want(t, here.send("DELETE", "/session/devices/"+one.id()), 200, `{"ended":1}`)
 	want(t, here.send("POST", "/session/devices/others/end", "Content-Type", "application/json"), 200, `{"ended":1}`)
 	want(t, two.get("/session/devices/live"), 401)
 	want(t, here.send("DELETE", "/session/devices/"+here.id()), 200, `{"ended":1}`)
@@ -328,6 +328,8 @@ func TestAddresses(t *testing.T) {
 		{"GET", "/sessiondevices", 404, ""},
 		{"GET", "/session/pages.css", 200, "Content-Type: text/css; charset=utf-8"},
 		{"GET", "/session/pages.js", 200, "Content-Type: text/javascript; charset=utf-8"},
+		{"HEAD", "/session/pages.js", 200, "Content-Type: text/javascript; charset=utf-8"},
+		{"POST", "/session/pages.js", 405, "Allow: GET, HEAD"},
 		{"GET", "/session/static/pages.js", 404, ""},
 		{"GET", "/session/../templates/frame.html", 404, ""},
 		{"GET", "/session/devices?cursor=x", 400, ""},
@@ -522,7 +524,9 @@ func TestSmall(t *testing.T) {
 	for _, path := range []string{"/session/devices", "/session/pages.css", "/session/pages.js"} {
 		w := here.get(path)
 		want(t, w, 200)
-		total += w.Body.Len()
+		if total += w.Body.Len(); strings.Contains(w.Body.String(), "://") {
+			t.Errorf("%s has an address of another host", path)
+		}
 	}
 	if total >= 40<<10 {
 		t.Errorf("%d bytes, not compressed, want less than 40 KB", total)

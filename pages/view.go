@@ -67,13 +67,16 @@ type handlers map[string]func() error
 // route calls the function for the request's method.
 func (v *view) route(by handlers) {
 	method := v.r.Method
-	if method == http.MethodHead {
+	switch method {
+	case http.MethodHead:
 		method = http.MethodGet
+	case http.MethodDelete: // no form sends it
+		v.json = true
 	}
 	do := by[method]
 	if do == nil {
 		allowed := slices.Sorted(maps.Keys(by))
-		if by[http.MethodGet] != nil {
+		if slices.Contains(allowed, http.MethodGet) {
 			allowed = append(allowed, http.MethodHead)
 		}
 		v.w.Header().Set("Allow", strings.Join(allowed, ", "))
@@ -170,7 +173,7 @@ func (v *view) writeJSON(status int, answer any) {
 	if v.w.Header().Get("Content-Type") == "" {
 		v.w.Header().Set("Content-Type", "application/json")
 	}
-	v.write(status, append(body, '\n'))
+	write(v.w, status, append(body, '\n'))
 }
 
 // done answers what was done: programs get JSON, browsers a redirect.
@@ -210,20 +213,14 @@ func (v *view) execute(name string, data any) []byte {
 func (v *view) html(status int, content []byte) {
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.Header().Set("Content-Language", v.Lang)
-	v.write(status, content)
+	write(v.w, status, content)
 }
 
-func (v *view) write(status int, content []byte) {
-	v.w.Header().Set("Content-Length", strconv.Itoa(len(content)))
-	v.w.WriteHeader(status)
-	_, _ = v.w.Write(content) // the client may be gone
-}
-
-// file answers with a static file.
-func (v *view) file(name string) error {
-	v.w.Header().Set("Content-Type", files[name].kind)
-	v.write(http.StatusOK, files[name].content)
-	return nil
+// write answers with a body.
+func write(w http.ResponseWriter, status int, content []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	w.WriteHeader(status)
+	_, _ = w.Write(content) // the client may be gone
 }
 
 // What templates ask.
