@@ -8,6 +8,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/internal/signin"
+	"github.com/sojourn-go/sojourn/mirror"
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
@@ -23,7 +24,14 @@ type site struct {
 }
 
 func newSite(sessions *sojourn.Engine, a *config.Application) (*site, error) {
-	handler, err := pages.New(sessions, pagesOptions(a))
+	options := pagesOptions(a)
+	if len(a.Mirror) > 0 {
+		var err error
+		if options.Mirror, err = mirror.New(sessions, mirrorKeys(a)...); err != nil {
+			return nil, err
+		}
+	}
+	handler, err := pages.New(sessions, options)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +48,14 @@ func pagesOptions(a *config.Application) pages.Options {
 		o.Language = func(*http.Request) string { return language }
 	}
 	return o
+}
+
+func mirrorKeys(a *config.Application) []mirror.Key {
+	keys := make([]mirror.Key, len(a.Mirror))
+	for i, k := range a.Mirror {
+		keys[i] = mirror.Key{Name: k.Name, Attribute: k.Attribute, Values: k.Values, Personal: k.Personal}
+	}
+	return keys
 }
 
 // servePages answers /pages/{app}/…, as if the browser's own request had come.
@@ -59,7 +75,7 @@ func (g *generation) servePages(w http.ResponseWriter, r *http.Request) {
 	s.pages.ServeHTTP(w, r)
 }
 
-// checkPages checks the settings of pages one by one, so that each mistake has
+// checkPages checks the settings of pages and mirror one by one, so that each mistake has
 // its line.
 func checkPages(c *config.Config, wrong config.Reporter) {
 	sessions, err := sojourn.New(memstore.New(), sojourn.Options{App: "check"})
@@ -84,6 +100,14 @@ func checkPages(c *config.Config, wrong config.Reporter) {
 			for name, text := range texts {
 				try("texts."+language+"."+name, name+": ", pages.Options{Texts: map[string]map[string]string{language: {name: text}}})
 			}
+		}
+		var good []mirror.Key
+		for j, key := range mirrorKeys(a) {
+			if _, err := mirror.New(sessions, append(good, key)...); err != nil {
+				wrong(fmt.Sprintf("applications[%d].mirror[%d]", i, j), "%s", strings.TrimPrefix(err.Error(), "mirror: "))
+				continue
+			}
+			good = append(good, key)
 		}
 	}
 }

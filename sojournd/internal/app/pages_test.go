@@ -214,7 +214,7 @@ const asPage = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\nSec-Fetch-M
 
 // A browser reaches the pages at the path of its own site, through each proxy.
 func TestPagesThroughProxies(t *testing.T) {
-	throughProxies(t, "    pages: {path: /session/, site: Wayfare}\n    step_up_url: /confirm\n", nil, func(m *mapped) {
+	throughProxies(t, "    pages: {path: /session/, site: Wayfare}\n    step_up_url: /confirm\n    mirror: [{name: theme, attribute: data-theme, values: [light, dark]}]\n", nil, func(m *mapped) {
 		ann, here := m.login("ann")
 		_, other := m.login("ann")
 		m.pass(2 * time.Minute) // the next request counts as activity
@@ -263,6 +263,33 @@ func TestPagesThroughProxies(t *testing.T) {
 			if answer, _ := m.ask("POST", end, asPage, "Cookie: "+ann, headers, "Content-Length: 0"); answer.StatusCode != http.StatusForbidden {
 				m.Errorf("a form with %q: %s", headers, answer.Status)
 			}
+		}
+
+		// The mirror's script may be cached, and its exchange reaches the session.
+		script := regexp.MustCompile(`src="(/session/mirror\.js[^"]*)"`).FindStringSubmatch(text)
+		if script == nil {
+			m.Fatalf("no script of the mirror in\n%s", text)
+		}
+		answer, _ = m.ask("GET", script[1], "Cookie: "+ann)
+		if caching := answer.Header.Get("Cache-Control"); answer.StatusCode != http.StatusOK || !strings.Contains(caching, "immutable") || len(answer.Header["Set-Cookie"]) > 0 {
+			m.Errorf("the mirror's script: %s %v", answer.Status, answer.Header)
+		}
+		const offer = `{"user":"","values":{"theme":{"value":"dark","age":5}}}`
+		exchange := func(headers ...string) *http.Response {
+			answer, _ := m.ask("POST", "/session/mirror", append(headers, "Content-Type: application/json", fmt.Sprintf("Content-Length: %d", len(offer)), "Connection: close\r\n\r\n"+offer)...)
+			return answer
+		}
+		if answer := exchange("Cookie: "+ann, "Sec-Fetch-Site: cross-site", "Origin: https://elsewhere.example"); answer.StatusCode != http.StatusForbidden {
+			m.Errorf("another site's exchange: %s", answer.Status)
+		}
+		if answer := exchange("Sec-Fetch-Site: same-origin"); answer.StatusCode != http.StatusOK || len(answer.Cookies()) > 0 {
+			m.Errorf("a stranger's exchange: %s, with the cookies %v", answer.Status, answer.Cookies())
+		}
+		if answer := exchange("Cookie: "+ann, "Sec-Fetch-Site: same-origin"); answer.StatusCode != http.StatusOK {
+			m.Errorf("the exchange: %s", answer.Status)
+		}
+		if snapshot, err := m.sessions.Get(m.Context(), here); err != nil || !strings.Contains(string(snapshot.Values), `"theme":"dark"`) {
+			m.Errorf("the session has the values %s, %v", snapshot.Values, err)
 		}
 
 		// After a while the sign-in isn't fresh any more.

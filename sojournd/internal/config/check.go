@@ -134,6 +134,9 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 		checkKeys(at, a, keys, wrong)
 		checkPolicy(at+".policy", &a.Policy, wrong)
 		checkPages(at+".pages", &a.Pages, wrong)
+		if len(a.Mirror) > 0 && a.Pages.Path == "" {
+			wrong(at+".mirror", "needs pages.path: the browser gets the script at mirror.js below that path")
+		}
 		checkApplication(at, a, wrong)
 	}
 	return names

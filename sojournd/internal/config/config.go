@@ -163,6 +163,10 @@ type Application struct {
 
 	Pages Pages `yaml:"pages"`
 
+	// Mirror declares the values that are public: the browser keeps them in its
+	// local storage, too. It needs Pages. Default none.
+	Mirror []MirrorKey `yaml:"mirror"`
+
 	// ClearSiteData is what the browser should clear at logout. Default
 	// nothing.
 	ClearSiteData []string `yaml:"clear_site_data"`
@@ -199,6 +203,14 @@ type Pages struct {
 
 	// Texts replace texts: language, then the text's name.
 	Texts map[string]map[string]string `yaml:"texts"`
+}
+
+// A MirrorKey is a value of sessions that is public, as in mirror.Key.
+type MirrorKey struct {
+	Name      string   `yaml:"name"`      // the value's key
+	Attribute string   `yaml:"attribute"` // of the root element: lang, dir or data-…; default none
+	Values    []string `yaml:"values"`    // all that are allowed; default any word, and without an attribute any JSON
+	Personal  bool     `yaml:"personal"`  // the browser forgets it at the sign-out
 }
 
 // Cookie sets the application's two cookies. Their names default to
