@@ -20,7 +20,8 @@
 	const endpoint = tag.dataset.endpoint || new URL("mirror", tag.src);
 	const original = {};
 	// state is what this page shows. If it could not be stored, unsaved is true.
-	let state, unsaved, queue = Promise.resolve();
+	// changer is true if this page has changed something.
+	let state, unsaved, changer, queue = Promise.resolve();
 
 	// Storage that is forbidden throws.
 	const attempt = (f) => { try { return f(); } catch (e) {} };
@@ -142,7 +143,9 @@
 
 	addEventListener("pageshow", (e) => e.persisted && wake());
 	addEventListener("visibilitychange", () => document.hidden || wake());
-	addEventListener("online", wake);
+	// The tab that has changed something is the first to send it. What it has stored
+	// afterwards reaches the others in the meantime.
+	addEventListener("online", () => setTimeout(wake, changer ? 0 : 5e3));
 	addEventListener("storage", (e) => {
 		if (e.key && e.key !== name) return;
 		unsaved = false;
@@ -154,6 +157,7 @@
 		next.values[key] = { value, time: old.time, changed: Math.max(Date.now(), (old.changed || 0) + 1) };
 		const usable = clean(stringify(next));
 		if (Object.keys(usable.values).length < Object.keys(next.values).length) throw new RangeError("sojourn.mirror: " + key);
+		changer = true;
 		save(usable);
 		return sync();
 	};

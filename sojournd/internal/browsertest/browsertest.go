@@ -83,6 +83,7 @@ type Tab struct {
 	t   *testing.T
 	ctx context.Context
 	url string
+	dir string // for pictures
 }
 
 // Open opens a tab for a new visitor of the site at url, with the light theme
@@ -93,11 +94,22 @@ func Open(t *testing.T, url, dir string) *Tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, closeTab := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
+	return open(t, parent, url, dir, chromedp.WithNewBrowserContext())
+}
+
+// Beside opens another tab of the same visitor.
+func (b *Tab) Beside() *Tab {
+	b.t.Helper()
+	return open(b.t, b.ctx, b.url, b.dir)
+}
+
+func open(t *testing.T, parent context.Context, url, dir string, options ...chromedp.ContextOption) *Tab {
+	t.Helper()
+	ctx, closeTab := chromedp.NewContext(parent, options...)
 	t.Cleanup(closeTab)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
-	b := &Tab{t, ctx, url}
+	b := &Tab{t, ctx, url, dir}
 	name := fmt.Sprintf("%s-%s.png", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().Format("150405.000"))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -190,6 +202,31 @@ func (b *Tab) Eval(script string) string {
 		b.t.Fatalf("evaluate %s: %v", script, err)
 	}
 	return result
+}
+
+// Await evaluates a script until it returns true.
+func (b *Tab) Await(condition string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		met, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](condition, chromedp.EvalAwaitPromise)) // fails while the page changes
+		switch {
+		case met:
+			return
+		case b.ctx.Err() != nil || time.Now().After(deadline):
+			b.t.Fatalf("wait for %s: %v", condition, err)
+		}
+		_ = chromedp.Do(b.ctx, chromedp.Sleep(20*time.Millisecond))
+	}
+}
+
+// Screen returns what the tab shows, as a PNG.
+func (b *Tab) Screen() []byte {
+	b.t.Helper()
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return png
 }
 
 // Call sends a command of the DevTools protocol.
