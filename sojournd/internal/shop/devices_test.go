@@ -34,6 +34,7 @@ func (s *site) signInFrom(email, agent, ip string, options ...sojourn.LoginOptio
 // endOne begins a session of a user and ends it.
 func (s *site) endOne(email string, reason sojourn.Reason) {
 	s.t.Helper()
+	s.sleep(time.Millisecond) // so that its ID is the last one
 	s.signInFrom(email, agents[0], "203.0.113.9")
 	list, _, err := s.Sessions.List(s.t.Context(), s.user(email).ID, "", 1000)
 	if err != nil {
