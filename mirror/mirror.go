@@ -50,6 +50,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +127,28 @@ func (m *Mirror) Tag(prefix string, s *sojourn.Session) (template.HTML, error) {
 	}
 	b.WriteString(`></script>`)
 	return template.HTML(b.String()), nil
+}
+
+// Attribute returns the value that a session has for an attribute of the root
+// element, such as "lang", for pages that the server makes. It is empty if no key
+// has the attribute, if the session has no value, or if that isn't of the declared
+// form. It reads the session. Errors are those of Session.Load.
+func (m *Mirror) Attribute(s *sojourn.Session, name string) (string, error) {
+	i := slices.IndexFunc(m.keys, func(k Key) bool { return k.Attribute == name })
+	if i < 0 || name == "" {
+		return "", nil
+	}
+	raw, ok, err := s.Value(m.keys[i].Name)
+	if err != nil || !ok {
+		return "", err
+	}
+	if raw, err = m.keys[i].accept(raw); err != nil {
+		return "", nil
+	}
+	var v any
+	_ = decodeStrictly(raw, &v) // accept has returned JSON
+	text, _ := textOf(v)
+	return text, nil
 }
 
 // ServeHTTP serves the script and its exchanges.

@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -520,6 +521,34 @@ func TestParallelDevices(t *testing.T) {
 
 // The element says what the session has, and asks for an exchange where that isn't
 // known yet.
+// Pages that the server makes ask for what the script would show.
+func TestAttribute(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	b.SignIn("ann")
+	attribute := func(name string) string {
+		t.Helper()
+		text, err := w.mirror.Attribute(b.Session(), name)
+		if err != nil {
+			t.Error(err)
+		}
+		return text
+	}
+	if got := attribute("lang") + attribute("data-theme") + attribute("dir") + attribute(""); got != "" {
+		t.Errorf("without values: %q", got)
+	}
+	for _, c := range []struct{ value, shown string }{{`"de"`, "de"}, {`"tlh"`, ""}, {`null`, ""}, {`{"a":1}`, ""}, {`"en"`, "en"}} {
+		b.Change(func(s *sojourn.Session) error { return s.SetValue("language", json.RawMessage(c.value)) })
+		if got := attribute("lang"); got != c.shown {
+			t.Errorf("with %s: %q, want %q", c.value, got, c.shown)
+		}
+	}
+	w.Fail(errors.New("out"))
+	if _, err := w.mirror.Attribute(w.Begin(t.Context(), sojourn.Request{Session: []string{strings.Repeat("A", 64)}}), "lang"); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("if the store can't answer: %v", err)
+	}
+}
+
 func TestTag(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()

@@ -73,12 +73,13 @@ type Options struct {
 	Stylesheet string
 
 	// Language chooses the language of a request, by a tag like "de". If it returns
-	// a language without texts, or is nil, the header Accept-Language decides.
+	// a language without texts, or is nil, Mirror or the header Accept-Language
+	// decides.
 	Language func(r *http.Request) string
 
 	// Theme chooses the colours of a request: "light" or "dark". It is the value of
 	// the attribute data-theme of the root element. If it returns anything else, or
-	// is nil, the system's setting decides.
+	// is nil, Mirror or the system's setting decides.
 	Theme func(r *http.Request) string
 
 	// Texts replace texts of the pages or add languages: language tag, then the
@@ -94,8 +95,8 @@ type Options struct {
 	Device func(userAgent string) string
 
 	// Mirror is served on the same path, as mirror.js and mirror (package mirror), and
-	// its script is in each page. If it sets the attribute lang, Language must return
-	// that language, too. Default: none.
+	// its script is in each page. The pages follow the values that it has for lang
+	// and data-theme. Default: none.
 	Mirror *mirror.Mirror
 
 	// Now is the clock, for tests. Default time.Now.

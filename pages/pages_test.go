@@ -584,7 +584,10 @@ func TestMirror(t *testing.T) {
 	sessions := sojourntest.New(t, sojourn.Options{})
 	opt := own
 	opt.Now = sessions.Now
-	opt.Mirror = mirror.Must(mirror.New(sessions.Engine, mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}})))
+	language := sojourn.NewKey[string]("language")
+	opt.Mirror = mirror.Must(mirror.New(sessions.Engine,
+		mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}}),
+		mirror.Public(language, mirror.Key{Attribute: "lang"})))
 	h, err := pages.New(sessions.Engine, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -597,6 +600,9 @@ func TestMirror(t *testing.T) {
 	if page := w.Body.String(); strings.Index(page, "mirror.js") > strings.Index(page, "pages.css") {
 		t.Error("the mirror's script comes after the stylesheet")
 	}
+	want(t, w, 200, `<html lang="en" data-theme="dark">`)
+	b.Change(func(session *sojourn.Session) error { return language.Set(session, "DE") })
+	want(t, b.get("/session/devices"), 200, `<html lang="de" data-theme="dark">`, "Ihre Geräte")
 	want(t, b.get("/session/nowhere"), 404, "mirror.js")
 	r := httptest.NewRequest("GET", "https://example.com/session/mirror.js", nil)
 	if w := b.Do(r); w.Code != 200 || !strings.HasPrefix(w.Header().Get("Cache-Control"), "public") || w.Header().Get("Content-Security-Policy") == "" {

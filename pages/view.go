@@ -23,9 +23,10 @@ type view struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	session *sojourn.Session
-	json    bool // the answer is for a program
-	passive bool // the request isn't an activity of the session
-	loaded  bool // the session has been read
+	Theme   string // that the site has chosen: light, dark, or empty
+	json    bool   // the answer is for a program
+	passive bool   // the request isn't an activity of the session
+	loaded  bool   // the mirror's values have been read
 	now     time.Time
 }
 
@@ -33,14 +34,31 @@ type view struct {
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *view {
 	w.Header().Set("Vary", "Accept, Accept-Language")
 	v := &view{h: h, w: w, r: r, session: h.sessions.From(r.Context()), json: wantsJSON(r.Header), now: h.opt.Now()}
-	if h.opt.Language != nil {
-		v.Lang = strings.ToLower(h.opt.Language(r))
-	}
-	if h.texts[v.Lang] == nil {
-		v.Lang = accepted(r.Header["Accept-Language"], h.texts)
-	}
-	v.texts = h.texts[v.Lang]
+	v.prefer("", "")
 	return v
+}
+
+// prefer chooses the language and the theme. The application's functions go
+// before what the mirror has.
+func (v *view) prefer(language, theme string) {
+	o := &v.h.opt
+	if o.Language != nil {
+		if own := o.Language(v.r); own != "" {
+			language = own
+		}
+	}
+	if o.Theme != nil {
+		if own := o.Theme(v.r); own != "" {
+			theme = own
+		}
+	}
+	if v.Lang = strings.ToLower(language); v.h.texts[v.Lang] == nil {
+		v.Lang = accepted(v.r.Header["Accept-Language"], v.h.texts)
+	}
+	v.texts = v.h.texts[v.Lang]
+	if v.Theme = theme; theme != "light" && theme != "dark" {
+		v.Theme = ""
+	}
 }
 
 // wantsJSON reports whether a request asks for JSON and not for HTML.
@@ -90,8 +108,20 @@ func (v *view) route(by handlers) {
 
 // require returns an error unless the visitor meets a requirement.
 func (v *view) require(q sojourn.Requirement) error {
-	err := q.Check(v.r.Context(), v.session)
-	v.loaded = v.loaded || err == nil
+	if err := q.Check(v.r.Context(), v.session); err != nil {
+		return err
+	}
+	m := v.h.opt.Mirror
+	if m == nil || v.loaded {
+		return nil
+	}
+	v.loaded = true
+	language, err := m.Attribute(v.session, "lang")
+	if err != nil {
+		return err
+	}
+	theme, err := m.Attribute(v.session, "data-theme")
+	v.prefer(language, theme)
 	return err
 }
 
@@ -235,16 +265,6 @@ func (v *view) At(rest string) string { return v.h.opt.Path + rest }
 func (v *view) Home() string       { return v.h.opt.Home }
 func (v *view) Site() string       { return v.h.opt.Site }
 func (v *view) Stylesheet() string { return v.h.opt.Stylesheet }
-
-// Theme is the theme that the site chose, if any.
-func (v *view) Theme() string {
-	if v.h.opt.Theme != nil {
-		if theme := v.h.opt.Theme(v.r); theme == "light" || theme == "dark" {
-			return theme
-		}
-	}
-	return ""
-}
 
 // Mirror is the element of the mirror's script, if there is a mirror.
 func (v *view) Mirror() (template.HTML, error) {
