@@ -32,7 +32,26 @@ type Info struct {
 // A Snapshot is a session at one revision.
 type Snapshot struct {
 	Info
-	Values json.RawMessage // an object
+	Values  json.RawMessage // an object
+	Secrets []SecretTimes   // oldest first, the current one last; only Engine.Get sets them
+}
+
+// SecretTimes tell the life of one secret of a session, without the secret. A
+// time that has not come yet is zero.
+type SecretTimes struct {
+	IssuedAt    time.Time
+	Login       bool      // issued by a login, not by a rotation or an elevation
+	FirstSeenAt time.Time // when the first request presented it
+	ConfirmedAt time.Time // when it was certain that the browser keeps it
+	GoodUntil   time.Time // later requests with it are refused; zero for the current one
+}
+
+func secretsOf(r *store.Record) []SecretTimes {
+	var list []SecretTimes
+	for _, s := range append(r.Good[:len(r.Good):len(r.Good)], r.Secret) {
+		list = append(list, SecretTimes{s.IssuedAt.Time(), s.Login, s.FirstSeenAt.Time(), s.ConfirmedAt.Time(), s.Until.Time()})
+	}
+	return list
 }
 
 func infoOf(r *store.Record) Info {
@@ -49,7 +68,9 @@ func infoOf(r *store.Record) Info {
 	}
 }
 
-func snapshotOf(r *store.Record) Snapshot { return Snapshot{infoOf(r), appendObject(nil, r.Values)} }
+func snapshotOf(r *store.Record) Snapshot {
+	return Snapshot{Info: infoOf(r), Values: appendObject(nil, r.Values)}
+}
 
 // List returns a page of the live sessions of a subject, or of the whole
 // application if subject is empty, and the cursor of the next page. The cursor
@@ -135,7 +156,9 @@ func (e *Engine) Get(ctx context.Context, id ID) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, byID("read a session", err)
 	}
-	return snapshotOf(rec), nil
+	snap := snapshotOf(rec)
+	snap.Secrets = secretsOf(rec)
+	return snap, nil
 }
 
 // Touch notes activity of the live session with an ID, as a request that reads the

@@ -284,3 +284,25 @@ func TestListSnapshots(t *testing.T) {
 		t.Errorf("a bad cursor: %v", err)
 	}
 }
+
+// Get tells the life of each secret that may still be good, and no secret.
+func TestSecretTimes(t *testing.T) {
+	w := newWorld(t)
+	j := w.loggedIn("ann")
+	w.confirm(j)
+	w.pass(20 * time.Minute)
+	w.confirm(j) // with a rotation
+	w.pass(2 * time.Minute)
+	w.confirm(j)
+	snap, err := w.Get(t.Context(), w.present(j.session).ID())
+	if err != nil || len(snap.Secrets) != 2 {
+		t.Fatalf("%+v, %v", snap.Secrets, err)
+	}
+	first, now := snap.Secrets[0], snap.Secrets[1]
+	if !first.Login || first.ConfirmedAt.IsZero() || first.GoodUntil.Before(now.ConfirmedAt) {
+		t.Errorf("the login's: %+v", first)
+	}
+	if now.Login || !now.IssuedAt.After(first.IssuedAt) || now.ConfirmedAt.Before(now.FirstSeenAt) || !now.GoodUntil.IsZero() {
+		t.Errorf("the current one: %+v", now)
+	}
+}
