@@ -46,7 +46,7 @@ var importRules = []struct {
 	{"adapters/*/...", []string{".", "store", "store/memstore", "adapters/anyjson", "adapters/goback", "adapters/gorilla"}, true, "an adapter stands on the library's public API, and drags in no library but the one that it adapts (gin-contrib/sessions is built on gorilla/sessions)"},
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
 	{"sojournd/internal/app/...", []string{".", "store/...", "pages", "mirror", "drivers/...", "internal/signin", "sojournd/internal/..."}, true, "app wires all"},
-	{"sojournd/internal/password", []string{"internal/peer"}, true, "the sign-ins of the shop and of the console share it: it knows neither"},
+	{"sojournd/internal/password", nil, true, "the sign-ins of the shop and of the console share it: it knows neither"},
 	{"sojournd/internal/useragent", nil, true, "names browsers for the server's parts"},
 	{"sojournd/internal/*/...", []string{".", "store/...", "pages", "drivers/...", "internal/peer", "internal/signin", "sojournd/internal/api/v1", "sojournd/internal/password", "sojournd/internal/useragent"}, true, "the server's parts stand on the library's public API (and its one judgement of who sent a request, and of where to sign in), share the types of the API, the check of passwords and the names of browsers, and reach each other only through an interface that the user of it declares; app hands it in"},
 	{"bench/...", []string{".", "store/...", "drivers/...", "internal/servertest"}, true, "measures what an application can call"},

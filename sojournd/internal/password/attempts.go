@@ -2,12 +2,9 @@ package password
 
 import (
 	"crypto/sha256"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/sojourn-go/sojourn/internal/peer"
 )
 
 // A Caller is the origin of a password to check. Each address and each account
@@ -17,10 +14,9 @@ type Caller struct {
 	Account string       // the name that was entered; may be empty
 }
 
-// AddressOf returns the client's address, for IPv6 its /64, which usually
-// belongs to one customer. It is zero if the connection has no address.
-func AddressOf(r *http.Request) netip.Prefix {
-	ip := peer.Of(r).IP
+// AddressOf returns the share of a client's address: for IPv6 its /64, which
+// usually belongs to one customer. It is zero if there is no address.
+func AddressOf(ip netip.Addr) netip.Prefix {
 	if !ip.IsValid() {
 		return netip.Prefix{}
 	}

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -70,6 +72,24 @@ func New(cost Cost) (*Hasher, error) {
 	p.decoy, err = p.Hash(context.Background(), Caller{}, "nobody's password")
 	return p, err
 }
+
+// CheckHash returns an error unless a text is an argon2id hash, as a PHC string,
+// that Verify can check with at most 1 GiB of memory.
+func CheckHash(encoded string) error {
+	cost := hashForm.FindStringSubmatch(encoded)
+	if cost == nil {
+		return errors.New("password: the hash is not argon2id in PHC form")
+	}
+	for i, most := range []int{1 << 20, 100, 16} { // KiB, passes, threads
+		if n, err := strconv.Atoi(cost[i+1]); err != nil || n < 1 || n > most {
+			return errors.New("password: the hash costs too much")
+		}
+	}
+	_, err := argon2.DecodeVariant(argon2.VariantID)(encoded)
+	return err
+}
+
+var hashForm = regexp.MustCompile(`^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$`)
 
 // Hash returns the PHC string of a password.
 func (p *Hasher) Hash(ctx context.Context, c Caller, password string) (string, error) {

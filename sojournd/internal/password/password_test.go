@@ -3,7 +3,7 @@ package password
 import (
 	"errors"
 	"fmt"
-	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -83,14 +83,13 @@ func TestSharesOfTheQueue(t *testing.T) {
 		})
 	}
 	caller := func(ip, account string) Caller {
-		r := httptest.NewRequest("POST", "/login", nil)
-		r.RemoteAddr = ip
-		return Caller{Address: AddressOf(r), Account: account}
+		address, _ := netip.ParseAddr(ip) // a Unix socket's peer has none
+		return Caller{Address: AddressOf(address), Account: account}
 	}
 	for i := range 300 {
-		try(caller("192.0.2.1:1", fmt.Sprint(i)))
-		try(caller(fmt.Sprintf("[2001:db8::%x]:1", i), fmt.Sprint("v6 ", i)))
-		try(caller(fmt.Sprintf("198.51.%d.%d:1", i/200, i%200), "ada@example.com"))
+		try(caller("192.0.2.1", fmt.Sprint(i)))
+		try(caller(fmt.Sprintf("2001:db8::%x", i), fmt.Sprint("v6 ", i)))
+		try(caller(fmt.Sprintf("198.51.%d.%d", i/200, i%200), "ada@example.com"))
 	}
 	refused := 0
 	for range 3*300 - 2*maxShare - maxAccount { // the others wait
@@ -102,8 +101,8 @@ func TestSharesOfTheQueue(t *testing.T) {
 	for len(p.queue) < 2*maxShare+maxAccount {
 		runtime.Gosched()
 	}
-	try(caller("203.0.113.9:1", "ben@example.com"))
-	try(caller("@", "carl@example.com")) // a Unix socket's peer
+	try(caller("203.0.113.9", "ben@example.com"))
+	try(caller("@", "carl@example.com"))
 	for len(p.queue) < 2*maxShare+maxAccount+2 {
 		select {
 		case err := <-results:
@@ -132,9 +131,7 @@ func TestAttemptsOfAnAddress(t *testing.T) {
 	var a Attempts
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	from := func(ip, account string) Caller {
-		r := httptest.NewRequest("POST", "/", nil)
-		r.RemoteAddr = ip + ":1"
-		return Caller{AddressOf(r), account}
+		return Caller{AddressOf(netip.MustParseAddr(ip)), account}
 	}
 	for i := range MaxWrong {
 		if _, _, ok := a.Begin(now, from("192.0.2.1", fmt.Sprint("user", i))); !ok {
@@ -149,5 +146,20 @@ func TestAttemptsOfAnAddress(t *testing.T) {
 	}
 	if _, _, ok := a.Begin(now.Add(2*Window), from("192.0.2.1", "another")); !ok {
 		t.Error("it is refused for ever")
+	}
+}
+
+func TestCheckHash(t *testing.T) {
+	hash, err := cheap(t).Hash(t.Context(), Caller{}, "correct horse")
+	if err != nil || CheckHash(hash) != nil {
+		t.Fatal(hash, err, CheckHash(hash))
+	}
+	for _, wrong := range []string{
+		"", "correct horse", "$2y$10$abcdefghijklmnopqrstuv", strings.Replace(hash, "argon2id", "argon2i", 1), strings.Replace(hash, "t=1", "t=0", 1),
+		strings.Replace(hash, "m=64", "m=99999999", 1), strings.Replace(hash, "p=1", "p=400", 1), hash + "$", hash[:40], strings.Replace(hash, "v=19", "v=16", 1),
+	} {
+		if CheckHash(wrong) == nil {
+			t.Errorf("%q is taken for a hash", wrong)
+		}
 	}
 }

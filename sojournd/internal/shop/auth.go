@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/peer"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
@@ -125,7 +126,7 @@ func (v *visit) authenticate(email, entered string) (User, error) {
 		return User{}, errPasswordLong
 	}
 	ctx := v.r.Context()
-	caller := password.Caller{Address: password.AddressOf(v.r), Account: strings.ToLower(strings.TrimSpace(email))}
+	caller := password.Caller{Address: password.AddressOf(peer.Of(v.r).IP), Account: strings.ToLower(strings.TrimSpace(email))}
 	right, undo, ok := v.shop.attempts.Begin(v.shop.Now(), caller)
 	if !ok {
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(password.Window.Seconds())))
@@ -220,7 +221,7 @@ func (v *visit) signUp(email, entered string) error {
 		return errBadPassword
 	}
 	ctx := v.r.Context()
-	hash, err := v.shop.Passwords.Hash(ctx, password.Caller{Address: password.AddressOf(v.r)}, entered)
+	hash, err := v.shop.Passwords.Hash(ctx, password.Caller{Address: password.AddressOf(peer.Of(v.r).IP)}, entered)
 	if err != nil {
 		return err
 	}
