@@ -48,25 +48,34 @@ func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 	return l, nil
 }
 
-// An Operation is an entry of the audit log for a call of the API.
+// An Operation is an entry of the audit log for a call of the API, or for what an
+// operator did in the console.
 type Operation struct {
-	Time   time.Time `json:"time"`
-	App    string    `json:"app"`
-	Kind   string    `json:"kind"`   // "operation"
-	Key    string    `json:"key"`    // the name of the API key
-	Action string    `json:"action"` // "end", "end_subject", "end_all", …
-	Target string    `json:"target,omitempty"`
-	Result string    `json:"result"` // "ok", or a problem's code
-	IP     string    `json:"ip,omitempty"`
+	Time     time.Time `json:"time"`
+	App      string    `json:"app,omitempty"` // empty: none is concerned, as in a sign-in to the console
+	Kind     string    `json:"kind"`          // "operation"
+	Key      string    `json:"key,omitempty"` // the name of the API key
+	Operator string    `json:"operator,omitempty"`
+	Action   string    `json:"action"` // "end", "end_subject", "end_all", …
+	Target   string    `json:"target,omitempty"`
+	Reason   string    `json:"reason,omitempty"` // in the operator's words
+	Result   string    `json:"result"`           // "ok", or a problem's code
+	IP       string    `json:"ip,omitempty"`
 }
 
-// Operated writes an operation to the audit log. Subscribers and webhooks get
-// only the events that follow from it.
+// Operated writes an operation of an API key to the audit log. Subscribers and
+// webhooks get only the events that follow from it.
 func (h *Hub) Operated(app, key, action, target, result, ip string) {
+	h.Audit(Operation{App: app, Key: key, Action: action, Target: target, Result: result, IP: ip})
+}
+
+// Audit writes an operation to the audit log, with the present time.
+func (h *Hub) Audit(o Operation) {
 	if h.audit == nil {
 		return
 	}
-	line, err := json.Marshal(Operation{time.Now().UTC(), app, "operation", key, action, target, result, ip})
+	o.Time, o.Kind = time.Now().UTC(), "operation"
+	line, err := json.Marshal(o)
 	if err != nil {
 		panic(err) // strings and a time can always be encoded
 	}

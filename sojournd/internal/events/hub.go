@@ -163,6 +163,17 @@ func (h *Hub) app(name string) (*app, error) {
 	return nil, ErrNoApp
 }
 
+// Find returns the last events of an application whose JSON contains the text,
+// the newest first, and at most limit. An empty text finds every event that is
+// kept. An application that there isn't has none.
+func (h *Hub) Find(app, text string, limit int) []v1.Event {
+	a, err := h.app(app)
+	if err != nil {
+		return nil
+	}
+	return a.ring.find(text, limit)
+}
+
 // EndStreams ends all streams, which would otherwise delay a shutdown for ever,
 // and refuses new ones with ErrClosed. Webhooks and the audit log still get
 // events.

@@ -1,7 +1,10 @@
 package events
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,4 +130,26 @@ func (r *ring) gap(at, oldest uint64) []byte {
 		e.Lost = int(oldest - at)
 	}
 	return frame(&e, encode(&e))
+}
+
+// find returns the last events whose JSON contains the text, the newest first.
+func (r *ring) find(text string, limit int) (list []v1.Event) {
+	wanted := []byte(text)
+	r.mu.Lock()
+	frames := make([][]byte, 0, len(r.frames)) // a frame never changes
+	for at := r.oldest(); at < r.next; at++ {
+		frames = append(frames, r.frames[(at-1)%Keep])
+	}
+	r.mu.Unlock()
+	for _, frame := range slices.Backward(frames) {
+		if len(list) == limit {
+			break
+		}
+		_, data, _ := bytes.Cut(frame, []byte("\ndata: "))
+		var e v1.Event
+		if bytes.Contains(data, wanted) && json.Unmarshal(data, &e) == nil {
+			list = append(list, e)
+		}
+	}
+	return list
 }
