@@ -304,7 +304,7 @@ func TestMapOfTheHouse(t *testing.T) {
 	}
 	for _, n := range named {
 		places := []string{n[1]}
-		for _, dir := range []string{"sojournd", "sojournd/internal/api", "sojournd/internal/app", "sojournd/internal/config", "sojournd/internal/events", "drivers/redisstore/lua"} {
+		for _, dir := range []string{"sojournd", "sojournd/internal/api", "sojournd/internal/app", "sojournd/internal/config", "sojournd/internal/console", "sojournd/internal/events", "drivers/redisstore/lua"} {
 			places = append(places, filepath.Join(dir, n[1]))
 		}
 		if !slices.ContainsFunc(places, func(p string) bool { _, err := os.Stat(p); return err == nil }) {

@@ -195,7 +195,7 @@ func TestSocketsOfNoUse(t *testing.T) {
 		systemd activator
 		want    string
 	}{
-		{unlisted, "systemd passes " + address + ", which neither api.listen nor internal.listen names: name it there"},
+		{unlisted, "systemd passes " + address + ", which api.listen, internal.listen and console.listen lack: name it there"},
 		{datagrams, "on which nothing can listen: name it with ListenStream="},
 	} {
 		if out, err := c.systemd.command(t, "serve", "--store", "memory:").CombinedOutput(); err == nil || !strings.Contains(string(out), c.want) {

@@ -20,13 +20,14 @@ import (
 // The parser sets the fields of the command that was called. Then it calls
 // Validate of each struct that has it, and Run of the command.
 type commands struct {
-	Demo    demo          `cmd:"" help:"Run a small web shop on this machine, to see what sessions do."`
-	Serve   serve         `cmd:"" help:"Run the session server."`
-	Config  configCommand `cmd:"" help:"Check a configuration of the server, or print an example."`
-	Keys    keysCommand   `cmd:"" help:"Create API keys for applications."`
-	Backup  backup        `cmd:"" help:"Copy the store to a file. A server may be running."`
-	Restore restore       `cmd:"" help:"Replace the store with a backup, and end all sessions in it. Stop the server first."`
-	Check   check         `cmd:"" help:"Look for damage in the store. A server may be running."`
+	Demo      demo             `cmd:"" help:"Run a small web shop on this machine, to see what sessions do."`
+	Serve     serve            `cmd:"" help:"Run the session server."`
+	Config    configCommand    `cmd:"" help:"Check a configuration of the server, or print an example."`
+	Keys      keysCommand      `cmd:"" help:"Create API keys for applications."`
+	Operators operatorsCommand `cmd:"" help:"Make accounts for the web console."`
+	Backup    backup           `cmd:"" help:"Copy the store to a file. A server may be running."`
+	Restore   restore          `cmd:"" help:"Replace the store with a backup, and end all sessions in it. Stop the server first."`
+	Check     check            `cmd:"" help:"Look for damage in the store. A server may be running."`
 
 	Sessions sessionsCommand `cmd:""`
 	Subjects subjectsCommand `cmd:""`
@@ -40,8 +41,9 @@ type commands struct {
 }
 
 type demo struct {
-	Listen string `default:"127.0.0.1:7080" placeholder:"HOST:PORT" help:"The address to listen on. Port 0 chooses a free port. Default ${default}."`
-	Events bool   `help:"Log what happens to the sessions."`
+	Listen        string `default:"127.0.0.1:7080" placeholder:"HOST:PORT" help:"The address to listen on. Port 0 chooses a free port. Default ${default}."`
+	ConsoleListen string `placeholder:"HOST:PORT" help:"The address of the console. Default 127.0.0.1:7083, or a free port if that is taken."`
+	Events        bool   `help:"Log what happens to the sessions."`
 
 	Development bool `help:"Use cookies that browsers keep over plain HTTP on any host: for a phone in the same network, and for Safari. Anybody in the network can read them."`
 
@@ -50,7 +52,7 @@ type demo struct {
 
 func (d *demo) Run(ctx context.Context, out output) error {
 	return app.RunDemo(ctx, app.Options{
-		Listen: d.Listen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events, Development: d.Development,
+		Listen: d.Listen, Console: d.ConsoleListen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events, Development: d.Development,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
 }

@@ -80,3 +80,24 @@ type keysNew struct {
 }
 
 func (k *keysNew) Run(out output) error { return app.NewKey(out.stdout, k.JSON) }
+
+type operatorsCommand struct {
+	Add  operatorsAdd  `cmd:"" help:"Make an account for the console. Asks for a password, or reads it from standard input, and prints what to put into the configuration."`
+	List operatorsList `cmd:"" help:"Print the operators of the configuration and their roles."`
+}
+
+type operatorsAdd struct {
+	Name string `arg:"" help:"The operator's name."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (o *operatorsAdd) Run(ctx context.Context, out output) error {
+	return app.AddOperator(ctx, out.stdout, app.PasswordSource{In: os.Stdin, Prompt: out.stderr}, o.Name, o.JSON)
+}
+
+type operatorsList struct {
+	configFlags
+	JSON bool `help:"Print JSON."`
+}
+
+func (o *operatorsList) Run(out output) error { return app.ListOperators(o.options(out), o.JSON) }

@@ -56,7 +56,7 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 	for _, err := range StoreOptions(c.Store).mistakes() {
 		wrong(settingOf(err))
 	}
-	for name, t := range map[string]config.TLS{"api.tls": c.API.TLS, "internal.tls": c.Internal.TLS} {
+	for name, t := range map[string]config.TLS{"api.tls": c.API.TLS, "internal.tls": c.Internal.TLS, "console.tls": c.Console.TLS} {
 		if t.Certificate == "" || t.Key == "" {
 			continue
 		}

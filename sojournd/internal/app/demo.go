@@ -17,17 +17,20 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/console"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/sojournd/internal/shop"
 )
 
 // Options are the options of the demo.
 type Options struct {
-	Listen string       // host:port; port 0 is any free one
-	Store  StoreOptions // where sessions are stored
-	Out    io.Writer    // gets messages for people
-	Log    *slog.Logger // nil: no log
-	Events bool         // log the sessions' events too
+	Listen  string       // host:port; port 0 is any free one
+	Console string       // the console's; empty: DemoConsole, or any free port if that is taken
+	Store   StoreOptions // where sessions are stored
+	Out     io.Writer    // gets messages for people
+	Log     *slog.Logger // nil: no log
+	Events  bool         // log the sessions' events too
 
 	Development bool // as sojourn.Options.Development
 }
@@ -74,15 +77,23 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, users.Close()) }()
 
-	listener, err := listen(ctx, o.Listen)
+	listener, err := listen(ctx, "--listen", o.Listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // the server closes it too
 
+	hub := events.New(events.Options{Log: o.Log})
+	if err := hub.Configure([]events.App{{Name: "shop"}}); err != nil {
+		return err
+	}
+	defer hub.Close(ctx)
 	options := sojourn.Options{App: "shop", OnError: shop.AnswerError, Development: o.Development}
+	publish := hub.Observer(options.App)
+	options.OnEvent = publish
 	if o.Events {
-		options.OnEvent = sojourn.LogEvents(o.Log)
+		write := sojourn.LogEvents(o.Log)
+		options.OnEvent = func(e sojourn.Event) { publish(e); write(e) }
 	}
 	sessions, err := sojourn.New(st.Store, options)
 	if err != nil {
@@ -94,6 +105,12 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	operators, err := openDemoConsole(ctx, o, st, hub, passwords, console.Application{Name: options.App, Sessions: sessions, MaxSessions: 100})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, operators.close(ctx)) }()
+
 	accounts, err := shop.AddDemo(ctx, users, passwords, demoAccounts)
 	if err != nil {
 		return err
@@ -102,8 +119,12 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	greet(o, listener.Addr(), accounts, st, usersPath)
-	return serve(ctx, listener, handler, o.Log)
+	greet(o, listener.Addr(), accounts, operators, st, usersPath)
+	ended := func() {
+		handler.Close() // ends the live streams, which would delay the shutdown
+		hub.EndStreams()
+	}
+	return serve(ctx, o.Log, ended, service{listener, handler}, service{operators.listener, operators.console})
 }
 
 // openUsers opens the shop's accounts and returns the path of their file:
@@ -140,31 +161,33 @@ func closeSessions(ctx context.Context, sessions *sojourn.Engine) error {
 	return sessions.Close(ctx)
 }
 
-// listen opens the listener. Its errors say what to do.
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	const use = "use host:port, as in --listen 127.0.0.1:7080; port 0 is any free one"
+// listen opens the listener of a flag. Its errors say what to do.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	use := "use host:port, as in " + flag + " 127.0.0.1:7080; port 0 is any free one"
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, UsageError{fmt.Errorf("--listen %q is no address: %s", address, use)}
+		return nil, UsageError{fmt.Errorf("%s %q is no address: %s", flag, address, use)}
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, UsageError{fmt.Errorf("--listen %q: the port must be a number from 0 to 65535: %s", address, use)}
+		return nil, UsageError{fmt.Errorf("%s %q: the port must be a number from 0 to 65535: %s", flag, address, use)}
 	}
 	l, err := listenTCP(ctx, address)
 	if err != nil {
-		return nil, fmt.Errorf("--listen %w; to use a free port: --listen %s", err, net.JoinHostPort(host, "0"))
+		return nil, fmt.Errorf("%s %w; to use a free port: %[1]s %[3]s", flag, err, net.JoinHostPort(host, "0"))
 	}
 	return l, nil
 }
 
 // greet prints the demo's address and accounts.
-func greet(o Options, address net.Addr, accounts []shop.Account, st *openedStore, usersPath string) {
+func greet(o Options, address net.Addr, accounts []shop.Account, operators *demoConsole, st *openedStore, usersPath string) {
 	w := o.Out
 	url, note := siteURL(address, o.Development)
 	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
 	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
 	}
+	_, _ = fmt.Fprintf(w, "\n  The console, where operators see the shop's sessions. This link signs in once:\n    %s\n  Later: the name %s with the password %s\n",
+		operators.link, demoOperator, operators.password)
 	switch {
 	case !st.keeps:
 		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
@@ -222,29 +245,40 @@ func otherURLs(port string) (list []string) {
 	return list
 }
 
-// serve answers requests until the context ends.
-func serve(ctx context.Context, listener net.Listener, handler *shop.Shop, log *slog.Logger) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second, // for a whole request, which is small
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    128 << 10, // large enough that the engine answers a browser with too many cookies
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+// A service is a handler and where it listens.
+type service struct {
+	listener net.Listener
+	handler  http.Handler
+}
+
+// serve answers requests to all services until the context ends. Then it calls ended,
+// and waits for the requests in flight.
+func serve(ctx context.Context, log *slog.Logger, ended func(), services ...service) error {
+	failed := make(chan error, len(services))
+	servers := make([]*http.Server, len(services))
+	for i, one := range services {
+		servers[i] = &http.Server{
+			Handler:           one.handler,
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       30 * time.Second, // for a whole request, which is small
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    128 << 10, // large enough that the engine answers a browser with too many cookies
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		}
+		go func() { failed <- fmt.Errorf("serve: %w", servers[i].Serve(one.listener)) }()
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	var err error
 	select {
-	case err := <-failed:
-		handler.Close()
-		return fmt.Errorf("serve: %w", err)
+	case err = <-failed:
 	case <-ctx.Done():
 	}
-	handler.Close() // ends the live streams, which would delay the shutdown
+	ended()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were aborted after %v: %w", shutdownTimeout, err), server.Close())
+	for _, server := range servers {
+		if late := server.Shutdown(ctx); late != nil {
+			err = errors.Join(err, fmt.Errorf("requests were aborted after %v: %w", shutdownTimeout, late), server.Close())
+		}
 	}
-	return nil
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/console"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 )
 
@@ -33,6 +34,14 @@ type generation struct {
 type engine struct {
 	*sojourn.Engine
 	options sojourn.Options
+}
+
+// engineOf returns the generation's engine with these options, or nil.
+func (g *generation) engineOf(options sojourn.Options) *engine {
+	if g == nil || g.engines[options.App] == nil || !reflect.DeepEqual(g.engines[options.App].options, options) {
+		return nil
+	}
+	return g.engines[options.App]
 }
 
 // acquire returns the current generation for a request. The request must
@@ -73,27 +82,32 @@ func (s *server) apply(c *config.Config) (err error) {
 			}
 		}
 	}()
-	var apps []api.App
-	checks := forwardauth.Options{TrustedProxies: c.Proxies(), Observe: s.metrics.check, Log: s.log}
-	for i := range c.Applications {
-		a := &c.Applications[i]
-		options := a.Options(c.Proxies())
-		var e *engine
-		if old != nil && old.engines[a.Name] != nil && reflect.DeepEqual(old.engines[a.Name].options, options) {
-			e = old.engines[a.Name]
-		} else {
-			observed := options
-			observed.Adopt = api.Adoption()
-			publish := s.hub.Observer(a.Name)
+	engineOf := func(options sojourn.Options, complete func(*sojourn.Options)) (*engine, error) {
+		e := old.engineOf(options)
+		if e == nil {
+			observed, publish := options, s.hub.Observer(options.App)
 			observed.OnEvent = func(e sojourn.Event) { publish(e); s.metrics.count(e) }
+			complete(&observed)
 			sessions, err := sojourn.New(s.metrics.store(), observed)
 			if err != nil {
-				return fmt.Errorf("application %s: %w", a.Name, err)
+				return nil, fmt.Errorf("application %s: %w", options.App, err)
 			}
 			e = &engine{sessions, options}
 			made = append(made, e)
 		}
-		next.engines[a.Name] = e
+		next.engines[options.App] = e
+		return e, nil
+	}
+	var apps []api.App
+	var shown []console.Application
+	checks := forwardauth.Options{TrustedProxies: c.Proxies(), Observe: s.metrics.check, Log: s.log}
+	for i := range c.Applications {
+		a := &c.Applications[i]
+		e, err := engineOf(a.Options(c.Proxies()), func(o *sojourn.Options) { o.Adopt = api.Adoption() })
+		if err != nil {
+			return err
+		}
+		shown = append(shown, console.Application{Name: a.Name, Sessions: e.Engine, MaxSessions: int(a.MaxSessions)})
 		app := api.App{Name: a.Name, Sessions: e.Engine}
 		for _, k := range a.Keys {
 			app.Keys = append(app.Keys, api.Key{Name: k.Name, Hash: k.Hash})
@@ -109,6 +123,12 @@ func (s *server) apply(c *config.Config) (err error) {
 			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies, PassiveHeader: a.PassiveHeader, Headers: a.Headers,
 		})
 	}
+	var operated *engine
+	if s.console != nil {
+		if operated, err = engineOf(c.Console.Options(c.Proxies()), func(o *sojourn.Options) { o.OnError = console.AnswerError }); err != nil {
+			return err
+		}
+	}
 	if next.check, err = forwardauth.New(checks); err != nil {
 		return err
 	}
@@ -120,6 +140,9 @@ func (s *server) apply(c *config.Config) (err error) {
 	}
 	s.level.Set(levelOf(c))
 	s.api.Set(apps) // before replace: a request may use engines of a later generation, which outlive it, but not of an earlier one
+	if s.console != nil {
+		s.console.Set(console.Setup{Sessions: operated.Engine, Operators: operatorsOf(&c.Console), Apps: shown})
+	}
 	s.replace(next)
 	s.sayRestart(c)
 	s.config = c
@@ -183,7 +206,7 @@ func (s *server) sayRestart(c *config.Config) {
 	}{
 		{"store", was.Store, c.Store},
 		{"log.format", was.Log.Format, c.Log.Format},
-		{"api", was.API, c.API}, {"internal", was.Internal, c.Internal},
+		{"api", was.API, c.API}, {"internal", was.Internal, c.Internal}, {"console", was.Console.Front, c.Console.Front},
 		{"limits", was.Limits, c.Limits}, {"events.audit", was.Events.Audit, c.Events.Audit},
 	} {
 		if !reflect.DeepEqual(one.was, one.is) {

@@ -20,7 +20,7 @@ import (
 
 // A front is a set of listeners with one handler.
 type front struct {
-	name        string // of its settings: api or internal
+	name        string // of its settings: api, internal or console
 	config      *config.Front
 	server      *http.Server
 	certificate atomic.Pointer[tls.Certificate]
@@ -164,7 +164,7 @@ func (f *front) listenUnix(ctx context.Context, path string) (net.Listener, erro
 // loadCertificates reads the certificates of all fronts. The function that it
 // returns puts them into use.
 func loadCertificates(c *config.Config, fronts []*front) (use func(), err error) {
-	settings := map[string]config.TLS{"api": c.API.TLS, "internal": c.Internal.TLS}
+	settings := map[string]config.TLS{"api": c.API.TLS, "internal": c.Internal.TLS, "console": c.Console.TLS}
 	certs := make([]*tls.Certificate, len(fronts))
 	var errs []error
 	for i, f := range fronts {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,9 @@ import (
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/api"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/console"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // ServeOptions are the options of the server, and of config check.
@@ -42,7 +45,8 @@ type server struct {
 	metrics *metrics
 	hub     *events.Hub
 	api     *api.API
-	fronts  []*front // api and internal
+	console *console.Console // nil: off
+	fronts  []*front         // api, internal and console
 
 	reloading sync.Mutex     // held by apply; guards config
 	config    *config.Config // as last applied
@@ -91,6 +95,7 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	s.fronts = []*front{
 		newFront("api", &c.API, &c.Limits, http.HandlerFunc(s.serveAPI), s.log),
 		newFront("internal", &c.Internal, &c.Limits, http.HandlerFunc(s.serveInternal), s.log),
+		newFront("console", &c.Console.Front, &c.Limits, http.HandlerFunc(s.serveConsole), s.log),
 	}
 	use, err := loadCertificates(c, s.fronts)
 	if err != nil {
@@ -131,7 +136,16 @@ func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 		MaxBody: int64(c.Limits.Body), Events: s.hub, Audit: s.hub.Operated,
 		Observe: s.metrics.request, Log: s.log, Version: s.opt.Version,
 	})
-	return err
+	hasSocket := slices.ContainsFunc(s.opt.Sockets, func(one Socket) bool { return one.Name == "console" })
+	if err != nil || len(c.Console.Listen) == 0 && !hasSocket {
+		return err
+	}
+	passwords, err := password.New(password.Cost{})
+	if err != nil {
+		return err
+	}
+	s.console = newConsole(s.hub, s.log, passwords, "", "")
+	return nil
 }
 
 // knownVariables begin with SOJOURN_ but are not settings.
@@ -320,16 +334,23 @@ func (s *server) tell(state string) {
 
 // greet prints the addresses of the server.
 func (s *server) greet(c *config.Config) {
-	lines := map[string]string{"api": "", "internal": ""}
+	lines := map[string]string{}
 	for _, f := range s.fronts {
 		lines[f.name] = strings.Join(f.urls(), ", ")
 	}
 	if !c.HasKeys() && lines["api"] == "" {
 		lines["api"] = "none, because no application has a key: sojournd keys new makes one"
 	}
-	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /pages, /metrics, /healthz, /readyz)\n\n"+
+	operators := ""
+	if lines["console"] != "" {
+		operators = "    console    " + lines["console"] + "\n"
+		if len(c.Console.Operators) == 0 {
+			operators += "               nobody can sign in there: sojournd operators add makes an account\n"
+		}
+	}
+	_, _ = fmt.Fprintf(s.opt.Out, "\n  sojournd serves %s.\n\n    API        %s\n    internal   %s   (/check, /pages, /metrics, /healthz, /readyz)\n%s\n"+
 		"  Sessions are kept %s.\n  Ctrl-C stops it; SIGHUP makes it read %s again.\n\n",
-		applications(c), cmp.Or(lines["api"], "none"), cmp.Or(lines["internal"], "none"), s.store.where, s.opt.Config)
+		applications(c), cmp.Or(lines["api"], "none"), cmp.Or(lines["internal"], "none"), operators, s.store.where, s.opt.Config)
 }
 
 // applications names the first five applications.

@@ -94,7 +94,7 @@ func distribute(ctx context.Context, sockets []Socket, fronts []*front) error {
 			}
 		}
 		if !taken {
-			err = fmt.Errorf("systemd passes %s, which neither api.listen nor internal.listen names: name it there, or take it out of sojournd.socket", s.Addr())
+			err = fmt.Errorf("systemd passes %s, which api.listen, internal.listen and console.listen lack: name it there, or take it out of sojournd.socket", s.Addr())
 		}
 		errs = append(errs, err)
 	}

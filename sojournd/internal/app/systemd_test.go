@@ -22,9 +22,9 @@ func TestSocketsGoToTheirFronts(t *testing.T) {
 	}{
 		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "127.0.0.1:PORT"}}}, "internal"},
 		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "localhost:PORT"}}}, "internal"},
-		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "127.0.0.1:1"}}}, "neither api.listen nor internal.listen"},
-		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "127.0.0.2:PORT"}}}, "neither api.listen nor internal.listen"},
-		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: ":PORT"}}}, "neither api.listen nor internal.listen"},
+		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "127.0.0.1:1"}}}, "api.listen, internal.listen and console.listen lack"},
+		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "127.0.0.2:PORT"}}}, "api.listen, internal.listen and console.listen lack"},
+		{"tcp", "127.0.0.1:0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: ":PORT"}}}, "api.listen, internal.listen and console.listen lack"},
 		{"tcp", ":0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: ":PORT"}}}, "internal"},
 		{"tcp", ":0", "sojournd.socket", config.Front{Listen: []config.Address{{Network: "tcp", Address: "0.0.0.0:PORT"}}}, "internal"},
 		{"unix", path, "sojournd.socket", config.Front{Listen: []config.Address{{Network: "unix", Address: path}}}, "internal"},

@@ -38,9 +38,15 @@ func check(c *Config, wrong Reporter) {
 	checkWord("log.format", c.Log.Format, wrong, "text", "json")
 	checkFront("api", &c.API, wrong)
 	checkFront("internal", &c.Internal, wrong)
+	checkFront("console", &c.Console.Front, wrong)
 	for i, a := range c.API.Listen {
 		if slices.Contains(c.Internal.Listen, a) && !strings.HasSuffix(a.Address, ":0") {
 			wrong(fmt.Sprintf("api.listen[%d]", i), "is internal's too: /check and /metrics take a listener of their own")
+		}
+	}
+	for i, a := range c.Console.Listen {
+		if (slices.Contains(c.Internal.Listen, a) || slices.Contains(c.API.Listen, a)) && !strings.HasSuffix(a.Address, ":0") {
+			wrong(fmt.Sprintf("console.listen[%d]", i), "is api's or internal's too: the console takes a listener of its own")
 		}
 	}
 	checkLimits(&c.Limits, wrong)
@@ -53,6 +59,7 @@ func check(c *Config, wrong Reporter) {
 			wrong(fmt.Sprintf("applications[%d].relays_cookies", i), "needs trusted_proxies: name the proxy there, because only a trusted proxy can tell the visitor's method, which decides whether secrets rotate")
 		}
 	}
+	checkOperators(c.Console.Operators, names, wrong)
 	for i := range c.Events.Webhooks {
 		w, path := &c.Events.Webhooks[i], fmt.Sprintf("events.webhooks[%d]", i)
 		checkWebhook(path, w, names, wrong)
@@ -109,7 +116,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 	if len(list) == 0 {
 		wrong("applications", "there are none: list at least one, with its name and keys, as sojournd config example does")
 	}
-	cookies, keys := map[string]string{}, map[KeyHash]string{}
+	cookies, keys := map[string]string{ConsoleCookie: "the console's", ConsoleVisitorCookie: "the console's"}, map[KeyHash]string{}
 	for i := range list {
 		a, at := &list[i], fmt.Sprintf("applications[%d]", i)
 		repeated := slices.Contains(names, a.Name) // then the default names of its cookies are, too
@@ -118,6 +125,8 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 			wrong(at+".name", "is missing: write 1 to 64 letters, digits, '.', '_' and '-'")
 		case !nameForm.MatchString(a.Name):
 			wrong(at+".name", "%q is no name: write 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit", a.Name)
+		case a.Name == ConsoleApp:
+			wrong(at+".name", "%q is the console's own: choose another", a.Name)
 		case repeated:
 			wrong(at+".name", "%q is another application's name: choose another", a.Name)
 		}
@@ -143,6 +152,40 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// The console's own application and cookies. The store keeps its sessions beside
+// those of the applications.
+const (
+	ConsoleApp           = "sojournd.console"
+	ConsoleCookie        = "__Host-sojournd-console"
+	ConsoleVisitorCookie = "__Host-sojournd-console-visitor"
+)
+
+func checkOperators(list []Operator, applications []string, wrong Reporter) {
+	for i := range list {
+		o, at := &list[i], fmt.Sprintf("console.operators[%d]", i)
+		if !OperatorName.MatchString(o.Name) {
+			wrong(at+".name", "%q is no name: write 1 to 64 letters, digits, '.', '_', '-', '@' and '+', beginning with a letter or digit", o.Name)
+		}
+		if slices.ContainsFunc(list[:i], func(other Operator) bool { return other.Name == o.Name }) {
+			wrong(at+".name", "%q is another operator's name: choose another", o.Name)
+		}
+		if o.Hash == "" {
+			wrong(at+".hash", "is missing: sojournd operators add %s prints it", o.Name)
+		}
+		if len(o.Roles) == 0 {
+			wrong(at+".roles", `is missing: write {"*": look}, or {"*": end} to end sessions too`)
+		}
+		for app := range o.Roles {
+			if app != "*" && !slices.Contains(applications, app) {
+				wrong(at+".roles."+app, `there is no application %q: write one of %s, or "*" for all`, app, strings.Join(applications, ", "))
+			}
+		}
+	}
+}
+
+// OperatorName is the form of an operator's name.
+var OperatorName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$`)
 
 func checkCookie(path string, c *Cookie, wrong Reporter) {
 	checkWord(path+".same_site", c.SameSite, wrong, "lax", "strict", "none")

@@ -32,6 +32,10 @@ type Config struct {
 	// Default 127.0.0.1:7082.
 	Internal Front `yaml:"internal"`
 
+	// Console serves the web console, for operators. It stays closed until it has a
+	// listener. Default none.
+	Console Console `yaml:"console"`
+
 	// TrustedProxies are the addresses of the reverse proxies whose X-Forwarded
 	// headers are trusted. Default none.
 	TrustedProxies []Prefix `yaml:"trusted_proxies"`
@@ -60,6 +64,24 @@ type Front struct {
 
 	// SocketMode is the mode of the Unix sockets. Default 0660.
 	SocketMode FileMode `yaml:"socket_mode"`
+}
+
+// Console is the web console and who may use it.
+type Console struct {
+	Front
+
+	// Operators are the people who may sign in. sojournd operators add makes one.
+	Operators []Operator `yaml:"operators"`
+}
+
+// An Operator is a person who may use the console.
+type Operator struct {
+	Name string       `yaml:"name"` // 1 to 64 letters, digits, '.', '_', '-', '@' and '+'
+	Hash PasswordHash `yaml:"hash"` // of the password
+
+	// Roles say what the operator may do, by application: "look", or "end" to end
+	// sessions too. "*" is every application that isn't named. Default none.
+	Roles map[string]Role `yaml:"roles"`
 }
 
 // TLS names the files of a certificate chain and its key, in PEM. They are read
@@ -251,6 +273,7 @@ func defaults() *Config {
 		Log:      Log{Level: Level(slog.LevelInfo), Format: "text"},
 		API:      Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7081"}}, SocketMode: 0o660},
 		Internal: Front{Listen: []Address{{Network: "tcp", Address: "127.0.0.1:7082"}}, SocketMode: 0o660},
+		Console:  Console{Front: Front{SocketMode: 0o660}},
 		Limits: Limits{
 			Body: 1 << 20, Header: 64 << 10,
 			ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(30 * time.Second),

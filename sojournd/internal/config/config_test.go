@@ -68,10 +68,10 @@ func TestExampleUncommented(t *testing.T) {
 		lines = append(lines, line)
 	}
 	text := strings.Join(lines, "\n")
-	text = strings.NewReplacer("webhooks: []", "", "keys: []", "", "mirror: []", "", "plain_http: true", "plain_http: false",
+	text = strings.NewReplacer("webhooks: []", "", "keys: []", "", "operators: []", "", "mirror: []", "", "plain_http: true", "plain_http: false",
 		"__Host-", "__Secure-", ":00000000", ":01234567").Replace(text)
 	c := read(t, text)
-	if c.API.TLS.Key == "" || c.Internal.TLS.Key == "" || len(c.Events.Webhooks) != 1 || len(c.Applications[0].Mirror) != 1 || c.Applications[0].Pages.Path == "" || !c.HasKeys() || c.Events.Audit.File == "" {
+	if c.API.TLS.Key == "" || c.Internal.TLS.Key == "" || len(c.Events.Webhooks) != 1 || len(c.Applications[0].Mirror) != 1 || c.Applications[0].Pages.Path == "" || !c.HasKeys() || c.Events.Audit.File == "" || len(c.Console.Operators) != 1 {
 		t.Errorf("not everything was uncommented: %+v", c)
 	}
 }

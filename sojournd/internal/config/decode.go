@@ -98,7 +98,7 @@ func (d *decoder) text(into reflect.Value, n *yaml.Node, path string) {
 		return
 	}
 	if err := into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Value)); err != nil {
-		if into.Type() == reflect.TypeFor[KeyHash]() { // the text may be the key itself
+		if t := into.Type(); t == reflect.TypeFor[KeyHash]() || t == reflect.TypeFor[PasswordHash]() { // the text may be the secret itself
 			d.report(path, "this %v", err)
 			return
 		}

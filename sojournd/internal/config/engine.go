@@ -38,6 +38,15 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 	}
 }
 
+// Options returns the options for the engine of the console's own sessions: the
+// limits of NIST's AAL2, and cookies that browsers drop when they close.
+func (c *Console) Options(proxies []netip.Prefix) sojourn.Options {
+	return sojourn.Options{
+		App: ConsoleApp, Policy: sojourn.AAL2(), TrustedProxies: proxies,
+		Cookie: sojourn.Cookie{Name: ConsoleCookie, Visitor: ConsoleVisitorCookie, UntilBrowserCloses: true},
+	}
+}
+
 var sameSites = map[string]http.SameSite{"lax": http.SameSiteLaxMode, "strict": http.SameSiteStrictMode, "none": http.SameSiteNoneMode}
 
 // over returns base with the limits that l sets. An idle limit from base is at

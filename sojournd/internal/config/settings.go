@@ -96,7 +96,7 @@ func meant(path string) string {
 			below = append(below, s.path)
 		}
 	}
-	for _, list := range []string{"applications", "events.webhooks"} {
+	for _, list := range []string{"applications", "events.webhooks", "console.operators"} {
 		if strings.HasPrefix(path, list) {
 			return "what is in " + list + " can be set in the file only"
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // The types below are texts in the file. Their errors follow the text and say
@@ -226,3 +228,30 @@ func (h *KeyHash) UnmarshalText(text []byte) error {
 
 // keyPrefix begins every API key.
 const keyPrefix = "sojourn_"
+
+// A PasswordHash is the argon2id hash of a password (RFC 9106), as a PHC string.
+type PasswordHash string
+
+func (h *PasswordHash) UnmarshalText(text []byte) error {
+	if err := password.CheckHash(string(text)); err != nil {
+		return errors.New("is no hash of a password: write what sojournd operators add prints, which begins with $argon2id$")
+	}
+	*h = PasswordHash(text)
+	return nil
+}
+
+// A Role says what an operator may do with an application.
+type Role string
+
+// The roles of operators.
+const (
+	RoleLook Role = "look" // find sessions, and look at them
+	RoleEnd  Role = "end"  // end them, too
+)
+
+func (r *Role) UnmarshalText(text []byte) error {
+	if *r = Role(text); *r != RoleLook && *r != RoleEnd {
+		return errors.New("is no role: write look, or end to end sessions too")
+	}
+	return nil
+}
