@@ -112,6 +112,10 @@ func TestPagesOfApplications(t *testing.T) {
 		}
 	}
 
+	if _, _, metrics := s.look("/metrics", ""); !strings.Contains(metrics, `sojourn_page_duration_seconds_count{app="blog",status="401"}`) || !strings.Contains(metrics, `sojourn_page_duration_seconds_count{app="shop",status="200"}`) {
+		t.Errorf("the metrics lack the pages")
+	}
+
 	s.write(t, before)
 	s.reload("the configuration was reloaded")
 	if answer, _ := s.visit(t, "GET", "/pages/shop/devices", page, shop); answer.StatusCode != http.StatusNotFound {

@@ -114,7 +114,7 @@ func (s *server) apply(c *config.Config) (err error) {
 		}
 		apps = append(apps, app)
 		if a.Pages.Path != "" {
-			if next.sites[a.Name], err = newSite(e.Engine, a); err != nil {
+			if next.sites[a.Name], err = newSite(e.Engine, a, s.metrics.page); err != nil {
 				return fmt.Errorf("application %s: %w", a.Name, err)
 			}
 		}

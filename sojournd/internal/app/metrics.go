@@ -33,6 +33,7 @@ type metrics struct {
 	refused  *prometheus.CounterVec
 	lost     prometheus.Counter
 	checks   *prometheus.HistogramVec
+	pages    *prometheus.HistogramVec
 	requests *prometheus.HistogramVec
 	calls    map[driver.Op]prometheus.Observer // of the store
 	errors   *prometheus.CounterVec
@@ -62,6 +63,7 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous, no_key; throttled once a minute and address.", "app", "refusal")
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed because they came too fast."})
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
+	m.pages = histogram("sojourn_page_duration_seconds", "Time to answer a browser's request for a page.", "app", "status")
 	m.requests = histogram("sojourn_api_request_duration_seconds", "Time to answer a request of an application.", "route", "status")
 	calls := histogram("sojourn_store_duration_seconds", "Time that the store took for a call, without reads from memory.", "call")
 	m.errors = counter("sojourn_store_errors_total", "Calls that the store could not answer.", "call")
@@ -145,6 +147,10 @@ func (m *metrics) count(e sojourn.Event) {
 
 func (m *metrics) check(app string, status int, took time.Duration) {
 	m.checks.WithLabelValues(app, statusText(status)).Observe(took.Seconds())
+}
+
+func (m *metrics) page(app string, status int, took time.Duration) {
+	m.pages.WithLabelValues(app, statusText(status)).Observe(took.Seconds())
 }
 
 func (m *metrics) request(route string, status int, took time.Duration) {

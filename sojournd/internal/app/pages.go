@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/internal/signin"
@@ -21,9 +22,10 @@ type site struct {
 	path    string
 	origins []string // to which a sign-in page elsewhere may lead back
 	pages   http.Handler
+	observe func(app string, status int, took time.Duration)
 }
 
-func newSite(sessions *sojourn.Engine, a *config.Application) (*site, error) {
+func newSite(sessions *sojourn.Engine, a *config.Application, observe func(app string, status int, took time.Duration)) (*site, error) {
 	options := pagesOptions(a)
 	if len(a.Mirror) > 0 {
 		var err error
@@ -35,7 +37,7 @@ func newSite(sessions *sojourn.Engine, a *config.Application) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &site{path: a.Pages.Path, origins: a.ReturnOrigins, pages: handler}, nil
+	return &site{path: a.Pages.Path, origins: a.ReturnOrigins, pages: handler, observe: observe}, nil
 }
 
 func pagesOptions(a *config.Application) pages.Options {
@@ -72,8 +74,26 @@ func (g *generation) servePages(w http.ResponseWriter, r *http.Request) {
 	asked.Path, asked.RawPath = s.path+rest, ""
 	r = r.WithContext(signin.WithOrigins(r.Context(), s.origins))
 	r.URL, r.RequestURI = &asked, asked.RequestURI()
-	s.pages.ServeHTTP(w, r)
+	began, answer := time.Now(), &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	s.pages.ServeHTTP(answer, r)
+	s.observe(name, answer.status, time.Since(began))
 }
+
+// A statusWriter remembers the status of the answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if status >= 200 { // not an informational one
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // checkPages checks the settings of pages and mirror one by one, so that each mistake has
 // its line.

@@ -128,7 +128,7 @@ func (m *mapped) internal(settings string) http.HandlerFunc {
 	m.Cleanup(func() { _ = m.sessions.Close(context.Background()) })
 	s := &server{log: slog.New(slog.DiscardHandler)}
 	g := &generation{sites: map[string]*site{}, drained: make(chan struct{})}
-	if g.sites["shop"], err = newSite(m.sessions, a); err != nil {
+	if g.sites["shop"], err = newSite(m.sessions, a, func(string, int, time.Duration) {}); err != nil {
 		m.Fatal(err)
 	}
 	if g.check, err = forwardauth.New(forwardauth.Options{TrustedProxies: c.Proxies(), Apps: []forwardauth.App{{Name: "shop", Sessions: m.sessions, LoginURL: a.LoginURL}}}); err != nil {
