@@ -122,6 +122,23 @@ func TestI5ParallelProfiles(t *testing.T) {
 	}
 	all.Wait()
 	w.want("the count", w.profile("ann"), `{"n":64}`)
+
+	// Another node comes first, at the creation and at a change.
+	for _, user := range []string{"new", "ann"} {
+		before := w.profile(user)
+		first := true
+		err := w.UpdateProfile(ctx, user, func(values map[string]json.RawMessage) error {
+			if first {
+				first = false
+				if err := nodes[1].UpdateProfile(ctx, user, countUp); err != nil {
+					t.Error(err)
+				}
+			}
+			return countUp(values)
+		})
+		w.want("the error", err, nil)
+		w.want("after "+before, w.profile(user), map[string]string{"new": `{"n":2}`, "ann": `{"n":66}`}[user])
+	}
 }
 
 // A profile lasts 400 days after its last use, and a use writes at most once in

@@ -77,6 +77,7 @@ func (m *merger) merge(profile map[string]entry) (merged map[string]entry, refus
 		k := &m.keys[i]
 		delete(merged, k.Name)
 		if e := k.known(profile); e != nil {
+			e.Time = min(e.Time, m.now) // another node's clock is fast, or this one was put back
 			merged[k.Name] = *e
 			total += e.size(k)
 		}

@@ -91,7 +91,7 @@
 					if (next.user && declared[key].personal) delete next.values[key];
 				}
 			}
-			if (theirs && !(mine && (mine.changed || mine.time > theirs.time))) next.values[key] = theirs;
+			if (theirs && !(mine && (mine.changed || !sent && mine.time > theirs.time))) next.values[key] = theirs;
 		}
 		next.user = answer.user;
 		if (sent) next.synced = Date.now();

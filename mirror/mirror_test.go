@@ -234,6 +234,20 @@ func TestAgeIsBounded(t *testing.T) {
 	}
 }
 
+// If the server's clock was put back, a change counts all the same.
+func TestServersClockPutBack(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.browser(), w.browser()
+	a.SignIn("ann")
+	b.SignIn("ann")
+	b.send(``)
+	w.mirror.SetClock(func() time.Time { return w.Now().Add(time.Hour) })
+	a.send(`"theme":{"value":"light"}`)
+	w.mirror.SetClock(w.Now)
+	w.equal("the answer", b.send(`"theme":{"value":"dark","age":0}`), values{"theme": "dark"})
+	w.equal("the other device", a.send(`"theme":{"value":"light"}`), values{"theme": "dark"})
+}
+
 func TestRemovedValue(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.browser(), w.browser()
