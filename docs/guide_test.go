@@ -29,6 +29,7 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/redisstore"
+	"github.com/sojourn-go/sojourn/mirror"
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojourntest"
 	"github.com/sojourn-go/sojourn/store/memstore"

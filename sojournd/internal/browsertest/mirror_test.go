@@ -376,3 +376,40 @@ func TestMirrorHostileStorage(t *testing.T) {
 	victim.sync()
 	victim.shows("nickname", "", "none") // it was no string
 }
+
+// The script asks the server by itself only if something may have happened there.
+func TestMirrorAsksOnlyWhenNeeded(t *testing.T) {
+	s := newSite(t)
+	b := s.open()
+	asked := 0
+	after := func(what string, want int) {
+		t.Helper()
+		b.Await(`document.readyState === "complete"`)
+		b.Eval(`new Promise((done) => setTimeout(done, 0)).then(() => navigator.locks.request("sojourn.mirror", () => ""))`) // after what has begun
+		if now := s.count("/session/mirror"); now-asked != want {
+			t.Errorf("%s: %d requests, want %d", what, now-asked, want)
+		}
+		asked = s.count("/session/mirror")
+	}
+	elsewhere := strings.Replace(s.url, "localhost", browsertest.OtherHost, 1)
+	b.Visit("/")
+	after("a visitor comes", 0)
+	b.Click("#next")
+	after("a link", 0)
+	b.Do("to another site", chromedp.Navigate(elsewhere+"/next"))
+	b.Eval(fmt.Sprintf(`document.querySelector("#next").href = %q, ""`, s.url+"/next"))
+	b.Click("#next")
+	after("back from another site", 1)
+	b.Do("reload", chromedp.Reload())
+	b.Click("#next")
+	asked = s.count("/session/mirror")
+	b.signIn("ann")
+	after("a form", 1)
+	b.Click("#next")
+	after("a user's link", 0)
+	b.Eval(`document.dispatchEvent(new Event("visibilitychange", { bubbles: true })), ""`)
+	after("a tab is shown again", 0)
+	b.Eval(`(() => { const s = JSON.parse(localStorage["sojourn.mirror"]); s.synced -= 301e3; localStorage["sojourn.mirror"] = JSON.stringify(s); return ""; })()`)
+	b.Eval(`document.dispatchEvent(new Event("visibilitychange", { bubbles: true })), ""`)
+	after("it is shown after five minutes", 1)
+}
