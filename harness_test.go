@@ -22,6 +22,18 @@ import (
 // cached puts a cache in front of every world's store.
 var cached = os.Getenv("SOJOURN_TEST_CACHED") != ""
 
+// sealedFor says whose sessions every world seals: "visitors" or "everyone".
+var sealedFor = os.Getenv("SOJOURN_TEST_SEALED")
+
+func sealWorld(w *world, o *sojourn.Options) {
+	switch sealedFor {
+	case "visitors":
+		sealedVisitors(w, o)
+	case "everyone":
+		sealed(sojourn.SealEveryone, 1)(w, o)
+	}
+}
+
 // TestCached runs all tests of this package again, in another process, with a
 // cache between the engine and its store.
 func TestCached(t *testing.T) {
@@ -59,6 +71,7 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 		w.store = nearcache.New(memstore.New(), nearcache.Options{})
 	}
 	opt := sojourn.Options{Now: w.time, OnEvent: (w.observe)}
+	sealWorld(w, &opt)
 	for _, f := range change {
 		f(w, &opt)
 	}
@@ -81,7 +94,9 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 func (w *world) node() *world {
 	w.Helper()
 	n := &world{TB: w.TB, store: w.store}
-	e, err := sojourn.New(w.store, sojourn.Options{Now: w.time, OnEvent: w.observe})
+	opt := sojourn.Options{Now: w.time, OnEvent: w.observe}
+	sealWorld(n, &opt)
+	e, err := sojourn.New(n.store, opt)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -286,6 +286,7 @@ func parseRecord(r *store.Record, b []byte, bearer bool) bool {
 	if has(recordSeconds) {
 		idle, absolute = idle*1000, absolute*1000
 	}
+	p.ok = p.ok && idle >= 0 && idle <= 1<<42
 	r.Idle, r.ExpiresAt = time.Duration(idle)*time.Millisecond, r.CreatedAt+store.Time(absolute)
 	if has(recordSubject) {
 		r.AuthenticatedAt = r.CreatedAt + store.Time(p.varint())
@@ -328,8 +329,13 @@ func (p *recordParser) uvarint() uint64 {
 	return v * uint64(p.skip(n))
 }
 
+// varint reads a number of milliseconds or seconds, that the difference of two IDs can have.
 func (p *recordParser) varint() int64 {
+	const most = 1 << 48
 	v, n := binary.Varint(p.rest)
+	if v < -most || v > most {
+		n = 0
+	}
 	return v * int64(p.skip(n))
 }
 
