@@ -231,7 +231,11 @@ func (s *Session) setCookies(list []string) []string {
 			list = appendClear(list, name, site.forms[1:])
 		}
 		var line [256]byte
-		set := append(append(append(line[:0], name...), '='), s.outcome.issued...)
+		set := line[:0]
+		if n := len(name) + len(s.outcome.issued) + len(site.forms[0]) + 20; n > len(line) { // a sealed session
+			set = make([]byte, 0, n)
+		}
+		set = append(append(append(set, name...), '='), s.outcome.issued...)
 		if c.maxAge > 0 {
 			set = strconv.AppendInt(append(set, "; Max-Age="...), int64(c.maxAge), 10)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -186,12 +187,16 @@ func (s *sealer) open(text string, r *store.Record, room *sealRoom) (*sealKey, R
 // sequence of bytes has one spelling. It takes half the time of encoding/base64.
 func decodeBase64URL(dst []byte, text string) ([]byte, bool) {
 	var all uint8 // above 63 if a character is no digit
-	for len(text) >= 4 {
+	n := len(dst)
+	dst = slices.Grow(dst, len(text)/4*3+2)
+	for raw := dst[n : n+len(text)/4*3]; len(raw) >= 3; raw = raw[3:] {
 		a, b, c, d := digits[text[0]], digits[text[1]], digits[text[2]], digits[text[3]]
 		all |= a | b | c | d
-		dst = append(dst, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+		raw[0], raw[1], raw[2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
 		text = text[4:]
+		n += 3
 	}
+	dst = dst[:n]
 	switch len(text) {
 	case 1:
 		return dst, false
@@ -350,5 +355,5 @@ func (p *recordParser) skip(n int) int {
 
 // idTime returns the time in a UUID of version 7.
 func idTime(id ID) store.Time {
-	return store.Time(binary.BigEndian.Uint64(append([]byte{0, 0}, id[:6]...)))
+	return store.Time(binary.BigEndian.Uint64(id[:8]) >> 16)
 }

@@ -2,6 +2,7 @@ package sojourn
 
 import (
 	"bytes"
+	crand "crypto/rand"
 	"encoding/base64"
 	"math/rand/v2"
 	"net/netip"
@@ -95,6 +96,23 @@ func TestSealerRoundTrip(t *testing.T) {
 		}
 		if text := s.beside[sealKindOf(w)] + base64.RawURLEncoding.EncodedLen(minSealed+len(s.appendRecord(nil, w))); text > maxCookiePair || text < maxCookiePair-1000 {
 			t.Errorf("the largest session has a cookie of %d bytes", text)
+		}
+	}
+}
+
+// Two texts of one record share nothing but the header.
+func TestSealerNonces(t *testing.T) {
+	s, rec, seen := testSealer(t, nil), randomRecord(rand.New(rand.NewChaCha8([32]byte{1})), false), map[string]bool{}
+	for range 1000 {
+		text, err := s.seal(rec, crand.Reader, new(sealRoom))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(text)
+		if nonce := string(raw[sealHeader:sealedAt]); err != nil || seen[nonce] {
+			t.Fatal("a nonce comes again", err)
+		} else {
+			seen[nonce] = true
 		}
 	}
 }

@@ -33,12 +33,18 @@ import (
 
 var (
 	themeKey   = sojourn.NewKey[string]("theme")
+	noteKey    = sojourn.NewKey[string]("note")
 	lateKey    = sojourn.NewKey[string]("late")
 	profileKey = sojourn.NewKey[profile]("profile")
 	cartKey    = sojourn.NewKey[[]string]("cart")
 )
 
 func openSojourn() site { return sojournSite(memstore.New(), sojourn.Options{}) }
+
+// openSealed keeps visitors' sessions in their cookies.
+func openSealed() site {
+	return sojournSite(memstore.New(), sojourn.Options{Sealed: &sojourn.Sealing{Keys: [][]byte{securecookie.GenerateRandomKey(32)}}})
+}
 
 // sojournSite is the application on a store. It closes the store.
 func sojournSite(st store.Store, opt sojourn.Options) site {
@@ -88,6 +94,9 @@ func sojournOps(e *sojourn.Engine) map[op]func(*sojourn.Session, *http.Request) 
 				check(sojourn.NewKey[string](name).Set(v, twentyValue))
 			}
 			return themeKey.Set(v, theme)
+		},
+		fill200: func(v *sojourn.Session, _ *http.Request) error {
+			return cmp.Or(noteKey.Set(v, twoHundred), themeKey.Set(v, theme))
 		},
 		login:    func(v *sojourn.Session, _ *http.Request) error { return v.Login(subject) },
 		loginAny: func(v *sojourn.Session, _ *http.Request) error { return v.Login(anyUser()) },
@@ -151,6 +160,11 @@ func mapOps() map[op]func(v mapSession) ([]byte, error) {
 			for _, key := range twenty {
 				v.set(key, twentyValue)
 			}
+			v.set("theme", theme)
+			return ok, nil
+		},
+		fill200: func(v mapSession) ([]byte, error) {
+			v.set("note", twoHundred)
 			v.set("theme", theme)
 			return ok, nil
 		},

@@ -35,6 +35,7 @@ const (
 	// These prepare a session, or check it.
 	login       op = "login"        // logs subject in
 	fillTwenty  op = "fill-twenty"  // stores 20 keys of 2 KB together, one of them the string
+	fill200     op = "fill-200"     // stores 200 bytes in two keys, one of them the string
 	fillProfile op = "fill-profile" // stores the struct
 	fillSample  op = "fill-sample"  // stores the user and the data of the sample "item"
 	readChanged op = "read-changed" // checks that change wrote the string
@@ -84,6 +85,9 @@ var twenty = func() (keys []string) {
 	}
 	return keys
 }()
+
+// twoHundred is the other value of fill200.
+const twoHundred = twentyValue + twentyValue
 
 // twentyValue has 87 bytes: 20 keys with it take 2 KB.
 const twentyValue = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.0123456789abcdefghijklmn"
