@@ -42,7 +42,7 @@ func (e *Engine) UpdateProfile(ctx context.Context, subject string, fn func(valu
 		return err
 	}
 	if e.store == nil {
-		return ErrUnsupported
+		return fmt.Errorf("%w: UpdateProfile needs a store", ErrUnsupported)
 	}
 	e.profiles.Store(true)
 	id := hashedID(sha256.Sum256([]byte("sojourn profile\x00" + e.opt.App + "\x00" + subject)))
