@@ -47,6 +47,7 @@ func TestSealedInvariants(t *testing.T) {
 		again(t, "SOJOURN_TEST_SEALED=visitors", "-test.run=^TestI[0-9]", "-test.skip="+strings.Join([]string{
 			"^TestI3OldSecretIsDeadAtOnce/^login$",    // the visitor's cookie stays good, for what the visitor had
 			"^TestI13NoStaleAuthority/^login$",        // for the same reason
+			"^TestI13RepeatedCreate/^login$",          // a repeated creation makes another visitor's session
 			"^TestI5RotationOfAVisitorBesideUpdates$", // the last answer wins
 			"^TestI11DepthOfValues$",                  // its value doesn't fit into a cookie
 		}, "|"))
