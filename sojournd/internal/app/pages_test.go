@@ -39,6 +39,8 @@ type mapped struct {
 	stop     func() // ends sojournd
 	sessions *sojourn.Engine
 
+	application http.HandlerFunc
+
 	mu      sync.Mutex
 	now     time.Time
 	broken  bool     // the store can't answer
@@ -46,63 +48,76 @@ type mapped struct {
 	reached []string // of the requests that reached the application
 }
 
-// throughProxies runs a test behind each proxy that can run here. If stub is not
-// nil, it answers what reaches sojournd's listener, in place of sojournd.
+// A setUp is a shipped set-up of a proxy that can run here.
+type setUp struct {
+	start func(servertest.TB, servertest.ProxyOptions) *servertest.ProxyServer
+	files []string
+}
+
+var setUps = map[string]setUp{
+	"nginx":   {servertest.Nginx, []string{"nginx.conf", "shop.conf"}},
+	"caddy":   {servertest.Caddy, []string{"Caddyfile"}},
+	"haproxy": {servertest.HAProxy, []string{"haproxy.cfg", "sojourn.lua"}},
+}
+
+// throughProxies runs a test behind each proxy. If stub is not nil, it answers what
+// reaches sojournd's listener, in place of sojournd.
 func throughProxies(t *testing.T, settings string, stub http.HandlerFunc, test func(m *mapped)) {
 	t.Parallel()
-	for name, proxy := range map[string]struct {
-		start func(servertest.TB, servertest.ProxyOptions) *servertest.ProxyServer
-		files []string
-	}{
-		"nginx":   {servertest.Nginx, []string{"nginx.conf", "shop.conf"}},
-		"caddy":   {servertest.Caddy, []string{"Caddyfile"}},
-		"haproxy": {servertest.HAProxy, []string{"haproxy.cfg", "sojourn.lua"}},
-	} {
+	for name := range setUps {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servertest.Need(t, name)
-			m := &mapped{T: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-			internal := m.internal(settings)
-			if stub != nil {
-				internal = stub
-			}
-			listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !checks.MatchString(r.RequestURI) {
-					m.mu.Lock()
-					m.targets = append(m.targets, r.RequestURI)
-					m.mu.Unlock()
-				}
-				internal(w, r)
-			}))
-			t.Cleanup(listener.Close)
-			application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				m.mu.Lock()
-				m.reached = append(m.reached, r.RequestURI)
-				m.mu.Unlock()
-				_, _ = io.WriteString(w, "the application")
-			}))
-			t.Cleanup(application.Close)
-			m.stop = func() { listener.CloseClientConnections(); listener.Close() }
-			m.proxy = proxy.start(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
-				admin, err := servertest.FreePort()
-				if err != nil {
-					return nil, err
-				}
-				ports := strings.NewReplacer("127.0.0.1:7082", listener.Listener.Addr().String(), "127.0.0.1:8000", application.Listener.Addr().String(),
-					":8080", fmt.Sprintf(":%d", port), ":2019", fmt.Sprintf(":%d", admin))
-				files := map[string]string{}
-				for _, file := range proxy.files {
-					text, err := os.ReadFile(filepath.Join("../../../examples/proxies", name, file))
-					if err != nil {
-						return nil, err
-					}
-					files[file] = ports.Replace(string(text))
-				}
-				return files, nil
-			}}).Addr()
+			m := newMapped(t, name, settings, stub)
+			m.application = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the application") }
 			test(m)
 		})
 	}
+}
+
+func newMapped(t *testing.T, name, settings string, stub http.HandlerFunc) *mapped {
+	t.Helper()
+	servertest.Need(t, name)
+	m := &mapped{T: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	internal := m.internal(settings)
+	if stub != nil {
+		internal = stub
+	}
+	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !checks.MatchString(r.RequestURI) {
+			m.mu.Lock()
+			m.targets = append(m.targets, r.RequestURI)
+			m.mu.Unlock()
+		}
+		internal(w, r)
+	}))
+	t.Cleanup(listener.Close)
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		m.reached = append(m.reached, r.RequestURI)
+		m.mu.Unlock()
+		m.application(w, r)
+	}))
+	t.Cleanup(application.Close)
+	m.stop = func() { listener.CloseClientConnections(); listener.Close() }
+	proxy := setUps[name]
+	m.proxy = proxy.start(t, servertest.ProxyOptions{Files: func(port int) (map[string]string, error) {
+		admin, err := servertest.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		ports := strings.NewReplacer("127.0.0.1:7082", listener.Listener.Addr().String(), "127.0.0.1:8000", application.Listener.Addr().String(),
+			":8080", fmt.Sprintf(":%d", port), ":2019", fmt.Sprintf(":%d", admin))
+		files := map[string]string{}
+		for _, file := range proxy.files {
+			text, err := os.ReadFile(filepath.Join("../../../examples/proxies", name, file))
+			if err != nil {
+				return nil, err
+			}
+			files[file] = ports.Replace(string(text))
+		}
+		return files, nil
+	}}).Addr()
+	return m
 }
 
 // checks matches what the set-ups ask for each request.
