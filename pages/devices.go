@@ -222,10 +222,11 @@ func (v *view) devicesPage() error {
 			Next     string   `json:"next,omitempty"`  // the cursor of the next page
 			Alone    bool     `json:"alone,omitempty"` // other sessions can't be listed
 			Ended    []end    `json:"ended,omitempty"` // lately, the last one first
-		}{l.Others, l.Next, l.Alone, l.Ended}
+		}{[]device{}, l.Next, l.Alone, l.Ended}
 		if l.Current != nil {
-			answer.Sessions = slices.Insert(answer.Sessions, 0, *l.Current)
+			answer.Sessions = append(answer.Sessions, *l.Current)
 		}
+		answer.Sessions = append(answer.Sessions, l.Others...)
 		v.writeJSON(http.StatusOK, answer)
 		return nil
 	}

@@ -165,7 +165,11 @@ func (v *view) fail(err error) {
 			if status == http.StatusServiceUnavailable {
 				slog.ErrorContext(v.r.Context(), "pages: a request failed", "error", err)
 			}
-			v.failWith(status, c.code)
+			var reason sojourn.Reason
+			if c.err == sojourn.ErrAnonymous {
+				reason = v.session.EndReason()
+			}
+			v.explain(status, c.code, reason)
 			return
 		}
 	}
@@ -185,11 +189,22 @@ func (v *view) leads(err error) bool {
 }
 
 // failWith answers with the error of a code.
-func (v *view) failWith(status int, code string) {
+func (v *view) failWith(status int, code string) { v.explain(status, code, "") }
+
+// explain answers with the error of a code. The reason tells why the visitor's
+// session has ended, if that is known.
+func (v *view) explain(status int, code string, reason sojourn.Reason) {
 	text := v.T("error." + code)
+	if reason != "" {
+		text = v.T("live.signed_out") + " " + v.T("ended."+string(reason)) + "."
+	}
 	if v.json {
+		problem := map[string]any{"title": http.StatusText(status), "status": status, "code": code, "detail": text}
+		if reason != "" {
+			problem["reason"] = reason
+		}
 		v.w.Header().Set("Content-Type", "application/problem+json")
-		v.writeJSON(status, map[string]any{"title": http.StatusText(status), "status": status, "code": code, "detail": text})
+		v.writeJSON(status, problem)
 		return
 	}
 	v.render(status, "error.html", text)

@@ -28,12 +28,13 @@
     else if (notice.textContent === list.dataset.offline) say("");
   };
 
-  const signedOut = () => {
+  // signedOut shows that the session is over, and why, if the server says.
+  const signedOut = (why) => {
     clearTimeout(timer);
     timer = -1;
     say("");
     list.hidden = true;
-    over.firstElementChild.textContent = list.dataset.signedOut;
+    over.firstElementChild.textContent = why.reason ? why.detail : list.dataset.signedOut;
     over.hidden = false;
   };
 
@@ -45,7 +46,7 @@
       const answer = await fetch(list.dataset.live + location.search, {
         headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store", redirect: "error",
       });
-      if (answer.status === 401) return signedOut();
+      if (answer.status === 401) return signedOut(await answer.json());
       if (answer.status === 200) {
         tag = answer.headers.get("ETag") || "";
         show(await answer.text());
