@@ -18,6 +18,8 @@
 	const root = document.documentElement;
 	const tag = document.currentScript;
 	const endpoint = tag.dataset.endpoint || new URL("mirror", tag.src);
+	// original has the attributes that the page came with. Those of a page that the
+	// server has made may be the values themselves, and don't come back.
 	const original = {};
 	// state is what this page shows. If it could not be stored, unsaved is true.
 	// changer is true if this page has changed something.
@@ -25,12 +27,16 @@
 
 	// Storage that is forbidden throws.
 	const attempt = (f) => { try { return f(); } catch (e) {} };
+	const number = (n) => typeof n === "number" ? n : 0;
+	const on = addEventListener;
+
+	const said = attempt(() => parse(tag.dataset.state));
 
 	// clean reads a state, and leaves out what doesn't have the declared form: any
 	// script of the site can write to the storage. The value null removes a value.
 	const clean = (text) => {
 		const from = Object(attempt(() => parse(text)));
-		const to = { user: typeof from.user === "string" ? from.user : "", synced: +from.synced || 0, values: {} };
+		const to = { user: typeof from.user === "string" ? from.user : "", synced: number(from.synced), values: {} };
 		let room = 1024;
 		for (const key in declared) {
 			const d = declared[key], v = Object(Object(from.values)[key]), value = v.value;
@@ -41,14 +47,14 @@
 			const size = key.length + stringify(value).length;
 			if (size > room) continue;
 			room -= size;
-			to.values[key] = { value, time: +v.time || 0, changed: +v.changed || 0 };
+			to.values[key] = { value, time: number(v.time), changed: number(v.changed) };
 		}
 		return to;
 	};
-	const load = () => clean(unsaved ? stringify(state) : attempt(() => localStorage.getItem(name)));
+	const load = () => clean(unsaved ? stringify(state) : attempt(() => localStorage[name]));
 	const save = (next) => {
 		const text = stringify(next);
-		unsaved = !attempt(() => { localStorage.setItem(name, text); return true; });
+		unsaved = !attempt(() => localStorage[name] = text);
 		show(clean(text));
 	};
 
@@ -61,12 +67,11 @@
 		state = next;
 		for (const key in declared) {
 			const attribute = declared[key].attribute, value = get(key);
-			if (attribute) {
-				if (!before) original[attribute] = root.getAttribute(attribute);
-				const text = value ?? original[attribute];
-				if (text === null) root.removeAttribute(attribute);
-				else root.setAttribute(attribute, text);
-			}
+			if (attribute && value !== null) {
+				if (!(attribute in original)) original[attribute] = said ? null : root.getAttribute(attribute);
+				root.setAttribute(attribute, value);
+			} else if (original[attribute]) root.setAttribute(attribute, original[attribute]);
+			else if (attribute in original) root.removeAttribute(attribute);
 			if (before && stringify(get(key, before)) !== stringify(value)) tell("change", { key, value });
 		}
 		if (before && before.user !== next.user) {
@@ -107,7 +112,7 @@
 			values[key] = { value, age: changed ? Date.now() - changed : undefined };
 		}
 		const response = await fetch(endpoint, {
-			method: "POST", mode: "same-origin", redirect: "error", keepalive: true, signal: AbortSignal.timeout(2e4),
+			method: "POST", mode: "same-origin", keepalive: true, signal: AbortSignal.timeout(2e4),
 			headers: { "Content-Type": "application/json" }, body: stringify({ user: sent.user, values }),
 		});
 		if (response.ok) receive(await response.json(), sent);
@@ -128,25 +133,24 @@
 	};
 
 	show(load());
-	const said = attempt(() => parse(tag.dataset.state));
 	const same = said && said.user === state.user;
 	if (same) receive(said);
 
 	// Somebody may have signed in or out if the page says so, or if this tab has
 	// sent a form, or comes back from another site.
-	const came = attempt(() => sessionStorage.getItem(name));
-	const leave = (how) => attempt(() => sessionStorage.setItem(name, how));
+	const came = attempt(() => sessionStorage[name]);
+	const leave = (how) => attempt(() => sessionStorage[name] = how);
 	leave("page");
-	addEventListener("submit", (e) => e.target.method === "post" && leave("form"));
+	on("submit", (e) => e.target.method === "post" && leave("form"));
 	const asked = came === "form" || (said ? !same : came && !document.referrer.startsWith(location.origin + "/"));
-	addEventListener("load", () => asked ? sync(true) : wake());
+	on("load", () => asked ? sync(true) : wake());
 
-	addEventListener("pageshow", (e) => e.persisted && wake());
-	addEventListener("visibilitychange", () => document.hidden || wake());
+	on("pageshow", (e) => e.persisted && wake());
+	on("visibilitychange", () => document.hidden || wake());
 	// The tab that has changed something is the first to send it. What it has stored
 	// afterwards reaches the others in the meantime.
-	addEventListener("online", () => setTimeout(wake, changer ? 0 : 5e3));
-	addEventListener("storage", (e) => {
+	on("online", () => setTimeout(wake, changer ? 0 : 5e3));
+	on("storage", (e) => {
 		if (e.key && e.key !== name) return;
 		unsaved = false;
 		show(load());
@@ -161,5 +165,5 @@
 		save(usable);
 		return sync();
 	};
-	window.sojourn = Object.assign({}, window.sojourn, { mirror: { get, set, sync: () => sync(true), get signedIn() { return !!state.user; } } });
+	window.sojourn = { ...window.sojourn, mirror: { get, set, sync: () => sync(true), get signedIn() { return !!state.user; } } };
 })();

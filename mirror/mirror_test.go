@@ -533,8 +533,6 @@ func TestParallelDevices(t *testing.T) {
 	}
 }
 
-// The element says what the session has, and asks for an exchange where that isn't
-// known yet.
 // Pages that the server makes ask for what the script would show.
 func TestAttribute(t *testing.T) {
 	w := newWorld(t)
@@ -563,6 +561,8 @@ func TestAttribute(t *testing.T) {
 	}
 }
 
+// The element says what the session has, and asks for an exchange where that isn't
+// known yet.
 func TestTag(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()

@@ -102,7 +102,7 @@ func (s *site) arrive(path string) (gate chan struct{}) {
 }
 
 const (
-	upper = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>page</title>%s<link rel="stylesheet" href="/page.css"></head><body>
+	upper = `<!doctype html><html%s lang="en"><head><meta charset="utf-8"><title>page</title>%s<link rel="stylesheet" href="/page.css"></head><body>
 <h1>Static page</h1><p><a id="next" href="/next">next</a>
 <form id="in" action="/login" method="post"><input name="user"><button>Sign in</button></form>
 <form id="out" action="/logout" method="post"><button>Sign out</button></form>
@@ -146,7 +146,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 
 // writePage writes the upper half of a page, and the lower one when the gate is open.
 func writePage(w http.ResponseWriter, gate chan struct{}, first, last template.HTML) {
-	fmt.Fprintf(w, upper, first)
+	fmt.Fprintf(w, upper, "", first)
 	_ = http.NewResponseController(w).Flush()
 	if gate != nil {
 		<-gate
@@ -167,10 +167,12 @@ func (s *site) app(w http.ResponseWriter, r *http.Request) {
 		err = theme.Set(session, r.FormValue("theme"))
 	case "/app":
 		var tag template.HTML
-		if tag, err = s.mirror.Tag("/session/", session); err == nil {
-			writePage(w, nil, tag, "")
-			return
+		if tag, err = s.mirror.Tag("/session/", session); err != nil {
+			break
 		}
+		shown, _ := s.mirror.Attribute(session, "data-theme")
+		fmt.Fprintf(w, upper+lower, " data-theme="+cmp.Or(shown, "none"), tag, "")
+		return
 	default:
 		http.NotFound(w, r)
 		return

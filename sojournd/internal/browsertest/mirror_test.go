@@ -289,6 +289,11 @@ func TestMirrorServersPages(t *testing.T) {
 		other.sync()
 		other.shows("theme", "data-theme", value)
 	}
+	b.Visit("/app") // which has the attribute from the session
+	b.Eval(`sojourn.mirror.set("theme", null).then(() => "")`)
+	if got := b.Eval(`document.documentElement.cloneNode(false).outerHTML`); got != `<html lang="en"></html>` {
+		t.Errorf("after the removal the page is %s", got)
+	}
 }
 
 // Where storage is full or forbidden, the page shows and sends changes all the same.
@@ -370,6 +375,10 @@ func TestMirrorHostileStorage(t *testing.T) {
 		victim.Visit("/next")
 		victim.sync() // so that it stores nothing later
 	}
+	b.Eval(`localStorage.setItem("sojourn.mirror", '{"synced":{"valueOf":1,"toString":1},"values":{"theme":{"value":"light","time":{"toString":1,"valueOf":1},"changed":{"valueOf":1,"toString":1}}}}'), ""`)
+	victim.shows("theme", "data-theme", "light")
+	victim.Visit("/")
+	victim.shows("theme", "data-theme", "light")
 	// What has the declared form is taken, and the server judges it again.
 	b.Eval(`localStorage.setItem("sojourn.mirror", '{"values":{"theme":{"value":"dark","changed":5},"nickname":{"value":7,"changed":5}}}'), ""`)
 	victim.shows("theme", "data-theme", "dark")
