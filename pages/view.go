@@ -156,18 +156,16 @@ func (v *view) fail(err error) {
 	status := sojourn.StatusCode(err)
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
+			var reason sojourn.Reason
 			switch status {
 			case http.StatusUnauthorized: // RFC 9110, section 15.5.2
 				v.w.Header().Set("WWW-Authenticate", `Cookie realm="session"`)
+				reason = v.session.EndReason()
 			case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 				v.w.Header().Set("Retry-After", "60")
 			}
 			if status == http.StatusServiceUnavailable {
 				slog.ErrorContext(v.r.Context(), "pages: a request failed", "error", err)
-			}
-			var reason sojourn.Reason
-			if c.err == sojourn.ErrAnonymous {
-				reason = v.session.EndReason()
 			}
 			v.explain(status, c.code, reason)
 			return
