@@ -370,6 +370,7 @@ func (c *codec) client(name string, client *store.Client) {
 	switch {
 	case c.reads:
 		c.literal(`"`)
+		client.IP = netip.Addr{}
 		if ip := c.rest(); ip != "" {
 			var err error
 			if client.IP, err = netip.ParseAddr(ip); err != nil {
