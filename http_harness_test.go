@@ -310,7 +310,7 @@ func always(err error, names ...string) func(string, int) error {
 
 func (s *tripwire) call(ctx context.Context, c driver.Call) driver.Result {
 	switch c.Op {
-	case driver.Sweep, driver.Close, driver.Watch, driver.Beat: // not recorded
+	case driver.Sweep, driver.Search, driver.Close, driver.Watch, driver.Beat: // not recorded
 		return c.Do(ctx)
 	}
 	name := c.Op.String()

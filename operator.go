@@ -119,6 +119,9 @@ type EndedInfo struct {
 // user. Anonymous sessions are not listed, nor what EndAll has ended. A session
 // that expires is listed when a sweep has found it, within about a minute.
 func (e *Engine) ListEnded(ctx context.Context, subject string, limit int) ([]EndedInfo, error) {
+	if err := e.needsStore("ListEnded"); err != nil {
+		return nil, err
+	}
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}

@@ -6,7 +6,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// An Op is a method of [store.Store], [store.Watcher] or [store.Feeder].
+// An Op is a method of [store.Store], [store.Searcher], [store.Watcher] or
+// [store.Feeder].
 type Op uint8
 
 const (
@@ -24,9 +25,10 @@ const (
 	Close
 	Watch
 	Beat
+	Search
 )
 
-var opNames = [...]string{"Create", "Get", "Update", "Touch", "Confirm", "End", "EndSubject", "EndAll", "List", "Count", "Sweep", "Close", "Watch", "Beat"}
+var opNames = [...]string{"Create", "Get", "Update", "Touch", "Confirm", "End", "EndSubject", "EndAll", "List", "Count", "Sweep", "Close", "Watch", "Beat", "Search"}
 
 // String returns the name of the method.
 func (o Op) String() string { return opNames[o] }
@@ -42,6 +44,7 @@ type Call struct {
 	Create       *store.CreateOptions // Create
 	Update       *store.UpdateOptions // Update
 	List         *store.ListOptions   // List
+	Search       *store.SearchOptions // Search
 	At           store.Time           // Touch, End, EndSubject, EndAll
 	Now          store.Time           // Touch, Sweep
 	Client       *store.Client        // Touch
@@ -59,6 +62,7 @@ type Call struct {
 type Result struct {
 	Ended   []store.Ended // Create, Update, End, EndSubject, Sweep
 	Records []store.Record
+	Found   store.SearchPage // Search
 	Cursor  string
 	Count   store.Count
 	Done    bool // Sweep
@@ -98,6 +102,8 @@ func (c *Call) On(ctx context.Context, s store.Store) (r Result) {
 		r.Err = s.Close()
 	case Watch:
 		r.Changes, r.Err = s.(store.Watcher).Watch(ctx)
+	case Search:
+		r.Found, r.Err = store.Search(ctx, s, c.App, *c.Search)
 	case Beat:
 		r.Err = s.(store.Feeder).Beat(ctx, c.Beat)
 	}
@@ -106,6 +112,7 @@ func (c *Call) On(ctx context.Context, s store.Store) (r Result) {
 
 // Intercept returns a store that hands each call to around, which makes it with
 // Do, replaces it, or does something before or after it. The store implements
+// [store.Searcher], by [store.Search] if s doesn't. It implements
 // [store.Watcher], [store.Feeder] and [store.Warner] if s does. Get costs no
 // allocation. The context of Close is context.Background().
 func Intercept(s store.Store, around func(context.Context, Call) Result) store.Store {
@@ -176,6 +183,11 @@ func (i *intercepted) EndAll(ctx context.Context, app string, at store.Time) err
 func (i *intercepted) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	r := i.call(ctx, Call{Op: List, App: app, List: &opt})
 	return r.Records, r.Cursor, r.Err
+}
+
+func (i *intercepted) Search(ctx context.Context, app string, opt store.SearchOptions) (store.SearchPage, error) {
+	r := i.call(ctx, Call{Op: Search, App: app, Search: &opt})
+	return r.Found, r.Err
 }
 
 func (i *intercepted) Count(ctx context.Context, app string) (store.Count, error) {

@@ -201,6 +201,11 @@ func (c *Cache) Stats() Stats {
 	return total
 }
 
+// Search implements store.Searcher. It searches the store.
+func (c *Cache) Search(ctx context.Context, app string, opt store.SearchOptions) (store.SearchPage, error) {
+	return store.Search(ctx, c.store, app, opt)
+}
+
 // List implements store.Store. It reads the store.
 func (c *Cache) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	return c.store.List(ctx, app, opt)

@@ -30,7 +30,7 @@ import (
 // tests. open returns an empty store of its own for the case, which closes it
 // at the end. open registers any other cleanup with t.
 func Run(t *testing.T, open func(t testing.TB) store.Store) {
-	for _, c := range slices.Concat(createCases, getCases, updateCases, touchCases, endCases, listCases, endedCases,
+	for _, c := range slices.Concat(createCases, getCases, updateCases, touchCases, endCases, listCases, endedCases, searchCases,
 		sweepCases, watchCases, scopeCases, hostileCases, raceCases, randomCases) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
