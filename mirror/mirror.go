@@ -142,11 +142,10 @@ func (m *Mirror) Attribute(s *sojourn.Session, name string) (string, error) {
 	if err != nil || !ok {
 		return "", err
 	}
-	if raw, err = m.keys[i].accept(raw); err != nil {
-		return "", nil
-	}
 	var v any
-	_ = decodeStrictly(raw, &v) // accept has returned JSON
+	if good, bad := m.keys[i].accept(raw); bad == nil {
+		_ = decodeStrictly(good, &v) // accept has returned JSON
+	}
 	text, _ := textOf(v)
 	return text, nil
 }

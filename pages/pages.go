@@ -38,6 +38,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -115,6 +116,8 @@ type Handler struct {
 	texts    map[string]map[string]string
 	policy   string // Content-Security-Policy
 	inner    http.Handler
+
+	lastOutage atomic.Int64 // when an outage was logged last, in seconds since 1970
 }
 
 // New returns the handler. It uses the engine's own Handler, so it works inside

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"html/template"
@@ -165,13 +166,22 @@ func (v *view) fail(err error) {
 				v.w.Header().Set("Retry-After", "60")
 			}
 			if status == http.StatusServiceUnavailable {
-				slog.ErrorContext(v.r.Context(), "pages: a request failed", "error", err)
+				v.h.logOutage(v.r.Context(), err)
 			}
 			v.explain(status, c.code, reason)
 			return
 		}
 	}
 	sojourn.Error(v.w, v.r, err)
+}
+
+// logOutage logs why a request got a 503. It does so once in ten seconds, because
+// in an outage every open page gets one.
+func (h *Handler) logOutage(ctx context.Context, err error) {
+	now := time.Now().Unix()
+	if last := h.lastOutage.Load(); now-last >= 10 && h.lastOutage.CompareAndSwap(last, now) {
+		slog.ErrorContext(ctx, "pages: requests get 503 (this is logged once in ten seconds)", "error", err)
+	}
 }
 
 // leads reports whether there is a page of the site for an error, at which the
