@@ -15,12 +15,16 @@ import (
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// metrics are the server's metrics for Prometheus. They observe the engines.
+// metrics are the server's metrics for Prometheus. They observe the engines, and
+// pass on what they see to the console's history.
 type metrics struct {
+	history *history.Recorder // nil: no console
+
 	registry *prometheus.Registry
 	handler  http.Handler
 	backend  store.Store
@@ -143,10 +147,16 @@ func (m *metrics) count(e sojourn.Event) {
 		m.refused.WithLabelValues(e.App, "throttled").Inc()
 	}
 	m.lost.Add(float64(e.Lost))
+	if m.history != nil {
+		m.history.Observe(e)
+	}
 }
 
 func (m *metrics) check(app string, status int, took time.Duration) {
 	m.checks.WithLabelValues(app, statusText(status)).Observe(took.Seconds())
+	if m.history != nil {
+		m.history.Checked(app, took)
+	}
 }
 
 func (m *metrics) page(app string, status int, took time.Duration) {

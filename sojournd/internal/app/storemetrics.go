@@ -7,7 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/nearcache"
@@ -24,8 +26,7 @@ var storeCalls = map[driver.Op]string{
 // were answered from memory.
 func (m *metrics) store() store.Store {
 	return driver.Intercept(m.backend, func(ctx context.Context, c driver.Call) driver.Result {
-		duration := m.calls[c.Op]
-		if duration == nil {
+		if m.calls[c.Op] == nil {
 			return c.Do(ctx)
 		}
 		began := time.Now()
@@ -33,14 +34,53 @@ func (m *metrics) store() store.Store {
 		if c.Op == driver.Get && r.Err == nil && c.Record.Cached {
 			return r
 		}
-		duration.Observe(time.Since(began).Seconds())
-		switch reason := refusedLogin(r.Err); {
-		case reason != "":
-			m.barred.WithLabelValues(c.App, reason).Inc()
-		case failed(r.Err):
-			m.errors.WithLabelValues(storeCalls[c.Op]).Inc()
-		}
+		m.called(&c, time.Since(began), r.Err)
 		return r
+	})
+}
+
+func (m *metrics) called(c *driver.Call, took time.Duration, err error) {
+	m.calls[c.Op].Observe(took.Seconds())
+	reason := refusedLogin(err)
+	if reason != "" {
+		m.barred.WithLabelValues(c.App, reason).Inc()
+	}
+	broken := failed(err)
+	if broken {
+		m.errors.WithLabelValues(storeCalls[c.Op]).Inc()
+	}
+	if m.history == nil {
+		return
+	}
+	m.history.Called(storeCalls[c.Op], took, !broken)
+	if reason != "" {
+		by := sojourn.Client{UserAgent: c.Record.LastClient.UserAgent, IP: c.Record.LastClient.IP}
+		m.history.Barred(c.App, reason, c.Record.Subject, by)
+	}
+}
+
+// newHistory returns the console's history. Call Run.
+func newHistory(st *openedStore, engines func() map[string]*sojourn.Engine) *history.Recorder {
+	return history.New(history.Options{
+		Count: func(ctx context.Context, app string) (sessions, loggedIn int64, err error) {
+			e := engines()[app]
+			if e == nil {
+				return 0, 0, sojourn.ErrClosed
+			}
+			return e.Count(ctx)
+		},
+		Health: func() (h history.Health) {
+			if st.cache != nil {
+				s := st.cache.Stats()
+				h.Cache, h.Live, h.Hits, h.Misses = true, s.Live, s.Hits, s.Misses
+			}
+			if st.warnings != nil {
+				for _, w := range st.warnings() {
+					h.Warnings = append(h.Warnings, w.Text)
+				}
+			}
+			return h
+		},
 	})
 }
 
