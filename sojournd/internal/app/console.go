@@ -7,14 +7,15 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/console"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // newConsole returns the console. Its operators' actions go to the hub's audit
 // log, and to the log.
-func newConsole(hub *events.Hub, log *slog.Logger, passwords *password.Hasher, once, onceAs string) *console.Console {
+func newConsole(hub *events.Hub, figures *history.Recorder, log *slog.Logger, passwords *password.Hasher, once, onceAs string) *console.Console {
 	return console.New(console.Options{
-		Passwords: passwords, Events: hub, Log: log, Once: once, OnceAs: onceAs,
+		Passwords: passwords, Events: hub, History: figures, Log: log, Once: once, OnceAs: onceAs,
 		Audit: func(o console.Operation) {
 			hub.Audit(events.Operation{Operator: o.Operator, App: o.App, Action: o.Action, Target: o.Target, Reason: o.Reason, Result: o.Result, IP: o.IP})
 			log.Info("an operator used the console", "operator", o.Operator, "app", o.App, "action", o.Action,

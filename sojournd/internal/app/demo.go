@@ -89,14 +89,17 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	defer hub.Close(ctx)
 	options := sojourn.Options{App: "shop", OnError: shop.AnswerError, Development: o.Development}
-	publish := hub.Observer(options.App)
-	options.OnEvent = publish
+	var sessions *sojourn.Engine
+	engines := func() map[string]*sojourn.Engine { return map[string]*sojourn.Engine{options.App: sessions} }
+	m := newMetrics(st, engines)
+	m.history = newHistory(st, engines)
+	m.history.Configure([]string{options.App})
+	publish, write := hub.Observer(options.App), func(sojourn.Event) {}
 	if o.Events {
-		write := sojourn.LogEvents(o.Log)
-		options.OnEvent = func(e sojourn.Event) { publish(e); write(e) }
+		write = sojourn.LogEvents(o.Log)
 	}
-	sessions, err := sojourn.New(st.Store, options)
-	if err != nil {
+	options.OnEvent = func(e sojourn.Event) { publish(e); m.count(e); write(e) }
+	if sessions, err = sojourn.New(m.store(), options); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
@@ -105,7 +108,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	operators, err := openDemoConsole(ctx, o, st, hub, passwords, console.Application{Name: options.App, Sessions: sessions, MaxSessions: 100})
+	operators, err := openDemoConsole(ctx, o, st, hub, m.history, passwords, console.Application{Name: options.App, Sessions: sessions, MaxSessions: 100})
 	if err != nil {
 		return err
 	}
@@ -124,6 +127,7 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 		handler.Close() // ends the live streams, which would delay the shutdown
 		hub.EndStreams()
 	}
+	defer m.history.Start(ctx)()
 	return serve(ctx, o.Log, ended, service{listener, handler}, service{operators.listener, operators.console})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/console"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
@@ -33,7 +34,7 @@ type demoConsole struct {
 
 // openDemoConsole opens the console with one operator, who may do everything.
 // The password is new in each run, because the store may outlive the demo.
-func openDemoConsole(ctx context.Context, o Options, st *openedStore, hub *events.Hub, passwords *password.Hasher, app console.Application) (_ *demoConsole, err error) {
+func openDemoConsole(ctx context.Context, o Options, st *openedStore, hub *events.Hub, figures *history.Recorder, passwords *password.Hasher, app console.Application) (_ *demoConsole, err error) {
 	d := &demoConsole{password: strings.ToLower(rand.Text()[:12])}
 	hash, err := passwords.Hash(ctx, password.Caller{}, d.password)
 	if err != nil {
@@ -48,7 +49,7 @@ func openDemoConsole(ctx context.Context, o Options, st *openedStore, hub *event
 		return nil, errors.Join(err, d.listener.Close())
 	}
 	once := rand.Text()
-	d.console = newConsole(hub, o.Log, passwords, once, demoOperator)
+	d.console = newConsole(hub, figures, o.Log, passwords, once, demoOperator)
 	d.console.Set(console.Setup{
 		Sessions:  d.sessions,
 		Operators: []console.Operator{{Name: demoOperator, Hash: hash, Roles: map[string]console.Role{"*": console.End}}},

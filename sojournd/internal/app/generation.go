@@ -135,8 +135,13 @@ func (s *server) apply(c *config.Config) (err error) {
 	if err := s.hub.Configure(hubApps); err != nil {
 		return err
 	}
+	names := make([]string, len(c.Applications))
 	for i := range c.Applications {
-		s.metrics.begin(c.Applications[i].Name)
+		names[i] = c.Applications[i].Name
+		s.metrics.begin(names[i])
+	}
+	if s.metrics.history != nil {
+		s.metrics.history.Configure(names)
 	}
 	s.level.Set(levelOf(c))
 	s.api.Set(apps) // before replace: a request may use engines of a later generation, which outlive it, but not of an earlier one

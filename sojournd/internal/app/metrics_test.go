@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/drivers/sqlitestore"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 	"github.com/sojourn-go/sojourn/store/memstore"
@@ -113,6 +115,53 @@ func TestMetricsBeginAtZero(t *testing.T) {
 	metrics := scrape()
 	if !strings.Contains(metrics, `sojourn_sessions_ended_total{app="shop",reason="theft"} 1`) || strings.Count(metrics, "\nsojourn_") != series {
 		t.Errorf("an event counts elsewhere:\n%s", metrics)
+	}
+}
+
+// What the metrics count is in the console's history, too: events, checks, calls
+// of the store, and logins that it refused, with their subject.
+func TestHistoryIsFed(t *testing.T) {
+	s := &server{level: new(slog.LevelVar), log: slog.New(slog.DiscardHandler), store: &openedStore{Store: memstore.New(), warnings: worried}}
+	c, err := config.Read("sojourn.yaml", []byte("store: 'memory:'\nconsole: {listen: '127.0.0.1:0'}\napplications: [{name: shop, max_sessions: 1, over_limit: refuse}]\n"), nil, nil)
+	if err == nil {
+		err = s.build(c, nil)
+	}
+	if err == nil {
+		err = s.apply(c)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(s.closeAll(t.Context()), s.store.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	shop := s.engines()["shop"]
+	for _, want := range []error{nil, sojourn.ErrLimit} {
+		one := shop.Begin(t.Context(), sojourn.Request{Client: sojourn.Client{IP: netip.MustParseAddr("192.0.2.7")}})
+		if err := one.Login("anna"); err != nil {
+			t.Fatal(err)
+		}
+		if err := one.Commit(t.Context()); !errors.Is(err, want) {
+			t.Fatalf("%v, want %v", err, want)
+		}
+		one.Finish()
+	}
+	if err := shop.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.metrics.check("shop", 200, time.Millisecond)
+	s.metrics.history.Count(t.Context())
+	s.metrics.history.Tick()
+	f := s.metrics.history.Read("shop", history.Live)
+	p := f.Points[len(f.Points)-1]
+	if p.Created != [2]uint32{1, 0} || p.Barred != [2]uint32{1, 0} || p.Checks.N != 1 || p.LoggedIn != 1 || p.Anonymous != 0 || f.Node[len(f.Node)-1].Store.N == 0 || len(f.Health.Warnings) != 1 {
+		t.Errorf("the history has %+v, %+v", p, f)
+	}
+	list := s.metrics.history.Incidents("shop")
+	if len(list) != 1 || list[0].Kind != history.Limit || list[0].Subject != "anna" || list[0].Client.IP != netip.MustParseAddr("192.0.2.7") {
+		t.Errorf("the incidents are %+v", list)
 	}
 }
 

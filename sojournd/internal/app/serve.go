@@ -105,6 +105,9 @@ func RunServe(ctx context.Context, o ServeOptions) (err error) {
 	if err := distribute(ctx, o.Sockets, s.fronts); err != nil {
 		return err
 	}
+	if s.metrics.history != nil {
+		defer s.metrics.history.Start(ctx)()
+	}
 	failed := make(chan error, 1)
 	defer func() { err = errors.Join(err, s.shutdown(ctx)) }()
 	if err := s.open(ctx, c, failed); err != nil {
@@ -144,7 +147,8 @@ func (s *server) build(c *config.Config, audit io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	s.console = newConsole(s.hub, s.log, passwords, "", "")
+	s.metrics.history = newHistory(s.store, s.engines)
+	s.console = newConsole(s.hub, s.metrics.history, s.log, passwords, "", "")
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (m *metrics) called(c *driver.Call, took time.Duration, err error) {
 	}
 }
 
-// newHistory returns the console's history. Call Run.
+// newHistory returns the console's history, which is not started yet.
 func newHistory(st *openedStore, engines func() map[string]*sojourn.Engine) *history.Recorder {
 	return history.New(history.Options{
 		Count: func(ctx context.Context, app string) (sessions, loggedIn int64, err error) {

@@ -11,32 +11,37 @@
 package console
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 )
 
 // Options are the parts of a console that a reload doesn't change.
 type Options struct {
-	Passwords *password.Hasher // required
-	Events    Events           // required
-	Audit     func(Operation)  // gets what operators do; default none
+	Passwords *password.Hasher  // required
+	Events    Events            // required
+	History   *history.Recorder // required
+	Audit     func(Operation)   // gets what operators do; default none
 
 	// Once is a code that signs Setup's operator OnceAs in, once: GET
 	// /sign-in?once=CODE. Default none.
 	Once, OnceAs string
 
-	Log *slog.Logger     // gets internal errors; default slog.Default()
-	Now func() time.Time // default time.Now
+	Node string           // the node's name on the pages; default the machine's
+	Log  *slog.Logger     // gets internal errors; default slog.Default()
+	Now  func() time.Time // default time.Now
 }
 
 // Events are past events of an application on this node.
@@ -44,6 +49,11 @@ type Events interface {
 	// Find returns the last events whose JSON contains the text, the newest first,
 	// and at most limit. An empty text finds every event.
 	Find(app, text string, limit int) []v1.Event
+
+	// Stream answers with the events after the one with the ID lastID, or with the
+	// last ones, and with those that follow, as server-sent events. It writes each
+	// in one Write.
+	Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error
 }
 
 // An Operation is something that an operator did, or tried to do.
@@ -114,7 +124,9 @@ type Console struct {
 
 type setup struct {
 	Setup
-	handler http.Handler
+	handler  http.Handler
+	replaced context.Context // done when a reload has replaced the setup
+	replace  context.CancelFunc
 }
 
 // New returns a console without applications and operators.
@@ -125,17 +137,24 @@ func New(o Options) *Console {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Node == "" {
+		o.Node, _ = os.Hostname() // no page depends on it
+	}
 	if o.Audit == nil {
 		o.Audit = func(Operation) {}
 	}
 	return &Console{Options: o, once: o.Once}
 }
 
-// Set replaces the setup. It holds for requests that begin later.
+// Set replaces the setup. It holds for requests that begin later, and ends the
+// streams of earlier ones.
 func (c *Console) Set(s Setup) {
 	next := &setup{Setup: s}
+	next.replaced, next.replace = context.WithCancel(context.Background())
 	next.handler = s.Sessions.Handler(c.routes(next))
-	c.setup.Store(next)
+	if old := c.setup.Swap(next); old != nil {
+		old.replace()
+	}
 }
 
 // ServeHTTP answers a request. The engines of the present Setup must stay open
@@ -180,6 +199,11 @@ func (c *Console) routes(s *setup) http.Handler {
 	handle("POST /confirm", None, member, (*visit).confirm)
 
 	handle("GET /{$}", None, member, (*visit).overviewPage)
+	handle("GET /figures", None, member, (*visit).overviewLive)
+	handle("GET /alerts", None, member, (*visit).alertsPage)
+	handle("GET /apps/{app}/events", Look, member, (*visit).eventsPage)
+	handle("GET /apps/{app}/events.jsonl", Look, member, (*visit).eventsFile)
+	handle("GET /apps/{app}/events/stream", Look, member, (*visit).eventStream)
 	handle("GET /find", None, member, (*visit).find)
 	handle("GET /apps/{app}/sessions", Look, member, (*visit).sessionsPage)
 	handle("GET /apps/{app}/sessions/{id}", Look, member, (*visit).sessionPage)

@@ -20,6 +20,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
+	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
@@ -52,6 +54,8 @@ var hasher = sync.OnceValue(func() *password.Hasher {
 type world struct {
 	testing.TB
 	*Console
+	hub       *events.Hub
+	history   *history.Recorder
 	store     store.Store
 	down      atomic.Bool // the store fails
 	sessions  *sojourn.Engine
@@ -75,8 +79,22 @@ func newWorld(t testing.TB) *world {
 		}
 		return c.Do(ctx)
 	})
+	w.hub = events.New(events.Options{})
+	t.Cleanup(func() { w.hub.Close(context.Background()) })
+	w.history = history.New(history.Options{
+		Now: w.time, Health: func() history.Health { return history.Health{Cache: true, Live: !w.down.Load()} },
+		Count: func(ctx context.Context, app string) (int64, int64, error) {
+			return map[string]*sojourn.Engine{"shop": w.shop, "blog": w.blog}[app].Count(ctx)
+		},
+	})
+	w.history.Configure([]string{"shop", "blog"})
+	if err := w.hub.Configure([]events.App{{Name: "shop"}, {Name: "blog"}}); err != nil {
+		t.Fatal(err)
+	}
 	engine := func(o sojourn.Options) *sojourn.Engine {
 		o.Now = w.time
+		publish := w.hub.Observer(o.App)
+		o.OnEvent = func(e sojourn.Event) { publish(e); w.history.Observe(e) }
 		e, err := sojourn.New(w.store, o)
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +110,7 @@ func newWorld(t testing.TB) *world {
 	})
 	t.Cleanup(func() { w.down.Store(false); _ = mem.Close() })
 	w.Console = New(Options{
-		Passwords: hasher(), Events: w, Now: w.time, Log: slog.New(slog.DiscardHandler), Once: "ONCECODE", OnceAs: "ann",
+		Passwords: hasher(), Events: w, History: w.history, Node: "node-1", Now: w.time, Log: slog.New(slog.DiscardHandler), Once: "ONCECODE", OnceAs: "ann",
 		Audit: func(o Operation) { w.mu.Lock(); defer w.mu.Unlock(); w.audit = append(w.audit, o) },
 	})
 	hash, err := hasher().Hash(t.Context(), password.Caller{}, secret)
@@ -135,12 +153,20 @@ func (w *world) pass(d time.Duration) {
 func (w *world) Find(app, text string, limit int) (list []v1.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.events == nil {
+		return w.hub.Find(app, text, limit)
+	}
 	for _, e := range slices.Backward(w.events) {
 		if e.App == app && strings.Contains(e.Session, text) && len(list) < limit {
 			list = append(list, e)
 		}
 	}
 	return list
+}
+
+// Stream implements Events.
+func (w *world) Stream(rw http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error {
+	return w.hub.Stream(rw, r, app, lastID, last, follow)
 }
 
 // done returns what the audit log has, and forgets it.

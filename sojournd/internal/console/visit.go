@@ -201,6 +201,7 @@ var (
 	errNotFresh    = &problem{403, "not_fresh", "Confirm that it is you", "To end more than one session, enter your password again."}
 	errSignedOut   = &problem{401, "signed_out", "You are signed out", "Sign in to go on. Nothing was changed."}
 	errEnded       = &problem{409, "session_changed", "Your own session has ended meanwhile", "Somebody signed you out, or you signed in again. Nothing was changed."}
+	errNoStream    = &problem{503, "no_stream", "There are no live events now", "The server is stopping, or too many people look at them. This page tries again by itself."}
 	errInternal    = &problem{500, "internal", "Something is broken", "The server's log says more."}
 )
 
@@ -281,8 +282,13 @@ func (v *visit) redirect(to string) error {
 
 // render writes a page.
 func (v *visit) render(status int, name string, data any) {
+	v.write(status, name, "base.html", &view{visit: v, Page: name, Data: data})
+}
+
+// write writes a template of a page.
+func (v *visit) write(status int, name, template string, data any) {
 	var page bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&page, "base.html", &view{visit: v, Page: name, Data: data}); err != nil {
+	if err := pages[name].ExecuteTemplate(&page, template, data); err != nil {
 		v.Log.ErrorContext(v.r.Context(), "console: a page failed", "page", name, "err", err)
 		http.Error(v.w, "This page is broken. The server's log says more.", http.StatusInternalServerError)
 		return

@@ -3,7 +3,7 @@
 //
 //	h := history.New(history.Options{Count: count, Health: health})
 //	h.Configure([]string{"shop", "forum"}) // at the start, and again at each reload
-//	go h.Run(ctx)
+//	defer h.Start(ctx)()
 //	…
 //	h.Observe(event)            // from sojourn.Options.OnEvent
 //	h.Checked("shop", took)     // after each check of a proxy
@@ -36,9 +36,9 @@ const (
 	seconds = 5 * 60 // how many are kept
 	minutes = 60
 
-	// CountEvery is how often live sessions are counted. Some stores read all
+	// countEvery is how often live sessions are counted. Some stores read all
 	// sessions for that, so a count also takes at most a fiftieth of the time.
-	CountEvery   = 10 * time.Second
+	countEvery   = 10 * time.Second
 	countPause   = 50
 	countTimeout = 5 * time.Second
 )
@@ -114,6 +114,7 @@ type Recorder struct {
 	began time.Time
 	apps  atomic.Pointer[map[string]*app]
 	node  node
+	took  atomic.Int64 // nanoseconds: the last Count
 
 	mu     sync.Mutex // guards all below, and the rings of apps and node
 	at     int        // seconds since began: of the newest point; -1 before the first
@@ -244,46 +245,60 @@ func (r *Recorder) Called(call string, took time.Duration, ok bool) {
 	}
 }
 
-// Run records until ctx is done.
-func (r *Recorder) Run(ctx context.Context) {
-	var counting sync.WaitGroup
-	defer counting.Wait()
-	counting.Go(func() { r.count(ctx) })
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
-	for {
-		select {
-		case <-every.C:
-			r.tick()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (r *Recorder) count(ctx context.Context) {
-	for {
-		began := time.Now()
-		for name, a := range *r.apps.Load() {
-			within, cancel := context.WithTimeout(ctx, countTimeout)
-			all, users, err := r.opt.Count(within, name)
-			cancel()
-			if err != nil {
-				all, users = -2, -1
+// Start records until ctx is done, or until stop is called, which waits for the
+// end of a count.
+func (r *Recorder) Start(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			r.Count(ctx)
+			select {
+			case <-time.After(r.pause()):
+			case <-ctx.Done():
+				return
 			}
-			a.loggedIn.Store(users)
-			a.anonymous.Store(all - users)
 		}
-		select {
-		case <-time.After(max(CountEvery, countPause*time.Since(began))):
-		case <-ctx.Done():
-			return
+	})
+	running.Go(func() {
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				r.Tick()
+			case <-ctx.Done():
+				return
+			}
 		}
-	}
+	})
+	return func() { cancel(); running.Wait() }
 }
 
-// tick ends a second, and perhaps a minute.
-func (r *Recorder) tick() {
+// Count counts the live sessions of each application. Start calls it now and
+// then.
+func (r *Recorder) Count(ctx context.Context) {
+	began := time.Now()
+	for name, a := range *r.apps.Load() {
+		within, cancel := context.WithTimeout(ctx, countTimeout)
+		all, users, err := r.opt.Count(within, name)
+		cancel()
+		if err != nil {
+			all, users = -2, -1
+		}
+		a.loggedIn.Store(users)
+		a.anonymous.Store(all - users)
+	}
+	r.took.Store(int64(time.Since(began)))
+}
+
+// pause is the time until the next count.
+func (r *Recorder) pause() time.Duration {
+	return max(countEvery, countPause*time.Duration(r.took.Load()))
+}
+
+// Tick ends a second, and perhaps a minute. Start calls it each second.
+func (r *Recorder) Tick() {
 	health := r.opt.Health()
 	now := r.opt.Now()
 	r.mu.Lock()

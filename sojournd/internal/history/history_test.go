@@ -44,7 +44,7 @@ func (w *world) pass(n int) {
 		w.mu.Lock()
 		w.now = w.now.Add(time.Second)
 		w.mu.Unlock()
-		w.tick()
+		w.Tick()
 	}
 }
 
@@ -217,9 +217,7 @@ func TestCounts(t *testing.T) {
 			return 7, 5, nil
 		}})
 		r.Configure([]string{"shop"})
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { r.Run(ctx) })
+		stop := r.Start(t.Context())
 		last := func() (int64, int64) {
 			points := r.Read("shop", Live).Points
 			return points[seconds-1].LoggedIn, points[seconds-1].Anonymous
@@ -239,7 +237,6 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%d counts of a second in 100 seconds, want at most 2", n)
 		}
 		stop()
-		running.Wait()
 	})
 }
 
