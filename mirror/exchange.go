@@ -22,7 +22,7 @@ var seenKey = sojourn.NewKey[seen](reserved)
 // An answer says what the server has for a user.
 type answer struct {
 	User    string           `json:"user"`
-	Values  map[string]entry `json:"values"`
+	Values  map[string]Entry `json:"values"`
 	Refused []string         `json:"refused"`
 }
 
@@ -72,7 +72,7 @@ func decodeOffer(body io.Reader, o *offer) error {
 	return cmp.Or(err, errForm)
 }
 
-// meet brings together what the browser, the session and the profile have.
+// meet answers to what a browser has.
 func (m *Mirror) meet(r *http.Request, o offer) (*answer, error) {
 	ctx, s := r.Context(), m.sessions.From(r.Context())
 	if !o.changes() {
@@ -82,25 +82,40 @@ func (m *Mirror) meet(r *http.Request, o offer) (*answer, error) {
 	if err := s.Load(ctx); err != nil {
 		return nil, err
 	}
-	subject := s.Subject()
-	if subject == "" {
+	if s.Subject() == "" {
 		return m.toVisitor(s, o)
 	}
+	return m.join(ctx, s, o)
+}
+
+// Refresh gives the session the values of its user, and the profile those that the
+// application has changed in the session. The script's exchanges do that too. Call
+// it after Session.Login, so that the first page has the user's values, and after a
+// form has changed a value, so that the user's other devices get it without a
+// script. It takes effect at the commit. If nobody is signed in it does nothing.
+// Errors are those of Engine.UpdateProfile and of changes of the session.
+func (m *Mirror) Refresh(ctx context.Context, s *sojourn.Session) error {
+	if err := s.Load(ctx); err != nil || s.Subject() == "" {
+		return err
+	}
+	_, err := m.join(ctx, s, offer{})
+	return err
+}
+
+// join brings together what the browser, the session and the profile have.
+func (m *Mirror) join(ctx context.Context, s *sojourn.Session, o offer) (*answer, error) {
 	merger, err := m.read(s)
 	if err != nil {
 		return nil, err
 	}
 	merger.offer = o
-	var merged map[string]entry
+	var merged map[string]Entry
 	var refused []string
-	err = m.sessions.UpdateProfile(ctx, subject, func(profile map[string]json.RawMessage) error {
-		merged, refused = merger.merge(readEntries(profile))
-		if len(merged) == 0 {
-			return nil
-		}
-		raw, err := json.Marshal(merged)
-		profile[reserved] = raw
-		return err
+	err = m.profiles.UpdateProfile(ctx, s.Subject(), func(entries map[string]Entry) error {
+		merged, refused = merger.merge(entries)
+		clear(entries)
+		maps.Copy(entries, merged)
+		return nil
 	})
 	if errors.Is(err, sojourn.ErrUnsupported) || errors.Is(err, sojourn.ErrEnded) { // there is no profile, or not within the hour
 		merged, refused = merger.merge(merger.entries())
@@ -110,16 +125,6 @@ func (m *Mirror) meet(r *http.Request, o offer) (*answer, error) {
 		return nil, err
 	}
 	return &answer{merger.user, m.public(merged), append([]string{}, refused...)}, m.write(s, merger, merged)
-}
-
-func readEntries(profile map[string]json.RawMessage) (entries map[string]entry) {
-	if raw, ok := profile[reserved]; ok {
-		if err := json.Unmarshal(raw, &entries); err != nil {
-			slog.Error("mirror: a profile is unreadable, and is made again", "error", err)
-			return nil
-		}
-	}
-	return entries
 }
 
 // toVisitor answers to a browser that nobody is signed in to. The server keeps
@@ -133,7 +138,7 @@ func (m *Mirror) toVisitor(s *sojourn.Session, o offer) (*answer, error) {
 	}
 	merger := merger{keys: m.keys, offer: o}
 	_, refused := merger.merge(nil)
-	return &answer{"", map[string]entry{}, append([]string{}, refused...)}, nil
+	return &answer{"", map[string]Entry{}, append([]string{}, refused...)}, nil
 }
 
 // read returns what the session has.
@@ -158,7 +163,7 @@ func (m *Mirror) read(s *sojourn.Session) (*merger, error) {
 }
 
 // write stores what the session lacks of the merged entries.
-func (m *Mirror) write(s *sojourn.Session, was *merger, merged map[string]entry) error {
+func (m *Mirror) write(s *sojourn.Session, was *merger, merged map[string]Entry) error {
 	now := seen{User: was.user, Values: make(map[string]mark)}
 	for i := range m.keys {
 		k := &m.keys[i]
@@ -191,8 +196,8 @@ func (m *Mirror) write(s *sojourn.Session, was *merger, merged map[string]entry)
 }
 
 // public returns the entries that a browser may have.
-func (m *Mirror) public(merged map[string]entry) map[string]entry {
-	out := make(map[string]entry, len(m.keys))
+func (m *Mirror) public(merged map[string]Entry) map[string]Entry {
+	out := make(map[string]Entry, len(m.keys))
 	for i := range m.keys {
 		if e := m.keys[i].known(merged); e != nil {
 			out[m.keys[i].Name] = *e
@@ -209,8 +214,8 @@ func (m *Mirror) said(s *sojourn.Session) ([]byte, error) {
 	}
 	said := struct {
 		User   *string          `json:"user"`
-		Values map[string]entry `json:"values"`
-	}{Values: map[string]entry{}}
+		Values map[string]Entry `json:"values"`
+	}{Values: map[string]Entry{}}
 	merger, err := m.read(s)
 	if err != nil {
 		return nil, err

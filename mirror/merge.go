@@ -10,13 +10,6 @@ import (
 	"time"
 )
 
-// An entry is a value with the time of its change, in milliseconds since 1970 by
-// the server's clock. A value that was removed is null.
-type entry struct {
-	Value json.RawMessage `json:"value"`
-	Time  int64           `json:"time"`
-}
-
 // A seen says, in a session, what the mirror has last stored there. So it knows
 // which values the application has changed since.
 type seen struct {
@@ -29,7 +22,8 @@ type mark struct {
 	Sum  uint32 `json:"sum"` // CRC-32 of the JSON
 }
 
-// reserved is the key of the seen in a session, and of the entries in a profile.
+// reserved is the key of the seen in a session, and of the entries in a profile of
+// the engine's.
 const reserved = "sojourn.mirror"
 
 // An offer is what a browser sends: the state in its local storage.
@@ -67,10 +61,10 @@ type merger struct {
 
 // merge returns what the profile's entries become, and which keys of the offer are
 // refused. It changes no argument, so it can run again.
-func (m *merger) merge(profile map[string]entry) (merged map[string]entry, refused []string) {
+func (m *merger) merge(profile map[string]Entry) (merged map[string]Entry, refused []string) {
 	merged = maps.Clone(profile) // also the entries of keys that are no longer declared
 	if merged == nil {
-		merged = make(map[string]entry)
+		merged = make(map[string]Entry)
 	}
 	total := 0
 	for i := range m.keys {
@@ -105,7 +99,7 @@ func (m *merger) merge(profile map[string]entry) (merged map[string]entry, refus
 }
 
 // known returns the key's entry, or nil if there is none of the declared form.
-func (k *Key) known(entries map[string]entry) *entry {
+func (k *Key) known(entries map[string]Entry) *Entry {
 	e, ok := entries[k.Name]
 	if !ok {
 		return nil
@@ -118,7 +112,7 @@ func (k *Key) known(entries map[string]entry) *entry {
 }
 
 // size is how many bytes of maxBytes the key and its value take.
-func (e *entry) size(k *Key) int {
+func (e *Entry) size(k *Key) int {
 	if e == nil {
 		return 0
 	}
@@ -127,7 +121,7 @@ func (e *entry) size(k *Key) int {
 
 // fromSession returns the session's value, if the application has changed it since
 // the last exchange, or if there is no entry yet. Otherwise it returns the entry.
-func (m *merger) fromSession(k *Key, have *entry) *entry {
+func (m *merger) fromSession(k *Key, have *Entry) *Entry {
 	e, changed := m.sessionEntry(k)
 	if e == nil || have != nil && (!changed || sum(have.Value) == sum(e.Value)) {
 		return have
@@ -138,25 +132,25 @@ func (m *merger) fromSession(k *Key, have *entry) *entry {
 // sessionEntry returns the session's value with its time, or nil if there is none
 // that may be the user's. changed says that the application has changed it since
 // the last exchange. Then it is as new as the request.
-func (m *merger) sessionEntry(k *Key) (e *entry, changed bool) {
+func (m *merger) sessionEntry(k *Key) (e *Entry, changed bool) {
 	value := m.inSession(k)
 	last, ours := m.seen.Values[k.Name]
 	switch ours = ours && m.seen.User == m.user; {
 	case value == nil:
 		return nil, false
 	case ours && last.Sum == sum(value):
-		return &entry{value, last.Time}, false
+		return &Entry{value, last.Time}, false
 	case ours:
-		return &entry{value, m.now}, true
+		return &Entry{value, m.now}, true
 	case string(value) != removed && m.mayTake(k, m.seen.User):
-		return &entry{value, m.now}, m.seen.User == m.user
+		return &Entry{value, m.now}, m.seen.User == m.user
 	}
 	return nil, false
 }
 
 // entries returns the session's values with their times.
-func (m *merger) entries() map[string]entry {
-	out := make(map[string]entry, len(m.keys))
+func (m *merger) entries() map[string]Entry {
+	out := make(map[string]Entry, len(m.keys))
 	for i := range m.keys {
 		if e, _ := m.sessionEntry(&m.keys[i]); e != nil {
 			out[m.keys[i].Name] = *e
@@ -183,7 +177,7 @@ func (m *merger) inSession(k *Key) json.RawMessage {
 // is none. Otherwise it returns the value of fromSession. A change has a time only
 // if the user made it. What was changed before the sign-in is taken where there is
 // nothing else. ok is false if the value hasn't the declared form.
-func (m *merger) fromOffer(k *Key, have, session *entry) (now *entry, ok bool) {
+func (m *merger) fromOffer(k *Key, have, session *Entry) (now *Entry, ok bool) {
 	offered, sent := m.offer.Values[k.Name]
 	if !sent {
 		return session, true
@@ -195,12 +189,12 @@ func (m *merger) fromOffer(k *Key, have, session *entry) (now *entry, ok bool) {
 	if offered.Age != nil && m.offer.User == m.user {
 		age := min(max(*offered.Age, 0), float64(longestOffline.Milliseconds()))
 		if at := m.now - int64(age); have == nil || at >= have.Time {
-			return &entry{value, at}, true
+			return &Entry{value, at}, true
 		}
 		return session, true
 	}
 	if session == nil && string(value) != removed && m.mayTake(k, m.offer.User) {
-		return &entry{value, m.now}, true
+		return &Entry{value, m.now}, true
 	}
 	return session, true
 }

@@ -32,9 +32,9 @@
 // A visitor's values are in local storage only: setting them makes no session, no
 // cookie and no record. A user's are also in the user's session, where the
 // application reads them as ever (theme.Get), and in the user's profile
-// (sojourn.Engine.UpdateProfile), from where every sign-in on any device gets them.
-// The application may change them in the session too (theme.Set). The next
-// exchange carries them to the other places.
+// (sojourn.Engine.UpdateProfile, or KeepIn), from where every sign-in on any device
+// gets them. The application may change them in the session too (theme.Set).
+// Refresh, or the script's next exchange, carries them to the other places.
 //
 // Of two changes the later wins, by the server's clock: the browser tells how long
 // ago a change was made. At a sign-in, the profile's values win where it has some,
@@ -70,6 +70,7 @@ type Mirror struct {
 	script   script
 	handler  http.Handler
 	now      func() time.Time
+	profiles Profiles
 }
 
 // New returns the mirror of the given keys. It refuses keys that are not safe to
@@ -79,7 +80,7 @@ func New(sessions *sojourn.Engine, keys ...Key) (*Mirror, error) {
 	if sessions == nil {
 		return nil, errors.New("mirror: New needs an engine")
 	}
-	m := &Mirror{sessions: sessions, keys: keys, now: time.Now}
+	m := &Mirror{sessions: sessions, keys: keys, now: time.Now, profiles: engineProfiles{sessions}}
 	if err := check(keys); err != nil {
 		return nil, fmt.Errorf("mirror: %w", err)
 	}
