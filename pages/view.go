@@ -34,7 +34,7 @@ type view struct {
 // begin prepares the answer to a request. It doesn't read the session.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *view {
 	w.Header().Set("Vary", "Accept, Accept-Language")
-	v := &view{h: h, w: w, r: r, session: h.sessions.From(r.Context()), json: wantsJSON(r.Header), now: h.opt.Now()}
+	v := &view{h: h, w: w, r: r, session: h.sessions.From(r.Context()), json: wantsJSON(r.Header), now: h.opt.Now().UTC().Truncate(time.Millisecond)}
 	v.prefer("", "")
 	return v
 }
