@@ -76,7 +76,7 @@ func TestGuideSamples(t *testing.T) {
 // The guide's own tests pass.
 func TestGuideTestsPass(t *testing.T) {
 	source := samples(t, func(string) string { return "" }) +
-		"var _ = []any{json.Valid, log.Println, slog.Default, netip.ParseAddr, os.Exit, redisstore.Open, memstore.New, nearcache.NewShared, pages.New}\n"
+		"var _ = []any{json.Valid, log.Println, slog.Default, netip.ParseAddr, os.Exit, redisstore.Open, memstore.New, nearcache.NewShared, mirror.New, pages.New}\n"
 	file := filepath.Join(t.TempDir(), "guide_test.go")
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
