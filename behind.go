@@ -75,6 +75,8 @@ func (s *Session) noteLater() {
 // revives a session that has ended, and does nothing without a session. Done
 // follows the new deadline. Passive has no effect on Active.
 //
+// A sealed session is touched by answers only: for it, Active does nothing.
+//
 // On a connection that the handler has hijacked, Active works until the connection
 // that Hijack returned is closed, also after the handler has returned. The
 // session must have been read before that, for instance by Done.

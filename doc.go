@@ -98,6 +98,29 @@
 // may lose them. The module drivers/sqlitestore keeps them in a file. Package
 // store is the contract, for those who write another one.
 //
+// # Sealed sessions
+//
+// [Options.Sealed] keeps sessions in their cookies, encrypted, in place of a
+// store: those of visitors, or all ([SealEveryone], where the store may be nil).
+// Some guarantees need a store. The table says which hold: yes, in part, or no.
+// docs/security.md says in which part.
+//
+//	                                              stored  sealed visitors  sealed everyone
+//	I1  no secret at rest or in sight             yes     yes              yes
+//	I2  unknown tokens are anonymous              yes     yes              yes
+//	I3  a login or elevation kills the old token  yes     in part          in part
+//	I4  an end is final                           yes     in part          in part
+//	I5  no update is lost                         yes     no               no
+//	I6  what was answered is stored               yes     in part          in part
+//	I7  the engine decides expiry                 yes     yes              yes
+//	I8  strangers cost nothing                    yes     yes              yes
+//	I9  a failure is never "anonymous"            yes     yes              yes
+//	I10 an end reaches every node                 yes     in part          in part
+//	I11 everything is bounded                     yes     yes              in part
+//	I12 theft shows                               yes     no               no
+//	I13 no stale authority                        yes     in part          no
+//	I14 late answers do little harm               yes     in part          no
+//
 // # Bearer tokens
 //
 // Programs that keep no cookies present their token in the header

@@ -103,7 +103,8 @@ var DeleteValue = errors.New("sojourn: delete this value") //nolint:staticcheck 
 // If the value doesn't decode into T, it stays, and Pop returns ErrValue. Other
 // errors are those of Commit, and ErrCommitted. After ErrUncertain the value may or
 // may not be there. Behind a cache, Pop may miss a value that another node has
-// stored within the last second; Strict finds it.
+// stored within the last second; Strict finds it. In a sealed session the value is
+// removed by the answer, so parallel requests may all get it.
 func (k Key[T]) Pop(s *Session) (v T, ok bool, err error) {
 	ok, err = s.pop(k.name, func(raw []byte) (err error) {
 		v, err = k.decode(raw)

@@ -307,7 +307,8 @@ func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, 
 
 // EndAll ends every session of the application, anonymous ones too, in constant
 // time. Sessions created by a node with a fast clock may carry a later time and
-// survive: if clocks may differ, call EndAll again after that difference.
+// survive: if clocks may differ, call EndAll again after that difference. Sealed
+// sessions are not in the store: Sealing.AllNotBefore ends them.
 func (e *Engine) EndAll(ctx context.Context) error {
 	if err := e.needsStore("EndAll (use Sealing.AllNotBefore)"); err != nil {
 		return err

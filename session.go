@@ -114,7 +114,8 @@ type Request struct {
 	// now, with a fresh secret beside the earlier ones. The tokens of all answers
 	// stay good for at least Policy.Grace. ErrKeyReused: the key came with another
 	// body. ErrSuperseded: a login or elevation has renewed the session since.
-	// ErrRepeats: there were sixteen repeats already. Empty: none.
+	// ErrRepeats: there were sixteen repeats already. It doesn't count for a session
+	// that is sealed: a repeat makes another one. Empty: none.
 	IdempotencyKey  string
 	IdempotencyBody [32]byte // hash of what is asked for
 
@@ -247,7 +248,8 @@ func ask[T any](s *Session, f func(*store.Record) T) T {
 }
 
 // ID returns the session's public handle, or the zero ID if there is no
-// session. It is no secret, and stays the same through login and rotation.
+// session. It is no secret, and stays the same through login and rotation. Only the
+// login of a sealed visitor (SealVisitors) changes it.
 func (s *Session) ID() ID {
 	return ask(s, func(r *store.Record) ID { return r.ID })
 }

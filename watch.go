@@ -50,6 +50,9 @@ type watching struct {
 // calls in a request return the same channel. After the request it is no longer
 // closed, unless the handler has hijacked the connection: then the session is
 // watched until the connection that Hijack returned is closed.
+//
+// Of a sealed session, Done knows the deadline, and what this process does: a
+// logout here, and activity here, which moves the deadline.
 func (s *Session) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

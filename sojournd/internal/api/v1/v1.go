@@ -175,7 +175,7 @@ type Event struct {
 	Client  *EventClient `json:"client,omitempty" doc:"The client that sent the request. Absent if an operator or the clock ended the session."`
 	Was     *EventClient `json:"was,omitempty" doc:"For client_changed: the client before."`
 	Reason  string       `json:"reason,omitempty" doc:"For ended: logout, revoked, idle, absolute, evicted, theft." example:"logout"`
-	Refusal string       `json:"refusal,omitempty" doc:"For refused: malformed, unknown, ended, former, ambiguous."`
+	Refusal string       `json:"refusal,omitempty" doc:"For refused: malformed, unknown, ended, former, ambiguous, no_key."`
 	AMR     []string     `json:"amr,omitempty" doc:"For authenticated and elevated: how the user authenticated (RFC 8176)."`
 	Level   *int         `json:"level,omitempty" doc:"For authenticated and elevated: 0 to 3."`
 	Detail  string       `json:"detail,omitempty" doc:"A few words for people."`
