@@ -36,7 +36,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
-type User struct{ ID, Role string }
+type User struct{ ID, Role string; SignedOutAt time.Time }
 
 var (
 	messages            chan string
@@ -47,6 +47,7 @@ var (
 
 func checkPassword(r *http.Request) (u User, ok bool) { return }
 func mergeSaved(u User, c *Cart) error { return nil }
+func findUser(ctx context.Context, id string) (u User, err error) { return }
 func pay(ctx context.Context) error { return nil }
 `
 
