@@ -80,7 +80,8 @@ func (s *Session) write(ctx context.Context) error {
 			return err
 		}
 	}
-	touch := s.moves()
+	due := s.moves()
+	touch := due && len(d.ops) == 0
 	if touch {
 		if err := s.change(op{kind: opStart}); err != nil {
 			return err
@@ -95,7 +96,7 @@ func (s *Session) write(ctx context.Context) error {
 	}
 	detached := newDetached(ctx)
 	defer detached.release()
-	err := s.store(detached, touch)
+	err := s.store(detached, due)
 	if err == nil {
 		return s.stored(detached)
 	}
@@ -122,16 +123,16 @@ func (s *Session) rotates() bool {
 }
 
 // store writes the draft. While other commits come first, it applies the
-// operations to the newest record and tries again. touch: there is only activity
-// to write.
-func (s *Session) store(ctx context.Context, touch bool) error {
+// operations to the newest record and tries again. due: there is something to
+// write even if they change nothing.
+func (s *Session) store(ctx context.Context, due bool) error {
 	if (!s.draft.create || s.draft.leaves) && !s.found.sealed {
 		turn := s.e.queue.enter(s.found.rec.ID)
 		defer s.e.queue.leave(s.found.rec.ID, turn)
 	}
 	for range maxConflicts {
 		var err error
-		if !s.draft.create && !touch && s.draft.unchanged(s.found.rec) {
+		if !s.draft.create && !due && s.draft.unchanged(s.found.rec) {
 			err = s.look(ctx)
 		} else {
 			err = s.try(ctx)

@@ -106,12 +106,12 @@ func (d *draft) unseal(base *store.Record, t *terms) error {
 	return nil
 }
 
-// moves reports whether activity alone makes the commit set the cookie again:
-// because a sealed session must note it, or a session must change between store
-// and cookie. mu is held.
+// moves reports whether the commit sets the cookie again even if the request
+// changes nothing: because a sealed session must note its activity, or a session
+// must change between store and cookie. mu is held.
 func (s *Session) moves() bool {
 	e, f := s.e, &s.found
-	if e.seal == nil || f.rec == nil || s.keepSecret || len(s.draft.ops) > 0 {
+	if e.seal == nil || f.rec == nil || s.keepSecret {
 		return false
 	}
 	if f.sealed && f.reseal {

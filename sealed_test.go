@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +271,10 @@ func TestSealedTouches(t *testing.T) {
 			}
 		}
 	}
+	for range 20 { // a request that sets what is there already is activity, too
+		w.pass(day)
+		w.want("the same value again", b.get("/same").body, "red")
+	}
 	if touches < 15 || touches > 20 {
 		t.Errorf("%d touches in 13 days, the idle limit is 14", touches)
 	}
@@ -515,5 +520,31 @@ func TestSealedUnsupported(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A request that reads a value of a sealed session allocates at most six times.
+func TestSealedAllocations(t *testing.T) {
+	if raceEnabled() {
+		t.Skip("sync.Pool drops values under the race detector")
+	}
+	w := newWorld(t, sealedVisitors)
+	j := new(jar)
+	w.visit(j, setColor)
+	h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if got, err := color.Get(sojourn.From(r.Context())); got != "red" || err != nil {
+			t.Errorf("color: %q, %v", got, err)
+		}
+	}))
+	r := httptest.NewRequest("GET", "http://localhost/", nil)
+	r.RemoteAddr = home.IP.String() + ":1"
+	r.Header.Set("Cookie", "__Host-visitor="+j.visitor)
+	rw := &discard{header: http.Header{}}
+	least := 1000.0
+	for range 5 { // other tests may allocate at the same time
+		least = min(least, testing.AllocsPerRun(100, func() { clear(rw.header); h.ServeHTTP(rw, r) }))
+	}
+	if least > 6 {
+		t.Errorf("%v allocations to read a value", least)
 	}
 }
