@@ -27,6 +27,7 @@ type Info struct {
 	Created            Client    `json:"-"`                    // the client at creation
 	LastSeen           Client    `json:"-"`                    // the client at LastSeenAt
 	Revision           uint64    `json:"revision"`
+	Sealed             bool      `json:"sealed,omitempty"` // it is in its cookie (Options.Sealed), and a change makes a new token
 }
 
 // A Snapshot is a session at one revision.

@@ -42,6 +42,9 @@ func (e *Engine) openSealed(ctx context.Context, q *query, p *presented) error {
 	if !e.seal.keepClient {
 		rec.LastClient = q.Client
 	}
+	if observe := e.seal.opt.Observe; observe != nil {
+		observe("", key != &e.seal.keys[0])
+	}
 	if sealKindOf(rec) != sealedVisitor && !e.seal.covers(true) {
 		return e.storeSealed(ctx, q, p, key)
 	}
@@ -52,6 +55,9 @@ func (e *Engine) openSealed(ctx context.Context, q *query, p *presented) error {
 // that it is reported once, but it is opened each time: that costs no read.
 func (p *presented) refuse(e *Engine, refusal Refusal) {
 	p.refusal, p.sum = refusal, e.bad.sum(p.text)
+	if observe := e.seal.opt.Observe; observe != nil {
+		observe(refusal, false)
+	}
 }
 
 // watermark reports whether Sealing.AllNotBefore or NotBefore has ended a session,

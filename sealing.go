@@ -44,6 +44,12 @@ type Sealing struct {
 	// AllNotBefore ends all sealed sessions of the application that are older:
 	// those whose beginning, login or elevation is earlier. Default: none.
 	AllNotBefore time.Time
+
+	// Observe gets each opening of a sealed session, for metrics: why it is refused,
+	// or an empty Refusal and whether a key other than the first has sealed it. While
+	// some are, an old key is still needed. It must not block, and may be called
+	// concurrently. Default: none.
+	Observe func(refusal Refusal, oldKey bool)
 }
 
 // SealFor says whose sessions a Sealing keeps in cookies.

@@ -277,13 +277,22 @@ func (s *Session) Fresh(d time.Duration) bool {
 
 // Info describes the session, without its values.
 func (s *Session) Info() Info {
-	return ask(s, func(r *store.Record) Info { return infoOf(r) })
+	return ask(s, func(r *store.Record) Info { return s.infoOf(r) })
 }
 
 // Snapshot describes the session and returns its values, with the changes that
 // this request has made.
 func (s *Session) Snapshot() Snapshot {
-	return ask(s, func(r *store.Record) Snapshot { return snapshotOf(r) })
+	return ask(s, func(r *store.Record) Snapshot {
+		return Snapshot{Info: s.infoOf(r), Values: appendObject(nil, r.Values)}
+	})
+}
+
+// infoOf describes the request's session. mu is held.
+func (s *Session) infoOf(r *store.Record) Info {
+	info := infoOf(r)
+	info.Sealed = s.state != nil && s.inCookie()
+	return info
 }
 
 // EndReason returns why the session that the visitor presented is over, to tell
