@@ -276,7 +276,11 @@ func (v *view) confirmPage(target string) error {
 		if err := v.require(v.h.end); err != nil {
 			return err
 		}
-		v.render(http.StatusOK, "confirm.html", confirmation{Target: others})
+		l, err := v.list("")
+		if err != nil {
+			return err
+		}
+		v.render(http.StatusOK, "confirm.html", confirmation{Target: others, All: l.Alone})
 		return nil
 	}
 	id, err := sojourn.ParseID(target)
@@ -306,6 +310,7 @@ func (v *view) confirmPage(target string) error {
 type confirmation struct {
 	Target string
 	Device *device
+	All    bool // this one too
 }
 
 // endDevices is DELETE devices/{id} and POST devices/{id}/end, with an ID or
@@ -327,6 +332,9 @@ func (v *view) endDevices(target string) error {
 	switch {
 	case target == others:
 		n, err := v.h.sessions.EndSubject(v.r.Context(), v.session.Subject(), v.session.ID())
+		if errors.Is(err, sojourn.ErrUnsupported) && v.h.opt.EndAll != nil {
+			return v.endAll()
+		}
 		if err != nil {
 			return err
 		}
@@ -344,6 +352,20 @@ func (v *view) endDevices(target string) error {
 	}
 	return v.done(map[string]int{"ended": 1}, v.devicesWith("done", "ended"))
 }
+
+// endAll ends all sessions of a user of whom there is no list.
+func (v *view) endAll() error {
+	if err := v.h.opt.EndAll(v.r.Context(), v.session.Subject()); err != nil {
+		return err
+	}
+	if err := v.session.Logout(); err != nil {
+		return err
+	}
+	return v.done(map[string]bool{"all": true}, v.h.opt.Home)
+}
+
+// EndsAll reports whether the page can end all sessions without a list.
+func (v *view) EndsAll() bool { return v.h.opt.EndAll != nil }
 
 // devicesWith returns the address of the list with a parameter.
 func (v *view) devicesWith(name, value string) string {

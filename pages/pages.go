@@ -31,6 +31,7 @@
 package pages
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -99,6 +100,11 @@ type Options struct {
 	// its script is in each page. The pages follow the values that it has for lang
 	// and data-theme. Default: none.
 	Mirror *mirror.Mirror
+
+	// EndAll ends all sessions of a user, this one too, where the engine has no list
+	// of them (sojourn.SealEveryone): it sets the time that Sealing.NotBefore
+	// returns. Without it such a page offers only to sign out here. Default: none.
+	EndAll func(ctx context.Context, subject string) error
 
 	// Now is the clock, for tests. Default time.Now.
 	Now func() time.Time
