@@ -49,13 +49,13 @@ func (a *API) routes() {
 	body := []code{codeJSON, codeInvalid, codeMedia, codeBody, codeTimeout}
 	browsers := with(body, codeThrottled)
 	changes := with(browsers, codeNotLive, codeEnded, codeSuperseded, codeConflict, codeUncertain)
-	writes := with(body, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain)
+	writes := with(body, codeUnsupported, codeNoSession, codeEnded, codeSuperseded, codeConflict, codeRevision, codeNoRevision, codeIfMatch, codeValue, codeTooLarge, codeFull, codeUncertain)
 	id, match := path("id", "The session's ID."), header("If-Match", `The ETag that GET returned, which is the revision in quotes, or a list of them, or * for any revision. Required.`)
 
 	route(a, operation{
 		pattern: "POST /v1/sessions", id: "create-session", tag: tagBrowser, summary: "Create a session",
 		text:   "For a browser without a session: anonymous, or with a subject logged in. To log in a browser that has a session, use POST /v1/sessions/login.",
-		params: []*huma.Param{header("Idempotency-Key", "Allows the request to be repeated within 24 hours, if its answer was lost: 1 to 255 bytes, new for each session. A repeat must have the same body, byte for byte. It returns the same session with a new token. The token that was issued before stays valid until the new one is used. After a login or elevation has renewed the session, a repeat is refused: superseded.")},
+		params: []*huma.Param{header("Idempotency-Key", "Allows the request to be repeated within 24 hours, if its answer was lost: 1 to 255 bytes, new for each session. A repeat must have the same body, byte for byte. It returns the same session with a new token. The token that was issued before stays valid until the new one is used. After a login or elevation has renewed the session, a repeat is refused: superseded. It has no effect on a sealed session: a repeat makes another one.")},
 		body:   v1.Create{Values: map[string]json.RawMessage{"cart": json.RawMessage(`{"items":[{"sku":"tent","quantity":1}]}`)}, Client: client},
 		status: http.StatusCreated, answer: example,
 		codes: with(body, codeSubject, codeValue, codeTooLarge, codeReused, codeRepeats, codeEnded, codeSuperseded, codeConflict, codeLimit, codeFull, codeUncertain),
@@ -116,7 +116,7 @@ func (a *API) routes() {
 			query("values", "true includes the values of the sessions. Then a page has at most 4 MiB of them, and may be shorter than limit although another page follows.", &huma.Schema{Type: "boolean"}),
 			query("ended", "true adds, with a subject, the sessions of the user that ended within the last hour. Sessions that were ended with all=true are not among them.", &huma.Schema{Type: "boolean"}),
 		},
-		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor},
+		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor, codeUnsupported},
 	}, list)
 	route(a, operation{
 		pattern: "DELETE /v1/sessions", id: "end-sessions", tag: tagOperator, summary: "End a user's sessions, or all",
@@ -126,22 +126,22 @@ func (a *API) routes() {
 			query("except", "The ID of a session to keep: log out everywhere else.", &huma.Schema{Type: "string", Format: "uuid"}),
 			query("all", "true ends every session of the application, anonymous ones too.", &huma.Schema{Type: "boolean", Enum: []any{true}}),
 		},
-		answer: v1.Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain},
+		answer: v1.Ended{Ended: &three}, codes: []code{codeInvalid, codeSubject, codeUncertain, codeUnsupported},
 	}, endMany)
 	route(a, operation{
 		pattern: "GET /v1/sessions/{id}", id: "get-session", tag: tagOperator, summary: "Get a session",
 		text:   "With its values. It does not count as activity.",
-		params: []*huma.Param{id}, answer: *exampleSession(), tagged: true, codes: []code{codeNoSession, codeInvalid},
+		params: []*huma.Param{id}, answer: *exampleSession(), tagged: true, codes: []code{codeNoSession, codeInvalid, codeUnsupported},
 	}, get)
 	route(a, operation{
 		pattern: "DELETE /v1/sessions/{id}", id: "end-session", tag: tagOperator, summary: "End a session",
 		text:   "Its user is signed out, and the session never comes back.",
-		params: []*huma.Param{id}, status: http.StatusNoContent, codes: []code{codeNoSession, codeInvalid, codeUncertain},
+		params: []*huma.Param{id}, status: http.StatusNoContent, codes: []code{codeNoSession, codeInvalid, codeUncertain, codeUnsupported},
 	}, end)
 	route(a, operation{
 		pattern: "POST /v1/sessions/{id}/touch", id: "touch-session", tag: tagOperator, summary: "Count as activity",
 		text:   "It is for activity that comes without the browser's token, such as a message on a WebSocket. (With the token, resolve does the same.) It moves the idle deadline, and changes neither the client nor the revision. It changes nothing if the last activity is less than a minute old, or less than a twentieth of the idle limit if that is shorter. The answer is the session without its values.",
-		params: []*huma.Param{id}, answer: alone, tagged: true, codes: []code{codeNoSession, codeInvalid, codeUncertain},
+		params: []*huma.Param{id}, answer: alone, tagged: true, codes: []code{codeNoSession, codeInvalid, codeUncertain, codeUnsupported},
 	}, touch)
 	route(a, operation{
 		pattern: "PUT /v1/sessions/{id}/values", id: "replace-values", tag: tagOperator, summary: "Replace all values of a session",
@@ -166,12 +166,12 @@ func (a *API) routes() {
 		codes: writes,
 	}, patch)
 
-	keyed := with(body, codeEnded, codeSuperseded, codeConflict, codeValue, codeTooLarge, codeSubject, codeLimit, codeFull, codeUncertain)
+	keyed := with(body, codeUnsupported, codeEnded, codeSuperseded, codeConflict, codeValue, codeTooLarge, codeSubject, codeLimit, codeFull, codeUncertain)
 	route(a, operation{
 		pattern: "POST /v1/keyed/get", id: "get-keyed", tag: tagKeyed, summary: "Get the session of a key",
 		text:   "It does not count as activity.",
 		body:   v1.KeyedGet{Keyed: key},
-		answer: v1.KeyedFound{Session: exampleSession()}, codes: body,
+		answer: v1.KeyedFound{Session: exampleSession()}, codes: with(body, codeUnsupported),
 	}, keyedGet)
 	route(a, operation{
 		pattern: "POST /v1/keyed/set", id: "set-keyed", tag: tagKeyed, summary: "Create or change the session of a key",
@@ -188,7 +188,7 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "POST /v1/keyed/end", id: "end-keyed", tag: tagKeyed, summary: "End the session of a key",
 		text: "The session never comes back. If there is none, the call does nothing.",
-		body: key, status: http.StatusNoContent, codes: with(body, codeUncertain),
+		body: key, status: http.StatusNoContent, codes: with(body, codeUncertain, codeUnsupported),
 	}, keyedEnd)
 	if a.opt.Events != nil {
 		route(a, operation{
@@ -205,7 +205,7 @@ func (a *API) routes() {
 	route(a, operation{
 		pattern: "GET /v1/stats", id: "get-stats", tag: tagServer, summary: "Count live sessions",
 		text:   "Of the key's application.",
-		answer: v1.Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid},
+		answer: v1.Stats{Sessions: 1204, LoggedIn: 310, Anonymous: 894}, codes: []code{codeInvalid, codeUnsupported},
 	}, stats)
 }
 

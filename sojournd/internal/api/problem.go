@@ -48,6 +48,7 @@ var (
 	codeUnavailable = newCode("unavailable", http.StatusServiceUnavailable, "The store does not answer: try again later.")
 	codeUncertain   = newCode("outcome_unknown", http.StatusServiceUnavailable, "It is not known whether the change was saved: check before you try again.")
 	codeStream      = newCode("stream_refused", http.StatusServiceUnavailable, "There are too many subscribers, or the server is shutting down.")
+	codeUnsupported = newCode("unsupported", http.StatusNotImplemented, "This application's sessions are in their cookies (sealed), and the server has no list of them.")
 	codeInternal    = newCode("internal", http.StatusInternalServerError, "The server has an error, which is in its log.")
 )
 
@@ -83,6 +84,7 @@ var codes = []struct {
 	{sojourn.ErrRepeats, codeRepeats},
 	{sojourn.ErrCursor, codeCursor},
 	{sojourn.ErrThrottled, codeThrottled},
+	{sojourn.ErrUnsupported, codeUnsupported},
 	{sojourn.ErrFull, codeFull},
 	{sojourn.ErrUnavailable, codeUnavailable},
 	{sojourn.ErrClosed, codeUnavailable},
@@ -105,7 +107,7 @@ func toProblem(err error) *v1.Problem {
 			continue
 		}
 		p := problemOf(known.code)
-		if known.code == codeTooLarge || known.code == codeValue { // the error has details and no secret
+		if known.code == codeTooLarge || known.code == codeValue || known.code == codeUnsupported { // the error has details and no secret
 			p.Detail = strings.TrimPrefix(err.Error(), "sojourn: ") + "."
 		}
 		return p

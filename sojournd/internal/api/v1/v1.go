@@ -34,6 +34,7 @@ type Session struct {
 	Level              int       `json:"level" doc:"The level of the authentication." minimum:"0" maximum:"3" example:"1"`
 	Remembered         bool      `json:"remembered" doc:"The user asked to stay signed in."`
 	UntilBrowserCloses bool      `json:"until_browser_closes" doc:"The cookie has no Max-Age, so the browser drops it when it closes."`
+	Sealed             bool      `json:"sealed,omitzero" doc:"Present and true if the session is in its token and not on the server. Each change makes a new token." example:"true"`
 	Client             Browser   `json:"client" doc:"The client that was seen last."`
 	Revision           uint64    `json:"revision" doc:"Grows with each change." example:"3"`
 	Values             Values    `json:"values,omitzero" doc:"The application's data. Absent from a list without values=true, and from the answer to a touch."`
