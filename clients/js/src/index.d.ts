@@ -18,6 +18,8 @@ export interface SessionInfo {
   remembered: boolean;
   /** The cookie has no Max-Age, so the browser drops it when it closes. */
   until_browser_closes: boolean;
+  /** The session is in its token and not on the server: each change makes a new token. Absent: false. */
+  sealed?: boolean;
   /** The client that was seen last. */
   client: { ip?: string; user_agent?: string; name?: string };
   /** Grows with each change. */

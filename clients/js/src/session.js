@@ -137,6 +137,7 @@ export class Session {
       const answer = this.#old && !this.#token ? await this.#adopt(body) : await this.#client.resolve(body);
       if (answer.session === undefined) throw new Problem('unavailable', 503, 'something that is no session server answers at its address');
       this.#take(answer);
+      this.#follow(answer);
       this.#why = answer.why;
       return this.#found = answer.session;
     } catch (error) {
@@ -166,11 +167,15 @@ export class Session {
   async #update(body) {
     this.#asked = true;
     if (this.#old) await this.#read();
-    if (body.set && this.#begun() && !await this.#read()) this.#needsCookie();
+    if (this.#begun()) {
+      const session = await this.#read();
+      if (session ? session.sealed : body.set) this.#needsCookie();
+    }
     if (this.#signedOff && !this.#token) return this.#issued(await this.#client.create({ values: body.set, client: this.#request.client }));
     const answer = await this.#client.update({ ...this.#presented(), ...body });
     this.#take(answer);
     if (answer.token && answer.session.revision === 1) this.#token = answer.token; // of a new session
+    this.#follow(answer);
     this.#found = answer.session;
   }
 
@@ -222,6 +227,13 @@ export class Session {
   #take({ set_cookie: lines = [] }) {
     const names = new Set(lines.map(nameOf));
     this.#lines = [...this.#lines.filter((line) => !names.has(nameOf(line))), ...lines];
+  }
+
+  // A sealed session is in its token, so each change makes a new one, and the next
+  // call of this request presents that. The token of a stored session may have been
+  // rotated; then the browser's cookie stays good, and the next request confirms.
+  #follow({ session, token }) {
+    if (token && session?.sealed) this.#token = token;
   }
 
   #needsCookie() {

@@ -11,7 +11,7 @@ import { Sojourn } from '../src/index.js';
 
 // The program is built by the Go test that runs these. By hand:
 // go build -o /tmp/sojournd ./sojournd && SOJOURND=/tmp/sojournd npm test
-const program = process.env.SOJOURND ?? 'sojournd';
+export const program = process.env.SOJOURND ?? 'sojournd';
 
 // Starts a server with one application, shop. It ends with the test.
 export async function startServer(t, { policy = '' } = {}) {
