@@ -23,7 +23,7 @@ type commands struct {
 	Demo      demo             `cmd:"" help:"Run a small web shop on this machine, to see what sessions do."`
 	Serve     serve            `cmd:"" help:"Run the session server."`
 	Config    configCommand    `cmd:"" help:"Check a configuration of the server, or print an example."`
-	Keys      keysCommand      `cmd:"" help:"Create API keys for applications."`
+	Keys      keysCommand      `cmd:"" help:"Create API keys for applications, and keys for sealed sessions."`
 	Operators operatorsCommand `cmd:"" help:"Make accounts for the web console."`
 	Backup    backup           `cmd:"" help:"Copy the store to a file. A server may be running."`
 	Restore   restore          `cmd:"" help:"Replace the store with a backup, and end all sessions in it. Stop the server first."`
@@ -47,12 +47,22 @@ type demo struct {
 
 	Development bool `help:"Use cookies that browsers keep over plain HTTP on any host: for a phone in the same network, and for Safari. Anybody in the network can read them."`
 
+	Sealed string `placeholder:"visitors|everyone" help:"Keep sessions in their cookies, encrypted: those of visitors until they sign in, or of everyone."`
+
 	config.Store
+}
+
+func (d *demo) Validate() error {
+	switch d.Sealed {
+	case "", "visitors", "everyone":
+		return d.Store.Validate()
+	}
+	return fmt.Errorf("--sealed %q: use visitors or everyone", d.Sealed)
 }
 
 func (d *demo) Run(ctx context.Context, out output) error {
 	return app.RunDemo(ctx, app.Options{
-		Listen: d.Listen, Console: d.ConsoleListen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events, Development: d.Development,
+		Listen: d.Listen, Console: d.ConsoleListen, Store: app.StoreOptions(d.WithEnvironment(os.Getenv)), Events: d.Events, Development: d.Development, Sealed: d.Sealed,
 		Out: out.stdout, Log: slog.New(slog.NewTextHandler(out.stderr, nil)),
 	})
 }

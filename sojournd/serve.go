@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/app"
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
@@ -72,14 +74,28 @@ func (*configExample) Run(out output) error {
 }
 
 type keysCommand struct {
-	New keysNew `cmd:"" help:"Create an API key. Print the key, and its hash for the configuration."`
+	New keysNew `cmd:"" help:"Create an API key: print the key, and its hash for the configuration. With --seal, create a key for sealed sessions."`
 }
 
 type keysNew struct {
-	JSON bool `help:"Print JSON."`
+	Seal bool   `help:"Create a key for sealed sessions (applications[].sealed)."`
+	File string `type:"path" placeholder:"FILE" help:"With --seal: append the key to this file instead of printing it. A new file is readable by its owner only."`
+	JSON bool   `help:"Print JSON."`
 }
 
-func (k *keysNew) Run(out output) error { return app.NewKey(out.stdout, k.JSON) }
+func (k *keysNew) Validate() error {
+	if k.File != "" && !k.Seal {
+		return errors.New("--file is for --seal: an API key is only printed")
+	}
+	return nil
+}
+
+func (k *keysNew) Run(out output) error {
+	if k.Seal {
+		return app.NewSealKey(app.SealKeyOptions{File: k.File, JSON: k.JSON, Out: out.stdout, Now: time.Now()})
+	}
+	return app.NewKey(out.stdout, k.JSON)
+}
 
 type operatorsCommand struct {
 	Add  operatorsAdd  `cmd:"" help:"Make an account for the console. Asks for a password, or reads it from standard input, and prints what to put into the configuration."`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
@@ -90,6 +91,14 @@ func checkParts(c *config.Config, wrong config.Reporter) {
 		}
 		if err := forwardauth.CheckPage(a.StepUpURL); err != nil {
 			wrong(path+".step_up_url", "%v", err)
+		}
+		if filepath.IsAbs(a.Sealed.KeysFile) {
+			if _, err := readSealKeys(a.Sealed.KeysFile); err != nil {
+				wrong(path+".sealed.keys_file", "%v", err)
+			}
+		}
+		if time.Time(a.Sealed.NotBefore).After(time.Now()) {
+			wrong(path+".sealed.not_before", "is in the future, and until then every login would have ended: write a time that has passed")
 		}
 		if a.PassiveHeader != "" {
 			if err := forwardauth.CheckHeaderName(a.PassiveHeader); err != nil {

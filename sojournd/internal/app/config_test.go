@@ -78,6 +78,10 @@ func TestCheckConfig(t *testing.T) {
 		{shop + "    pages: {site: Wayfare}\n", []string{"3:12: applications[0].pages.path: is missing"}},
 		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
 		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
+		{shop + "    sealed: {for: visitors, keys_file: " + file("seal-keys", "# a comment\n"+sealKeyPrefix+strings.Repeat("A", 42)+"E\n") + "}\n", nil},
+		{shop + "    sealed: {for: everyone, keys_file: /nowhere/keys}\n", []string{"3:40: applications[0].sealed.keys_file: no such file"}},
+		{shop + "    sealed: {for: everyone, keys_file: " + weak + "}\n", []string{"3:40: applications[0].sealed.keys_file: weak:1: no sealing key"}},
+		{shop + "    sealed: {for: everyone, keys_file: " + file("no-keys", "\n") + "}\n", []string{"3:40: applications[0].sealed.keys_file: holds no key"}},
 		// One mistake of each kind. None hides another.
 		{"log: {level: loud}\nlog: {}\napi: {tls: {certificate: /nowhere/cert, key: /nowhere/key}}\nevents: {webhooks: [{url: 'https://:80/', secret_file: /nowhere/secret}, {url: 'https://b.example/', secret_file: " + weak + "}]}\n" + shop + "    login_url: /über\n",
 			[]string{"1:14: log.level: write debug", "2:1: already", "3:12: api.tls: /nowhere/cert", "4:27: events.webhooks[0].url: https://host/path", "4:56: events.webhooks[0].secret_file: no such file", "events.webhooks[1].secret_file: begins with", "7:16: applications[0].login_url: a path like /login"}},

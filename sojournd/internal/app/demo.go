@@ -32,7 +32,8 @@ type Options struct {
 	Log     *slog.Logger // nil: no log
 	Events  bool         // log the sessions' events too
 
-	Development bool // as sojourn.Options.Development
+	Development bool   // as sojourn.Options.Development
+	Sealed      string // whose sessions are in their cookies: "visitors" or "everyone"; default nobody's
 }
 
 // A UsageError is a mistake on the command line, or in a variable that replaces
@@ -99,7 +100,10 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 		write = sojourn.LogEvents(o.Log)
 	}
 	options.OnEvent = func(e sojourn.Event) { publish(e); m.count(e); write(e) }
-	if sessions, err = sojourn.New(m.store(), options); err != nil {
+	if options.Sealed, err = demoSealing(o.Sealed, users, usersPath); err != nil {
+		return err
+	}
+	if sessions, err = sojourn.New(demoStore(m.store(), options.Sealed), options); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
@@ -192,7 +196,10 @@ func greet(o Options, address net.Addr, accounts []shop.Account, operators *demo
 	}
 	_, _ = fmt.Fprintf(w, "\n  The console, where operators see the shop's sessions. This link signs in once:\n    %s\n  Later: the name %s with the password %s\n",
 		operators.link, demoOperator, operators.password)
+	note += sealedNote(o.Sealed, usersPath)
 	switch {
+	case o.Sealed == "everyone" && usersPath != "":
+		note += fmt.Sprintf("  Accounts are kept in %s\n\n", usersPath)
 	case !st.keeps:
 		note += "  Sessions and accounts are in memory, and gone when this ends.\n"
 	case st.path != "":

@@ -60,21 +60,25 @@ func webhookOf(w *config.Webhook) (events.Webhook, error) {
 // readSecrets returns the words of a file. There are two while one secret
 // replaces the other.
 func readSecrets(path string) ([]string, error) {
+	text, err := readSecretFile(path)
+	return strings.Fields(text), err
+}
+
+// readSecretFile returns the text of a file, at most 64 KiB. It refuses a file
+// that every user of the machine can read.
+func readSecretFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("anybody on this machine can read %s: chmod 600 %[1]s", path)
+		return "", fmt.Errorf("anybody on this machine can read %s: chmod 600 %[1]s", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer f.Close() //nolint:errcheck // read only
 	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
-	if err != nil {
-		return nil, err
-	}
-	return strings.Fields(string(b)), nil
+	return string(b), err
 }

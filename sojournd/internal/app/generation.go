@@ -103,7 +103,13 @@ func (s *server) apply(c *config.Config) (err error) {
 	checks := forwardauth.Options{TrustedProxies: c.Proxies(), Observe: s.metrics.check, Log: s.log}
 	for i := range c.Applications {
 		a := &c.Applications[i]
-		e, err := engineOf(a.Options(c.Proxies()), func(o *sojourn.Options) { o.Adopt = api.Adoption() })
+		options := a.Options(c.Proxies())
+		if options.Sealed, err = sealing(&a.Sealed); err != nil {
+			return fmt.Errorf("application %s: the sealing keys: %w", a.Name, err)
+		}
+		e, err := engineOf(options, func(o *sojourn.Options) {
+			o.Adopt, o.Sealed = api.Adoption(), withFunctions(o.Sealed, s.metrics.opened(o.App))
+		})
 		if err != nil {
 			return err
 		}

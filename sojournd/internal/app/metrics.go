@@ -35,6 +35,7 @@ type metrics struct {
 	rotated  *prometheus.CounterVec
 	ended    *prometheus.CounterVec
 	refused  *prometheus.CounterVec
+	opens    *prometheus.CounterVec
 	lost     prometheus.Counter
 	checks   *prometheus.HistogramVec
 	pages    *prometheus.HistogramVec
@@ -65,6 +66,7 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.rotated = counter("sojourn_rotations_total", "Secrets renewed.", "app")
 	m.ended = counter("sojourn_sessions_ended_total", "Sessions ended, by reason: logout, revoked, idle, absolute, evicted, theft; all for the end of all.", "app", "reason")
 	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous, no_key; throttled once a minute and address.", "app", "refusal")
+	m.opens = counter("sojourn_sealed_opens_total", "Sealed sessions that were opened: with the first key, with an old_key, or not: no_key, malformed, unknown, ended.", "app", "result")
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed because they came too fast."})
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
 	m.pages = histogram("sojourn_page_duration_seconds", "Time to answer a browser's request for a page.", "app", "status")
@@ -126,6 +128,26 @@ func kindOf(subject string) string {
 		return anonymous
 	}
 	return loggedIn
+}
+
+// opened returns a function that counts an application's openings of sealed
+// sessions.
+func (m *metrics) opened(app string) func(refusal sojourn.Refusal, oldKey bool) {
+	count := func(result sojourn.Refusal) prometheus.Counter { return m.opens.WithLabelValues(app, string(result)) }
+	first, old := count("opened"), count("old_key")
+	for _, refusal := range []sojourn.Refusal{sojourn.RefusedNoKey, sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded} {
+		count(refusal) // begins at zero
+	}
+	return func(refusal sojourn.Refusal, oldKey bool) {
+		switch {
+		case refusal != "":
+			count(refusal).Inc()
+		case oldKey:
+			old.Inc()
+		default:
+			first.Inc()
+		}
+	}
 }
 
 // count counts an engine's event.

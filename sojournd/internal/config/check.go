@@ -146,6 +146,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 		if len(a.Mirror) > 0 && a.Pages.Path == "" {
 			wrong(at+".mirror", "needs pages.path: the browser gets the script at mirror.js below that path")
 		}
+		checkSealed(at, a, wrong)
 		checkApplication(at, a, wrong)
 	}
 	return names
@@ -282,8 +283,33 @@ func checkPolicy(path string, p *Policy, wrong Reporter) {
 	}
 }
 
+func checkSealed(at string, a *Application, wrong Reporter) {
+	s, path := &a.Sealed, at+".sealed"
+	if s.For == "" {
+		if *s != (Sealed{}) {
+			wrong(path+".for", "is missing: write visitors, everyone or nobody, or take sealed out")
+		}
+		return
+	}
+	checkWord(path+".for", s.For, wrong, "visitors", "everyone", "nobody")
+	if s.For == "everyone" && a.MaxSessions > 0 {
+		wrong(at+".max_sessions", "can't be kept with sealed.for: everyone, because nothing counts a user's sessions: take it out")
+	}
+	if s.For == "everyone" && a.OverLimit != "" {
+		wrong(at+".over_limit", "has no meaning with sealed.for: everyone: take it out")
+	}
+	switch {
+	case s.KeysFile == "":
+		wrong(path+".keys_file", "is missing: sojournd keys new --seal --file /etc/sojournd/seal-keys makes one")
+	case !filepath.IsAbs(s.KeysFile):
+		wrong(path+".keys_file", "%q is no absolute path: write one like /etc/sojournd/seal-keys", s.KeysFile)
+	}
+}
+
 func checkApplication(at string, a *Application, wrong Reporter) {
-	checkWord(at+".over_limit", a.OverLimit, wrong, "end_oldest", "refuse")
+	if a.OverLimit != "" {
+		checkWord(at+".over_limit", a.OverLimit, wrong, "end_oldest", "refuse")
+	}
 	if a.MaxSession > maxSession {
 		wrong(at+".max_session", "use at most %d", maxSession)
 	}

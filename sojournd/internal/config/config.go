@@ -135,9 +135,11 @@ type Application struct {
 
 	Cookie Cookie `yaml:"cookie"`
 	Policy Policy `yaml:"policy"`
+	Sealed Sealed `yaml:"sealed"`
 
 	// MaxSessions is how many sessions a subject may have. Default 100; -1 is
-	// "unlimited". OverLimit is "end_oldest", the default, or "refuse".
+	// "unlimited". OverLimit is "end_oldest", the default, or "refuse". Sealed
+	// sessions for everyone have neither.
 	MaxSessions Count  `yaml:"max_sessions"`
 	OverLimit   string `yaml:"over_limit"`
 
@@ -260,6 +262,21 @@ type Policy struct {
 	Grace       Duration `yaml:"grace"`
 }
 
+// Sealed keeps sessions in their cookies, encrypted, instead of in the store.
+type Sealed struct {
+	// For is "visitors", for the sessions before a login, "everyone", or "nobody",
+	// which stores sessions that were sealed before.
+	For string `yaml:"for"`
+
+	// KeysFile has a key on each line, as sojournd keys new --seal writes it. The
+	// first seals, all open.
+	KeysFile string `yaml:"keys_file"`
+
+	// NotBefore ends all sealed sessions that began before this time, and all
+	// logins before it. Default none.
+	NotBefore Time `yaml:"not_before"`
+}
+
 // A Lifetime limits a session.
 type Lifetime struct {
 	Idle     Duration `yaml:"idle"`
@@ -293,8 +310,10 @@ func (a *Application) complete() {
 	set(&a.Cookie.Visitor, prefix+a.Name+"-visitor")
 	set(&a.Cookie.SameSite, "lax")
 	set(&a.Policy.Preset, "default")
-	set(&a.MaxSessions, 100)
-	set(&a.OverLimit, "end_oldest")
+	if a.Sealed.For != "everyone" { // which has no limit
+		set(&a.MaxSessions, 100)
+		set(&a.OverLimit, "end_oldest")
+	}
 	set(&a.MaxValue, 64<<10)
 	set(&a.MaxSession, 256<<10)
 	set(&a.MaxDepth, 100)

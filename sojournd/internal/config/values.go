@@ -60,6 +60,18 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 var errDuration = errors.New("is no duration: write one like 90s, 15m, 24h or 14d")
 
+// A Time is a point in time, such as "2026-11-29T12:00:00Z" (RFC 3339).
+type Time time.Time
+
+func (t *Time) UnmarshalText(text []byte) error {
+	at, err := time.Parse(time.RFC3339, string(text))
+	if err != nil {
+		return errors.New("is no time: write one like 2026-11-29T12:00:00Z")
+	}
+	*t = Time(at.UTC())
+	return nil
+}
+
 // span writes a duration as in the file.
 func span(d time.Duration) string {
 	if d >= day && d%day == 0 {

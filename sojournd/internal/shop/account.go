@@ -11,14 +11,16 @@ import (
 // accountPage is GET /account.
 func (v *visit) accountPage() error {
 	devices, _, err := v.shop.Sessions.List(v.r.Context(), v.session.Subject(), "", 1000)
-	if err != nil {
+	unlisted := errors.Is(err, sojourn.ErrUnsupported) // every session is in its cookie
+	if err != nil && !unlisted {
 		return err
 	}
 	v.render(http.StatusOK, "account", struct {
-		Notice  string
-		Devices int
-		Info    sojourn.Info
-	}{v.notice(), len(devices), v.session.Info()})
+		Notice   string
+		Devices  int
+		Unlisted bool
+		Info     sojourn.Info
+	}{v.notice(), len(devices), unlisted, v.session.Info()})
 	return nil
 }
 

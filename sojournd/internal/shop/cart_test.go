@@ -51,119 +51,128 @@ func TestCartAdopt(t *testing.T) {
 }
 
 func TestCartSurvivesLogin(t *testing.T) {
-	s := newSite(t)
-	b := s.browser()
-	b.post("/cart", "sku", "tent", "qty", "2").to("/cart")
-	b.post("/cart", "sku", "compass").to("/cart")
-	if got := b.cart(); got != "tent:2 compass:1" {
-		t.Fatalf("before the login: %q", got)
-	}
-	b.login(ada)
-	if got := b.cart(); got != "tent:2 compass:1" {
-		t.Errorf("after the login: %q", got)
-	}
-	if got := lines(s.user(ada.Email).Cart); got != "tent:2 compass:1" {
-		t.Errorf("saved: %q", got)
-	}
+	inEveryWay(t, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		b := s.browser()
+		b.post("/cart", "sku", "tent", "qty", "2").to("/cart")
+		b.post("/cart", "sku", "compass").to("/cart")
+		if got := b.cart(); got != "tent:2 compass:1" {
+			t.Fatalf("before the login: %q", got)
+		}
+		b.login(ada)
+		if got := b.cart(); got != "tent:2 compass:1" {
+			t.Errorf("after the login: %q", got)
+		}
+		if got := lines(s.user(ada.Email).Cart); got != "tent:2 compass:1" {
+			t.Errorf("saved: %q", got)
+		}
+	})
 }
 
 func TestCartIsMergedAtLogin(t *testing.T) {
-	s := newSite(t)
-	b := s.browser()
-	b.login(ada)
-	b.post("/cart", "sku", "tent", "qty", "2")
-	b.post("/logout").to("/?done=logout")
-	if got := b.cart(); got != "" {
-		t.Fatalf("after the logout: %q", got)
-	}
-	b.post("/cart", "sku", "tent")
-	b.post("/cart", "sku", "lantern")
-	b.login(ada)
-	const want = "tent:3 lantern:1"
-	if got := b.cart(); got != want {
-		t.Errorf("merged: %q, want %q", got, want)
-	}
-	// Neither another login nor a confirmed password adds the saved cart again.
-	b.login(ada)
-	b.post("/reauth", "password", ada.Password).to("/account")
-	if got := b.cart(); got != want {
-		t.Errorf("after the same user's login: %q, want %q", got, want)
-	}
-	// Another browser gets the saved cart.
-	other := s.browser()
-	other.login(ada)
-	if got := other.cart(); got != want {
-		t.Errorf("elsewhere: %q, want %q", got, want)
-	}
+	inEveryWay(t, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		b := s.browser()
+		b.login(ada)
+		b.post("/cart", "sku", "tent", "qty", "2")
+		b.post("/logout").to("/?done=logout")
+		if got := b.cart(); got != "" {
+			t.Fatalf("after the logout: %q", got)
+		}
+		b.post("/cart", "sku", "tent")
+		b.post("/cart", "sku", "lantern")
+		b.login(ada)
+		const want = "tent:3 lantern:1"
+		if got := b.cart(); got != want {
+			t.Errorf("merged: %q, want %q", got, want)
+		}
+		// Neither another login nor a confirmed password adds the saved cart again.
+		b.login(ada)
+		b.post("/reauth", "password", ada.Password).to("/account")
+		if got := b.cart(); got != want {
+			t.Errorf("after the same user's login: %q, want %q", got, want)
+		}
+		// Another browser gets the saved cart.
+		other := s.browser()
+		other.login(ada)
+		if got := other.cart(); got != want {
+			t.Errorf("elsewhere: %q, want %q", got, want)
+		}
+	})
 }
 
 // A login whose answer was lost is sent again with the old cookie. The session
-// has the merged cart already.
+// has the merged cart already, unless the visitor's was sealed: TestWhatDiffers.
 func TestCartIsMergedOnceIfTheLoginIsRepeated(t *testing.T) {
-	s := newSite(t)
-	first := s.browser()
-	first.login(ada)
-	first.post("/cart", "sku", "tent", "qty", "2")
-	first.post("/logout")
+	inWays(t, []*way{stored}, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		first := s.browser()
+		first.login(ada)
+		first.post("/cart", "sku", "tent", "qty", "2")
+		first.post("/logout")
 
-	first.post("/cart", "sku", "compass")
-	again := s.browser()
-	for name, value := range first.cookies {
-		again.cookies[name] = value
-	}
-	first.login(ada) // this answer is lost
-	s.sleep(2 * time.Second)
-	again.login(ada)
-	if got, want := again.cart(), "tent:2 compass:1"; got != want {
-		t.Errorf("after the repeated login: %q, want %q", got, want)
-	}
+		first.post("/cart", "sku", "compass")
+		again := first.copy()
+		first.login(ada) // this answer is lost
+		s.sleep(2 * time.Second)
+		again.login(ada)
+		if got, want := again.cart(), "tent:2 compass:1"; got != want {
+			t.Errorf("after the repeated login: %q, want %q", got, want)
+		}
+	})
 }
 
 func TestCartStaysWithItsUser(t *testing.T) {
-	s := newSite(t)
-	b := s.browser()
-	b.login(ada)
-	b.post("/cart", "sku", "tent")
-	b.login(ben) // without a logout
-	if got := b.cart(); got != "" {
-		t.Errorf("ben has ada's cart: %q", got)
-	}
-	b.post("/cart", "sku", "camera")
-	if got := lines(s.user(ada.Email).Cart); got != "tent:1" {
-		t.Errorf("ada's: %q", got)
-	}
-	if got := lines(s.user(ben.Email).Cart); got != "camera:1" {
-		t.Errorf("ben's: %q", got)
-	}
+	inEveryWay(t, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		b := s.browser()
+		b.login(ada)
+		b.post("/cart", "sku", "tent")
+		b.login(ben) // without a logout
+		if got := b.cart(); got != "" {
+			t.Errorf("ben has ada's cart: %q", got)
+		}
+		b.post("/cart", "sku", "camera")
+		if got := lines(s.user(ada.Email).Cart); got != "tent:1" {
+			t.Errorf("ada's: %q", got)
+		}
+		if got := lines(s.user(ben.Email).Cart); got != "camera:1" {
+			t.Errorf("ben's: %q", got)
+		}
+	})
 }
 
 func TestCartParallelAdds(t *testing.T) {
-	s := newSite(t)
-	b := s.program()
-	b.login(ada)
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() { b.post("/cart", "sku", "tent").want(200) })
-	}
-	wg.Wait()
-	if got := b.cart(); got != "tent:64" {
-		t.Errorf("in the session: %q", got)
-	}
-	if got := lines(s.user(ada.Email).Cart); got != "tent:64" {
-		t.Errorf("saved: %q", got)
-	}
+	inWays(t, withList, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		b := s.program()
+		b.login(ada)
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() { b.post("/cart", "sku", "tent").want(200) })
+		}
+		wg.Wait()
+		if got := b.cart(); got != "tent:64" {
+			t.Errorf("in the session: %q", got)
+		}
+		if got := lines(s.user(ada.Email).Cart); got != "tent:64" {
+			t.Errorf("saved: %q", got)
+		}
+	})
 }
 
 func TestCartPage(t *testing.T) {
-	s := newSite(t)
-	b := s.browser()
-	b.get("/cart").want(200).has("Your cart is empty")
-	b.post("/cart", "sku", "camera", "qty", "2", "next", "/#p-camera").to("/#p-camera")
-	b.get("/cart").want(200).has("Half-frame camera", "€318.00", "2 articles", "Sign in to find this cart")
-	b.lang = "de"
-	b.get("/cart").want(200).has("Halbformat\u00adkamera", "318,00\u00a0€")
-	b.post("/cart", "sku", "camera", "qty", "-2").to("/cart")
-	if got := b.cart(); got != "" {
-		t.Errorf("removed: %q", got)
-	}
+	inEveryWay(t, func(t *testing.T, w *way) {
+		s := w.newSite(t)
+		b := s.browser()
+		b.get("/cart").want(200).has("Your cart is empty")
+		b.post("/cart", "sku", "camera", "qty", "2", "next", "/#p-camera").to("/#p-camera")
+		b.get("/cart").want(200).has("Half-frame camera", "€318.00", "2 articles", "Sign in to find this cart")
+		b.lang = "de"
+		b.get("/cart").want(200).has("Halbformat\u00adkamera", "318,00\u00a0€")
+		b.post("/cart", "sku", "camera", "qty", "-2").to("/cart")
+		if got := b.cart(); got != "" {
+			t.Errorf("removed: %q", got)
+		}
+	})
 }

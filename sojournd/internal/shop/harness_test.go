@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,7 +18,6 @@ import (
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/store"
-	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 var (
@@ -43,16 +43,18 @@ type site struct {
 	now   time.Time
 }
 
-func newSite(t *testing.T) *site { return newSiteOn(t, memstore.New()) }
+// newSite returns a site whose sessions are all in a store.
+func newSite(t *testing.T) *site { return stored.newSite(t) }
 
-func newSiteOn(t *testing.T, st store.Store) *site {
+// newSiteOn returns a site on a store, which is nil if every session is sealed.
+func newSiteOn(t *testing.T, st store.Store, w *way) *site {
 	t.Helper()
 	s := &site{t: t, store: st, now: time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)}
-	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Now: s.clock, OnError: AnswerError})
+	users, err := NewMemoryUsers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := NewMemoryUsers(t.Context())
+	engine, err := sojourn.New(st, sojourn.Options{App: "shop", Now: s.clock, OnError: AnswerError, Sealed: w.sealing(users)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +74,10 @@ func newSiteOn(t *testing.T, st store.Store) *site {
 		if err := engine.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := errors.Join(st.Close(), users.Close()); err != nil {
+		if st != nil {
+			err = st.Close()
+		}
+		if err := errors.Join(err, users.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -130,6 +135,16 @@ func (s *site) program() *browser {
 	return b
 }
 
+// copy returns a browser with a copy of the cookies.
+func (b *browser) copy() *browser {
+	c := b.site.browser()
+	c.accept = b.accept
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.Copy(c.cookies, b.cookies)
+	return c
+}
+
 // An answer is a response with its body.
 type answer struct {
 	*http.Response
@@ -158,7 +173,7 @@ func (b *browser) send(r *http.Request) *answer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range res.Cookies() {
-		if len(c.Value) == 64 {
+		if c.Value != "" {
 			b.tokens = append(b.tokens, c.Value)
 		}
 		if c.MaxAge < 0 {

@@ -1,6 +1,6 @@
 -- "SHOP": distinguishes the file from those of other programs.
 PRAGMA application_id = 1397247824;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE IF NOT EXISTS users (
   id            TEXT PRIMARY KEY,
@@ -10,5 +10,6 @@ CREATE TABLE IF NOT EXISTS users (
   cart_session  TEXT NOT NULL DEFAULT '',   -- the session that the cart is from, and its revision
   cart_revision INTEGER NOT NULL DEFAULT 0,
   theme         TEXT NOT NULL DEFAULT '',
-  language      TEXT NOT NULL DEFAULT ''
+  language      TEXT NOT NULL DEFAULT '',
+  not_before    INTEGER NOT NULL DEFAULT 0  -- sessions that signed in earlier have ended; in microseconds since 1970
 ) STRICT;

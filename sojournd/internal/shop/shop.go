@@ -10,6 +10,7 @@
 package shop
 
 import (
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -64,6 +65,7 @@ func New(o Options) (*Shop, error) {
 	sh := &Shop{Options: o, mux: http.NewServeMux(), closing: make(chan struct{})}
 	devices, err := pages.New(o.Sessions, pages.Options{
 		Require: careful, Site: "Wayfare", Stylesheet: static["devices.css"], Device: useragent.Name, Now: o.Now,
+		EndAll:   func(ctx context.Context, subject string) error { return o.Users.SetNotBefore(ctx, subject, o.Now()) },
 		Language: func(r *http.Request) string { return sh.prefers(r).Language },
 		Theme:    func(r *http.Request) string { return sh.prefers(r).Theme },
 	})

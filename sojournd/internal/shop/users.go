@@ -72,7 +72,7 @@ type Users struct {
 //go:embed schema.sql
 var schema string
 
-const schemaVersion = 1 // user_version in schema.sql
+const schemaVersion = 2 // user_version in schema.sql
 
 // usersFileID is "SHOP", in the header of the file.
 const usersFileID = 0x53484f50
@@ -187,7 +187,11 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if has == schemaVersion {
 		return nil
 	}
-	_, err := db.ExecContext(ctx, "BEGIN IMMEDIATE;"+schema+"COMMIT;")
+	script := schema
+	if has == 1 {
+		script += "ALTER TABLE users ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;" // to the table that exists
+	}
+	_, err := db.ExecContext(ctx, "BEGIN IMMEDIATE;"+script+"COMMIT;")
 	return err
 }
 
@@ -267,6 +271,31 @@ func (u *Users) SetCart(ctx context.Context, id string, items []Line, version Ca
 func (u *Users) SetPreferences(ctx context.Context, id string, p Preferences) error {
 	return u.exec(ctx, "UPDATE users SET theme = coalesce(nullif(?, ''), theme), language = coalesce(nullif(?, ''), language) WHERE id = ?",
 		p.Theme, p.Language, id)
+}
+
+// NotBefore returns the time before which no sign-in of a user holds any more.
+// It is zero if there is none. It is for sojourn.Sealing. All sessions of an
+// account that is gone have ended.
+func (u *Users) NotBefore(ctx context.Context, id string) (time.Time, error) {
+	var at int64
+	switch err := u.db.QueryRowContext(ctx, "SELECT not_before FROM users WHERE id = ?", id).Scan(&at); {
+	case errors.Is(err, sql.ErrNoRows):
+		return endOfTime, nil
+	case err != nil:
+		return time.Time{}, fmt.Errorf("shop: read a user: %w", err)
+	case at == 0:
+		return time.Time{}, nil
+	}
+	return time.UnixMicro(at), nil
+}
+
+// endOfTime is later than any session.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// SetNotBefore ends the sign-ins of a user before a time, for sessions that the
+// shop has no list of. It returns ErrNoUser.
+func (u *Users) SetNotBefore(ctx context.Context, id string, at time.Time) error {
+	return u.exec(ctx, "UPDATE users SET not_before = max(not_before, ?) WHERE id = ?", at.UnixMicro(), id)
 }
 
 // exec changes one user. It returns ErrNoUser if the statement changed none.
