@@ -126,9 +126,6 @@ func (e *Engine) ListEnded(ctx context.Context, subject string, limit int) ([]En
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}
-	if err := e.needsStore("ListEnded"); err != nil {
-		return nil, err
-	}
 	recs, _, err := e.store.List(ctx, e.opt.App, store.ListOptions{Subject: subject, Limit: limit, Now: e.now(), Ended: true})
 	if err != nil {
 		return nil, wrap("list ended sessions", err)

@@ -39,7 +39,7 @@ func (e *Engine) openSealed(ctx context.Context, q *query, p *presented) error {
 		p.over(reason, at)
 		return nil
 	}
-	if !e.seal.keepClient {
+	if !e.seal.keepClient || rec.LastClient == (Client{}) { // then there is none to compare with
 		rec.LastClient = q.Client
 	}
 	if observe := e.seal.opt.Observe; observe != nil {

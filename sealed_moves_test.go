@@ -384,6 +384,7 @@ func TestSealedClientChanged(t *testing.T) {
 			return reaction
 		}
 	}))
+	w.want("sealed before the option was set", w.look(newWorld(t, sealedEveryone).loggedIn("ben")), "ben")
 	j := w.loggedIn("ann")
 	w.look(j)
 	equal(t, "changes", was, nil)

@@ -500,6 +500,7 @@ func TestSealedUnsupported(t *testing.T) {
 			id := w.id(w.loggedIn("ann"))
 			_, _, list := w.List(ctx, "ann", "", 10)
 			_, _, snapshots := w.ListSnapshots(ctx, "ann", "", 10)
+			_, ended := w.ListEnded(ctx, "ann", 10)
 			_, _, counted := w.Count(ctx)
 			_, get := w.Get(ctx, id)
 			_, touch := w.Touch(ctx, id)
@@ -507,7 +508,7 @@ func TestSealedUnsupported(t *testing.T) {
 			_, replace := w.ReplaceValues(ctx, id, 0, nil)
 			_, subject := w.EndSubject(ctx, "ann", sojourn.ID{})
 			for call, err := range map[string]error{
-				"List": list, "List ": snapshots, "Count": counted, "Get": get, "Touch": touch, "SetValues": set, "ReplaceValues": replace,
+				"List": list, "List ": snapshots, "ListEnded": ended, "Count": counted, "Get": get, "Touch": touch, "SetValues": set, "ReplaceValues": replace,
 				"End": w.End(ctx, id), "EndOwn": w.EndOwn(ctx, "ann", id), "EndSubject": subject, "EndAll": w.EndAll(ctx),
 				"Request.Key": w.Begin(ctx, sojourn.Request{Key: "k"}).Load(ctx),
 			} {
