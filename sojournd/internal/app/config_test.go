@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,29 @@ func TestCheckConfigWarns(t *testing.T) {
 		err := CheckConfig(ServeOptions{Config: name, Out: &out, Log: &out})
 		if err != nil || strings.Contains(out.String(), name+": warning: trusted_proxies: is empty") != warns || !strings.Contains(out.String(), "is right") {
 			t.Errorf("%q: %v\n%s", proxies, err, &out)
+		}
+	}
+}
+
+// Where a check can't set a cookie, it can't note the activity of a sealed session.
+func TestCheckConfigWarnsOfSealed(t *testing.T) {
+	dir := t.TempDir()
+	keys, name := filepath.Join(dir, "seal-keys"), filepath.Join(dir, "sojourn.yaml")
+	if err := NewSealKey(SealKeyOptions{File: keys, Out: io.Discard}); err != nil {
+		t.Fatal(err)
+	}
+	for app, warns := range map[string]bool{
+		"sealed: {for: everyone, keys_file: " + keys + "}":                       true,
+		"sealed: {for: everyone, keys_file: " + keys + "}, relays_cookies: true": false,
+		"sealed: {for: visitors, keys_file: " + keys + "}":                       false,
+	} {
+		if err := os.WriteFile(name, []byte("store: 'memory:'\ntrusted_proxies: [127.0.0.1]\napplications: [{name: shop, "+app+"}]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := CheckConfig(ServeOptions{Config: name, Out: &out, Log: &out})
+		if err != nil || strings.Contains(out.String(), "warning: applications[0].relays_cookies") != warns || !strings.Contains(out.String(), "is right") {
+			t.Errorf("%s: %v\n%s", app, err, &out)
 		}
 	}
 }

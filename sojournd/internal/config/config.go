@@ -343,17 +343,28 @@ func (c *Config) Proxies() []netip.Prefix {
 // Warnings returns texts about settings that are allowed but probably a
 // mistake. Each begins with the path of a setting.
 func (c *Config) Warnings() (list []string) {
+	for i := range c.Applications {
+		if a := &c.Applications[i]; a.Sealed.For == "everyone" && !a.RelaysCookies && c.asksCheck(a) {
+			list = append(list, fmt.Sprintf("applications[%d].relays_cookies: is false, and the sessions of %q are sealed. Then a check can't note activity, and a session ends at its "+
+				"idle limit if only checks see it: let the proxy pass Set-Cookie of a check's answer, and write true", i, a.Name))
+		}
+	}
 	if len(c.TrustedProxies) > 0 || len(c.Internal.Listen) == 0 {
-		return nil
+		return list
 	}
 	for i := range c.Applications {
 		a := &c.Applications[i]
-		if len(a.Keys) == 0 || a.Pages.Path != "" || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0 {
+		if c.asksCheck(a) || a.Pages.Path != "" {
 			list = append(list, fmt.Sprintf("trusted_proxies: is empty, but a proxy seems to ask /check or /pages for application %q. Then a sign-in can't return to the page "+
 				"that was requested, and all visitors count as one address: write the proxy's address there, as sojournd sees it", a.Name))
 		}
 	}
 	return list
+}
+
+// asksCheck reports whether a proxy seems to ask /check for an application.
+func (c *Config) asksCheck(a *Application) bool {
+	return len(c.Internal.Listen) > 0 && (len(a.Keys) == 0 || a.namesLoginURL || a.StepUpURL != "" || len(a.ReturnOrigins) > 0)
 }
 
 // HasKeys reports whether any application has an API key.

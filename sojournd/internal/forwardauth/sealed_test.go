@@ -111,3 +111,34 @@ func TestSealedVisitor(t *testing.T) {
 	}
 	w.want("a visitor's login", w.get("/check/shop/status/login", "Cookie", cookie), http.StatusUnauthorized)
 }
+
+// A sealed session as large as a cookie can be passes the real proxies, in the
+// request and in the answer.
+func TestDeployedSealed(t *testing.T) {
+	for _, p := range []proxy{nginx, caddy, haproxy} {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, p, false, nobodyChanges)
+			d.world = newSealed(t, sojourn.SealEveryone, func(a *forwardauth.App, o *sojourn.Options) {
+				a.RelaysCookies = true
+				o.Cookie = sojourn.Cookie{Name: "__Host-shop-session", Visitor: "__Host-shop-visitor"}
+			})
+			s := d.engine.Begin(t.Context(), sojourn.Request{})
+			defer s.Finish()
+			err := errors.Join(s.Login("ann"), s.SetValue("essay", []byte(`"`+strings.Repeat("x", 2700)+`"`)), s.Commit(t.Context()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cookie := "__Host-shop-session=" + s.Token()
+			d.passed("a login", d.visit("GET", "/account", "Cookie", cookie), "ann")
+			d.world.pass(2 * time.Hour)
+			v := d.visit("GET", "/account", "Cookie", cookie)
+			d.passed("activity", v, "ann")
+			set := v.Cookies()
+			if len(set) != 1 || set[0].Name != "__Host-shop-session" || len(set[0].Value) < 3600 || set[0].Value == s.Token() || v.Header.Get("Cache-Control") != "no-store" {
+				t.Fatalf("headers: %v", v.Header)
+			}
+			d.passed("the new cookie", d.visit("GET", "/account", "Cookie", set[0].Name+"="+set[0].Value), "ann")
+		})
+	}
+}
