@@ -123,7 +123,7 @@ func TestNginxOverUnixSocket(t *testing.T) {
 func TestConfigurationOfTheSetUps(t *testing.T) {
 	var found int
 	for _, name := range []string{
-		"../docs/server.md", "../examples/proxies/nginx/shop.conf", "../examples/proxies/caddy/Caddyfile", "../examples/proxies/haproxy/haproxy.cfg", "../examples/proxies/traefik/shop.yml", "../examples/proxies/envoy/envoy.yaml",
+		"../docs/server.md", "../docs/proxies/pages.md", "../examples/proxies/nginx/shop.conf", "../examples/proxies/caddy/Caddyfile", "../examples/proxies/haproxy/haproxy.cfg", "../examples/proxies/traefik/shop.yml", "../examples/proxies/envoy/envoy.yaml",
 		"../examples/node/sojourn.yaml", "../deploy/sojourn.yaml",
 	} {
 		page, err := os.ReadFile(name)
