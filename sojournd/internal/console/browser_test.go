@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
 )
@@ -69,6 +70,19 @@ func TestBrowserPages(t *testing.T) {
 		b.Visit(path)
 		check()
 	}
+	for i := range 2*pageSize + 20 {
+		w.user(w.blog, fmt.Sprint("reader", i), firefox, "198.51.100.1")
+	}
+	b.Visit("/apps/blog/sessions?browser=firefox&kind=user")
+	b.See("#progress-text", "Found 121.") // by itself
+	check()
+	b.Visit(sessionPath("blog", w.user(w.blog, "ended", firefox, "198.51.100.1")))
+	b.See("h2", "Deadlines")
+	if _, err := w.blog.EndSubject(t.Context(), "ended", sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	b.See("#over", "There is no live session") // by itself
+
 	b.Visit(sessionPath("shop", id))
 	b.See("h1", id.String())
 	b.Click("form[action$='/values'] button")
@@ -122,10 +136,11 @@ func TestGallery(t *testing.T) {
 	}
 	b := w.tab(t)
 	shot := 0
+	sizes := []struct{ width, height int64 }{{360, 740}, {1280, 860}, {3840, 2160}}
 	shoot := func(name string) {
 		shot++
 		for _, theme := range []string{"light", "dark"} {
-			for _, size := range []struct{ width, height int64 }{{360, 740}, {1280, 860}, {3840, 2160}} {
+			for _, size := range sizes {
 				browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}})
 				browsertest.Call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size.width, Height: size.height, DeviceScaleFactor: 1})
 				if wide := b.Eval(`String(document.documentElement.scrollWidth > document.documentElement.clientWidth)`); wide == "true" {
@@ -143,6 +158,8 @@ func TestGallery(t *testing.T) {
 	shoot("sessions")
 	b.Visit("/apps/shop/sessions?subject=nobody")
 	shoot("nothing")
+	b.Visit("/apps/shop/sessions?browser=firefox&network=198.51.100.0%2F24&seen=day")
+	shoot("search")
 	over := w.user(w.shop, "grace@example.com", chrome, "203.0.113.99")
 	if err := w.shop.End(t.Context(), over); err != nil {
 		t.Fatal(err)

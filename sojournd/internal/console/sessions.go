@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -89,11 +90,13 @@ const maxSubject = 255 // bytes
 
 // sessionsView is the data of the list of sessions.
 type sessionsView struct {
-	Subject string // that was looked for; empty: all sessions
-	Rows    []row
-	Next    string // address of the next page
-	First   bool   // this is the first page
-	Notice  string
+	Query    query
+	Wrong    string // what is wrong with the query
+	Rows     []row
+	Progress *progress // of a search; nil: the rows are a list
+	Next     string    // address of the next page
+	First    bool      // this is the first page
+	Notice   string
 }
 
 // A row is a session in a list.
@@ -127,28 +130,50 @@ func browserName(c sojourn.Client) string {
 
 // sessionsPage is GET /apps/{app}/sessions. The query is in the address.
 func (v *visit) sessionsPage() error {
-	data := sessionsView{Subject: v.query("subject"), First: v.query("cursor") == ""}
-	if len(data.Subject) > maxSubject { // no session has it
-		data.Subject = strings.ToValidUTF8(data.Subject[:maxSubject], "")
-		v.render(http.StatusOK, "sessions", data)
-		return nil
+	data := &sessionsView{Query: v.searchQuery(), First: v.query("cursor") == "", Notice: v.notice()}
+	var err error
+	switch {
+	case len(data.Query.Subject) > maxSubject: // no session has it
+		data.Query.Subject = strings.ToValidUTF8(data.Query.Subject[:maxSubject], "")
+	case data.Query.Searches():
+		err = v.search(data)
+	default:
+		err = v.list(data)
 	}
-	list, next, err := v.app.Sessions.List(v.r.Context(), data.Subject, v.query("cursor"), pageSize)
 	if err != nil {
 		return err
 	}
-	data.Rows = v.rows(list)
-	if next != "" {
-		q := url.Values{"cursor": {next}}
-		if data.Subject != "" {
-			q.Set("subject", data.Subject)
-		}
-		data.Next = v.r.URL.EscapedPath() + "?" + q.Encode()
+	status := http.StatusOK
+	if data.Wrong != "" {
+		status = http.StatusUnprocessableEntity
 	}
-	data.Notice = v.notice()
-	v.render(http.StatusOK, "sessions", data)
+	v.render(status, "sessions", data)
 	return nil
 }
+
+// list fills the data with a page of all sessions, or of those of a subject.
+func (v *visit) list(data *sessionsView) error {
+	list, next, err := v.app.Sessions.List(v.r.Context(), data.Query.Subject, v.query("cursor"), pageSize)
+	data.Rows = v.rows(list)
+	data.next(v, next)
+	return err
+}
+
+// next sets the address of the next page.
+func (s *sessionsView) next(v *visit, cursor string) {
+	if cursor == "" {
+		return
+	}
+	q := s.Query.values()
+	q.Set("cursor", cursor)
+	if s.Progress != nil {
+		q.Set("at", strconv.FormatInt(s.Query.at.UnixMilli(), 10))
+	}
+	s.Next = v.r.URL.EscapedPath() + "?" + q.Encode()
+}
+
+// FirstPath is the address of the first page.
+func (s *sessionsView) FirstPath() string { return "?" + s.Query.values().Encode() }
 
 // notice says what the form that led here has done.
 func (v *visit) notice() string {

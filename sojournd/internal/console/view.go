@@ -181,3 +181,6 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	http.ServeFileFS(w, r, staticFiles, "static/"+name)
 }
+
+// Method is the request's method.
+func (v *visit) Method() string { return v.r.Method }

@@ -54,6 +54,9 @@ func (c *Console) serve(s *setup, w http.ResponseWriter, r *http.Request, h func
 // session of an operator who is gone, or whose password is another now, ends.
 func (v *visit) load() error {
 	v.session.Strict()
+	if v.r.Header.Get("Sec-Fetch-Dest") == "empty" {
+		v.session.Passive() // a script asks, not the operator
+	}
 	if err := v.session.Load(v.r.Context()); err != nil {
 		return err
 	}
@@ -219,6 +222,7 @@ func problemOf(err error) *problem {
 		{sojourn.ErrUnavailable, errUnavailable},
 		{sojourn.ErrClosed, errUnavailable},
 		{sojourn.ErrNotFound, errGone},
+		{sojourn.ErrUnsupported, &problem{501, "unsupported", "These sessions are in cookies", "The application keeps its sessions in its visitors' cookies, and no store has them. So they can't be listed, found or ended here."}},
 		{sojourn.ErrCrossOrigin, errCrossOrigin},
 		{sojourn.ErrNotFresh, errNotFresh},
 		{sojourn.ErrAnonymous, errSignedOut},
