@@ -30,10 +30,12 @@ type real struct {
 	url string
 }
 
-func newReal(t *testing.T) *real {
+func newReal(t *testing.T) *real { return newRealOf(t, stored) }
+
+func newRealOf(t *testing.T, w *way) *real {
 	t.Helper()
 	browsertest.Need(t)
-	s := newSite(t)
+	s := w.newSite(t)
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	t.Cleanup(s.Close) // first, since the server waits for the streams
@@ -125,6 +127,33 @@ func TestBrowserCartAcrossLogin(t *testing.T) {
 	other.See("[data-sku=compass] output", "1")
 	other.Click("[data-sku=camera] > form:last-child button")
 	other.See("#cart-count", "3")
+}
+
+// Without a store, a cart survives the login, and the user signs out everywhere.
+func TestBrowserSealed(t *testing.T) {
+	r := newRealOf(t, everyone)
+	b, other := r.tab(), r.tab()
+	b.Visit("/")
+	for n, sku := range []string{"tent", "camera"} {
+		b.Do("add", chromedp.Click(chromedp.CSS("#p-"+sku+" .buy button")))
+		b.See("#cart-count", itoa(n+1))
+	}
+	b.signIn(ada)
+	b.See("#cart-count", "2")
+	other.signIn(ada)
+	other.See("#cart-count", "2")
+	b.Visit("/account")
+	b.See(".tiles", "keeps no list of your devices")
+	b.Visit("/session/devices")
+	b.See("#list", "can’t list where else you are signed in")
+	b.Accessible("a user's devices without a list")
+	r.sleep(time.Second)
+	b.Click("#end-others")
+	b.See("h1", "Sign out everywhere?")
+	b.Click("#confirm")
+	b.See("#sign-in", "Sign in")
+	other.Visit("/account")
+	other.See("[role=status]", "You were signed out from another device.")
 }
 
 // watchPaint records the colour of the page in every frame.
@@ -338,6 +367,11 @@ func TestGallery(t *testing.T) {
 	shoot(b, "09-email", "/account/email")
 	r.sleep(20 * time.Minute)
 	shoot(b, "10-reauth", "/account/email")
+	sealed := newRealOf(t, everyone).tab()
+	sealed.signIn(ada)
+	shoot(sealed, "11-sealed-account", "/account")
+	shoot(sealed, "12-sealed-devices", "/session/devices")
+	shoot(sealed, "13-sealed-everywhere", "/session/devices/others/end")
 	shoot(phone, "20-phone-front", "/")
 	shoot(phone, "21-phone-cart", "/cart")
 	shoot(phone, "22-phone-devices", "/session/devices")
