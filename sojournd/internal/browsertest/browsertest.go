@@ -16,6 +16,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -237,4 +238,13 @@ func Call[P, R any](b *Tab, command cdp.Command[P, R], params P) R {
 		b.t.Fatalf("%s: %v", command.Method, err)
 	}
 	return result
+}
+
+// Cookies returns the names of the cookies that the tab has for its page.
+func (b *Tab) Cookies() (names []string) {
+	b.t.Helper()
+	for _, c := range Call(b, network.GetCookies, network.GetCookiesParams{}).Cookies {
+		names = append(names, c.Name)
+	}
+	return names
 }

@@ -183,7 +183,7 @@ func (v *visit) signIn(user User, remember bool) error {
 		v.saveCart(c)
 	}
 	if prefs := user.Preferences.or(chosen); prefs != user.Preferences {
-		if err := v.shop.Users.SetPreferences(ctx, user.ID, prefs); err != nil {
+		if err := v.shop.Users.SetPreferences(ctx, user.ID, prefs, v.shop.Now()); err != nil {
 			v.shop.Log.ErrorContext(ctx, "shop: save the preferences", "user", user.ID, "error", err)
 		}
 		user.Preferences = prefs

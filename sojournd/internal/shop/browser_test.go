@@ -180,10 +180,21 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 		b.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
 		b.Click("#prefs button[value=" + what + "]")
 	}
+	chooseTheme := func(theme string) { // at once, without a new page
+		t.Helper()
+		b.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
+		b.Do("choose", chromedp.Click(chromedp.CSS("#prefs button[value="+theme+"]")))
+		b.Await(`document.querySelector("#prefs button[value=` + theme + `]").ariaPressed === "true"`)
+		b.Eval(`frames_.clear(), ""`)
+		b.Do("close the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
+	}
 	b.Visit("/")
 	painted(light + " auto en")
-	choose("dark")
+	chooseTheme("dark")
 	painted(dark + " dark en")
+	if cookies := b.Cookies(); len(cookies) > 0 {
+		t.Errorf("a visitor who has chosen a theme has cookies: %v", cookies)
+	}
 	choose("de")
 	painted(dark + " dark de")
 	b.See("h1", "Gutes für unterwegs")
@@ -194,13 +205,29 @@ func TestBrowserThemeAndLanguage(t *testing.T) {
 	// prefers another theme.
 	b.signIn(ben)
 	painted(dark + " dark de")
+	b.Eval(`sojourn.mirror.sync().then(() => "")`) // what the page does by itself after the sign-in
 	b = r.tab()
 	browsertest.Call(b.Tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watchPaint})
 	b.signIn(ben)
 	painted(dark + " dark de")
 	b.See("form[action='/logout'] button", "Abmelden")
-	choose("light")
+	chooseTheme("light")
 	painted(light + " light de")
+
+	// A page of a CDN has both, before its first paint and without a session to ask.
+	b.Visit("/delivery")
+	painted(light + " light en")
+	b.See(".spoken[lang=de] h1", "Lieferung")
+	b.Do("choose", chromedp.Click(chromedp.CSS(".spoken[lang=de] button[value=dark]")))
+	b.Await(`document.documentElement.dataset.theme === "dark"`)
+	b.Eval(`sojourn.mirror.sync().then(() => "")`)
+	b.Visit("/cart")
+	painted(dark + " dark de")
+	b.Click("form.inline button") // sign out: neither is personal
+	painted(dark + " dark en")
+	if user, err := r.Users.ByEmail(t.Context(), ben.Email); err != nil || user.Preferences != (Preferences{"dark", "de"}) {
+		t.Errorf("the user has %+v (%v)", user.Preferences, err)
+	}
 }
 
 func TestBrowserDevicesAndLiveLogout(t *testing.T) {
@@ -381,8 +408,7 @@ func TestGallery(t *testing.T) {
 	phone.Picture(filepath.Join(dir, "24-phone-menu.png"))
 	b.Visit("/")
 	b.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
-	b.Click("#prefs button[value=dark]")
-	b.Do("open the menu", chromedp.Click(chromedp.CSS("#prefs summary")))
+	b.Do("choose the dark theme", chromedp.Click(chromedp.CSS("#prefs button[value=dark]")))
 	b.Picture(filepath.Join(dir, "30-dark-menu.png"))
 	b.Click("#prefs button[value=de]")
 	shoot(b, "31-dark-german-front", "/")

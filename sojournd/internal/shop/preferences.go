@@ -27,7 +27,10 @@ func (v *visit) preferences() error {
 	}
 	ctx := v.r.Context()
 	if v.user.ID != "" {
-		if err := v.shop.Users.SetPreferences(ctx, v.user.ID, chosen); err != nil {
+		if err := v.shop.Users.SetPreferences(ctx, v.user.ID, chosen, v.shop.Now()); err != nil {
+			return err
+		}
+		if err := v.shop.mirror.Refresh(ctx, v.session); err != nil {
 			return err
 		}
 	} else {

@@ -4,7 +4,8 @@
 //   - Identity: users sign in, stay signed in, confirm the password before
 //     important actions, see their devices, and sign them out.
 //   - Data: a cart exists before the login and survives it.
-//   - Preferences: the first paint has the visitor's language and theme.
+//   - Preferences: the first paint has the visitor's language and theme, also on a
+//     page that a CDN could serve.
 //
 // A visitor who only looks gets no cookie.
 package shop
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/mirror"
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
@@ -46,6 +48,7 @@ type Shop struct {
 	Options
 	mux      *http.ServeMux
 	handler  http.Handler
+	mirror   *mirror.Mirror
 	attempts password.Attempts
 	closing  chan struct{}
 	close    sync.Once
@@ -63,8 +66,17 @@ func New(o Options) (*Shop, error) {
 		o.Now = time.Now
 	}
 	sh := &Shop{Options: o, mux: http.NewServeMux(), closing: make(chan struct{})}
+	var err error
+	if sh.mirror, err = sh.newMirror(); err != nil {
+		return nil, err
+	}
+	delivery, err := deliveryPage(sh.mirror)
+	if err != nil {
+		return nil, err
+	}
+	sh.mux.HandleFunc("GET /delivery", delivery)
 	devices, err := pages.New(o.Sessions, pages.Options{
-		Require: careful, Site: "Wayfare", Stylesheet: static["devices.css"], Device: useragent.Name, Now: o.Now,
+		Require: careful, Site: "Wayfare", Stylesheet: static["devices.css"], Device: useragent.Name, Now: o.Now, Mirror: sh.mirror,
 		EndAll:   func(ctx context.Context, subject string) error { return o.Users.SetNotBefore(ctx, subject, o.Now()) },
 		Language: func(r *http.Request) string { return sh.prefers(r).Language },
 		Theme:    func(r *http.Request) string { return sh.prefers(r).Theme },

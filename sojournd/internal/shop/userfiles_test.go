@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
@@ -43,7 +44,7 @@ func TestUserFileKeepsUsers(t *testing.T) {
 		}
 		if round == 0 {
 			err = errors.Join(users.Add(ctx, User{ID: "1", Email: "ada@x", PasswordHash: "h"}),
-				users.SetPreferences(ctx, "1", want.Preferences), users.SetCart(ctx, "1", want.Cart, version))
+				users.SetPreferences(ctx, "1", want.Preferences, time.UnixMilli(1)), users.SetCart(ctx, "1", want.Cart, version))
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -72,7 +72,7 @@ type Users struct {
 //go:embed schema.sql
 var schema string
 
-const schemaVersion = 2 // user_version in schema.sql
+const schemaVersion = 3 // user_version in schema.sql
 
 // usersFileID is "SHOP", in the header of the file.
 const usersFileID = 0x53484f50
@@ -188,8 +188,12 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return nil
 	}
 	script := schema
-	if has == 1 {
-		script += "ALTER TABLE users ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;" // to the table that exists
+	switch has { // to the table that exists
+	case 1:
+		script += "ALTER TABLE users ADD COLUMN not_before INTEGER NOT NULL DEFAULT 0;"
+		fallthrough
+	case 2:
+		script += "ALTER TABLE users ADD COLUMN theme_at INTEGER NOT NULL DEFAULT 0; ALTER TABLE users ADD COLUMN language_at INTEGER NOT NULL DEFAULT 0;"
 	}
 	_, err := db.ExecContext(ctx, "BEGIN IMMEDIATE;"+script+"COMMIT;")
 	return err
@@ -264,13 +268,6 @@ func (u *Users) SetCart(ctx context.Context, id string, items []Line, version Ca
 		_, err = u.ByID(ctx, id)
 	}
 	return err
-}
-
-// SetPreferences changes the preferences that are not empty. It returns
-// ErrNoUser.
-func (u *Users) SetPreferences(ctx context.Context, id string, p Preferences) error {
-	return u.exec(ctx, "UPDATE users SET theme = coalesce(nullif(?, ''), theme), language = coalesce(nullif(?, ''), language) WHERE id = ?",
-		p.Theme, p.Language, id)
 }
 
 // NotBefore returns the time before which no sign-in of a user holds any more.

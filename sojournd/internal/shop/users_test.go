@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sojourn-go/sojourn"
 )
@@ -53,7 +54,7 @@ func testUsers(t *testing.T, open func(t *testing.T) *Users) {
 	t.Run("nobody", func(t *testing.T) {
 		users := fresh(t)
 		for _, err := range []error{
-			users.SetEmail(ctx, "3", "c@x"), users.SetCart(ctx, "3", nil, CartVersion{}), users.SetPreferences(ctx, "3", Preferences{}),
+			users.SetEmail(ctx, "3", "c@x"), users.SetCart(ctx, "3", nil, CartVersion{}), users.SetPreferences(ctx, "3", Preferences{}, time.UnixMilli(1)),
 		} {
 			if !errors.Is(err, ErrNoUser) {
 				t.Errorf("a user who isn't there: %v", err)
@@ -131,7 +132,7 @@ func testUsers(t *testing.T, open func(t *testing.T) *Users) {
 	t.Run("preferences", func(t *testing.T) {
 		users := fresh(t)
 		for _, p := range []Preferences{{Theme: "dark"}, {Language: "de"}, {}} {
-			if err := users.SetPreferences(ctx, "1", p); err != nil {
+			if err := users.SetPreferences(ctx, "1", p, time.UnixMilli(1)); err != nil {
 				t.Fatal(err)
 			}
 		}

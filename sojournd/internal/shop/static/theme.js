@@ -1,0 +1,24 @@
+"use strict";
+// Buttons that choose the theme. With this script a choice shows at once, in all tabs, and a page of a CDN has it at its first paint.
+
+(() => {
+  const buttons = [...document.querySelectorAll("button[name=theme]")];
+  const show = () => {
+    const theme = document.documentElement.dataset.theme || "auto";
+    for (const button of buttons) button.setAttribute("aria-pressed", button.value === theme);
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", (e) => {
+      if (!window.sojourn) return; // the form does it
+      e.preventDefault();
+      sojourn.mirror.set("theme", button.value);
+    });
+  }
+  // The language changes the texts, which come from the server. Pages that don't come from it must know the choice, too.
+  for (const button of document.querySelectorAll("button[name=language]")) {
+    button.form.addEventListener("submit", (e) => { if (e.submitter === button && window.sojourn) sojourn.mirror.set("language", button.value); });
+  }
+  for (const group of document.querySelectorAll(".themes")) group.hidden = false;
+  document.addEventListener("sojourn:change", show);
+  show();
+})();
