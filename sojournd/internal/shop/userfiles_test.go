@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,36 @@ func TestUserFileIsBounded(t *testing.T) {
 	}
 	if err := users.Add(ctx, User{ID: "4", Email: "d@x", PasswordHash: strings.Repeat("h", 1<<20)}); !errors.Is(err, ErrUsersFull) {
 		t.Errorf("no room: %v", err)
+	}
+}
+
+// Files of earlier versions keep their users.
+func TestOldUserFiles(t *testing.T) {
+	for version, column := range map[int]string{1: "", 2: ", not_before INTEGER NOT NULL DEFAULT 0"} {
+		path := filepath.Join(t.TempDir(), "shop.db")
+		db, err := sql.Open("sqlite", path)
+		if err == nil {
+			_, err = db.Exec(fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d; CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE,
+				password_hash TEXT NOT NULL, cart TEXT NOT NULL DEFAULT '[]', cart_session TEXT NOT NULL DEFAULT '', cart_revision INTEGER NOT NULL DEFAULT 0,
+				theme TEXT NOT NULL DEFAULT '', language TEXT NOT NULL DEFAULT ''%s) STRICT;
+				INSERT INTO users (id, email, password_hash, theme) VALUES ('1', 'ada@x', 'h', 'dark')`, usersFileID, version, column))
+		}
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			users := openUserFile(t, path)
+			u, err := users.ByEmail(t.Context(), "ada@x")
+			if err != nil || u.Preferences.Theme != "dark" {
+				t.Errorf("version %d: %+v, %v", version, u, err)
+			}
+			if err := errors.Join(users.SetNotBefore(t.Context(), "1", time.Now()), users.SetPreferences(t.Context(), "1", Preferences{Language: "de"}, time.Now())); err != nil {
+				t.Errorf("version %d: %v", version, err)
+			}
+			if err := users.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

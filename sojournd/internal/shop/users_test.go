@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/mirror"
 )
 
 func TestMemoryUsers(t *testing.T) {
@@ -139,5 +141,39 @@ func testUsers(t *testing.T, open func(t *testing.T) *Users) {
 		if u, _ := users.ByID(ctx, "1"); u.Preferences != (Preferences{"dark", "de"}) {
 			t.Errorf("%+v", u.Preferences)
 		}
+		// The mirror keeps its values in the same place.
+		update := func(id string, f func(map[string]mirror.Entry)) {
+			t.Helper()
+			if err := users.UpdateProfile(ctx, id, func(e map[string]mirror.Entry) error { f(e); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+		update("1", func(e map[string]mirror.Entry) {
+			if string(e["theme"].Value) != `"dark"` || e["theme"].Time != 1 || len(e) != 2 {
+				t.Errorf("the entries are %v", e)
+			}
+			e["theme"] = mirror.Entry{Value: json.RawMessage(`null`), Time: 5}
+			e["language"] = mirror.Entry{Value: json.RawMessage(`"en"`), Time: 6}
+		})
+		if u, _ := users.ByID(ctx, "1"); u.Preferences != (Preferences{"", "en"}) {
+			t.Errorf("%+v", u.Preferences)
+		}
+		raced := false
+		update("1", func(e map[string]mirror.Entry) {
+			if string(e["theme"].Value) != `null` || e["theme"].Time != 5 {
+				t.Errorf("after a removal: %v", e)
+			}
+			if !raced { // another request comes first
+				raced = true
+				if err := users.SetPreferences(ctx, "1", Preferences{Language: "de"}, time.UnixMilli(7)); err != nil {
+					t.Error(err)
+				}
+			}
+			e["theme"] = mirror.Entry{Value: json.RawMessage(`"light"`), Time: 5}
+		})
+		if u, _ := users.ByID(ctx, "1"); u.Preferences != (Preferences{"light", "de"}) {
+			t.Errorf("%+v", u.Preferences)
+		}
+		update("gone", func(e map[string]mirror.Entry) { e["theme"] = mirror.Entry{Value: json.RawMessage(`"dark"`), Time: 5} })
 	})
 }
