@@ -230,16 +230,12 @@ func (s *Session) setCookies(list []string) []string {
 		if len(sent) > 1 { // clear before setting: to a browser without Partitioned all are one cookie
 			list = appendClear(list, name, site.forms[1:])
 		}
-		var line [256]byte
-		set := line[:0]
-		if n := len(name) + len(s.outcome.issued) + len(site.forms[0]) + 20; n > len(line) { // a sealed session
-			set = make([]byte, 0, n)
-		}
-		set = append(append(append(set, name...), '='), s.outcome.issued...)
+		var age [30]byte
+		maxAge := age[:0]
 		if c.maxAge > 0 {
-			set = strconv.AppendInt(append(set, "; Max-Age="...), int64(c.maxAge), 10)
+			maxAge = strconv.AppendInt(append(maxAge, "; Max-Age="...), int64(c.maxAge), 10)
 		}
-		list = append(list, string(append(set, site.forms[0]...)))
+		list = append(list, name+"="+s.outcome.issued+string(maxAge)+site.forms[0])
 	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)

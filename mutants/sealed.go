@@ -24,7 +24,7 @@ var sealed = []mutant{
 		test:   ". -run TestSealedCookiesThatDontOpen",
 		edits: []edit{{"sealer.go",
 			`k.id[:], opt.App, name)`,
-			`k.id[:], opt.App, "")`}},
+			`k.id[:], opt.App, name[:0])`}},
 	},
 	{
 		name:   "I2-sealed-in-two-spellings",
