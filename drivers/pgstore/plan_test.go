@@ -115,8 +115,10 @@ func everyCall(t testing.TB, s *Store, rec *store.Record, now store.Time) {
 		_, _, err := s.List(ctx, "shop", store.ListOptions{Subject: subject, Limit: 10, Now: now})
 		must(nil, err)
 	}
+	_, err := s.Search(ctx, "shop", store.SearchOptions{Limit: 10, Scan: 50, Now: now})
+	must(nil, err)
 	must(s.End(ctx, "shop", rec.ID, store.ReasonLogout, now))
-	_, _, err := s.List(ctx, "shop", store.ListOptions{Subject: "user7", Ended: true, Limit: 10, Now: now})
+	_, _, err = s.List(ctx, "shop", store.ListOptions{Subject: "user7", Ended: true, Limit: 10, Now: now})
 	must(nil, err)
 	must(s.EndSubject(ctx, "shop", "user8", store.ID{}, store.ReasonRevoked, now-1))
 	_, _, err = s.Sweep(ctx, "shop", now, 100)

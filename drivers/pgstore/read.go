@@ -94,12 +94,17 @@ func (s *Store) List(ctx context.Context, app string, opt store.ListOptions) ([]
 
 // listSome reads the next n sessions after an ID.
 func (s *Store) listSome(ctx context.Context, app string, opt *store.ListOptions, after store.ID, n int) (list []store.Record, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
-	defer cancel()
 	query, args := s.sql.list[flag(opt.Values)], []any{escape(app), int64(opt.Now), uuid(after), n}
 	if opt.Subject != "" {
 		query, args = s.sql.listSubject[flag(opt.Values)], append(args, escape(opt.Subject))
 	}
+	return s.records(ctx, query, args)
+}
+
+// records returns the sessions of a query for readColumns or headColumns.
+func (s *Store) records(ctx context.Context, query string, args []any) (list []store.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
 	err = s.read(ctx, func(c *call) error {
 		var page []store.Record
 		found, err := c.conn.Query(c.ctx, query, args...)

@@ -6,6 +6,7 @@ import "strconv"
 type statements struct {
 	list, listSubject                                                             [2]string // without and with the values
 	get, count, listEnded                                                         string
+	searchEnds, searchChunk, searchMatch                                          string
 	create, update, touch, confirm, end, endSubject, endAll                       string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
 	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
@@ -31,6 +32,22 @@ func statementsIn(schema string) statements {
 	st := statements{
 		list:        [2]string{list(headColumns), list(readColumns)},
 		listSubject: [2]string{listSubject(headColumns), listSubject(readColumns)},
+		searchEnds: "SELECT (SELECT s.id FROM sojourn.sessions s WHERE s.app = a.num ORDER BY s.id LIMIT 1)," +
+			" (SELECT s.id FROM sojourn.sessions s WHERE s.app = a.num ORDER BY s.id DESC LIMIT 1) FROM sojourn.apps a WHERE a.name = $1",
+		searchChunk: "WITH c AS MATERIALIZED (SELECT s.id FROM sojourn.sessions s WHERE s.app = (SELECT num FROM sojourn.apps WHERE name = $1)" +
+			" AND s.id >= $2 AND s.id < $3 ORDER BY s.id DESC LIMIT $4) SELECT count(*), (SELECT c.id FROM c ORDER BY c.id LIMIT 1) FROM c",
+		// A condition that is NULL is none. It admits what matches, and perhaps more.
+		searchMatch: "SELECT " + headColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
+			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id >= $3 AND s.id < $4 AND " + live + " AND " + active +
+			" AND ($5::boolean IS NULL OR (s.subject IS NOT NULL) = $5)" +
+			" AND ($6::boolean IS NULL OR s.remembered = $6)" +
+			" AND ($7::smallint IS NULL OR s.level >= $7)" +
+			" AND ($8::bigint IS NULL OR s.last_seen_at >= $8)" +
+			" AND ($9::bigint IS NULL OR s.last_seen_at < $9)" +
+			" AND ($10::text IS NULL OR starts_with(s.ip, $10) OR starts_with(s.last_ip, $10))" +
+			` AND ($11::text IS NULL OR strpos(lower(s.user_agent COLLATE "C"), $11) > 0 OR strpos(lower(s.last_user_agent COLLATE "C"), $11) > 0)` +
+			" AND ($12::text IS NULL OR starts_with(s.subject, $12))" +
+			" ORDER BY s.id DESC",
 		listEnded: "SELECT s.id, s.created_at, s.ended_at, s.end_reason, s.ip, s.user_agent FROM sojourn.sessions s" +
 			" WHERE hashtextextended(s.ended_subject, s.app) = hashtextextended($2::text, (SELECT num FROM sojourn.apps WHERE name = $1))" +
 			" AND s.app + 0 = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.ended_subject = $2 AND s.ended_at >= $3" +
@@ -67,7 +84,7 @@ func statementsIn(schema string) statements {
 		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
-	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
 		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}
