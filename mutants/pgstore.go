@@ -158,4 +158,12 @@ var pgstore = []mutant{
 			`INSERT INTO sojourn.sessions SELECT s.* ON`,
 			`INSERT INTO sojourn.sessions SELECT s.*, NULL ON`}},
 	},
+	{
+		name:   "I7-pg-search-finds-the-expired",
+		breaks: "a search finds no session that has expired",
+		test:   "./drivers/pgstore -run TestStore/Search/OnlyTheLive",
+		edits: []edit{{"drivers/pgstore/statements.go",
+			`AND s.id >= $3 AND s.id < $4 AND " + live + " AND " + active +`,
+			`AND s.id >= $3 AND s.id < $4 AND $2::bigint > 0 AND " + live +`}},
+	},
 }

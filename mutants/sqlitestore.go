@@ -88,4 +88,28 @@ var sqlitestore = []mutant{
 			`if lacksRoom(err) && s.reserve.release() {`,
 			`if false {`}},
 	},
+	{
+		name:   "I7-sqlite-search-finds-the-expired",
+		breaks: "a search finds no session that has expired",
+		test:   "./drivers/sqlitestore -run TestStore/Search/OnlyTheLive",
+		edits: []edit{{"drivers/sqlitestore/search.go",
+			`!a.live(&r, now) {`,
+			`a.ended(&r) {`}},
+	},
+	{
+		name:   "sqlite-search-of-all-applications",
+		breaks: "a search finds only sessions of its own application",
+		test:   "./drivers/sqlitestore -run TestStore/Search/EachCondition",
+		edits: []edit{{"drivers/sqlitestore/search.go",
+			`FROM sessions WHERE app = ?1 AND id >= ?2`,
+			`FROM sessions WHERE (app = ?1 OR true) AND id >= ?2`}},
+	},
+	{
+		name:   "sqlite-ended-of-all-applications",
+		breaks: "a list of ended sessions has only those of its own application",
+		test:   "./drivers/sqlitestore -run TestStore/Ended/EveryEnd",
+		edits: []edit{{"drivers/sqlitestore/read.go",
+			`"WHERE app = ? AND ended_subject`,
+			`"WHERE (app = ? OR true) AND ended_subject`}},
+	},
 }

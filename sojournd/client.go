@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
+	"strconv"
 
 	"github.com/alecthomas/kong"
 
@@ -45,12 +47,54 @@ type listSessions struct {
 	Subject string `placeholder:"USER" help:"List only the sessions of this user."`
 	Limit   *int   `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
 	Values  bool   `help:"Print the values of the sessions too. --json prints them whole."`
+
+	SubjectPrefix string     `placeholder:"TEXT" help:"List only sessions of users whose IDs begin so."`
+	LoggedIn      bool       `xor:"who" help:"List only sessions of users."`
+	Anonymous     bool       `xor:"who" help:"List only anonymous sessions."`
+	Remembered    bool       `help:"List only sessions of users who asked to stay signed in."`
+	Level         int        `placeholder:"N" help:"List only sessions of this level or a higher one."`
+	Network       string     `placeholder:"NETWORK" help:"List only sessions from this address or network, such as 203.0.113.0/24: at their creation, or at their last activity."`
+	UserAgent     string     `placeholder:"TEXT" help:"List only sessions whose user agent contains this, such as firefox."`
+	CreatedFrom   client.Ago `placeholder:"TIME" help:"List only sessions that were created since then: a time such as 2026-11-24T09:30:00Z, or how long ago, such as 90m."`
+	CreatedTo     client.Ago `placeholder:"TIME" help:"List only sessions that were created before."`
+	SeenFrom      client.Ago `placeholder:"TIME" help:"List only sessions that have been active since then."`
+	SeenTo        client.Ago `placeholder:"TIME" help:"List only sessions that have not been active since then."`
 	serverFlags
+}
+
+// conditions returns what the options say in the words of the API.
+func (l *listSessions) conditions() url.Values {
+	is := url.Values{}
+	add := func(name, value string) {
+		if value != "" {
+			is.Set(name, value)
+		}
+	}
+	add("subject_prefix", l.SubjectPrefix)
+	add("network", l.Network)
+	add("user_agent", l.UserAgent)
+	add("created_from", string(l.CreatedFrom))
+	add("created_to", string(l.CreatedTo))
+	add("seen_from", string(l.SeenFrom))
+	add("seen_to", string(l.SeenTo))
+	if l.LoggedIn || l.Anonymous {
+		add("logged_in", strconv.FormatBool(l.LoggedIn))
+	}
+	if l.Remembered {
+		add("remembered", "true")
+	}
+	if l.Level > 0 {
+		add("level", strconv.Itoa(l.Level))
+	}
+	return is
 }
 
 func (l *listSessions) Validate() error {
 	if l.Limit != nil && *l.Limit < 0 {
 		return errors.New("--limit: use a number from 0, which is all")
+	}
+	if l.Values && len(l.conditions()) > 0 {
+		return errors.New("--values works only with --subject and --limit: sojournd sessions show prints the values of a session")
 	}
 	return nil
 }
@@ -63,7 +107,7 @@ func (l *listSessions) Run(ctx context.Context, c *client.Client) error {
 	if l.Limit != nil {
 		limit = *l.Limit
 	}
-	return c.ListSessions(ctx, client.List{Subject: l.Subject, Limit: limit, Values: l.Values})
+	return c.ListSessions(ctx, client.List{Subject: l.Subject, Limit: limit, Values: l.Values, Conditions: l.conditions()})
 }
 
 type showSession struct {

@@ -122,6 +122,19 @@ func TestClientAgainstServer(t *testing.T) {
 	if n := strings.Count(list, "\n"); n != 1 || !strings.Contains(note, "There are more") {
 		t.Errorf("%s%s", list, note)
 	}
+	for condition, want := range map[string]int{
+		"--subject-prefix=a b": 2, "--user-agent=FIREFOX": 3, "--user-agent=chrome": 0, "--anonymous": 0, "--logged-in": 3, "--remembered": 0,
+		"--network=2001:db8::/32": 0, "--created-from=1h": 3, "--seen-to=1h": 0, "--created-to=2026-01-01T00:00:00Z": 0, "--level=3": 0,
+	} {
+		list, _ = s.command("shop", 0, "sessions", "list", "--json", condition)
+		if n := strings.Count(list, "\n"); n != want {
+			t.Errorf("%s: %d sessions, want %d: %s", condition, n, want, list)
+		}
+	}
+	list, note = s.command("shop", 0, "sessions", "list", "--limit", "1", "--logged-in", "--subject", odd)
+	if !strings.Contains(list, "a b") || strings.Contains(list, ben) || !strings.Contains(note, "There may be more") {
+		t.Errorf("%s%s", list, note)
+	}
 
 	shown, _ := s.command("shop", 0, "sessions", "show", ben)
 	if !strings.Contains(shown, "ben") || !strings.Contains(shown, "no values") {

@@ -45,6 +45,10 @@ var endedCases = []testCase{
 		f.end(other, store.ReasonTheft, now)
 		f.wantLately("bob", now, other.Obituary(store.ReasonTheft, now))
 
+		theirs := f.in("blog").create(session("alice"))
+		f.in("blog").wantLately("alice", now)
+		f.in("blog").end(theirs, store.ReasonTheft, now)
+		f.in("blog").wantLately("alice", now, theirs.Obituary(store.ReasonTheft, now))
 		got := f.lately("alice", 100, now)
 		if len(got) != 5 {
 			f.Fatalf("%d sessions of alice have ended, want 5: %+v", len(got), got)
@@ -54,7 +58,6 @@ var endedCases = []testCase{
 			f.Errorf("the list has\n%+v\nwant\n%+v", got[2:], want)
 		}
 		f.wantLately("Alice", now)
-		f.in("blog").wantLately("alice", now)
 		f.wantList("alice", now) // the others are gone
 	}},
 	{"Ended/SubjectAtTheEnd", func(f *fixture) {

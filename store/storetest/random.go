@@ -383,9 +383,41 @@ func (w *walk) compareLists() {
 			w.fail("the list of ended sessions has\n%+v\nwant\n%+v\n%v", ended, want, err)
 		}
 	}
+	if w.rnd.IntN(4) == 0 {
+		w.compareSearch(app)
+	}
 	n, err := w.s.Count(w.ctx, app)
 	if want := w.m.count(app); err != nil || n != want {
 		w.fail("Count = %+v, %v, want %+v", n, err, want)
+	}
+}
+
+// compareSearch searches with a random filter.
+func (w *walk) compareSearch(app string) {
+	choice := func() store.Choice { return store.Choice(w.rnd.IntN(3)) }
+	filter := store.Filter{LoggedIn: choice(), Remembered: choice(), MinLevel: uint8(w.rnd.IntN(2))}
+	switch w.rnd.IntN(4) {
+	case 0:
+		filter.SubjectPrefix = []string{"al", "A", "b\x00", "\xff"}[w.rnd.IntN(4)]
+	case 1:
+		filter.UserAgent = "AGENT " + strconv.Itoa(w.rnd.IntN(5))
+	case 2:
+		filter.SeenFrom, filter.CreatedTo = w.near()-hour, w.near()
+	}
+	w.what = fmt.Sprintf("Search of %q %+v", app, filter)
+	var want []store.ID
+	for k, s := range w.m.sessions {
+		if k.app == app && w.m.live(app, s, w.now) && filter.Matches(&s.Record) {
+			want = append(want, k.id)
+		}
+	}
+	slices.SortFunc(want, store.ID.Compare)
+	var got []store.ID
+	for _, rec := range w.in(app).search(filter, 1+w.rnd.IntN(20), 20+w.rnd.IntN(200), w.now) {
+		got = append(got, rec.ID)
+	}
+	if !slices.Equal(got, want) {
+		w.fail("it finds %v, want %v", got, want)
 	}
 }
 

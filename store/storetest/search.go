@@ -84,7 +84,7 @@ var searchCases = []testCase{
 					want = append(want, rec)
 				}
 			}
-			if i%10 == 0 { // with a subject, a prefix, a network, a user agent
+			if i%5 == 0 { // some of each kind
 				f.wantFound(c.filter, t0+200, want, [2]int{3, 7}, [2]int{20, 20})
 				continue
 			}

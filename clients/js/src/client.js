@@ -28,6 +28,7 @@ export class Sojourn {
   logout(body) { return this.#call('POST', '/v1/sessions/logout', body); }
 
   list(query) { return this.#call('GET', '/v1/sessions' + search(query)); }
+  search(query) { return this.#call('GET', '/v1/sessions/search' + search(query)); }
   get(id) { return this.#call('GET', path(id)); }
   touch(id) { return this.#call('POST', path(id, '/touch')); }
   end(id) { return this.#call('DELETE', path(id)); }

@@ -28,6 +28,26 @@ export interface SessionInfo {
   values?: Record<string, any>;
 }
 
+/** Conditions of a search. Times are in RFC 3339. */
+export interface SearchQuery {
+  subject?: string;
+  subject_prefix?: string;
+  logged_in?: boolean;
+  remembered?: boolean;
+  /** The lowest level. */
+  level?: number;
+  /** An address, or a network such as 203.0.113.0/24. */
+  network?: string;
+  /** A part of the user agent. */
+  user_agent?: string;
+  created_from?: string;
+  created_to?: string;
+  seen_from?: string;
+  seen_to?: string;
+  limit?: number;
+  cursor?: string;
+}
+
 /** A session of a user that ended within the last hour. */
 export interface EndedSession {
   id: string;
@@ -164,6 +184,8 @@ export class Sojourn {
 
   /** A page of the live sessions: of a user, or of the whole application. */
   list(query?: { subject?: string; limit?: number; cursor?: string; values?: boolean; ended?: boolean }): Promise<{ sessions: SessionInfo[]; next_cursor?: string; ended?: EndedSession[] }>;
+  /** A page of the live sessions that meet every condition. Go on with next_cursor, or stop. */
+  search(query?: SearchQuery): Promise<{ sessions: SessionInfo[]; next_cursor?: string; examined: number; share: number }>;
   get(id: string): Promise<SessionInfo>;
   /** Counts as activity of the user. The answer has no values. */
   touch(id: string): Promise<SessionInfo>;

@@ -141,6 +141,9 @@ test('the calls of operators', async (t) => {
   const first = await client.list({ subject: 'ada', limit: 1 });
   const second = await client.list({ subject: 'ada', limit: 1, cursor: first.next_cursor });
   assert.notEqual(first.sessions[0].id, second.sessions[0].id);
+  const found = await client.search({ subject_prefix: 'ad', logged_in: true });
+  assert.equal(found.sessions.length, 2);
+  assert.equal(found.share, 1);
   assert.deepEqual((await client.get(session.id)).values, { a: 1 });
   assert.deepEqual((await client.patchValues(session.id, { b: 2, a: null }, 1)).values, { b: 2 });
   await assert.rejects(client.patchValues(session.id, { b: 3 }, 1), { code: 'revision_mismatch', status: 412 });
@@ -150,6 +153,7 @@ test('the calls of operators', async (t) => {
   assert.equal((await client.touch(session.id)).values, undefined);
   assert.equal((await client.list({ values: true, subject: 'ada' })).sessions[0].values['a b'], 0);
   assert.deepEqual(await client.endSubject('ada', { except: session.id }), { ended: 1 });
+  assert.equal((await client.list({ subject: 'ada', ended: true })).ended[0].reason, 'revoked');
   for (const nobody of [undefined, null, 42]) await assert.rejects(client.endSubject(nobody), TypeError);
   assert.equal(await client.end(session.id), undefined);
   await assert.rejects(client.get(session.id), { code: 'session_not_found', status: 404 });

@@ -627,6 +627,7 @@ func TestApplicationsAreApart(t *testing.T) {
 	try("POST /v1/sessions/regenerate", sessions+"/regenerate", j{"token": token, "keep": []string{"a"}}).want(409, "not_live")
 	try("POST /v1/sessions/logout", sessions+"/logout", j{"token": token}).want(200, "")
 	try("GET /v1/sessions", sessions+"?subject=ann", nil).want(200, "")
+	try("GET /v1/sessions/search", sessions+"/search?subject_prefix=an", nil).want(200, "")
 	try("GET /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
 	try("DELETE /v1/sessions/{id}", sessions+"/"+id, nil).want(404, "session_not_found")
 	try("PATCH /v1/sessions/{id}/values", sessions+"/"+id+"/values", j{"a": 2}, "If-Match", `"1"`).want(404, "session_not_found")

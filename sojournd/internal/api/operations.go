@@ -118,6 +118,27 @@ func (a *API) routes() {
 		},
 		answer: v1.Sessions{Sessions: []*v1.Session{&alone}}, codes: []code{codeInvalid, codeCursor, codeUnsupported},
 	}, list)
+	yes, moment := &huma.Schema{Type: "boolean"}, &huma.Schema{Type: "string", Format: "date-time"}
+	route(a, operation{
+		pattern: "GET /v1/sessions/search", id: "search-sessions", tag: tagOperator, summary: "Search live sessions",
+		text: "A session must meet every condition. An answer comes after about a quarter of a second, with what was found by then: continue with its cursor and the same conditions, or stop. A subject is found at once. Other conditions may need all sessions to be examined.",
+		params: []*huma.Param{
+			query("subject", "The sessions of this user.", &huma.Schema{Type: "string"}),
+			query("subject_prefix", "The user's ID begins with it.", &huma.Schema{Type: "string"}),
+			query("logged_in", "Whether a user is logged in. With false, only anonymous sessions.", yes),
+			query("remembered", "Whether the user asked to stay signed in.", yes),
+			query("level", "The lowest level of the authentication.", &huma.Schema{Type: "integer", Minimum: number(0), Maximum: number(3)}),
+			query("network", "An address, or a network such as 203.0.113.0/24, of the client at creation or at the last activity.", &huma.Schema{Type: "string"}),
+			query("user_agent", "A part of the user agent at creation or at the last activity. The case of ASCII letters doesn't matter.", &huma.Schema{Type: "string"}),
+			query("created_from", "The earliest creation.", moment),
+			query("created_to", "The creation is before it.", moment),
+			query("seen_from", "The earliest last activity.", moment),
+			query("seen_to", "The last activity is before it.", moment),
+			query("limit", "The most sessions of a page. Default 100.", &huma.Schema{Type: "integer", Minimum: number(1), Maximum: number(1000)}),
+			query("cursor", "The next_cursor of the page before.", &huma.Schema{Type: "string"}),
+		},
+		answer: v1.Found{Sessions: []*v1.Session{&alone}, Examined: 20000, Share: 0.25, NextCursor: "i20000.0f"}, codes: []code{codeInvalid, codeCursor},
+	}, search)
 	route(a, operation{
 		pattern: "DELETE /v1/sessions", id: "end-sessions", tag: tagOperator, summary: "End a user's sessions, or all",
 		text: "A login that is in progress fails.",

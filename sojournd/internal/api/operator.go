@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -205,13 +206,9 @@ func cutTag(list string) (tag, rest string, ok bool) {
 }
 
 func list(ctx context.Context, c *call, _ *none) (*v1.Sessions, error) {
-	limit := 100
-	if text := c.query("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 1000 {
-			return nil, invalid("limit", "must be 1 to 1000")
-		}
-		limit = n
+	limit, err := c.number("limit", 100, 1, 1000)
+	if err != nil {
+		return nil, err
 	}
 	subject, cursor, page := c.query("subject"), c.query("cursor"), &v1.Sessions{Sessions: []*v1.Session{}}
 	switch c.query("values") {
@@ -254,6 +251,19 @@ func list(ctx context.Context, c *call, _ *none) (*v1.Sessions, error) {
 		return nil, invalid("ended", "must be true or false")
 	}
 	return page, nil
+}
+
+// number returns a number of the query, or the default.
+func (c *call) number(name string, otherwise, least, most int) (int, error) {
+	text := c.query(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, invalid(name, fmt.Sprintf("must be %d to %d", least, most))
+	}
+	return n, nil
 }
 
 func endMany(ctx context.Context, c *call, _ *none) (*v1.Ended, error) {

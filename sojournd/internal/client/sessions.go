@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -42,6 +43,25 @@ type List struct {
 	Subject string // empty: all users, and anonymous sessions
 	Limit   int    // 0: all
 	Values  bool   // print the values too
+
+	Conditions url.Values // of the API's search; empty: none
+}
+
+// An Ago is a point in time, as the API writes it. Its text is such a time, or how
+// long ago it was.
+type Ago string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *Ago) UnmarshalText(text []byte) error {
+	at, err := time.Parse(time.RFC3339, string(text))
+	if ago, wrong := time.ParseDuration(string(text)); wrong == nil && ago >= 0 {
+		at, err = time.Now().Add(-ago), nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q is neither a time such as 2026-11-24T09:30:00Z nor how long ago, such as 90m", text)
+	}
+	*a = Ago(at.UTC().Format(time.RFC3339))
+	return nil
 }
 
 const pageSize = 1000
@@ -53,7 +73,7 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 	err := c.opt.Progress("Listing", func(report func(done, total int64)) error {
 		total := c.expected(ctx, l)
 		for cursor := ""; ; {
-			page, next, err := c.page(ctx, l, cursor, printed)
+			page, next, share, err := c.page(ctx, l, cursor, printed)
 			if err != nil {
 				return err
 			}
@@ -71,7 +91,11 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 				}
 				rows = append(rows, s)
 			}
-			report(int64(printed), max(total, int64(printed)))
+			if len(l.Conditions) > 0 {
+				report(int64(1000*share), 1000)
+			} else {
+				report(int64(printed), max(total, int64(printed)))
+			}
 			if cursor = next; cursor == "" || l.Limit > 0 && printed >= l.Limit {
 				more = cursor != ""
 				return nil
@@ -86,7 +110,9 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 			return err
 		}
 	}
-	if more {
+	if more && len(l.Conditions) > 0 {
+		c.note("There may be more sessions: use a higher --limit, or --limit 0 to search to the end.")
+	} else if more {
 		c.note("There are more sessions: use a higher --limit, or --limit 0 to list all.")
 	}
 	return nil
@@ -95,7 +121,7 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 // expected estimates how many sessions will be listed. It returns 0 if it
 // cannot.
 func (c *Client) expected(ctx context.Context, l List) int64 {
-	if l.Subject != "" || l.Limit > 0 && l.Limit <= pageSize {
+	if l.Subject != "" || len(l.Conditions) > 0 || l.Limit > 0 && l.Limit <= pageSize {
 		return int64(l.Limit)
 	}
 	var s v1.Stats
@@ -108,7 +134,9 @@ func (c *Client) expected(ctx context.Context, l List) int64 {
 	return s.Sessions
 }
 
-func (c *Client) page(ctx context.Context, l List, cursor string, have int) (sessions []json.RawMessage, next string, err error) {
+// page returns a page of a list or of a search. share tells how much of a search
+// is done.
+func (c *Client) page(ctx context.Context, l List, cursor string, have int) (sessions []json.RawMessage, next string, share float64, err error) {
 	size := pageSize
 	if l.Limit > 0 {
 		size = min(size, l.Limit-have)
@@ -126,9 +154,15 @@ func (c *Client) page(ctx context.Context, l List, cursor string, have int) (ses
 	var page struct {
 		Sessions   []json.RawMessage `json:"sessions"`
 		NextCursor string            `json:"next_cursor"`
+		Share      float64           `json:"share"`
 	}
-	err = c.call(ctx, http.MethodGet, "/v1/sessions", query, &page)
-	return page.Sessions, page.NextCursor, err
+	path := "/v1/sessions"
+	if len(l.Conditions) > 0 {
+		path += "/search"
+		maps.Copy(query, l.Conditions)
+	}
+	err = c.call(ctx, http.MethodGet, path, query, &page)
+	return page.Sessions, page.NextCursor, page.Share, err
 }
 
 func (c *Client) printSessions(rows []*v1.Session, values bool) error {

@@ -88,6 +88,16 @@ type EndedSession struct {
 	Client    Browser   `json:"client" doc:"The client that was seen last."`
 }
 
+// Found is one page of a search.
+type Found struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Sessions   []*Session `json:"sessions" nullable:"false" doc:"Without their values. May be empty although the search goes on."`
+	NextCursor string     `json:"next_cursor,omitzero" doc:"The cursor with which the search goes on. Absent when it is complete."`
+	Examined   int64      `json:"examined" doc:"About how many sessions the search has examined so far." example:"20000"`
+	Share      float64    `json:"share" doc:"How much of the search that is, estimated." minimum:"0" maximum:"1" example:"0.25"`
+}
+
 // Ended tells how many sessions were ended.
 type Ended struct {
 	_ struct{} `additionalProperties:"true"`
