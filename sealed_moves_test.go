@@ -2,8 +2,8 @@ package sojourn_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -439,7 +439,8 @@ func TestSealedGivesUp(t *testing.T) {
 	w.want("its level", w.begin(&before).Level(), 1)
 }
 
-// A flood of visitors who each store a value leaves the store empty.
+// A flood of visitors who each store a value leaves the store empty, and costs no
+// memory. With SOJOURN_SOAK they are a million.
 func TestSealedFlood(t *testing.T) {
 	n := 5000
 	if os.Getenv("SOJOURN_SOAK") != "" {
@@ -452,6 +453,7 @@ func TestSealedFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close(ctx)
+	before := heapInUse()
 	for i := range n {
 		s := e.Begin(ctx, sojourn.Request{Client: home})
 		if err := count.Set(s, i); err != nil {
@@ -465,5 +467,18 @@ func TestSealedFlood(t *testing.T) {
 	if c, err := st.Count(ctx, "default"); c.Sessions != 0 || err != nil {
 		t.Errorf("the store has %d sessions, %v", c.Sessions, err)
 	}
-	t.Log(fmt.Sprint(n, " first requests"))
+	grown := heapInUse() - before
+	if grown > 2<<20 {
+		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+	t.Logf("%d first requests, %d bytes", n, grown)
+}
+
+// heapInUse returns the bytes that a collection leaves.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC() // which empties pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
