@@ -77,4 +77,48 @@ var server = []mutant{
 	}
 	now`}},
 	},
+	{
+		name:   "I3-stream-outlives-the-role",
+		breaks: "a role that a reload takes away ends the operator's streams",
+		test:   "./sojournd/internal/console -run TestStreamsEnd",
+		edits: []edit{{"sojournd/internal/console/console.go",
+			`old.replace()`,
+			``}},
+	},
+	{
+		name:   "I3-stream-outlives-the-session",
+		breaks: "the end of an operator's session ends its streams",
+		test:   "./sojournd/internal/console -run TestStreamsEnd",
+		edits: []edit{{"sojournd/internal/console/events.go",
+			`		case <-ended:
+			cancel()`,
+			`		case <-ended:`}},
+	},
+	{
+		name:   "I10-console-never-idle",
+		breaks: "a page that refreshes itself keeps no operator signed in",
+		test:   "./sojournd/internal/console -run TestFiguresAreNoActivity",
+		edits: []edit{{"sojournd/internal/console/overview.go",
+			`v.session.Passive()`,
+			``}},
+	},
+	{
+		name:   "I1-alerts-of-another-application",
+		breaks: "an operator sees the alerts of his applications only",
+		test:   "./sojournd/internal/console -run TestAlertsPage",
+		edits: []edit{{"sojournd/internal/console/alerts.go",
+			`	for _, a := range v.Apps() {
+		for _, in`,
+			`	for _, a := range v.setup.Apps {
+		a := &a
+		for _, in`}},
+	},
+	{
+		name:   "I1-stream-harms-the-ring",
+		breaks: "a stream that leaves events out changes no other subscriber's events",
+		test:   "./sojournd/internal/console -run TestEventStream",
+		edits: []edit{{"sojournd/internal/console/rows.go",
+			`return slices.Concat(id, []byte("\n\n")) // the frame is the ring's`,
+			`return append(id, "\n\n"...)`}},
+	},
 }

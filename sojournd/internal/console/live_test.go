@@ -312,7 +312,11 @@ func TestEventStream(t *testing.T) {
 		}
 	}
 	w.event("shop", sojourn.EventElevated, nil)
-	for _, want := range []string{"rotated", "ended", "rotated", "elevated"} { // no stream harmed another's frames
+	out := httptest.NewRecorder()
+	if err := w.hub.Stream(out, httptest.NewRequest("GET", "/", nil), "shop", first.id, 0, false); err != nil || strings.Count(out.Body.String(), "\nevent: rotated\n") != 2 {
+		t.Errorf("the stream has harmed other subscribers' events: %v\n%s", err, out.Body)
+	}
+	for _, want := range []string{"rotated", "ended", "rotated", "elevated"} {
 		if got := w.next(all); !strings.Contains(got.data, `<span class="kind">`+want) {
 			t.Errorf("the row is %s, want %s", got.data, want)
 		}
