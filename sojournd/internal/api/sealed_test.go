@@ -67,6 +67,11 @@ func TestSealedVisitors(t *testing.T) {
 	}
 	w.call("GET", "/v1/sessions/"+second.id(), nil).want(404, "session_not_found")
 	w.call("DELETE", "/v1/sessions/"+second.id(), nil).want(404, "session_not_found")
+	key := strings.Repeat("k", 32) // such sessions have no token, and are stored
+	if kept := w.call("POST", "/v1/keyed/set", j{"key": key, "set": j{"cart": "tent"}}).want(200, ""); kept.body["session"].(j)["sealed"] != nil {
+		t.Errorf("under a key: %s", kept.text)
+	}
+	w.call("POST", "/v1/keyed/get", j{"key": key}).want(200, "").is(j{"cart": "tent"}, "session", "values")
 	w.as("blog", "POST", "/v1/sessions/resolve", j{"token": token}).want(200, "").is(nil, "session").is("unknown", "why")
 
 	in := w.call("POST", "/v1/sessions/login", j{"cookie": "__Host-shop-visitor=" + token, "subject": "ada"}).want(200, "").is(values, "session", "values")

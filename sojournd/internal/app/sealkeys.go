@@ -55,8 +55,8 @@ func NewSealKey(o SealKeyOptions) error {
 		return json.NewEncoder(o.Out).Encode(map[string]string{"id": id, "file": o.File})
 	}
 	if before == 0 {
-		_, err = fmt.Fprintf(o.Out, "%s holds the sealing key %s. Name it in the configuration:\n\n    sealed: {for: visitors, keys_file: %[1]s}\n\n"+
-			"Then run systemctl reload sojournd, or send SIGHUP. Back the file up: without the key, the sessions are lost.\n", o.File, id)
+		_, err = fmt.Fprintf(o.Out, "%s holds the sealing key %s. Only its owner can read it, which must be the user that runs the server (chown).\n"+
+			"Name the file in the configuration:\n\n    sealed: {for: visitors, keys_file: %[1]s}\n\nThen run systemctl reload sojournd, or send SIGHUP. Back the file up: without the key, the sessions are lost.\n", o.File, id)
 		return err
 	}
 	_, err = fmt.Fprintf(o.Out, "%s holds the sealing key %s as its last. It opens cookies, and the first key seals them.\n"+

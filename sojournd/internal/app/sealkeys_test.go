@@ -33,7 +33,7 @@ func TestNewSealKey(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "seal-keys")
 	var ids []string
-	for i, want := range []string{"Name it in the configuration", "as its last", "as its last"} {
+	for i, want := range []string{"Name the file in the configuration", "as its last", "as its last"} {
 		out.Reset()
 		if err := NewSealKey(SealKeyOptions{File: file, Out: &out, Now: now}); err != nil || !strings.Contains(out.String(), want) {
 			t.Fatalf("key %d: %v, printed %q", i, err, &out)
