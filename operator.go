@@ -24,7 +24,7 @@ type Info struct {
 	Level              int       `json:"level"`
 	Remembered         bool      `json:"remembered"`           // the user asked to be kept signed in
 	UntilBrowserCloses bool      `json:"until_browser_closes"` // the cookie has no Max-Age
-	Created            Client    `json:"-"`                    // the client at creation
+	Created            Client    `json:"-"`                    // the client at creation; zero for a sealed session
 	LastSeen           Client    `json:"-"`                    // the client at LastSeenAt
 	Revision           uint64    `json:"revision"`
 	Sealed             bool      `json:"sealed,omitempty"` // it is in its cookie (Options.Sealed), and a change makes a new token
