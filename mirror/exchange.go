@@ -197,13 +197,8 @@ func (m *Mirror) write(s *sojourn.Session, was *merger, merged map[string]Entry)
 
 // public returns the entries that a browser may have.
 func (m *Mirror) public(merged map[string]Entry) map[string]Entry {
-	out := make(map[string]Entry, len(m.keys))
-	for i := range m.keys {
-		if e := m.keys[i].known(merged); e != nil {
-			out[m.keys[i].Name] = *e
-		}
-	}
-	return out
+	public, _ := fitting(m.keys, merged)
+	return public
 }
 
 // said returns what a page tells the script. After a sign-in, the session has yet

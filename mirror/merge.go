@@ -66,15 +66,13 @@ func (m *merger) merge(profile map[string]Entry) (merged map[string]Entry, refus
 	if merged == nil {
 		merged = make(map[string]Entry)
 	}
-	total := 0
 	for i := range m.keys {
-		k := &m.keys[i]
-		delete(merged, k.Name)
-		if e := k.known(profile); e != nil {
-			e.Time = min(e.Time, m.now) // another node's clock is fast, or this one was put back
-			merged[k.Name] = *e
-			total += e.size(k)
-		}
+		delete(merged, m.keys[i].Name)
+	}
+	public, total := fitting(m.keys, profile)
+	for name, e := range public {
+		e.Time = min(e.Time, m.now) // another node's clock is fast, or this one was put back
+		merged[name] = e
 	}
 	for i := range m.keys {
 		k := &m.keys[i]
@@ -96,6 +94,21 @@ func (m *merger) merge(profile map[string]Entry) (merged map[string]Entry, refus
 		}
 	}
 	return merged, refused
+}
+
+// fitting returns the entries that have the declared form, as far as all together
+// fit into maxBytes, and how many bytes they have. The keys that were declared first
+// go first.
+func fitting(keys []Key, entries map[string]Entry) (fit map[string]Entry, total int) {
+	fit = make(map[string]Entry, len(keys))
+	for i := range keys {
+		k := &keys[i]
+		if e := k.known(entries); e != nil && total+e.size(k) <= maxBytes {
+			fit[k.Name] = *e
+			total += e.size(k)
+		}
+	}
+	return fit, total
 }
 
 // known returns the key's entry, or nil if there is none of the declared form.

@@ -421,6 +421,49 @@ func TestLimitOfAllKeys(t *testing.T) {
 	w.equal("1,024 bytes", got["pages"], 123456.0)
 }
 
+// The limit is one of what leaves the server, too: the application may have stored
+// any value in the session, and another declaration's in the profile.
+func TestLimitOfWhatLeavesTheServer(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	b.SignIn("ann")
+	b.send(`"theme":{"value":"dark","age":0}`)
+	b.Change(func(s *sojourn.Session) error { return nickname.Set(s, strings.Repeat("x", 2000)) })
+	tag, err := w.mirror.Tag("/session/", b.Session())
+	if err != nil || strings.Contains(string(tag), "xxx") || !strings.Contains(string(tag), "dark") {
+		t.Errorf("%s (%v)", tag, err)
+	}
+	got := b.send("")
+	w.equal("the answer", got, values{"theme": "dark"})
+	value, err := nickname.Get(b.Session())
+	w.equal("what the application stored", fmt.Sprint(len(value), err), "2000 <nil>")
+
+	err = w.UpdateProfile(t.Context(), "ben", func(v map[string]json.RawMessage) error {
+		v["sojourn.mirror"] = json.RawMessage(fmt.Sprintf(`{"nickname":{"value":%q,"time":1},"theme":{"value":"dark","time":1}}`, strings.Repeat("x", 2000)))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = w.browser()
+	b.SignIn("ben")
+	w.equal("the profile's values", b.send(""), values{"theme": "dark"})
+}
+
+// What the mirror accepts can be kept in a session and a profile.
+func TestDeepValues(t *testing.T) {
+	sessions := sojourntest.New(t, sojourn.Options{})
+	w := &world{sessions, t, mirror.Must(mirror.New(sessions.Engine, mirror.Key{Name: "tree"}))}
+	w.mirror.SetClock(sessions.Now)
+	b := w.browser()
+	b.SignIn("ann")
+	b.send("")
+	for _, depth := range []int{31, 32, 33, 1000} {
+		got := b.send(fmt.Sprintf(`"tree":{"value":%s%d%s,"age":0}`, strings.Repeat("[", depth), depth, strings.Repeat("]", depth)))
+		w.equal(fmt.Sprint("refused at the depth ", depth), got["refused"] != nil, depth > 32)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()

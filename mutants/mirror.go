@@ -53,6 +53,14 @@ var mirrors = []mutant{
 			`false`}},
 	},
 	{
+		name:   "I11-more-than-the-limit-leaves-the-server",
+		breaks: "what the server sends to browsers has at most 1 KB, whatever the application has stored",
+		test:   "./mirror -run TestLimitOfWhatLeavesTheServer",
+		edits: []edit{{"mirror/merge.go",
+			`e != nil && total+e.size(k) <= maxBytes`,
+			`e != nil`}},
+	},
+	{
 		name:   "I5-profile-is-overwritten",
 		breaks: "parallel changes of a profile all land",
 		test:   ". -run TestI5ParallelProfiles",
