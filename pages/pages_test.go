@@ -15,6 +15,8 @@ import (
 	"github.com/sojourn-go/sojourn/mirror"
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojourntest"
+	"github.com/sojourn-go/sojourn/store/driver"
+	"github.com/sojourn-go/sojourn/store/memstore"
 )
 
 const (
@@ -314,6 +316,50 @@ func TestOutage(t *testing.T) {
 	want(t, b.get("/session/devices", "Accept", "application/json"), 503, `"code":"unavailable"`)
 	s.sessions.Fail(nil)
 	want(t, b.get("/session/devices"), 200)
+}
+
+// The store stops after the session was read from a cache. With a mirror the page
+// asks the session for values, too.
+func TestOutageBehindCache(t *testing.T) {
+	memory := memstore.New()
+	defer memory.Close()
+	out := false
+	sessions, err := sojourn.New(driver.Intercept(memory, func(ctx context.Context, c driver.Call) (r driver.Result) {
+		switch r = c.Do(ctx); {
+		case c.Op == driver.Get && !c.Strict:
+			c.Record.Cached = r.Err == nil
+		case out:
+			r = driver.Result{Err: errors.New("out")}
+		}
+		return r
+	}), sojourn.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sessions.Close(context.Background())
+	opt := own
+	opt.Mirror = mirror.Must(mirror.New(sessions, mirror.Public(sojourn.NewKey[string]("theme"), mirror.Key{Attribute: "data-theme"})))
+	h, err := pages.New(sessions, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := httptest.NewRecorder()
+	sessions.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := sojourn.From(r.Context()).Login("ann"); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(login, httptest.NewRequest("GET", "https://example.com/", nil))
+	out = true
+	for _, path := range []string{"/session/devices", "/session/devices/others/end", "/session/devices/live"} {
+		r := httptest.NewRequest("GET", "https://example.com"+path, nil)
+		r.Header.Set("Accept", "text/html")
+		for _, c := range login.Result().Cookies() {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		want(t, w, 503, "try again later")
+	}
 }
 
 // Without a store, nobody knows where else a user is signed in. The page says so.

@@ -33,7 +33,7 @@ type view struct {
 
 // begin prepares the answer to a request. It doesn't read the session.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *view {
-	w.Header().Set("Vary", "Accept, Accept-Language")
+	w.Header().Add("Vary", "Accept, Accept-Language")
 	v := &view{h: h, w: w, r: r, session: h.sessions.From(r.Context()), json: wantsJSON(r.Header), now: h.opt.Now().UTC().Truncate(time.Millisecond)}
 	v.prefer("", "")
 	return v
@@ -289,16 +289,20 @@ func (v *view) Home() string       { return v.h.opt.Home }
 func (v *view) Site() string       { return v.h.opt.Site }
 func (v *view) Stylesheet() string { return v.h.opt.Stylesheet }
 
-// Mirror is the element of the mirror's script, if there is a mirror.
+// Mirror is the element of the mirror's script, if there is a mirror. It tells what
+// the session has, unless that isn't known: the store may have stopped after an
+// earlier read, and then this is the page that says so.
 func (v *view) Mirror() (template.HTML, error) {
-	switch m := v.h.opt.Mirror; {
-	case m == nil:
+	m := v.h.opt.Mirror
+	if m == nil {
 		return "", nil
-	case v.loaded:
-		return m.Tag(v.h.opt.Path, v.session)
-	default:
-		return m.Tag(v.h.opt.Path, nil)
 	}
+	if v.loaded {
+		if tag, err := m.Tag(v.h.opt.Path, v.session); err == nil {
+			return tag, nil
+		}
+	}
+	return m.Tag(v.h.opt.Path, nil)
 }
 
 // Ago writes how long ago a time was.
