@@ -86,9 +86,10 @@ func TestLiveGallery(t *testing.T) {
 	}
 }
 
-// TestLivePages: in a real browser the figures change without a reload, events
-// come live, a pause misses none, and a role that is taken away is said. No page
-// has an obstacle for keyboard or screen reader.
+// TestLivePages: in a real browser the figures change without a reload, also
+// after an outage of the store. Events come live, a pause says what it left out,
+// and the page says when a role was taken away. No page has an obstacle for keyboard or
+// screen reader.
 func TestLivePages(t *testing.T) {
 	browsertest.Need(t)
 	browsertest.NeedAxe(t)
@@ -108,6 +109,10 @@ func TestLivePages(t *testing.T) {
 	if got := b.Eval(`String(window.same && document.querySelector("#live details").open)`); got != "true" {
 		t.Error("the page was loaded again, or the table closed")
 	}
+	w.down.Store(true)
+	b.See("#figures-state", "its store doesn't answer")
+	w.down.Store(false)
+	b.Eval(`new Promise(done => { const look = () => document.getElementById("figures-state").hidden ? done("") : setTimeout(look, 50); look(); })`)
 
 	b.Visit("/alerts")
 	b.Accessible("alerts")

@@ -282,7 +282,7 @@ func TestIncidents(t *testing.T) {
 	w.now = w.now.Add(2 * time.Hour)
 	w.Barred("shop", "limit", "anna", sojourn.Client{})
 	first := w.Incidents("shop")[0]
-	w.want("a later time is a new incident", first.Count == 1 && first.First == w.now, true)
+	w.want("a later time is a new incident", first.Count == 1 && first.First.Equal(w.now), true)
 	w.now = w.now.Add(23 * time.Hour)
 	w.want("after a day", len(w.Incidents("shop")), 1)
 	w.Configure([]string{"forum"})

@@ -41,7 +41,7 @@ async function run() {
     try {
       await refresh();
     } catch {
-      tell("The server doesn't answer. These figures are old; the page tries again.");
+      tell("The server or its store doesn't answer. These figures are old; the page tries again.");
     }
     if (stopped) return;
   }
