@@ -2,7 +2,8 @@
 // and takes out the comments and the indentation (script.go). So a comment has a
 // line of its own, and no string or expression goes over the end of a line.
 //
-// It keeps one item in local storage:
+// It keeps one item in local storage. The item has the endpoint's path in its name,
+// because each application on the host has its own:
 //
 //	{user, synced, values: {theme: {value: "dark", time, changed}}}
 //
@@ -13,11 +14,11 @@
 (() => {
 	"use strict";
 	const declared = DECLARED;
-	const name = "sojourn.mirror";
 	const { parse, stringify } = JSON;
 	const root = document.documentElement;
 	const tag = document.currentScript;
-	const endpoint = tag.dataset.endpoint || new URL("mirror", tag.src);
+	const endpoint = new URL(tag.dataset.endpoint || new URL("mirror", tag.src), document.baseURI);
+	const name = "sojourn:" + endpoint.pathname;
 	// original has the attributes that the page came with. Those of a page that the
 	// server has made may be the values themselves, and don't come back.
 	const original = {};
@@ -160,7 +161,7 @@
 		const next = load(), old = Object(next.values[key]);
 		next.values[key] = { value, time: old.time, changed: Math.max(Date.now(), (old.changed || 0) + 1) };
 		const usable = clean(stringify(next));
-		if (Object.keys(usable.values).length < Object.keys(next.values).length) throw new RangeError("sojourn.mirror: " + key);
+		if (!Object.hasOwn(declared, key) || Object.keys(usable.values).length < Object.keys(next.values).length) throw new RangeError("sojourn.mirror: " + key);
 		changer = true;
 		save(usable);
 		return sync();

@@ -39,6 +39,7 @@ var (
 type site struct {
 	*sojourntest.Sessions
 	mirror *mirror.Mirror
+	blog   *mirror.Mirror // of another application, at /blog/session/
 	url    string
 	t      *testing.T
 
@@ -51,14 +52,15 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	browsertest.Need(t)
 	sessions := sojourntest.New(t, sojourn.Options{})
-	m, err := mirror.New(sessions.Engine,
-		mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}}),
+	colours := mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}})
+	m, err := mirror.New(sessions.Engine, colours,
 		mirror.Public(language, mirror.Key{Attribute: "lang", Values: []string{"en", "de", "fr"}}),
 		mirror.Public(nickname, mirror.Key{Personal: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Sessions: sessions, mirror: m, t: t, requests: map[string]int{}, held: map[string]chan struct{}{}}
+	blog := mirror.Must(mirror.New(sojourntest.New(t, sojourn.Options{App: "blog"}).Engine, colours))
+	s := &site{Sessions: sessions, mirror: m, blog: blog, t: t, requests: map[string]int{}, held: map[string]chan struct{}{}}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(server.Close)
 	t.Cleanup(s.release) // first, since the server waits for its requests
@@ -121,6 +123,10 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 		s.mirror.ServeHTTP(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, "/blog/session/") {
+		s.blog.ServeHTTP(w, r)
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; require-trusted-types-for 'script'")
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -133,6 +139,8 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 		writePage(w, gate, static, "")
 	case "/wrong": // as a page that was made for another declaration
 		writePage(w, gate, template.HTML(strings.Replace(string(static), "sha384-", "sha384-A", 1)), "")
+	case "/blog":
+		writePage(w, gate, `<script src="/blog/session/mirror.js"></script>`, "")
 	case "/late":
 		writePage(w, gate, "", static)
 	case "/page.css":

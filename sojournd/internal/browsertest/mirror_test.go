@@ -205,7 +205,7 @@ func TestMirrorOffline(t *testing.T) {
 	for _, tab := range []tab{b, other} { // both hear that the network is back
 		browsertest.Call(tab.Tab, emulateNetwork, online)
 	}
-	b.Await(`!JSON.parse(localStorage["sojourn.mirror"]).values.theme.changed`)
+	b.Await(`!JSON.parse(localStorage["sojourn:/session/mirror"]).values.theme.changed`)
 	other.sync()
 	if n := s.count("/session/mirror") - before; n != 2 {
 		t.Errorf("the change and a question made %d requests", n)
@@ -220,7 +220,7 @@ func TestMirrorOffline(t *testing.T) {
 	b.Do("leave", chromedp.Navigate("about:blank"))
 	browsertest.Call(b.Tab, emulateNetwork, online)
 	b.Visit("/")
-	b.Await(`!JSON.parse(localStorage["sojourn.mirror"]).values.theme.changed`)
+	b.Await(`!JSON.parse(localStorage["sojourn:/session/mirror"]).values.theme.changed`)
 	if got := b.inSession("ann"); got != "light" {
 		t.Errorf("the session has %s", got)
 	}
@@ -247,7 +247,7 @@ func TestMirrorSignOutInAllTabs(t *testing.T) {
 	if n := s.count("/session/mirror") - before; n != 1 {
 		t.Errorf("the sign-out made %d requests", n)
 	}
-	if got := b.Eval(`localStorage["sojourn.mirror"]`); strings.Contains(got, "Ann") || !strings.Contains(got, `"user":""`) {
+	if got := b.Eval(`localStorage["sojourn:/session/mirror"]`); strings.Contains(got, "Ann") || !strings.Contains(got, `"user":""`) {
 		t.Errorf("local storage has %s", got)
 	}
 	b.signIn("bob")
@@ -257,6 +257,33 @@ func TestMirrorSignOutInAllTabs(t *testing.T) {
 	other.Await(`!sojourn.mirror.signedIn`)
 	b.signIn("ann")
 	other.shows("nickname", "", "Ann")
+}
+
+// Two applications of one host keep their values, and their users, apart.
+func TestMirrorTwoApplications(t *testing.T) {
+	s := newSite(t)
+	b := s.open()
+	b.Visit("/")
+	b.set("theme", "dark")
+	b.set("nickname", "Ann")
+	b.signIn("ann")
+	b.sync()
+	other := b.beside()
+	other.Visit("/blog")
+	other.shows("theme", "data-theme", "none")
+	other.set("theme", "light")
+	other.sync() // nobody is signed in there
+	b.Visit("/next")
+	b.shows("theme", "data-theme", "dark")
+	b.shows("nickname", "", "Ann")
+	if got := b.Eval(`String(sojourn.mirror.signedIn)`); got != "true" {
+		t.Errorf("signed in: %s", got)
+	}
+	other.shows("theme", "data-theme", "light")
+	// A name that every object has is not one of a value.
+	if got := b.Eval(`["__proto__", "constructor", "toString", "other"].map((k) => { try { sojourn.mirror.set(k, "x"); return k; } catch (e) { return e.name; } }).join()`); got != "RangeError,RangeError,RangeError,RangeError" {
+		t.Errorf("undeclared names: %s", got)
+	}
 }
 
 // A page that the server makes is right at its first paint: after a sign-in, and
@@ -311,7 +338,7 @@ Object.defineProperty(navigator, "locks", { value: { request() { return Promise.
 			browsertest.Call(b.Tab, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: prepare})
 			b.Visit("/next")
 			if name == "full" {
-				b.Eval(`localStorage.removeItem("sojourn.mirror"), ""`) // its room is taken again
+				b.Eval(`localStorage.removeItem("sojourn:/session/mirror"), ""`) // its room is taken again
 				b.Visit("/next")
 				b.Await(`(() => { try { localStorage.setItem("another", "x".repeat(200)); return false; } catch (e) { return true; } })()`)
 			}
@@ -355,8 +382,8 @@ func TestMirrorHostileStorage(t *testing.T) {
 		`null`, `7`, `"x"`, `[]`, `{`, ``, `undefined`, strings.Repeat("[", 2000),
 		`{"values":{"nickname":{"value":"` + strings.Repeat("x", 200_000) + `","changed":5}}}`,
 	} {
-		b.Eval(fmt.Sprintf(`localStorage.setItem("sojourn.mirror", %q), ""`, stored))
-		victim.Await(fmt.Sprintf(`localStorage.getItem("sojourn.mirror") === %q`, stored))
+		b.Eval(fmt.Sprintf(`localStorage.setItem("sojourn:/session/mirror", %q), ""`, stored))
+		victim.Await(fmt.Sprintf(`localStorage.getItem("sojourn:/session/mirror") === %q`, stored))
 		victim.Eval(`new Promise((done) => setTimeout(() => done("")))`) // after the storage event
 		seen := func(when string) {
 			t.Helper()
@@ -375,12 +402,12 @@ func TestMirrorHostileStorage(t *testing.T) {
 		victim.Visit("/next")
 		victim.sync() // so that it stores nothing later
 	}
-	b.Eval(`localStorage.setItem("sojourn.mirror", '{"synced":{"valueOf":1,"toString":1},"values":{"theme":{"value":"light","time":{"toString":1,"valueOf":1},"changed":{"valueOf":1,"toString":1}}}}'), ""`)
+	b.Eval(`localStorage.setItem("sojourn:/session/mirror", '{"synced":{"valueOf":1,"toString":1},"values":{"theme":{"value":"light","time":{"toString":1,"valueOf":1},"changed":{"valueOf":1,"toString":1}}}}'), ""`)
 	victim.shows("theme", "data-theme", "light")
 	victim.Visit("/")
 	victim.shows("theme", "data-theme", "light")
 	// What has the declared form is taken, and the server judges it again.
-	b.Eval(`localStorage.setItem("sojourn.mirror", '{"values":{"theme":{"value":"dark","changed":5},"nickname":{"value":7,"changed":5}}}'), ""`)
+	b.Eval(`localStorage.setItem("sojourn:/session/mirror", '{"values":{"theme":{"value":"dark","changed":5},"nickname":{"value":7,"changed":5}}}'), ""`)
 	victim.shows("theme", "data-theme", "dark")
 	victim.sync()
 	victim.shows("nickname", "", "none") // it was no string
@@ -394,7 +421,7 @@ func TestMirrorAsksOnlyWhenNeeded(t *testing.T) {
 	after := func(what string, want int) {
 		t.Helper()
 		b.Await(`document.readyState === "complete"`)
-		b.Eval(`new Promise((done) => setTimeout(done, 0)).then(() => navigator.locks.request("sojourn.mirror", () => ""))`) // after what has begun
+		b.Eval(`new Promise((done) => setTimeout(done, 0)).then(() => navigator.locks.request("sojourn:/session/mirror", () => ""))`) // after what has begun
 		if now := s.count("/session/mirror"); now-asked != want {
 			t.Errorf("%s: %d requests, want %d", what, now-asked, want)
 		}
@@ -418,7 +445,7 @@ func TestMirrorAsksOnlyWhenNeeded(t *testing.T) {
 	after("a user's link", 0)
 	b.Eval(`document.dispatchEvent(new Event("visibilitychange", { bubbles: true })), ""`)
 	after("a tab is shown again", 0)
-	b.Eval(`(() => { const s = JSON.parse(localStorage["sojourn.mirror"]); s.synced -= 301e3; localStorage["sojourn.mirror"] = JSON.stringify(s); return ""; })()`)
+	b.Eval(`(() => { const s = JSON.parse(localStorage["sojourn:/session/mirror"]); s.synced -= 301e3; localStorage["sojourn:/session/mirror"] = JSON.stringify(s); return ""; })()`)
 	b.Eval(`document.dispatchEvent(new Event("visibilitychange", { bubbles: true })), ""`)
 	after("it is shown after five minutes", 1)
 }
