@@ -442,6 +442,19 @@ func TestSignedInTwice(t *testing.T) {
 	two.post("/apps/shop/subject/end", "subject", "grace", "reason", "x").want(303)
 }
 
+// A cache may be late with an end on another node, so no request asks one for the
+// operator's session.
+func TestStrict(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("ann")
+	for _, path := range []string{"/", "/alerts", "/apps/shop/sessions", "/apps/shop/events", "/apps/shop/subject/end?subject=grace"} {
+		b.get(path).want(200)
+	}
+	if n := w.lax.Load(); n > 0 {
+		t.Errorf("%d reads may come from a cache", n)
+	}
+}
+
 // While the store is down, each page says so and tries again by itself. Nothing is
 // taken for signed out.
 func TestStoreDown(t *testing.T) {
