@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -130,17 +131,21 @@ func (b *Tab) As(agent, lang string) {
 	Call(b, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent, AcceptLanguage: lang})
 }
 
-// Picture writes what the tab shows to a PNG file.
+// Picture writes the tab's page to a PNG or WebP file.
 func (b *Tab) Picture(path string) {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	format, beyond, quality := page.CaptureScreenshotFormatPng, true, int64(90)
+	if filepath.Ext(path) == ".webp" {
+		format = page.CaptureScreenshotFormatWebp
+	}
+	picture, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: format, Quality: &quality, CaptureBeyondViewport: &beyond})
 	if err != nil {
 		b.t.Logf("no screenshot: %v", err)
 		return
 	}
 	path, _ = filepath.Abs(path)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, png, 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, picture.Data, 0o644)); err != nil {
 		b.t.Logf("no screenshot: %v", err)
 		return
 	}

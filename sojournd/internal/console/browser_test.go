@@ -146,7 +146,7 @@ func TestGallery(t *testing.T) {
 				if wide := b.Eval(`String(document.documentElement.scrollWidth > document.documentElement.clientWidth)`); wide == "true" {
 					t.Errorf("%s scrolls sideways at %d px", name, size.width)
 				}
-				b.Picture(filepath.Join(dir, fmt.Sprintf("%02d-%s-%s-%d.png", shot, name, theme, size.width)))
+				b.Picture(filepath.Join(dir, fmt.Sprintf("%02d-%s-%s-%d.webp", shot, name, theme, size.width)))
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func TestLiveGallery(t *testing.T) {
 				if wide := b.Eval(`String(document.documentElement.scrollWidth > document.documentElement.clientWidth)`); wide == "true" {
 					t.Errorf("%s scrolls sideways at %d px", name, size.width)
 				}
-				b.Picture(filepath.Join(dir, fmt.Sprintf("live-%s-%s-%d.png", name, theme, size.width)))
+				b.Picture(filepath.Join(dir, fmt.Sprintf("live-%s-%s-%d.webp", name, theme, size.width)))
 			}
 		}
 	}
