@@ -93,6 +93,7 @@ func (d *Descent) Search(ctx context.Context, opt *store.SearchOptions) (page st
 			}
 			if full = len(page.Records) == opt.Limit; full {
 				end = page.Records[opt.Limit-1].ID
+				page.Examined += int64(i) // and those that don't match, which nobody counts
 				break
 			}
 			page.Records = append(page.Records, found[i])
