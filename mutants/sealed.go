@@ -104,7 +104,7 @@ var sealed = []mutant{
 		test:   ". -run TestSealedTakesOver",
 		edits: []edit{{"sealed.go",
 			`if !d.create && !f.sealed {`,
-			`if false {`}},
+			`if !d.create && !f.sealed && false {`}},
 	},
 	{
 		name:   "I8-sealed-visitors-are-stored",
