@@ -97,7 +97,7 @@ var sqlitestore = []mutant{
 			`a.ended(&r) {`}},
 	},
 	{
-		name:   "sqlite-search-of-all-applications",
+		name:   "I2-sqlite-search-of-all-applications",
 		breaks: "a search finds only sessions of its own application",
 		test:   "./drivers/sqlitestore -run TestStore/Search/EachCondition",
 		edits: []edit{{"drivers/sqlitestore/search.go",
@@ -105,7 +105,7 @@ var sqlitestore = []mutant{
 			`FROM sessions WHERE (app = ?1 OR true) AND id >= ?2`}},
 	},
 	{
-		name:   "sqlite-ended-of-all-applications",
+		name:   "I2-sqlite-ended-of-all-applications",
 		breaks: "a list of ended sessions has only those of its own application",
 		test:   "./drivers/sqlitestore -run TestStore/Ended/EveryEnd",
 		edits: []edit{{"drivers/sqlitestore/read.go",

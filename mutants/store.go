@@ -58,7 +58,7 @@ var store = []mutant{
 			`others > limit.Max {`}},
 	},
 	{
-		name:   "search-page-loses-what-it-has-no-room-for",
+		name:   "I11-search-page-loses-what-it-has-no-room-for",
 		breaks: "a session that lives and matches during the whole search is found once",
 		test:   "./drivers/sqlitestore -run TestStore/Search/EachCondition",
 		edits: []edit{{"store/driver/search.go",
