@@ -61,7 +61,7 @@ func TestEndedLately(t *testing.T) {
 	s.sessions.Advance(time.Minute)
 
 	want(t, here.get("/session/devices"), 200, "Ended lately", `data-ended="`+oneID+`"`, "Signed out there", "3 minutes ago",
-		`data-ended="`+twoID+`"`, "Signed out from another device", "1 minute ago")
+		`data-ended="`+twoID+`"`, "Signed out from another device or by the site", "1 minute ago")
 	d := here.list("/session/devices")
 	if len(d.Sessions) != 1 || len(d.Ended) != 2 || d.Ended[0].ID != twoID || d.Ended[0].Reason != "revoked" || d.Ended[0].Name != "curl" ||
 		d.Ended[1].ID != oneID || d.Ended[1].Reason != "logout" || d.Ended[1].Name != "Safari on iOS" || d.Ended[1].Kind != "phone" || d.Ended[1].Address != "192.0.2.1" {

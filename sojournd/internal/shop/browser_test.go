@@ -278,7 +278,7 @@ func TestBrowserDevicesAndLiveLogout(t *testing.T) {
 	if _, err := r.Sessions.EndSubject(t.Context(), r.user(ada.Email).ID, sojourn.ID{}); err != nil {
 		t.Fatal(err)
 	}
-	here.See("#signed-out", "You are no longer signed in here. Signed out from another device.")
+	here.See("#signed-out", "You are no longer signed in here. Signed out from another device or by the site.")
 	here.Click("#signed-out a")
 	here.See("h1", "Sign in")
 	if got := here.Eval("location.search"); got != "?next=%2Fsession%2Fdevices" {
