@@ -83,18 +83,21 @@ func verbs(format string) string {
 	return strings.Join(found, " ")
 }
 
+// maxTag is how many bytes a language tag may have: those that RFC 5646, section
+// 4.4.1, recommends to accept. A longer one would cost a lookup for each hyphen.
+const maxTag = 35
+
 // validTag reports whether a language tag is one for the attribute lang, in
 // lower case.
 func validTag(tag string) bool {
-	return len(tag) >= 2 && len(tag) <= 35 && strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && tag[0] != '-'
+	return len(tag) >= 2 && len(tag) <= maxTag && strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && tag[0] != '-'
 }
 
 // maxLanguages is how many languages of Accept-Language are looked at.
 const maxLanguages = 50
 
 // accepted chooses a language by the header Accept-Language (RFC 9110, section
-// 12.5.4, with the lookup of RFC 4647, section 3.4: de-AT finds de). It returns
-// the fallback if the visitor asks for none that there is.
+// 12.5.4). It returns the fallback if the visitor asks for none that there is.
 func accepted(header []string, there map[string]map[string]string) string {
 	best, bestQ := fallback, 0.0
 	for i, item := range strings.SplitN(strings.Join(header, ","), ",", maxLanguages+1) {
@@ -106,22 +109,29 @@ func accepted(header []string, there map[string]map[string]string) string {
 		if !ok || q <= bestQ {
 			continue
 		}
-		for tag = strings.ToLower(strings.TrimSpace(tag)); tag != ""; {
-			if there[tag] != nil || tag == "*" {
-				if tag == "*" {
-					tag = fallback
-				}
-				best, bestQ = tag, q
-				break
-			}
-			cut := strings.LastIndexByte(tag, '-')
-			if cut < 0 {
-				break
-			}
-			tag = tag[:cut]
+		if tag = strings.TrimSpace(tag); tag == "*" {
+			tag = fallback
+		}
+		if found := lookup(tag, there); found != "" {
+			best, bestQ = found, q
 		}
 	}
 	return best
+}
+
+// lookup returns the language that there is for a tag: de for de-AT (RFC 4647,
+// section 3.4). It returns "" if there is none, or if the tag is longer than maxTag.
+func lookup(tag string, there map[string]map[string]string) string {
+	if len(tag) > maxTag {
+		return ""
+	}
+	for tag = strings.ToLower(tag); tag != ""; {
+		if there[tag] != nil {
+			return tag
+		}
+		tag = tag[:max(strings.LastIndexByte(tag, '-'), 0)]
+	}
+	return ""
 }
 
 // quality reads the weight of an item (RFC 9110, section 12.4.2): 0 to 1, and 1

@@ -442,7 +442,7 @@ func TestLanguages(t *testing.T) {
 		"": "Your devices", "de": "Ihre Geräte", "fr": "Vos appareils", "de-AT,en;q=0.8": "Ihre Geräte", "FR-ca": "Vos appareils",
 		"ja, fr;q=0.5, de;q=0.7": "Ihre Geräte", "de;q=0, fr;q=0.1": "Vos appareils", "ja": "Your devices", "*": "Your devices",
 		"fr;q=0.2, *;q=0.9": "Your devices", "de;q=2, fr": "Vos appareils", "de;q=NaN, fr;q=0.1": "Vos appareils", "en-GB, de": "Your devices",
-		"de;x=1, fr;q=0.3": "Vos appareils", strings.Repeat("x,", 60) + "de": "Your devices", ";;,,=;q": "Your devices", "zh-Hans-CN , de-CH-1996; q=0.3": "Ihre Geräte",
+		"de;x=1, fr;q=0.3": "Vos appareils", "de" + strings.Repeat("-a", 10): "Ihre Geräte", "de" + strings.Repeat("-a", 1000): "Your devices", strings.Repeat("x,", 60) + "de": "Your devices", ";;,,=;q": "Your devices", "zh-Hans-CN , de-CH-1996; q=0.3": "Ihre Geräte",
 	} {
 		b.lang = header
 		if w := b.get("/session/devices"); !strings.Contains(w.Body.String(), "<h1>"+title+"</h1>") {
@@ -455,6 +455,7 @@ func TestLanguages(t *testing.T) {
 	b = s.browser(firefox, "ann")
 	b.lang = "fr"
 	want(t, b.get("/session/devices?lang=DE"), 200, `<html lang="de">`, "Firefox unter Linux")
+	want(t, b.get("/session/devices?lang=de-AT"), 200, `<html lang="de">`)
 	want(t, b.get("/session/devices?lang=xx"), 200, `<html lang="fr">`, "Firefox sur Linux")
 }
 

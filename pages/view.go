@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,23 +44,26 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) *view {
 // before what the mirror has.
 func (v *view) prefer(language, theme string) {
 	o := &v.h.opt
+	v.Lang = lookup(language, v.h.texts)
 	if o.Language != nil {
-		if own := o.Language(v.r); own != "" {
-			language = own
-		}
+		v.Lang = cmp.Or(lookup(o.Language(v.r), v.h.texts), v.Lang)
 	}
-	if o.Theme != nil {
-		if own := o.Theme(v.r); own != "" {
-			theme = own
-		}
-	}
-	if v.Lang = strings.ToLower(language); v.h.texts[v.Lang] == nil {
+	if v.Lang == "" {
 		v.Lang = accepted(v.r.Header["Accept-Language"], v.h.texts)
 	}
 	v.texts = v.h.texts[v.Lang]
-	if v.Theme = theme; theme != "light" && theme != "dark" {
-		v.Theme = ""
+	v.Theme = knownTheme(theme)
+	if o.Theme != nil {
+		v.Theme = cmp.Or(knownTheme(o.Theme(v.r)), v.Theme)
 	}
+}
+
+// knownTheme returns the theme, or "" if it is none of the pages'.
+func knownTheme(theme string) string {
+	if theme == "light" || theme == "dark" {
+		return theme
+	}
+	return ""
 }
 
 // wantsJSON reports whether a request asks for JSON and not for HTML.
