@@ -62,7 +62,9 @@ type Options struct {
 	Require sojourn.Requirement
 
 	// Home is the address of the site to which the pages link, and to which a user
-	// comes after signing out: a path of the site. Default "/".
+	// comes after signing out: a path of the site. It must not redirect to another
+	// host, unless that is the host of Require.SignIn or StepUp, because Chrome follows
+	// no form to a host that the pages' policy doesn't name. Default "/".
 	Home string
 
 	// Site is the name of the site, for the top of the page and its title. Default:
@@ -74,9 +76,9 @@ type Options struct {
 	// change any rule. Default: none.
 	Stylesheet string
 
-	// Language chooses the language of a request, by a tag like "de". If it returns
-	// a language without texts, or is nil, Mirror or the header Accept-Language
-	// decides.
+	// Language chooses the language of a request, by a tag like "de" or "de-AT". If
+	// it returns a language without texts, or is nil, Mirror or the header
+	// Accept-Language decides.
 	Language func(r *http.Request) string
 
 	// Theme chooses the colours of a request: "light" or "dark". It is the value of
@@ -193,7 +195,7 @@ func (h *Handler) require(q sojourn.Requirement) error {
 			targets += " " + u.Scheme + "://" + u.Host // browsers check the redirect of a form, too
 		}
 	}
-	h.policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	h.policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 		"form-action " + targets + "; base-uri 'none'; frame-ancestors 'none'"
 	h.end = q
 	h.see = sojourn.Requirement{SignIn: q.SignIn, ReturnParam: q.ReturnParam}

@@ -277,6 +277,9 @@ func TestRestyledAndRenamed(t *testing.T) {
 	s.browser(safari, "ann")
 	want(t, b.get("/session/devices"), 200, "<h1>Where you are &lt;signed in&gt;</h1>", "Wayfare &amp; Co</title>", `href="/account"`,
 		"pages.css\">\n<link rel=\"stylesheet\" href=\"/site.css\">", "Browser on Penguin", "Unknown device")
+	if policy := b.get("/session/devices").Header().Get("Content-Security-Policy"); !strings.Contains(policy, "font-src 'self';") {
+		t.Errorf("the site's stylesheet can't load a font: %s", policy)
+	}
 	b.lang = "nl"
 	want(t, b.get("/session/devices"), 200, `<html lang="nl">`, "<h1>Uw apparaten</h1>", "This device")
 	b.lang = "de"
