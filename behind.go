@@ -182,7 +182,7 @@ func (e *Engine) writeNote(ctx context.Context, n *note) {
 	var err error
 	switch {
 	case n.active:
-		_, err = e.Touch(ctx, n.id)
+		_, err = e.touch(ctx, n.id)
 	case n.touch != 0:
 		err = e.store.Touch(ctx, e.opt.App, n.id, n.touch, e.now(), n.client)
 	default:

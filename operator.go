@@ -172,6 +172,11 @@ func (e *Engine) Touch(ctx context.Context, id ID) (Info, error) {
 	if err := e.needsStore("Touch"); err != nil {
 		return Info{}, err
 	}
+	return e.touch(ctx, id)
+}
+
+// touch is Touch for a session that is known to be stored.
+func (e *Engine) touch(ctx context.Context, id ID) (Info, error) {
 	rec, err := e.live(ctx, id)
 	if err != nil {
 		return Info{}, byID("touch a session", err)
@@ -290,7 +295,8 @@ func byID(doing string, err error) error {
 
 // EndSubject ends all sessions of a user except keep, and returns how many it
 // ended. The zero ID keeps none. A login that is under way fails with ErrEnded,
-// also one of the request that calls EndSubject: Commit it first.
+// also one of the request that calls EndSubject: Commit it first. It doesn't reach
+// sealed logins that are left from SealEveryone: Sealing.NotBefore ends them.
 func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, error) {
 	if err := checkSubject(subject); err != nil {
 		return 0, err

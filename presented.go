@@ -1,6 +1,7 @@
 package sojourn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -63,6 +64,14 @@ type presented struct {
 // over notes that the token's session is over.
 func (p *presented) over(reason Reason, at store.Time) {
 	p.refusal, p.reason, p.endedAt, p.verdict = RefusedEnded, reason, at, former
+}
+
+// newer reports whether p is the newer of two good tokens of one session.
+func (p *presented) newer(than *presented) bool {
+	if p.sealed && than.sealed {
+		return cmp.Or(cmp.Compare(p.rec.AuthenticatedAt, than.rec.AuthenticatedAt), cmp.Compare(p.rec.Revision, than.rec.Revision)) > 0
+	}
+	return p.verdict > than.verdict
 }
 
 // remember takes over what the throttle knows of a dead token.

@@ -218,7 +218,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 			if p.sealed {
 				f.sealedIDs = append(f.sealedIDs, p.id)
 			}
-			if best == nil || best.id == p.id && p.verdict > best.verdict { // the newer of two secrets
+			if best == nil || best.id == p.id && p.newer(best) {
 				best = p
 			}
 		default:
@@ -352,6 +352,9 @@ func (e *Engine) refused(q *query, p *presented) {
 		}
 		quiet = quiet || guessing
 	}
+	if p.refusal == RefusedNoKey && e.opt.MaxBadTokens >= 0 { // anybody can name keys that aren't there
+		quiet = quiet || addToWindow(&e.bad.noKey, minuteOf(q.now)) > uint32(e.opt.MaxBadTokens)
+	}
 	if !quiet {
 		e.emit(Event{Kind: EventRefused, Session: p.id, Subject: p.subject, Client: q.Client, Refusal: p.refusal})
 	}
@@ -394,7 +397,11 @@ func (s *Session) meetClient(ctx context.Context, q *query, try int) (changed bo
 		if err := s.endFound(ctx, f.rec.ID, ReasonRevoked); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, wrap("end a session whose client changed", err)
 		}
-		f.clears = f.sealed
+		if f.clears = f.sealed; f.sealed { // a logout must not end it again
+			for by := range f.lives {
+				f.lives[by] = slices.DeleteFunc(f.lives[by], func(id ID) bool { return id == f.rec.ID })
+			}
+		}
 		f.rec, f.sealed = nil, false
 		f.over(q, ReasonRevoked, q.now)
 	}

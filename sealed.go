@@ -185,13 +185,13 @@ func (s *Session) endFound(ctx context.Context, id ID, reason Reason) error {
 }
 
 // storeSealed makes a sealed login a stored session with the same ID, once: a
-// record says so until the sealed one expires, so that no copy of its cookie brings
-// the session back after its end. Parallel requests get the same session and
-// secret.
+// record says so until the last copy of its cookie must have expired, which may be
+// newer than this one. So no copy brings the session back after its end. Parallel
+// requests get the same session and secret.
 func (e *Engine) storeSealed(ctx context.Context, q *query, p *presented, key *sealKey) error {
 	was := *p.rec
 	mark := oldToken{marker: hashedID(sha256.Sum256(append([]byte("sojourn sealed\x00"), was.ID[:]...)))}
-	mark.secret = key.firstSecret(was.ID)
+	mark.secret = key.firstSecret(&was)
 	p.moved, p.sealed, p.secret = true, false, mark.secret
 	if _, none, err := e.adoptedAs(ctx, &mark); err != nil || !none {
 		return err
@@ -215,7 +215,9 @@ func (e *Engine) storeSealed(ctx context.Context, q *query, p *presented, key *s
 	case err != nil && !errors.Is(err, store.ErrExists): // ErrExists: a parallel request has stored it
 		return wrap("store a sealed session", err)
 	}
-	_, err = e.markAdopted(detached, &mark, was.ID, q.arrived, was.ExpiresAt.Sub(now))
+	policy := &e.opt.Policy
+	life := max(was.ExpiresAt.Sub(now), policy.Login.Absolute, policy.Remembered.Absolute)
+	_, err = e.markAdopted(detached, &mark, was.ID, q.arrived, life)
 	return err
 }
 

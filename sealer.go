@@ -144,11 +144,11 @@ func (s *sealer) seal(r *store.Record, random io.Reader, room *sealRoom) (string
 }
 
 // firstSecret returns the secret of the stored session that a sealed one becomes.
-// It is the same for all copies of the session.
-func (k *sealKey) firstSecret(id ID) secret {
+// It is the same for all copies since the last login or elevation. An older copy
+// has another one, so it doesn't open what a newer one has become.
+func (k *sealKey) firstSecret(r *store.Record) secret {
 	h := hmac.New(sha256.New, k.key)
-	h.Write([]byte("sojourn first secret\x00"))
-	h.Write(id[:])
+	fmt.Fprintf(h, "sojourn first secret\x00%s%d %d %s", r.ID[:], r.AuthenticatedAt, r.Level, r.AMR)
 	return secret(h.Sum(nil))
 }
 

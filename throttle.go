@@ -27,6 +27,7 @@ type throttle struct {
 	seen    [seenSlots]atomic.Uint64    // hashes of tokens that this process last saw live
 	guesses atomic.Uint64               // a window of a minute: dead tokens of all addresses
 	counted [addressSlots]atomic.Uint64 // windows of a minute: dead tokens of an address
+	noKey   atomic.Uint64               // a window of a minute: sealed sessions without their key
 	reads   budget                      // of requests that read
 	ends    budget                      // of requests that may end something
 }

@@ -34,7 +34,22 @@ type watched struct {
 	users int         // requests that wait
 	timer *time.Timer // to its deadline
 
-	deadline store.Time // of a sealed session, as this process knows it; guarded by watcher.mu
+	// Of a sealed session, as this process knows it; guarded by watcher.mu.
+	deadline      store.Time
+	authenticated store.Time
+}
+
+// meet takes over the deadline of a sealed session. A login or elevation sets a
+// new one. After it, copies from before, which have the same ID, don't count.
+// watcher.mu is held.
+func (w *watched) meet(r *store.Record) {
+	switch {
+	case r.AuthenticatedAt > w.authenticated:
+		w.authenticated, w.deadline = r.AuthenticatedAt, deadlineOf(r)
+		w.timer.Reset(0) // it may be earlier
+	case r.AuthenticatedAt == w.authenticated:
+		w.deadline = max(w.deadline, deadlineOf(r))
+	}
 }
 
 // watching is what a Session knows of its Done.
@@ -113,10 +128,12 @@ func (e *Engine) watchSession(r *store.Record, sealed bool) *watched {
 	if w == nil {
 		w = &watched{id: id, ended: make(chan struct{})}
 		if sealed {
-			w.deadline = deadlineOf(r)
+			w.deadline, w.authenticated = deadlineOf(r), r.AuthenticatedAt
 		}
 		t.open[id] = w
 		w.timer = time.AfterFunc(0, func() { e.recheck(w) }) // the session may have ended since it was read
+	} else if sealed && w.deadline != 0 {
+		w.meet(r)
 	}
 	w.users++
 	return w
@@ -211,7 +228,7 @@ func (t *watcher) sealedAgain(r *store.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w := t.open[r.ID]; w != nil && w.deadline != 0 {
-		w.deadline = max(w.deadline, deadlineOf(r))
+		w.meet(r)
 	}
 }
 
