@@ -96,7 +96,7 @@ var sealed = []mutant{
 		test:   ". -run TestSealedLoginIsStoredOnce",
 		edits: []edit{{"sealed.go",
 			`_, err = e.markAdopted(detached, &mark, was.ID, q.arrived, life)`,
-			`err = nil`}},
+			`_, err = life, error(nil)`}},
 	},
 	{
 		name:   "I4-sealed-beside-its-row",
