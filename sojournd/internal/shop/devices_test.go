@@ -129,7 +129,7 @@ func TestBrowserDevicesForEveryone(t *testing.T) {
 	picture(b, "3840-hundred-dark-french")
 	b.Visit("/session/devices")
 	b.Click("[aria-labelledby=others] li .button")
-	b.See("h1", "Déconnecter cet appareil ?")
+	b.See("h1", "Déconnecter cet appareil\u202f?")
 	picture(b, "3840-confirm-dark-french")
 }
 
