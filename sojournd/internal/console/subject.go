@@ -136,7 +136,7 @@ func (v *visit) endSubject() error {
 	if data.Reason, err = v.reason(); err != nil {
 		data.Error = errNoReason.Text
 		v.render(errNoReason.status, "end", data)
-		return nil
+		return nil //nolint:nilerr // the page says what is missing
 	}
 	var keep sojourn.ID
 	action := "end_subject"
