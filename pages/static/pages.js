@@ -28,7 +28,8 @@
     else if (notice.textContent === list.dataset.offline) say("");
   };
 
-  // signedOut shows that the session is over, and why, if the server says.
+  // signedOut shows that the session is over, and why, if the server says. The
+  // mirror's script tells the other tabs, if the site has one.
   const signedOut = (why) => {
     clearTimeout(timer);
     timer = -1;
@@ -36,6 +37,7 @@
     list.hidden = true;
     over.firstElementChild.textContent = why.reason ? why.detail : list.dataset.signedOut;
     over.hidden = false;
+    window.sojourn?.mirror?.sync();
   };
 
   const look = async () => {
@@ -66,6 +68,6 @@
   document.addEventListener("visibilitychange", look);
   addEventListener("focus", look);
   addEventListener("online", look);
-  document.addEventListener("sojourn:signout", look); // of the mirror's script, if the site has one
+  document.addEventListener("sojourn:signout", look); // of the mirror's script
   addEventListener("pageshow", (e) => { if (e.persisted) look(); });
 })();

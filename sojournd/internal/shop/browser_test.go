@@ -279,6 +279,7 @@ func TestBrowserDevicesAndLiveLogout(t *testing.T) {
 		t.Fatal(err)
 	}
 	here.See("#signed-out", "You are no longer signed in here. Signed out from another device or by the site.")
+	here.Await("!sojourn.mirror.signedIn") // so all tabs know
 	here.Click("#signed-out a")
 	here.See("h1", "Sign in")
 	if got := here.Eval("location.search"); got != "?next=%2Fsession%2Fdevices" {
