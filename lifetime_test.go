@@ -115,8 +115,8 @@ func TestI7LifetimeOfOneLogin(t *testing.T) {
 			o = append(o, sojourn.Remember())
 		}
 		j := w.loggedIn("ann", o...)
-		rec := w.record(w.id(j))
-		if got := (sojourn.Lifetime{Idle: rec.Idle, Absolute: rec.ExpiresAt.Sub(rec.AuthenticatedAt)}); got != c.want {
+		info := w.begin(j).Info()
+		if got := (sojourn.Lifetime{Idle: info.IdleExpiresAt.Sub(info.LastSeenAt), Absolute: info.ExpiresAt.Sub(info.AuthenticatedAt)}); got != c.want {
 			t.Errorf("asked for %v, remembered %v: %v, want %v", c.asked, c.remember, got, c.want)
 		}
 		w.pass(c.want.Idle)
