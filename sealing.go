@@ -42,7 +42,9 @@ type Sealing struct {
 	NotBefore func(ctx context.Context, subject string) (time.Time, error)
 
 	// AllNotBefore ends all sealed sessions of the application that are older:
-	// those whose beginning, login or elevation is earlier. Default: none.
+	// those whose beginning, login or elevation is earlier. Sessions of a node with a
+	// fast clock may carry a later time and survive: dropping the key ends them.
+	// Default: none.
 	AllNotBefore time.Time
 
 	// Observe gets each opening of a sealed session, for metrics: why it is refused,

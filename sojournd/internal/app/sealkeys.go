@@ -74,7 +74,7 @@ func appendSealKey(path, lines string) (before int, err error) {
 		return 0, err
 	default:
 		keys, err := parseSealKeys(path, text)
-		if err != nil && strings.TrimSpace(text) != "" {
+		if err != nil {
 			return 0, err
 		}
 		before = len(keys)
@@ -100,7 +100,11 @@ func readSealKeys(path string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseSealKeys(path, text)
+	keys, err := parseSealKeys(path, text)
+	if err == nil && len(keys) == 0 {
+		err = fmt.Errorf("%s holds no key: sojournd keys new --seal --file %[1]s appends one", path)
+	}
+	return keys, err
 }
 
 func parseSealKeys(path, text string) (keys [][]byte, err error) {
@@ -121,9 +125,6 @@ func parseSealKeys(path, text string) (keys [][]byte, err error) {
 		}
 		lines[string(key)] = n
 		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s holds no key: sojournd keys new --seal --file %[1]s appends one", path)
 	}
 	return keys, nil
 }

@@ -74,6 +74,17 @@ func TestNewSealKey(t *testing.T) {
 		t.Errorf("%v: %s", err, &out)
 	}
 
+	// A file whose keys were all taken out gets one, as the error for it says.
+	if err := os.WriteFile(file, []byte("# sealing key 01234567, made 2025-01-01\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewSealKey(SealKeyOptions{File: file, Out: &out, Now: now}); err != nil {
+		t.Errorf("a file without keys: %v", err)
+	}
+	if keys, err = readSealKeys(file); err != nil || len(keys) != 1 {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+
 	// Nothing is appended to a file that is something else.
 	if err := os.WriteFile(file, []byte("store: 'memory:'\n"), 0o600); err != nil {
 		t.Fatal(err)
