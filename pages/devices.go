@@ -232,7 +232,10 @@ func (v *view) devicesPage() error {
 	}
 	switch done := query.Get("done"); done {
 	case "ended", "gone", "others":
-		l.Notice = v.T("done." + done)
+		// A link on another site must not claim that something was done.
+		if from := v.r.Header.Get("Sec-Fetch-Site"); from == "" || from == "same-origin" {
+			l.Notice = v.T("done." + done)
+		}
 	}
 	v.render(http.StatusOK, "devices.html", l)
 	return nil

@@ -88,6 +88,17 @@ func TestEndOthers(t *testing.T) {
 
 // The own session can be ended without a fresh login, and never by somebody
 // else's click.
+// A link on another site can't make the page claim that something was done.
+func TestNoticeIsNotForLinks(t *testing.T) {
+	b := newSite(t, own).browser(firefox, "ann")
+	for from, shown := range map[string]bool{"same-origin": true, "same-site": false, "cross-site": false, "none": false} {
+		w := b.get("/session/devices?done=others", "Sec-Fetch-Site", from)
+		if got := strings.Contains(w.Body.String(), "All other devices are signed out."); got != shown {
+			t.Errorf("a request from %s: %v", from, got)
+		}
+	}
+}
+
 func TestEndOwn(t *testing.T) {
 	s := newSite(t, own)
 	b := s.browser(firefox, "ann")
