@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/sojournd/internal/console"
 	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
@@ -103,7 +104,8 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if options.Sealed, err = demoSealing(o.Sealed, users, usersPath); err != nil {
 		return err
 	}
-	if sessions, err = sojourn.New(demoStore(m.store(), options.Sealed), options); err != nil {
+	kept := demoStore(m.store(), options.Sealed)
+	if sessions, err = sojourn.New(kept, options); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeSessions(ctx, sessions)) }()
@@ -122,7 +124,10 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	handler, err := shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: accounts, Log: o.Log})
+	handler, err := shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: accounts, Log: o.Log, Story: &shop.Story{
+		Store: kept, App: options.App, Visitors: options.Sealed != nil,
+		Events: func(session string, limit int) []v1.Event { return hub.Find(options.App, session, limit) },
+	}})
 	if err != nil {
 		return err
 	}
@@ -190,7 +195,7 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 func greet(o Options, address net.Addr, accounts []shop.Account, operators *demoConsole, st *openedStore, usersPath string) {
 	w := o.Out
 	url, note := siteURL(address, o.Development)
-	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n\n  Accounts to try:\n", url)
+	_, _ = fmt.Fprintf(w, "\n  Wayfare, a shop on Sojourn:  %s\n  What its sessions do, live:  %[1]s/story\n\n  Accounts to try:\n", url)
 	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
 	}

@@ -18,14 +18,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runDemo starts the demo on free ports, and returns what it printed.
-func runDemo(t *testing.T) string {
+// runDemo starts the demo on free ports, and returns what it printed. Sealed is
+// as in Options.
+func runDemo(t *testing.T, sealed string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var out buffer
 	ended := make(chan error, 1)
 	go func() {
-		ended <- RunDemo(ctx, Options{Listen: "127.0.0.1:0", Console: "127.0.0.1:0", Store: StoreOptions{URL: "memory:"}, Out: &out})
+		ended <- RunDemo(ctx, Options{Listen: "127.0.0.1:0", Console: "127.0.0.1:0", Store: StoreOptions{URL: "memory:"}, Out: &out, Sealed: sealed})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -51,7 +52,7 @@ func runDemo(t *testing.T) string {
 // one. The shop's page signs out by itself.
 func TestBrowserOperatorEndsTheShoppersSession(t *testing.T) {
 	browsertest.Need(t)
-	printed := runDemo(t)
+	printed := runDemo(t, "")
 	pictures := filepath.Join("..", "..", "..", "out", "browser")
 	shop := regexp.MustCompile(`http://localhost:\d+\b`).FindString(printed)
 	link := regexp.MustCompile(`http://localhost:\d+(/sign-in\?once=\S+)`).FindStringSubmatch(printed)

@@ -38,6 +38,7 @@ type Options struct {
 	Demo      []Account        // accounts that the sign-in page shows; they must exist. Default none
 	Log       *slog.Logger     // gets internal errors. Default slog.Default()
 	Now       func() time.Time
+	Story     *Story // adds the page /story. Default none
 }
 
 // An Account is an e-mail address and its password.
@@ -50,6 +51,7 @@ type Shop struct {
 	handler  http.Handler
 	mirror   *mirror.Mirror
 	attempts password.Attempts
+	story    *story // nil: the shop has none
 	closing  chan struct{}
 	close    sync.Once
 }
@@ -85,6 +87,9 @@ func New(o Options) (*Shop, error) {
 		return nil, err
 	}
 	sh.mux.Handle("/session/", devices)
+	if o.Story != nil {
+		sh.story = newStory(o.Story)
+	}
 	sh.routes()
 	sh.handler = secureHeaders(o.Sessions.Handler(sh.mux))
 	return sh, nil
@@ -120,6 +125,10 @@ func (sh *Shop) routes() {
 	handle("GET /account/email", (*visit).emailPage, careful)
 	handle("POST /account/email", (*visit).changeEmail, careful)
 	handle("GET /live", (*visit).live, member)
+
+	if sh.story != nil {
+		sh.storyRoutes(handle)
+	}
 
 	sh.mux.HandleFunc("GET /static/", serveStatic)
 	handle("/", (*visit).notFound)

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"html"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/browsertest"
+)
+
+// The demo's page "What happens here" shows what a session does: a cart survives
+// the login, no parallel update is lost, the secret turns over, a stolen cookie
+// ends the session, and a sign-out reaches the other browser.
+func TestBrowserStory(t *testing.T) {
+	browsertest.Need(t)
+	browsertest.NeedAxe(t)
+	pictures := filepath.Join("..", "..", "..", "out", "browser")
+	shop := regexp.MustCompile(`http://localhost:\d+\b`).FindString(runDemo(t, ""))
+	look := func(b *browsertest.Tab, name string) {
+		t.Helper()
+		b.Accessible(name)
+		dir := os.Getenv("SOJOURN_GALLERY")
+		if dir == "" {
+			return
+		}
+		for _, theme := range []string{"light", "dark"} {
+			for width, size := range map[string][2]int64{"1280": {1280, 900}, "360": {360, 800}} {
+				browsertest.Call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1})
+				browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
+				})
+				b.Picture(filepath.Join(dir, name+"-"+theme+"-"+width+".png"))
+			}
+		}
+		browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}},
+		})
+		browsertest.Call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 900, DeviceScaleFactor: 1})
+	}
+	signIn := func(b *browsertest.Tab) {
+		t.Helper()
+		b.Fill("#email", "ada@example.com")
+		b.Fill("#password", "difference-engine")
+		b.Click("form[action='/login'] button")
+	}
+
+	b := browsertest.Open(t, shop, pictures)
+	b.Visit("/")
+	b.Click("#story-link")
+	b.See("#now", "You have no session yet, and no cookie.")
+	look(b, "story-visitor")
+	if cookies := b.Cookies(); len(cookies) > 0 {
+		t.Errorf("a visitor who only looks has cookies: %v", cookies)
+	}
+	b.Click("#cart button")
+	b.See("#cart-now", "1 article.")
+	b.See("#now", "A visitor’s")
+	b.Click("#burst button")
+	b.See("#burst-now", "Lost: 0. 64 of 64 succeeded. The counter went from 0 to 64")
+
+	b.Click("#cart a")
+	signIn(b)
+	b.See("h1", "What happens here")
+	b.See("#now", "ada@example.com is signed in")
+	b.See("#cart-now", "1 article. The session began at")
+	b.See("#events", "signed in: a new secret") // by the script, or in the first page
+	b.Click("#burst button")
+	b.See("#burst-now", "Lost: 0. 64 of 64 succeeded. The counter went from 64 to 128")
+
+	other := browsertest.Open(t, shop, pictures)
+	other.Visit("/login")
+	signIn(other)
+	other.Visit("/cart")
+	b.See("#others-now", "2 browsers are signed in with this account.") // without a reload
+	b.Click("#others button")
+	b.See("#others-now", "1 browser is signed in with this account. 1 other browser was signed out.")
+	other.See("h1", "Sign in") // by itself
+
+	b.Click("#theft form[action='/story/copy'] button")
+	b.See("#theft-now", "Since then, 0 minutes have passed.")
+	b.Click("#theft form[action='/story/thief'] button")
+	b.See("#theft-now", "The copy is still good.")
+	b.Click("#secret button")
+	b.See("#events", "the secret turned over")
+	b.See("#now", "good until the browser has shown the new one")
+	look(b, "story")
+	b.Click("#theft form[action='/story/thief'] button")
+	b.See("#theft-now", "The copy is still good.")
+	b.Click("#theft form[action='/story/pass'] button")
+	b.See("#theft-now", "Since then, 30 minutes have passed.")
+	b.Click("#theft form[action='/story/thief'] button")
+	b.See("#theft-now", "It ended the session, for the thief and for you.")
+	b.See("#now", "This session has ended. We signed you out because somebody else seems to have used your session.")
+	b.See("#events", "ended (theft)")
+	look(b, "story-theft")
+
+	b.Click("#now a")
+	signIn(b)
+	b.See("#now", "ada@example.com is signed in")
+	b.See("#cart-now", "1 article.")
+}
+
+// With sealed sessions the page says which parts don't apply, and their buttons
+// do nothing.
+func TestStorySealed(t *testing.T) {
+	for who, says := range map[string]struct {
+		text string
+		n    int
+	}{"visitors": {"With --sealed visitors, this needs a sign-in", 1}, "everyone": {"This doesn’t apply here", 4}} {
+		t.Run(who, func(t *testing.T) {
+			shop := regexp.MustCompile(`http://localhost:\d+\b`).FindString(runDemo(t, who))
+			res, err := http.Get(shop + "/story")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close() //nolint:errcheck // a test
+			page, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != 200 {
+				t.Fatal(res.Status, err)
+			}
+			if n := strings.Count(html.UnescapeString(string(page)), says.text); n != says.n {
+				t.Errorf("%q is there %d times, want %d", says.text, n, says.n)
+			}
+			pressed, err := http.Post(shop+"/story/burst", "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pressed.Body.Close() //nolint:errcheck // a test
+			if pressed.StatusCode != 404 || len(pressed.Cookies()) > 0 {
+				t.Errorf("the burst answers %s, with cookies %v", pressed.Status, pressed.Cookies())
+			}
+		})
+	}
+}
