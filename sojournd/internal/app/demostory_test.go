@@ -1,12 +1,14 @@
 package app
 
 import (
+	"fmt"
 	"html"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,23 +28,26 @@ func TestBrowserStory(t *testing.T) {
 	look := func(b *browsertest.Tab, name string) {
 		t.Helper()
 		b.Accessible(name)
-		dir := os.Getenv("SOJOURN_GALLERY")
-		if dir == "" {
-			return
-		}
-		for _, theme := range []string{"light", "dark"} {
-			for width, size := range map[string][2]int64{"1280": {1280, 900}, "360": {360, 800}} {
+		for _, theme := range []string{"dark", "light"} {
+			browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
+			})
+			for _, size := range [][2]int64{{360, 800}, {650, 900}, {1280, 1240}} {
 				browsertest.Call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: size[0], Height: size[1], DeviceScaleFactor: 1})
-				browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}},
-				})
-				b.Picture(filepath.Join(dir, name+"-"+theme+"-"+width+".png"))
+				if wide := b.Eval(`scrollTo(0, 0), String(document.documentElement.scrollWidth)`); wide != strconv.FormatInt(size[0], 10) {
+					t.Errorf("%s: on a screen of %d px the page is %s px wide", name, size[0], wide)
+				}
+				dir := os.Getenv("SOJOURN_GALLERY")
+				if dir == "" {
+					continue
+				}
+				b.Picture(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.webp", name, theme, size[0])))
+				screen := filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", name, theme, size[0])) // README's, with fewer colours
+				if err := os.WriteFile(screen, b.Screen(), 0o644); err != nil {
+					t.Error(err)
+				}
 			}
 		}
-		browsertest.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}},
-		})
-		browsertest.Call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 900, DeviceScaleFactor: 1})
 	}
 	signIn := func(b *browsertest.Tab) {
 		t.Helper()
@@ -55,7 +60,6 @@ func TestBrowserStory(t *testing.T) {
 	b.Visit("/")
 	b.Click("#story-link")
 	b.See("#now", "You have no session yet, and no cookie.")
-	look(b, "story-visitor")
 	if cookies := b.Cookies(); len(cookies) > 0 {
 		t.Errorf("a visitor who only looks has cookies: %v", cookies)
 	}
