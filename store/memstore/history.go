@@ -8,7 +8,7 @@ import (
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
-const historyShards = 64
+const historyShards = 16 // each keeps about 16 KiB once it was used
 
 // A historyShard has what a list of ended sessions shows, for some subjects.
 type historyShard struct {
@@ -25,7 +25,7 @@ func (hs *historyShard) close() {
 	hs.entries.Close()
 }
 
-func (s *Store) history(hash uint64) *historyShard { return &s.histories[hash>>58] }
+func (s *Store) history(hash uint64) *historyShard { return &s.histories[hash>>60] }
 
 // remember notes that a session ends. If there is no room, it does nothing: an
 // end must not fail. The session's shard is locked.

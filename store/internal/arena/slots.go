@@ -15,14 +15,15 @@ const (
 	slabBytes = 1 << 20
 	slabBits  = 17 // of a place: where in the slab, in units; the rest: which slab
 
-	header   = 4                // bytes: the handle, then the class in the lowest byte
-	small    = 1 << 10          // the slots of these sizes are in chunks of 64 KiB
-	large    = 64 << 10         // a larger slot has a mapping of its own
-	classes  = small/unit + 6*8 // sizes of slots in chunks
-	ownClass = 255              // a slot with a mapping of its own
-	freed    = 1 << 31          // marks a free handle; the lower bits are the next free one
-	noPlace  = place(0)         // no slab has the number 0
-	perChunk = 4                // slots of a chunk, if they aren't small
+	header     = 4                // bytes: the handle, then the class in the lowest byte
+	small      = 1 << 10          // the slots of these sizes are in chunks of 64 KiB
+	large      = 64 << 10         // a larger slot has a mapping of its own
+	classes    = small/unit + 6*8 // sizes of slots in chunks
+	ownClass   = 255              // a slot with a mapping of its own
+	freed      = 1 << 31          // marks a free handle; the lower bits are the next free one
+	noPlace    = place(0)         // no slab has the number 0
+	fewHandles = 1024             // a table of more is given back when no handle is in use
+	perChunk   = 4                // slots of a chunk, if they aren't small
 
 	smallChunk = 64 << 10  // a whole number of pages
 	maxSlabs   = 1<<14 - 1 // so that a place has 31 bits
@@ -171,7 +172,7 @@ func (s *Slots) reserveHandle() error {
 	if s.end > MaxHandle {
 		return errNoRoom
 	}
-	bigger, err := mapArray[uint32](len(s.places) + len(s.places)/6 + 1024)
+	bigger, err := mapArray[uint32](len(s.places) + len(s.places)/6 + fewHandles)
 	if err != nil {
 		return err
 	}
@@ -213,6 +214,10 @@ func (s *Slots) Remove(handle uint32) {
 	s.places[handle] = freed | s.free
 	s.free = handle
 	s.release(p)
+	if s.live == 0 && len(s.places) > fewHandles {
+		freeArray(s.places)
+		s.places, s.end, s.free = nil, 0, 0
+	}
 }
 
 // alloc returns a slot for n bytes, with its class written.

@@ -170,6 +170,25 @@ func TestSlotsReuse(t *testing.T) {
 	}
 }
 
+// When the last piece goes, the table of handles goes too, if it is large.
+func TestSlotsEmptied(t *testing.T) {
+	var s Slots
+	defer s.Close()
+	for range 2 {
+		for h := range uint32(2000) {
+			if got, err := s.Add([]byte{byte(h)}); err != nil || got != h+1 {
+				t.Fatalf("handle %d instead of %d: %v", got, h+1, err)
+			}
+		}
+		for h := range uint32(2000) {
+			s.Remove(h + 1)
+		}
+		if s.Bytes() != 0 || s.End() != 0 || s.At(1) != nil {
+			t.Errorf("%d bytes and handles below %d are left", s.Bytes(), s.End())
+		}
+	}
+}
+
 // What does not grow can always be written, even without memory.
 func TestSlotsShrinkWithoutMemory(t *testing.T) {
 	var s Slots
