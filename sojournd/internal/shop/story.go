@@ -155,7 +155,7 @@ func (v *visit) storyView() (*storyView, error) {
 	}
 	data.ID, data.State = id.String(), id.String()+v.user.ID+string(data.Ended)
 	data.stage = s.stage(id)
-	data.Events = s.Events(data.ID, storyEvents)
+	data.Events = slices.DeleteFunc(s.Events(data.ID, storyEvents), func(e v1.Event) bool { return e.Session != data.ID }) // others may name it too
 	if data.Ended != "" || data.Sealed {
 		return data, nil
 	}
