@@ -34,8 +34,7 @@ const (
 func ParseID(s string) (ID, error) { return store.ParseID(s) }
 
 // An Engine keeps the sessions of one application, in a store or sealed in their
-// cookies. Its methods may be
-// called concurrently.
+// cookies. Its methods may be called concurrently.
 type Engine struct {
 	store store.Store // nil with SealEveryone, if every session is sealed
 	opt   Options

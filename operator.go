@@ -37,8 +37,8 @@ type Snapshot struct {
 	Secrets []SecretTimes   // oldest first, the current one last; only Engine.Get sets them
 }
 
-// SecretTimes tell the life of one secret of a session, without the secret. A
-// time that has not come yet is zero.
+// SecretTimes says when one secret of a session was issued, first seen and
+// confirmed. It doesn't hold the secret. A time that has not come yet is zero.
 type SecretTimes struct {
 	IssuedAt    time.Time
 	Login       bool      // issued by a login, not by a rotation or an elevation
@@ -117,8 +117,8 @@ type EndedInfo struct {
 
 // ListEnded returns the sessions of a user that ended within the last hour, the
 // latest end first, at most limit (1 to 1000). Stores keep the last 100 of each
-// user. Anonymous sessions are not listed, nor what EndAll has ended. A session
-// that expires is listed when a sweep has found it, within about a minute.
+// user. Anonymous sessions and those that EndAll has ended are not listed. A
+// session that expires is listed when a sweep has found it, within about a minute.
 func (e *Engine) ListEnded(ctx context.Context, subject string, limit int) ([]EndedInfo, error) {
 	if err := e.needsStore("ListEnded"); err != nil {
 		return nil, err

@@ -81,8 +81,9 @@ type Options struct {
 
 	// ClientChanged decides what to do when a session is presented from another
 	// address or by another user agent than last time. It must not block. Default:
-	// ReactionAllow. The change is an event in any case; that of a sealed session only
-	// if this function is set, since only then its cookie keeps the client.
+	// ReactionAllow. The change is an event in any case. For a sealed session it is an
+	// event only if this function is set, because only then its cookie keeps the
+	// client.
 	ClientChanged func(was, is Client) Reaction
 
 	// MaxBadTokens limits the dead tokens a minute from one address, or for IPv6

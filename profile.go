@@ -15,8 +15,8 @@ const (
 	// profileLife is how long a profile lasts after its last use.
 	profileLife = 400 * day
 
-	// profileRenewal is how old the last noted use may be, so that a use that
-	// changes nothing costs no write.
+	// profileRenewal is how old the last noted use may become before a use that
+	// changes nothing is written.
 	profileRenewal = profileLife / 20
 )
 
@@ -25,9 +25,9 @@ const (
 // next sign-in finds them on any device. Package mirror keeps preferences there.
 // Applications that have a table of users keep their own data in it.
 //
-// fn gets the values and may change the map. It may run again, on newer values, if
-// another call came first, on any node. So parallel calls lose nothing, and fn must
-// do nothing else. If fn returns an error, nothing changes, and UpdateProfile
+// fn gets the values and may change the map. If another call, on any node, came
+// first, fn runs again on the newer values. So parallel calls lose nothing, and fn
+// must do nothing but change the map. If fn returns an error, nothing changes, and UpdateProfile
 // returns that error. If fn changes nothing, nothing is written. To erase a
 // profile, clear the map.
 //
@@ -35,7 +35,7 @@ const (
 // days at most. It is stored under the application "NAME/profiles", so lists,
 // counts and ends of sessions don't see it. Names, values and limits are those of
 // a session: ErrValue, ErrTooLarge. ErrEnded: the profile expired within the last
-// hour, and can't be used again before that hour is over. ErrConflict: too many
+// hour. It can be used again an hour after its expiry. ErrConflict: too many
 // other calls came first. ErrUnsupported: the engine has no store.
 func (e *Engine) UpdateProfile(ctx context.Context, subject string, fn func(values map[string]json.RawMessage) error) error {
 	if err := checkSubject(subject); err != nil {
@@ -76,13 +76,13 @@ func (e *Engine) UpdateProfile(ctx context.Context, subject string, fn func(valu
 	return fmt.Errorf("%w: write a profile: %d other calls came first", ErrConflict, maxConflicts)
 }
 
-// profileApp is the application, in the store, of the profiles. No engine can
-// have this name.
+// profileApp is the name under which the store keeps the profiles. No application
+// can have this name.
 func (e *Engine) profileApp() string { return e.opt.App + "/profiles" }
 
-// profile reads a profile from the store itself. One that doesn't exist has the
-// revision 0. It has the subject, so that the store keeps room for it as for a
-// login.
+// profile reads a profile from the store, not from a cache. A profile that doesn't
+// exist has the revision 0. Its record has the subject, so that a store that is
+// nearly full takes it like a login.
 func (e *Engine) profile(ctx context.Context, id ID, subject string) (*store.Record, error) {
 	now, rec := e.now(), new(store.Record)
 	switch err := e.store.Get(ctx, e.profileApp(), id, true, rec); {

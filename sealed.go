@@ -13,8 +13,9 @@ import (
 // Sessions that live sealed in their cookies: how a request finds one, and what
 // its commit does in place of a write.
 
-// openSealed finds out about a sealed session. If it must be in the store, it
-// stores it: then p is moved, and examined like a token of the store.
+// openSealed opens a sealed session and decides whether it counts. It stores a
+// login that belongs in the store: then p is moved, and examined like a token of
+// the store.
 func (e *Engine) openSealed(ctx context.Context, q *query, p *presented) error {
 	p.sealed = true
 	key, refusal := e.seal.open(p.text, p.rec, q.sealRoom)
@@ -39,7 +40,7 @@ func (e *Engine) openSealed(ctx context.Context, q *query, p *presented) error {
 		p.over(reason, at)
 		return nil
 	}
-	if !e.seal.keepClient || rec.LastClient == (Client{}) { // then there is none to compare with
+	if !e.seal.keepClient || rec.LastClient == (Client{}) { // no earlier client to compare with
 		rec.LastClient = q.Client
 	}
 	if observe := e.seal.opt.Observe; observe != nil {
@@ -99,8 +100,9 @@ func (t *terms) fits(r *store.Record, values store.Values) error {
 	return t.seal.fits(r, values)
 }
 
-// unseal makes rec a new session for the store with what the sealed one, base,
-// holds. It has an ID of its own: copies of the sealed one may come again.
+// unseal makes d.rec a new session for the store, with the values and limits of
+// base, which is sealed. It has an ID of its own, because copies of the sealed one
+// may come again.
 func (d *draft) unseal(base *store.Record, t *terms) error {
 	was, values := *base, append(store.Values(nil), base.Values...)
 	if err := d.start(nil, t); err != nil {
@@ -112,9 +114,9 @@ func (d *draft) unseal(base *store.Record, t *terms) error {
 	return nil
 }
 
-// moves reports whether the commit sets the cookie again even if the request
-// changes nothing: because a sealed session must note its activity, or a session
-// must change between store and cookie. mu is held.
+// moves reports whether the commit sets the cookie again although the request
+// changes nothing. A sealed session may have to note its activity, or the session
+// must move between store and cookie. mu is held.
 func (s *Session) moves() bool {
 	e, f := s.e, &s.found
 	if e.seal == nil || f.rec == nil || s.keepSecret {
@@ -163,8 +165,8 @@ func (s *Session) sealDraft(ctx context.Context) error {
 	return nil
 }
 
-// endFound ends a session that the request has presented. Of a sealed one the
-// cookie is all there is.
+// endFound ends a session that the request has presented. A sealed one has no row
+// in the store, so only its end is reported.
 func (s *Session) endFound(ctx context.Context, id ID, reason Reason) error {
 	e, f := s.e, &s.found
 	var ended []store.Ended
@@ -184,10 +186,10 @@ func (s *Session) endFound(ctx context.Context, id ID, reason Reason) error {
 	return err
 }
 
-// storeSealed makes a sealed login a stored session with the same ID, once: a
-// record says so until the last copy of its cookie must have expired, which may be
-// newer than this one. So no copy brings the session back after its end. Parallel
-// requests get the same session and secret.
+// storeSealed makes a sealed login a stored session with the same ID. It does so
+// once: a record notes it until every copy of the cookie has expired, also copies
+// that are newer than this one. So no copy brings the session back after its end.
+// Parallel requests get the same session and secret.
 func (e *Engine) storeSealed(ctx context.Context, q *query, p *presented, key *sealKey) error {
 	was := *p.rec
 	mark := oldToken{marker: hashedID(sha256.Sum256(append([]byte("sojourn sealed\x00"), was.ID[:]...)))}
@@ -221,8 +223,8 @@ func (e *Engine) storeSealed(ctx context.Context, q *query, p *presented, key *s
 	return err
 }
 
-// needsStore returns ErrUnsupported for a call that would miss sealed sessions
-// though it speaks of logged-in ones.
+// needsStore returns ErrUnsupported if logins are sealed, because the call would
+// miss them.
 func (e *Engine) needsStore(call string) error {
 	if e.opt.Sealed.everyone() {
 		return fmt.Errorf("%w: %s needs a store that holds every session", ErrUnsupported, call)

@@ -18,8 +18,8 @@ import (
 type sealer struct {
 	opt        Sealing
 	keys       []sealKey
-	keepClient bool   // Options.ClientChanged wants to know it
-	beside     [3]int // bytes of a Set-Cookie beside the text, by kind
+	keepClient bool   // for Options.ClientChanged
+	beside     [3]int // bytes of a Set-Cookie besides the text, by kind
 }
 
 // A sealKey is a key that is ready for use.
@@ -98,14 +98,15 @@ func newSealer(opt *Options, site *site) (*sealer, error) {
 	return s, nil
 }
 
-// covers reports whether sessions are sealed, logged-in ones or visitors'.
+// covers reports whether logged-in sessions are sealed, or, if login is false,
+// those of visitors.
 func (s *sealer) covers(login bool) bool {
 	return s != nil && (s.opt.For == SealEveryone || s.opt.For == SealVisitors && !login)
 }
 
-// fits returns ErrTooLarge if the cookie of r with the given values could pass
-// what browsers take. It counts times at their longest, so that a session that
-// fits goes on to fit.
+// fits returns ErrTooLarge if the cookie of r with the given values could be
+// larger than browsers accept. It counts each time at its longest, so a session
+// that fits now also fits later.
 func (s *sealer) fits(r *store.Record, values store.Values) error {
 	const fields = 1 + idSize + 6*6 + 1 + 2 + 2 // numbers, and the lengths of texts
 	size := minSealed + fields + len(r.Subject) + len(r.AMR) + len(values)
@@ -183,10 +184,10 @@ func (s *sealer) open(text string, r *store.Record, room *sealRoom) (*sealKey, R
 	return nil, RefusedNoKey
 }
 
-// decodeBase64URL appends what unpadded base64url says, if it is canonical: each
-// sequence of bytes has one spelling. It takes half the time of encoding/base64.
+// decodeBase64URL appends the bytes that unpadded base64url stands for. It reports
+// whether the text is canonical: each sequence of bytes has one spelling. It takes half the time of encoding/base64.
 func decodeBase64URL(dst []byte, text string) ([]byte, bool) {
-	var all uint8 // above 63 if a character is no digit
+	var all uint8 // above 63 if a character isn't base64url
 	n := len(dst)
 	dst = slices.Grow(dst, len(text)/4*3+2)
 	for raw := dst[n : n+len(text)/4*3]; len(raw) >= 3; raw = raw[3:] {
@@ -219,13 +220,13 @@ const (
 	recordCreated    = 1 << iota // CreatedAt is not the ID's time, and follows
 	recordSeconds                // the limits are whole seconds
 	recordSubject                // somebody is logged in
-	recordRemembered             // the rest are fields of the record
+	recordRemembered             // this one and the next two are fields of Record
 	recordStale
 	recordCloses
 	recordClient // LastClient follows
 )
 
-// appendRecord appends what a sealed session keeps of r. Secrets are not among it.
+// appendRecord appends what a sealed session keeps of r. It keeps no secret.
 func (s *sealer) appendRecord(b []byte, r *store.Record) []byte {
 	idle, absolute, from := int64(r.Idle/time.Millisecond), int64(r.ExpiresAt-r.CreatedAt), idTime(r.ID)
 	if r.Subject != "" {
@@ -334,7 +335,8 @@ func (p *recordParser) uvarint() uint64 {
 	return v * uint64(p.skip(n))
 }
 
-// varint reads a number of milliseconds or seconds, that the difference of two IDs can have.
+// varint reads a difference of times, in milliseconds or seconds. It refuses one
+// that is larger than the time in an ID can be.
 func (p *recordParser) varint() int64 {
 	const most = 1 << 48
 	v, n := binary.Varint(p.rest)
@@ -344,7 +346,7 @@ func (p *recordParser) varint() int64 {
 	return v * int64(p.skip(n))
 }
 
-// skip passes n bytes, and returns 1, or 0 if there is nothing to read.
+// skip moves past n bytes and returns 1. It returns 0 if there was nothing to read.
 func (p *recordParser) skip(n int) int {
 	if p.ok = p.ok && n > 0; !p.ok {
 		return 0

@@ -18,16 +18,16 @@ import (
 //   - A logout clears the cookie. A copy of it stays good until the session's
 //     deadline, or until NotBefore or AllNotBefore ends it.
 //   - Old cookies aren't recognised, so theft isn't noticed.
-//   - A change travels with the answer. It is lost if the answer is.
-//   - A session fits into a cookie: at most about 2,900 bytes of values.
+//   - A change is in the answer. If the answer is lost, so is the change.
+//   - A session must fit into a cookie: at most about 2,900 bytes of values.
 //
 // To move from stored to sealed sessions or back, change For, and keep the keys:
 // sessions of the other kind are taken over at their next request.
 type Sealing struct {
-	// Keys are 32 random bytes each, the same on all nodes. The first one seals, and
-	// all of them open. To change keys, add the new one at the end on all nodes, then
-	// put it first, and remove the old one when the sessions that it sealed are over.
-	// A cookie sealed by a key that is removed is RefusedNoKey.
+	// Keys are 32 random bytes each, the same on all nodes. The first one seals,
+	// and all of them open. To change keys, add the new one at the end on all
+	// nodes, then put it first. Remove the old one when the sessions that it sealed
+	// are over. A cookie that a removed key sealed is refused with RefusedNoKey.
 	Keys [][]byte
 
 	// For says whose sessions are sealed. Default SealVisitors.
@@ -35,22 +35,23 @@ type Sealing struct {
 
 	// NotBefore ends the sealed sessions of a subject: those whose last login or
 	// elevation is earlier than the time that it returns, to the millisecond. The
-	// zero time ends none. The application keeps the time with the user, and sets it
-	// to now to sign the user out everywhere. It is called for each request that
-	// reads a sealed login, and may be called concurrently. An error is
-	// ErrUnavailable (503). SealEveryone needs it.
+	// zero time ends none. The application keeps the time with the user. To sign the
+	// user out everywhere, it sets that time to now. NotBefore is called for each
+	// request that reads a sealed login, and may be called concurrently. If it
+	// returns an error, the request fails with ErrUnavailable (503). SealEveryone
+	// needs it.
 	NotBefore func(ctx context.Context, subject string) (time.Time, error)
 
 	// AllNotBefore ends all sealed sessions of the application that are older:
-	// those whose beginning, login or elevation is earlier. Sessions of a node with a
-	// fast clock may carry a later time and survive: dropping the key ends them.
-	// Default: none.
+	// those that began earlier and had no login or elevation since. A session from a
+	// node with a fast clock may carry a later time and survive. To end such a
+	// session too, remove its key. Default: none.
 	AllNotBefore time.Time
 
-	// Observe gets each opening of a sealed session, for metrics: why it is refused,
-	// or an empty Refusal and whether a key other than the first has sealed it. While
-	// some are, an old key is still needed. It must not block, and may be called
-	// concurrently. Default: none.
+	// Observe is called when a sealed session is opened, for metrics. refusal says
+	// why it was refused, and is empty if it wasn't. oldKey says that a key other
+	// than the first sealed it, so that key is still needed. Observe must not
+	// block, and may be called concurrently. Default: none.
 	Observe func(refusal Refusal, oldKey bool)
 }
 
@@ -63,12 +64,13 @@ const (
 	// has an ID of its own.
 	SealVisitors SealFor = iota
 
-	// SealEveryone seals all sessions. New takes nil as the store. With a store,
-	// stored sessions that a request presents are sealed at its next change or touch.
+	// SealEveryone seals all sessions. New accepts nil as the store. With a store, a
+	// stored session that a request presents is sealed at its next change or touch.
 	// Calls that need all sessions in a store return ErrUnsupported.
 	SealEveryone
 
-	// SealNobody seals no session, and stores those that were sealed before.
+	// SealNobody seals no session. Sessions that were sealed before move to the
+	// store: a login at its next request, a visitor's session when it changes.
 	SealNobody
 )
 
@@ -109,8 +111,8 @@ func (s *Sealing) withDefaults() (*Sealing, error) {
 // everyone reports whether all sessions are sealed.
 func (s *Sealing) everyone() bool { return s != nil && s.For == SealEveryone }
 
-// checkStore returns an error if the options need a store that isn't there, or
-// more of it than it will hold.
+// checkStore returns an error if the options need a store and there is none, or if
+// they need every session in it.
 func (o *Options) checkStore(st store.Store) error {
 	switch {
 	case st == nil && !o.Sealed.everyone():
@@ -123,10 +125,10 @@ func (o *Options) checkStore(st store.Store) error {
 	return nil
 }
 
-// keyIDSize is the length of what names a key in a cookie.
+// keyIDSize is the length in bytes of a key's ID in a cookie.
 const keyIDSize = 4
 
-// keyID names a key, and doesn't reveal it.
+// keyID returns the ID of a key, which doesn't reveal the key.
 func keyID(key []byte) (id [keyIDSize]byte) {
 	sum := sha256.Sum256(append([]byte("sojourn sealing key\x00"), key...))
 	return [keyIDSize]byte(sum[:keyIDSize])

@@ -9,15 +9,15 @@ import (
 )
 
 // A Filter selects sessions for Engine.Search. A session matches if it meets
-// every condition; a field that is zero is none.
+// every condition. A field that is zero is no condition.
 type Filter struct {
 	Subject       string       // the user
 	SubjectPrefix string       // the beginning of the user's ID, byte for byte
 	LoggedIn      Choice       // sessions of users; Not: anonymous ones
 	Remembered    Choice       // the user asked to be kept signed in
 	MinLevel      int          // the lowest level of the authentication, 0 to 3
-	Network       netip.Prefix // has the client's address, at creation or at the last activity
-	UserAgent     string       // a part of the user agent, at creation or at the last activity; the case of ASCII letters doesn't matter
+	Network       netip.Prefix // contains the client's address at creation or at the last activity
+	UserAgent     string       // a part of the user agent, at either time; the case of ASCII letters is ignored
 	CreatedFrom   time.Time    // the earliest creation
 	CreatedTo     time.Time    // creation is before it
 	SeenFrom      time.Time    // the earliest last activity
@@ -37,14 +37,14 @@ const (
 type SearchPage struct {
 	Sessions []Info
 	Cursor   string  // of the next page; empty: the search is complete
-	Examined int64   // about how many sessions the search has examined so far
-	Share    float64 // how much of the search that is, estimated: 0 to 1
+	Examined int64   // approximate number of sessions examined so far
+	Share    float64 // estimated part of the search that is done: 0 to 1
 }
 
 const (
 	searchStep = 2000                   // sessions to examine between pauses
 	searchTime = 250 * time.Millisecond // after which a call returns what it has found
-	searchRest = 4                      // a pause takes so many times as long as the step before it
+	searchRest = 4                      // a pause is this many times as long as the step before it
 )
 
 // Search finds live sessions of the application that match a filter. It returns

@@ -7,8 +7,8 @@ import (
 
 // An xaes is XAES-256-GCM under one key (https://c2sp.org/XAES-256-GCM): from the
 // key and the first half of a nonce of 192 bits it derives the key of an
-// AES-256-GCM, which gets the second half. Random nonces of that size never meet,
-// however many messages one key seals.
+// AES-256-GCM, which gets the second half. Random nonces of that size don't
+// collide in practice, however many messages one key seals.
 type xaes struct {
 	block cipher.Block // AES-256 under the key
 	sub   [16]byte     // the subkey K1 of CMAC (NIST SP 800-38B, section 6.1)
@@ -35,9 +35,9 @@ func newXAES(key []byte) (*xaes, error) {
 	return x, nil
 }
 
-// gcm returns the cipher for a nonce, of which the last 12 bytes are its own
-// nonce. It derives the key as NIST SP 800-108r1, section 4.1, does, with CMAC,
-// into the given room.
+// gcm returns the AES-256-GCM cipher for a nonce. The caller gives that cipher the
+// last 12 bytes of the nonce. gcm derives the cipher's key from the first 12 by
+// NIST SP 800-108r1, section 4.1, with CMAC, and puts it into key.
 func (x *xaes) gcm(nonce []byte, key *[xaesKeySize]byte) (cipher.AEAD, error) {
 	for i := range 2 {
 		half := key[16*i : 16*i+16]

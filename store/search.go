@@ -38,20 +38,20 @@ type SearchOptions struct {
 type SearchPage struct {
 	Records  []Record
 	Cursor   string  // of the next page; empty: the search is complete
-	Examined int64   // how many sessions the search has examined so far, about
-	Share    float64 // how much of the search that is, estimated: 0 to 1
+	Examined int64   // approximate number of sessions examined so far
+	Share    float64 // estimated part of the search that is done: 0 to 1
 }
 
 // A Filter selects sessions. A session matches if it meets every condition; a
-// field that is zero is none.
+// field that is zero is no condition.
 type Filter struct {
 	Subject       string       // the subject
 	SubjectPrefix string       // the beginning of the subject, byte for byte
 	LoggedIn      Choice       // sessions with a subject
 	Remembered    Choice       // sessions whose user asked to be kept signed in
 	MinLevel      uint8        // the lowest level of the authentication
-	Network       netip.Prefix // has the address at creation, or the last one
-	UserAgent     string       // a part of the user agent at creation, or of the last one; the case of ASCII letters doesn't matter
+	Network       netip.Prefix // contains the client's address at creation or at the last activity
+	UserAgent     string       // a part of the user agent, at either time; the case of ASCII letters is ignored
 	CreatedFrom   Time         // the earliest creation, by the time in the ID
 	CreatedTo     Time         // creation is before it
 	SeenFrom      Time         // the earliest LastSeenAt

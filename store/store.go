@@ -172,11 +172,11 @@ type Store interface {
 	//
 	// With opt.Ended, List returns sessions of a subject that have ended instead:
 	// by any call except EndAll, and within TombstoneLife before opt.Now. The
-	// latest end comes first, and at equal times the highest ID. Only ID, Subject, CreatedAt, LastClient, End and
-	// EndAt of these records are set. There is one page, of the last MaxEnded
-	// sessions at most, and no cursor. A store that is full, or that has lost a
-	// part of its data, may list fewer. ErrCursor: opt has no Subject, or has a
-	// Cursor.
+	// latest end comes first, and at equal times the highest ID. Only ID, Subject,
+	// CreatedAt, LastClient, End and EndAt of these records are set. There is one
+	// page, of the last MaxEnded sessions at most, and no cursor. A store that is
+	// full, or that has lost a part of its data, may list fewer. ErrCursor: opt has
+	// no Subject, or has a Cursor.
 	List(ctx context.Context, app string, opt ListOptions) ([]Record, string, error)
 
 	// Count returns the number of sessions that are kept and have not ended.

@@ -17,10 +17,9 @@
 //
 // A store has a limit. Records, tombstones, the tables that find them, lists of
 // the subjects' sessions, lists of what ended lately, barriers and idempotency
-// keys count toward it. Each
-// write in flight may exceed the limit by its own size. The strings that
-// sessions share, such as user agents, are not counted. They take a few
-// megabytes at most. Memory that is freed returns to the system on Linux. On
+// keys count toward it. Each write in flight may exceed the limit by its own
+// size. The strings that sessions share, such as user agents, are not counted.
+// They take a few megabytes at most. Memory that is freed returns to the system on Linux. On
 // other systems sessions of a similar size use it again.
 //
 // At 90 % of the limit anonymous sessions are refused with store.ErrFull, so

@@ -16,8 +16,8 @@ import (
 )
 
 // A generation belongs to one version of the configuration: an engine for each
-// application, the handler of the proxies' checks, and the pages for browsers. It is closed after it
-// was replaced and its last request has ended.
+// application, the handler of the proxies' checks, and the pages for browsers. It
+// is closed after it was replaced and its last request has ended.
 type generation struct {
 	engines map[string]*engine
 	check   *forwardauth.Handler
