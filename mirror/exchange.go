@@ -14,7 +14,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// maxBody limits an offer. 1 KB of values may need more bytes where they are escaped.
+// maxBody limits an offer, in bytes. It is more than maxBytes, because JSON may
+// escape characters.
 const maxBody = 8 << 10
 
 var seenKey = sojourn.NewKey[seen](reserved)
@@ -26,7 +27,7 @@ type answer struct {
 	Refused []string         `json:"refused"`
 }
 
-// exchange answers to what a browser has in its local storage.
+// exchange answers the offer of a browser over HTTP.
 func (m *Mirror) exchange(w http.ResponseWriter, r *http.Request) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		http.Error(w, "Unsupported Media Type: send application/json", http.StatusUnsupportedMediaType)
@@ -58,8 +59,8 @@ func (m *Mirror) exchange(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// decodeOffer reads one JSON text. Members that it doesn't know are of a later
-// version.
+// decodeOffer reads one JSON text. It ignores members that it doesn't know: they
+// may be of a later version.
 func decodeOffer(body io.Reader, o *offer) error {
 	d := json.NewDecoder(body)
 	if err := d.Decode(o); err != nil {
@@ -72,7 +73,8 @@ func decodeOffer(body io.Reader, o *offer) error {
 	return cmp.Or(err, errForm)
 }
 
-// meet answers to what a browser has.
+// meet compares what a browser has with what the server has, stores what is newer,
+// and returns the answer.
 func (m *Mirror) meet(r *http.Request, o offer) (*answer, error) {
 	ctx, s := r.Context(), m.sessions.From(r.Context())
 	if !o.changes() {
@@ -117,7 +119,7 @@ func (m *Mirror) join(ctx context.Context, s *sojourn.Session, o offer) (*answer
 		maps.Copy(entries, merged)
 		return nil
 	})
-	if errors.Is(err, sojourn.ErrUnsupported) || errors.Is(err, sojourn.ErrEnded) { // there is no profile, or not within the hour
+	if errors.Is(err, sojourn.ErrUnsupported) || errors.Is(err, sojourn.ErrEnded) { // no profile, or an expired one
 		merged, refused = merger.merge(merger.entries())
 		err = nil
 	}
@@ -127,8 +129,8 @@ func (m *Mirror) join(ctx context.Context, s *sojourn.Session, o offer) (*answer
 	return &answer{merger.user, m.public(merged), append([]string{}, refused...)}, m.write(s, merger, merged)
 }
 
-// toVisitor answers to a browser that nobody is signed in to. The server keeps
-// nothing for it.
+// toVisitor returns the answer for a browser in which nobody is signed in. The
+// server keeps nothing for it.
 func (m *Mirror) toVisitor(s *sojourn.Session, o offer) (*answer, error) {
 	switch s.RefusalReason() {
 	case sojourn.RefusedThrottled:
@@ -156,7 +158,7 @@ func (m *Mirror) read(s *sojourn.Session) (*merger, error) {
 	}
 	var err error
 	out.seen, err = seenKey.Get(s)
-	if errors.Is(err, sojourn.ErrValue) { // the application has written there
+	if errors.Is(err, sojourn.ErrValue) { // the application has written another form there
 		err = nil
 	}
 	return out, err
@@ -201,8 +203,8 @@ func (m *Mirror) public(merged map[string]Entry) map[string]Entry {
 	return public
 }
 
-// said returns what a page tells the script. After a sign-in, the session has yet
-// to get the user's values: then it names no user, so that the script asks.
+// said returns what a page tells the script. After a sign-in, the session doesn't
+// have the user's values yet. Then the page names no user, so the script asks.
 func (m *Mirror) said(s *sojourn.Session) ([]byte, error) {
 	if err := s.Load(context.Background()); err != nil {
 		return nil, err

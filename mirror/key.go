@@ -20,14 +20,14 @@ type Key struct {
 	Name string
 
 	// Attribute is the attribute of the root element that shows the value: "lang",
-	// "dir", or one that begins with "data-". Default: none, the page asks for the
-	// value.
+	// "dir", or one that begins with "data-". Default: none. Then the page's script
+	// asks for the value.
 	Attribute string
 
 	// Values are all values that are allowed, each of 1 to 64 bytes. A number or a
-	// boolean is written as in JSON. Default: with an Attribute, any word of up to 64
-	// ASCII letters, digits, '-', '_' and '.'; without one, any JSON that decodes
-	// into the key's type.
+	// boolean is written as in JSON. Default: with an Attribute, any word of up to
+	// 64 ASCII letters, digits, '-', '_' and '.'. Without an Attribute, any JSON
+	// that decodes into the key's type.
 	Values []string
 
 	// Personal makes the browser forget the value when the user signs out. Default:
@@ -39,7 +39,7 @@ type Key struct {
 }
 
 // Public declares that the value of a typed key is public. The name is that of the
-// typed key. A value that doesn't decode into T, without unknown fields, is refused.
+// typed key. A value that doesn't decode into T, or has unknown fields, is refused.
 func Public[T any](key sojourn.Key[T], k Key) Key {
 	k.Name = key.Name()
 	k.decode = func(raw json.RawMessage) (any, error) {

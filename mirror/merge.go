@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A seen says, in a session, what the mirror has last stored there. So it knows
-// which values the application has changed since.
+// A seen is kept in a session. It says what the mirror stored there last, so that
+// the mirror knows which values the application has changed since.
 type seen struct {
 	User   string          `json:"user"`
 	Values map[string]mark `json:"values"`
@@ -22,8 +22,8 @@ type mark struct {
 	Sum  uint32 `json:"sum"` // CRC-32 of the JSON
 }
 
-// reserved is the key of the seen in a session, and of the entries in a profile of
-// the engine's.
+// reserved is the key under which a session keeps its seen, and an engine's profile
+// its entries.
 const reserved = "sojourn.mirror"
 
 // An offer is what a browser sends: the state in its local storage.
@@ -35,7 +35,7 @@ type offer struct {
 	} `json:"values"`
 }
 
-// changes reports whether the offer has a change of which the server was not told.
+// changes reports whether the offer has a change that the server doesn't know yet.
 func (o *offer) changes() bool {
 	for _, v := range o.Values {
 		if v.Age != nil {
@@ -96,9 +96,8 @@ func (m *merger) merge(profile map[string]Entry) (merged map[string]Entry, refus
 	return merged, refused
 }
 
-// fitting returns the entries that have the declared form, as far as all together
-// fit into maxBytes, and how many bytes they have. The keys that were declared first
-// go first.
+// fitting returns the entries that have the declared form and together fit into
+// maxBytes, and how many bytes they have. Keys that were declared first come first.
 func fitting(keys []Key, entries map[string]Entry) (fit map[string]Entry, total int) {
 	fit = make(map[string]Entry, len(keys))
 	for i := range keys {
@@ -143,8 +142,8 @@ func (m *merger) fromSession(k *Key, have *Entry) *Entry {
 }
 
 // sessionEntry returns the session's value with its time, or nil if there is none
-// that may be the user's. changed says that the application has changed it since
-// the last exchange. Then it is as new as the request.
+// that may belong to the user. changed reports whether the application has changed
+// it since the last exchange. Then its time is that of the request.
 func (m *merger) sessionEntry(k *Key) (e *Entry, changed bool) {
 	value := m.inSession(k)
 	last, ours := m.seen.Values[k.Name]
@@ -216,7 +215,8 @@ func (m *merger) fromOffer(k *Key, have, session *Entry) (now *Entry, ok bool) {
 // given mark, may become this user's.
 func (m *merger) mayTake(k *Key, by string) bool { return !k.Personal || by == "" || by == m.user }
 
-// userMark marks a user in local storage, where it needn't say who that is.
+// userMark returns a mark that stands for a user in local storage. It doesn't
+// reveal who that is.
 func userMark(subject string) string {
 	if subject == "" {
 		return ""
@@ -225,5 +225,5 @@ func userMark(subject string) string {
 	return base64.RawURLEncoding.EncodeToString(hash[:9])
 }
 
-// sum compares values that stores may write differently.
+// sum returns a checksum of a value's JSON, by which values are compared.
 func sum(value json.RawMessage) uint32 { return crc32.ChecksumIEEE(value) }

@@ -32,8 +32,8 @@
 // A visitor's values are in local storage only: setting them makes no session, no
 // cookie and no record. A user's are also in the user's session, where the
 // application reads them as ever (theme.Get), and in the user's profile
-// (sojourn.Engine.UpdateProfile, or KeepIn), from where every sign-in on any device
-// gets them. The application may change them in the session too (theme.Set).
+// (sojourn.Engine.UpdateProfile, or KeepIn). Every sign-in on any device gets them
+// from there. The application may change them in the session too (theme.Set).
 // Refresh, or the script's next exchange, carries them to the other places.
 //
 // Of two changes the later wins, by the server's clock: the browser tells how long
@@ -111,8 +111,8 @@ func (m *Mirror) Integrity() string { return m.script.integrity }
 // the script who is signed in and what the session's values are. So a page after a
 // sign-in, or after a form that changed a value, is right at its first paint.
 //
-// With s nil it is the element for a static page. It has the hash of the script in
-// it: make the page again when the hash changes, or browsers refuse the script.
+// With s nil it is the element for a static page. It contains the hash of the
+// script: make the page again when the hash changes, or browsers refuse the script.
 //
 // It reads the session. Errors are those of Session.Load.
 func (m *Mirror) Tag(prefix string, s *sojourn.Session) (template.HTML, error) {

@@ -14,7 +14,7 @@ type Profiles interface {
 	// UpdateProfile applies fn to what is kept for a user, as one step: fn gets the
 	// newest entries, and may run again. It stores what fn leaves in the map. If fn
 	// returns an error, it stores nothing, and returns that error. It may be called
-	// concurrently. An error that is none of package sojourn's is a 500.
+	// concurrently. An error that isn't one of package sojourn is answered by a 500.
 	UpdateProfile(ctx context.Context, subject string, fn func(entries map[string]Entry) error) error
 }
 
@@ -25,8 +25,8 @@ type Entry struct {
 	Time  int64           `json:"time"`
 }
 
-// KeepIn makes the mirror keep users' values in p, and not in the engine's profiles.
-// Call it before the mirror is used. It returns m.
+// KeepIn makes the mirror keep users' values in p instead of the engine's
+// profiles. Call it before the mirror is used. It returns m.
 func (m *Mirror) KeepIn(p Profiles) *Mirror {
 	m.profiles = p
 	return m

@@ -59,9 +59,9 @@ func newScript(keys []Key) (s script, err error) {
 	return s, nil
 }
 
-// compact takes the comments, the indentation, and the blanks beside punctuation
-// out of the source. It knows strings in double quotes only, so the source has no
-// others that hold a blank.
+// compact removes the comments, the indentation, and the blanks beside punctuation
+// from the source. It recognises only strings in double quotes, so no other string
+// of the source may hold a blank.
 func compact(source string) string {
 	var b strings.Builder
 	for line := range strings.Lines(source) {
@@ -99,9 +99,9 @@ func wordByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '$'
 }
 
-// serve answers with the script. Under the address of Tag it can be kept for ever.
-// An address of another version's Tag gets this version, which a browser that
-// knows the other's hash refuses, so nothing keeps it.
+// serve answers with the script. Under the address that Tag returns, browsers may
+// keep it for a year. Under the address of another version they get this version,
+// and must not store it: a page with the other version's hash refuses it.
 func (s *script) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/javascript; charset=utf-8")

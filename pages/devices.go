@@ -200,7 +200,7 @@ func parseCursor(text string) (c cursor, err error) {
 	return c, nil
 }
 
-// toDevices leads from the handler's root to the one page that there is.
+// toDevices redirects from the handler's root to the list, its only page.
 func (v *view) toDevices() error {
 	v.redirect(v.At("devices"))
 	return nil
@@ -356,7 +356,7 @@ func (v *view) endDevices(target string) error {
 	return v.done(map[string]int{"ended": 1}, v.devicesWith("done", "ended"))
 }
 
-// endAll ends all sessions of a user of whom there is no list.
+// endAll ends all sessions of a user whose sessions can't be listed.
 func (v *view) endAll() error {
 	if err := v.h.opt.EndAll(v.r.Context(), v.session.Subject()); err != nil {
 		return err

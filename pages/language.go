@@ -14,8 +14,8 @@ import (
 //go:embed lang/*.json
 var languageFiles embed.FS
 
-// fallback is the language of visitors who ask for none that there is, and of
-// texts that an application's own language lacks.
+// fallback is the language for visitors who ask only for languages without texts,
+// and for texts that an application's own language lacks.
 const fallback = "en"
 
 // ownTexts returns the texts that come with the package, by language and name.
@@ -97,7 +97,8 @@ func validTag(tag string) bool {
 const maxLanguages = 50
 
 // accepted chooses a language by the header Accept-Language (RFC 9110, section
-// 12.5.4). It returns the fallback if the visitor asks for none that there is.
+// 12.5.4). It returns the fallback if no language that the visitor asks for has
+// texts.
 func accepted(header []string, there map[string]map[string]string) string {
 	best, bestQ := fallback, 0.0
 	for i, item := range strings.SplitN(strings.Join(header, ","), ",", maxLanguages+1) {
@@ -119,8 +120,9 @@ func accepted(header []string, there map[string]map[string]string) string {
 	return best
 }
 
-// lookup returns the language that there is for a tag: de for de-AT (RFC 4647,
-// section 3.4). It returns "" if there is none, or if the tag is longer than maxTag.
+// lookup returns the language with texts that fits a tag best: de for de-AT (RFC
+// 4647, section 3.4). It returns "" if there is none, or if the tag is longer than
+// maxTag.
 func lookup(tag string, there map[string]map[string]string) string {
 	if len(tag) > maxTag {
 		return ""

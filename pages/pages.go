@@ -12,7 +12,7 @@
 //
 // Link to /session/devices. A user sees there where the account is signed in,
 // can sign out one device or all others, and sees what ended lately. Signing out
-// another device takes a sign-in within the last 10 minutes (Require).
+// another device requires a sign-in within the last 10 minutes (Require).
 //
 // The pages are in English, German and French (Options.Language, Options.Texts).
 // They follow the system's dark or light theme, and take the site's colours from
@@ -47,24 +47,24 @@ import (
 	"github.com/sojourn-go/sojourn/mirror"
 )
 
-// Options configure a Handler. The zero value works: only visitors who aren't
-// signed in are not led to a sign-in page.
+// Options configure a Handler. The zero value works, but then it doesn't redirect
+// visitors to a page where they sign in.
 type Options struct {
 	// Path is where browsers reach the handler: a path that begins and ends with
 	// a slash. Default "/session/". Requests come with their whole path, so don't
 	// use http.StripPrefix.
 	Path string
 
-	// Require is what ending another session takes: by default a login within the
-	// last 10 minutes. A negative Fresh requires any login. SignIn and StepUp are
-	// the site's pages to which visitors are redirected, with the way back. To see
-	// the list, a login suffices. To sign out of the own session does, too.
+	// Require says what a user needs to end another session: by default a login
+	// within the last 10 minutes. With a negative Fresh, any login will do. SignIn
+	// and StepUp are the site's pages to which visitors are redirected, with the
+	// way back. To see the list, and to sign this session out, any login will do.
 	Require sojourn.Requirement
 
-	// Home is the address of the site to which the pages link, and to which a user
-	// comes after signing out: a path of the site. It must not redirect to another
-	// host, unless that is the host of Require.SignIn or StepUp, because Chrome follows
-	// no form to a host that the pages' policy doesn't name. Default "/".
+	// Home is the path of the site to which the pages link, and to which a user
+	// comes after signing out. It must not redirect to another host, except that of
+	// Require.SignIn or StepUp: Chrome doesn't follow a form to a host that the
+	// pages' policy doesn't name. Default "/".
 	Home string
 
 	// Site is the name of the site, for the top of the page and its title. Default:
@@ -87,25 +87,25 @@ type Options struct {
 	Theme func(r *http.Request) string
 
 	// Texts replace texts of the pages or add languages: language tag, then the
-	// name of the text. Names and English texts are in lang/en.json. What a new
-	// language lacks is in English.
+	// name of the text. Names and English texts are in lang/en.json. Texts that a
+	// new language lacks are in English.
 	Texts map[string]map[string]string
 
 	// Device names a device by its user agent, for people. A name of the form
-	// "Firefox on Linux" is put into the language of the page. Characters that can't
-	// be seen are left out, and long names are cut. If it returns "", the device is
+	// "Firefox on Linux" is put into the language of the page. Invisible characters
+	// are left out, and long names are cut. If it returns "", the device is
 	// "Unknown device". It must be safe for concurrent calls. Default: simple rules
 	// for the browsers and systems that most people use.
 	Device func(userAgent string) string
 
-	// Mirror is served on the same path, as mirror.js and mirror (package mirror), and
-	// its script is in each page. The pages follow the values that it has for lang
-	// and data-theme. Default: none.
+	// Mirror is served on the same path, as mirror.js and mirror (package mirror),
+	// and its script is in each page. The pages follow the values that it has for
+	// lang and data-theme. Default: none.
 	Mirror *mirror.Mirror
 
-	// EndAll ends all sessions of a user, this one too, where the engine has no list
-	// of them (sojourn.SealEveryone): it sets the time that Sealing.NotBefore
-	// returns. Without it such a page offers only to sign out here. Default: none.
+	// EndAll ends all sessions of a user, this one too. It is for engines that can't
+	// list them (sojourn.SealEveryone), and sets the time that Sealing.NotBefore
+	// returns. Default: none. Then such a page offers only to sign out here.
 	EndAll func(ctx context.Context, subject string) error
 
 	// Now is the clock, for tests. Default time.Now.
@@ -129,7 +129,7 @@ type Handler struct {
 }
 
 // New returns the handler. It uses the engine's own Handler, so it works inside
-// of that as well as alone, and refuses forms of other origins. An error says
+// that one or alone, and it refuses forms of other origins. An error says
 // which option is wrong.
 func New(sessions *sojourn.Engine, opt Options) (*Handler, error) {
 	if sessions == nil {

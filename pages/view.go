@@ -188,8 +188,8 @@ func (h *Handler) logOutage(ctx context.Context, err error) {
 	}
 }
 
-// leads reports whether there is a page of the site for an error, at which the
-// visitor can do something about it.
+// leads reports whether the site has a page where the visitor can do something
+// about an error.
 func (v *view) leads(err error) bool {
 	switch q := v.h.end; {
 	case errors.Is(err, sojourn.ErrAnonymous):
@@ -254,7 +254,7 @@ type page struct {
 	Data any
 }
 
-// render answers with a page, or with the part of one.
+// render answers with a page, or with a part of one.
 func (v *view) render(status int, name string, data any) {
 	v.html(status, v.execute(name, data))
 }

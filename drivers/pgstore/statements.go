@@ -36,7 +36,7 @@ func statementsIn(schema string) statements {
 			" (SELECT s.id FROM sojourn.sessions s WHERE s.app = a.num ORDER BY s.id DESC LIMIT 1) FROM sojourn.apps a WHERE a.name = $1",
 		searchChunk: "WITH c AS MATERIALIZED (SELECT s.id FROM sojourn.sessions s WHERE s.app = (SELECT num FROM sojourn.apps WHERE name = $1)" +
 			" AND s.id >= $2 AND s.id < $3 ORDER BY s.id DESC LIMIT $4) SELECT count(*), (SELECT c.id FROM c ORDER BY c.id LIMIT 1) FROM c",
-		// A condition that is NULL is none. It admits what matches, and perhaps more.
+		// NULL stands for no condition. It admits what matches, and perhaps more.
 		searchMatch: "SELECT " + headColumns + " FROM sojourn.sessions s, sojourn.apps a WHERE a.name = $1 AND a.num = s.app" +
 			" AND s.app = (SELECT num FROM sojourn.apps WHERE name = $1) AND s.id >= $3 AND s.id < $4 AND " + live + " AND " + active +
 			" AND ($5::boolean IS NULL OR (s.subject IS NOT NULL) = $5)" +

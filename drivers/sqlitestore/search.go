@@ -85,9 +85,9 @@ func (s *Store) collect(name string, list *[]store.Record, now store.Time) func(
 	}
 }
 
-// selectMatching admits what matches, and perhaps more. A condition that is NULL
-// is none. LIKE knows no case of ASCII letters. It stops at a NUL, so texts that
-// aren't plain ASCII are left to the caller.
+// selectMatching admits what matches, and perhaps more. NULL stands for no
+// condition. LIKE ignores the case of ASCII letters. It stops at a NUL, so texts
+// that aren't plain ASCII are left to the caller.
 var selectMatching = "SELECT " + headColumns + ` FROM sessions WHERE app = ?1 AND id >= ?2 AND id < ?3 AND end_reason IS NULL
 	AND (?4 IS NULL OR (subject IS NOT NULL) = ?4)
 	AND (?5 IS NULL OR remembered = ?5)
@@ -191,13 +191,13 @@ func (s *Store) searchSubjects(ctx context.Context, name string, opt *store.Sear
 	return page, nil
 }
 
-// successor returns what is behind all texts with a prefix, in the order of their
-// bytes.
+// successor returns the value that comes after all texts with a prefix, in the
+// order of their bytes.
 func successor(prefix string) any {
 	for n := len(prefix); n > 0; n-- {
 		if c := prefix[n-1]; c < 0xff {
 			return prefix[:n-1] + string([]byte{c + 1})
 		}
 	}
-	return []byte{} // every blob is behind every text
+	return []byte{} // every blob comes after every text
 }

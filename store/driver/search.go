@@ -12,8 +12,8 @@ import (
 	"github.com/sojourn-go/sojourn/store"
 )
 
-// IDRange returns the IDs that sessions have which meet the filter's conditions on
-// the creation: from the first up to the second, which is not among them.
+// IDRange returns the range of IDs of sessions that meet the filter's conditions on
+// the creation. It includes from and excludes to.
 func IDRange(f *store.Filter) (from, to store.ID) {
 	const latest = 1<<48 - 1
 	put := func(t store.Time) (id store.ID) {
@@ -36,11 +36,11 @@ type Descent struct {
 	// Ends returns the lowest and the highest ID of the application, zero if it has
 	// no session.
 	Ends func() (lowest, highest store.ID, err error)
-	// Chunk returns the lowest of the first n sessions below an ID, which are not
-	// below from, and how many there are.
+	// Chunk looks at the first n sessions below an ID, down to from. It returns the
+	// lowest of them, and how many there are.
 	Chunk func(from, below store.ID, n int) (lowest store.ID, examined int, err error)
-	// Match returns the live sessions from an ID up to another, which is not among
-	// them, from the highest ID to the lowest: those that match, and perhaps more.
+	// Match returns the live sessions that match, and perhaps others, from the
+	// highest ID to the lowest. It includes from and excludes below.
 	Match func(from, below store.ID) ([]store.Record, error)
 	// Size is the number of sessions of a chunk.
 	Size int

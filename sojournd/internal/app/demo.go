@@ -267,8 +267,8 @@ type service struct {
 	handler  http.Handler
 }
 
-// serve answers requests to all services until the context ends. Then it calls ended,
-// and waits for the requests in flight.
+// serve answers requests to all services until the context ends. Then it calls
+// ended, and waits for the requests in flight.
 func serve(ctx context.Context, log *slog.Logger, ended func(), services ...service) error {
 	failed := make(chan error, len(services))
 	servers := make([]*http.Server, len(services))

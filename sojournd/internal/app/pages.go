@@ -95,8 +95,8 @@ func (w *statusWriter) WriteHeader(status int) {
 // Unwrap is for http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// checkPages checks the settings of pages and mirror one by one, so that each mistake has
-// its line.
+// checkPages checks the settings of pages and mirror one by one, so that each
+// mistake is reported with its line.
 func checkPages(c *config.Config, wrong config.Reporter) {
 	sessions, err := sojourn.New(memstore.New(), sojourn.Options{App: "check"})
 	if err != nil {

@@ -150,8 +150,8 @@ func sealing(c *config.Sealed) (*sojourn.Sealing, error) {
 
 var sealFor = map[string]sojourn.SealFor{"visitors": sojourn.SealVisitors, "everyone": sojourn.SealEveryone, "nobody": sojourn.SealNobody}
 
-// withFunctions returns the option with its functions. Two functions are never equal,
-// so they aren't among the options that a reload compares. NotBefore ends no
+// withFunctions returns the option with its functions. Two functions are never
+// equal, so they aren't among the options that a reload compares. NotBefore ends no
 // subject's sessions, because only the application knows its users.
 func withFunctions(s *sojourn.Sealing, observe func(sojourn.Refusal, bool)) *sojourn.Sealing {
 	if s == nil {

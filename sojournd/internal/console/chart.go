@@ -10,11 +10,11 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 )
 
-// A chart is one that templates/charts.html draws as SVG, with the same figures
-// as a table.
+// A chart is drawn as SVG by templates/charts.html, with the same figures as a
+// table.
 type chart struct {
 	ID, Title string
-	Note      string // what the title leaves open
+	Note      string // explains the title
 	Lines     []line
 	Stacked   bool      // the lines are bars, one upon the other
 	Highest   string    // the label of the top
@@ -195,7 +195,7 @@ func bars(figures, base []float64, top float64) string {
 	return b.String()
 }
 
-// gauge takes a figure that may be unknown, and then negative, out of points.
+// gauge returns one figure of each point. A negative figure is unknown: a gap.
 func gauge(points []history.Point, of func(*history.Point) int64) []float64 {
 	list := make([]float64, len(points))
 	for i := range points {
@@ -240,7 +240,7 @@ func perSecond(n int, step time.Duration, of func(int) (calls uint32, recorded b
 	return list
 }
 
-// quantile returns one of the times of calls. Where there were none is a gap.
+// quantile returns one of the times of calls. A point without calls is a gap.
 func quantile(n int, calls func(int) history.Calls, of func(history.Calls) time.Duration) []float64 {
 	list := make([]float64, n)
 	for i := range list {

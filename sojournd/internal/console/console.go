@@ -50,9 +50,9 @@ type Events interface {
 	// and at most limit. An empty text finds every event.
 	Find(app, text string, limit int) []v1.Event
 
-	// Stream answers with the events after the one with the ID lastID, or with the
-	// last ones, and with those that follow, as server-sent events. It writes each
-	// in one Write.
+	// Stream answers with server-sent events, each in one Write. It begins after
+	// the event with the ID lastID, or, if that is empty, with the last events.
+	// With follow it goes on with new events.
 	Stream(w http.ResponseWriter, r *http.Request, app, lastID string, last int, follow bool) error
 }
 
@@ -60,8 +60,8 @@ type Events interface {
 type Operation struct {
 	Operator string
 	App      string
-	Action   string // "sign_in", "end", "end_subject", "show_values"
-	Target   string // the ID of a session, or a subject
+	Action   string // "sign_in", "show_values", "end", "end_subject", "end_others", "refused"
+	Target   string // the ID of a session, a subject, or the path of a refused request
 	Reason   string // in the operator's words
 	Result   string // "ok", or why not
 	IP       string
@@ -164,8 +164,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.setup.Load().handler.ServeHTTP(w, r)
 }
 
-// secure forbids what the pages don't need: what is inline, frames, other hosts,
-// and copies.
+// secure sets headers that forbid what the pages don't need: inline scripts and
+// styles, frames, other hosts, and copies in caches.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")

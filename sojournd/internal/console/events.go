@@ -24,7 +24,7 @@ var eventKinds = []sojourn.EventKind{
 	sojourn.EventRefused, sojourn.EventThrottled, sojourn.EventClientChanged, sojourn.EventAdopted, sojourn.EventWriteFailed,
 }
 
-// A filter says which events are wanted. Empty fields say nothing.
+// A filter says which events are wanted. An empty field is no condition.
 type filter struct{ Kind, Subject, Session, Address string }
 
 func (v *visit) filter() filter {

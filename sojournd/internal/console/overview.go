@@ -147,7 +147,7 @@ func (v *visit) charts(f *history.Figures) []chart {
 	points := f.Points
 	group := len(points) / bucketsShown
 	bar := f.Step * time.Duration(group)
-	leave := int(f.Until.Sub(f.Until.Truncate(bar)) / f.Step) // of a bar that is not complete
+	leave := int(f.Until.Sub(f.Until.Truncate(bar)) / f.Step) // points of the last bar, which isn't complete
 	barsUntil := f.Until.Add(-f.Step * time.Duration(leave))
 	sum := func(of []string, at func(p *history.Point, i int) uint32) (list []series) {
 		for i, name := range of {

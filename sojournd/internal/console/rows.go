@@ -16,7 +16,7 @@ import (
 const rowsPerSecond = 200
 
 // rows replaces the events in a stream by rows of HTML. Of an event that is not
-// wanted only the ID is left, so that the browser resumes behind it.
+// wanted it passes only the ID, so that the browser resumes after it.
 type rows struct {
 	http.ResponseWriter
 	visit  *visit

@@ -10,8 +10,8 @@ import (
 	"github.com/sojourn-go/sojourn"
 )
 
-// A query is what the form of the sessions' list asks for, as in the address. Empty
-// fields say nothing.
+// A query is what the form of the sessions' list asks for, as in the address. An
+// empty field is no condition.
 type query struct {
 	Subject, Match string // Match "prefix": the subject begins with Subject
 	Network        string // an address, or a prefix such as 192.0.2.0/24
@@ -34,8 +34,8 @@ func (q *query) fields() map[string]*string {
 // ages are the choices for a time, in the order of the form.
 var ages = []struct {
 	Key, Label string
-	least      time.Duration // ago; 0: no limit
-	most       time.Duration // ago; 0: no limit
+	least      time.Duration // so long ago or longer; 0: no limit
+	most       time.Duration // so long ago or less; 0: no limit
 }{
 	{"hour", "in the last hour", 0, time.Hour},
 	{"day", "in the last day", 0, day},
@@ -49,8 +49,8 @@ var ages = []struct {
 
 const day = 24 * time.Hour
 
-// searchQuery returns what the address asks for. All pages of a search see the time of
-// its first page.
+// searchQuery returns what the address asks for. All pages of a search use the
+// time at which its first page was made.
 func (v *visit) searchQuery() query {
 	var q query
 	for name, field := range q.fields() {

@@ -38,7 +38,7 @@ func (v *visit) signInPage() error {
 
 func (v *visit) signInOnce(code string) error {
 	if strings.Contains(v.r.Header.Get("Sec-Purpose"), "prefetch") {
-		return errNoPage // the browser asks ahead of the operator, which would use up the code
+		return errNoPage // a prefetch by the browser must not use up the code
 	}
 	o := v.setup.find(v.OnceAs)
 	if o == nil || !v.takeOnce(code) {

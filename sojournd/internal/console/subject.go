@@ -93,7 +93,8 @@ func (v *visit) subject(name string) *subjectView {
 	return &subjectView{visit: v, Subject: name, Max: v.app.MaxSessions}
 }
 
-// endSubjectPage is GET /apps/{app}/subject/end?subject=…. It asks for the reason.
+// endSubjectPage is GET /apps/{app}/subject/end?subject=…. It asks for the
+// reason.
 func (v *visit) endSubjectPage() error {
 	data, err := v.endSubjectForm(v.query("subject"), v.query("keep"))
 	if err != nil {

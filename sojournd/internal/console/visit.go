@@ -50,8 +50,8 @@ func (c *Console) serve(s *setup, w http.ResponseWriter, r *http.Request, h func
 	}
 }
 
-// load reads the session from the store, and finds its operator in the setup. The
-// session of an operator who is gone, or whose password is another now, ends.
+// load reads the session from the store, and finds its operator in the setup. If
+// the operator is gone, or has a new password, it ends the session.
 func (v *visit) load() error {
 	v.session.Strict()
 	if v.r.Header.Get("Sec-Fetch-Dest") == "empty" {
@@ -109,8 +109,8 @@ func (v *visit) field(name string) string { return v.r.PostForm.Get(name) }
 func (v *visit) query(name string) string { return v.r.URL.Query().Get(name) }
 
 // require returns an error unless an operator is signed in, meets the
-// requirement, and has the role in the application of the path. An application
-// in which the operator has no role doesn't exist for them.
+// requirement, and has the role in the application of the path. If the operator
+// has no role there, the error says that there is no such application.
 func (v *visit) require(need sojourn.Requirement, role Role) error {
 	if v.operator == nil {
 		return sojourn.ErrAnonymous

@@ -52,7 +52,7 @@ func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 // operator did in the console.
 type Operation struct {
 	Time     time.Time `json:"time"`
-	App      string    `json:"app,omitempty"` // empty: none is concerned, as in a sign-in to the console
+	App      string    `json:"app,omitempty"` // empty: no application, as in a sign-in to the console
 	Kind     string    `json:"kind"`          // "operation"
 	Key      string    `json:"key,omitempty"` // the name of the API key
 	Operator string    `json:"operator,omitempty"`

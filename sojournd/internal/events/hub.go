@@ -165,7 +165,7 @@ func (h *Hub) app(name string) (*app, error) {
 
 // Find returns the last events of an application whose JSON contains the text,
 // the newest first, and at most limit. An empty text finds every event that is
-// kept. An application that there isn't has none.
+// kept. An unknown application has none.
 func (h *Hub) Find(app, text string, limit int) []v1.Event {
 	a, err := h.app(app)
 	if err != nil {

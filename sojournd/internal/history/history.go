@@ -33,11 +33,11 @@ var (
 )
 
 const (
-	seconds = 5 * 60 // how many are kept
-	minutes = 60
+	seconds = 5 * 60 // points of a second that are kept
+	minutes = 60     // points of a minute that are kept
 
 	// countEvery is how often live sessions are counted. Some stores read all
-	// sessions for that, so a count also takes at most a fiftieth of the time.
+	// sessions for that, so counting also takes at most a fiftieth of the time.
 	countEvery   = 10 * time.Second
 	countPause   = 50
 	countTimeout = 5 * time.Second
@@ -76,12 +76,12 @@ type NodePoint struct {
 	Store        Calls  // without reads from memory
 	Errors       uint32 // calls that the store didn't answer
 	Hits, Misses uint32 // of the cache
-	Live         bool   // the cache's change feed; true if there is no cache
+	Live         bool   // the cache's change feed works; true if there is no cache
 	Warnings     uint8  // of the store
 }
 
-// Calls are a number of calls with their median and 99th percentile, which are
-// right within a tenth.
+// Calls are a number of calls with the median and the 99th percentile of their
+// times, to within 10 %.
 type Calls struct {
 	N        uint32
 	P50, P99 time.Duration
@@ -89,8 +89,8 @@ type Calls struct {
 
 // Health is what a node knows about its store and its cache at one moment.
 type Health struct {
-	Cache        bool   // there is one
-	Live         bool   // its change feed
+	Cache        bool   // there is a cache
+	Live         bool   // the cache's change feed works
 	Hits, Misses uint64 // since the start
 	Warnings     []string
 }

@@ -20,12 +20,13 @@ const (
 )
 
 const (
-	// Keep is how long an incident is known.
+	// Keep is how long an incident is kept after it happened last.
 	Keep = 24 * time.Hour
 
 	most = 100 // of one kind, of an application
 
-	// quiet ends an incident: what happens later is a new one.
+	// quiet is the time without a repeat after which an incident is over. The next
+	// one is new.
 	quiet = time.Hour
 )
 

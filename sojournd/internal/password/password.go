@@ -1,5 +1,5 @@
-// Package password hashes and checks the passwords of people, and slows down who
-// guesses. The shop's users and the console's operators sign in with it.
+// Package password hashes and checks the passwords of people, and slows down
+// guessing. The shop's users and the console's operators sign in with it.
 package password
 
 import (

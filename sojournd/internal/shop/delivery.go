@@ -11,7 +11,8 @@ import (
 )
 
 // The values that the mirror keeps in the browser, so that a page of a CDN has them
-// at its first paint. Users' are in Users, which every page of the shop reads.
+// at its first paint. Those of users are in Users, which every page of the shop
+// reads.
 var (
 	themeKey    = sojourn.NewKey[string]("theme")
 	languageKey = sojourn.NewKey[string]("language")

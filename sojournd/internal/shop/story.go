@@ -108,7 +108,7 @@ func (sh *Shop) storyRoutes(handle func(string, func(*visit) error, ...sojourn.R
 type storyView struct {
 	stage
 	ID       string // of the session; empty: there is none
-	State    string // another one needs a new page
+	State    string // a page that shows another state must be loaded again
 	Ended    sojourn.Reason
 	Info     sojourn.Info
 	Sealed   bool                  // the session is in its cookie, or would be
@@ -146,7 +146,7 @@ func (v *visit) storyView() (*storyView, error) {
 		Everyone: s.Store == nil, Sealed: s.Store == nil || s.Visitors && v.user.ID == "",
 	}
 	id := v.session.ID()
-	if id.IsZero() && data.Ended != "" { // only a browser that held a secret of the session learns that it has ended
+	if id.IsZero() && data.Ended != "" { // tell only a browser that held a secret of the session
 		id = v.presentedID()
 	}
 	if id.IsZero() {

@@ -105,7 +105,7 @@ func (v *visit) storyBurst() error {
 	if result.Before, err = v.burstCount(ctx, id); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // if one can't come, the others must not wait for ever
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // the others must not wait for ever for one that can't come
 	defer cancel()
 	began := time.Now()
 	var wg sync.WaitGroup
@@ -205,7 +205,7 @@ func (v *visit) storyPass() error {
 		if _, _, err := v.ask(ctx, http.MethodGet, "/story/seen", cookie, v.r.UserAgent()); err != nil {
 			return err
 		}
-		if err := v.shop.Sessions.Flush(ctx); err != nil { // what that request tells of the secret is written behind
+		if err := v.shop.Sessions.Flush(ctx); err != nil { // what that request tells about the secret is written later
 			return err
 		}
 		if err := s.pass(ctx, id, d, v.shop.Now()); err != nil {
