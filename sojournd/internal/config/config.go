@@ -272,8 +272,8 @@ type Sealed struct {
 	// first seals, all open.
 	KeysFile string `yaml:"keys_file"`
 
-	// NotBefore ends all sealed sessions that began before this time, and all
-	// logins before it. Default none.
+	// NotBefore ends all sealed sessions that are older: those that began before
+	// this time and had no login since. Default none.
 	NotBefore Time `yaml:"not_before"`
 }
 

@@ -68,7 +68,7 @@ func (v *visit) alert(a *Application, in *history.Incident) alertView {
 	case history.Theft:
 		out.Kind, out.Title = "theft", "A stolen token was used"
 		out.Text = "Somebody used a token that a newer one had replaced, so two browsers had this session. It has ended. " +
-			"Tell the user, end their other sessions, and ask them to change the password. If many users are concerned, the application leaks cookies: end all sessions when the leak is closed."
+			"Tell the user, end their other sessions, and ask them to change the password. If many users are affected, the application leaks cookies: end all sessions when the leak is closed."
 		subject()
 		link("The session", sessionPathOf(a.Name, in.Session))
 		events("Its events", "session", in.Session)
@@ -87,7 +87,7 @@ func (v *visit) alert(a *Application, in *history.Incident) alertView {
 		events("Events of the subject", "subject", in.Subject)
 	default:
 		out.Kind, out.Title = "store", "The store failed: "+words(in.Call)
-		out.Text = "Requests that needed it got 503, and nothing that was acknowledged is lost. The node goes on by itself when the store answers. " +
+		out.Text = "Requests that needed it got 503, and nothing that was acknowledged is lost. The node recovers by itself when the store answers. " +
 			"The server's log and /readyz say why it failed."
 		link("Figures of the store", "/#store")
 	}

@@ -185,7 +185,7 @@ func (p *problem) Status() int   { return p.status }
 var (
 	errNoPage = &problem{404, "no_page", "There is no such page", "The address leads nowhere. It may have been cut off when it was copied."}
 	errNoApp  = &problem{404, "no_application", "There is no such application", "Either the configuration has no application of this name, or you may not look at it."}
-	errRole   = &problem{403, "forbidden", "You may only look here", "Your role in this application is look. To end sessions takes the role end, which the server's configuration gives."}
+	errRole   = &problem{403, "forbidden", "You may only look here", "Your role in this application is look. To end sessions, you need the role end. Roles are in the server's configuration."}
 
 	errBadForm      = &problem{400, "bad_form", "The form can't be read", "Go back, and send it again."}
 	errFormTooLarge = &problem{413, "form_too_large", "That is too much text", "A form holds at most 16 KiB. Go back, and shorten the text."}
