@@ -121,8 +121,9 @@ func (s *site) view(r *http.Request, page *signin.Page) *signin.View {
 	return v
 }
 
-// origin returns the public origin of a request: the one in Options.Origins, or
-// in the server's list, that has its Host, or the only one in Options.Origins.
+// origin returns the public origin of a request: the one with the request's Host
+// in Options.Origins or in the server's list, or else the only one in
+// Options.Origins.
 func (s *site) origin(r *http.Request) (origin string, listed bool) {
 	for _, own := range slices.Concat(s.own, signin.Origins(r.Context())) {
 		if u, err := url.Parse(own); err == nil && strings.EqualFold(u.Host, r.Host) {

@@ -34,13 +34,13 @@ type watched struct {
 	users int         // requests that wait
 	timer *time.Timer // to its deadline
 
-	// Of a sealed session, as this process knows it; guarded by watcher.mu.
+	// What this process knows about a sealed session; guarded by watcher.mu.
 	deadline      store.Time
 	authenticated store.Time
 }
 
 // meet takes over the deadline of a sealed session. A login or elevation sets a
-// new one. After it, copies from before, which have the same ID, don't count.
+// new deadline. After that, older copies, which have the same ID, don't count.
 // watcher.mu is held.
 func (w *watched) meet(r *store.Record) {
 	switch {
@@ -66,8 +66,8 @@ type watching struct {
 // closed, unless the handler has hijacked the connection: then the session is
 // watched until the connection that Hijack returned is closed.
 //
-// Of a sealed session, Done knows the deadline, and what this process does: a
-// logout here, and activity here, which moves the deadline.
+// For a sealed session, Done knows only the deadline, and what this process does:
+// a logout here, and activity here, which moves the deadline.
 func (s *Session) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,8 +206,8 @@ func (e *Engine) recheck(w *watched) {
 
 func deadlineOf(r *store.Record) store.Time { return min(r.LastSeenAt.Add(r.Idle), r.ExpiresAt) }
 
-// recheckSealed does what recheck does for a sealed session, which no store
-// knows. It reports false for another one.
+// recheckSealed does for a sealed session, which no store knows, what recheck does
+// for a stored one. It reports false if the session isn't sealed.
 func (e *Engine) recheckSealed(w *watched) bool {
 	t := &e.watch
 	t.mu.Lock()
@@ -223,7 +223,7 @@ func (e *Engine) recheckSealed(w *watched) bool {
 	return sealed
 }
 
-// sealedAgain tells those who wait for a sealed session of its new deadline.
+// sealedAgain tells the waiters of a sealed session its new deadline.
 func (t *watcher) sealedAgain(r *store.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -37,7 +37,7 @@ func first(rules []rule, agent string) string {
 }
 
 // deviceName is the default of Options.Device: "Firefox on Linux". It names a
-// program or a robot by its own word. It returns "" if the user agent says
+// program or a robot by the word that it uses for itself. It returns "" if the user agent says
 // nothing.
 func deviceName(agent string) string {
 	if robot := robotName(agent); robot != "" {
