@@ -48,7 +48,7 @@ func mergeTexts(own map[string]map[string]string) (map[string]map[string]string,
 		for name, text := range texts {
 			usual, ok := all[fallback][name]
 			if !ok {
-				return nil, fmt.Errorf("pages: Texts: there is no text %q: see lang/en.json for all names", name)
+				return nil, fmt.Errorf("pages: Texts: there is no text %q: see pages/lang/en.json in Sojourn's sources for all names", name)
 			}
 			if verbs(text) != verbs(usual) {
 				return nil, fmt.Errorf("pages: Texts: %s: %q must have the placeholders of %q", name, text, usual)

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -105,6 +107,10 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], output{os.Stdout, os.Stderr}))
 }
 
+// missingValue is what kong says of a flag at the end of the line without its
+// value.
+var missingValue = regexp.MustCompile(`expected \S+ value but got "EOL" \(<EOL>\)`)
+
 // run returns the exit code: 0, 1 if the command failed, 2 if the command line is wrong.
 func run(ctx context.Context, args []string, out output) (code int) {
 	type exit int
@@ -135,9 +141,12 @@ func run(ctx context.Context, args []string, out output) (code int) {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
+	if args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		_, _ = fmt.Fprintf(out.stderr, "sojournd: %v\nFor the commands and their options: sojournd --help\n", err)
+		_, _ = fmt.Fprintf(out.stderr, "sojournd: %s\nFor the commands and their options: sojournd --help\n", missingValue.ReplaceAllString(err.Error(), "needs a value"))
 		return 2
 	}
 	if err := command.Run(); err != nil {

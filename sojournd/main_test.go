@@ -67,6 +67,8 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"", 0, "demo", ""},
 		{"--help", 0, "restore", ""},
+		{"help", 0, "restore", ""},
+		{"help keys new", 0, "--seal", ""},
 		{"--version", 0, about() + "\n", ""},
 		{"demo --help", 0, "127.0.0.1:7080", ""},
 		{"demo --help", 0, os.Getenv("XDG_STATE_HOME"), ""},
@@ -87,6 +89,7 @@ func TestCommandLine(t *testing.T) {
 		{"restore --help", 0, "--keep-sessions", ""},
 		{"check --help", 0, "--store", ""},
 		{"dmeo", 2, "", "demo"},
+		{"demo --sealed", 2, "", "sojournd: --sealed: needs a value\n"},
 		{"demo --sealed nobody", 2, "", "use visitors or everyone"},
 		{"demo --store redis://:pass@h", 2, "", "shows in ps"},
 		{"demo --lisen x", 2, "", "--listen"},

@@ -103,7 +103,7 @@ func TestCheckConfig(t *testing.T) {
 		{shop + "    cookie: {domain: -x.com}\n", []string{"3:22: applications[0].cookie.domain: example.com"}},
 		{"events:\n  webhooks:\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n    - {url: 'https://a.example/', secret_file: " + secret + "}\n" + shop, []string{"4:13: events.webhooks[1].url: events.webhooks[0] too"}},
 		{shop + "    sealed: {for: visitors, keys_file: " + file("seal-keys", "# a comment\n"+sealKeyPrefix+strings.Repeat("A", 42)+"E\n") + "}\n", nil},
-		{shop + "    sealed: {for: everyone, keys_file: /nowhere/keys}\n", []string{"3:40: applications[0].sealed.keys_file: no such file"}},
+		{shop + "    sealed: {for: everyone, keys_file: /nowhere/keys}\n", []string{"3:40: applications[0].sealed.keys_file: sojournd keys new --seal --file /nowhere/keys"}},
 		{shop + "    sealed: {for: everyone, keys_file: " + weak + "}\n", []string{"3:40: applications[0].sealed.keys_file: weak:1: no sealing key"}},
 		{shop + "    sealed: {for: everyone, keys_file: " + file("no-keys", "\n") + "}\n", []string{"3:40: applications[0].sealed.keys_file: holds no key"}},
 		// One mistake of each kind. None hides another.

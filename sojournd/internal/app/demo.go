@@ -199,7 +199,7 @@ func greet(o Options, address net.Addr, accounts []shop.Account, operators *demo
 	for _, a := range accounts {
 		_, _ = fmt.Fprintf(w, "    %-18s  %s\n", a.Email, a.Password)
 	}
-	_, _ = fmt.Fprintf(w, "\n  The console, where operators see the shop's sessions. This link signs in once:\n    %s\n  Later: the name %s with the password %s\n",
+	_, _ = fmt.Fprintf(w, "\n  The console, where operators see the shop's sessions. This link signs in once:\n    %s\n  Later: the name %s with the password %s\n  It finds users by their IDs: ada@example.com is demo-ada\n",
 		operators.link, demoOperator, operators.password)
 	note += sealedNote(o.Sealed, usersPath)
 	switch {

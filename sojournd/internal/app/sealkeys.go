@@ -97,6 +97,9 @@ func appendSealKey(path, lines string) (before int, err error) {
 // name the line, and hold no key.
 func readSealKeys(path string) ([][]byte, error) {
 	text, err := readSecretFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file %s: sojournd keys new --seal --file %[1]s makes it", path)
+	}
 	if err != nil {
 		return nil, err
 	}
