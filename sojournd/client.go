@@ -44,22 +44,34 @@ type sessionsCommand struct {
 }
 
 type listSessions struct {
-	Subject string `placeholder:"USER" help:"List only the sessions of this user."`
+	Subject filter `placeholder:"USER" help:"List only the sessions of this user."`
 	Limit   *int   `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
 	Values  bool   `help:"Print the values of the sessions too. --json prints them whole."`
 
-	SubjectPrefix string     `placeholder:"TEXT" help:"List only sessions of users whose IDs begin so."`
+	SubjectPrefix filter     `placeholder:"TEXT" help:"List only sessions of users whose IDs begin so."`
 	LoggedIn      bool       `xor:"who" help:"List only sessions of users."`
 	Anonymous     bool       `xor:"who" help:"List only anonymous sessions."`
 	Remembered    bool       `help:"List only sessions of users who asked to stay signed in."`
 	Level         int        `placeholder:"N" help:"List only sessions of this level or a higher one."`
-	Network       string     `placeholder:"NETWORK" help:"List only sessions from this address or network, such as 203.0.113.0/24: at their creation, or at their last activity."`
-	UserAgent     string     `placeholder:"TEXT" help:"List only sessions whose user agent contains this, such as firefox."`
+	Network       filter     `placeholder:"NETWORK" help:"List only sessions from this address or network, such as 203.0.113.0/24: at their creation, or at their last activity."`
+	UserAgent     filter     `placeholder:"TEXT" help:"List only sessions whose user agent contains this, such as firefox."`
 	CreatedFrom   client.Ago `placeholder:"TIME" help:"List only sessions that were created since then: a time such as 2026-11-24T09:30:00Z, or how long ago, such as 90m."`
 	CreatedTo     client.Ago `placeholder:"TIME" help:"List only sessions that were created before."`
 	SeenFrom      client.Ago `placeholder:"TIME" help:"List only sessions that have been active since then."`
 	SeenTo        client.Ago `placeholder:"TIME" help:"List only sessions that have not been active since then."`
 	serverFlags
+}
+
+// A filter is a text that chooses sessions. An empty one, such as a variable of
+// the shell that is not set, must not choose all.
+type filter string
+
+func (f *filter) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("must not be empty: leave the option out to list all sessions")
+	}
+	*f = filter(text)
+	return nil
 }
 
 // conditions returns what the options say in the words of the API.
@@ -70,9 +82,9 @@ func (l *listSessions) conditions() url.Values {
 			is.Set(name, value)
 		}
 	}
-	add("subject_prefix", l.SubjectPrefix)
-	add("network", l.Network)
-	add("user_agent", l.UserAgent)
+	add("subject_prefix", string(l.SubjectPrefix))
+	add("network", string(l.Network))
+	add("user_agent", string(l.UserAgent))
 	add("created_from", string(l.CreatedFrom))
 	add("created_to", string(l.CreatedTo))
 	add("seen_from", string(l.SeenFrom))
@@ -107,7 +119,7 @@ func (l *listSessions) Run(ctx context.Context, c *client.Client) error {
 	if l.Limit != nil {
 		limit = *l.Limit
 	}
-	return c.ListSessions(ctx, client.List{Subject: l.Subject, Limit: limit, Values: l.Values, Conditions: l.conditions()})
+	return c.ListSessions(ctx, client.List{Subject: string(l.Subject), Limit: limit, Values: l.Values, Conditions: l.conditions()})
 }
 
 type showSession struct {

@@ -91,6 +91,8 @@ func TestCommandLine(t *testing.T) {
 		{"dmeo", 2, "", "demo"},
 		{"demo --sealed", 2, "", "sojournd: --sealed: needs a value\n"},
 		{"demo --sealed nobody", 2, "", "use visitors or everyone"},
+		{"sessions list --subject=", 2, "", "--subject: must not be empty"},
+		{"sessions list --network=", 2, "", "--network: must not be empty"},
 		{"demo --store redis://:pass@h", 2, "", "shows in ps"},
 		{"demo --lisen x", 2, "", "--listen"},
 		{"demo extra", 2, "", "extra"},
