@@ -10,7 +10,7 @@ import (
 
 func TestCandidates(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                        "demo serve config keys backup",
+		"":                        "demo serve config keys operators",
 		"se":                      "serve sessions",
 		"config ":                 "check example",
 		"config ex":               "example",

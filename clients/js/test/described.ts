@@ -15,6 +15,7 @@ interface Methods {
   'regenerate-session': 'regenerate';
   'log-out': 'logout';
   'list-sessions': 'list';
+  'search-sessions': 'search';
   'end-sessions': 'endAll';
   'get-session': 'get';
   'end-session': 'end';
