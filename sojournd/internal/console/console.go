@@ -26,6 +26,7 @@ import (
 	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 	"github.com/sojourn-go/sojourn/sojournd/internal/history"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 // Options are the parts of a console that a reload doesn't change.
@@ -167,12 +168,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // secure sets headers that forbid what the pages don't need: inline scripts and
 // styles, frames, other hosts, and copies in caches.
 func secure(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	webui.Restrict(h)
 	h.Set("X-Frame-Options", "DENY") // for browsers without frame-ancestors
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")
@@ -213,7 +210,7 @@ func (c *Console) routes(s *setup) http.Handler {
 	handle("GET /apps/{app}/subject/end", End, careful, (*visit).endSubjectPage)
 	handle("POST /apps/{app}/subject/end", End, careful, (*visit).endSubject)
 
-	mux.HandleFunc("GET /static/", serveStatic)
+	mux.Handle("GET /static/", static)
 	public("/", func(*visit) error { return errNoPage })
 	return mux
 }

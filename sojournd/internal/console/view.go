@@ -1,41 +1,22 @@
 package console
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"html/template"
-	"io/fs"
-	"net/http"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// pages are the templates, by name. Each is the common base with its own "title"
-// and "main".
-var pages = func() map[string]*template.Template {
-	functions := template.FuncMap{
-		"static": func(name string) string { return static[name] }, "plain": plain, "short": short, "lines": lines, "bytes": bytesOf,
-	}
-	base := template.Must(template.New("base.html").Funcs(functions).ParseFS(templateFiles, "templates/base.html"))
-	entries, err := templateFiles.ReadDir("templates")
-	if err != nil {
-		panic(err)
-	}
-	pages := map[string]*template.Template{}
-	for _, e := range entries {
-		if name := strings.TrimSuffix(e.Name(), ".html"); name != "base" {
-			page := template.Must(base.Clone())
-			pages[name] = template.Must(page.ParseFS(templateFiles, "templates/"+e.Name()))
-		}
-	}
-	return pages
-}()
+var pages = webui.Templates(templateFiles, template.FuncMap{
+	"static": static.Path, "plain": plain, "short": short, "lines": lines, "bytes": bytesOf,
+})
 
 // view is the data of a template: the visit's methods, and the page's own data.
 type view struct {
@@ -153,34 +134,7 @@ func bytesOf(n int) string {
 //go:embed static
 var staticFiles embed.FS
 
-// static is the path of each static file, by name. The path has the hash of the
-// content, so browsers may cache the file for ever.
-var static = func() map[string]string {
-	paths := map[string]string{}
-	entries, err := fs.ReadDir(staticFiles, "static")
-	if err != nil {
-		panic(err)
-	}
-	for _, e := range entries {
-		content, err := staticFiles.ReadFile("static/" + e.Name())
-		if err != nil {
-			panic(err)
-		}
-		sum := sha256.Sum256(content)
-		paths[e.Name()] = "/static/" + hex.EncodeToString(sum[:6]) + "/" + e.Name()
-	}
-	return paths
-}()
-
-func serveStatic(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
-	if static[name] == "" || static[name] != r.URL.Path {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	http.ServeFileFS(w, r, staticFiles, "static/"+name)
-}
+var static = webui.NewStatic(staticFiles)
 
 // Method is the request's method.
 func (v *visit) Method() string { return v.r.Method }

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 // A visit is a request with its session and operator.
@@ -95,12 +94,8 @@ func (v *visit) parseForm() error {
 	case err != nil:
 		return errBadForm
 	}
-	for _, values := range v.r.PostForm {
-		for _, value := range values {
-			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-				return errBadForm
-			}
-		}
+	if !webui.ValidForm(v.r.PostForm) {
+		return errBadForm
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (s spoken) T(key string) string { return languages[s.Lang][key] }
 // with no session to ask.
 func deliveryPage(m *mirror.Mirror) (http.HandlerFunc, error) {
 	page, err := template.New("delivery.html").Funcs(template.FuncMap{
-		"static": func(name string) string { return static[name] },
+		"static": static.Path,
 		"themes": func() []string { return themes },
 		"texts": func() (all []spoken) {
 			for _, lang := range languageOrder {

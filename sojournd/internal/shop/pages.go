@@ -4,33 +4,16 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
-	"strings"
 
 	"github.com/sojourn-go/sojourn"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// pageTemplates are the templates, by name. Each is the common base with its own
-// "title" and "main".
-var pageTemplates = func() map[string]*template.Template {
-	functions := template.FuncMap{"static": func(name string) string { return static[name] }}
-	base := template.Must(template.New("base.html").Funcs(functions).ParseFS(templateFiles, "templates/base.html"))
-	entries, err := templateFiles.ReadDir("templates")
-	if err != nil {
-		panic(err)
-	}
-	pages := map[string]*template.Template{}
-	for _, e := range entries {
-		if name := strings.TrimSuffix(e.Name(), ".html"); name != "base" {
-			page := template.Must(base.Clone())
-			pages[name] = template.Must(page.ParseFS(templateFiles, "templates/"+e.Name()))
-		}
-	}
-	return pages
-}()
+var pageTemplates = webui.Templates(templateFiles, template.FuncMap{"static": static.Path})
 
 // view is the data of a template: the visit's methods, and the page's own data.
 type view struct {

@@ -12,14 +12,10 @@ package shop
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +24,7 @@ import (
 	"github.com/sojourn-go/sojourn/pages"
 	"github.com/sojourn-go/sojourn/sojournd/internal/password"
 	"github.com/sojourn-go/sojourn/sojournd/internal/useragent"
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 // Options are the parts of a shop.
@@ -78,7 +75,7 @@ func New(o Options) (*Shop, error) {
 	}
 	sh.mux.HandleFunc("GET /delivery", delivery)
 	devices, err := pages.New(o.Sessions, pages.Options{
-		Require: careful, Site: "Wayfare", Stylesheet: static["devices.css"], Device: useragent.Name, Now: o.Now, Mirror: sh.mirror,
+		Require: careful, Site: "Wayfare", Stylesheet: static.Path("devices.css"), Device: useragent.Name, Now: o.Now, Mirror: sh.mirror,
 		EndAll:   func(ctx context.Context, subject string) error { return o.Users.SetNotBefore(ctx, subject, o.Now()) },
 		Language: func(r *http.Request) string { return sh.prefers(r).Language },
 		Theme:    func(r *http.Request) string { return sh.prefers(r).Theme },
@@ -130,20 +127,13 @@ func (sh *Shop) routes() {
 		sh.storyRoutes(handle)
 	}
 
-	sh.mux.HandleFunc("GET /static/", serveStatic)
+	sh.mux.Handle("GET /static/", static)
 	handle("/", (*visit).notFound)
 }
 
-// secureHeaders restricts the pages: only files of this site, nothing inline,
-// no frames.
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		webui.Restrict(w.Header())
 		next.ServeHTTP(w, r)
 	})
 }
@@ -151,31 +141,4 @@ func secureHeaders(next http.Handler) http.Handler {
 //go:embed static
 var staticFiles embed.FS
 
-// static is the path of each static file, by name. The path has the hash of the
-// content, so browsers may cache the file for ever.
-var static = func() map[string]string {
-	paths := map[string]string{}
-	entries, err := fs.ReadDir(staticFiles, "static")
-	if err != nil {
-		panic(err)
-	}
-	for _, e := range entries {
-		content, err := staticFiles.ReadFile("static/" + e.Name())
-		if err != nil {
-			panic(err)
-		}
-		sum := sha256.Sum256(content)
-		paths[e.Name()] = "/static/" + hex.EncodeToString(sum[:6]) + "/" + e.Name()
-	}
-	return paths
-}()
-
-func serveStatic(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
-	if static[name] == "" || static[name] != r.URL.Path {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	http.ServeFileFS(w, r, staticFiles, "static/"+name)
-}
+var static = webui.NewStatic(staticFiles)

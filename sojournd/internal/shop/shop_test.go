@@ -391,7 +391,7 @@ func TestDevices(t *testing.T) {
 		}
 		page := s.browser()
 		page.cookies = one.cookies
-		page.get("/session/devices").has("Firefox on Linux", "Safari on iOS", "This device", static["devices.css"])
+		page.get("/session/devices").has("Firefox on Linux", "Safari on iOS", "This device", static.Path("devices.css"))
 		page.post("/preferences", "theme", "dark", "language", "de")
 		page.get("/session/devices").has(`lang="de" data-theme="dark"`, "Firefox unter Linux")
 

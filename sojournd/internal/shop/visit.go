@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/webui"
 )
 
 // A visit is a request with its session and user.
@@ -105,12 +105,8 @@ func (v *visit) parseForm() error {
 	case err != nil && !errors.Is(err, io.EOF):
 		return errBadForm
 	}
-	for _, values := range v.r.PostForm {
-		for _, value := range values {
-			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-				return errBadForm
-			}
-		}
+	if !webui.ValidForm(v.r.PostForm) {
+		return errBadForm
 	}
 	return nil
 }
