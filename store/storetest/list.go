@@ -152,33 +152,13 @@ var listCases = []testCase{
 				kept = append(kept, f.create(session("alice")))
 				others = append(others, f.create(session("alice")))
 			}
-			seen := map[store.ID]int{}
 			opt := store.ListOptions{Subject: subject, Limit: 3, Now: t0}
-			for i := 0; ; i++ {
+			f.wantEachOnce("listing", kept, others, "alice", func() ([]store.Record, bool) {
 				list, cursor, err := f.s.List(f.ctx, app, opt)
 				f.must(err)
-				for _, rec := range list {
-					seen[rec.ID]++
-				}
-				if opt.Cursor = cursor; cursor == "" {
-					break
-				}
-				if len(others) > 0 {
-					f.end(others[0], store.ReasonLogout, t0)
-					others = others[1:]
-				}
-				if i < 100 {
-					f.create(session("alice"))
-					k := kept[i%len(kept)]
-					k.Values = values("n", strings.Repeat("7", i*10))
-					f.update(k, plain(t0))
-				}
-			}
-			for _, rec := range kept {
-				if seen[rec.ID] != 1 {
-					f.Fatalf("a session that was live during the whole listing appears %d times", seen[rec.ID])
-				}
-			}
+				opt.Cursor = cursor
+				return list, cursor != ""
+			})
 			f.endSubject("alice", 0)
 		}
 	}},
@@ -304,4 +284,36 @@ var sweepCases = []testCase{
 		f.wantRecord(live)
 		f.wantCount(1, 1)
 	}},
+}
+
+// wantEachOnce reads all pages, and changes sessions between them: others end,
+// sessions of the newcomer begin, and those that are kept get new values. Each of
+// these must be on exactly one page.
+func (f *fixture) wantEachOnce(what string, kept, others []*store.Record, newcomer string, next func() (page []store.Record, more bool)) {
+	f.Helper()
+	seen := map[store.ID]int{}
+	for i := 0; ; i++ {
+		page, more := next()
+		for _, rec := range page {
+			seen[rec.ID]++
+		}
+		if !more {
+			break
+		}
+		if len(others) > 0 {
+			f.end(others[0], store.ReasonLogout, t0)
+			others = others[1:]
+		}
+		if i < 100 {
+			f.create(session(newcomer))
+			k := kept[i%len(kept)]
+			k.Values = values("n", strings.Repeat("7", i*10))
+			f.update(k, plain(t0))
+		}
+	}
+	for _, rec := range kept {
+		if seen[rec.ID] != 1 {
+			f.Fatalf("a session that was live during the whole %s appears %d times", what, seen[rec.ID])
+		}
+	}
 }
