@@ -503,3 +503,19 @@ func TestTheUserAgentsOfJSON(t *testing.T) {
 	b.accept = "text/html;q=0.9, application/json;q=0"
 	want(t, b.get("/session/devices"), 200, "<h1>")
 }
+
+// What a handler around the pages has said of Vary stays.
+func TestVaryStays(t *testing.T) {
+	s := newSite(t, own)
+	outer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "X-Tenant")
+		s.pages.ServeHTTP(w, r)
+	})
+	w := httptest.NewRecorder()
+	outer.ServeHTTP(w, httptest.NewRequest("GET", "https://example.com/session/devices", nil))
+	for _, name := range []string{"X-Tenant", "Accept-Language", "Cookie"} {
+		if !strings.Contains(strings.Join(w.Header()["Vary"], ", "), name) {
+			t.Errorf("Vary is %q, without %s", w.Header()["Vary"], name)
+		}
+	}
+}
