@@ -185,7 +185,9 @@ func (s *sealer) open(text string, r *store.Record, room *sealRoom) (*sealKey, R
 }
 
 // decodeBase64URL appends the bytes that unpadded base64url stands for. It reports
-// whether the text is canonical: each sequence of bytes has one spelling. It takes half the time of encoding/base64.
+// whether the text is canonical: each sequence of bytes has one spelling. It takes
+// half the time of encoding/base64. parseToken doesn't call it, because its own
+// loop of a fixed length is a fifth faster.
 func decodeBase64URL(dst []byte, text string) ([]byte, bool) {
 	var all uint8 // above 63 if a character isn't base64url
 	n := len(dst)

@@ -1,5 +1,6 @@
 "use strict";
-// Buttons that choose the theme. With this script a choice shows at once, in all tabs, and a page of a CDN has it at its first paint.
+// Buttons that choose the theme. With this script a choice shows at once and in
+// all tabs. A page of a CDN has it at its first paint.
 
 (() => {
   const buttons = [...document.querySelectorAll("button[name=theme]")];
@@ -14,7 +15,8 @@
       sojourn.mirror.set("theme", button.value);
     });
   }
-  // The language changes the texts, which come from the server. Pages that don't come from it must know the choice, too.
+  // The texts in the chosen language come from the server. Pages that don't come
+  // from the server must know the choice, too.
   for (const button of document.querySelectorAll("button[name=language]")) {
     button.form.addEventListener("submit", (e) => { if (e.submitter === button && window.sojourn) sojourn.mirror.set("language", button.value); });
   }
