@@ -166,6 +166,10 @@ type Record struct {
 
 	Values Values
 
+	// Binding is what the engine knows of the browser's key, at most MaxBinding
+	// bytes. It means nothing to a store. Empty: the session isn't bound to a key.
+	Binding []byte
+
 	End   Reason // why the session ended; empty while it lives
 	EndAt Time
 
@@ -221,8 +225,8 @@ func (r *Record) ExpiredAt(now Time) (Reason, Time) {
 }
 
 // Bury turns r into its tombstone. This keeps what recognises the session's
-// tokens, and when and why it ended. The subject, the client and the values are
-// gone.
+// tokens, and when and why it ended. The subject, the client, the values and the
+// binding are gone.
 func (r *Record) Bury(reason Reason, at Time) {
 	spent := r.Spent
 	for _, s := range r.Good {
@@ -237,7 +241,7 @@ func (r *Record) Bury(reason Reason, at Time) {
 		Spent: spent, SpentTill: r.SpentTill, EpochHash: r.EpochHash, Epochs: r.Epochs, Halves: r.Halves,
 		CreatedAt: r.CreatedAt,
 		End:       reason, EndAt: at,
-		Good: r.Good[:0], Values: r.Values[:0],
+		Good: r.Good[:0], Values: r.Values[:0], Binding: r.Binding[:0],
 	}
 }
 
@@ -250,13 +254,14 @@ func (r *Record) Obituary(reason Reason, at Time) Record {
 // CopyFrom makes r a copy of src that shares no slice with it. It reuses the
 // capacity of r's slices.
 func (r *Record) CopyFrom(src *Record) {
-	good, spent, epochs, halves, values := r.Good, r.Spent, r.Epochs, r.Halves, r.Values
+	good, spent, epochs, halves, values, binding := r.Good, r.Spent, r.Epochs, r.Halves, r.Values, r.Binding
 	*r = *src
 	r.Good = append(good[:0], src.Good...)
 	r.Spent = append(spent[:0], src.Spent...)
 	r.Epochs = append(epochs[:0], src.Epochs...)
 	r.Halves = append(halves[:0], src.Halves...)
 	r.Values = append(values[:0], src.Values...)
+	r.Binding = append(binding[:0], src.Binding...)
 }
 
 // Equal reports whether two records are equal, except for Cached.
@@ -267,7 +272,7 @@ func (r *Record) Equal(o *Record) bool {
 		r.CreatedAt == o.CreatedAt && r.AuthenticatedAt == o.AuthenticatedAt && r.LastSeenAt == o.LastSeenAt &&
 		r.Idle == o.Idle && r.ExpiresAt == o.ExpiresAt && r.AMR == o.AMR && r.Level == o.Level &&
 		r.Remembered == o.Remembered && r.Stale == o.Stale && r.Bearer == o.Bearer && r.UntilBrowserCloses == o.UntilBrowserCloses && r.Client == o.Client && r.LastClient == o.LastClient &&
-		bytes.Equal(r.Values, o.Values) && r.End == o.End && r.EndAt == o.EndAt
+		bytes.Equal(r.Values, o.Values) && bytes.Equal(r.Binding, o.Binding) && r.End == o.End && r.EndAt == o.EndAt
 }
 
 // Confirm notes on r what Store.Confirm notes in a store, and reports whether

@@ -30,6 +30,9 @@ const (
 // and Values together. The engine's own limits are lower by default.
 const MaxRecord = 1 << 20
 
+// MaxBinding is the largest Record.Binding that a store must take, in bytes.
+const MaxBinding = 2 << 10
+
 // The limits of a page of List.
 const (
 	MaxPage = 1000 // the highest Limit
