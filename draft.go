@@ -179,7 +179,7 @@ func (d *draft) start(base *store.Record, t *terms) error {
 		id = d.id
 	}
 	d.id = id
-	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0]}
+	*r = store.Record{ID: id, Good: r.Good[:0], Spent: r.Spent[:0], Epochs: r.Epochs[:0], Halves: r.Halves[:0], Values: r.Values[:0], Binding: r.Binding[:0]}
 	d.rec, d.create, d.next, d.fresh = r, true, next, true
 	life := t.opt.Policy.lifetime(r)
 	r.Secret = store.Secret{Hash: next.hash(), IssuedAt: now, FirstSeenAt: now, ConfirmedAt: now}

@@ -64,6 +64,14 @@ var (
 	// ErrNotFresh: the user authenticated longer ago than Requirement.Fresh.
 	ErrNotFresh = errors.New("sojourn: the user authenticated too long ago")
 
+	// ErrUnproven: the session is bound to a browser (Options.Bound), and the request
+	// carries no good proof that it comes from there.
+	ErrUnproven = errors.New("sojourn: the request has no proof of the browser that the session is bound to")
+
+	// ErrUnbound: Requirement.Bound demands a session that is bound to its browser,
+	// and this one isn't.
+	ErrUnbound = errors.New("sojourn: the session is not bound to its browser")
+
 	// ErrNotFound: no live session has this ID.
 	ErrNotFound = errors.New("sojourn: no such session")
 
@@ -140,6 +148,8 @@ var statuses = []struct {
 	{ErrAnonymous, http.StatusUnauthorized, "sign in first"},
 	{ErrLevel, http.StatusForbidden, "that takes a further factor: sign in with it"},
 	{ErrNotFresh, http.StatusForbidden, "confirm that it is you: sign in again"},
+	{ErrUnproven, http.StatusUnauthorized, "your browser must prove that you signed in with it; load the page again"},
+	{ErrUnbound, http.StatusForbidden, "that takes a browser that can prove that you signed in with it"},
 	{ErrNotFound, http.StatusNotFound, "no such session"},
 	{ErrThrottled, http.StatusTooManyRequests, "too many bad session tokens from your network; wait a minute"},
 	{errOrigin, http.StatusForbidden, "the request comes from another site's page, or the server doesn't know its own public address (Options.Origins)"},

@@ -199,6 +199,7 @@ var errorList = map[string]struct {
 	"ErrBearer": {sojourn.ErrBearer, 500}, "ErrCursor": {sojourn.ErrCursor, 400}, "ErrFinished": {sojourn.ErrFinished, 500}, "ErrClosed": {sojourn.ErrClosed, 503},
 	"ErrDevelopment": {sojourn.ErrDevelopment, 500}, "ErrUnsupported": {sojourn.ErrUnsupported, 501}, "ErrLevel": {sojourn.ErrLevel, 403}, "ErrNotFresh": {sojourn.ErrNotFresh, 403},
 	"ErrRevision": {sojourn.ErrRevision, 412}, "ErrKeyReused": {sojourn.ErrKeyReused, 422}, "ErrRepeats": {sojourn.ErrRepeats, 429},
+	"ErrUnproven": {sojourn.ErrUnproven, 401}, "ErrUnbound": {sojourn.ErrUnbound, 403},
 }
 
 // Every error of the package has a status, and the errors are distinct.

@@ -59,6 +59,8 @@ const (
 	RefusedFormer    Refusal = "former"    // it was good before a login or elevation
 	RefusedAmbiguous Refusal = "ambiguous" // several cookies of one name, of which not exactly one is live
 	RefusedNoKey     Refusal = "no_key"    // sealed by a key that Options.Sealed doesn't have
+	RefusedUnproven  Refusal = "unproven"  // good, but the session is bound to a browser, of which there is no proof
+	RefusedBound     Refusal = "bound"     // a browser tried to register a key for a session that is bound already
 	RefusedThrottled Refusal = "throttled" // not looked up, because its address is guessing; there is no event
 )
 

@@ -55,6 +55,11 @@ type Options struct {
 	// Default nil: every session is in the store.
 	Sealed *Sealing
 
+	// Bound binds logins to the browsers where they began: a copied cookie is
+	// refused after minutes. Default nil: no session is bound, and none that was
+	// bound before needs its browser's proof.
+	Bound *Binding
+
 	// Adopt takes over the sessions of the library that the application used
 	// before. Default: none.
 	Adopt *Adoption
@@ -258,6 +263,9 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	if o.Sealed, err = o.Sealed.withDefaults(); err != nil {
+		return o, err
+	}
+	if o.Bound, err = o.Bound.withDefaults(); err != nil {
 		return o, err
 	}
 	o.Adopt, err = o.Adopt.withDefaults(&o.Cookie)

@@ -23,6 +23,11 @@ type Requirement struct {
 	// See Session.Fresh.
 	Fresh time.Duration
 
+	// Bound demands a session that is bound to its browser (Options.Bound), from
+	// which the request carries a proof. Options.Bound.RequireLevel demands it
+	// for all requirements of that level. Default false.
+	Bound bool
+
 	// SignIn is the page that signs users in: a path of this site ("/login"), or
 	// a whole URL, of at most 1024 bytes. Page views of visitors who aren't signed
 	// in are redirected there. Default: they get 401.
@@ -39,8 +44,10 @@ type Requirement struct {
 }
 
 // Check returns nil if the session meets the requirement. ErrAnonymous: nobody
-// is logged in. ErrLevel: the level is too low. ErrNotFresh: the user
-// authenticated too long ago. ErrUnavailable: the store can't answer.
+// is logged in. ErrUnproven: the session is bound to a browser, from which the
+// request carries no proof. ErrLevel: the level is too low. ErrNotFresh: the user
+// authenticated too long ago. ErrUnbound: the session is not bound to a browser.
+// ErrUnavailable: the store can't answer.
 //
 // If more than a login is required, the session is read strictly
 // (Session.Strict), so an end on another node is seen at once.

@@ -119,6 +119,8 @@ func (o *Options) checkStore(st store.Store) error {
 		return errors.New("sojourn: New needs a store: memstore.New() for a start. Only Options.Sealed with SealEveryone works without one")
 	case o.Sealed.everyone() && (o.MaxSessions > 0 || o.RefuseOverLimit):
 		return fmt.Errorf("%w: MaxSessions and RefuseOverLimit need a store that holds every session", ErrUnsupported)
+	case o.Sealed.everyone() && o.Bound != nil:
+		return fmt.Errorf("%w: Bound needs a store that holds every login: a copy of a sealed cookie from before the binding can't be ended, and nothing remembers which challenge was used. With SealVisitors logins are stored, and can be bound", ErrUnsupported)
 	case st == nil && o.Adopt != nil:
 		return fmt.Errorf("%w: Adopt needs a store, which remembers what was adopted", ErrUnsupported)
 	}

@@ -91,6 +91,7 @@ type state struct {
 type Request struct {
 	Session []string  // values of the session cookie, in the order sent
 	Visitor []string  // values of the visitor cookie
+	Proofs  []string  // values of the cookies that prove a bound session; see Options.Bound
 	Bearer  string    // token of an Authorization header; cookies are ignored beside it
 	Arrived time.Time // zero: now
 	Client  Client
@@ -146,7 +147,7 @@ type Request struct {
 // clear drops what the client presented. The fields that remain are written by
 // Begin and by every source, or count only together with one that is dropped.
 func (r *Request) clear() {
-	r.Session, r.Visitor, r.Old, r.Bearer, r.Token, r.Key, r.IdempotencyKey, r.IfRevision, r.Idle, r.refused = nil, nil, nil, "", "", "", "", 0, 0, nil
+	r.Session, r.Visitor, r.Proofs, r.Old, r.Bearer, r.Token, r.Key, r.IdempotencyKey, r.IfRevision, r.Idle, r.refused = nil, nil, nil, nil, "", "", "", "", 0, 0, nil
 }
 
 // Begin returns the session of a request. It doesn't touch the store. Reads use
