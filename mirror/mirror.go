@@ -55,6 +55,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/script"
 )
 
 // maxBytes limits the keys and the JSON of all values together.
@@ -67,7 +68,7 @@ const maxBytes = 1024
 type Mirror struct {
 	sessions *sojourn.Engine
 	keys     []Key
-	script   script
+	script   script.Script
 	handler  http.Handler
 	now      func() time.Time
 	profiles Profiles
@@ -104,7 +105,7 @@ func Must(m *Mirror, err error) *Mirror {
 // Integrity returns the script's hash, for the attribute of this name (W3C
 // Subresource Integrity). It changes with the keys and with the version of this
 // package.
-func (m *Mirror) Integrity() string { return m.script.integrity }
+func (m *Mirror) Integrity() string { return m.script.Integrity }
 
 // Tag returns the script's element for a page that the server makes for the session
 // s. prefix is the path where the mirror is mounted: "/session/". The element tells
@@ -117,8 +118,8 @@ func (m *Mirror) Integrity() string { return m.script.integrity }
 // It reads the session. Errors are those of Session.Load.
 func (m *Mirror) Tag(prefix string, s *sojourn.Session) (template.HTML, error) {
 	var b strings.Builder
-	src := strings.TrimSuffix(prefix, "/") + "/mirror.js?v=" + m.script.version
-	fmt.Fprintf(&b, `<script src="%s" integrity="%s"`, template.HTMLEscapeString(src), m.script.integrity)
+	src := strings.TrimSuffix(prefix, "/") + "/mirror.js?v=" + m.script.Version
+	fmt.Fprintf(&b, `<script src="%s" integrity="%s"`, template.HTMLEscapeString(src), m.script.Integrity)
 	if s != nil {
 		said, err := m.said(s)
 		if err != nil {
@@ -155,7 +156,7 @@ func (m *Mirror) Attribute(s *sojourn.Session, name string) (string, error) {
 func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch name := path.Base(r.URL.Path); {
 	case name == "mirror.js" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		m.script.serve(w, r)
+		m.script.ServeHTTP(w, r)
 	case name == "mirror" && r.Method == http.MethodPost:
 		m.handler.ServeHTTP(w, r)
 	case name == "mirror.js":
