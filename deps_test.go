@@ -31,6 +31,7 @@ var importRules = []struct {
 	why     string
 }{
 	{".", []string{"store", "internal/..."}, false, "the engine knows the contract and no store; an application that imports it gets nobody else's modules"},
+	{"internal/dbsc", nil, false, "the engine's binding, its simulator and the tests of the server speak it: it is the wire format alone, and knows no engine"},
 	{"internal/peer", nil, false, "the engine and the server's parts judge a request's peer by it: it must drag nothing in"},
 	{"internal/signin", nil, false, "the engine and forward-auth decide by it where to sign in: it must drag nothing in"},
 	{"internal/script", nil, false, "the mirror and the pages serve their scripts with it: it must drag nothing in"},
