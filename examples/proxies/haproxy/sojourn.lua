@@ -4,6 +4,7 @@
 
 local checks = "http://127.0.0.1:7082/check/shop/redirect/"
 local cookies = { ["__Host-shop-session"] = true, ["__Host-shop-visitor"] = true }
+local proofs = "^__Host%-shop%-session%-bound%-%w+$"
 local timeout = 2500 -- milliseconds for an answer; HAProxy tries up to four times
 
 -- What the check needs of the visitor's headers.
@@ -18,7 +19,15 @@ local given = {
 }
 
 -- What the visitor gets of the headers of a refusal.
-local told = { "location", "cache-control", "content-type", "retry-after", "www-authenticate", "x-content-type-options" }
+local told = { "location", "cache-control", "content-type", "retry-after", "secure-session-challenge", "www-authenticate", "x-content-type-options" }
+
+-- What the visitor gets of the headers of a check that passes: haproxy.cfg adds these
+-- variables to the application's answer.
+local added = {
+	["txn.sojourn_cookie"] = "set-cookie",
+	["txn.sojourn_challenge"] = "secure-session-challenge",
+	["txn.sojourn_registration"] = "secure-session-registration",
+}
 
 -- HAProxy's lists begin at 0.
 local function list(values)
@@ -49,7 +58,8 @@ local function withhold(txn, lines)
 		local kept = {}
 		for pair in line:gmatch("[^;]+") do
 			pair = pair:match("^%s*(.-)%s*$")
-			if pair ~= "" and not cookies[pair:match("^[^=]*"):match("^(.-)%s*$")] then
+			local name = pair:match("^[^=]*"):match("^(.-)%s*$")
+			if pair ~= "" and not cookies[name] and not name:match(proofs) then
 				kept[#kept + 1] = pair
 			end
 		end
@@ -81,9 +91,11 @@ core.register_action("sojourn", { "http-req" }, function(txn, require)
 		for _, name in ipairs(given) do
 			txn.http:req_set_header(name, list(answer.headers[name])[1] or "")
 		end
-		local cookie = list(answer.headers["set-cookie"])[1]
-		if cookie then
-			txn:set_var("txn.sojourn_cookie", cookie)
+		for variable, name in pairs(added) do
+			local value = list(answer.headers[name])[1]
+			if value then
+				txn:set_var(variable, value)
+			end
 		end
 		withhold(txn, headers.cookie or {}) -- leave this out if your application calls the API with the visitor's token
 	elseif status == 302 or status == 401 or status == 403 then
