@@ -247,6 +247,7 @@ func TestDeployedCookieWithheld(t *testing.T) {
 		ann := d.signIn("ann")
 		secret := strings.TrimPrefix(ann, "__Host-shop-session=")
 		visitor := "__Host-shop-visitor=" + strings.Repeat("B", 64)
+		proof := func(id string) string { return "__Host-shop-session-bound-" + id + "=" + strings.Repeat("C", 43) }
 		for _, test := range []struct{ sent, want string }{
 			{ann, ""},
 			{"a=b; " + ann, "a=b"},
@@ -258,6 +259,8 @@ func TestDeployedCookieWithheld(t *testing.T) {
 			{"a=b;" + ann + ";c=d", "a=b; c=d"},
 			{"a=b;\t" + ann + "\t;\tc=d", "a=b; c=d"},
 			{"__Host-shop-sessions=1; x__Host-shop-session=2; " + ann, "__Host-shop-sessions=1; x__Host-shop-session=2"},
+			{proof("01234567") + "; a=b; " + ann + "; " + proof("89abcdef") + "; " + visitor + "; c=d; " + proof("00000000"), "a=b; c=d"},
+			{"__Host-shop-session-bound=1; " + ann + ";" + proof("01234567"), "__Host-shop-session-bound=1"},
 		} {
 			v := d.visit("GET", "/account", "Cookie", test.sent)
 			d.passed(test.sent, v, "ann")

@@ -336,7 +336,8 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 									}
 									HTTPService struct {
 										AuthorizationResponse struct {
-											AllowedUpstreamHeaders struct{ Patterns []map[string]string } `yaml:"allowed_upstream_headers"`
+											AllowedUpstreamHeaders        struct{ Patterns []map[string]string } `yaml:"allowed_upstream_headers"`
+											AllowedClientHeadersOnSuccess struct{ Patterns []map[string]string } `yaml:"allowed_client_headers_on_success"`
 										} `yaml:"authorization_response"`
 									} `yaml:"http_service"`
 								} `yaml:"typed_config"`
@@ -375,8 +376,12 @@ func TestSetUpsThatAreNotRun(t *testing.T) {
 	}
 	for _, filter := range manager.HTTPFilters[1 : len(manager.HTTPFilters)-1] {
 		var names []string
-		for _, pattern := range filter.Config.HTTPService.AuthorizationResponse.AllowedUpstreamHeaders.Patterns {
+		answer := &filter.Config.HTTPService.AuthorizationResponse
+		for _, pattern := range answer.AllowedUpstreamHeaders.Patterns {
 			names = append(names, pattern["exact"])
+		}
+		if told := answer.AllowedClientHeadersOnSuccess.Patterns; len(told) != 1 || told[0]["exact"] != "secure-session-challenge" {
+			t.Errorf("%s passes %v to the visitor", filter.Name, told)
 		}
 		if want := []string{"sojourn-subject", "sojourn-session", "sojourn-level", "x-user-email"}; !slices.Equal(names, want) {
 			t.Errorf("%s passes %q to the application, want %q", filter.Name, names, want)
