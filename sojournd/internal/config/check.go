@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -147,6 +148,7 @@ func checkApplications(list []Application, wrong Reporter) (names []string) {
 			wrong(at+".mirror", "needs pages.path: the browser gets the script at mirror.js below that path")
 		}
 		checkSealed(at, a, wrong)
+		checkBound(at, a, wrong)
 		checkApplication(at, a, wrong)
 	}
 	return names
@@ -305,6 +307,38 @@ func checkSealed(at string, a *Application, wrong Reporter) {
 		wrong(path+".keys_file", "%q is no absolute path: write one like /etc/sojournd/seal-keys", s.KeysFile)
 	}
 }
+
+func checkBound(at string, a *Application, wrong Reporter) {
+	b, at := &a.Bound, at+".bound"
+	switch below := a.Pages.Path + "bound/"; {
+	case b.Path == "":
+		if b.RequireLevel != 0 || b.Script {
+			wrong(at+".path", "is missing: write the path of the pages and bound/, such as /session/bound/")
+		}
+		return
+	case a.Pages.Path == "":
+		wrong(at+".path", "needs pages.path: browsers register their keys below it, so write pages: {path: /session/} too")
+	case b.Path != below:
+		wrong(at+".path", "is not pages.path and bound/, which the proxy maps to sojournd: write %s", below)
+	case !boundPathForm.MatchString(b.Path) || path.Clean(b.Path)+"/" != b.Path:
+		wrong(at+".path", "%q has other characters than letters, digits, '.', '_', '~' and '-': choose another pages.path, such as /session/", b.Path)
+	}
+	if a.Sealed.For == "everyone" {
+		wrong(at, "can't be kept with sealed.for: everyone, because nothing can end a copy of the cookie from before the binding: take it out, or write sealed.for: visitors, which stores logins")
+	}
+	if b.ProofLife < Duration(time.Minute) || b.ProofLife > Duration(time.Hour) {
+		wrong(at+".proof_life", "use 1m to 1h")
+	}
+	if b.Grace < Duration(time.Second) || b.Grace > Duration(30*time.Minute) {
+		wrong(at+".grace", "use 1s to 30m")
+	}
+	if b.RequireLevel > 3 {
+		wrong(at+".require_level", "use 1 to 3, or 0 for none")
+	}
+}
+
+// The path is in a header, without quotes.
+var boundPathForm = regexp.MustCompile(`^/([A-Za-z0-9._~-]+/)+$`)
 
 func checkApplication(at string, a *Application, wrong Reporter) {
 	if a.OverLimit != "" {

@@ -136,6 +136,7 @@ type Application struct {
 	Cookie Cookie `yaml:"cookie"`
 	Policy Policy `yaml:"policy"`
 	Sealed Sealed `yaml:"sealed"`
+	Bound  Bound  `yaml:"bound"`
 
 	// MaxSessions is how many sessions a subject may have. Default 100; -1 is
 	// "unlimited". OverLimit is "end_oldest", the default, or "refuse". Sealed
@@ -277,6 +278,23 @@ type Sealed struct {
 	NotBefore Time `yaml:"not_before"`
 }
 
+// Bound binds logins to the browsers where they began, as in sojourn.Binding. It
+// needs Pages, below which browsers register their keys and prove that they have
+// them.
+type Bound struct {
+	// Path is the pages' path and "bound/", such as /session/bound/. Default: no
+	// session is bound.
+	Path string `yaml:"path"`
+
+	ProofLife    Duration `yaml:"proof_life"`    // of a proof in the browser; default 10 min
+	Grace        Duration `yaml:"grace"`         // how much longer it is accepted; default 1 min
+	RequireLevel int      `yaml:"require_level"` // checks from this level on need a bound session; default 0: only those that say so
+
+	// Script also binds browsers without Device Bound Session Credentials, by a
+	// script that the application's pages load. Default false.
+	Script bool `yaml:"script"`
+}
+
 // A Lifetime limits a session.
 type Lifetime struct {
 	Idle     Duration `yaml:"idle"`
@@ -322,6 +340,8 @@ func (a *Application) complete() {
 	set(&a.ReturnParam, "return_to")
 	set(&a.Pages.Home, "/")
 	set(&a.Pages.Fresh, Duration(10*time.Minute))
+	set(&a.Bound.ProofLife, Duration(10*time.Minute))
+	set(&a.Bound.Grace, Duration(time.Minute))
 }
 
 func set[T comparable](field *T, value T) {

@@ -23,6 +23,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 	return sojourn.Options{
 		App:    a.Name,
 		Policy: p,
+		Bound:  a.Bound.binding(),
 		Cookie: sojourn.Cookie{
 			Name: a.Cookie.Name, Visitor: a.Cookie.Visitor, Domain: a.Cookie.Domain,
 			SameSite: sameSites[a.Cookie.SameSite], Partitioned: a.Cookie.Partitioned,
@@ -35,6 +36,16 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 		Origins:        a.Origins,
 		ClearSiteData:  a.ClearSiteData,
 		Development:    a.Development,
+	}
+}
+
+// binding returns the engine's option, or nil if no session is bound.
+func (b *Bound) binding() *sojourn.Binding {
+	if b.Path == "" {
+		return nil
+	}
+	return &sojourn.Binding{
+		Path: b.Path, ProofLife: time.Duration(b.ProofLife), Grace: time.Duration(b.Grace), RequireLevel: b.RequireLevel, Script: b.Script,
 	}
 }
 
