@@ -15,13 +15,19 @@
 //     page views get a 302 to the sign-in page instead of a 401. nginx accepts only
 //     2xx, 401 and 403, so status gives no 302: for page views the header
 //     Sojourn-Login has the address instead.
-//   - {require} is any, login, fresh-10m (an authentication within that time) or
-//     level-2 (a login with at least this level). If it ends with -passive, as in
-//     login-passive, the check does not count as activity.
+//   - {require} is any, login, fresh-10m (an authentication within that time),
+//     level-2 (a login with at least this level) or bound (a login that is bound to
+//     its browser). fresh-10m-bound and level-2-bound require both. If it ends with
+//     -passive, as in login-passive, the check does not count as activity.
 //
 // A 200 has the headers Sojourn-Subject (percent-encoded), Sojourn-Session and
 // Sojourn-Level for the application, and those of App.Headers. They are empty if
 // nobody is logged in. If the store does not answer, no request passes: 503.
+//
+// A request without a proof for a bound session is a visitor's. The answer to it
+// has the header Secure-Session-Challenge, and the answer that rotates an unbound
+// session's secret has Secure-Session-Registration. The proxy passes both on to the
+// browser.
 package forwardauth
 
 import (
@@ -75,6 +81,12 @@ type App struct {
 	// straight back. Default: they get 403.
 	StepUpURL string
 
+	// WaitingURL is where page views are redirected if the browser must prove that
+	// the session began there, or bind the session to its key: the path of
+	// Options.Bound. It gets the way back in return_to. Default: they get 401 or
+	// 403.
+	WaitingURL string
+
 	// ReturnOrigins are the origins to return to if LoginURL is a whole URL,
 	// such as "https://shop.example.com".
 	ReturnOrigins []string
@@ -88,7 +100,7 @@ type App struct {
 	PassiveHeader string
 
 	// Headers are further headers of a 200, for the application: name to source.
-	// A source is subject, session, level, amr, remembered, created_at,
+	// A source is subject, session, level, amr, remembered, bound, created_at,
 	// authenticated_at, last_seen_at, idle_expires_at, expires_at, value.KEY, or
 	// value.KEY#/POINTER (RFC 6901). There may be at most 16. If they have more than
 	// 2048 bytes together, the longest are sent empty.
@@ -111,6 +123,7 @@ type app struct {
 	sessions  *sojourn.Engine
 	login     *signin.Page
 	stepUp    *signin.Page
+	waiting   *signin.Page
 	origins   map[string]bool
 	relays    bool
 	passive   string // App.PassiveHeader, canonical
@@ -153,6 +166,9 @@ func newApp(o App) (*app, error) {
 	if a.stepUp, err = signin.NewPage(o.StepUpURL, o.ReturnParam); err != nil {
 		return nil, fmt.Errorf("the step-up URL %w", err)
 	}
+	if a.waiting, err = signin.NewPage(o.WaitingURL, "return_to"); err != nil {
+		return nil, fmt.Errorf("the waiting URL %w", err)
+	}
 	for _, text := range o.ReturnOrigins {
 		origin, err := signin.ParseOrigin(text)
 		if err != nil {
@@ -188,7 +204,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	w.Header()["Cache-Control"] = noStore
 	a, mode, need, passive, ok := h.route(r.URL.Path)
 	if !ok {
-		return "", refuse(w, http.StatusNotFound, "there is no such check: ask at /check/{app}/{status|redirect}/{any|login|fresh-10m|level-2}, with the name of an application of the configuration; -passive may follow")
+		return "", refuse(w, http.StatusNotFound, "there is no such check: ask at /check/{app}/{status|redirect}/{any|login|fresh-10m|level-2|bound}, with the name of an application of the configuration; -bound may follow fresh and level, and -passive all")
 	}
 	request := a.sessions.RequestFrom(r)
 	s := a.sessions.Begin(r.Context(), request)
@@ -207,15 +223,20 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	if err := s.Commit(r.Context()); err != nil {
 		return a.name, h.fail(w, r, a, mode, err)
 	}
-	switch status {
-	case http.StatusOK:
+	for name, values := range s.BoundHeaders() {
+		w.Header()[name] = values
+	}
+	switch {
+	case status == http.StatusOK:
 		if len(a.headers) > 0 {
 			if err := h.setChosen(w, a, s); err != nil {
 				return a.name, h.fail(w, r, a, mode, err)
 			}
 		}
 		return a.name, pass(w, a, s)
-	case http.StatusUnauthorized:
+	case errors.Is(refused, sojourn.ErrUnproven), errors.Is(refused, sojourn.ErrUnbound):
+		return a.name, h.send(w, r, a, mode, a.waiting, status, text)
+	case status == http.StatusUnauthorized:
 		return a.name, h.send(w, r, a, mode, a.login, status, text)
 	default:
 		return a.name, h.send(w, r, a, mode, a.stepUp, status, text)

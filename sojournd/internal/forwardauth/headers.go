@@ -95,7 +95,7 @@ func CheckHeaderName(name string) error {
 }
 
 var (
-	reservedPrefixes = []string{"Sojourn", "Accept", "Access-Control-", "Cdn-", "Content-", "Cookie", "If-", "Proxy", "Sec-", "Set-Cookie", "X-Accel-"}
+	reservedPrefixes = []string{"Sojourn", "Accept", "Access-Control-", "Cdn-", "Content-", "Cookie", "If-", "Proxy", "Sec-", "Secure-Session-", "Set-Cookie", "X-Accel-"}
 
 	reserved = []string{
 		"Age", "Allow", "Alt-Svc", "Authorization", "Cache-Control", "Clear-Site-Data", "Connection", "Date", "Etag", "Expect", "Expires", "Forwarded",
@@ -113,6 +113,7 @@ var claims = map[string]func(*sojourn.Info) string{
 	"session":          func(i *sojourn.Info) string { return i.ID.String() },
 	"level":            func(i *sojourn.Info) string { return strconv.Itoa(i.Level) },
 	"amr":              func(i *sojourn.Info) string { return join(i.AMR) },
+	"bound":            func(i *sojourn.Info) string { return strconv.FormatBool(i.Bound) },
 	"remembered":       func(i *sojourn.Info) string { return strconv.FormatBool(i.Remembered) },
 	"created_at":       func(i *sojourn.Info) string { return seconds(i.CreatedAt) },
 	"authenticated_at": func(i *sojourn.Info) string { return seconds(i.AuthenticatedAt) },

@@ -50,14 +50,17 @@ func parseRequirement(text string) (*sojourn.Requirement, bool) {
 		return nil, true
 	case "login":
 		return loggedIn, true
+	case "bound":
+		return &sojourn.Requirement{Bound: true}, true
 	}
+	text, bound := strings.CutSuffix(text, "-bound")
 	if n, ok := strings.CutPrefix(text, "level-"); ok {
 		l := slices.Index(levels[:], n)
-		return &sojourn.Requirement{Level: l}, l >= 0
+		return &sojourn.Requirement{Level: l, Bound: bound}, l >= 0
 	}
 	if d, ok := strings.CutPrefix(text, "fresh-"); ok {
 		within, err := time.ParseDuration(d)
-		return &sojourn.Requirement{Fresh: within}, err == nil && within > 0
+		return &sojourn.Requirement{Fresh: within, Bound: bound}, err == nil && within > 0
 	}
 	return nil, false
 }
@@ -77,6 +80,10 @@ func verdict(err error) (status int, text string) {
 		return http.StatusOK, ""
 	case errors.Is(err, sojourn.ErrAnonymous):
 		return http.StatusUnauthorized, "sign in first"
+	case errors.Is(err, sojourn.ErrUnproven):
+		return http.StatusUnauthorized, "your browser must prove that you signed in with it: load the page again"
+	case errors.Is(err, sojourn.ErrUnbound):
+		return http.StatusForbidden, "that takes a browser that can prove that you signed in with it"
 	case errors.Is(err, sojourn.ErrNotFresh):
 		return http.StatusForbidden, "confirm that it is you: sign in again"
 	case errors.Is(err, sojourn.ErrLevel):
