@@ -158,7 +158,11 @@ func (s *Session) reenter(ctx context.Context, subject string) error {
 	if err != nil {
 		return wrap("read a session", err)
 	}
-	s.found.rec, s.found.verdict = rec, former
+	st := s.e.opt.Bound.standingOf(rec, s.request.Proofs, s.arrived)
+	if st == unproven {
+		return nil
+	}
+	s.found.rec, s.found.verdict, s.found.standing = rec, former, st
 	return s.rebase(rec)
 }
 

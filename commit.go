@@ -422,7 +422,7 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	// its secret was replaced, may arrive after a later login. The cookie of that
 	// login must stay. A request that was sent to a dead session is the visitor's
 	// way out of it, and clears the cookie.
-	if f.tooLate == nil || f.endedBy != "" && s.arrived > f.endedAt {
+	if f.tooLate == nil || f.unproven != nil || f.endedBy != "" && s.arrived > f.endedAt {
 		s.outcome.cookies.clear(f.sessionSent, f.visitorSent)
 	}
 	list := append(f.lives[sessionCookie], f.lives[visitorCookie]...)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sojourn-go/sojourn/internal/dbsc"
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -50,7 +51,8 @@ type Cookie struct {
 	// SameSite: http.SameSiteNoneMode. Most applications don't need it.
 	Partitioned bool
 
-	insecure bool // by Options.Development
+	insecure bool   // by Options.Development
+	proof    string // what the names of proofs begin with; empty: Options.Bound is nil
 }
 
 // Limits that browsers set (draft-ietf-httpbis-rfc6265bis, sections 5.5 and 5.6).
@@ -173,11 +175,12 @@ type cookieChange struct {
 	clearSession bool
 	clearVisitor bool
 	clearOld     bool  // those of Adoption.Cookies that the client sent
+	setProof     bool  // the one of state.proof
 	maxAge       int32 // seconds; 0: the cookie is set without Max-Age
 }
 
 func (c cookieChange) any() bool {
-	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld
+	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld || c.setProof
 }
 
 // set asks for the cookie of r, which must not be a bearer's session.
@@ -196,13 +199,21 @@ func (c *cookieChange) clear(session, visitor bool) {
 }
 
 // AddCookies adds the cookies that the commit asks for to the header of the
-// response, for callers that don't use Handler. If there are any, it keeps the
-// response out of every cache, as Handler does: Cache-Control becomes no-store, and
-// Expires and the headers that only some caches read (CDN-Cache-Control and the
-// like) are removed.
+// response, and those of BoundHeaders, for callers that don't use Handler. If there
+// are any, it keeps the response out of every cache, as Handler does: Cache-Control
+// becomes no-store, and Expires and the headers that only some caches read
+// (CDN-Cache-Control and the like) are removed.
 func (s *Session) AddCookies(h http.Header) {
-	if cookies := s.SetCookies(); len(cookies) > 0 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == nil {
+		return
+	}
+	cookies := s.setCookies(nil)
+	if len(cookies) > 0 {
 		h["Set-Cookie"] = append(h["Set-Cookie"], cookies...)
+	}
+	if s.askBrowser(h) || len(cookies) > 0 {
 		forbidStorage(h)
 	}
 }
@@ -237,8 +248,15 @@ func (s *Session) setCookies(list []string) []string {
 		}
 		list = append(list, name+"="+s.outcome.issued+string(maxAge)+site.forms[0])
 	}
+	if c.setProof {
+		age := strconv.Itoa(int(s.e.opt.Bound.ProofLife / time.Second))
+		list = append(list, site.cookie.proofName(s.challenged.ID)+"="+s.proof+"; Max-Age="+age+site.forms[0])
+	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)
+		for _, id := range s.proofsSent() {
+			list = appendClear(list, site.cookie.proofName(id), site.forms)
+		}
 	}
 	if c.clearVisitor {
 		list = appendClear(list, site.cookie.Visitor, site.forms)
@@ -272,10 +290,10 @@ func (c *OldCookie) expired() *http.Cookie {
 	return &http.Cookie{Name: c.Name, Path: c.Path, Domain: c.Domain, MaxAge: -1, HttpOnly: true, Secure: secure, Partitioned: c.Partitioned}
 }
 
-// readCookies appends the values of the two cookies in the lines of a Cookie
-// header. Names compare exactly: "__host-session" is another cookie, which any
-// page may set.
-func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []string) {
+// readCookies appends the values of the two cookies, and of proofs, in the lines
+// of a Cookie header. Names compare exactly: "__host-session" is another cookie,
+// which any page may set.
+func (c *Cookie) readCookies(lines []string, p *Request) {
 	for _, line := range lines {
 		for line != "" {
 			var pair string
@@ -290,17 +308,51 @@ func (c *Cookie) readCookies(lines, session, visitor []string) ([]string, []stri
 			switch {
 			case !ok:
 			case name == c.Name:
-				session = append(session, value)
+				p.Session = append(p.Session, value)
 			case name == c.Visitor:
-				visitor = append(visitor, value)
+				p.Visitor = append(p.Visitor, value)
+			case c.proof != "" && strings.HasPrefix(name, c.proof) && len(p.Proofs) < maxPresented:
+				p.Proofs = append(p.Proofs, value)
 			}
 		}
 	}
-	return session, visitor
+}
+
+// proofName returns the name of the cookie with the proof of a session. Each
+// session has its own, so that a late answer to an earlier one replaces nothing.
+func (c *Cookie) proofName(id ID) string {
+	text := id.String()
+	return c.proof + text[len(text)-8:]
 }
 
 // BoundHeaders returns the headers that ask the browser to bind its session to a
 // key, or to prove that it holds that key (Options.Bound), for callers that can't
 // use AddCookies. Call it after the commit. They hold challenges, so they go out
 // with Cache-Control: no-store. Nil: there is nothing to ask for.
-func (s *Session) BoundHeaders() http.Header { return nil }
+func (s *Session) BoundHeaders() http.Header {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := http.Header{}
+	if s.state == nil || !s.askBrowser(h) {
+		return nil
+	}
+	return h
+}
+
+// askBrowser sets the headers of BoundHeaders, and reports whether there are any.
+// Session.mu is held.
+func (s *Session) askBrowser(h http.Header) (asked bool) {
+	if r := s.asked(); r != nil {
+		if text, ok := challenge(r, s.e.now()); ok {
+			h.Set(dbsc.HeaderChallenge, dbsc.Challenge(text, r.ID.String()))
+			asked = true
+		}
+	}
+	if s.offers() {
+		if text, ok := challenge(s.current(), s.e.now()); ok {
+			h.Set(dbsc.HeaderRegistration, dbsc.Registration(s.e.opt.Bound.Path+"register", text))
+			asked = true
+		}
+	}
+	return asked
+}

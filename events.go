@@ -71,7 +71,8 @@ const (
 func LogEvents(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		level := slog.LevelInfo
-		if e.Reason == ReasonTheft || e.Kind == EventThrottled || e.Kind == EventWriteFailed || e.Refusal == RefusedAmbiguous {
+		if e.Reason == ReasonTheft || e.Kind == EventThrottled || e.Kind == EventWriteFailed || e.Refusal == RefusedAmbiguous ||
+			e.Refusal == RefusedUnproven || e.Refusal == RefusedBound {
 			level = slog.LevelWarn
 		}
 		attrs := make([]slog.Attr, 0, 12)

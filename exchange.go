@@ -140,7 +140,7 @@ func (x *exchange) begin(status int) bool {
 // idle reports whether a commit would have nothing to write and nothing to say,
 // as in most requests. mu is held.
 func (s *Session) idle() bool {
-	return !s.outcome.done && !s.finished && (!s.loaded || s.loadErr == nil && !s.draft.begun() && !s.found.adopted && !s.found.clears && !s.forget && !s.rotates() && !s.moves())
+	return !s.outcome.done && !s.finished && (!s.loaded || s.loadErr == nil && !s.draft.begun() && !s.found.adopted && !s.found.clears && !s.forget && !s.rotates() && !s.moves() && !s.asks())
 }
 
 // discard drops the request's changes after a handler failed, so that nothing
@@ -192,6 +192,9 @@ func (x *exchange) commit(status int) bool {
 func (x *exchange) tell(written bool) {
 	s, h, again := &x.session, x.w.Header(), x.headed
 	x.vary()
+	if s.askBrowser(h) {
+		forbidStorage(h)
+	}
 	if !written {
 		return
 	}

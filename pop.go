@@ -52,6 +52,9 @@ func (s *Session) pop(key string, decode func([]byte) error) (bool, error) {
 		if s.draft.create && !s.draft.leaves || s.draft.touches(key) || s.found.sealed { // it is this request's own
 			return true, s.change(op{kind: opDelete, key: key})
 		}
+		if s.found.tooLate != nil { // it is the visitor's, beside an unproven session
+			return false, s.found.tooLate
+		}
 		if s.request.IfRevision != 0 && s.request.IfRevision != s.found.rec.Revision {
 			return false, ErrRevision
 		}

@@ -45,6 +45,7 @@ type presented struct {
 	rec    *store.Record // what the store has under id
 
 	verdict   verdict
+	standing  standing
 	refusal   Refusal // empty: the token names the live session rec
 	known     bool    // the throttle remembered that it is dead
 	undecided bool    // the throttle forbids to look it up
@@ -125,11 +126,11 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	rec.Cached = false
 	strict := q.strict || p.by == oldCookie || p.moved // another node may have created it just now
 	err := e.store.Get(ctx, e.opt.App, p.id, strict, rec)
-	v := judge(rec, &p.secret, q.arrived)
-	if err == nil && rec.Cached && !e.mayDecide(q, rec, v) {
+	v, st := judge(rec, &p.secret, q.arrived), e.opt.Bound.standingOf(rec, q.Proofs, q.arrived)
+	if err == nil && rec.Cached && !e.mayDecide(q, rec, v, st) {
 		rec.Cached = false
 		err = e.store.Get(ctx, e.opt.App, p.id, true, rec)
-		v = judge(rec, &p.secret, q.arrived)
+		v, st = judge(rec, &p.secret, q.arrived), e.opt.Bound.standingOf(rec, q.Proofs, q.arrived)
 	}
 	switch {
 	case err == nil:
@@ -176,13 +177,17 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 		}
 	}
 	e.bad.live(p.sum)
+	if p.standing = st; st == unproven {
+		p.refusal = RefusedUnproven
+	}
 	return nil
 }
 
 // mayDecide reports whether a record from a cache suffices: the secret is the
-// current one, no deadline has passed, and nothing is due.
-func (e *Engine) mayDecide(q *query, rec *store.Record, v verdict) bool {
-	if v != current || rec.Secret.ConfirmedAt == 0 {
+// current one, no deadline has passed, and nothing is due. Another node may have
+// issued a proof that the cache hasn't got yet.
+func (e *Engine) mayDecide(q *query, rec *store.Record, v verdict, st standing) bool {
+	if v != current || rec.Secret.ConfirmedAt == 0 || st == unproven || st == confirming {
 		return false
 	}
 	expired, _ := rec.ExpiredAt(q.now)

@@ -13,7 +13,7 @@ import (
 // Options.Development, a request that shows that the site is in production can't
 // load its session (ErrDevelopment).
 func (e *Engine) RequestFrom(r *http.Request) (p Request) {
-	e.readRequest(r, &p, nil, nil)
+	e.readRequest(r, &p, new([3]string))
 	if e.opt.Development {
 		p.refused = notDevelopment(r)
 	}
@@ -24,8 +24,8 @@ func (e *Engine) RequestFrom(r *http.Request) (p Request) {
 // WebSocket, comes from a page of another origin. Handler calls it by itself.
 func (e *Engine) CheckOrigin(r *http.Request) error { return e.site.crossOrigin(r) }
 
-// readRequest fills in what a request presents. The slices are room for tokens.
-func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []string) {
+// readRequest fills in what a request presents, with room for the usual tokens.
+func (e *Engine) readRequest(r *http.Request, p *Request, room *[3]string) {
 	p.Client = e.site.client(r)
 	p.Safe = r.Method == http.MethodGet || r.Method == http.MethodHead
 	if e.opt.Bearer {
@@ -34,7 +34,8 @@ func (e *Engine) readRequest(r *http.Request, p *Request, session, visitor []str
 	if e.opt.Adopt != nil {
 		p.Old = e.opt.Adopt.read(r)
 	}
-	p.Session, p.Visitor = e.site.cookie.readCookies(r.Header["Cookie"], session, visitor)
+	p.Session, p.Visitor, p.Proofs = room[0:0:1], room[1:1:2], room[2:2:3]
+	e.site.cookie.readCookies(r.Header["Cookie"], p)
 }
 
 // read returns the old library's cookies of a request, by name, or nil if it has
@@ -50,8 +51,8 @@ func (a *Adoption) read(r *http.Request) map[string]string {
 }
 
 // present fills in the request of an exchange.
-func (x *exchange) present(p *Request, tokens *[2]string) {
-	x.session.e.readRequest(x.r, p, tokens[0:0:1], tokens[1:1:2])
+func (x *exchange) present(p *Request, tokens *[3]string) {
+	x.session.e.readRequest(x.r, p, tokens)
 }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).

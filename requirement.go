@@ -52,19 +52,24 @@ type Requirement struct {
 // If more than a login is required, the session is read strictly
 // (Session.Strict), so an end on another node is seen at once.
 func (q Requirement) Check(ctx context.Context, s *Session) error {
-	if q.Level > 0 || q.Fresh != 0 {
+	bound := s.e.opt.Bound.demands(q)
+	if q.Level > 0 || q.Fresh != 0 || bound {
 		s.Strict()
 	}
 	if err := s.Load(ctx); err != nil {
 		return err
 	}
 	switch {
+	case s.Subject() == "" && s.RefusalReason() == RefusedUnproven:
+		return ErrUnproven
 	case s.Subject() == "":
 		return ErrAnonymous
 	case s.Level() < q.Level: // before Fresh, because a further factor makes the login fresh too
 		return ErrLevel
 	case q.Fresh != 0 && !s.Fresh(q.Fresh):
 		return ErrNotFresh
+	case bound:
+		return s.proves()
 	}
 	return nil
 }

@@ -17,12 +17,15 @@ type found struct {
 	secret  secret        // the one that was presented
 	verdict verdict       // of secret
 
+	standing standing      // of the request to the binding of rec
+	unproven *store.Record // a live session whose good token came without a proof; nil: none
+
 	refusal   Refusal // of the presented token
 	endedBy   Reason  // why the presented session is over
 	endedAt   store.Time
-	tooLate   error   // ErrEnded or ErrSuperseded: the request must not write (I14)
+	tooLate   error   // ErrEnded, ErrSuperseded or ErrUnproven: the request must not write (I14)
 	reentry   ID      // a live session of which an earlier epoch's secret was presented
-	lives     [2][]ID // live sessions of several cookies of one name, by transport
+	lives     [2][]ID // live sessions of several cookies of one name, by transport; also unproven ones
 	adopted   bool    // rec is a stored session, found by a cookie of another kind
 	sealed    bool    // rec is what the token itself says
 	reseal    bool    // rec was changed, and must be sealed again
@@ -38,8 +41,8 @@ type found struct {
 }
 
 // anyLives reports whether any of several cookies of one name named a live
-// session. If they were ambiguous, rec is nil, but a logout and Regenerate end
-// them all.
+// session, or one an unproven session. If they were ambiguous, rec is nil, but a
+// logout and Regenerate end them all.
 func (f *found) anyLives() bool { return len(f.lives[sessionCookie])+len(f.lives[visitorCookie]) > 0 }
 
 // A query is what the answer of resolve depends on, besides the store.
@@ -228,6 +231,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 			}
 		}
 	}
+	single := len(f.lives[by]) < 2
 	if best == nil && telling != nil && !tooMany { // a former secret is judged, whatever comes with it
 		best = telling
 	}
@@ -238,7 +242,7 @@ func (e *Engine) resolveCookies(ctx context.Context, q *query, f *found, tokens 
 		}
 	}
 	switch {
-	case best != nil && !tooMany && len(f.lives[by]) < 2 && (!undecided || best == telling):
+	case best != nil && !tooMany && single && (!undecided || best == telling):
 		f.take(q, best)
 	case undecided: // it may live as well
 		f.refusal = RefusedThrottled
@@ -262,9 +266,13 @@ func appendNew(list []ID, id ID) []ID {
 func (f *found) take(q *query, p *presented) {
 	if p.refusal == "" {
 		f.rec, f.epoch, f.secret, f.verdict = p.rec, p.rec.Epoch, p.secret, p.verdict
+		f.standing = p.standing
 		f.adopted, f.sealed = p.by == oldCookie || p.moved, p.sealed
 		if f.endedBy != "" || f.tooLate != nil { // of a session cookie, where the visitor's lives
-			f.endedBy, f.tooLate = "", nil
+			f.endedBy = ""
+			if f.unproven == nil {
+				f.tooLate = nil
+			}
 		}
 		return
 	}
@@ -272,6 +280,12 @@ func (f *found) take(q *query, p *presented) {
 	switch {
 	case p.undecided:
 		f.undecided = true
+	case p.refusal == RefusedUnproven:
+		f.unproven = new(store.Record)
+		f.unproven.CopyFrom(p.rec)
+		if !q.Safe {
+			f.tooLate = ErrUnproven
+		}
 	case p.refusal == RefusedEnded:
 		f.over(q, p.reason, p.endedAt)
 	case p.verdict == stolen:
@@ -297,6 +311,9 @@ func (f *found) over(q *query, reason Reason, at store.Time) {
 
 // addDead leaves a refused token to settle, unless nothing is new about it.
 func (f *found) addDead(p *presented) {
+	if p.refusal == RefusedUnproven { // it isn't dead
+		f.lives[sessionCookie] = appendNew(f.lives[sessionCookie], p.id)
+	}
 	if !p.known && !p.undecided {
 		f.dead = append(f.dead, *p)
 	}
@@ -308,6 +325,11 @@ func (e *Engine) settle(ctx context.Context, q *query, f *found) error {
 	for i := range f.dead {
 		p := &f.dead[i]
 		switch {
+		case p.refusal == RefusedUnproven:
+			if !p.quiet {
+				e.refuseBound(q.Client, p.rec, RefusedUnproven)
+			}
+			continue
 		case p.expired:
 			ended, err := e.store.End(ctx, e.opt.App, p.id, p.reason, p.endedAt)
 			e.reportEnded(q.Client, ended)

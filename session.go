@@ -65,8 +65,8 @@ type Session struct {
 
 // A source presents the request of a Session that a server made.
 type source interface {
-	// present fills in the request. tokens is room for the usual two.
-	present(r *Request, tokens *[2]string)
+	// present fills in the request. tokens is room for the usual ones.
+	present(r *Request, tokens *[3]string)
 
 	// abort ends the handler because an accessor can't answer. It doesn't return.
 	abort(s *Session, err error)
@@ -82,9 +82,12 @@ type state struct {
 	found   found
 	draft   draft
 
-	tokens [2]string // room for request
+	tokens [3]string // room for request
 	sealRoom
 	record store.Record // room for found
+
+	proof      string        // of the session's browser, new by register or refresh; empty: none
+	challenged *store.Record // the session to which register or refresh answers with a challenge
 }
 
 // A Request is what a client presented, for callers that don't speak net/http.
@@ -312,10 +315,15 @@ func (s *Session) EndReason() Reason {
 // accepted. It is empty if the token is accepted, or if there is none.
 // RefusedThrottled means that the token wasn't looked up, because its address
 // sends too many bad ones. Such a request reads as a visitor's until it changes
-// something.
+// something. RefusedUnproven is returned also beside a visitor's session.
 func (s *Session) RefusalReason() Refusal {
 	return ask(s, func(*store.Record) Refusal {
-		if s.state == nil || s.found.rec != nil {
+		switch {
+		case s.state == nil:
+			return ""
+		case s.found.unproven != nil:
+			return RefusedUnproven
+		case s.found.rec != nil:
 			return ""
 		}
 		return s.found.refusal
@@ -560,8 +568,9 @@ func (e *Engine) lend() *state {
 // keep what they hold: their next reader overwrites it.
 func (e *Engine) takeBack(st *state) {
 	st.request.clear()
-	st.tokens = [2]string{}
+	st.tokens = [3]string{}
 	st.found = found{}
+	st.proof, st.challenged = "", nil
 	if st.draft.begun() {
 		st.draft.reset()
 	}

@@ -38,9 +38,13 @@ func (q Requirement) Handler(next http.Handler) http.Handler {
 // Sec-Fetch-Dest and Accept), are redirected with 303 to the page SignIn or
 // StepUp. That page gets the way back in its query: the address of the page view.
 // If a form was sent, it is the address of the page with the form (by Referer),
-// because a form can't be sent again. Scripts get 401 (ErrAnonymous) or 403, and
-// so do page views if SignIn or StepUp is empty. Error writes that answer, and
-// the one to any other error.
+// because a form can't be sent again. Scripts get 401 (ErrAnonymous, ErrUnproven)
+// or 403, and so do page views if SignIn or StepUp is empty. Error writes that
+// answer, and the one to any other error.
+//
+// If the browser must prove that the session is its own (ErrUnproven, ErrUnbound),
+// page views are redirected to Options.Bound.Path, whose page does that and leads
+// back.
 //
 // The way back is a path. If the page is on another host, it is a URL of one of
 // Options.Origins: of the one with the request's Host, or of the only one. An
@@ -58,6 +62,11 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, signIn, stepUp *s
 	case errors.Is(err, ErrAnonymous):
 		page = signIn
 		w.Header().Set("WWW-Authenticate", s.e.challenge()) // RFC 9110, section 15.5.2
+	case errors.Is(err, ErrUnproven):
+		page = s.e.site.waiting
+		w.Header().Set("WWW-Authenticate", s.e.challenge())
+	case errors.Is(err, ErrUnbound):
+		page = s.e.site.waiting
 	case errors.Is(err, ErrLevel), errors.Is(err, ErrNotFresh):
 		page = stepUp
 	}

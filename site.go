@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/internal/peer"
+	"github.com/sojourn-go/sojourn/internal/signin"
 )
 
 // A site is what an engine knows of the web site that it serves.
@@ -20,13 +21,21 @@ type site struct {
 	cookie     Cookie
 	forms      []string // of Cookie.forms
 	protection *http.CrossOriginProtection
-	own        []string // public origins; none: compare with Host
+	waiting    *signin.Page // where browsers prove their sessions; nil: Options.Bound is
+	own        []string     // public origins; none: compare with Host
 	proxies    []netip.Prefix
 	warnPlain  sync.Once
 }
 
 func newSite(opt Options) (*site, error) {
 	s := &site{cookie: opt.Cookie, forms: opt.Cookie.forms(), proxies: opt.TrustedProxies, protection: http.NewCrossOriginProtection()}
+	if opt.Bound != nil {
+		s.cookie.proof = s.cookie.Name + "-bound-"
+		var err error
+		if s.waiting, err = signin.NewPage(opt.Bound.Path, "return_to"); err != nil {
+			return nil, fmt.Errorf("sojourn: Bound.Path %w", err)
+		}
+	}
 	for _, text := range opt.Origins {
 		origin, err := parseOrigin(text)
 		if err == nil && !strings.HasPrefix(origin, "https://") && !strings.HasPrefix(origin, "http://") {

@@ -28,6 +28,7 @@ type throttle struct {
 	guesses atomic.Uint64               // a window of a minute: dead tokens of all addresses
 	counted [addressSlots]atomic.Uint64 // windows of a minute: dead tokens of an address
 	noKey   atomic.Uint64               // a window of a minute: sealed sessions without their key
+	bound   [addressSlots]atomic.Uint64 // windows of a minute: refusals of a bound session
 	reads   budget                      // of requests that read
 	ends    budget                      // of requests that may end something
 }
@@ -151,6 +152,17 @@ func (t *throttle) count(ip netip.Addr, now store.Time, limit int) (guessing, fi
 	addToWindow(&t.guesses, minute)
 	n := addToWindow(&t.counted[t.slot(ip)], minute)
 	return n > uint32(limit), n == uint32(limit)+1
+}
+
+// toldBound reports whether an event of this minute has told that a request to a
+// bound session was refused for the same reason. Sessions that share a slot share
+// the event.
+func (t *throttle) toldBound(id ID, why Refusal, now store.Time) bool {
+	slot := maphash.Comparable(t.seeds[0], struct {
+		id  ID
+		why Refusal
+	}{id, why}) % addressSlots
+	return addToWindow(&t.bound[slot], minuteOf(now)) > 1
 }
 
 func (t *throttle) slot(ip netip.Addr) uint64 {

@@ -1,0 +1,233 @@
+package sojourn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sojourn-go/sojourn/store"
+)
+
+// What requests do with bound sessions: BoundHandler registers keys and renews
+// proofs by register and refresh, and all others present proofs.
+
+var (
+	// errChallenge: the challenge is used up, too old, or of another session. The
+	// answer carries a fresh one.
+	errChallenge = errors.New("sojourn: the browser signed no good challenge")
+
+	errSignature = fmt.Errorf("%w: the session's key has not signed the challenge", ErrUnproven)
+	errRebound   = fmt.Errorf("%w: it is bound to another key already", ErrUnproven)
+	errNotOwn    = fmt.Errorf("%w: the browser renews a session that its cookie doesn't name", ErrEnded)
+)
+
+// register binds the request's session to a key, which has signed the challenge.
+// Until a request presents the proof, which the answer carries, the session is good
+// without it, and may be registered again: nobody knows whether the answer arrives.
+//
+// ErrAnonymous: there is no login in a cookie. ErrEnded, ErrSuperseded: as for a
+// change. errChallenge. errRebound: the browser has presented a proof already; that
+// is an event, because it may be a thief who registers.
+func (s *Session) register(ctx context.Context, challenge string, key []byte) error {
+	return s.rebind(ctx, func(r *store.Record) error {
+		e, now := s.e, s.e.now()
+		was, ok := readBinding(r.Binding)
+		switch {
+		case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):
+			e.refuseBound(s.request.Client, r, RefusedBound)
+			return errRebound
+		case !e.opt.Bound.answers(r, challenge, now):
+			return errChallenge
+		}
+		b := binding{generation: was.generation, key: key}
+		if err := readRandom(e.rand, b.secret[:]); err != nil {
+			return err
+		}
+		return s.prove(r, &b, now)
+	})
+}
+
+// refresh gives the session with an ID, whose token the request presents, a new
+// proof. signed reports whether a key has signed the challenge.
+//
+// ErrUnbound: the session has no key. errNotOwn: the request presents another
+// session. errChallenge. errSignature. ErrAnonymous, ErrEnded, ErrSuperseded: as for
+// register.
+func (s *Session) refresh(ctx context.Context, id ID, challenge string, signed func(key []byte) bool) error {
+	return s.rebind(ctx, func(r *store.Record) error {
+		now := s.e.now()
+		b, ok := readBinding(r.Binding)
+		switch {
+		case r.ID != id:
+			return errNotOwn
+		case len(r.Binding) == 0:
+			return ErrUnbound
+		case !ok || !s.e.opt.Bound.answers(r, challenge, now):
+			return errChallenge
+		case !signed(b.key):
+			return errSignature
+		}
+		return s.prove(r, &b, now)
+	})
+}
+
+// prove puts a new proof into r and into the answer.
+func (s *Session) prove(r *store.Record, b *binding, now store.Time) (err error) {
+	if s.proof, err = b.prove(s.e.rand, now, s.e.opt.Bound); err == nil {
+		r.Binding = b.bytes()
+	}
+	return err
+}
+
+// rebind writes the session whose token the request presents, as change leaves it.
+// It tries again while others come first. The answer carries the next challenge. It
+// is no activity.
+func (s *Session) rebind(ctx context.Context, change func(*store.Record) error) error {
+	s.Passive()
+	s.KeepSecret()
+	s.Strict()
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayChange(); err != nil {
+		return err
+	}
+	if s.found.undecided {
+		if err := s.decide(ctx, &s.e.bad.ends); err != nil {
+			return err
+		}
+	}
+	rec, err := s.found.bindable()
+	if err != nil {
+		return err
+	}
+	detached := newDetached(ctx)
+	defer detached.release()
+	e, epoch, w := s.e, rec.Epoch, new(store.Record)
+	w.CopyFrom(rec)
+	turn := e.queue.enter(w.ID)
+	defer e.queue.leave(w.ID, turn)
+	for range maxConflicts {
+		s.challenged = w
+		if err := change(w); err != nil {
+			return err
+		}
+		ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
+		e.reportEnded(s.request.Client, ended)
+		if err == nil {
+			s.outcome.cookies.setProof = true
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return wrap("bind a session", err)
+		}
+		if w, err = e.live(detached, rec.ID); err != nil {
+			return wrap("bind a session", err)
+		}
+		if w.Epoch != epoch { // a login or elevation came first (I13)
+			return ErrSuperseded
+		}
+	}
+	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
+}
+
+// bindable returns the session that a registration or a refresh is about, or why
+// there is none.
+func (f *found) bindable() (*store.Record, error) {
+	switch r := f.rec; {
+	case f.unproven != nil:
+		return f.unproven, nil
+	case r != nil && r.Subject != "" && !r.Bearer && !f.sealed && f.secret != (secret{}):
+		return r, nil
+	case f.refusal == RefusedFormer:
+		return nil, ErrSuperseded
+	case f.endedBy != "":
+		return nil, ErrEnded
+	}
+	return nil, ErrAnonymous
+}
+
+// asks reports whether the answer asks the browser to sign a challenge.
+func (s *Session) asks() bool {
+	return s.challenged != nil || s.found.unproven != nil && !s.keepSecret
+}
+
+// asked returns the session whose challenge the answer carries; nil: none.
+func (s *Session) asked() *store.Record {
+	if s.challenged == nil && s.asks() && s.outcome.issued == "" && !s.draft.logout {
+		return s.found.unproven
+	}
+	return s.challenged
+}
+
+// offers reports whether the answer asks the browser to register a key, beside a
+// new cookie: the session has none, or nobody knows whether the browser has it.
+func (s *Session) offers() bool {
+	if s.e.opt.Bound == nil || !s.outcome.cookies.setSession {
+		return false
+	}
+	raw := s.current().Binding
+	b, ok := readBinding(raw)
+	return len(raw) == 0 || ok && b.confirmedAt == 0 && s.found.standing < proven
+}
+
+// proofsSent returns the sessions whose proofs the browser may have sent.
+func (s *Session) proofsSent() []ID {
+	if s.e.opt.Bound == nil || len(s.request.Proofs) == 0 {
+		return nil
+	}
+	list := slices.Clone(s.found.lives[sessionCookie])
+	if r := s.found.rec; r != nil && r.Subject != "" {
+		list = appendNew(list, r.ID)
+	}
+	return list
+}
+
+// demands reports whether a requirement demands a bound session.
+func (b *Binding) demands(q Requirement) bool {
+	return q.Bound || b != nil && b.RequireLevel > 0 && q.Level >= b.RequireLevel
+}
+
+// proves returns nil if the session is bound and the request has proved it:
+// otherwise ErrUnbound or ErrUnproven. A request that is good without a proof, for
+// whatever reason, has not.
+func (s *Session) proves() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.finished:
+		return ErrFinished
+	case len(s.current().Binding) == 0:
+		return ErrUnbound
+	case s.found.standing < proven:
+		return ErrUnproven
+	}
+	return nil
+}
+
+// refuseBound reports that a request to a bound session was refused.
+func (e *Engine) refuseBound(by Client, r *store.Record, why Refusal) {
+	if !e.bad.toldBound(r.ID, why, e.now()) {
+		e.emit(Event{Kind: EventRefused, Session: r.ID, Subject: r.Subject, Client: by, Refusal: why})
+	}
+}
+
+// confirmBinding stores that a browser has presented the first proof of its
+// session.
+func (e *Engine) confirmBinding(ctx context.Context, n *note) error {
+	turn := e.queue.enter(n.id)
+	defer e.queue.leave(n.id, turn)
+	for range maxConflicts {
+		r, err := e.live(ctx, n.id)
+		if err != nil || !confirm(r, n.generation, n.proven) {
+			return err
+		}
+		_, err = e.store.Update(ctx, e.opt.App, r, store.UpdateOptions{Arrived: n.proven, Now: e.now()})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return store.ErrConflict
+}
