@@ -163,6 +163,13 @@ type Store interface {
 	// and survive. If clocks differ by d, a second call d later ends them too.
 	EndAll(ctx context.Context, app string, at Time) error
 
+	// Barrier returns the later of the subject's barrier and the application's
+	// watermark: a login whose request arrived at or before it fails with
+	// ErrBarrier. It is 0 if there is neither. A barrier that is older than
+	// BarrierLife may be returned or not. A store that combines the barriers of
+	// several subjects returns the combined one.
+	Barrier(ctx context.Context, app, subject string) (Time, error)
+
 	// List returns live sessions (as of opt.Now), a page at a time. A page has at
 	// most opt.Limit sessions and MaxPageBytes. List also returns the cursor of
 	// the next page, which is empty after the last page. A session that is live

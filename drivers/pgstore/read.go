@@ -179,6 +179,15 @@ func flag(b bool) int {
 	return 0
 }
 
+// Barrier implements store.Store.
+func (s *Store) Barrier(ctx context.Context, app, subject string) (at store.Time, err error) {
+	if err := s.check(ctx); err != nil {
+		return 0, err
+	}
+	err = s.read(ctx, func(c *call) error { return c.row(s.sql.barrier, []any{escape(app), escape(subject)}, &at) })
+	return at, err
+}
+
 // Count implements store.Store. It reads all sessions of the application, which
 // takes about a second for several millions.
 func (s *Store) Count(ctx context.Context, app string) (n store.Count, err error) {

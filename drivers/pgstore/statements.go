@@ -5,7 +5,7 @@ import "strconv"
 // statements are the store's SQL statements, with its schema's name.
 type statements struct {
 	list, listSubject                                                             [2]string // without and with the values
-	get, count, listEnded                                                         string
+	get, count, barrier, listEnded                                                string
 	searchEnds, searchChunk, searchMatch                                          string
 	create, update, touch, confirm, end, endSubject, endAll                       string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
@@ -54,6 +54,9 @@ func statementsIn(schema string) statements {
 			" ORDER BY s.ended_at DESC, s.id DESC LIMIT $4",
 		get:   "SELECT " + readColumns + " FROM sojourn.apps a JOIN sojourn.sessions s ON s.app = a.num WHERE a.name = $1 AND s.id = $2",
 		count: "SELECT sessions, logged_in FROM sojourn.count_sessions($1)",
+		barrier: "SELECT greatest(0, (SELECT ended_all_at FROM sojourn.apps WHERE name = $1), (SELECT max(b.raised_at) FROM sojourn.barriers b" +
+			" WHERE hashtextextended(b.subject, b.app) = hashtextextended($2::text, (SELECT num FROM sojourn.apps WHERE name = $1))" +
+			" AND b.app + 0 = (SELECT num FROM sojourn.apps WHERE name = $1) AND b.subject = $2))",
 
 		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +
 			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
@@ -84,7 +87,7 @@ func statementsIn(schema string) statements {
 		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
-	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.barrier, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
 		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}

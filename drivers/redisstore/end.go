@@ -119,6 +119,24 @@ func (s *Store) EndAll(ctx context.Context, app string, at store.Time) error {
 	return err
 }
 
+// Barrier implements store.Store. EndAll sets the same mark in every bucket, so
+// that of one bucket is enough.
+func (s *Store) Barrier(ctx context.Context, app, subject string) (at store.Time, err error) {
+	if err := s.check(ctx); err != nil {
+		return 0, err
+	}
+	for _, o := range s.runAll(ctx, []call{
+		raisedScript.call([]string{s.subjectPlace(app, subject).barrier()}, "what", "barrier"),
+		raisedScript.call([]string{s.place(app, 0).mark()}, "what", "mark"),
+	}) {
+		if o.err != nil {
+			return 0, s.readError(ctx, o.err)
+		}
+		at = max(at, store.Time(o.answer.number(0)))
+	}
+	return at, nil
+}
+
 func (s *Store) inEachBucket(app string, do func(place) call) []call {
 	calls := make([]call, buckets)
 	for i := range calls {

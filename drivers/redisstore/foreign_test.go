@@ -204,7 +204,8 @@ func TestForeignTextAsBarrier(t *testing.T) {
 				_, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, t0)
 				return err
 			},
-			"Sweep": func() error { return sweepUntilError(t, s) },
+			"Barrier": func() error { _, err := s.Barrier(t.Context(), app, "ada"); return err },
+			"Sweep":   func() error { return sweepUntilError(t, s) },
 		} {
 			if err := call(); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), key) {
 				t.Errorf("%s with the barrier %q: %v", name, text, err)

@@ -36,6 +36,7 @@ var (
 	extendScript  = load("extend")
 	barrierScript = load("barrier")
 	markScript    = load("mark")
+	raisedScript  = load("raised")
 	countScript   = load("count")
 	pageScript    = load("page")
 	sweepScript   = load("sweep")

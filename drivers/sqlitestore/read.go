@@ -61,6 +61,20 @@ func (s *Store) app(name string) (app, bool) {
 	return a, ok
 }
 
+// Barrier implements store.Store.
+func (s *Store) Barrier(ctx context.Context, name, subject string) (at store.Time, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		a, ok := s.app(name)
+		if !ok {
+			return nil
+		}
+		raised, err := c.integer("SELECT max(raised_at) FROM barriers WHERE app = ? AND subject = ?", a.num, subject)
+		at = max(0, a.mark, store.Time(raised))
+		return err
+	})
+	return at, err
+}
+
 // pageOfSubject finds a subject's IDs by the index alone. The index has the
 // order of joining, so each page reads all of a subject's entries.
 func pageOfSubject(columns string) string {

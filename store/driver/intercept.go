@@ -26,9 +26,10 @@ const (
 	Watch
 	Beat
 	Search
+	Barrier
 )
 
-var opNames = [...]string{"Create", "Get", "Update", "Touch", "Confirm", "End", "EndSubject", "EndAll", "List", "Count", "Sweep", "Close", "Watch", "Beat", "Search"}
+var opNames = [...]string{"Create", "Get", "Update", "Touch", "Confirm", "End", "EndSubject", "EndAll", "List", "Count", "Sweep", "Close", "Watch", "Beat", "Search", "Barrier"}
 
 // String returns the name of the method.
 func (o Op) String() string { return opNames[o] }
@@ -50,7 +51,7 @@ type Call struct {
 	Client       *store.Client        // Touch
 	Secret       *store.Hash          // Confirm
 	Confirmation *store.Confirmation  // Confirm
-	Subject      string               // EndSubject
+	Subject      string               // EndSubject, Barrier
 	Reason       store.Reason         // End, EndSubject
 	Max          int                  // Sweep
 	Beat         uint64               // Beat
@@ -65,6 +66,7 @@ type Result struct {
 	Found   store.SearchPage // Search
 	Cursor  string
 	Count   store.Count
+	Barrier store.Time
 	Done    bool // Sweep
 	Changes <-chan store.Change
 	Err     error
@@ -92,6 +94,8 @@ func (c *Call) On(ctx context.Context, s store.Store) (r Result) {
 		r.Ended, r.Err = s.EndSubject(ctx, c.App, c.Subject, c.ID, c.Reason, c.At)
 	case EndAll:
 		r.Err = s.EndAll(ctx, c.App, c.At)
+	case Barrier:
+		r.Barrier, r.Err = s.Barrier(ctx, c.App, c.Subject)
 	case List:
 		r.Records, r.Cursor, r.Err = s.List(ctx, c.App, *c.List)
 	case Count:
@@ -178,6 +182,11 @@ func (i *intercepted) EndSubject(ctx context.Context, app, subject string, excep
 
 func (i *intercepted) EndAll(ctx context.Context, app string, at store.Time) error {
 	return i.call(ctx, Call{Op: EndAll, App: app, At: at}).Err
+}
+
+func (i *intercepted) Barrier(ctx context.Context, app, subject string) (store.Time, error) {
+	r := i.call(ctx, Call{Op: Barrier, App: app, Subject: subject})
+	return r.Barrier, r.Err
 }
 
 func (i *intercepted) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {

@@ -28,16 +28,24 @@ func barrierKey(a *app, subject string) [32]byte {
 	return sha256.Sum256(append(b, subject...))
 }
 
-// hold reports whether a barrier refuses a request that arrived at this time.
-func (b *barriers) hold(a *app, subject string, arrived store.Time) bool {
-	if floor, ok := b.floors[a.num]; ok && floor >= arrived {
-		return true
+// of returns a subject's barrier, never if there is none.
+func (b *barriers) of(a *app, subject string) store.Time {
+	at, ok := b.floors[a.num]
+	if !ok {
+		at = never
 	}
 	if b.len() == 0 {
-		return false
+		return at
 	}
-	v := b.get(barrierKey(a, subject))
-	return v != nil && v.at >= arrived
+	if v := b.get(barrierKey(a, subject)); v != nil {
+		at = max(at, v.at)
+	}
+	return at
+}
+
+// hold reports whether a barrier refuses a request that arrived at this time.
+func (b *barriers) hold(a *app, subject string, arrived store.Time) bool {
+	return b.of(a, subject) >= arrived
 }
 
 func (b *barriers) raise(a *app, subject string, at store.Time) {

@@ -87,3 +87,20 @@ func (s *Store) EndAll(ctx context.Context, app string, at store.Time) error {
 	s.feed.Publish(store.Change{Kind: store.GoneAll, App: app})
 	return nil
 }
+
+// Barrier implements store.Store.
+func (s *Store) Barrier(ctx context.Context, app, subject string) (store.Time, error) {
+	if err := s.check(ctx); err != nil {
+		return 0, err
+	}
+	a := s.apps.Find(app)
+	if a == nil {
+		return 0, nil
+	}
+	sub := s.subject(a, subject)
+	if err := s.lock(&sub.ss.mu); err != nil {
+		return 0, err
+	}
+	defer sub.ss.mu.Unlock()
+	return max(0, a.mark(), sub.ss.barriers.of(a, subject)), nil
+}

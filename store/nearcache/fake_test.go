@@ -86,7 +86,7 @@ func (n *node) call(ctx context.Context, c driver.Call) driver.Result {
 	}
 	n.mu.Unlock()
 	switch c.Op {
-	case driver.Confirm, driver.List, driver.Search, driver.Count, driver.Close:
+	case driver.Confirm, driver.List, driver.Search, driver.Count, driver.Barrier, driver.Close:
 		return c.Do(ctx)
 	case driver.Beat:
 		if beat != nil {

@@ -206,6 +206,11 @@ func (c *Cache) Search(ctx context.Context, app string, opt store.SearchOptions)
 	return store.Search(ctx, c.store, app, opt)
 }
 
+// Barrier implements store.Store. It reads the store.
+func (c *Cache) Barrier(ctx context.Context, app, subject string) (store.Time, error) {
+	return c.store.Barrier(ctx, app, subject)
+}
+
 // List implements store.Store. It reads the store.
 func (c *Cache) List(ctx context.Context, app string, opt store.ListOptions) ([]store.Record, string, error) {
 	return c.store.List(ctx, app, opt)

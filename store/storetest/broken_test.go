@@ -31,6 +31,7 @@ var broken = map[string]string{
 	"sweeps early":                             "I7/SweepAtTheDeadline",
 	"sweeps every application":                 "Scope/Sweep",
 	"ended sessions for good":                  "Ended/Life",
+	"hides the watermark":                      "Barrier",
 	"slices are kept":                          "Create/Aliasing",
 }
 

@@ -66,7 +66,7 @@ func openDiary(dir, broken string) (store.Store, error) {
 // something.
 func (d *diary) call(ctx context.Context, c driver.Call) driver.Result {
 	switch c.Op {
-	case driver.Get, driver.List, driver.Count:
+	case driver.Get, driver.List, driver.Count, driver.Barrier:
 		return c.Do(ctx)
 	}
 	d.order.Lock()

@@ -170,6 +170,7 @@ func (f *fixture) wantEachFails(ctx context.Context, rec *store.Record, target e
 		{Op: driver.End, ID: rec.ID, Reason: store.ReasonLogout, At: t0},
 		{Op: driver.EndSubject, Subject: "alice", Reason: store.ReasonRevoked, At: t0},
 		{Op: driver.EndAll, At: t0},
+		{Op: driver.Barrier, Subject: "alice"},
 		{Op: driver.List, List: &store.ListOptions{Limit: 10, Now: t0}},
 		{Op: driver.Search, Search: &store.SearchOptions{Limit: 10, Scan: 10, Now: t0}},
 		{Op: driver.Search, Search: &store.SearchOptions{Limit: 10, Scan: 10, Now: t0, Filter: store.Filter{SubjectPrefix: "a"}}},

@@ -295,6 +295,17 @@ func (s *mapStore) List(ctx context.Context, app string, opt store.ListOptions) 
 	return page.Records, "", nil
 }
 
+func (s *mapStore) Barrier(ctx context.Context, app, subject string) (store.Time, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	if s.broken == "hides the watermark" {
+		return s.m.barriers[scopedName{s.app(app), s.subject(subject)}], nil
+	}
+	return s.m.barrier(s.app(app), s.subject(subject)), nil
+}
+
 func (s *mapStore) Count(ctx context.Context, app string) (store.Count, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Count{}, err

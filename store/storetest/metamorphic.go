@@ -310,7 +310,7 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 		known := c.on(rnd.IntN(len(c.nodes))).known(p.app, id)
 		var ended []store.Ended
 		var err error
-		switch rnd.IntN(6) {
+		switch rnd.IntN(7) {
 		case 0:
 			_ = on.s.Get(c.ctx, p.app, id, false, new(store.Record)) // may lag behind
 		case 1:
@@ -332,6 +332,8 @@ func (c *cluster) stir(rnd *rand.Rand, p *player) {
 			}
 		case 5:
 			ended = on.in(p.app).sweep(scriptEnd - 1)
+		case 6:
+			_, err = on.s.Barrier(c.ctx, p.app, subject)
 		}
 		on.wantEnded(ended, err)
 	}

@@ -111,6 +111,11 @@ func (m *model) lately(app string, opt store.ListOptions) (list []store.Record) 
 	return driver.Lately(list, opt)
 }
 
+// barrier returns what Barrier must.
+func (m *model) barrier(app, subject string) store.Time {
+	return max(0, m.marks[app], m.barriers[scopedName{app, subject}])
+}
+
 // admit returns the errors that the subject's barrier and limit may cause, and
 // the sessions that the limit evicts.
 func (m *model) admit(app, subject string, self store.ID, limit store.Limit, arrived, now store.Time) (refused []error, evicted []*modelSession) {

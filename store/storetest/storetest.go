@@ -373,6 +373,15 @@ func deref(list []*store.Record) string {
 	return s
 }
 
+func (f *fixture) wantBarrier(subject string, at store.Time) {
+	f.Helper()
+	got, err := f.s.Barrier(f.ctx, f.app, subject)
+	f.must(err)
+	if got != at {
+		f.Fatalf("Barrier of %q is %d, want %d", subject, got, at)
+	}
+}
+
 func (f *fixture) wantCount(sessions, loggedIn int64) {
 	f.Helper()
 	n, err := f.s.Count(f.ctx, f.app)

@@ -505,6 +505,40 @@ var endCases = []testCase{
 		rec := session("alice")
 		f.wantErr(f.tryCreate(rec, created(rec)), store.ErrBarrier)
 	}},
+	// What Barrier returns is what refuses a login.
+	{"Barrier", func(f *fixture) {
+		want := func(subject string, at store.Time) {
+			f.Helper()
+			f.wantBarrier(subject, at)
+			if at == 0 {
+				return
+			}
+			rec := sessionAt(subject, at+1)
+			opt := created(rec)
+			opt.Arrived = at
+			f.wantErr(f.tryCreate(rec, opt), store.ErrBarrier)
+			opt.Arrived++
+			f.must(f.tryCreate(rec, opt))
+		}
+		want("alice", 0)
+		f.create(session("alice"))
+		want("alice", 0)
+		for _, at := range []store.Time{t0, t0 + 50, t0 + 10} { // it only rises
+			f.endSubject("alice", at)
+		}
+		want("alice", t0+50)
+		want("bob", 0)
+		want("Alice", 0)
+		f.in("blog").wantBarrier("alice", 0)
+		f.sweep(t0 + 50 + store.Time(store.BarrierLife.Milliseconds()) - 1)
+		want("alice", t0+50)
+		f.must(f.s.EndAll(f.ctx, app, t0+20))
+		want("alice", t0+50)
+		want("bob", t0+20)
+		f.must(f.s.EndAll(f.ctx, app, t0+90))
+		want("alice", t0+90)
+		f.in("blog").wantBarrier("alice", 0)
+	}},
 	{"EndAll/Watermark", func(f *fixture) {
 		before, at, after := f.create(sessionAt("alice", t0-1)), f.create(sessionAt("", t0)), f.create(sessionAt("alice", t0+1))
 		visitor := f.create(sessionAt("", t0+2))

@@ -19,7 +19,7 @@ import (
 var storeCalls = map[driver.Op]string{
 	driver.Create: "create", driver.Get: "get", driver.Update: "update", driver.Touch: "touch", driver.Confirm: "confirm",
 	driver.End: "end", driver.EndSubject: "end_subject", driver.EndAll: "end_all",
-	driver.List: "list", driver.Search: "search", driver.Count: "count", driver.Sweep: "sweep",
+	driver.List: "list", driver.Search: "search", driver.Count: "count", driver.Barrier: "barrier", driver.Sweep: "sweep",
 }
 
 // store returns the store for an engine. It measures each call, except reads that
