@@ -310,6 +310,27 @@ func (e *Engine) EndSubject(ctx context.Context, subject string, keep ID) (int, 
 	return len(ended), wrap("end a subject's sessions", err)
 }
 
+// Barrier returns when EndSubject of a user, or EndAll, was last called. A login of
+// the user whose request arrived at or before that time fails with ErrEnded. The
+// time is zero if it is more than an hour ago: no login takes that long. A store
+// may return the time of another user's EndSubject instead, if that is later.
+func (e *Engine) Barrier(ctx context.Context, subject string) (time.Time, error) {
+	if err := e.needsStore("Barrier"); err != nil {
+		return time.Time{}, err
+	}
+	if err := checkSubject(subject); err != nil {
+		return time.Time{}, err
+	}
+	at, err := e.store.Barrier(ctx, e.opt.App, subject)
+	if err != nil {
+		return time.Time{}, wrap("read a subject's barrier", err)
+	}
+	if e.now().Sub(at) > store.BarrierLife {
+		return time.Time{}, nil
+	}
+	return at.Time(), nil
+}
+
 // EndAll ends every session of the application, anonymous ones too, in constant
 // time. Sessions created by a node with a fast clock may carry a later time and
 // survive: if clocks may differ, call EndAll again after that difference. Sealed

@@ -53,6 +53,41 @@ func TestEndAll(t *testing.T) {
 	w.want("event", len(w.happened(sojourn.EventEndedAll)), 1)
 }
 
+// Barrier says since when a login that is under way fails, for as long as one can
+// be under way.
+func TestBarrier(t *testing.T) {
+	w := newWorld(t)
+	want := func(what, subject string, at time.Time) {
+		t.Helper()
+		got, err := w.Barrier(ctx, subject)
+		if err != nil || !got.Equal(at.Truncate(time.Millisecond)) {
+			t.Errorf("%s: %v, %v, want %v", what, got, err, at)
+		}
+	}
+	w.loggedIn("ann")
+	want("before", "ann", time.Time{})
+	w.pass(time.Minute)
+	ended := w.time()
+	if _, err := w.EndSubject(ctx, "ann", sojourn.ID{}); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Minute)
+	want("ann", "ann", ended)
+	want("bob", "bob", time.Time{})
+	w.pass(time.Hour - time.Minute)
+	want("an hour later", "ann", ended)
+	w.pass(time.Millisecond)
+	want("later", "ann", time.Time{})
+	all := w.time()
+	if err := w.EndAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want("after EndAll", "bob", all)
+	if _, err := w.Barrier(ctx, ""); !errors.Is(err, sojourn.ErrSubject) {
+		t.Errorf("without a user: %v", err)
+	}
+}
+
 func TestListInPages(t *testing.T) {
 	w := newWorld(t)
 	for range 7 {

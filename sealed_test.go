@@ -507,9 +507,10 @@ func TestSealedUnsupported(t *testing.T) {
 			_, set := w.SetValues(ctx, id, 0, nil)
 			_, replace := w.ReplaceValues(ctx, id, 0, nil)
 			_, subject := w.EndSubject(ctx, "ann", sojourn.ID{})
+			_, barrier := w.Barrier(ctx, "ann")
 			for call, err := range map[string]error{
 				"List": list, "List ": snapshots, "ListEnded": ended, "Count": counted, "Get": get, "Touch": touch, "SetValues": set, "ReplaceValues": replace,
-				"End": w.End(ctx, id), "EndOwn": w.EndOwn(ctx, "ann", id), "EndSubject": subject, "EndAll": w.EndAll(ctx),
+				"End": w.End(ctx, id), "EndOwn": w.EndOwn(ctx, "ann", id), "EndSubject": subject, "EndAll": w.EndAll(ctx), "Barrier": barrier,
 				"Request.Key": w.Begin(ctx, sojourn.Request{Key: "k"}).Load(ctx),
 			} {
 				if !errors.Is(err, sojourn.ErrUnsupported) || !strings.Contains(err.Error(), call) || sojourn.StatusCode(err) != http.StatusNotImplemented {

@@ -364,7 +364,7 @@ func TestEnd(t *testing.T) {
 	b := w.as("ann")
 	w.done()
 	page := subjectPath("shop", "grace")
-	b.get(page).want(200).has("3 live sessions of at most 100", "Chrome on Linux", "Firefox on Windows", first.String(), second.String(), third.String())
+	b.get(page).want(200).has("3 live sessions of at most 100", "Chrome on Linux", "Firefox on Windows", first.String(), second.String(), third.String()).lacks("under way then")
 	for _, reason := range []string{"", "  ", strings.Repeat("x", 501)} {
 		b.post(sessionPath("shop", first)+"/end", "reason", reason).want(422).has("1 to 500 characters")
 	}
@@ -403,6 +403,10 @@ func TestEnd(t *testing.T) {
 		b.post("/apps/shop/subject/end", "subject", "grace", "keep", keep, "reason", "x").want(404)
 	}
 	b.post("/apps/shop/subject/end", "reason", "x").want(400)
+	w.pass(4 * time.Minute)
+	b.get(page).has("No live session", ">4 min ago</time>. A login that was under way then fails")
+	w.pass(time.Hour)
+	w.as("ann").get(page).want(200).lacks("under way then")
 }
 
 // To end more than one session takes a password that was entered lately.

@@ -23,6 +23,7 @@ type subjectView struct {
 	Reason  string // that was entered
 	Keep    *row   // the session that goes on; nil: none
 	Ended   []endedRow
+	Barrier time.Time // when all sessions were ended lately; zero: they were not
 }
 
 // A subjectRow is a session on the timeline.
@@ -63,6 +64,9 @@ func (v *visit) subjectPage() error {
 	if data.First {
 		ended, err := v.app.Sessions.ListEnded(v.r.Context(), subject, 100)
 		if err != nil {
+			return err
+		}
+		if data.Barrier, err = v.app.Sessions.Barrier(v.r.Context(), subject); err != nil {
 			return err
 		}
 		for _, e := range ended {
