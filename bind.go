@@ -19,71 +19,17 @@ var (
 
 	errSignature = fmt.Errorf("%w: the session's key has not signed the challenge", ErrUnproven)
 	errRebound   = fmt.Errorf("%w: it is bound to another key already", ErrUnproven)
-	errNotOwn    = fmt.Errorf("%w: the browser renews a session that its cookie doesn't name", ErrEnded)
 )
 
 // register binds the request's session to a key, which has signed the challenge.
 // Until a request presents the proof, which the answer carries, the session is good
 // without it, and may be registered again: nobody knows whether the answer arrives.
+// Without a key, it only asks for a challenge.
 //
 // ErrAnonymous: there is no login in a cookie. ErrEnded, ErrSuperseded: as for a
-// change. errChallenge. errRebound: the browser has presented a proof already; that
-// is an event, because it may be a thief who registers.
+// change. errChallenge. errRebound: the browser has presented a proof already; with
+// a key that is an event, because it may be a thief who registers.
 func (s *Session) register(ctx context.Context, challenge string, key []byte) error {
-	return s.rebind(ctx, func(r *store.Record) error {
-		e, now := s.e, s.e.now()
-		was, ok := readBinding(r.Binding)
-		switch {
-		case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):
-			e.refuseBound(s.request.Client, r, RefusedBound)
-			return errRebound
-		case !e.opt.Bound.answers(r, challenge, now):
-			return errChallenge
-		}
-		b := binding{generation: was.generation, key: key}
-		if err := readRandom(e.rand, b.secret[:]); err != nil {
-			return err
-		}
-		return s.prove(r, &b, now)
-	})
-}
-
-// refresh gives the session with an ID, whose token the request presents, a new
-// proof. signed reports whether a key has signed the challenge.
-//
-// ErrUnbound: the session has no key. errNotOwn: the request presents another
-// session. errChallenge. errSignature. ErrAnonymous, ErrEnded, ErrSuperseded: as for
-// register.
-func (s *Session) refresh(ctx context.Context, id ID, challenge string, signed func(key []byte) bool) error {
-	return s.rebind(ctx, func(r *store.Record) error {
-		now := s.e.now()
-		b, ok := readBinding(r.Binding)
-		switch {
-		case r.ID != id:
-			return errNotOwn
-		case len(r.Binding) == 0:
-			return ErrUnbound
-		case !ok || !s.e.opt.Bound.answers(r, challenge, now):
-			return errChallenge
-		case !signed(b.key):
-			return errSignature
-		}
-		return s.prove(r, &b, now)
-	})
-}
-
-// prove puts a new proof into r and into the answer.
-func (s *Session) prove(r *store.Record, b *binding, now store.Time) (err error) {
-	if s.proof, err = b.prove(s.e.rand, now, s.e.opt.Bound); err == nil {
-		r.Binding = b.bytes()
-	}
-	return err
-}
-
-// rebind writes the session whose token the request presents, as change leaves it.
-// It tries again while others come first. The answer carries the next challenge. It
-// is no activity.
-func (s *Session) rebind(ctx context.Context, change func(*store.Record) error) error {
 	s.Passive()
 	s.KeepSecret()
 	s.Strict()
@@ -99,22 +45,90 @@ func (s *Session) rebind(ctx context.Context, change func(*store.Record) error) 
 			return err
 		}
 	}
-	rec, err := s.found.bindable()
+	own, err := s.found.bindable()
 	if err != nil {
 		return err
 	}
-	detached := newDetached(ctx)
-	defer detached.release()
-	e, epoch, w := s.e, rec.Epoch, new(store.Record)
-	w.CopyFrom(rec)
-	turn := e.queue.enter(w.ID)
-	defer e.queue.leave(w.ID, turn)
-	for range maxConflicts {
-		s.challenged = w
-		if err := change(w); err != nil {
+	epoch := own.Epoch
+	return s.rebind(ctx, own.ID, func(r *store.Record) error {
+		e, now := s.e, s.e.now()
+		was, ok := readBinding(r.Binding)
+		switch {
+		case r.Epoch != epoch: // a login or elevation came first (I13)
+			return ErrSuperseded
+		case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):
+			if key != nil {
+				e.refuseBound(s.request.Client, r, RefusedBound)
+			}
+			return errRebound
+		case key == nil || !e.opt.Bound.answers(r, challenge, now):
+			return errChallenge
+		}
+		b := binding{generation: was.generation, key: key}
+		if err := readRandom(e.rand, b.secret[:]); err != nil {
 			return err
 		}
-		ended, err := e.store.Update(detached, e.opt.App, w, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
+		return s.prove(r, &b, now)
+	})
+}
+
+// refresh gives the session with an ID a new proof. signed reports whether a key
+// has signed the challenge. Whoever holds the session's key is the session's
+// browser, so the request needn't present the session's token: Chromium sends no
+// SameSite cookie with a refresh before a page that another site links to. The proof
+// is worth nothing without the token.
+//
+// ErrEnded: no live session has the ID. ErrUnbound: the session has no key.
+// errChallenge. errSignature.
+func (s *Session) refresh(ctx context.Context, id ID, challenge string, signed func(key []byte) bool) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passive, s.keepSecret = true, true
+	return s.rebind(ctx, id, func(r *store.Record) error {
+		e, now := s.e, s.e.now()
+		b, ok := readBinding(r.Binding)
+		switch {
+		case len(r.Binding) == 0:
+			return ErrUnbound
+		case !ok || !e.opt.Bound.answers(r, challenge, now):
+			return errChallenge
+		case !signed(b.key):
+			e.refuseBound(s.request.Client, r, RefusedUnproven)
+			return errSignature
+		}
+		return s.prove(r, &b, now)
+	})
+}
+
+// prove puts a new proof into r and into the answer.
+func (s *Session) prove(r *store.Record, b *binding, now store.Time) (err error) {
+	if s.proof, err = b.prove(s.e.rand, now, s.e.opt.Bound); err == nil {
+		r.Binding = b.bytes()
+	}
+	return err
+}
+
+// rebind writes the live session with an ID as change leaves it. It tries again
+// while others come first. The answer carries the next challenge. It is no activity.
+// mu is held.
+func (s *Session) rebind(ctx context.Context, id ID, change func(*store.Record) error) error {
+	detached := newDetached(ctx)
+	defer detached.release()
+	e := s.e
+	turn := e.queue.enter(id)
+	defer e.queue.leave(id, turn)
+	for range maxConflicts {
+		r, err := e.live(detached, id)
+		if err != nil {
+			return wrap("read a session", err)
+		}
+		s.challenged = r
+		if err := change(r); err != nil {
+			return err
+		}
+		ended, err := e.store.Update(detached, e.opt.App, r, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
 		e.reportEnded(s.request.Client, ended)
 		if err == nil {
 			s.outcome.cookies.setProof = true
@@ -122,12 +136,6 @@ func (s *Session) rebind(ctx context.Context, change func(*store.Record) error) 
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return wrap("bind a session", err)
-		}
-		if w, err = e.live(detached, rec.ID); err != nil {
-			return wrap("bind a session", err)
-		}
-		if w.Epoch != epoch { // a login or elevation came first (I13)
-			return ErrSuperseded
 		}
 	}
 	return fmt.Errorf("%w: %d other commits came first", ErrConflict, maxConflicts)
