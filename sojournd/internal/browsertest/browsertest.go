@@ -27,6 +27,32 @@ const OtherHost = "other-machine.test"
 // chromium starts one browser for all tests. Each tab has a context with its
 // own cookies.
 var chromium = sync.OnceValues(func() (context.Context, error) {
+	return shared(chromedp.Flag("host-resolver-rules", "MAP "+OtherHost+" 127.0.0.1"))
+})
+
+// shared starts a browser, with a profile of its own, that Stop ends.
+func shared(more ...chromedp.ExecAllocatorOption) (context.Context, error) {
+	profile, err := os.MkdirTemp("", "sojourn-chromium-")
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop, err := start(profile, more...)
+	if err != nil {
+		_ = os.RemoveAll(profile)
+		return nil, err
+	}
+	stopping.Lock()
+	defer stopping.Unlock()
+	stopChromium = append(stopChromium, func() {
+		stop()
+		_ = os.RemoveAll(profile)
+	})
+	return ctx, nil
+}
+
+// start starts a browser with a profile. stop closes it as a user does, so that
+// it writes all that the profile keeps.
+func start(profile string, more ...chromedp.ExecAllocatorOption) (ctx context.Context, stop func(), err error) {
 	path := ""
 	for _, name := range []string{
 		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -37,43 +63,54 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		}
 	}
 	if path == "" {
-		return nil, errNoChromium
-	}
-	profile, err := os.MkdirTemp("", "sojourn-chromium-")
-	if err != nil {
-		return nil, err
+		return nil, nil, errNoChromium
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, // it opens only our pages
 		chromedp.DisableGPU, chromedp.WindowSize(1280, 900), chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true),
-		chromedp.Flag("host-resolver-rules", "MAP "+OtherHost+" 127.0.0.1"))
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-proxy-server", true))
+	ctx, end := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, _ = chromedp.NewContext(ctx)
-	stopChromium = func() {
+	stop = func() {
 		_ = chromedp.Cancel(ctx)
-		stop()
-		_ = os.RemoveAll(profile)
+		end()
 	}
-	return ctx, chromedp.Do(ctx)
-})
+	if err := chromedp.Do(ctx); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return ctx, stop, nil
+}
 
 var (
 	errNoChromium = errors.New("needs chromium: on Debian, apt-get install chromium")
-	stopChromium  = func() {}
+	stopping      sync.Mutex
+	stopChromium  []func() // stopping guards it
 )
 
-// Stop ends the browser, if one was started. TestMain calls it after the tests.
-func Stop() { stopChromium() }
+// Stop ends the browsers that were started. TestMain calls it after the tests.
+func Stop() {
+	stopping.Lock()
+	defer stopping.Unlock()
+	for _, stop := range stopChromium {
+		stop()
+	}
+	stopChromium = nil
+}
 
 // Need skips the test if there is no browser. With SOJOURN_REQUIRE_ALL the test
 // fails instead.
 func Need(t *testing.T) {
 	t.Helper()
+	need(t, chromium)
+}
+
+func need(t *testing.T, browser func() (context.Context, error)) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser is slow")
 	}
-	if _, err := chromium(); errors.Is(err, errNoChromium) && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
+	if _, err := browser(); errors.Is(err, errNoChromium) && os.Getenv("SOJOURN_REQUIRE_ALL") != "1" {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
