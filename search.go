@@ -15,6 +15,7 @@ type Filter struct {
 	SubjectPrefix string       // the beginning of the user's ID, byte for byte
 	LoggedIn      Choice       // sessions of users; Not: anonymous ones
 	Remembered    Choice       // the user asked to be kept signed in
+	Bound         Choice       // the session is bound to its browser's key (Options.Bound)
 	MinLevel      int          // the lowest level of the authentication, 0 to 3
 	Network       netip.Prefix // contains the client's address at creation or at the last activity
 	UserAgent     string       // a part of the user agent, at either time; the case of ASCII letters is ignored
@@ -64,7 +65,7 @@ func (e *Engine) Search(ctx context.Context, f Filter, cursor string, limit int)
 		return page, err
 	}
 	opt := store.SearchOptions{Cursor: cursor, Limit: limit, Scan: searchStep, Now: e.now(), Filter: store.Filter{
-		Subject: f.Subject, SubjectPrefix: f.SubjectPrefix, LoggedIn: f.LoggedIn, Remembered: f.Remembered, MinLevel: uint8(min(max(f.MinLevel, 0), 4)),
+		Subject: f.Subject, SubjectPrefix: f.SubjectPrefix, LoggedIn: f.LoggedIn, Remembered: f.Remembered, Bound: f.Bound, MinLevel: uint8(min(max(f.MinLevel, 0), 4)),
 		Network: f.Network, UserAgent: f.UserAgent,
 		CreatedFrom: store.TimeOf(f.CreatedFrom), CreatedTo: store.TimeOf(f.CreatedTo), SeenFrom: store.TimeOf(f.SeenFrom), SeenTo: store.TimeOf(f.SeenTo),
 	}}

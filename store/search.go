@@ -49,6 +49,7 @@ type Filter struct {
 	SubjectPrefix string       // the beginning of the subject, byte for byte
 	LoggedIn      Choice       // sessions with a subject
 	Remembered    Choice       // sessions whose user asked to be kept signed in
+	Bound         Choice       // sessions with a Binding
 	MinLevel      uint8        // the lowest level of the authentication
 	Network       netip.Prefix // contains the client's address at creation or at the last activity
 	UserAgent     string       // a part of the user agent, at either time; the case of ASCII letters is ignored
@@ -77,6 +78,7 @@ func (f *Filter) Matches(r *Record) bool {
 		strings.HasPrefix(r.Subject, f.SubjectPrefix) &&
 		f.LoggedIn.Allows(r.Subject != "") &&
 		f.Remembered.Allows(r.Remembered) &&
+		f.Bound.Allows(len(r.Binding) > 0) &&
 		r.Level >= f.MinLevel &&
 		(f.CreatedFrom == 0 || created >= f.CreatedFrom) && (f.CreatedTo == 0 || created < f.CreatedTo) &&
 		(f.SeenFrom == 0 || r.LastSeenAt >= f.SeenFrom) && (f.SeenTo == 0 || r.LastSeenAt < f.SeenTo) &&

@@ -35,7 +35,7 @@ func TestDatabasesOfEveryVersion(t *testing.T) {
 		at := newDatabase(t)
 		execute(t, at, string(text))
 		s := mustOpen(t, at, Options{})
-		if err := kept.Check(t.Context(), s); err != nil {
+		if err := kept.Check(t.Context(), s, !strings.Contains("schema-1 schema-2", strings.TrimSuffix(filepath.Base(name), ".sql"))); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 	"github.com/sojourn-go/sojourn/store/driver"
 )
 
-// columns are the columns of the table sessions, in its order.
+// columns are the columns of the type session, in its order. The table has more:
+// later migrations added them.
 var columns = []struct{ name, kind string }{
 	{"id", "uuid"}, {"created_at", "bigint"}, {"revision", "bigint"}, {"epoch", "bigint"}, {"last_seen_at", "bigint"}, {"idle", "bigint"},
 	{"expires_at", "bigint"}, {"sweep_at", "bigint"}, {"joined", "bigint"}, {"authenticated_at", "bigint"}, {"ended_at", "bigint"},
@@ -34,7 +35,7 @@ var readColumns = func() string {
 	for _, c := range columns {
 		names = append(names, "s."+c.name)
 	}
-	return strings.Join(names, ", ") + ", a.ended_all_at"
+	return strings.Join(names, ", ") + ", s.binding, a.ended_all_at"
 }()
 
 // headColumns is readColumns without the values, which the server then doesn't
@@ -80,6 +81,7 @@ type row struct {
 	subject, amr, ip, userAgent, lastIP, lastAgent    text
 	reason, former                                    text
 	secret, epochHash                                 hashScanner
+	binding                                           text
 	mark                                              pgtype.Int8
 
 	rec  *store.Record // gets the values during the scan
@@ -100,7 +102,7 @@ var rows = sync.Pool{New: func() any {
 		nil, &r.level, &r.login, &r.remembered, &r.stale, &r.bearer, &r.untilCloses,
 		&r.secret, &r.epochHash, &r.subject, &r.amr, &r.ip, &r.userAgent,
 		&r.lastIP, &r.lastAgent, &r.reason, &r.former, &r.data, &r.fill,
-		&r.mark,
+		&r.binding, &r.mark,
 	}
 	return r
 }}
@@ -122,7 +124,7 @@ func (r *row) giveBack() {
 // tombstone of an ended session.
 func (r *row) finish() (ended bool, err error) {
 	rec := r.rec
-	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values
+	good, spent, epochs, halves, binding, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Binding[:0], rec.Values
 	*rec = store.Record{
 		ID: r.id.Bytes, Revision: uint64(r.revision), Epoch: uint32(r.epoch), Subject: r.subject.String(),
 		Secret: store.Secret{Hash: store.Hash(r.secret), IssuedAt: store.Time(r.issued), FirstSeenAt: store.Time(r.firstSeen),
@@ -131,8 +133,8 @@ func (r *row) finish() (ended bool, err error) {
 		CreatedAt: store.Time(r.created), AuthenticatedAt: store.Time(r.authenticated), LastSeenAt: store.Time(r.lastSeen),
 		Idle: time.Duration(r.idle) * time.Millisecond, ExpiresAt: store.Time(r.expires),
 		AMR: r.amr.String(), Level: uint8(r.level), Remembered: r.remembered, Stale: r.stale, Bearer: r.bearer, UntilBrowserCloses: r.untilCloses,
-		Client: store.Client{IP: toIP(r.ip.String()), UserAgent: r.userAgent.String()},
-		Values: values,
+		Client:  store.Client{IP: toIP(r.ip.String()), UserAgent: r.userAgent.String()},
+		Binding: append(binding, r.binding.b...), Values: values,
 	}
 	rec.LastClient = rec.Client
 	if !r.lastIP.null {
@@ -227,7 +229,16 @@ func hashOrNull(h *store.Hash) any {
 	if *h == (store.Hash{}) {
 		return nil
 	}
-	return bytes.Clone(h[:]) // the statement may run longer than the record lives
+	return bytesOrNull(h[:])
+}
+
+// bytesOrNull returns a copy, because the statement may run longer than the
+// record lives.
+func bytesOrNull(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return bytes.Clone(b)
 }
 
 func textOrNull(s string) any {

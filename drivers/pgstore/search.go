@@ -55,7 +55,7 @@ func (s *Store) Search(ctx context.Context, app string, opt store.SearchOptions)
 
 // conditions returns the parameters of searchMatch from the fifth on.
 func conditions(f *store.Filter) []any {
-	args := make([]any, 8)
+	args := make([]any, 9)
 	choose := func(i int, c store.Choice) {
 		if c != store.Either {
 			args[i] = c == store.Only
@@ -63,6 +63,7 @@ func conditions(f *store.Filter) []any {
 	}
 	choose(0, f.LoggedIn)
 	choose(1, f.Remembered)
+	choose(8, f.Bound)
 	if f.MinLevel > 0 {
 		args[2] = int16(f.MinLevel)
 	}

@@ -47,6 +47,7 @@ func statementsIn(schema string) statements {
 			" AND ($10::text IS NULL OR starts_with(s.ip, $10) OR starts_with(s.last_ip, $10))" +
 			` AND ($11::text IS NULL OR strpos(lower(s.user_agent COLLATE "C"), $11) > 0 OR strpos(lower(s.last_user_agent COLLATE "C"), $11) > 0)` +
 			" AND ($12::text IS NULL OR starts_with(s.subject, $12))" +
+			" AND ($13::boolean IS NULL OR (s.binding IS NOT NULL) = $13)" +
 			" ORDER BY s.id DESC",
 		listEnded: "SELECT s.id, s.created_at, s.ended_at, s.end_reason, s.ip, s.user_agent FROM sojourn.sessions s" +
 			" WHERE hashtextextended(s.ended_subject, s.app) = hashtextextended($2::text, (SELECT num FROM sojourn.apps WHERE name = $1))" +
@@ -59,9 +60,9 @@ func statementsIn(schema string) statements {
 			" AND b.app + 0 = (SELECT num FROM sojourn.apps WHERE name = $1) AND b.subject = $2))",
 
 		create: "SELECT outcome, " + ended + ", existing FROM sojourn.create_session($1, " + rowValue(2) + ", " +
-			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
+			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ", " + after(8) + ")",
 		update: "SELECT outcome, " + ended + " FROM sojourn.update_session($1, " + rowValue(2) + ", " +
-			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ")",
+			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
 		touch:      "SELECT sojourn.touch_session($1, $2, $3, $4, $5, $6)",
 		confirm:    "SELECT sojourn.confirm_session($1, $2, $3, $4, $5, $6)",
 		end:        "SELECT outcome, coalesce(whose, '') FROM sojourn.end_session($1, $2, $3, $4)",

@@ -107,9 +107,9 @@ func (s *Store) Create(ctx context.Context, app string, rec *store.Record, opt s
 	}
 	fresh := *rec
 	fresh.Revision = 1
-	args := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), &fresh)
+	args := appendRow(append(make([]any, 0, len(columns)+9), escape(app)), &fresh)
 	args = append(args, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, textOrNull(opt.Key), opt.KeyBody[:],
-		s.isFull(rec.Subject == ""))
+		s.isFull(rec.Subject == ""), bytesOrNull(rec.Binding))
 	var outcome string
 	var c casualties
 	var existing pgtype.UUID
@@ -131,8 +131,9 @@ func limitOf(l store.Limit) int32 { return int32(max(0, min(l.Max, math.MaxInt32
 
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
-	args := appendRow(append(make([]any, 0, len(columns)+7), escape(app)), rec)
-	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, s.isFull(rec.Subject == ""))
+	args := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), rec)
+	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, s.isFull(rec.Subject == ""),
+		bytesOrNull(rec.Binding))
 	var outcome string
 	var c casualties
 	if err := s.write(ctx, s.sql.update, args, &outcome, &c.evicted, &c.expired, &c.why, &c.at); err != nil {

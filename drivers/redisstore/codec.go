@@ -93,7 +93,7 @@ func decode(id store.ID, text, seen string, rec *store.Record) error {
 	case version > 1:
 		return ErrNewer
 	}
-	*rec = store.Record{ID: id, Good: rec.Good[:0], Spent: rec.Spent[:0], Epochs: rec.Epochs[:0], Halves: rec.Halves[:0], Values: rec.Values[:0]}
+	*rec = store.Record{ID: id, Good: rec.Good[:0], Spent: rec.Spent[:0], Epochs: rec.Epochs[:0], Halves: rec.Halves[:0], Binding: rec.Binding[:0], Values: rec.Values[:0]}
 	var reason string
 	var endAt store.Time
 	if c.has(`,"end":"`) {
@@ -220,6 +220,9 @@ func (c *codec) about(rec *store.Record) {
 	c.flag(`,"stale":true`, &rec.Stale)
 	c.flag(`,"bearer":true`, &rec.Bearer)
 	c.flag(`,"until_browser_closes":true`, &rec.UntilBrowserCloses)
+	if c.present(`,"binding":"`, len(rec.Binding) > 0) {
+		c.binary(`,"binding":"`, &rec.Binding)
+	}
 	c.client(`,"client":`, &rec.Client)
 	if c.reads {
 		rec.LastClient = rec.Client
@@ -353,6 +356,19 @@ func (c *codec) hash(name string, hash []byte) {
 	}
 	c.in = c.in[n:]
 	c.literal(`"`)
+}
+
+// binary is a field with bytes, in base64. name includes the opening quote.
+func (c *codec) binary(name string, b *[]byte) {
+	c.literal(name)
+	if !c.reads {
+		c.out = append(base64.StdEncoding.AppendEncode(c.out, *b), '"')
+		return
+	}
+	var err error
+	if *b, err = base64.StdEncoding.AppendDecode(*b, []byte(c.rest())); err != nil {
+		c.fail()
+	}
 }
 
 func (c *codec) prints(name string, list *[]store.Fingerprint) {

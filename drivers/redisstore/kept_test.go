@@ -38,7 +38,7 @@ func TestKeysOfEveryVersion(t *testing.T) {
 			command[1] = s.prefix + strings.TrimPrefix(command[1], "kept")
 			redis(t, s, command...)
 		}
-		if err := kept.Check(t.Context(), s); err != nil {
+		if err := kept.Check(t.Context(), s, true); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

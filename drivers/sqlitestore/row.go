@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"bytes"
 	sqldriver "database/sql/driver"
 	"fmt"
 	"net/netip"
@@ -19,7 +20,7 @@ var (
 		"secret", "secret_issued_at", "secret_first_seen_at", "secret_confirmed_at", "secret_until", "secret_login",
 		"former_secrets", "epoch_hash", "authenticated_at", "last_seen_at", "idle", "expires_at",
 		"amr", "level", "remembered", "stale", "bearer", "until_browser_closes", "ip", "user_agent", "last_ip", "last_user_agent",
-		"data", "end_reason", "ended_at",
+		"data", "end_reason", "ended_at", "binding",
 	}
 	indexColumns = []string{"subject", "joined", "sweep_at", "ended_subject"}
 
@@ -42,8 +43,9 @@ func assign(names []string) string { return strings.Join(names, " = ?, ") + " = 
 
 // A row is a session in the file. It shares no memory with a caller's record.
 type row struct {
-	store.Record // Good, Spent, Epochs, Halves and Values are empty: former and data hold them
+	store.Record // Good, Spent, Epochs, Halves, Binding and Values are empty: the next three hold them
 	former       any
+	binding      any
 	data         any
 	app          int64
 	joined       int64
@@ -54,7 +56,10 @@ type row struct {
 // encode returns the row of a record.
 func encode(rec *store.Record) *row {
 	r := &row{Record: *rec, former: former(rec), data: encodeValues(rec.Values)}
-	r.Good, r.Spent, r.Epochs, r.Halves, r.Values = nil, nil, nil, nil, nil
+	if len(rec.Binding) > 0 {
+		r.binding = bytes.Clone(rec.Binding)
+	}
+	r.Good, r.Spent, r.Epochs, r.Halves, r.Binding, r.Values = nil, nil, nil, nil, nil, nil
 	return r
 }
 
@@ -71,7 +76,7 @@ func (r *row) append(args []any) []any {
 		hashOrNull(&r.Secret.Hash), timeOrNull(r.Secret.IssuedAt), timeOrNull(r.Secret.FirstSeenAt), timeOrNull(r.Secret.ConfirmedAt), timeOrNull(r.Secret.Until), flag(r.Secret.Login),
 		r.former, hashOrNull(&r.EpochHash), timeOrNull(r.AuthenticatedAt), timeOrNull(r.LastSeenAt), r.Idle.Milliseconds(), timeOrNull(r.ExpiresAt),
 		textOrNull(r.AMR), int64(r.Level), flag(r.Remembered), flag(r.Stale), flag(r.Bearer), flag(r.UntilBrowserCloses), ipText(r.Client.IP), r.Client.UserAgent, lastIP, lastAgent,
-		r.data, textOrNull(string(r.End)), timeOrNull(r.EndAt),
+		r.data, textOrNull(string(r.End)), timeOrNull(r.EndAt), r.binding,
 	)
 }
 
@@ -102,11 +107,11 @@ func (r *row) scan(v []sqldriver.Value) {
 		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0, UntilBrowserCloses: toInt(v[19]) != 0,
 		Client: store.Client{IP: toIP(v[20]), UserAgent: toString(v[21])},
 		End:    store.Reason(toString(v[25])), EndAt: toTime(v[26]),
-		Subject: toString(v[27]), CreatedAt: toTime(v[33]),
-	}, former: v[8], data: v[24], joined: toInt(v[28]), sweepAt: toTime(v[29]), endedSubject: toString(v[30]), app: toInt(v[31])}
+		Subject: toString(v[28]), CreatedAt: toTime(v[34]),
+	}, former: v[8], data: v[24], binding: v[27], joined: toInt(v[29]), sweepAt: toTime(v[30]), endedSubject: toString(v[31]), app: toInt(v[32])}
 	fill(r.Secret.Hash[:], v[2])
 	fill(r.EpochHash[:], v[9])
-	fill(r.ID[:], v[32])
+	fill(r.ID[:], v[33])
 	r.LastClient = r.Client
 	if v[22] != nil {
 		r.LastClient = store.Client{IP: toIP(v[22]), UserAgent: toString(v[23])}
@@ -115,12 +120,14 @@ func (r *row) scan(v []sqldriver.Value) {
 
 // decode fills rec with the whole record, reusing the capacity of its slices.
 func (r *row) decode(rec *store.Record) (err error) {
-	good, spent, epochs, halves, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Values[:0]
+	good, spent, epochs, halves, binding, values := rec.Good[:0], rec.Spent[:0], rec.Epochs[:0], rec.Halves[:0], rec.Binding[:0], rec.Values[:0]
 	*rec = r.Record
 	if rec.End != "" {
 		rec.Client, rec.LastClient = store.Client{}, store.Client{} // a tombstone's are for lists
 	}
 	rec.Good, rec.Spent, rec.Epochs, rec.Halves = good, spent, epochs, halves
+	bound, _ := r.binding.([]byte)
+	rec.Binding = append(binding, bound...)
 	if rec.Values, err = decodeValues(values, r.data); err != nil {
 		return fmt.Errorf("%w: session %v", err, r.ID)
 	}

@@ -91,6 +91,7 @@ func (s *Store) collect(name string, list *[]store.Record, now store.Time) func(
 var selectMatching = "SELECT " + headColumns + ` FROM sessions WHERE app = ?1 AND id >= ?2 AND id < ?3 AND end_reason IS NULL
 	AND (?4 IS NULL OR (subject IS NOT NULL) = ?4)
 	AND (?5 IS NULL OR remembered = ?5)
+	AND (?11 IS NULL OR (binding IS NOT NULL) = ?11)
 	AND (?6 IS NULL OR level >= ?6)
 	AND (?7 IS NULL OR last_seen_at >= ?7)
 	AND (?8 IS NULL OR last_seen_at < ?8)
@@ -101,7 +102,7 @@ var selectMatching = "SELECT " + headColumns + ` FROM sessions WHERE app = ?1 AN
 
 // conditions returns the parameters of selectMatching from the fourth on.
 func conditions(f *store.Filter) []any {
-	args := make([]any, 7)
+	args := make([]any, 8)
 	choose := func(i int, c store.Choice) {
 		if c != store.Either {
 			args[i] = flag(c == store.Only)
@@ -109,6 +110,7 @@ func conditions(f *store.Filter) []any {
 	}
 	choose(0, f.LoggedIn)
 	choose(1, f.Remembered)
+	choose(7, f.Bound)
 	if f.MinLevel > 0 {
 		args[2] = int64(f.MinLevel)
 	}

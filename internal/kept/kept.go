@@ -58,6 +58,13 @@ func Visitor() *store.Record {
 		CreatedAt: Now, LastSeenAt: Now, Idle: century, ExpiresAt: Now.Add(century)}
 }
 
+// Bound returns a live session that is bound to a key.
+func Bound() *store.Record {
+	r := Of(7, "cleo")
+	r.Binding = bytes.Repeat([]byte("\x00\xff\\x\"key"), 40)
+	return r
+}
+
 // Of returns a session of a subject.
 func Of(n byte, subject string) *store.Record {
 	r := Visitor()
@@ -88,6 +95,7 @@ func Fill(ctx context.Context, st store.Store) error {
 	}
 	create(App, Full(), "key")
 	create(App, Visitor(), "")
+	create(App, Bound(), "")
 	create(App, Of(ended, "bob"), "")
 	create(App, Of(barred, "eve"), "")
 	create(Closed, Of(closed, "ada"), "")
@@ -97,10 +105,15 @@ func Fill(ctx context.Context, st store.Store) error {
 	return errors.Join(append(errs, err, st.EndAll(ctx, Closed, Now))...)
 }
 
-// Check reads what Fill wrote, and then changes it.
-func Check(ctx context.Context, st store.Store) error {
+// Check reads what Fill wrote, and then changes it. Files of versions before
+// bindings have no bound session.
+func Check(ctx context.Context, st store.Store, bound bool) error {
 	var got store.Record
-	for _, want := range []*store.Record{Full(), Visitor()} {
+	wants := []*store.Record{Full(), Visitor()}
+	if bound {
+		wants = append(wants, Bound())
+	}
+	for _, want := range wants {
 		if err := st.Get(ctx, App, want.ID, true, &got); err != nil {
 			return fmt.Errorf("session %v: %w", want.ID, err)
 		}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -257,6 +258,33 @@ var createCases = []testCase{
 			f.wantGone(rec, store.ReasonLogout, t0)
 		}
 	}},
+	{"I11/MaxBinding", func(f *fixture) {
+		binding := func(n int) (b []byte) {
+			for i := range n {
+				b = append(b, byte(i))
+			}
+			return b
+		}
+		for _, subject := range []string{"", "alice", strings.Repeat("s", 255)} {
+			rec := session(subject)
+			rec.Values = values("big", `"`+strings.Repeat("v", store.MaxRecord-len(subject)-16)+`"`)
+			rec.Binding = binding(store.MaxBinding)
+			f.create(rec)
+			for _, n := range []int{store.MaxBinding, 0, 1, store.MaxBinding - 1, store.MaxBinding} {
+				rec.Binding = binding(n)
+				f.update(rec, plain(t0))
+				f.wantRecord(rec)
+				f.must(f.s.Touch(f.ctx, app, rec.ID, t0+1, t0+1, laptop)) // no write that isn't an Update changes it
+				f.must(f.s.Confirm(f.ctx, app, rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: t0 + 1}))
+				if got := f.get(rec.ID); !bytes.Equal(got.Binding, rec.Binding) {
+					f.Fatalf("a binding of %d bytes came back as %d", len(rec.Binding), len(got.Binding))
+				}
+				rec = f.get(rec.ID)
+			}
+			f.end(rec, store.ReasonLogout, t0)
+			f.wantGone(rec, store.ReasonLogout, t0)
+		}
+	}},
 	{"Create/Aliasing", func(f *fixture) {
 		rec := full("alice")
 		want := clone(rec)
@@ -278,4 +306,5 @@ func scribble(rec *store.Record) {
 	clear(rec.Epochs)
 	clear(rec.Halves)
 	clear(rec.Values)
+	clear(rec.Binding)
 }

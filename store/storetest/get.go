@@ -68,9 +68,9 @@ var getCases = []testCase{
 		rec := f.create(full("alice"))
 		var got store.Record
 		f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
-		good, spent, epochs, halves, vals := &got.Good[0], &got.Spent[0], &got.Epochs[0], &got.Halves[0], &got.Values[0]
+		good, spent, epochs, halves, vals, binding := &got.Good[0], &got.Spent[0], &got.Epochs[0], &got.Halves[0], &got.Values[0], &got.Binding[0]
 		f.must(f.s.Get(f.ctx, app, rec.ID, true, &got))
-		if good != &got.Good[0] || spent != &got.Spent[0] || epochs != &got.Epochs[0] || halves != &got.Halves[0] || vals != &got.Values[0] {
+		if good != &got.Good[0] || spent != &got.Spent[0] || epochs != &got.Epochs[0] || halves != &got.Halves[0] || vals != &got.Values[0] || binding != &got.Binding[0] {
 			f.Error("Get allocated slices though the record had room")
 		}
 	}},
@@ -86,7 +86,7 @@ var getCases = []testCase{
 		f.wantEqual("after the caller overwrote the results of Get", &got, rec)
 		f.wantRecord(rec)
 		held := f.get(rec.ID)
-		rec.Values, rec.Good, rec.Spent, rec.Epochs, rec.Halves = values("x", "1"), nil, nil, nil, nil
+		rec.Values, rec.Binding, rec.Good, rec.Spent, rec.Epochs, rec.Halves = values("x", "1"), []byte("y"), nil, nil, nil, nil
 		want := clone(held)
 		f.update(rec, plain(t0+5))
 		f.must(f.getErr(rec.ID))
@@ -118,7 +118,7 @@ var getCases = []testCase{
 		f.wantGone(rec, store.ReasonTheft, t0+100)
 		var got store.Record
 		f.wantErr(f.s.Get(f.ctx, app, rec.ID, false, &got), store.ErrEnded)
-		if got.End != store.ReasonTheft || got.Subject != "" || len(got.Values) > 0 || got.Client != (store.Client{}) {
+		if got.End != store.ReasonTheft || got.Subject != "" || len(got.Values) > 0 || len(got.Binding) > 0 || got.Client != (store.Client{}) {
 			f.Errorf("tombstone %+v", got)
 		}
 	}},

@@ -179,6 +179,10 @@ func (w *walk) shuffle(rec *store.Record) {
 	if w.rnd.IntN(2) == 0 {
 		rec.LastSeenAt, rec.LastClient = w.near()+store.Time(w.rnd.IntN(3)*1000), w.client()
 	}
+	rec.Binding = nil
+	for range w.rnd.IntN(3) * w.rnd.IntN(300) {
+		rec.Binding = append(rec.Binding, byte(w.rnd.IntN(256)))
+	}
 	rec.Idle = []time.Duration{10 * time.Minute, time.Hour, 1000 * time.Hour}[w.rnd.IntN(3)]
 	rec.ExpiresAt = w.now + []store.Time{0, 1, minute, hour, day}[w.rnd.IntN(5)]
 	text := make([]byte, w.rnd.IntN(200))

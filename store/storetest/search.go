@@ -42,6 +42,8 @@ var searchCases = []testCase{
 			{store.Filter{LoggedIn: store.Not, SubjectPrefix: "a"}, func(r *store.Record) bool { return false }},
 			{store.Filter{Remembered: store.Only}, func(r *store.Record) bool { return r.Remembered }},
 			{store.Filter{Remembered: store.Not}, func(r *store.Record) bool { return !r.Remembered }},
+			{store.Filter{Bound: store.Only}, func(r *store.Record) bool { return len(r.Binding) > 0 }},
+			{store.Filter{Bound: store.Not, SubjectPrefix: "a"}, func(r *store.Record) bool { return len(r.Binding) == 0 && strings.HasPrefix(r.Subject, "a") }},
 			{store.Filter{MinLevel: 1}, func(r *store.Record) bool { return r.Level > 0 }},
 			{store.Filter{MinLevel: 2}, func(r *store.Record) bool { return r.Level > 1 }},
 			{store.Filter{Network: netip.MustParsePrefix("192.0.2.7/32")}, func(r *store.Record) bool { return is(r, "192.0.2.7") }},
@@ -206,6 +208,7 @@ func searchable(f *fixture) (recs []*store.Record) {
 			rec.LastSeenAt = t0 + store.Time(3*i)
 		}
 		rec.Remembered, rec.Level = i%5 == 0, uint8(i%4)
+		rec.Binding = make([]byte, i%3)
 		f.create(rec)
 		recs = append(recs, rec)
 		f.in("blog").create(sessionAt("alice", at))

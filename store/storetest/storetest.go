@@ -152,6 +152,7 @@ func full(subject string) *store.Record {
 	rec.AuthenticatedAt, rec.AMR, rec.Level, rec.Epoch = t0+1, "pwd otp", 2, 3
 	rec.Remembered, rec.Bearer, rec.Stale, rec.UntilBrowserCloses = true, true, true, true
 	rec.LastSeenAt, rec.LastClient = t0+5, laptop
+	rec.Binding = []byte(`"}\,"values":{}` + "\x00\xff")
 	return rec
 }
 

@@ -20,7 +20,7 @@ var updateCases = []testCase{
 			f.Fatalf("Revision = %d after Update, want 2", next.Revision)
 		}
 		f.wantRecord(next)
-		next.Good, next.Spent, next.Epochs, next.Halves, next.Values = nil, nil, nil, nil, nil
+		next.Good, next.Spent, next.Epochs, next.Halves, next.Values, next.Binding = nil, nil, nil, nil, nil, nil
 		next.Remembered, next.Bearer, next.Stale, next.UntilBrowserCloses = false, false, false, false
 		f.update(next, plain(t0))
 		f.wantRecord(next)

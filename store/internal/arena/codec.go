@@ -34,6 +34,7 @@ const (
 	flagEpochHash // EpochHash is not zero
 	flagFormer    // there are former secrets
 	flagUntilBrowserCloses
+	flagBinding // Binding is not empty
 )
 
 func flagsOf(rec *store.Record) uint16 {
@@ -51,6 +52,7 @@ func flagsOf(rec *store.Record) uint16 {
 	set(flagBearer, rec.Bearer)
 	set(flagStale, rec.Stale)
 	set(flagUntilBrowserCloses, rec.UntilBrowserCloses)
+	set(flagBinding, len(rec.Binding) > 0)
 	set(flagSecret, rec.Secret != store.Secret{})
 	set(flagLogin, rec.Secret.Login)
 	set(flagEpochHash, rec.EpochHash != store.Hash{})
@@ -105,6 +107,9 @@ func Encode(dst []byte, t *Strings, app uint32, rec *store.Record) []byte {
 	}
 	if flags&flagFormer != 0 {
 		dst = appendFormer(dst, rec)
+	}
+	if flags&flagBinding != 0 {
+		dst = appendBytes(dst, rec.Binding)
 	}
 	return appendBytes(dst, rec.Values)
 }
@@ -353,6 +358,10 @@ func DecodeHead(b []byte, t *Strings, rec *store.Record) (store.Values, error) {
 	rec.Epochs, rec.Halves = rec.Epochs[:0], rec.Halves[:0]
 	if h.flags&flagFormer != 0 {
 		r.former(rec)
+	}
+	rec.Binding = rec.Binding[:0]
+	if h.flags&flagBinding != 0 {
+		rec.Binding = append(rec.Binding, r.bytes()...)
 	}
 	rec.Values = rec.Values[:0]
 	values := r.bytes()

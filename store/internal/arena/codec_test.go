@@ -26,6 +26,7 @@ func full() *store.Record {
 		Client:     store.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "first"},
 		LastClient: store.Client{IP: netip.MustParseAddr("2001:db8::1"), UserAgent: "last"},
 		Values:     store.Values(nil).AppendSet(nil, "k", []byte(`"v"`)),
+		Binding:    []byte("key"),
 		End:        store.ReasonTheft, EndAt: 1_500_000,
 	}
 }
