@@ -83,9 +83,21 @@ func TestBrowserStory(t *testing.T) {
 	signIn(other)
 	other.Visit("/cart")
 	b.See("#others-now", "2 browsers are signed in with this account.") // without a reload
-	b.Click("#others button")
+	b.Click("#others form[action='/story/others'] button")
 	b.See("#others-now", "1 browser is signed in with this account. 1 other browser was signed out.")
 	other.See("h1", "Sign in") // by itself
+	b.Click("#others form[action='/story/phone'] button")
+	b.See("#others-now", "2 browsers are signed in with this account.")
+	b.See("#others-now", "Its page is open.")
+	b.Click("#others form[action='/story/others'] button")
+	b.See("#others-now", "The phone’s page heard that it was signed out, ") // without a reload
+	b.See("#others-now", "1 browser is signed in with this account.")
+	b.Click("#others form[action='/story/phone'] button")
+	b.Visit("/session/devices")
+	b.Click("[aria-labelledby=others] li .button") // not by the story's button
+	b.Click("#confirm")
+	b.Visit("/story")
+	b.See("#others-now", "UTC the phone’s page heard that it was signed out.")
 
 	b.Click("#theft form[action='/story/copy'] button")
 	b.See("#theft-now", "Since then, 0 minutes have passed.")

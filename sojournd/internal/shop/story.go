@@ -39,6 +39,7 @@ type story struct {
 	client *http.Client
 
 	mu     sync.Mutex // guards all below, and the stages
+	phones int        // that are signed in
 	stages map[sojourn.ID]*stage
 	order  []sojourn.ID // of stages, oldest first
 	bursts map[string]*burst
@@ -52,15 +53,15 @@ type stage struct {
 	Tries  []theft // what the thief got, oldest first
 	Burst  *burstResult
 	Others int // how many other browsers were signed out last; 0 means none yet
+	Phone  phone
+
+	pressed time.Time // when the other browsers were last signed out
 }
 
 func newStory(s *Story) *story {
 	return &story{
 		Story: s, stages: map[sojourn.ID]*stage{}, bursts: map[string]*burst{},
-		client: &http.Client{
-			Timeout:   time.Minute,
-			Transport: &http.Transport{DisableKeepAlives: true}, // a server that stops waits for no connection
-		},
+		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, // a server that stops waits for no connection
 	}
 }
 
@@ -101,6 +102,7 @@ func (sh *Shop) storyRoutes(handle func(string, func(*visit) error, ...sojourn.R
 	handle("POST /story/pass", (*visit).storyPass, member)
 	handle("POST /story/copy", (*visit).storyCopy, member)
 	handle("POST /story/thief", (*visit).storyThief, member)
+	handle("POST /story/phone", (*visit).storyPhone, member)
 	handle("POST /story/others", (*visit).storyOthers, careful)
 }
 
@@ -233,8 +235,8 @@ func (v *view) Event(e v1.Event) string {
 	return text
 }
 
-// Millis is a duration in milliseconds.
-func (v *view) Millis(d time.Duration) int64 { return d.Milliseconds() }
+// Millis is a duration in milliseconds, rounded up.
+func (v *view) Millis(d time.Duration) int64 { return (d + time.Millisecond - 1).Milliseconds() }
 
 // Over reports whether the time that a secret was good for is over.
 func (v *view) Over(s sojourn.SecretTimes) bool {
@@ -259,15 +261,19 @@ func (v *visit) presentedID() sojourn.ID {
 
 // cookie returns the cookie of the session as the browser has it after this
 // answer. It holds the secret.
-func (v *visit) cookie() *http.Cookie {
+func (v *visit) cookie() *http.Cookie { return cookieOf(v.session, v.r.Cookies()) }
+
+// cookieOf returns the cookie of a session: the one that its answer sets, or else
+// one of these.
+func cookieOf(s *sojourn.Session, sent []*http.Cookie) *http.Cookie {
 	var all []*http.Cookie
-	for _, line := range v.session.SetCookies() {
+	for _, line := range s.SetCookies() {
 		if c, err := http.ParseSetCookie(line); err == nil {
 			all = append(all, c)
 		}
 	}
-	for _, c := range append(all, v.r.Cookies()...) {
-		if id, ok := idOf(c.Value); ok && id == v.session.ID() {
+	for _, c := range append(all, sent...) {
+		if id, ok := idOf(c.Value); ok && id == s.ID() {
 			return &http.Cookie{Name: c.Name, Value: c.Value}
 		}
 	}

@@ -19,16 +19,16 @@ import (
 // The buttons of the page /story. What they show really happens: they send
 // requests to this server, over the network.
 
-// ask sends a request to this server, at the address where the current request
-// arrived. It returns the status and the body.
-func (v *visit) ask(ctx context.Context, method, path string, c *http.Cookie, agent string, header ...string) (int, []byte, error) {
+// send sends a request to this server, at the address where the current request
+// arrived.
+func (v *visit) send(ctx context.Context, method, path string, c *http.Cookie, agent string, header ...string) (*http.Response, error) {
 	at, ok := v.r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok || c == nil {
-		return 0, nil, errors.New("shop: the story has no server or no cookie to ask with")
+		return nil, errors.New("shop: the story has no server or no cookie to ask with")
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+at.String()+path, nil)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	r.Host = v.r.Host
 	r.AddCookie(c)
@@ -37,7 +37,14 @@ func (v *visit) ask(ctx context.Context, method, path string, c *http.Cookie, ag
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	res, err := v.shop.story.client.Do(r)
+	return v.shop.story.client.Do(r)
+}
+
+// ask sends a request, and returns the answer's status and body.
+func (v *visit) ask(ctx context.Context, method, path string, c *http.Cookie, agent string, header ...string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	res, err := v.send(ctx, method, path, c, agent, header...)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -305,6 +312,7 @@ func (v *visit) storyOthers() error {
 	if v.shop.story.Store == nil {
 		return errNotFound
 	}
+	v.shop.story.change(v.session.ID(), func(st *stage) { st.pressed = time.Now() })
 	n, err := v.shop.Sessions.EndSubject(v.r.Context(), v.user.ID, v.session.ID())
 	if err != nil {
 		return err
