@@ -205,7 +205,7 @@ func challenge(r *store.Record, now store.Time) (text string, ok bool) {
 // and not too old.
 func (b *Binding) answers(r *store.Record, text string, now store.Time) bool {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) != challengeSize {
+	if err != nil || len(raw) != challengeSize || len(text) != base64.RawURLEncoding.EncodedLen(len(raw)) { // which ignores line breaks
 		return false
 	}
 	key, generation, ok := challengeKey(r)

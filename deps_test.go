@@ -68,6 +68,7 @@ var httpFiles = map[string]string{
 	"exchange.go":    "the response writer that commits before the first byte",
 	"ability.go":     "the methods of that writer: those of the one beneath",
 	"development.go": "what tells a site in development from one in production",
+	"bound_http.go":  "the addresses where browsers bind their sessions",
 	"signin.go":      "what a requirement answers to a request that doesn't meet it",
 	"body.go":        "closes the connection where http.MaxBytesReader would",
 	"request.go":     "what a request presents",

@@ -14,7 +14,7 @@ import (
 //
 // Unsafe requests from pages of other origins get 403
 // (http.CrossOriginProtection), WebSocket handshakes too; see Options.Origins,
-// Options.TrustedOrigins and AllowCrossOrigin.
+// Options.TrustedOrigins and AllowCrossOrigin. BoundHandler judges by itself.
 //
 // Inside another Handler of the same engine it does nothing. Handlers of two
 // engines may be nested: Engine.From returns the session of each.
@@ -101,7 +101,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	arrived := h.engine.now()
-	if err := h.engine.site.crossOrigin(r); err != nil && r.Context().Value(crossOriginKey{}) == nil {
+	if err := h.engine.site.crossOrigin(r); err != nil && r.Context().Value(crossOriginKey{}) == nil && !h.engine.isBoundPath(r.URL.Path) {
 		h.engine.refuse(w, r, err)
 		return
 	}

@@ -21,6 +21,7 @@ type site struct {
 	cookie     Cookie
 	forms      []string // of Cookie.forms
 	protection *http.CrossOriginProtection
+	trusted    []string     // by Options.TrustedOrigins
 	waiting    *signin.Page // where browsers prove their sessions; nil: Options.Bound is
 	own        []string     // public origins; none: compare with Host
 	proxies    []netip.Prefix
@@ -57,6 +58,7 @@ func newSite(opt Options) (*site, error) {
 		if err != nil {
 			return nil, fmt.Errorf("sojourn: TrustedOrigins: %w", err)
 		}
+		s.trusted = append(s.trusted, origin)
 	}
 	return s, nil
 }

@@ -34,9 +34,9 @@ func Challenge(challenge, session string) string {
 
 // quote returns a String of RFC 9651, section 3.3.3. The text must be printable
 // ASCII.
-func quote(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
-}
+func quote(text string) string { return `"` + escapes.Replace(text) + `"` }
+
+var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // maxField limits a header field, and with it a JWT, in bytes.
 const maxField = 16 << 10
@@ -118,7 +118,7 @@ func cutItem(value string) (item, rest string, ok bool) {
 }
 
 // Instructions tell the browser about a session, in the answer to a registration
-// or a refresh (section 9.6 of the draft).
+// (section 9.6 of the draft). An answer to a refresh without a body keeps them.
 type Instructions struct {
 	Session    string
 	RefreshURL string // absolute, or relative to the request
@@ -130,6 +130,12 @@ type Instructions struct {
 	// Site is the origin whose registrable domain is the session's scope, such as
 	// "https://example.com". Empty: the scope is the origin of the request.
 	Site string
+
+	// Links makes the browser renew the proof also before a page that another site
+	// links to. Else Chromium asks for that page without a proof. With cookies that
+	// are SameSite=None it would also let other sites measure whether somebody is
+	// signed in (section 3.2 of the draft).
+	Links bool
 }
 
 // JSON returns the answer's body.
@@ -143,32 +149,21 @@ func (i *Instructions) JSON() []byte {
 		Name       string `json:"name"`
 		Attributes string `json:"attributes"`
 	}
+	var initiators []string
+	if i.Links {
+		initiators = []string{"*"}
+	}
 	b, err := json.Marshal(struct {
 		Session     string       `json:"session_identifier"`
 		RefreshURL  string       `json:"refresh_url"`
 		Scope       scope        `json:"scope"`
 		Credentials []credential `json:"credentials"`
-		Initiators  []string     `json:"allowed_refresh_initiators"`
+		Initiators  []string     `json:"allowed_refresh_initiators,omitempty"`
 	}{
 		i.Session, i.RefreshURL, scope{i.Site, i.Site != ""},
-		[]credential{{"cookie", i.Cookie, i.Attributes}},
-		// Without it, Chromium sends a visitor who follows a link from another site on
-		// without a proof. SameSite still decides which requests carry the cookies.
-		[]string{"*"},
+		[]credential{{"cookie", i.Cookie, i.Attributes}}, initiators,
 	})
 	if err != nil { // these types can't fail
-		panic(err)
-	}
-	return b
-}
-
-// Over returns the body of an answer that ends a session in the browser.
-func Over(session string) []byte {
-	b, err := json.Marshal(struct {
-		Session  string `json:"session_identifier"`
-		Continue bool   `json:"continue"`
-	}{session, false})
-	if err != nil {
 		panic(err)
 	}
 	return b

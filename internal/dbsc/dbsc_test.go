@@ -14,16 +14,15 @@ func TestWire(t *testing.T) {
 		{dbsc.Registration(`/a"b\c`, "cv"), `(ES256 RS256);path="/a\"b\\c";challenge="cv"`},
 		{dbsc.Challenge("cv", "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"), `"cv";id="0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`},
 		{
-			string((&dbsc.Instructions{Session: "sid", RefreshURL: "/b/refresh", Cookie: "__Host-p", Attributes: "Path=/; Secure"}).JSON()),
+			string((&dbsc.Instructions{Session: "sid", RefreshURL: "/b/refresh", Cookie: "__Host-p", Attributes: "Path=/; Secure", Links: true}).JSON()),
 			`{"session_identifier":"sid","refresh_url":"/b/refresh","scope":{"include_site":false},` +
 				`"credentials":[{"type":"cookie","name":"__Host-p","attributes":"Path=/; Secure"}],"allowed_refresh_initiators":["*"]}`,
 		},
 		{
 			string((&dbsc.Instructions{Session: "sid", RefreshURL: "/r", Cookie: "p", Site: "https://example.com"}).JSON()),
 			`{"session_identifier":"sid","refresh_url":"/r","scope":{"origin":"https://example.com","include_site":true},` +
-				`"credentials":[{"type":"cookie","name":"p","attributes":""}],"allowed_refresh_initiators":["*"]}`,
+				`"credentials":[{"type":"cookie","name":"p","attributes":""}]}`,
 		},
-		{string(dbsc.Over("sid")), `{"session_identifier":"sid","continue":false}`},
 		{string(dbsc.WellKnown([]string{"https://a.example.com", "https://b.example.com:8443"})), `{"registering_origins":["https://a.example.com","https://b.example.com:8443"]}`},
 	} {
 		if test.got != test.want {
