@@ -39,9 +39,6 @@ func (s *Session) noteWith(r *store.Record) {
 	if !s.passive && clientChanged(r, &s.request.Client) && s.arrived >= r.LastSeenAt {
 		r.LastClient = s.request.Client
 	}
-	if s.found.standing == confirming && s.e.opt.Bound.standingOf(r, s.request.Proofs, s.arrived) == confirming {
-		confirm(r, generationOf(r), s.arrived)
-	}
 	if s.found.verdict != current || s.draft.fresh {
 		return
 	}
@@ -62,9 +59,6 @@ func (s *Session) noteLater() {
 			client = rec.LastClient
 		}
 		s.e.behind.add(&note{id: rec.ID, touch: s.arrived, client: client})
-	}
-	if s.found.standing == confirming {
-		s.e.behind.add(&note{id: rec.ID, proven: s.arrived, generation: generationOf(rec)})
 	}
 	if s.found.verdict != current {
 		return
@@ -105,18 +99,15 @@ func (s *Session) Active() {
 	}
 }
 
-// A note is an activity, or a first sight of a secret or a proof, that waits to be
-// written.
+// A note is an activity, or a first sight of a secret, that waits to be written.
 type note struct {
-	id         ID
-	active     bool       // by Active, which knows no client
-	touch      store.Time // 0: it is a sight
-	client     Client
-	proven     store.Time // when a binding's first proof was presented; 0: it is the sight of a secret
-	generation uint32     // of that binding
-	secret     store.Hash
-	confirm    store.Confirmation
-	flushed    chan struct{} // not nil: no note, but a call of flush that waits
+	id      ID
+	active  bool       // by Active, which knows no client
+	touch   store.Time // 0: it is a sight
+	client  Client
+	secret  store.Hash
+	confirm store.Confirmation
+	flushed chan struct{} // not nil: no note, but a call of flush that waits
 }
 
 type writeBehind struct {
@@ -194,8 +185,6 @@ func (e *Engine) writeNote(ctx context.Context, n *note) {
 		_, err = e.touch(ctx, n.id)
 	case n.touch != 0:
 		err = e.store.Touch(ctx, e.opt.App, n.id, n.touch, e.now(), n.client)
-	case n.proven != 0:
-		err = e.confirmBinding(ctx, n)
 	default:
 		err = e.store.Confirm(ctx, e.opt.App, n.id, n.secret, n.confirm)
 	}

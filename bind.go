@@ -22,13 +22,14 @@ var (
 )
 
 // register binds the request's session to a key, which has signed the challenge.
-// Until a request presents the proof, which the answer carries, the session is good
-// without it, and may be registered again: nobody knows whether the answer arrives.
-// Without a key, it only asks for a challenge.
+// Until the key's first refresh, the session is good without a proof, and may be
+// registered again: nobody knows whether the answer arrives. So the answer carries
+// no proof. A browser keeps the cookies of an answer that is cut off, and not the
+// key. Without a key, register only asks for a challenge.
 //
 // ErrAnonymous: there is no login in a cookie. ErrEnded, ErrSuperseded: as for a
-// change. errChallenge. errRebound: the browser has presented a proof already; with
-// a key that is an event, because it may be a thief who registers.
+// change. errChallenge. errRebound: the key has refreshed already; with a key that
+// is an event, because it may be a thief who registers.
 func (s *Session) register(ctx context.Context, challenge string, key []byte) error {
 	s.Passive()
 	s.KeepSecret()
@@ -37,6 +38,7 @@ func (s *Session) register(ctx context.Context, challenge string, key []byte) er
 	defer s.committing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.renews = true
 	if err := s.mayChange(); err != nil {
 		return err
 	}
@@ -68,12 +70,14 @@ func (s *Session) register(ctx context.Context, challenge string, key []byte) er
 		if err := readRandom(e.rand, b.secret[:]); err != nil {
 			return err
 		}
-		return s.prove(r, &b, now)
+		b.generation++
+		r.Binding = b.bytes()
+		return nil
 	})
 }
 
 // refresh gives the session with an ID a new proof. signed reports whether a key
-// has signed the challenge. Whoever holds the session's key is the session's
+// has signed the challenge. The first refresh confirms the binding. Whoever holds the session's key is the session's
 // browser, so the request needn't present the session's token: Chromium sends no
 // SameSite cookie with a refresh before a page that another site links to. The proof
 // is worth nothing without the token.
@@ -98,16 +102,15 @@ func (s *Session) refresh(ctx context.Context, id ID, challenge string, signed f
 			e.refuseBound(s.request.Client, r, RefusedUnproven)
 			return errSignature
 		}
-		return s.prove(r, &b, now)
+		if b.confirmedAt == 0 {
+			b.confirmedAt = now
+		}
+		var err error
+		if s.proof, err = b.prove(e.rand, now, e.opt.Bound); err == nil {
+			r.Binding = b.bytes()
+		}
+		return err
 	})
-}
-
-// prove puts a new proof into r and into the answer.
-func (s *Session) prove(r *store.Record, b *binding, now store.Time) (err error) {
-	if s.proof, err = b.prove(s.e.rand, now, s.e.opt.Bound); err == nil {
-		r.Binding = b.bytes()
-	}
-	return err
 }
 
 // rebind writes the live session with an ID as change leaves it. It tries again
@@ -131,7 +134,7 @@ func (s *Session) rebind(ctx context.Context, id ID, change func(*store.Record) 
 		ended, err := e.store.Update(detached, e.opt.App, r, store.UpdateOptions{Arrived: s.arrived, Now: e.now()})
 		e.reportEnded(s.request.Client, ended)
 		if err == nil {
-			s.outcome.cookies.setProof = true
+			s.outcome.cookies.setProof = s.proof != ""
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
@@ -178,7 +181,7 @@ func (s *Session) offers() bool {
 	}
 	raw := s.current().Binding
 	b, ok := readBinding(raw)
-	return len(raw) == 0 || ok && b.confirmedAt == 0 && s.found.standing < proven
+	return len(raw) == 0 || ok && b.confirmedAt == 0
 }
 
 // proofsSent returns the sessions whose proofs the browser may have sent.
@@ -220,22 +223,4 @@ func (e *Engine) refuseBound(by Client, r *store.Record, why Refusal) {
 	if !e.bad.toldBound(r.ID, why, e.now()) {
 		e.emit(Event{Kind: EventRefused, Session: r.ID, Subject: r.Subject, Client: by, Refusal: why})
 	}
-}
-
-// confirmBinding stores that a browser has presented the first proof of its
-// session.
-func (e *Engine) confirmBinding(ctx context.Context, n *note) error {
-	turn := e.queue.enter(n.id)
-	defer e.queue.leave(n.id, turn)
-	for range maxConflicts {
-		r, err := e.live(ctx, n.id)
-		if err != nil || !confirm(r, n.generation, n.proven) {
-			return err
-		}
-		_, err = e.store.Update(ctx, e.opt.App, r, store.UpdateOptions{Arrived: n.proven, Now: e.now()})
-		if !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return store.ErrConflict
 }

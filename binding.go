@@ -32,7 +32,7 @@ const (
 // proofs, each proof with its hash and 8 bytes for good, and the key. Numbers are
 // big-endian.
 type binding struct {
-	confirmedAt store.Time // when a request first presented a proof; 0: none yet
+	confirmedAt store.Time // when the key's first refresh came; 0: none yet
 	generation  uint32     // number of registrations and refreshes
 	secret      [32]byte   // authenticates challenges; no browser knows it
 	proofs      [maxProofs]proof
@@ -94,10 +94,9 @@ func (b *binding) bytes() []byte {
 type standing uint8
 
 const (
-	unproven   standing = iota // the session is bound, and no proof is good: refused
-	spared                     // the session isn't bound, or was confirmed too lately for the request to know
-	proven                     // a proof was good when the request arrived
-	confirming                 // so it was, and is the session's first
+	unproven standing = iota // the session is bound, and no proof is good: refused
+	spared                   // the session isn't bound, or was confirmed too lately for the request to know
+	proven                   // a proof was good when the request arrived
 )
 
 // standingOf says how a request stands to the session r, by the proofs that it
@@ -111,13 +110,9 @@ func (b *Binding) standingOf(r *store.Record, proofs []string, arrived store.Tim
 		return unproven
 	}
 	for i := range min(len(proofs), maxPresented) {
-		if !is.has(proofs[i], arrived) {
-			continue
+		if is.has(proofs[i], arrived) {
+			return proven
 		}
-		if is.confirmedAt == 0 {
-			return confirming
-		}
-		return proven
 	}
 	if is.confirmedAt == 0 || arrived <= is.confirmedAt.Add(b.Grace) {
 		return spared
@@ -144,16 +139,17 @@ func (b *binding) has(text string, arrived store.Time) bool {
 	return false
 }
 
-// prove adds a new proof, and returns it. The earlier ones stay good for their
-// time, since the answer with the new one may be lost, but there are at most
-// maxProofs. All challenges so far are used up.
+// prove adds a new proof, and returns it. Earlier ones stay good for their time,
+// since the answer with the new one may be lost. Dead ones stay too, for requests
+// that arrived before, until there are more than maxProofs. All challenges so far
+// are used up.
 func (b *binding) prove(random io.Reader, now store.Time, opt *Binding) (string, error) {
 	var raw [32]byte
 	if err := readRandom(random, raw[:]); err != nil {
 		return "", err
 	}
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
-	kept := slices.DeleteFunc(b.proofs[:b.issued], func(p proof) bool { return p.good < now })
+	kept := b.proofs[:b.issued]
 	if len(kept) == maxProofs {
 		kept = slices.Delete(kept, 0, 1)
 	}
@@ -161,24 +157,6 @@ func (b *binding) prove(random io.Reader, now store.Time, opt *Binding) (string,
 	b.issued = len(kept)
 	b.generation++
 	return text, nil
-}
-
-// generationOf returns the generation of r's binding; 0: there is none.
-func generationOf(r *store.Record) uint32 {
-	b, _ := readBinding(r.Binding)
-	return b.generation
-}
-
-// confirm notes on r that a request which arrived at the given time has presented
-// a proof. It does nothing if r is confirmed, or isn't of the given generation.
-func confirm(r *store.Record, generation uint32, arrived store.Time) (changed bool) {
-	b, ok := readBinding(r.Binding)
-	if !ok || b.confirmedAt != 0 || b.generation != generation {
-		return false
-	}
-	b.confirmedAt = arrived
-	r.Binding = append(r.Binding[:0], b.bytes()...)
-	return true
 }
 
 // A challenge is what the browser signs to get a proof. It tells its time and

@@ -187,7 +187,7 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 // current one, no deadline has passed, and nothing is due. Another node may have
 // issued a proof that the cache hasn't got yet.
 func (e *Engine) mayDecide(q *query, rec *store.Record, v verdict, st standing) bool {
-	if v != current || rec.Secret.ConfirmedAt == 0 || st == unproven || st == confirming {
+	if v != current || rec.Secret.ConfirmedAt == 0 || st == unproven {
 		return false
 	}
 	expired, _ := rec.ExpiredAt(q.now)
