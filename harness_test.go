@@ -124,11 +124,14 @@ func newWorld(t testing.TB, change ...func(*world, *sojourn.Options)) *world {
 
 // node returns another node on the store of w: another engine, with the clock
 // and the list of events of w. Move the clock by w.
-func (w *world) node() *world {
+func (w *world) node(change ...func(*world, *sojourn.Options)) *world {
 	w.Helper()
 	n := &world{TB: w.TB, store: w.store}
 	opt := sojourn.Options{Now: w.time, OnEvent: w.observe}
 	sealWorld(n, &opt)
+	for _, f := range change {
+		f(n, &opt)
+	}
 	e, err := sojourn.New(n.store, opt)
 	if err != nil {
 		w.Fatal(err)
@@ -203,8 +206,8 @@ func (w *world) endings() (reasons []sojourn.Reason) {
 	return reasons
 }
 
-// A jar holds a browser's cookies.
-type jar struct{ session, visitor string }
+// A jar holds a browser's cookies. Of proofs it keeps one.
+type jar struct{ session, visitor, proofName, proof string }
 
 var home = sojourn.Client{IP: netip.MustParseAddr("192.0.2.1"), UserAgent: "Browser/1"}
 
@@ -220,6 +223,9 @@ func (w *world) beginAt(j *jar, arrived time.Time) *sojourn.Session {
 	}
 	if j.visitor != "" {
 		r.Visitor = []string{j.visitor}
+	}
+	if j.proof != "" {
+		r.Proofs = []string{j.proof}
 	}
 	return w.Begin(context.Background(), r)
 }
@@ -240,13 +246,15 @@ func (w *world) take(j *jar, s *sojourn.Session) {
 		if err != nil {
 			w.Fatalf("%q: %v", line, err)
 		}
-		switch c.Name {
-		case "__Host-session":
+		switch {
+		case c.Name == "__Host-session":
 			j.session = c.Value
-		case "__Host-visitor":
+		case c.Name == "__Host-visitor":
 			j.visitor = c.Value
-		default:
+		case !strings.HasPrefix(c.Name, "__Host-session-bound-"):
 			w.Fatalf("unknown cookie %q", c.Name)
+		case c.Value != "" || c.Name == j.proofName:
+			j.proofName, j.proof = c.Name, c.Value
 		}
 	}
 }

@@ -52,6 +52,7 @@ type query struct {
 	now       store.Time
 	strict    bool          // read the store, not a cache
 	passive   bool          // the request is no activity
+	renews    bool          // it registers a key, which reports by itself what it refuses
 	budget    *budget       // limits what a guessing address may look up; nil: no limit
 	room      *store.Record // for the session that is found
 	*sealRoom               // for opening sealed sessions
@@ -81,7 +82,7 @@ func (s *Session) find(ctx context.Context, b *budget) error {
 	if s.request.Key != "" {
 		return s.findKeyed(ctx)
 	}
-	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, budget: b, room: &s.record, sealRoom: &s.sealRoom}
+	q := query{Request: &s.request, arrived: s.arrived, now: s.e.now(), strict: s.strict, passive: s.passive, renews: s.renews, budget: b, room: &s.record, sealRoom: &s.sealRoom}
 	f, transports := &s.found, q.transports(&s.e.opt)
 	if transports[0] != sessionCookie {
 		s.request.Old = nil // cookies don't count
@@ -326,7 +327,7 @@ func (e *Engine) settle(ctx context.Context, q *query, f *found) error {
 		p := &f.dead[i]
 		switch {
 		case p.refusal == RefusedUnproven:
-			if !p.quiet {
+			if !p.quiet && !q.renews {
 				e.refuseBound(q.Client, p.rec, RefusedUnproven)
 			}
 			continue

@@ -54,6 +54,7 @@ type Session struct {
 	keepSecret bool       // asked for by KeepSecret, or the response can't carry a cookie
 	rereading  bool       // a pop applies the changes again, and may call the function of an Update
 	forget     bool       // asked for by Forget
+	renews     bool       // by register, which reports by itself what it refuses
 	outcome    outcome
 	watching   watching
 	noted      store.Time // when Active last queued a note

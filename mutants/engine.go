@@ -84,10 +84,8 @@ var engine = []mutant{
 		breaks: "a request is judged as of its arrival",
 		test:   ". -run TestI12",
 		edits: []edit{{"presented.go",
-			`strict, rec)
-	v := judge(rec, &p.secret, q.arrived)`,
-			`strict, rec)
-	v := judge(rec, &p.secret, q.now)`}},
+			`v, st := judge(rec, &p.secret, q.arrived)`,
+			`v, st := judge(rec, &p.secret, q.now)`}},
 	},
 	{
 		name:   "I12-theft-unnoticed",
@@ -141,7 +139,7 @@ var engine = []mutant{
 		breaks: "a late logout doesn't clear the cookie",
 		test:   ". -run TestI14",
 		edits: []edit{{"commit.go",
-			`if f.tooLate == nil || f.endedBy != "" && s.arrived > f.endedAt {`,
+			`if f.tooLate == nil || f.unproven != nil || f.endedBy != "" && s.arrived > f.endedAt {`,
 			`if true {`}},
 	},
 	{
