@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,45 @@ func TestRegistrationAndRefresh(t *testing.T) {
 		if p.SignedBy(r.Key) {
 			t.Error("another session's key signed the proof")
 		}
+	}
+}
+
+// What a browser has sent: a registration and a refresh with each algorithm.
+func TestProofsOfChromium(t *testing.T) {
+	text, err := os.ReadFile("testdata/chromium.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		seen++
+		f := strings.Fields(line)
+		registration, err := dbsc.Parse(f[1])
+		if err != nil || registration.Challenge != "c0" || registration.Key.Algorithm() != f[0] || !registration.SignedBy(registration.Key) {
+			t.Fatalf("%s: registration %+v, %v", f[0], registration, err)
+		}
+		refresh, err := dbsc.Parse(f[2])
+		if err != nil || refresh.Challenge != "c1" || refresh.Key != nil || !refresh.SignedBy(registration.Key) {
+			t.Errorf("%s: refresh %+v, %v", f[0], refresh, err)
+		}
+		// Each change of a character makes another proof.
+		for i := range f[2] {
+			changed := []byte(f[2])
+			if changed[i] == 'A' {
+				changed[i] = 'B'
+			} else {
+				changed[i] = 'A'
+			}
+			if p, err := dbsc.Parse(string(changed)); err == nil && p.SignedBy(registration.Key) {
+				t.Errorf("%s: accepted with another character at %d", f[0], i)
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d lines", seen)
 	}
 }
 
