@@ -42,6 +42,7 @@ type keeper struct {
 	offered   string // the challenge of the last offer to register
 	id        string // of the bound session; empty: none
 	proof     string // the name of the cookie that it waits for
+	like      string // the attributes of that cookie
 	challenge string // what it signs next
 }
 
@@ -79,12 +80,12 @@ func (b *keeper) registerWith(jwt string, headers ...string) *reply {
 	if a.StatusCode == 200 {
 		var in struct {
 			ID          string `json:"session_identifier"`
-			Credentials []struct{ Name string }
+			Credentials []struct{ Name, Attributes string }
 		}
 		if err := json.Unmarshal([]byte(a.body), &in); err != nil || len(in.Credentials) != 1 {
 			b.Fatalf("instructions %q: %v", a.body, err)
 		}
-		b.id, b.proof = in.ID, in.Credentials[0].Name
+		b.id, b.proof, b.like = in.ID, in.Credentials[0].Name, in.Credentials[0].Attributes
 	}
 	return b.heed(a)
 }
@@ -110,7 +111,12 @@ func (b *keeper) refreshWith(jwt string, headers ...string) *reply {
 	if jwt != "" {
 		list = append(list, "Secure-Session-Response", jwt)
 	}
-	return b.heed(b.post("/session/bound/refresh", list...))
+	a := b.heed(b.post("/session/bound/refresh", list...))
+	// The browser waits for a cookie of exactly this name and these attributes.
+	if line := a.Header.Get("Set-Cookie"); a.StatusCode == 200 && (!strings.HasPrefix(line, b.proof+"=") || !strings.HasSuffix(line, "; "+b.like)) {
+		b.Errorf("Set-Cookie %q, and the instructions tell of %s; %s", line, b.proof, b.like)
+	}
+	return a
 }
 
 // heed takes the challenges of an answer.
@@ -375,7 +381,7 @@ func TestBoundReplays(t *testing.T) {
 func TestBoundRefreshAfterLink(t *testing.T) {
 	w := newBoundWeb(t)
 	b := w.bound("alice")
-	bare := &keeper{surfer: w.surfer(), key: b.key, id: b.id, proof: b.proof}
+	bare := &keeper{surfer: w.surfer(), key: b.key, id: b.id, proof: b.proof, like: b.like}
 	a := bare.refresh().wantStatus(t, 200)
 	if len(a.cookies) != 1 || a.cookies[0].Name != b.proof {
 		t.Errorf("cookies: %v", a.cookies)
@@ -387,7 +393,7 @@ func TestBoundRefreshAfterLink(t *testing.T) {
 	// The cookie of another session doesn't matter, nor does what a browser may tell
 	// of the page that waits.
 	other := w.bound("bob")
-	mixed := &keeper{surfer: other.fork(), key: b.key, id: b.id, proof: b.proof}
+	mixed := &keeper{surfer: other.fork(), key: b.key, id: b.id, proof: b.proof, like: b.like}
 	mixed.refresh("Origin", "https://mail.example").wantStatus(t, 200)
 	w.want("the two cookies of different sessions", mixed.who(), "bob")
 	delete(mixed.cookies, other.proof)
@@ -530,7 +536,9 @@ func TestBoundOnThreeNodes(t *testing.T) {
 		f.surfer = &surfer{nodes[i%3], b.cookies, b.headers}
 		return &f
 	}
-	take := func(f *keeper) { b.id, b.proof, b.challenge, b.offered = f.id, f.proof, f.challenge, f.offered }
+	take := func(f *keeper) {
+		b.id, b.proof, b.like, b.challenge, b.offered = f.id, f.proof, f.like, f.challenge, f.offered
+	}
 	f := at(1)
 	f.register().wantStatus(t, 200)
 	take(f)
