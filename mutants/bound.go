@@ -39,13 +39,13 @@ var bound = []mutant{
 	{
 		name:   "I12-bound-challenge-twice",
 		breaks: "a challenge is good once",
-		test:   ". -run TestBoundChallenges$",
+		test:   ". -run TestBoundChallenges",
 		edits:  []edit{{"binding.go", `b.generation++`, ``}},
 	},
 	{
 		name:   "I12-bound-old-challenge",
 		breaks: "a challenge is good for a while",
-		test:   ". -run TestBoundChallenges$",
+		test:   ". -run TestBoundChallenges",
 		edits:  []edit{{"binding.go", `return now.Sub(made) <= b.ProofLife+challengeExtra`, `return made > 0`}},
 	},
 	{
@@ -57,7 +57,7 @@ var bound = []mutant{
 	{
 		name:   "I12-bound-any-key",
 		breaks: "only the session's key renews a proof",
-		test:   ". -run TestBoundChallenges$",
+		test:   ". -run TestBoundChallenges",
 		edits:  []edit{{"bind.go", `case !signed(b.key):`, `case false:`}},
 	},
 	{

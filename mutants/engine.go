@@ -22,7 +22,7 @@ var engine = []mutant{
 		breaks: "a requirement of more than a login reads the store, not the cache",
 		test:   ". -run TestI10Requirements",
 		edits: []edit{{"requirement.go",
-			`if q.Level > 0 || q.Fresh != 0 {`,
+			`if q.Level > 0 || q.Fresh != 0 || bound {`,
 			`if false {`}},
 	},
 	{

@@ -71,8 +71,8 @@ var sealed = []mutant{
 		breaks: "activity keeps a sealed session alive",
 		test:   ". -run TestSealedTouches",
 		edits: []edit{{"exchange.go",
-			`&& !s.moves())`,
-			`)`}},
+			` && !s.moves()`,
+			``}},
 	},
 	{
 		name:   "I4-sealed-past-a-watermark",
