@@ -44,6 +44,17 @@ type Binding struct {
 	Script bool
 }
 
+// Bound returns a copy of Options.Bound with its defaults; nil: sessions aren't
+// bound. It is for handlers that serve browsers below Binding.Path, as package
+// pages does.
+func (e *Engine) Bound() *Binding {
+	if e.opt.Bound == nil {
+		return nil
+	}
+	b := *e.opt.Bound
+	return &b
+}
+
 func (b *Binding) withDefaults() (*Binding, error) {
 	if b == nil {
 		return nil, nil

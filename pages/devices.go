@@ -32,6 +32,7 @@ type device struct {
 	LastSeenAt time.Time  `json:"last_seen_at"`
 	ExpiresAt  time.Time  `json:"expires_at"`
 	Remembered bool       `json:"remembered"`
+	Bound      bool       `json:"bound"` // to its browser
 }
 
 // An end is a session of the user that ended lately.
@@ -50,7 +51,7 @@ func (v *view) device(info sojourn.Info) device {
 	return device{
 		ID: info.ID, Current: info.ID == v.session.ID(), Name: v.name(agent), Kind: kindOf(agent),
 		CreatedAt: info.CreatedAt, SignedInAt: info.AuthenticatedAt, LastSeenAt: info.LastSeenAt, ExpiresAt: info.ExpiresAt,
-		Remembered: info.Remembered, Address: address(info.LastSeen),
+		Remembered: info.Remembered, Bound: info.Bound, Address: address(info.LastSeen),
 	}
 }
 

@@ -124,6 +124,7 @@ type Handler struct {
 	texts    map[string]map[string]string
 	policy   string // Content-Security-Policy
 	inner    http.Handler
+	bound    *bound // nil: no session is bound
 
 	lastOutage atomic.Int64 // when an outage was logged last, in seconds since 1970
 }
@@ -158,6 +159,9 @@ func New(sessions *sojourn.Engine, opt Options) (*Handler, error) {
 	}
 	h := &Handler{sessions: sessions, opt: opt, texts: texts}
 	if err := h.require(opt.Require); err != nil {
+		return nil, err
+	}
+	if h.bound, err = newBound(sessions, opt.Path); err != nil {
 		return nil, err
 	}
 	h.inner = sessions.Handler(http.HandlerFunc(h.serve))
@@ -212,6 +216,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if rest := strings.TrimPrefix(r.URL.Path, h.opt.Path); h.bound != nil && (rest == "bound/register" || rest == "bound/refresh") {
+		h.bound.engine.ServeHTTP(w, r) // it has rules of its own for requests of other origins
+		return
+	}
 	h.inner.ServeHTTP(w, r)
 }
 
@@ -227,12 +235,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusOK, static.content)
 		return
 	}
+	if ok && rest == "bound/bound.js" && h.bound != nil && h.bound.script != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		h.bound.script.ServeHTTP(w, r)
+		return
+	}
 	v := h.begin(w, r)
 	switch target, action, _ := strings.Cut(strings.TrimPrefix(rest, "devices/"), "/"); {
 	case !ok && r.URL.Path+"/" != h.opt.Path:
 		v.failWith(http.StatusNotFound, "no_such_page")
 	case !ok, rest == "", rest == "devices/":
 		v.route(handlers{"GET": v.toDevices})
+	case h.bound != nil && strings.HasPrefix(rest, "bound/"):
+		v.serveBound(strings.TrimPrefix(rest, "bound/"))
 	case rest == "devices":
 		v.route(handlers{"GET": v.devicesPage})
 	case rest == "devices/live":
@@ -267,8 +281,9 @@ type file struct {
 
 // files are the static files, by their path.
 var files = map[string]file{
-	"pages.css": {"text/css; charset=utf-8", readStatic("pages.css")},
-	"pages.js":  {"text/javascript; charset=utf-8", readStatic("pages.js")},
+	"pages.css":  {"text/css; charset=utf-8", readStatic("pages.css")},
+	"pages.js":   {"text/javascript; charset=utf-8", readStatic("pages.js")},
+	"waiting.js": {"text/javascript; charset=utf-8", readStatic("waiting.js")},
 }
 
 func readStatic(name string) []byte {

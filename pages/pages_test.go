@@ -142,8 +142,8 @@ func leads(t *testing.T, w *httptest.ResponseRecorder, to string) {
 // devices is the answer to a request for JSON.
 type devices struct {
 	Sessions []struct {
-		ID, Name, Kind, Address string
-		Current, Remembered     bool
+		ID, Name, Kind, Address    string
+		Current, Remembered, Bound bool
 	}
 	Next  string
 	Ended []struct{ ID, Name, Kind, Address, Reason string }

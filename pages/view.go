@@ -137,6 +137,8 @@ var codes = []struct {
 	code string
 }{
 	{sojourn.ErrAnonymous, "sign_in_required"},
+	{sojourn.ErrUnproven, "unproven"},
+	{sojourn.ErrUnbound, "unbound"},
 	{sojourn.ErrNotFresh, "fresh_sign_in_required"},
 	{sojourn.ErrLevel, "level_too_low"},
 	{sojourn.ErrNotFound, "no_such_session"},
@@ -196,6 +198,8 @@ func (v *view) leads(err error) bool {
 		return q.SignIn != ""
 	case errors.Is(err, sojourn.ErrNotFresh), errors.Is(err, sojourn.ErrLevel):
 		return q.StepUp != ""
+	case errors.Is(err, sojourn.ErrUnproven), errors.Is(err, sojourn.ErrUnbound):
+		return v.h.bound != nil
 	}
 	return false
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // sources are the scripts that are served this way.
-var sources = []string{"../../mirror/mirror.js"}
+var sources = []string{"../../mirror/mirror.js", "../../pages/static/bound.js"}
 
 func read(t *testing.T, file string) string {
 	t.Helper()
