@@ -173,6 +173,13 @@ func (s *Session) asked() *store.Record {
 	return s.challenged
 }
 
+// heldDead reports whether the browser holds a proof of an unproven session all the
+// same: the store has lost it, or clocks differ. As long as it has the cookie, it
+// renews nothing.
+func (s *Session) heldDead() bool {
+	return s.found.unproven != nil && s.asked() == s.found.unproven && len(s.request.Proofs) > 0
+}
+
 // offers reports whether the answer asks the browser to register a key, beside a
 // new cookie: the session has none, or nobody knows whether the browser has it.
 func (s *Session) offers() bool {

@@ -371,6 +371,27 @@ func TestBoundSurvivesARestart(t *testing.T) {
 	off.want("where Bound is off", off.look(d.stolen()), "ann")
 }
 
+// A browser renews nothing as long as it has the proof's cookie. So the answer
+// deletes one that the store has lost.
+func TestBoundLostProofIsDeleted(t *testing.T) {
+	w := newWorld(t, bound)
+	d := w.bound("ann")
+	was := d.record()
+	d.forgets()
+	for range 2 {
+		d.refresh()
+		lost := d.record()
+		lost.Binding = was.Binding
+		if _, err := w.store.Update(ctx, "default", &lost, store.UpdateOptions{Now: store.TimeOf(w.time())}); err != nil {
+			t.Fatal(err)
+		}
+		w.want("with the lost proof", w.look(d.jar), "")
+		w.want("the cookie", d.jar.proof, "")
+	}
+	d.refresh()
+	w.want("after a refresh", w.look(d.jar), "ann")
+}
+
 // A cached record decides that a proof is good, but not that none is.
 func TestBoundCachedRecords(t *testing.T) {
 	beneath, strict := memstore.New(), 0

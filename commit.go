@@ -53,6 +53,7 @@ func (s *Session) Commit(ctx context.Context) error {
 			c.clearSession = s.found.sessionSent && !c.setSession
 			c.clearVisitor = s.found.visitorSent && !c.setVisitor
 		}
+		s.outcome.cookies.clearProof = s.outcome.err == nil && s.state != nil && s.heldDead()
 	}
 	return s.outcome.err
 }

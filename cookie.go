@@ -176,11 +176,12 @@ type cookieChange struct {
 	clearVisitor bool
 	clearOld     bool  // those of Adoption.Cookies that the client sent
 	setProof     bool  // the one of state.proof
+	clearProof   bool  // of the unproven session
 	maxAge       int32 // seconds; 0: the cookie is set without Max-Age
 }
 
 func (c cookieChange) any() bool {
-	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld || c.setProof
+	return c.setSession || c.setVisitor || c.clearSession || c.clearVisitor || c.clearOld || c.setProof || c.clearProof
 }
 
 // set asks for the cookie of r, which must not be a bearer's session.
@@ -251,6 +252,9 @@ func (s *Session) setCookies(list []string) []string {
 	if c.setProof {
 		age := strconv.Itoa(int(s.e.opt.Bound.ProofLife / time.Second))
 		list = append(list, site.cookie.proofName(s.challenged.ID)+"="+s.proof+"; Max-Age="+age+site.forms[0])
+	}
+	if c.clearProof {
+		list = appendClear(list, site.cookie.proofName(s.found.unproven.ID), site.forms)
 	}
 	if c.clearSession {
 		list = appendClear(list, site.cookie.Name, site.forms)
