@@ -66,7 +66,7 @@ func (s *Session) register(ctx context.Context, challenge string, key []byte) er
 		case key == nil || !e.opt.Bound.answers(r, challenge, now):
 			return errChallenge
 		}
-		b := binding{generation: was.generation, key: key}
+		b := binding{registeredAt: now, generation: was.generation, key: key}
 		if err := readRandom(e.rand, b.secret[:]); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (s *Session) offers() bool {
 	}
 	raw := s.current().Binding
 	b, ok := readBinding(raw)
-	return len(raw) == 0 || ok && b.confirmedAt == 0
+	return len(raw) == 0 || ok && b.confirmedAt == 0 && s.e.now() > b.registeredAt.Add(offerAgain)
 }
 
 // proofsSent returns the sessions whose proofs the browser may have sent.

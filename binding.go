@@ -15,11 +15,17 @@ import (
 // What binds a session to a browser's key (Record.Binding), and the rules of its
 // proofs and challenges, as functions of a record and a time.
 const (
-	// maxProofs is how many proofs of a session are good at a time: the answers that
-	// carried the last ones may be lost, or still under way.
-	maxProofs = 4
+	// The last keptProofs are kept, since handlers may ask late about requests that
+	// arrived before. Of the earlier ones, those are kept that are still good, up to
+	// maxProofs: a browser renews a proof two minutes early, and Grace may be long.
+	keptProofs = 4
+	maxProofs  = 16
 
-	// maxPresented is how many of a request's proofs are looked at.
+	// offerAgain is how long after a registration no other is offered. Its answer has
+	// come by then, or never will: it must not replace a later key in the browser.
+	offerAgain = time.Minute
+
+	// maxPresented is how many of a request's proofs are looked at, from the last one.
 	maxPresented = 8
 
 	// challengeExtra is how much longer than a proof a challenge is good. The
@@ -28,16 +34,17 @@ const (
 )
 
 // A binding is what Record.Binding holds. Its layout: a byte for the version,
-// confirmedAt in 8 bytes, generation in 4, secret, a byte for the number of
+// registeredAt and confirmedAt in 8 bytes each, generation in 4, secret, a byte for the number of
 // proofs, each proof with its hash and 8 bytes for good, and the key. Numbers are
 // big-endian.
 type binding struct {
-	confirmedAt store.Time // when the key's first refresh came; 0: none yet
-	generation  uint32     // number of registrations and refreshes
-	secret      [32]byte   // authenticates challenges; no browser knows it
-	proofs      [maxProofs]proof
-	issued      int    // how many of proofs there are, oldest first
-	key         []byte // the browser's public key; shares memory with the record
+	registeredAt store.Time
+	confirmedAt  store.Time // when the key's first refresh came; 0: none yet
+	generation   uint32     // number of registrations and refreshes
+	secret       [32]byte   // authenticates challenges; no browser knows it
+	proofs       [maxProofs]proof
+	issued       int    // how many of proofs there are, oldest first
+	key          []byte // the browser's public key; shares memory with the record
 }
 
 // A proof is the value of a second cookie, as far as a store may know it.
@@ -48,7 +55,7 @@ type proof struct {
 
 const (
 	bindingVersion = 1
-	bindingHead    = 1 + 8 + 4 + 32 + 1
+	bindingHead    = 1 + 8 + 8 + 4 + 32 + 1
 	proofBytes     = 32 + 8
 )
 
@@ -58,9 +65,10 @@ func readBinding(raw []byte) (b binding, ok bool) {
 	if len(raw) < bindingHead || raw[0] != bindingVersion {
 		return b, false
 	}
-	b.confirmedAt = store.Time(binary.BigEndian.Uint64(raw[1:]))
-	b.generation = binary.BigEndian.Uint32(raw[9:])
-	copy(b.secret[:], raw[13:])
+	b.registeredAt = store.Time(binary.BigEndian.Uint64(raw[1:]))
+	b.confirmedAt = store.Time(binary.BigEndian.Uint64(raw[9:]))
+	b.generation = binary.BigEndian.Uint32(raw[17:])
+	copy(b.secret[:], raw[21:])
 	b.issued = int(raw[bindingHead-1])
 	raw = raw[bindingHead:]
 	if b.issued > maxProofs || len(raw) < b.issued*proofBytes {
@@ -79,6 +87,7 @@ func readBinding(raw []byte) (b binding, ok bool) {
 func (b *binding) bytes() []byte {
 	raw := make([]byte, 0, bindingHead+b.issued*proofBytes+len(b.key))
 	raw = append(raw, bindingVersion)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(b.registeredAt))
 	raw = binary.BigEndian.AppendUint64(raw, uint64(b.confirmedAt))
 	raw = binary.BigEndian.AppendUint32(raw, b.generation)
 	raw = append(raw, b.secret[:]...)
@@ -109,7 +118,7 @@ func (b *Binding) standingOf(r *store.Record, proofs []string, arrived store.Tim
 	if !ok {
 		return unproven
 	}
-	for i := range min(len(proofs), maxPresented) {
+	for i := max(0, len(proofs)-maxPresented); i < len(proofs); i++ {
 		if is.has(proofs[i], arrived) {
 			return proven
 		}
@@ -140,9 +149,7 @@ func (b *binding) has(text string, arrived store.Time) bool {
 }
 
 // prove adds a new proof, and returns it. Earlier ones stay good for their time,
-// since the answer with the new one may be lost. Dead ones stay too, for requests
-// that arrived before, until there are more than maxProofs. All challenges so far
-// are used up.
+// since the answer with the new one may be lost. All challenges so far are used up.
 func (b *binding) prove(random io.Reader, now store.Time, opt *Binding) (string, error) {
 	var raw [32]byte
 	if err := readRandom(random, raw[:]); err != nil {
@@ -150,7 +157,7 @@ func (b *binding) prove(random io.Reader, now store.Time, opt *Binding) (string,
 	}
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
 	kept := b.proofs[:b.issued]
-	if len(kept) == maxProofs {
+	for len(kept) >= keptProofs && (kept[0].good < now || len(kept) == maxProofs) {
 		kept = slices.Delete(kept, 0, 1)
 	}
 	kept = append(kept, proof{sha256.Sum256([]byte(text)), now.Add(opt.ProofLife + opt.Grace)})

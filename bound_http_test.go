@@ -471,6 +471,7 @@ func TestBoundOutages(t *testing.T) {
 			w.want("who", b.who(), "alice")
 			w.want("an unbound session", young.who(), "bob")
 			if r.StatusCode != 200 {
+				w.pass(61 * time.Second)
 				young.heed(young.post("/elevate")) // which offers again
 				young.register().wantStatus(t, 200)
 			}

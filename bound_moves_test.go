@@ -430,8 +430,8 @@ func TestBoundFailsClosed(t *testing.T) {
 	for _, cut := range []func([]byte) []byte{
 		func(b []byte) []byte { return append([]byte{2}, b[1:]...) },
 		func(b []byte) []byte { return b[:1] },
-		func(b []byte) []byte { return b[:46] },
-		func(b []byte) []byte { b[45] = 5; return b },
+		func(b []byte) []byte { return b[:54] },
+		func(b []byte) []byte { b[53] = 5; return b },
 	} {
 		d := w.bound("ann")
 		rec := d.record()

@@ -3,6 +3,7 @@ package sojourn_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -160,12 +161,12 @@ func TestBoundSecondRegistration(t *testing.T) {
 }
 
 // A successor doesn't shorten a proof's life, since its answer may be lost. At most
-// four are good at a time.
+// sixteen are good at a time.
 func TestBoundProofsOfLostAnswers(t *testing.T) {
 	w := newWorld(t, bound)
 	d := w.bound("ann")
 	old := []*jar{d.copied()}
-	for range 4 {
+	for range 16 {
 		d.refresh()
 		old = append(old, d.copied())
 	}
@@ -174,7 +175,7 @@ func TestBoundProofsOfLostAnswers(t *testing.T) {
 		if i == 0 {
 			want = ""
 		}
-		w.want("proof "+string(rune('0'+i)), w.look(j), want)
+		w.want("proof "+strconv.Itoa(i), w.look(j), want)
 	}
 	w.want("the size of the binding", len(d.record().Binding) <= store.MaxBinding, true)
 }

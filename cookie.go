@@ -315,7 +315,10 @@ func (c *Cookie) readCookies(lines []string, p *Request) {
 				p.Session = append(p.Session, value)
 			case name == c.Visitor:
 				p.Visitor = append(p.Visitor, value)
-			case c.proof != "" && strings.HasPrefix(name, c.proof) && len(p.Proofs) < maxPresented:
+			case c.proof != "" && strings.HasPrefix(name, c.proof):
+				if len(p.Proofs) == maxPresented { // the newest session's comes last (RFC 6265, section 5.4)
+					p.Proofs = p.Proofs[:copy(p.Proofs, p.Proofs[1:])]
+				}
 				p.Proofs = append(p.Proofs, value)
 			}
 		}

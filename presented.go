@@ -150,6 +150,9 @@ func (e *Engine) examine(ctx context.Context, q *query, p *presented) error {
 	if (p.by == oldCookie || p.moved) && v == stolen {
 		v = former // a browser may bring an old cookie at any time: that is no theft
 	}
+	if v == stolen && st == unproven {
+		v = former // a thief who can do nothing mustn't sign the user out either
+	}
 	p.verdict = v
 	switch {
 	case v == garbage:

@@ -1,0 +1,70 @@
+package sojourn_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+)
+
+// A thief without a proof doesn't sign the user out with a secret that has been
+// replaced since. With a proof, that is theft as ever.
+func TestI12BoundTheftNeedsAProof(t *testing.T) {
+	w := newWorld(t, bound)
+	d := w.bound("ann")
+	thief := d.copied()
+	replaced := func() { // the secret is replaced, and its successor confirmed
+		for _, wait := range []time.Duration{20 * time.Minute, time.Minute, 2 * time.Minute, 11 * time.Minute} {
+			w.pass(wait)
+			d.refresh()
+			w.want("the user", w.look(d.jar), "ann")
+			w.flush()
+		}
+	}
+	replaced()
+	w.want("the secret is another", thief.session != d.jar.session, true)
+	w.want("the thief", w.look(thief), "")
+	w.want("the user goes on", w.look(d.jar), "ann")
+	if refused := w.happened(sojourn.EventRefused); len(refused) != 1 || refused[0].Refusal != sojourn.RefusedFormer {
+		t.Errorf("events: %+v", refused)
+	}
+	thief = d.copied()
+	replaced()
+	thief.proof = d.jar.proof
+	w.want("a thief with a proof", w.look(thief), "")
+	w.want("the user is signed out", w.look(d.jar), "")
+}
+
+// While the answer to a registration may be under way, no other is offered: if it
+// came late, it would replace a later key in the browser.
+func TestI14BoundLateRegistration(t *testing.T) {
+	w := newWorld(t, bound)
+	d := w.device("ann")
+	d.register()
+	d.offered = ""
+	d.login("ann")
+	w.want("an offer at once", d.offered, "")
+	w.pass(61 * time.Second)
+	d.login("ann")
+	w.want("an offer later", d.offered != "", true)
+}
+
+// With a long Grace, a proof is good all that time, though the browser has renewed
+// it many times.
+func TestBoundProofsOfALongGrace(t *testing.T) {
+	w := newWorld(t, bound, options(func(o *sojourn.Options) {
+		o.Bound = &sojourn.Binding{ProofLife: 5 * time.Minute, Grace: 30 * time.Minute}
+	}))
+	d := w.bound("ann")
+	w.pass(30 * time.Minute)
+	d.refresh()
+	upload := d.copied()
+	for range 11 {
+		w.pass(3 * time.Minute)
+		d.refresh()
+	}
+	w.pass(2 * time.Minute)
+	w.want("an upload that took 35 minutes", w.look(upload), "ann")
+	w.pass(time.Millisecond)
+	w.want("one that took longer", w.look(upload), "")
+}
