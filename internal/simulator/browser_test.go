@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,13 @@ type browser struct {
 	tabs   int     // open tabs
 	down   bool    // crashed, asleep, or nobody uses it
 
+	keys   []*credential          // of bound sessions
+	proofs map[string]proofCookie // by name
+	lost   map[sojourn.ID]bool    // sessions whose key a crash has lost
+	signed []store.Time           // when it signed lately
+	skew   time.Duration          // its clock is ahead by this
+	binds  bool                   // it knows Device Bound Session Credentials
+
 	deaf    bool            // ignores Set-Cookie after the login
 	shows   string          // the subject on the last page seen
 	grant   *grant          // the last committed login or elevation, unless a logout followed
@@ -36,9 +44,11 @@ type browser struct {
 }
 
 type jarAt struct {
-	at  store.Time
-	jar jar
-	by  jarCause
+	at     store.Time
+	jar    jar
+	by     jarCause
+	proofs map[string]proofCookie
+	keys   []*credential
 }
 
 // A jarCause is the answer that put the session cookie into a jar or removed
@@ -51,8 +61,10 @@ type jarCause struct {
 
 func (w *world) addBrowser(subject string) {
 	n := len(w.browsers)
-	b := &browser{w: w, n: n, subject: subject, client: address(n, "browser"), deaf: w.chance(0.1), down: true, told: make(map[*token]bool)}
-	b.disk = []jarAt{{at: start}}
+	b := &browser{w: w, n: n, subject: subject, client: address(n, "browser"), deaf: w.chance(0.1), down: true, told: make(map[*token]bool),
+		proofs: make(map[string]proofCookie), lost: make(map[sojourn.ID]bool)}
+	b.binds = w.bound != nil && !b.deaf && w.chance(0.8)
+	b.save()
 	w.browsers = append(w.browsers, b)
 	w.after(w.about(time.Hour), b.begin)
 	if n == 0 {
@@ -68,6 +80,9 @@ func (b *browser) begin() {
 	}
 	b.down = false
 	b.period++
+	if w.chance(w.weather.clock) {
+		b.setClock()
+	}
 	b.tabs = 1 + w.rng.IntN(3)
 	for range b.tabs {
 		b.tab(b.period, 1+int(w.about(8)))
@@ -131,6 +146,7 @@ func (b *browser) stop() {
 	b.conn++
 	b.period++
 	b.down = true
+	b.hangUp()
 }
 
 // crash ends the browser. It restarts with the jar that was on disk, which is
@@ -141,13 +157,7 @@ func (b *browser) crash() {
 		return
 	}
 	b.stop()
-	from := w.now().Add(-w.between(0, jarBound))
-	was := b.disk[0]
-	for _, at := range b.disk {
-		if at.at <= from {
-			was = at
-		}
-	}
+	was := b.onDisk()
 	w.count("browser: crashed")
 	if was.jar.session != b.jar.session {
 		w.count("browser: crashed, older jar")
@@ -157,14 +167,28 @@ func (b *browser) crash() {
 	}
 	b.grants = nil
 	w.log("browser %d crashes, and comes back with %v instead of %v", b.n, w.tokens[was.jar.session], w.tokens[b.jar.session])
-	b.jar, b.by = was.jar, was.by
-	b.disk = []jarAt{{was.at, b.jar, b.by}}
+	b.jar, b.by, b.proofs = was.jar, was.by, maps.Clone(was.proofs)
+	b.loseKeys(b.onDisk().keys) // which are written apart
+	b.disk = nil
+	b.save()
 	b.shows = ""
 	pause := w.between(2*time.Second, time.Minute)
 	if w.chance(0.5) {
 		pause = w.between(time.Minute, time.Hour)
 	}
 	w.after(pause, b.begin)
+}
+
+// onDisk returns a state that may be on disk.
+func (b *browser) onDisk() jarAt {
+	from := b.w.now().Add(-b.w.between(0, jarBound))
+	was := b.disk[0]
+	for _, at := range b.disk {
+		if at.at <= from {
+			was = at
+		}
+	}
+	return was
 }
 
 // view loads a page with a few parallel requests. What the user does depends on
@@ -242,11 +266,16 @@ func (b *browser) signIn() {
 
 // upload sends a request that a buffering proxy delivers late.
 func (b *browser) upload() {
-	r := b.request(write)
-	r.upload = true
-	b.w.count("request: upload")
-	delay := b.w.between(0, b.w.policy.Grace)
-	b.w.after(delay, r.arrive)
+	w, conn := b.w, b.conn
+	b.prove(func() {
+		if b.conn != conn || b.down {
+			return
+		}
+		r := b.request(write)
+		r.upload = true
+		w.count("request: upload")
+		w.after(w.between(0, w.policy.Grace), r.arrive)
+	})
 }
 
 // endElsewhere ends the session of this browser from outside: from the user's
@@ -303,6 +332,7 @@ func (b *browser) request(k kind) *request {
 		w: w, n: w.requests, browser: b, node: w.someNode(), client: b.client, kind: k, subject: b.subject,
 		jar: b.jar, by: b.by, conn: b.conn, sent: w.now(), belief: b.grant, eager: w.chance(0.5),
 	}
+	r.proofs, r.excuse = b.proofsSent()
 	r.remember = k == login && w.chance(0.4)
 	r.writes = k == write || k == read && w.chance(0.05) || k != read && k != poll && w.chance(0.2)
 	switch {
@@ -327,14 +357,23 @@ func (b *browser) send(k kind, delay time.Duration) {
 		if b.conn != conn || b.down {
 			return
 		}
-		r := b.request(k)
-		way := w.between(5*time.Millisecond, 150*time.Millisecond)
-		if w.chance(0.02) {
-			way = w.between(0, 10*time.Second)
-			w.count("request: slow network")
-		}
-		w.after(way, r.arrive)
+		b.prove(func() {
+			if b.conn != conn || b.down {
+				return
+			}
+			r := b.request(k)
+			w.after(w.way(), r.arrive)
+		})
 	})
+}
+
+// way returns how long a request takes to arrive.
+func (w *world) way() time.Duration {
+	if w.chance(0.02) {
+		w.count("request: slow network")
+		return w.between(0, 10*time.Second)
+	}
+	return w.between(5*time.Millisecond, 150*time.Millisecond)
 }
 
 // deliver gives the answer to the browser.
@@ -355,6 +394,7 @@ func (r *request) deliver() {
 		b.shows = r.shows
 	}
 	change := r.answer
+	defer b.heed(r)
 	if change.session == nil && change.visitor == nil {
 		return
 	}
@@ -396,7 +436,7 @@ func (r *request) deliver() {
 // save records the jar, and forgets states that no crash can restore.
 func (b *browser) save() {
 	now := b.w.now()
-	b.disk = append(b.disk, jarAt{now, b.jar, b.by})
+	b.disk = append(b.disk, jarAt{now, b.jar, b.by, maps.Clone(b.proofs), slices.Clone(b.keys)})
 	for len(b.disk) > 1 && b.disk[1].at <= now.Add(-jarBound) {
 		b.disk = b.disk[1:]
 	}

@@ -3,6 +3,7 @@ package simulator
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,8 @@ type request struct {
 	upload   bool
 
 	jar    jar
+	proofs []string // the values of the cookies with proofs
+	excuse string   // why the browser has no good proof for its session
 	by     jarCause // what put the session cookie into the jar
 	conn   int
 	sent   store.Time
@@ -66,20 +69,25 @@ type request struct {
 	token     *token     // the token that session was found by
 	presented *token     // the token in the session cookie
 	refused   *token     // that token, if it was refused
+	unproven  bool       // because a proof was missing
 	late      store.Time // until when requests with the refused token count as late
 	done      bool
 
 	commit   int // the number of its commit
 	answer   jarChange
 	grant    *grant
-	shows    string     // the subject on the page
-	acted    store.Time // when the handler changed the session; 0: not yet
+	headers  http.Header // of bound sessions
+	shows    string      // the subject on the page
+	acted    store.Time  // when the handler changed the session; 0: not yet
 	elevated bool
 }
 
 // A jarChange is what an answer does to each cookie in the jar; nil keeps the
 // cookie.
-type jarChange struct{ session, visitor *string }
+type jarChange struct {
+	session, visitor *string
+	proofs           []string // the names of deleted cookies
+}
 
 func (r *request) String() string {
 	who := "audit"
@@ -132,11 +140,11 @@ func (r *request) load() {
 	r.presented = w.tokens[r.jar.session]
 	w.log("%v, which arrived at %s, asks", r, r.arrived.Time().Format("15:04:05.000"))
 	expect := r.expectTheft()
-	if r.thief != nil && r.presented != nil {
+	if r.thief != nil && r.presented != nil && !r.lacksProof(r.presented.session) {
 		r.presented.session.stolen = true
 	}
 	r.s = r.node.Begin(bg, sojourn.Request{
-		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Arrived: r.arrived.Time(), Client: r.client, Safe: r.safe(),
+		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Proofs: r.proofs, Arrived: r.arrived.Time(), Client: r.client, Safe: r.safe(),
 	})
 	if r.kind == poll {
 		r.s.Passive()
@@ -175,7 +183,7 @@ func (r *request) load() {
 // need not.
 func (r *request) expectTheft() string {
 	t := r.presented
-	if t == nil || t.session.ended() || t.half != t.session.current.half || t.until == 0 || r.arrived <= t.until {
+	if t == nil || t.session.ended() || r.lacksProof(t.session) || t.half != t.session.current.half || t.until == 0 || r.arrived <= t.until {
 		return ""
 	}
 	if live, sure := r.w.lives(t.session); !live || !sure {
@@ -223,8 +231,12 @@ func (r *request) judge() {
 	}
 	if r.presented != nil && r.token != r.presented {
 		r.refused = r.presented
-		r.late = r.lateUntil()
-		r.judgeRefusal(r.presented)
+		if r.unproven = r.s.RefusalReason() == sojourn.RefusedUnproven; r.unproven {
+			r.judgeUnproven(r.presented.session)
+		} else {
+			r.late = r.lateUntil()
+			r.judgeRefusal(r.presented)
+		}
 	}
 	if r.browser != nil && r.jar.session == "" {
 		r.judgeAbsence()
@@ -247,6 +259,7 @@ func (r *request) judgeSession(s *session, subject string) {
 	case err != nil || n != s.counter:
 		w.fail("%v: I5: the counter of %s is %d (%v), the acknowledged updates are %d", r, s, n, err, s.counter)
 	}
+	r.judgeProof(s)
 	if by := s.confirmedBy; by != nil && r.thief == nil && !r.auditing && s.epoch == s.confirmed.epoch &&
 		r.token != s.confirmed && r.arrived > s.confirmedAt.Add(w.policy.Grace) {
 		w.fail("%v: thief %d confirmed %v, and the victim's first request after the grace doesn't reveal the theft", r, by.n, s.confirmed)
@@ -286,7 +299,7 @@ func (r *request) act() {
 	w := r.w
 	r.acted = w.now()
 	allow := func(err error, ok ...error) {
-		if err != nil && !slices.ContainsFunc(ok, func(e error) bool { return errors.Is(err, e) }) {
+		if err != nil && !slices.ContainsFunc(ok, func(e error) bool { return errors.Is(err, e) }) && !(r.unproven && errors.Is(err, sojourn.ErrUnproven)) {
 			w.fail("%v: %v", r, err)
 		}
 	}
@@ -349,6 +362,8 @@ func (r *request) finish() {
 		return
 	}
 	r.shows = r.s.Subject()
+	r.headers = r.s.BoundHeaders()
+	w.issued(r.headers, r.s.ID(), false)
 	r.reply()
 }
 
@@ -421,7 +436,7 @@ func (r *request) settleCommit(err error) {
 		if r.answer.session != nil {
 			r.browser.grant, r.browser.out = nil, true // a late logout changes nothing
 		}
-		if r.session != nil && !r.session.ended() {
+		if r.session != nil && !r.session.ended() || r.unproven && !r.refused.session.ended() {
 			w.fail("%v: a logout left the session alive", r)
 		}
 	}
@@ -452,6 +467,10 @@ func (r *request) loggedIn(s *session) *session {
 		}
 		if knows == nil || knows.session != s || s.ended() || s.subject != "" && s.subject != r.subject {
 			w.fail("%v: I2: logged into %s without a secret of it", r, s)
+			return s
+		}
+		if r.lacksProof(s) {
+			w.fail("%v: logged into %s, which is bound, without a proof", r, s)
 			return s
 		}
 		repeated := s.subject != "" && knows != s.current
@@ -486,6 +505,13 @@ func (r *request) takeCookie(header string, s *session) {
 	w := r.w
 	name, value := parseCookie(header)
 	gone := value == ""
+	if strings.HasPrefix(name, proofPrefix) {
+		if !gone {
+			w.fail("%v: its answer carries a proof", r)
+		}
+		r.answer.proofs = append(r.answer.proofs, name)
+		return
+	}
 	visitor := name == "__Host-visitor"
 	if visitor {
 		r.answer.visitor = &value
@@ -576,6 +602,8 @@ func (r *request) judgeError(err error) {
 		return
 	}
 	switch {
+	case r.unproven && errors.Is(err, sojourn.ErrUnproven):
+		w.count("commit: refused, unproven")
 	case errors.Is(err, sojourn.ErrSuperseded) && (r.refused != nil || s != nil && s.epoch != r.epoch):
 		w.count("commit: refused, superseded")
 	case errors.Is(err, sojourn.ErrEnded) && (r.refused != nil || s != nil && s.ended()):

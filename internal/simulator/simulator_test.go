@@ -62,6 +62,33 @@ var mustOccur = []string{
 	"signed out: answer to a login lost",
 	"signed out: answer to a login lost to a crash within 30 s",
 	"signed out: answer to an elevation lost",
+	"node: restarted",
+	"browser: clock set ahead",
+	"browser: clock set back",
+	"browser: crashed, lost a key",
+	"bound: registered",
+	"bound: confirmed",
+	"bound: refreshed",
+	"bound: refreshed ahead of time",
+	"bound: request deferred",
+	"bound: answer to a registration lost",
+	"bound: answer to a refresh lost",
+	"bound: given up after 401",
+	"bound: a thief has some minutes",
+	"commit: refused, unproven",
+	"event: refused unproven",
+	"event: refused bound",
+	"signed out: a thief registered first",
+	"signed out: key lost to a crash within 30 s",
+	"thief: came before the login",
+	"thief: copied a proof",
+	"thief: unproven",
+	"thief: refresh refused",
+	"thief: registered first",
+	"thief: registration refused",
+	"unproven in passing: the answer to a refresh was lost",
+	"unproven in passing: the browser's quota of signatures is used up",
+	"unproven in passing: the clock was set back",
 }
 
 // raceDetector reports whether this test was built with -race.
@@ -70,8 +97,8 @@ func raceDetector() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// TestSim checks I2 to I5, I7 and I12 to I14, and that each logout of a browser
-// has a reason. It runs a few thousand worlds. SOJOURN_SOAK=1 runs 100,000
+// TestSim checks I2 to I5, I7 and I12 to I14, that each logout of a browser has a
+// reason, and that no thief of a bound session outlives the proofs it copied. It runs a few thousand worlds. SOJOURN_SOAK=1 runs 100,000
 // browser-days, and a larger number that many. SOJOURN_SEED=n runs the world of
 // one seed with a trace.
 func TestSim(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/dbsc/dbsctest"
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -13,6 +14,8 @@ type thief struct {
 	w      *world
 	n      int
 	jar    jar
+	proofs []string
+	key    *dbsctest.Key // it has registered; nil: none
 	client sojourn.Client
 
 	uses      int           // the number of uses
@@ -20,6 +23,7 @@ type thief struct {
 	confirmed bool
 	reported  bool
 	started   store.Time
+	stole     store.Time // when it copied the cookies
 }
 
 func (w *world) addThieves() {
@@ -34,11 +38,16 @@ func (t *thief) steal() {
 	w := t.w
 	b := w.browsers[w.rng.IntN(len(w.browsers))]
 	stolen := w.tokens[b.jar.session]
-	if stolen == nil || !w.surelyLives(stolen.session) || !w.mayAuthorise(stolen) {
+	if stolen == nil && b.jar.visitor != "" && w.chance(0.1) {
+		w.count("thief: came before the login")
+	} else if stolen == nil || !w.surelyLives(stolen.session) || !w.mayAuthorise(stolen) {
 		w.after(w.about(10*time.Minute), t.steal)
 		return
 	}
-	t.jar.session = b.jar.session
+	t.jar, t.stole = b.jar, w.now()
+	if t.proofs, _ = b.proofsSent(); len(t.proofs) > 0 {
+		w.count("thief: copied a proof")
+	}
 	t.uses, t.every = 1, time.Second
 	w.count("thief: came")
 	if w.chance(0.8) {
@@ -56,12 +65,18 @@ func (t *thief) use() {
 		return
 	}
 	t.uses--
+	if w.bound != nil && w.chance(0.2) {
+		t.meddle()
+	}
 	if t.started == 0 {
 		t.started = w.now()
 	}
 	w.requests++
 	r := &request{
-		w: w, n: w.requests, thief: t, node: w.someNode(), client: t.client, kind: pick(w, read, read, write), jar: t.jar, sent: w.now(),
+		w: w, n: w.requests, thief: t, node: w.someNode(), client: t.client, kind: pick(w, read, read, write), jar: t.jar, proofs: t.proofs, sent: w.now(),
+	}
+	if w.chance(0.2) {
+		r.handling = w.about(time.Minute)
 	}
 	r.writes = r.kind == write
 	w.after(w.between(5*time.Millisecond, 100*time.Millisecond), r.arrive)
@@ -71,11 +86,12 @@ func (t *thief) use() {
 // receive returns what happens when the answer reaches the thief. A refused
 // thief gives up.
 func (t *thief) receive(r *request) func() {
+	w := t.w
 	return func() {
 		if r.answer.session != nil {
 			t.jar.session = *r.answer.session
 		}
-		if r.shows == "" {
+		if r.shows == "" && (w.bound == nil || w.chance(0.2)) {
 			t.uses = 0
 		}
 	}

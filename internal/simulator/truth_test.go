@@ -33,6 +33,8 @@ type session struct {
 	confirmedBy *thief     // the thief who confirmed a successor
 	confirmedAt store.Time // the arrival of the confirming request
 	confirmed   *token
+
+	binding binding
 }
 
 func (s *session) ended() bool { return s.reason != "" }
@@ -198,6 +200,9 @@ func (w *world) noticed(e *sojourn.Event) {
 	switch e.Kind {
 	case sojourn.EventRefused:
 		name += " " + string(e.Refusal)
+		if s := w.sessions[e.Session]; s != nil && e.Refusal == sojourn.RefusedUnproven {
+			s.binding.told = w.now()
+		}
 	case sojourn.EventEnded:
 		name += " " + string(e.Reason)
 	case sojourn.EventWriteFailed:

@@ -56,6 +56,7 @@ type weather struct {
 	suspend     float64 // the browser is suspended, for each period of activity
 	writeBehind time.Duration
 	race        float64 // another node's commit comes first
+	clock       float64 // the user sets the clock, for each period of activity
 }
 
 type world struct {
@@ -68,15 +69,18 @@ type world struct {
 
 	policy   sojourn.Policy
 	weather  weather
+	bound    *sojourn.Binding // nil: sessions aren't bound
 	store    *laggingStore
 	nodes    []*sojourn.Engine
-	max      int // sessions for each subject
+	stopped  []*sojourn.Engine // those that a restart replaced
+	max      int               // sessions for each subject
 	browsers []*browser
 
 	sessions   map[sojourn.ID]*session
 	tokens     map[string]*token
 	order      []*session
 	barriers   []barrier
+	challenges map[string]*challenge
 	requests   int
 	commits    int        // counts the commits
 	racers     []*request // requests between load and commit
@@ -113,6 +117,7 @@ func newWorld(seed uint64, trace bool) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x736f6a6f75726e)), tracing: trace,
 		sessions: make(map[sojourn.ID]*session), tokens: make(map[string]*token), counts: make(map[string]int),
+		challenges: make(map[string]*challenge),
 	}
 	w.clock.Store(int64(start))
 	browsers := 1 + w.rng.IntN(3)
@@ -131,6 +136,10 @@ func newWorld(seed uint64, trace bool) *world {
 		upload: pick(w, 0, 0.02, 0.1), late: pick(w, 0, 0.02, 0.1), early: pick(w, 0, 0, 0.05),
 		crash: pick(w, 0, 0.02, 0.1, 0.3), suspend: pick(w, 0, 0.1, 0.3),
 		writeBehind: pick(w, 0, 50*time.Millisecond, time.Second), race: pick(w, 0, 0.1, 0.5),
+		clock: pick(w, 0, 0, 0.1),
+	}
+	if w.chance(0.6) {
+		w.bind()
 	}
 	w.max = pick(w, -1, -1, -1, 2, 3)
 	w.store = newLaggingStore(w)
@@ -139,16 +148,9 @@ func newWorld(seed uint64, trace bool) *world {
 		nodes = 2
 	}
 	for range nodes {
-		node, err := sojourn.New(w.store, sojourn.Options{
-			Policy: w.policy, MaxSessions: w.max, MaxBadTokens: -1,
-			Now:     func() time.Time { return w.now().Time() },
-			OnEvent: (w.observe),
-		})
-		if err != nil {
-			panic(err)
-		}
-		w.nodes = append(w.nodes, node)
+		w.nodes = append(w.nodes, w.newNode())
 	}
+	w.after(w.about(12*time.Hour), w.restart)
 	users := 1 + w.rng.IntN(2)
 	for range browsers {
 		w.addBrowser(fmt.Sprintf("user-%d", w.rng.IntN(users)))
@@ -160,6 +162,27 @@ func newWorld(seed uint64, trace bool) *world {
 		w.addVandal()
 	}
 	return w
+}
+
+func (w *world) newNode() *sojourn.Engine {
+	node, err := sojourn.New(w.store, sojourn.Options{
+		Policy: w.policy, MaxSessions: w.max, MaxBadTokens: -1, Bound: w.bound,
+		Now:     func() time.Time { return w.now().Time() },
+		OnEvent: (w.observe),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return node
+}
+
+// restart replaces a node. Requests under way end on the former one.
+func (w *world) restart() {
+	w.count("node: restarted")
+	i := w.rng.IntN(len(w.nodes))
+	w.stopped = append(w.stopped, w.nodes[i])
+	w.nodes[i] = w.newNode()
+	w.after(w.about(12*time.Hour), w.restart)
 }
 
 // somePolicy chooses limits: the defaults, NIST's, or short ones whose
@@ -207,10 +230,11 @@ func (w *world) finish() {
 			r.jar.visitor = s.current.text
 		} else {
 			r.jar.session = s.current.text
+			r.proofs = s.goodProofs()
 		}
 		r.load()
 	}
-	for _, node := range w.nodes {
+	for _, node := range append(w.nodes, w.stopped...) {
 		if err := node.Close(bg); err != nil {
 			w.fail("close: %v", err)
 		}
