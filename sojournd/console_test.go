@@ -97,6 +97,12 @@ func TestConsole(t *testing.T) {
 	if code, out, _ := call(t, "operators", "list", "--config", s.file); code != 0 || !strings.Contains(out, `ada`) || !strings.Contains(out, `{"shop":"look"}`) {
 		t.Errorf("operators list: %d, %s", code, out)
 	}
+	for name, want := range map[string]string{"ada": "from line ", "bob": `no operator "bob"`} {
+		code, out, stderr := call(t, "operators", "remove", name, "--config", s.file)
+		if (code == 0) != (name == "ada") || !strings.Contains(out+stderr, want) || name == "ada" && !strings.Contains(out, "    - name: ada\n      hash: ") {
+			t.Errorf("operators remove %s: %d, %s%s", name, code, out, stderr)
+		}
+	}
 	if s.stop(); strings.Contains(s.stdout.String()+s.stderr.String()+string(lines), password) {
 		t.Error("the password was printed")
 	}

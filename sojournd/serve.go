@@ -98,8 +98,9 @@ func (k *keysNew) Run(out output) error {
 }
 
 type operatorsCommand struct {
-	Add  operatorsAdd  `cmd:"" help:"Make an account for the console. Asks for a password, or reads it from standard input, and prints what to put into the configuration."`
-	List operatorsList `cmd:"" help:"Print the operators of the configuration and their roles."`
+	Add    operatorsAdd    `cmd:"" help:"Make an account for the console. Asks for a password, or reads it from standard input, and prints what to put into the configuration."`
+	Remove operatorsRemove `cmd:"" help:"Print which lines to take out of the configuration, so that an operator can't sign in any more."`
+	List   operatorsList   `cmd:"" help:"Print the operators of the configuration and their roles."`
 }
 
 type operatorsAdd struct {
@@ -110,6 +111,13 @@ type operatorsAdd struct {
 func (o *operatorsAdd) Run(ctx context.Context, out output) error {
 	return app.AddOperator(ctx, out.stdout, app.PasswordSource{In: os.Stdin, Prompt: out.stderr}, o.Name, o.JSON)
 }
+
+type operatorsRemove struct {
+	configFlags
+	Name string `arg:"" help:"The operator's name."`
+}
+
+func (o *operatorsRemove) Run(out output) error { return app.RemoveOperator(o.options(out), o.Name) }
 
 type operatorsList struct {
 	configFlags

@@ -51,7 +51,7 @@ func AddOperator(ctx context.Context, out io.Writer, from PasswordSource, name s
 	_, err = fmt.Fprintf(out, "Put this into the configuration, and choose the roles: look, or end to end sessions too; \"*\" is every application.\n\n"+
 		"console:\n  listen: 127.0.0.1:7083\n  operators:\n    - name: %s\n      hash: %s\n      roles: {\"*\": look}\n\n"+
 		"Then run systemctl reload sojournd, or send SIGHUP. A new listener needs a restart.\n"+
-		"To remove an operator, take the lines out and reload: the operator is signed out with the next request.\n", name, hash)
+		"sojournd operators remove %s says how to undo it.\n", name, hash, name)
 	return err
 }
 
@@ -82,6 +82,30 @@ func (p PasswordSource) read(name string) (string, error) {
 		err = errors.New("the two passwords differ")
 	}
 	return first, err
+}
+
+// RemoveOperator prints what to take out of the configuration.
+func RemoveOperator(o ServeOptions, name string) error {
+	if _, err := load(o); err != nil {
+		return err
+	}
+	file, err := os.ReadFile(o.Config)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	line, text := config.OperatorLines(file, name)
+	switch {
+	case line == 0:
+		return fmt.Errorf("%s has no operator %q: sojournd operators list prints those that there are", o.Config, name)
+	case text == "":
+		_, err = fmt.Fprintf(o.Out, "Take the operator %s out of %s, in line %d.\n\n", name, o.Config, line)
+	default:
+		_, err = fmt.Fprintf(o.Out, "Take this out of %s, from line %d on:\n\n%s\n\n", o.Config, line, strings.TrimRight(text, "\n"))
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(o.Out, "Then run systemctl reload sojournd, or send SIGHUP: %s is signed out with the next request.\n", name)
+	}
+	return err
 }
 
 // ListOperators prints the operators of the configuration, with their roles.
