@@ -105,6 +105,41 @@ func TestBrowserPages(t *testing.T) {
 	b.See("h1", "Sessions") // by itself
 }
 
+// With scripts off an operator signs in, finds, looks and ends.
+func TestBrowserWithoutScripts(t *testing.T) {
+	w := newWorld(t)
+	for i := range pageSize + 20 {
+		w.user(w.blog, fmt.Sprint("reader", i), firefox, "198.51.100.1")
+	}
+	id := w.user(w.shop, "grace", firefox, "203.0.113.9")
+	b := w.tab(t)
+	browsertest.Call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	signIn(b, "ann")
+	b.See("h1", "Overview")
+	if got := b.Eval(`typeof refresh`); got != "undefined" {
+		t.Errorf("scripts run: refresh is a %s", got)
+	}
+	b.Visit("/apps/blog/sessions")
+	b.Do("open the filters", chromedp.Click(chromedp.CSS("form.query summary")))
+	b.Fill("#browser", "firefox")
+	b.Click("form.query button")
+	b.See("#progress-text", "% searched")
+	b.Click("#next")
+	b.See("#progress-text", "The search is complete")
+	b.Fill("#q", "grace")
+	b.Do("send the search", chromedp.KeyEvent("\r"))
+	b.See("h1", "grace")
+	b.Click("a[href='" + sessionPath("shop", id) + "']")
+	b.See("h2", "Deadlines")
+	b.Fill("input[name=reason]", "lost phone")
+	b.Click("section.danger form button")
+	b.See("[role=status]", "The session has ended.")
+	b.See("h1", "grace")
+	if w.lives(w.shop, id) {
+		t.Error("the session lives")
+	}
+}
+
 // TestGallery takes a picture of every page, in light and dark, at three widths:
 // SOJOURN_GALLERY=/tmp/gallery go test -run Gallery ./internal/console
 func TestGallery(t *testing.T) {
