@@ -77,6 +77,7 @@ func (v *visit) alert(a *Application, in *history.Incident) alertView {
 		out.Text = "It sent more bad tokens in a minute than the application allows, and is slowed down. A token can't be guessed. " +
 			"Block the address at the proxy if it costs you something. If it is your own proxy's, add that to trusted_proxies."
 		if out.Address != "" {
+			link("Sessions from this address", sessionsPath(a.Name, url.Values{"network": {out.Address}}))
 			events("Events of this address", "address", out.Address)
 		}
 	case history.Limit:
@@ -92,6 +93,10 @@ func (v *visit) alert(a *Application, in *history.Incident) alertView {
 		link("Figures of the store", "/#store")
 	}
 	return out
+}
+
+func sessionsPath(app string, q url.Values) string {
+	return "/apps/" + url.PathEscape(app) + "/sessions?" + q.Encode()
 }
 
 func sessionPathOf(app, id string) string {

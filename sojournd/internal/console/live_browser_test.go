@@ -116,6 +116,9 @@ func TestLivePages(t *testing.T) {
 
 	b.Visit("/alerts")
 	b.Accessible("alerts")
+	b.Click(".alert.guessing .links a") // to the sessions from the address
+	b.See("#progress-text", "The search is complete")
+	b.Visit("/alerts")
 	b.See(".alert.theft", "A stolen token")
 	b.Click(".alert.theft .links a") // to the subject
 	b.See("h1", "grace@example.com")

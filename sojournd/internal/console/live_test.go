@@ -137,7 +137,7 @@ func TestAlertsPage(t *testing.T) {
 	w.history.Called("end_subject", time.Second, false)
 	page := lou.get("/alerts").want(200)
 	page.has("A stolen token was used", "An address guesses tokens", `2 times since <time datetime="2026-11-29`, "too many sessions", "The store failed: end subject", "192.0.2.66",
-		`href="`+sessionPath("shop", id)+`"`, `href="/apps/shop/events?address=192.0.2.66"`, `href="/apps/blog/subject?subject=linus"`, `href="/apps/blog/events?subject=linus"`, `<span class="tally">4`)
+		`href="`+sessionPath("shop", id)+`"`, `href="/apps/shop/sessions?network=192.0.2.66"`, `href="/apps/shop/events?address=192.0.2.66"`, `href="/apps/blog/subject?subject=linus"`, `href="/apps/blog/events?subject=linus"`, `<span class="tally">4`)
 	page.lacks("<script>alert", "\u202e")
 	sam.get("/alerts").want(200).has("A stolen token", "The store failed", `<span class="tally">3`).lacks("linus", "blog", "too many sessions")
 	lou.get(subjectPath("shop", hostileText)[:60]).want(200)
