@@ -42,32 +42,11 @@ func TestConsole(t *testing.T) {
 	if found == nil {
 		t.Fatal(s.stdout.String())
 	}
-	site := strings.Replace(found[1], "127.0.0.1", "localhost", 1)
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
+	site := found[1]
+	if !strings.HasPrefix(site, "http://localhost:") {
+		t.Errorf("the console is said to be at %s, where browsers don't keep its cookie", site)
 	}
-	// The jar keeps no Secure cookie over http, as browsers do on localhost.
-	client := &http.Client{Jar: secureJar{jar}}
-	get := func(path string, form url.Values) (int, string) {
-		t.Helper()
-		var res *http.Response
-		var err error
-		if form == nil {
-			res, err = client.Get(site + path)
-		} else {
-			res, err = client.PostForm(site+path, form)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.StatusCode, string(body)
-	}
+	get := newOperator(t, site).get
 	id := s.ask("shop", "POST", "/v1/sessions", `{"subject":"grace"}`, 201)["session"].(map[string]any)["id"].(string)
 	if status, body := get("/sign-in", url.Values{"name": {"ada"}, "password": {password}}); status != 200 || !strings.Contains(body, "Overview") || strings.Contains(body, "blog") {
 		t.Fatalf("sign in: %d, %s", status, body)
@@ -106,6 +85,44 @@ func TestConsole(t *testing.T) {
 	if s.stop(); strings.Contains(s.stdout.String()+s.stderr.String()+string(lines), password) {
 		t.Error("the password was printed")
 	}
+}
+
+// An operator is a browser at a console.
+type operator struct {
+	t      *testing.T
+	site   string
+	client *http.Client
+}
+
+func newOperator(t *testing.T, site string) *operator {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The jar keeps no Secure cookie over http, as browsers do on localhost.
+	return &operator{t, site, &http.Client{Jar: secureJar{jar}}}
+}
+
+// get opens a page, or sends a form, and returns the status and the page.
+func (o *operator) get(path string, form url.Values) (int, string) {
+	o.t.Helper()
+	var res *http.Response
+	var err error
+	if form == nil {
+		res, err = o.client.Get(o.site + path)
+	} else {
+		res, err = o.client.PostForm(o.site+path, form)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
 }
 
 // A secureJar sends Secure cookies over http too, as browsers do on localhost.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -117,6 +119,10 @@ func TestNodesOfOneShop(t *testing.T) {
 				}
 			}
 			b.wantSignedIn(token, false)
+			if name == "redis" || name == "postgres" {
+				consoleEnds(t, a, b)
+				consoleEnds(t, b, a)
+			}
 			for _, s := range []*server{a, b} {
 				if seen := s.command.Path + strings.Join(s.processArgs(), " ") + s.stdout.String() + s.stderr.String(); strings.Contains(seen, canary) {
 					t.Errorf("the password shows in\n%s", seen)
@@ -125,6 +131,50 @@ func TestNodesOfOneShop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// consoleEnds finds, shows and ends a session of one node in the console of
+// another. A page that is open on the first node hears of it.
+func consoleEnds(t *testing.T, node, another *server) {
+	t.Helper()
+	token := node.signIn()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", node.url+"/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(&http.Cookie{Name: token.Name, Value: token.Value})
+	page, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+
+	link := regexp.MustCompile(`(http://localhost:\d+)(/sign-in\?once=\S+)`).FindStringSubmatch(another.stdout.String())
+	if link == nil {
+		t.Fatal(another.stdout.String())
+	}
+	ann := newOperator(t, link[1])
+	if status, body := ann.get(link[2], nil); status != 200 || !strings.Contains(body, " alone. Other nodes have their own.") {
+		t.Fatalf("the link: %d, %s", status, body)
+	}
+	status, body := ann.get("/find?q=demo-ada", nil)
+	found := regexp.MustCompile(`href="(/apps/[a-z]+/sessions/[0-9a-f-]{36})"`).FindStringSubmatch(body)
+	if status != 200 || found == nil || !strings.Contains(body, "1 live session of at most") {
+		t.Fatalf("find: %d, %s", status, body)
+	}
+	if status, body := ann.get(found[1], nil); status != 200 || !strings.Contains(body, "Deadlines") {
+		t.Errorf("show: %d, %s", status, body)
+	}
+	if status, body := ann.get(found[1]+"/end", url.Values{"reason": {"a test"}}); status != 200 || !strings.Contains(body, "The session has ended.") {
+		t.Errorf("end: %d, %s", status, body)
+	}
+	text, err := io.ReadAll(page.Body) // the stream ends with the session
+	if err != nil || !strings.Contains(string(text), "event: signed-out") {
+		t.Errorf("the open page heard %q, %v", text, err)
+	}
+	node.wantSignedIn(token, false)
 }
 
 // processArgs returns the arguments as ps shows them.

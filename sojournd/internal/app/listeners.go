@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -232,6 +235,22 @@ func (f *front) urls() []string {
 		} else {
 			list = append(list, scheme+l.Addr().String())
 		}
+	}
+	return list
+}
+
+// forBrowsers returns the addresses as an operator can open them. Over plain HTTP
+// browsers keep the console's cookie on localhost only, and nobody can open the
+// address of all interfaces.
+func forBrowsers(urls []string) (list []string) {
+	for _, url := range urls {
+		scheme, rest, _ := strings.Cut(url, "://")
+		if at, err := netip.ParseAddrPort(rest); err == nil && scheme == "http" {
+			url, _ = siteURL(net.TCPAddrFromAddrPort(at), false)
+		} else if name, noName := os.Hostname(); err == nil && noName == nil && at.Addr().IsUnspecified() {
+			url = "https://" + net.JoinHostPort(name, strconv.Itoa(int(at.Port())))
+		}
+		list = append(list, url)
 	}
 	return list
 }

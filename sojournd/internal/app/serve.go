@@ -340,7 +340,11 @@ func (s *server) tell(state string) {
 func (s *server) greet(c *config.Config) {
 	lines := map[string]string{}
 	for _, f := range s.fronts {
-		lines[f.name] = strings.Join(f.urls(), ", ")
+		urls := f.urls()
+		if f.name == "console" {
+			urls = forBrowsers(urls)
+		}
+		lines[f.name] = strings.Join(urls, ", ")
 	}
 	if !c.HasKeys() && lines["api"] == "" {
 		lines["api"] = "none, because no application has a key: sojournd keys new makes one"
