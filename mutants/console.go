@@ -58,4 +58,23 @@ var console = []mutant{
 			`keys = append(keys, pair)
 		_ = address`}},
 	},
+	{
+		name:   "I2-console-alerts-of-others",
+		breaks: "an operator sees alerts of the own applications only",
+		test:   "./sojournd/internal/console -run TestAlertsPage",
+		edits: []edit{{"sojournd/internal/console/alerts.go",
+			`for _, a := range v.Apps() {
+		for _, in`,
+			`for i := range v.setup.Apps {
+		a := &v.setup.Apps[i]
+		for _, in`}},
+	},
+	{
+		name:   "I12-story-of-a-known-id",
+		breaks: "a browser that knows only the ID of a session learns nothing about it on the demo's page",
+		test:   "./sojournd/internal/app -run TestStoryOfAnotherSession",
+		edits: []edit{{"sojournd/internal/shop/story.go",
+			`if id.IsZero() && data.Ended != "" {`,
+			`if id.IsZero() {`}},
+	},
 }

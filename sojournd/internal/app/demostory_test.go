@@ -123,6 +123,46 @@ func TestBrowserStory(t *testing.T) {
 	b.See("#cart-now", "1 article.")
 }
 
+// A browser that knows the ID of a session, and no secret of it, sees nothing of it.
+func TestStoryOfAnotherSession(t *testing.T) {
+	shop := regexp.MustCompile(`http://localhost:\d+\b`).FindString(runDemo(t, ""))
+	story := func(cookie *http.Cookie) string {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "GET", shop+"/story", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close() //nolint:errcheck // a test
+		page, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatal(res.Status, err)
+		}
+		return string(page)
+	}
+	res, err := http.Post(shop+"/cart", "application/x-www-form-urlencoded", strings.NewReader("sku=camp-mug"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()                    //nolint:errcheck // a test
+	cookies := res.Request.Response.Cookies() // of the answer that redirected
+	if len(cookies) != 1 {
+		t.Fatalf("cookies %v", cookies)
+	}
+	if page := story(cookies[0]); !strings.Contains(page, `id="events"`) {
+		t.Fatalf("the own session doesn't show:\n%s", page)
+	}
+	forged := *cookies[0]
+	forged.Value = forged.Value[:22] + strings.Repeat("A", 42) // 22 characters hold the ID
+	if page := story(&forged); strings.Contains(page, `id="events"`) {
+		t.Errorf("another session shows:\n%s", page)
+	}
+}
+
 // With sealed sessions the page says which parts don't apply, and their buttons
 // do nothing.
 func TestStorySealed(t *testing.T) {
