@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strconv"
@@ -45,17 +46,17 @@ type sessionsCommand struct {
 
 type listSessions struct {
 	Subject filter `placeholder:"USER" help:"List only the sessions of this user."`
-	Limit   *int   `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
+	Limit   *count `placeholder:"N" help:"List at most N sessions. 0 lists all. Default 100, and with --json all."`
 	Values  bool   `help:"Print the values of the sessions too. --json prints them whole."`
 
 	SubjectPrefix filter     `placeholder:"TEXT" help:"List only sessions of users whose IDs begin so."`
 	LoggedIn      bool       `xor:"who" help:"List only sessions of users."`
 	Anonymous     bool       `xor:"who" help:"List only anonymous sessions."`
 	Remembered    bool       `help:"List only sessions of users who asked to stay signed in."`
-	Level         int        `placeholder:"N" help:"List only sessions of this level or a higher one."`
+	Level         level      `placeholder:"N" help:"List only sessions of this level, 1 to 3, or a higher one."`
 	Network       filter     `placeholder:"NETWORK" help:"List only sessions from this address or network, such as 203.0.113.0/24: at their creation, or at their last activity."`
 	UserAgent     filter     `placeholder:"TEXT" help:"List only sessions whose user agent contains this, such as firefox."`
-	CreatedFrom   client.Ago `placeholder:"TIME" help:"List only sessions that were created since then: a time such as 2026-11-24T09:30:00Z, or how long ago, such as 90m."`
+	CreatedFrom   client.Ago `placeholder:"TIME" help:"List only sessions that were created since then: a date such as 2026-11-24 (in UTC), a time such as 2026-11-24T09:30:00Z, or how long ago, such as 90m."`
 	CreatedTo     client.Ago `placeholder:"TIME" help:"List only sessions that were created before."`
 	SeenFrom      client.Ago `placeholder:"TIME" help:"List only sessions that have been active since then."`
 	SeenTo        client.Ago `placeholder:"TIME" help:"List only sessions that have not been active since then."`
@@ -71,6 +72,30 @@ func (f *filter) UnmarshalText(text []byte) error {
 		return errors.New("must not be empty: leave the option out to list all sessions")
 	}
 	*f = filter(text)
+	return nil
+}
+
+// A count is a number of things.
+type count int
+
+func (c *count) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q is no number of them: use a whole number from 0 on", text)
+	}
+	*c = count(n)
+	return nil
+}
+
+// A level is how well a user is authenticated.
+type level int
+
+func (l *level) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 8)
+	if err != nil || n > 3 {
+		return fmt.Errorf("%q is no level: use 1, 2 or 3", text)
+	}
+	*l = level(n)
 	return nil
 }
 
@@ -96,15 +121,12 @@ func (l *listSessions) conditions() url.Values {
 		add("remembered", "true")
 	}
 	if l.Level > 0 {
-		add("level", strconv.Itoa(l.Level))
+		add("level", strconv.Itoa(int(l.Level)))
 	}
 	return is
 }
 
 func (l *listSessions) Validate() error {
-	if l.Limit != nil && *l.Limit < 0 {
-		return errors.New("--limit: use a number from 0, which is all")
-	}
 	if l.Values && len(l.conditions()) > 0 {
 		return errors.New("--values works only with --subject and --limit: sojournd sessions show prints the values of a session")
 	}
@@ -117,7 +139,7 @@ func (l *listSessions) Run(ctx context.Context, c *client.Client) error {
 		limit = 0
 	}
 	if l.Limit != nil {
-		limit = *l.Limit
+		limit = int(*l.Limit)
 	}
 	return c.ListSessions(ctx, client.List{Subject: string(l.Subject), Limit: limit, Values: l.Values, Conditions: l.conditions()})
 }
@@ -202,13 +224,13 @@ type statsCommand struct{ serverFlags }
 func (s *statsCommand) Run(ctx context.Context, c *client.Client) error { return c.Stats(ctx) }
 
 type eventsCommand struct {
-	Follow bool `short:"f" help:"Wait for further events, until Ctrl-C."`
-	Last   *int `short:"n" placeholder:"N" help:"Begin with the last N events. The server keeps 10,000. Default all, and with --follow 10."`
+	Follow bool   `short:"f" help:"Wait for further events, until Ctrl-C."`
+	Last   *count `short:"n" placeholder:"N" help:"Begin with the last N events. The server keeps 10,000. Default all, and with --follow 10."`
 	serverFlags
 }
 
 func (e *eventsCommand) Validate() error {
-	if e.Last != nil && (*e.Last < 0 || *e.Last > 10_000) {
+	if e.Last != nil && *e.Last > 10_000 {
 		return errors.New("--last: use a number from 0 to 10000")
 	}
 	return nil
@@ -220,7 +242,7 @@ func (e *eventsCommand) Run(ctx context.Context, c *client.Client) error {
 		last = 10
 	}
 	if e.Last != nil {
-		last = *e.Last
+		last = int(*e.Last)
 	}
 	return c.PrintEvents(ctx, client.Events{Last: last, Follow: e.Follow})
 }

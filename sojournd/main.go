@@ -111,6 +111,25 @@ func main() {
 // value.
 var missingValue = regexp.MustCompile(`expected \S+ value but got "EOL" \(<EOL>\)`)
 
+// joinNegative writes a flag and a negative number after it as one word, so that
+// the flag's own error tells what to write. The parser would take the number for
+// a short flag.
+func joinNegative(args []string) (joined []string) {
+	for i, arg := range args {
+		if i > 0 && negative.MatchString(arg) && flagAlone.MatchString(args[i-1]) {
+			joined[len(joined)-1] += "=" + arg
+		} else {
+			joined = append(joined, arg)
+		}
+	}
+	return joined
+}
+
+var (
+	negative  = regexp.MustCompile(`^-[0-9]`)
+	flagAlone = regexp.MustCompile(`^--[a-z-]+$`)
+)
+
 // run returns the exit code: 0, 1 if the command failed, 2 if the command line is wrong.
 func run(ctx context.Context, args []string, out output) (code int) {
 	type exit int
@@ -144,7 +163,7 @@ func run(ctx context.Context, args []string, out output) (code int) {
 	if args[0] == "help" {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(joinNegative(args))
 	if err != nil {
 		_, _ = fmt.Fprintf(out.stderr, "sojournd: %s\nFor the commands and their options: sojournd --help\n", missingValue.ReplaceAllString(err.Error(), "needs a value"))
 		return 2

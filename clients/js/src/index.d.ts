@@ -200,7 +200,7 @@ export class Sojourn {
   replaceValues(id: string, values: Record<string, unknown>, revision?: number): Promise<SessionInfo>;
   /** Sets or replaces one value of a session. */
   setValue(id: string, key: string, value: unknown, revision?: number): Promise<SessionInfo>;
-  stats(): Promise<{ sessions: number; logged_in: number; anonymous: number }>;
+  stats(): Promise<{ sessions: number; logged_in: number; anonymous: number; visitors_sealed?: boolean }>;
   /** The session under a key of the application's own, for session stores. */
   keyedGet(body: Keyed): Promise<{ session: SessionInfo | null; why?: Why }>;
   keyedSet(body: Keyed & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; update?: boolean; subject?: string; idle?: number }): Promise<{ session: SessionInfo }>;

@@ -66,6 +66,8 @@ type App struct {
 	Name     string
 	Sessions *sojourn.Engine
 	Keys     []Key
+
+	VisitorsSealed bool // visitors' sessions are in their cookies
 }
 
 // A Key opens an application.

@@ -296,7 +296,7 @@ func endMany(ctx context.Context, c *call, _ *none) (*v1.Ended, error) {
 
 func stats(ctx context.Context, c *call, _ *none) (*v1.Stats, error) {
 	sessions, loggedIn, err := c.key.app.Sessions.Count(ctx)
-	return &v1.Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn}, err
+	return &v1.Stats{Sessions: sessions, LoggedIn: loggedIn, Anonymous: sessions - loggedIn, VisitorsSealed: c.key.app.VisitorsSealed}, err
 }
 
 // stream sends events until the client disconnects or its key is revoked.

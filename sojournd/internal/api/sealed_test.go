@@ -31,7 +31,7 @@ func (w *world) seal(whose sojourn.SealFor, key byte) {
 	w.Cleanup(func() { _ = e.Close(context.Background()) })
 	w.engines["shop"] = e
 	w.Set([]App{
-		{Name: "shop", Sessions: e, Keys: []Key{{"test", HashKey(w.keys["shop"])}}},
+		{Name: "shop", Sessions: e, Keys: []Key{{"test", HashKey(w.keys["shop"])}}, VisitorsSealed: whose == sojourn.SealVisitors},
 		{Name: "blog", Sessions: w.engines["blog"], Keys: []Key{{"test", HashKey(w.keys["blog"])}}},
 	})
 }
@@ -65,6 +65,7 @@ func TestSealedVisitors(t *testing.T) {
 	if n, _, err := w.engines["shop"].Count(t.Context()); n != 0 || err != nil {
 		t.Errorf("%d records, %v", n, err)
 	}
+	w.call("GET", "/v1/stats", nil).want(200, "").is(true, "visitors_sealed").is(float64(0), "anonymous")
 	w.call("GET", "/v1/sessions/"+second.id(), nil).want(404, "session_not_found")
 	w.call("DELETE", "/v1/sessions/"+second.id(), nil).want(404, "session_not_found")
 	key := strings.Repeat("k", 32) // such sessions have no token, and are stored

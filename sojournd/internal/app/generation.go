@@ -113,8 +113,8 @@ func (s *server) apply(c *config.Config) (err error) {
 		if err != nil {
 			return err
 		}
-		shown = append(shown, console.Application{Name: a.Name, Sessions: e.Engine, MaxSessions: int(a.MaxSessions)})
-		app := api.App{Name: a.Name, Sessions: e.Engine}
+		shown = append(shown, console.Application{Name: a.Name, Sessions: e.Engine, MaxSessions: int(a.MaxSessions), VisitorsSealed: a.Sealed.For == "visitors"})
+		app := api.App{Name: a.Name, Sessions: e.Engine, VisitorsSealed: a.Sealed.For == "visitors"}
 		for _, k := range a.Keys {
 			app.Keys = append(app.Keys, api.Key{Name: k.Name, Hash: k.Hash})
 		}

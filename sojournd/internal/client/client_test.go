@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -276,6 +277,26 @@ func TestListValues(t *testing.T) {
 	for _, line := range s.lines() {
 		if !strings.Contains(line, `"values":{"evil":`) || !strings.Contains(line, strings.Repeat("x", 100)) {
 			t.Errorf("%s", line)
+		}
+	}
+}
+
+// Where no list has the sessions of visitors, a list without any says so.
+func TestListSealedVisitors(t *testing.T) {
+	for sealed, want := range map[bool]string{true: "in their cookies", false: ""} {
+		f := newFake(0)
+		f.fail = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/v1/stats" {
+				_ = json.NewEncoder(w).Encode(map[string]any{"sessions": 0, "logged_in": 0, "anonymous": 0, "visitors_sealed": sealed})
+				return true
+			}
+			_, _ = w.Write([]byte(`{"sessions": [], "examined": 0, "share": 1}`))
+			return true
+		}
+		s := start(t, f)
+		check(t, s.ListSessions(t.Context(), List{Conditions: url.Values{"logged_in": {"false"}}}), "")
+		if got := s.err.String(); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("sealed %v: %q", sealed, got)
 		}
 	}
 }

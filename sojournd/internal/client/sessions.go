@@ -47,18 +47,18 @@ type List struct {
 	Conditions url.Values // of the API's search; empty: none
 }
 
-// An Ago is a point in time, as the API writes it. Its text is such a time, or how
-// long ago it was.
+// An Ago is a point in time, as the API writes it. Its text is such a time, a date,
+// or how long ago it was.
 type Ago string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (a *Ago) UnmarshalText(text []byte) error {
-	at, err := time.Parse(time.RFC3339, string(text))
+	at, err := v1.ParseMoment(string(text))
 	if ago, wrong := time.ParseDuration(string(text)); wrong == nil && ago >= 0 {
 		at, err = time.Now().Add(-ago), nil
 	}
 	if err != nil {
-		return fmt.Errorf("%q is neither a time such as 2026-11-24T09:30:00Z nor how long ago, such as 90m", text)
+		return fmt.Errorf("%q is no time: write a date such as 2026-11-24, a time such as 2026-11-24T09:30:00Z, or how long ago it was, such as 90m", text)
 	}
 	*a = Ago(at.UTC().Format(time.RFC3339))
 	return nil
@@ -108,6 +108,12 @@ func (c *Client) ListSessions(ctx context.Context, l List) error {
 	if !c.opt.JSON {
 		if err := c.printSessions(rows, l.Values); err != nil {
 			return err
+		}
+	}
+	if printed == 0 && l.Conditions.Get("logged_in") == "false" {
+		var s v1.Stats
+		if err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &s); err == nil && s.VisitorsSealed { // the list was complete without the hint
+			c.note("The sessions of visitors are in their cookies (applications[].sealed), so no list has them.")
 		}
 	}
 	if more && len(l.Conditions) > 0 {

@@ -80,6 +80,8 @@ type Application struct {
 	Name        string
 	Sessions    *sojourn.Engine
 	MaxSessions int // of a subject; 0 or less: no limit
+
+	VisitorsSealed bool // visitors' sessions are in their cookies, so no list has them
 }
 
 // An Operator is a person who may sign in.

@@ -132,7 +132,7 @@ func newWorld(t testing.TB) *world {
 
 // reload puts the operators into use.
 func (w *world) reload() {
-	w.Set(Setup{Sessions: w.sessions, Operators: slices.Clone(w.operators), Apps: []Application{{"shop", w.shop, 100}, {"blog", w.blog, 0}}})
+	w.Set(Setup{Sessions: w.sessions, Operators: slices.Clone(w.operators), Apps: []Application{{Name: "shop", Sessions: w.shop, MaxSessions: 100}, {Name: "blog", Sessions: w.blog, VisitorsSealed: true}}})
 }
 
 func (w *world) time() time.Time {

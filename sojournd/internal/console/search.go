@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/sojournd/internal/api/v1"
 )
 
 // A query is what the form of the sessions' list asks for, as in the address. An
@@ -20,7 +21,10 @@ type query struct {
 	Remembered     string // "yes" or "no"
 	Level          string // the lowest level: "1" to "3"
 	Created, Seen  string // a key of ages
-	at             time.Time
+
+	CreatedFrom, CreatedTo, SeenFrom, SeenTo string // a date, or a time in RFC 3339
+
+	at time.Time
 }
 
 // fields returns the fields by their names in the address.
@@ -28,6 +32,7 @@ func (q *query) fields() map[string]*string {
 	return map[string]*string{
 		"subject": &q.Subject, "match": &q.Match, "network": &q.Network, "browser": &q.Browser, "kind": &q.Kind,
 		"remembered": &q.Remembered, "level": &q.Level, "created": &q.Created, "seen": &q.Seen,
+		"created_from": &q.CreatedFrom, "created_to": &q.CreatedTo, "seen_from": &q.SeenFrom, "seen_to": &q.SeenTo,
 	}
 }
 
@@ -127,6 +132,25 @@ func (q *query) filter() (f sojourn.Filter, wrong string) {
 	for _, is := range ok {
 		if !is {
 			return f, "The address asks for something that the form doesn't offer."
+		}
+	}
+	for _, is := range []struct {
+		text         string
+		limit        *time.Time
+		moreNarrowly func(limit, at time.Time) bool
+	}{
+		{q.CreatedFrom, &f.CreatedFrom, time.Time.Before}, {q.CreatedTo, &f.CreatedTo, time.Time.After},
+		{q.SeenFrom, &f.SeenFrom, time.Time.Before}, {q.SeenTo, &f.SeenTo, time.Time.After},
+	} {
+		if is.text == "" {
+			continue
+		}
+		at, err := v1.ParseMoment(is.text)
+		if err != nil {
+			return f, "That is no date: write one like 2026-11-29, or a time like 2026-11-29T09:30:00Z."
+		}
+		if is.limit.IsZero() || is.moreNarrowly(*is.limit, at) {
+			*is.limit = at
 		}
 	}
 	return f, ""

@@ -30,25 +30,32 @@ func TestSearch(t *testing.T) {
 	w.pass(time.Minute)
 	b := w.as("lou")
 	for query, want := range map[string]string{ // "old" has expired: its idle limit is a day
-		"subject=ann&match=prefix":      "new",
-		"subject=annika":                "new",
-		"subject=ann&match=":            "",
-		"network=192.0.2.0/24":          "",
-		"network=198.51.100.1":          "new",
-		"network=%20198.51.0.0/16%20":   "new",
-		"network=2001:db8::/32":         "visitor",
-		"browser=FIREFOX":               "visitor",
-		"browser=chrome&kind=user":      "new",
-		"browser=chrome&kind=anonymous": "",
-		"kind=anonymous":                "visitor",
-		"kind=user":                     "new bob",
-		"remembered=yes":                "bob",
-		"remembered=no&kind=user":       "new",
-		"level=2":                       "bob",
-		"created=hour":                  "new bob",
-		"created=hour-ago":              "visitor",
-		"seen=hour-ago&created=day":     "visitor",
-		"seen=week":                     "visitor new bob",
+		"subject=ann&match=prefix":                          "new",
+		"subject=annika":                                    "new",
+		"subject=ann&match=":                                "",
+		"network=192.0.2.0/24":                              "",
+		"network=198.51.100.1":                              "new",
+		"network=%20198.51.0.0/16%20":                       "new",
+		"network=2001:db8::/32":                             "visitor",
+		"browser=FIREFOX":                                   "visitor",
+		"browser=chrome&kind=user":                          "new",
+		"browser=chrome&kind=anonymous":                     "",
+		"kind=anonymous":                                    "visitor",
+		"kind=user":                                         "new bob",
+		"remembered=yes":                                    "bob",
+		"remembered=no&kind=user":                           "new",
+		"level=2":                                           "bob",
+		"created=hour":                                      "new bob",
+		"created=hour-ago":                                  "visitor",
+		"seen=hour-ago&created=day":                         "visitor",
+		"seen=week":                                         "visitor new bob",
+		"created_from=2026-12-01":                           "visitor new bob",
+		"created_from=2026-12-02":                           "",
+		"seen_to=2026-12-01":                                "",
+		"seen_from=2026-12-01T15:00:00%2B02:00":             "new bob",
+		"created_to=2026-12-01T13:00:00Z":                   "visitor",
+		"created=hour&created_from=2026-11-01":              "new bob",
+		"created_from=2026-12-01T13:00:00Z&created=week":    "new bob",
 		"match=prefix&subject=&network=&kind=&level=&seen=": "visitor new bob",
 	} {
 		a := b.get("/apps/shop/sessions?" + query).want(200)
@@ -60,9 +67,11 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	b.get("/apps/shop/sessions?level=2&created=hour&network=198.51.100.0%2F24").has(`<option value="2" selected>`, `<option value="hour" selected>`, `value="198.51.100.0/24"`, "Nothing found.")
-	for _, wrong := range []string{"network=nonsense", "network=1.2.3.4/99", "match=x", "kind=x", "level=9", "level=x", "created=x", "seen=x", "remembered=x"} {
+	for _, wrong := range []string{"network=nonsense", "network=1.2.3.4/99", "match=x", "kind=x", "level=9", "level=x", "created=x", "seen=x", "seen_from=yesterday", "created_to=2026-11-31", "remembered=x"} {
 		b.get("/apps/shop/sessions?" + wrong).want(422).has(`role="alert"`).lacks("No live sessions.")
 	}
+	b.get("/apps/blog/sessions?kind=anonymous").has("visitors are in their cookies")
+	b.get("/apps/shop/sessions?kind=anonymous").lacks("visitors are in their cookies")
 	b.get("/apps/shop/sessions?kind=user&cursor=nonsense").want(400)
 	b.get("/apps/shop/sessions?kind=user&cursor=%00&at=9999999999999999999").want(400)
 	w.down.Store(true)

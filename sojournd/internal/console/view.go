@@ -41,6 +41,10 @@ func (v *visit) App() string {
 	return v.app.Name
 }
 
+// VisitorsSealed reports whether the application keeps visitors' sessions in their
+// cookies.
+func (v *visit) VisitorsSealed() bool { return v.app != nil && v.app.VisitorsSealed }
+
 // Here is the address to come back to.
 func (v *visit) Here() string { return v.r.URL.RequestURI() }
 

@@ -112,6 +112,17 @@ type Stats struct {
 	Sessions  int64 `json:"sessions" doc:"Sessions that expired less than a minute ago may be counted too." example:"1204"`
 	LoggedIn  int64 `json:"logged_in" example:"310"`
 	Anonymous int64 `json:"anonymous" example:"894"`
+
+	VisitorsSealed bool `json:"visitors_sealed,omitzero" doc:"Present and true if the sessions of visitors are in their cookies: they are neither counted nor listed." example:"true"`
+}
+
+// ParseMoment reads a time in the form of RFC 3339, or a date, which stands for
+// its beginning in UTC.
+func ParseMoment(text string) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day, nil
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 // Patch is a JSON Merge Patch (RFC 7396) of a session's values.
