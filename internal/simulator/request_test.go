@@ -372,7 +372,7 @@ func (r *request) finish() {
 // request to another session.
 func (r *request) settleCommit(err error) {
 	w := r.w
-	cookies := r.s.SetCookies()
+	cookies := slices.DeleteFunc(r.s.SetCookies(), r.takeProof)
 	w.log("%v commits: %v, %d cookies", r, err, len(cookies))
 	if err != nil {
 		w.settle(r.node)
@@ -500,18 +500,25 @@ func (w *world) create(id sojourn.ID, r *request) *session {
 	return s
 }
 
+// takeProof records what a cookie of the answer will do to a proof, and reports
+// whether it is about one. It may only delete it.
+func (r *request) takeProof(header string) bool {
+	name, value := parseCookie(header)
+	if !strings.HasPrefix(name, proofPrefix) {
+		return false
+	}
+	if value != "" {
+		r.w.fail("%v: its answer carries a proof", r)
+	}
+	r.answer.proofs = append(r.answer.proofs, name)
+	return true
+}
+
 // takeCookie records what a cookie of the answer will do to the jar.
 func (r *request) takeCookie(header string, s *session) {
 	w := r.w
 	name, value := parseCookie(header)
 	gone := value == ""
-	if strings.HasPrefix(name, proofPrefix) {
-		if !gone {
-			w.fail("%v: its answer carries a proof", r)
-		}
-		r.answer.proofs = append(r.answer.proofs, name)
-		return
-	}
 	visitor := name == "__Host-visitor"
 	if visitor {
 		r.answer.visitor = &value
