@@ -57,6 +57,10 @@ func sojournSite(st store.Store, opt sojourn.Options) site {
 		}))
 	}
 	s.handlers[nothing] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, ok, nil) }))
+	if opt.Bound != nil {
+		s.bound = e.BoundHandler()
+		s.handlers[bind] = binds(s.bound)
+	}
 	s.handlers[readState] = e.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := sojourn.From(r.Context())
 		theme, _ := themeKey.Get(v)

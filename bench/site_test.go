@@ -211,6 +211,7 @@ type httpSite struct {
 	handlers map[op]http.Handler
 	close    func() error
 	server   *httptest.Server
+	bound    http.Handler // renews the proofs of bound sessions; nil: none are
 
 	// copies says that the library changes the request that it is given
 	// (gorilla keeps the session in it), so each call needs a new one.
