@@ -146,7 +146,7 @@ func open(t *testing.T, parent context.Context, url, dir string, options ...chro
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(parent, options...)
 	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(cancel)
 	b := &Tab{t, ctx, url, dir}
 	name := fmt.Sprintf("%s-%s.png", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().Format("150405.000"))
