@@ -155,7 +155,7 @@ func TestBoundExchange(t *testing.T) {
 		t.Errorf("instructions\n%s, want\n%s", a.body, want)
 	}
 	checkBoundAnswer(t, a)
-	if a.Header.Get("Content-Type") != "application/json" || b.challenge == "" {
+	if a.Header.Get("Content-Type") != "application/json" || b.challenge == "" || a.Header["Set-Cookie"] != nil {
 		t.Errorf("registration: %v", a.Header)
 	}
 
