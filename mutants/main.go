@@ -47,7 +47,7 @@ type edit struct{ file, old, new string }
 
 // all returns the mutants of all tables, sorted by name.
 func all() []mutant {
-	list := slices.Concat(engine, sealed, bound, pages, mirrors, store, nearcache, sqlitestore, pgstore, redisstore, server, console, simulator)
+	list := slices.Concat(engine, sealed, bound, boundHTTP, pages, mirrors, store, nearcache, sqlitestore, pgstore, redisstore, server, console, simulator)
 	slices.SortFunc(list, func(a, b mutant) int { return strings.Compare(a.name, b.name) })
 	return list
 }
