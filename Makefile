@@ -47,7 +47,7 @@ pictures: export SOJOURN_GALLERY = $(CURDIR)/out/pictures
 pictures: ## take pictures of every page into out/pictures, and renew those of the console in docs
 	@rm -rf out/pictures
 	@go test -count=1 -run 'Gallery|BrowserStory' ./sojournd/internal/shop ./sojournd/internal/console ./sojournd/internal/app
-	@for page in figures search session subject; do for theme in light dark; do \
+	@for page in figures alerts search session subject; do for theme in light dark; do \
 		cp out/pictures/*-$$page-$$theme-1280.webp docs/pictures/console-$$page-$$theme.webp || exit 1; done; done
 
 .PHONY: bench bench-against
