@@ -135,6 +135,20 @@ func (w *world) reload() {
 	w.Set(Setup{Sessions: w.sessions, Operators: slices.Clone(w.operators), Apps: []Application{{Name: "shop", Sessions: w.shop, MaxSessions: 100}, {Name: "blog", Sessions: w.blog, VisitorsSealed: true}}})
 }
 
+// bind gives a session a binding, of which only the engine knows what it means.
+func (w *world) bind(app string, id sojourn.ID) {
+	w.Helper()
+	var r store.Record
+	err := w.store.Get(context.Background(), app, id, true, &r)
+	if err == nil {
+		r.Binding = []byte("a binding")
+		_, err = w.store.Update(context.Background(), app, &r, store.UpdateOptions{Now: store.TimeOf(w.time())})
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
 func (w *world) time() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()

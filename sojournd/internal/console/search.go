@@ -19,6 +19,7 @@ type query struct {
 	Browser        string // a part of the user agent
 	Kind           string // "user" or "anonymous"
 	Remembered     string // "yes" or "no"
+	Bound          string // "yes" or "no"
 	Level          string // the lowest level: "1" to "3"
 	Created, Seen  string // a key of ages
 
@@ -31,7 +32,7 @@ type query struct {
 func (q *query) fields() map[string]*string {
 	return map[string]*string{
 		"subject": &q.Subject, "match": &q.Match, "network": &q.Network, "browser": &q.Browser, "kind": &q.Kind,
-		"remembered": &q.Remembered, "level": &q.Level, "created": &q.Created, "seen": &q.Seen,
+		"remembered": &q.Remembered, "bound": &q.Bound, "level": &q.Level, "created": &q.Created, "seen": &q.Seen,
 		"created_from": &q.CreatedFrom, "created_to": &q.CreatedTo, "seen_from": &q.SeenFrom, "seen_to": &q.SeenTo,
 	}
 }
@@ -119,7 +120,7 @@ func (q *query) filter() (f sojourn.Filter, wrong string) {
 		f.Network = network.Masked()
 	}
 	f.UserAgent = q.Browser
-	var ok [5]bool
+	var ok [6]bool
 	f.LoggedIn, ok[0] = chosen(q.Kind, "user", "anonymous")
 	f.Remembered, ok[1] = chosen(q.Remembered, "yes", "no")
 	ok[2] = true
@@ -129,6 +130,7 @@ func (q *query) filter() (f sojourn.Filter, wrong string) {
 	}
 	f.CreatedFrom, f.CreatedTo, ok[3] = q.age(q.Created)
 	f.SeenFrom, f.SeenTo, ok[4] = q.age(q.Seen)
+	f.Bound, ok[5] = chosen(q.Bound, "yes", "no")
 	for _, is := range ok {
 		if !is {
 			return f, "The address asks for something that the form doesn't offer."
@@ -226,7 +228,7 @@ func (s *sessionsView) Options(field string) (list []option) {
 	case "kind":
 		add("user", "logged in")
 		add("anonymous", "anonymous")
-	case "remembered":
+	case "remembered", "bound":
 		add("yes", "yes")
 		add("no", "no")
 	case "level":

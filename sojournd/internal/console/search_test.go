@@ -27,6 +27,7 @@ func TestSearch(t *testing.T) {
 	}
 	ids["bob"] = s.ID()
 	s.Finish()
+	w.bind("shop", ids["bob"])
 	w.pass(time.Minute)
 	b := w.as("lou")
 	for query, want := range map[string]string{ // "old" has expired: its idle limit is a day
@@ -45,6 +46,8 @@ func TestSearch(t *testing.T) {
 		"remembered=yes":                                    "bob",
 		"remembered=no&kind=user":                           "new",
 		"level=2":                                           "bob",
+		"bound=yes":                                         "bob",
+		"bound=no&kind=user":                                "new",
 		"created=hour":                                      "new bob",
 		"created=hour-ago":                                  "visitor",
 		"seen=hour-ago&created=day":                         "visitor",
@@ -67,7 +70,7 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	b.get("/apps/shop/sessions?level=2&created=hour&network=198.51.100.0%2F24").has(`<option value="2" selected>`, `<option value="hour" selected>`, `value="198.51.100.0/24"`, "Nothing found.")
-	for _, wrong := range []string{"network=nonsense", "network=1.2.3.4/99", "match=x", "kind=x", "level=9", "level=x", "created=x", "seen=x", "seen_from=yesterday", "created_to=2026-11-31", "remembered=x"} {
+	for _, wrong := range []string{"network=nonsense", "network=1.2.3.4/99", "match=x", "kind=x", "level=9", "level=x", "created=x", "seen=x", "seen_from=yesterday", "created_to=2026-11-31", "remembered=x", "bound=x"} {
 		b.get("/apps/shop/sessions?" + wrong).want(422).has(`role="alert"`).lacks("No live sessions.")
 	}
 	b.get("/apps/blog/sessions?kind=anonymous").has("visitors are in their cookies")
@@ -76,6 +79,20 @@ func TestSearch(t *testing.T) {
 	b.get("/apps/shop/sessions?kind=user&cursor=%00&at=9999999999999999999").want(400)
 	w.down.Store(true)
 	b.get("/apps/shop/sessions?kind=user").want(503)
+}
+
+// Sessions that are bound to their browsers are marked on each page.
+func TestBoundBadge(t *testing.T) {
+	w := newWorld(t)
+	id, other := w.user(w.shop, "anna", firefox, "192.0.2.7"), w.user(w.shop, "ben", firefox, "192.0.2.8")
+	w.bind("shop", id)
+	b := w.as("lou")
+	const badge = `<span class="badge good">bound</span>`
+	for page, n := range map[string]int{"/apps/shop/sessions": 1, sessionPath("shop", id): 1, subjectPath("shop", "anna"): 1, sessionPath("shop", other): 0, subjectPath("shop", "ben"): 0} {
+		if got := strings.Count(b.get(page).want(200).body, badge); got != n {
+			t.Errorf("%s has the badge %d times, want %d", page, got, n)
+		}
+	}
 }
 
 // A search is continued page by page, and each session is found once.
