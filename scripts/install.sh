@@ -22,6 +22,7 @@ npm | npm | npm, which installs what checks openapi.json, and the frameworks for
 git | git | git, which a release is built from
 systemd-analyze | systemd | systemd, which checks the units of the package
 chromium chromium-browser google-chrome google-chrome-stable | chromium chromium-sandbox fonts-liberation | Chromium, for the browser tests of the shop
+firefox-esr firefox | firefox-esr | Firefox, for the tests of the script that binds sessions
 '
 
 have() { # have NAME: does the command exist and work?
