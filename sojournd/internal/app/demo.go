@@ -104,6 +104,9 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	if options.Sealed, err = demoSealing(o.Sealed, users, usersPath); err != nil {
 		return err
 	}
+	if o.Sealed != "everyone" { // those can't be bound
+		options.Bound = &sojourn.Binding{Script: true, Grace: time.Second}
+	}
 	kept := demoStore(m.store(), options.Sealed)
 	if sessions, err = sojourn.New(kept, options); err != nil {
 		return err

@@ -19,7 +19,8 @@ import (
 
 // The demo's page "What happens here" shows what a session does: a cart survives
 // the login, no parallel update is lost, the secret turns over, a stolen cookie
-// ends the session, and a sign-out reaches the other browser.
+// ends the session, a copy of a bound session's cookies is useless, and a sign-out
+// reaches the other browser.
 func TestBrowserStory(t *testing.T) {
 	browsertest.Need(t)
 	browsertest.NeedAxe(t)
@@ -121,6 +122,26 @@ func TestBrowserStory(t *testing.T) {
 	signIn(b)
 	b.See("#now", "ada@example.com is signed in")
 	b.See("#cart-now", "1 article.")
+
+	b.Click("#bound form[action='/story/bind'] button")
+	b.See("#bound", "This session is bound to this browser.") // by itself
+	b.See("#theft", "a copy of its cookie is worth little")
+	b.Click("#bound form[action='/story/copy'] button")
+	b.See("#bound-now", "The thief has both cookies.")
+	b.Click("#bound form[action='/story/thief'] button")
+	b.See("#bound-now", "took the thief for you, because the copied proof was still good")
+	b.Click("#bound form[action='/story/pass'] button")
+	b.See("#bound-now", "The copied proof is over.")
+	b.Click("#bound form[action='/story/thief'] button")
+	b.See("#bound-now", "refused the thief: no proof, and no key to get one. Your session goes on")
+	b.See("#now", "ada@example.com is signed in")
+	b.See("#events", "a token was refused (unproven)")
+	look(b, "story-bound")
+	b.Visit("/cart") // its page has the script too
+	b.Await(`document.querySelector("script[src$='bound.js']") !== null`)
+	b.Visit("/session/devices")
+	b.See("main", "Bound to this browser")
+	look(b, "devices-bound")
 }
 
 // A browser that knows the ID of a session, and no secret of it, sees nothing of it.
@@ -169,7 +190,7 @@ func TestStorySealed(t *testing.T) {
 	for who, says := range map[string]struct {
 		text string
 		n    int
-	}{"visitors": {"With --sealed visitors, this needs a sign-in", 1}, "everyone": {"This doesn’t apply here", 4}} {
+	}{"visitors": {"With --sealed visitors, this needs a sign-in", 1}, "everyone": {"This doesn’t apply here", 5}} {
 		t.Run(who, func(t *testing.T) {
 			shop := regexp.MustCompile(`http://localhost:\d+\b`).FindString(runDemo(t, who))
 			res, err := http.Get(shop + "/story")

@@ -3,6 +3,7 @@ package shop
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,8 +48,9 @@ type story struct {
 
 // A stage is what the buttons did to one session.
 type stage struct {
-	Copy   *http.Cookie // the thief's; nil if there is none, or if it was given away
+	Copy   []*http.Cookie // the thief's, the session's first; empty if there is none, or if it was given away
 	Copied bool
+	Bind   bool    // the visitor asked to bind the session to the browser
 	Passes int     // of 15 minutes, since the copy was made
 	Tries  []theft // what the thief got, oldest first
 	Burst  *burstResult
@@ -102,6 +104,7 @@ func (sh *Shop) storyRoutes(handle func(string, func(*visit) error, ...sojourn.R
 	handle("POST /story/pass", (*visit).storyPass, member)
 	handle("POST /story/copy", (*visit).storyCopy, member)
 	handle("POST /story/thief", (*visit).storyThief, member)
+	handle("POST /story/bind", (*visit).storyBind, member)
 	handle("POST /story/phone", (*visit).storyPhone, member)
 	handle("POST /story/others", (*visit).storyOthers, careful)
 }
@@ -155,7 +158,7 @@ func (v *visit) storyView() (*storyView, error) {
 		data.State = "none"
 		return data, nil
 	}
-	data.ID, data.State = id.String(), id.String()+v.user.ID+string(data.Ended)
+	data.ID, data.State = id.String(), fmt.Sprint(id, v.user.ID, data.Ended, data.Info.Bound)
 	data.stage = s.stage(id)
 	data.Events = slices.DeleteFunc(s.Events(data.ID, storyEvents), func(e v1.Event) bool { return e.Session != data.ID }) // others may name it too
 	if data.Ended != "" || data.Sealed {
@@ -259,13 +262,13 @@ func (v *visit) presentedID() sojourn.ID {
 	return sojourn.ID{}
 }
 
-// cookie returns the cookie of the session as the browser has it after this
-// answer. It holds the secret.
-func (v *visit) cookie() *http.Cookie { return cookieOf(v.session, v.r.Cookies()) }
+// cookies are those of the session as the browser has them after this answer.
+func (v *visit) cookies() []*http.Cookie { return cookiesOf(v.session, v.r.Cookies()) }
 
-// cookieOf returns the cookie of a session: the one that its answer sets, or else
-// one of these.
-func cookieOf(s *sojourn.Session, sent []*http.Cookie) *http.Cookie {
+// cookiesOf returns the cookies of a session: first the one with the secret, which
+// its answer sets or which was sent, then the proofs that were sent, if the session
+// is bound. There are none without the first.
+func cookiesOf(s *sojourn.Session, sent []*http.Cookie) (cookies []*http.Cookie) {
 	var all []*http.Cookie
 	for _, line := range s.SetCookies() {
 		if c, err := http.ParseSetCookie(line); err == nil {
@@ -274,8 +277,23 @@ func cookieOf(s *sojourn.Session, sent []*http.Cookie) *http.Cookie {
 	}
 	for _, c := range append(all, sent...) {
 		if id, ok := idOf(c.Value); ok && id == s.ID() {
-			return &http.Cookie{Name: c.Name, Value: c.Value}
+			cookies = append(cookies, &http.Cookie{Name: c.Name, Value: c.Value})
+			break
 		}
 	}
-	return nil
+	for _, c := range sent {
+		if len(cookies) > 0 && strings.HasPrefix(c.Name, cookies[0].Name+"-bound-") {
+			cookies = append(cookies, &http.Cookie{Name: c.Name, Value: c.Value})
+		}
+	}
+	return cookies
+}
+
+// Binds reports whether a page has the script that binds its session to the
+// browser: the session is bound, or the visitor asked for it.
+func (v *view) Binds() bool {
+	if v.shop.story == nil || v.session == nil {
+		return false
+	}
+	return v.session.RefusalReason() == sojourn.RefusedUnproven || v.session.Info().Bound || v.shop.story.stage(v.session.ID()).Bind
 }

@@ -21,9 +21,9 @@ import (
 
 // send sends a request to this server, at the address where the current request
 // arrived.
-func (v *visit) send(ctx context.Context, method, path string, c *http.Cookie, agent string, header ...string) (*http.Response, error) {
+func (v *visit) send(ctx context.Context, method, path string, cookies []*http.Cookie, agent string, header ...string) (*http.Response, error) {
 	at, ok := v.r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok || c == nil {
+	if !ok || len(cookies) == 0 {
 		return nil, errors.New("shop: the story has no server or no cookie to ask with")
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+at.String()+path, nil)
@@ -31,7 +31,9 @@ func (v *visit) send(ctx context.Context, method, path string, c *http.Cookie, a
 		return nil, err
 	}
 	r.Host = v.r.Host
-	r.AddCookie(c)
+	for _, c := range cookies {
+		r.AddCookie(c)
+	}
 	r.Header.Set("User-Agent", agent)
 	r.Header.Set("Accept", "application/json")
 	for i := 0; i < len(header); i += 2 {
@@ -41,10 +43,10 @@ func (v *visit) send(ctx context.Context, method, path string, c *http.Cookie, a
 }
 
 // ask sends a request, and returns the answer's status and body.
-func (v *visit) ask(ctx context.Context, method, path string, c *http.Cookie, agent string, header ...string) (int, []byte, error) {
+func (v *visit) ask(ctx context.Context, method, path string, cookies []*http.Cookie, agent string, header ...string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	res, err := v.send(ctx, method, path, c, agent, header...)
+	res, err := v.send(ctx, method, path, cookies, agent, header...)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -100,7 +102,7 @@ func (v *visit) storyBurst() error {
 	if err := v.session.Commit(ctx); err != nil {
 		return err
 	}
-	id, cookie := v.session.ID(), v.cookie()
+	id, cookies := v.session.ID(), v.cookies()
 	name := rand.Text()
 	if !s.begin(name, &burst{session: id, all: make(chan struct{})}) {
 		return errBusy
@@ -119,7 +121,7 @@ func (v *visit) storyBurst() error {
 	var succeeded atomic.Int32
 	for range burstSize {
 		wg.Go(func() {
-			status, _, err := v.ask(ctx, http.MethodPost, "/story/burst/one", cookie, v.r.UserAgent(), "Story-Burst", name)
+			status, _, err := v.ask(ctx, http.MethodPost, "/story/burst/one", cookies, v.r.UserAgent(), "Story-Burst", name)
 			if err == nil && status == http.StatusOK {
 				succeeded.Add(1)
 			}
@@ -207,9 +209,9 @@ func (v *visit) storyPass() error {
 	if s.Store == nil {
 		return errNotFound
 	}
-	id, cookie := v.session.ID(), v.cookie()
+	id, cookies := v.session.ID(), v.cookies()
 	for _, d := range []time.Duration{2 * time.Minute, 13 * time.Minute} {
-		if _, _, err := v.ask(ctx, http.MethodGet, "/story/seen", cookie, v.r.UserAgent()); err != nil {
+		if _, _, err := v.ask(ctx, http.MethodGet, "/story/seen", cookies, v.r.UserAgent()); err != nil {
 			return err
 		}
 		if err := v.shop.Sessions.Flush(ctx); err != nil { // what that request tells about the secret is written later
@@ -268,26 +270,32 @@ type theft struct {
 // thief is the browser of the thief.
 const thief = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:150.0) Gecko/20100101 Firefox/150.0"
 
-// storyCopy is POST /story/copy. It keeps the cookie of this request for the
+// storyCopy is POST /story/copy. It keeps the cookies of this request for the
 // thief, in memory alone.
 func (v *visit) storyCopy() error {
 	v.session.KeepSecret()
-	c := v.cookie()
-	if c == nil {
+	cookies := v.cookies()
+	if len(cookies) == 0 {
 		return errNotFound
 	}
-	v.shop.story.change(v.session.ID(), func(st *stage) { st.Copy, st.Copied, st.Passes, st.Tries = c, true, 0, nil })
-	return v.done(struct{}{}, "/story#theft")
+	v.shop.story.change(v.session.ID(), func(st *stage) { st.Copy, st.Copied, st.Passes, st.Tries = cookies, true, 0, nil })
+	return v.done(struct{}{}, v.theft())
 }
 
 // storyThief is POST /story/thief. It asks the server, with the copy, who is
-// signed in. After an answer of "nobody" the copy is forgotten.
+// signed in. After an answer of "nobody" the copy is forgotten. When 15 minutes
+// have passed, the thief's browser has dropped the proofs of a bound session, as
+// each browser does at the end of a cookie's life.
 func (v *visit) storyThief() error {
 	v.session.KeepSecret()
 	s, id := v.shop.story, v.session.ID()
-	copied := s.stage(id).Copy
-	if copied == nil {
+	st := s.stage(id)
+	copied := st.Copy
+	if len(copied) == 0 {
 		return errNotFound
+	}
+	if st.Passes > 0 {
+		copied = copied[:1]
 	}
 	_, body, err := v.ask(v.r.Context(), http.MethodGet, "/me.json", copied, thief)
 	if err != nil {
@@ -304,7 +312,22 @@ func (v *visit) storyThief() error {
 			st.Copy = nil
 		}
 	})
-	return v.done(who, "/story#theft")
+	return v.done(who, v.theft())
+}
+
+// theft is the address of the part of the page that plays the thief.
+func (v *visit) theft() string {
+	if v.session.Info().Bound {
+		return "/story#bound"
+	}
+	return "/story#theft"
+}
+
+// storyBind is POST /story/bind. From now on the pages have the script that binds
+// the session.
+func (v *visit) storyBind() error {
+	v.shop.story.change(v.session.ID(), func(st *stage) { st.Bind, st.Copy, st.Passes, st.Tries = true, nil, 0, nil })
+	return v.done(struct{}{}, "/story#bound")
 }
 
 // storyOthers is POST /story/others. It signs the user's other browsers out.

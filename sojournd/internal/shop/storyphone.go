@@ -67,7 +67,7 @@ func (v *visit) openPhone(ctx context.Context) (io.ReadCloser, error) {
 	if err := phone.Commit(ctx); err != nil {
 		return nil, err
 	}
-	res, err := v.send(ctx, http.MethodGet, "/live", cookieOf(phone, nil), phoneAgent)
+	res, err := v.send(ctx, http.MethodGet, "/live", cookiesOf(phone, nil), phoneAgent)
 	if err != nil {
 		return nil, err
 	}

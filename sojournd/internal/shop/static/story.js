@@ -2,7 +2,7 @@
 // Keeps the page "What happens here" up to date. Without this script a reload does it.
 
 (() => {
-  const parts = ["now", "events", "cart-now", "burst-now", "theft-now", "others-now"];
+  const parts = ["now", "events", "cart-now", "burst-now", "theft-now", "bound-now", "others-now"];
   const story = document.querySelector(".story");
   let leaving = false;
   addEventListener("submit", () => { leaving = true; });
