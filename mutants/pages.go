@@ -44,4 +44,20 @@ var pages = []mutant{
 			`if len(infos) > perPage {`,
 			`if len(infos) > 100*perPage {`}},
 	},
+	{
+		name:   "bound-waiting-page-for-ever",
+		breaks: "a page that refuses what the waiting page has seen proven doesn't lead there for ever",
+		test:   "./pages -run TestWaitingPageEnds",
+		edits: []edit{{"pages/bound.go",
+			`&& count >= 0 && count < maxBacks {`,
+			`{`}},
+	},
+	{
+		name:   "bound-waiting-page-leads-to-itself",
+		breaks: "the way back from the waiting page is never that page",
+		test:   "./pages -run TestWaitingPageLeadsToThisSite",
+		edits: []edit{{"pages/bound.go",
+			`strings.HasPrefix(path, v.At("bound/"))`,
+			`false && path == ""`}},
+	},
 }
