@@ -180,10 +180,14 @@ func TestBoundReentry(t *testing.T) {
 		if !proof {
 			early.proof = ""
 		}
-		w.login(early, "ann")
-		w.want("the same session", w.id(early) == d.session, proof)
-		got, _ := color.Get(w.begin(early))
+		s := w.begin(early)
+		if err := s.Login("ann"); err != nil {
+			t.Fatal(err)
+		}
+		w.want("the same session", s.ID() == d.session, proof)
+		got, _ := color.Get(s)
 		w.want("its values", got == "red", proof)
+		w.answer(early, s)
 		w.want("the user's browser", w.look(d.jar), "ann")
 	}
 }
