@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sojourn-go/sojourn/internal/dbsc/dbsctest"
 	"github.com/sojourn-go/sojourn/internal/servertest"
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -43,6 +44,8 @@ limits: {idle_timeout: 1h}
 applications:
   - name: shop
     keys: [{name: bench, hash: "%s"}]
+    pages: {path: /session/}
+    bound: {path: /session/bound/, proof_life: 1h}
 `
 
 // sojournd is the program, built once from the module beside this one.
@@ -111,6 +114,25 @@ func (s *server) login(b *testing.B, subject string) string {
 	return answer.Token
 }
 
+// forwarded are a proxy's headers.
+var forwarded = [][2]string{{"X-Forwarded-For", "203.0.113.7"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "shop.example"}}
+
+// bind binds a session to a key, and returns the browser's cookies.
+func (s *server) bind(token string) jar {
+	d := &device{key: dbsctest.NewKey(), cookies: jar{"__Host-shop-session": token}}
+	d.post = func(r *http.Request) *lightWriter {
+		for _, h := range forwarded {
+			r.Header.Set(h[0], h[1])
+		}
+		res := must(http.DefaultClient.Do(r))
+		defer res.Body.Close()
+		return &lightWriter{header: res.Header, status: res.StatusCode, body: must(io.ReadAll(res.Body))}
+	}
+	d.at = "http://" + s.internal + "/pages/shop/bound/"
+	d.register(d.at, `challenge=`+d.post(d.request("register")).header.Get("Secure-Session-Challenge"))
+	return d.cookies
+}
+
 // BenchmarkServerStart measures the time from the start of the process until it
 // is ready, with a million live sessions on the disk.
 func BenchmarkServerStart(b *testing.B) {
@@ -153,13 +175,16 @@ func BenchmarkServer(b *testing.B) {
 	bare.cmd.Env = append(os.Environ(), bareVariable+"="+bare.api)
 	bare.start(b, bare.api, "/")
 	defer bare.stop()
-	token := s.login(b, "u-1815")
-	for _, h := range []hit{
-		{name: "check", method: "GET", address: s.internal, path: "/check/shop/status/login", header: [][2]string{
-			{"Cookie", "theme=dark; __Host-shop-session=" + token}, browserHeaders[0], {"Accept", "text/html"},
-			{"X-Forwarded-For", "203.0.113.7"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "shop.example"},
+	token, bound := s.login(b, "u-1815"), s.bind(s.login(b, "u-1816"))
+	check := func(name, cookies string) hit {
+		return hit{name: name, method: "GET", address: s.internal, path: "/check/shop/status/login", header: append([][2]string{
+			{"Cookie", "theme=dark; " + cookies}, browserHeaders[0], {"Accept", "text/html"},
 			{"X-Forwarded-Method", "GET"}, {"X-Forwarded-Uri", "/account"},
-		}},
+		}, forwarded...)}
+	}
+	for _, h := range []hit{
+		check("check", "__Host-shop-session="+token),
+		check("check-bound", bound.header()),
 		{name: "resolve", method: "POST", address: s.api, path: "/v1/sessions/resolve", body: `{"token": "` + token + `"}`,
 			header: [][2]string{{"Authorization", "Bearer " + s.key}, {"Content-Type", "application/json"}}},
 	} {

@@ -220,7 +220,7 @@ var simulator = []mutant{
 		name:   "I12-sim-bound-to-a-thief",
 		breaks: "a second registration of a confirmed session is refused",
 		test:   "./internal/simulator -run TestSim",
-		edits:  []edit{{"bind.go", `case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):`, `case false:`}},
+		edits:  []edit{{"bind.go", `case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):`, `case len(r.Binding) > 0 && !ok:`}},
 	},
 	{
 		name:   "I12-sim-bound-challenge-twice",

@@ -23,12 +23,13 @@ cd "$(dirname "$0")/.."
 javascript() { node clients/js/bench/resolve.js ${ROUNDS:-}; }
 [ "$*" != javascript ] || { javascript; exit; }
 
-parts="requests sealed races memory sweeps file disk nodes feed many costs server javascript"
+parts="requests sealed bound races memory sweeps file disk nodes feed many costs server javascript"
 settings() { # sets the rounds of a part, its benchmarks with their -benchtime, and more flags
 	flags=
 	case $1 in
 	requests) rounds=10 runs="Request$:100ms" flags="-test.benchmem -test.cpu=1,2" ;;
 	sealed) rounds=10 runs="Sealed$:100ms" flags="-test.benchmem -test.cpu=1" ;;
+	bound) rounds=10 runs="Bound$:100ms" flags="-test.benchmem -test.cpu=1" ;;
 	races) rounds=1 runs="Race$:20x" ;;
 	memory) rounds=1 runs="Memory$:1x" ;;
 	sweeps) rounds=3 runs="Sweep$:1x" ;;

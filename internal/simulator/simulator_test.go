@@ -118,7 +118,7 @@ func TestSim(t *testing.T) {
 		return
 	}
 
-	days, every := 3000.0, time.Duration(0)
+	days, every := 2000.0, time.Duration(0)
 	if raceDetector() { // ten times slower, and each simulation is one goroutine
 		days = 600
 	}

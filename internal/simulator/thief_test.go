@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/base64"
+	"net/http"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -95,6 +96,38 @@ func (t *thief) receive(r *request) func() {
 			t.uses = 0
 		}
 	}
+}
+
+// meddle tries to register the thief's key, or to get a proof with it.
+func (t *thief) meddle() {
+	w, stolen := t.w, t.w.tokens[t.jar.session]
+	if stolen == nil {
+		return
+	}
+	node, key := w.someNode(), t.key
+	if key == nil {
+		key = dbsctest.NewKey()
+	}
+	if t.key == nil && w.chance(0.3) {
+		text, _ := parseChallenge(w.register(node, t.client, t.jar, nil, "", t).Header())
+		if text == "" || w.register(node, t.client, t.jar, key, text, t).Code != http.StatusOK {
+			w.count("thief: registration refused")
+			return
+		}
+		w.count("thief: registered first")
+		t.key, stolen.session.stolen = key, true
+	}
+	text := ""
+	for range 2 {
+		answer := w.refresh(node, t.client, t.jar, stolen.session.id, key, text)
+		if answer.Code == http.StatusOK {
+			_, value := proofOf(answer)
+			t.proofs = []string{value}
+			return
+		}
+		text, _ = parseChallenge(answer.Header())
+	}
+	w.count("thief: refresh refused")
 }
 
 // addVandal adds somebody who knows session IDs and tries to end sessions with

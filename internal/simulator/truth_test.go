@@ -200,8 +200,8 @@ func (w *world) noticed(e *sojourn.Event) {
 	switch e.Kind {
 	case sojourn.EventRefused:
 		name += " " + string(e.Refusal)
-		if s := w.sessions[e.Session]; s != nil && e.Refusal == sojourn.RefusedUnproven {
-			s.binding.told = w.now()
+		if e.Refusal == sojourn.RefusedUnproven {
+			w.told = w.now()
 		}
 	case sojourn.EventEnded:
 		name += " " + string(e.Reason)

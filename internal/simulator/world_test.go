@@ -81,6 +81,7 @@ type world struct {
 	order      []*session
 	barriers   []barrier
 	challenges map[string]*challenge
+	told       store.Time // the last event about a missing proof
 	requests   int
 	commits    int        // counts the commits
 	racers     []*request // requests between load and commit
