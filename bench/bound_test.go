@@ -25,22 +25,24 @@ func BenchmarkBound(b *testing.B) {
 	}{{read, peer{"sojourn", openSojourn}}, {read, peer{"sojourn-unbound", openBound}}, {bound, peer{"sojourn-bound", openBound}}} {
 		b.Run("case=read-subject/peer="+c.peer.name, func(b *testing.B) { c.run(b, c.peer, runtime.GOMAXPROCS(0)) })
 	}
-	b.Run("case=refresh/peer=sojourn-bound", func(b *testing.B) {
-		s := openBound()
-		defer s.Close()
-		v := newVisitor(s)
-		check(v.send(login))
-		k := &keeper{s.(*httpSite).bound, v.cookies, dbsctest.NewKey(), ""}
-		check(k.bind())
-		for b.Loop() {
-			b.StopTimer()
-			proof := k.key.Refresh(k.challenge)
-			b.StartTimer()
-			if status := k.post("refresh", proof).status; status != http.StatusOK {
-				b.Fatal("status", status)
+	for name, key := range map[string]*dbsctest.Key{"es256": dbsctest.NewKey(), "rs256": dbsctest.NewRSAKey(2048)} {
+		b.Run("case=refresh-"+name+"/peer=sojourn-bound", func(b *testing.B) {
+			s := openBound()
+			defer s.Close()
+			v := newVisitor(s)
+			check(v.send(login))
+			k := &keeper{s.(*httpSite).bound, v.cookies, key, ""}
+			check(k.bind())
+			for b.Loop() {
+				b.StopTimer()
+				proof := k.key.Refresh(k.challenge)
+				b.StartTimer()
+				if status := k.post("refresh", proof).status; status != http.StatusOK {
+					b.Fatal("status", status)
+				}
 			}
-		}
-	})
+		})
+	}
 }
 
 // bind binds the session to a key, and gets the first proof.
