@@ -125,7 +125,7 @@ func (s *server) apply(c *config.Config) (err error) {
 			}
 		}
 		checks.Apps = append(checks.Apps, forwardauth.App{
-			Name: a.Name, Sessions: e.Engine, LoginURL: a.LoginURL, ReturnParam: a.ReturnParam, StepUpURL: a.StepUpURL, WaitingURL: a.Bound.Path,
+			Name: a.Name, Sessions: e.Engine, LoginURL: a.LoginURL, ReturnParam: a.ReturnParam, StepUpURL: a.StepUpURL, WaitingURL: a.BoundPath(),
 			ReturnOrigins: a.ReturnOrigins, RelaysCookies: a.RelaysCookies, PassiveHeader: a.PassiveHeader, Headers: a.Headers,
 		})
 	}

@@ -309,19 +309,15 @@ func checkSealed(at string, a *Application, wrong Reporter) {
 }
 
 func checkBound(at string, a *Application, wrong Reporter) {
-	b, at := &a.Bound, at+".bound"
-	switch below := a.Pages.Path + "bound/"; {
-	case b.Path == "":
-		if b.RequireLevel != 0 || b.Script {
-			wrong(at+".path", "is missing: write the path of the pages and bound/, such as /session/bound/")
-		}
+	b, at := a.Bound, at+".bound"
+	if b == nil {
 		return
+	}
+	switch where := a.BoundPath(); {
 	case a.Pages.Path == "":
-		wrong(at+".path", "needs pages.path: browsers register their keys below it, so write pages: {path: /session/} too")
-	case b.Path != below:
-		wrong(at+".path", "is not pages.path and bound/, which the proxy maps to sojournd: write %s", below)
-	case !boundPathForm.MatchString(b.Path) || path.Clean(b.Path)+"/" != b.Path:
-		wrong(at+".path", "%q has other characters than letters, digits, '.', '_', '~' and '-': choose another pages.path, such as /session/", b.Path)
+		wrong(at, "needs pages.path, below which browsers bind their sessions: write pages: {path: /session/} too")
+	case !boundPathForm.MatchString(where) || path.Clean(where)+"/" != where:
+		wrong(at, "needs a pages.path of letters, digits, '.', '_', '~' and '-' between slashes, such as /session/: %q can't be in a header", a.Pages.Path)
 	}
 	if a.Sealed.For == "everyone" {
 		wrong(at, "can't be kept with sealed.for: everyone, because nothing can end a copy of the cookie from before the binding: take it out, or write sealed.for: visitors, which stores logins")
@@ -337,7 +333,7 @@ func checkBound(at string, a *Application, wrong Reporter) {
 	}
 }
 
-// The path is in a header, without quotes.
+// The path is in headers.
 var boundPathForm = regexp.MustCompile(`^/([A-Za-z0-9._~-]+/)+$`)
 
 func checkApplication(at string, a *Application, wrong Reporter) {

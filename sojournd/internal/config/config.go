@@ -136,7 +136,7 @@ type Application struct {
 	Cookie Cookie `yaml:"cookie"`
 	Policy Policy `yaml:"policy"`
 	Sealed Sealed `yaml:"sealed"`
-	Bound  Bound  `yaml:"bound"`
+	Bound  *Bound `yaml:"bound"` // default: no session is bound
 
 	// MaxSessions is how many sessions a subject may have. Default 100; -1 is
 	// "unlimited". OverLimit is "end_oldest", the default, or "refuse". Sealed
@@ -279,13 +279,9 @@ type Sealed struct {
 }
 
 // Bound binds logins to the browsers where they began, as in sojourn.Binding. It
-// needs Pages, below which browsers register their keys and prove that they have
-// them.
+// needs Pages: below their path, at bound/, browsers register their keys and prove
+// that they have them.
 type Bound struct {
-	// Path is the pages' path and "bound/", such as /session/bound/. Default: no
-	// session is bound.
-	Path string `yaml:"path"`
-
 	ProofLife    Duration `yaml:"proof_life"`    // of a proof in the browser; default 10 min
 	Grace        Duration `yaml:"grace"`         // how much longer it is accepted; default 1 min
 	RequireLevel int      `yaml:"require_level"` // checks from this level on need a bound session; default 0: only those that say so
@@ -318,6 +314,14 @@ func defaults() *Config {
 	}
 }
 
+// BoundPath is the path where browsers bind sessions. It is empty if none is bound.
+func (a *Application) BoundPath() string {
+	if a.Bound == nil {
+		return ""
+	}
+	return a.Pages.Path + "bound/"
+}
+
 // complete fills in the defaults that depend on other settings.
 func (a *Application) complete() {
 	prefix := "__Host-"
@@ -340,8 +344,10 @@ func (a *Application) complete() {
 	set(&a.ReturnParam, "return_to")
 	set(&a.Pages.Home, "/")
 	set(&a.Pages.Fresh, Duration(10*time.Minute))
-	set(&a.Bound.ProofLife, Duration(10*time.Minute))
-	set(&a.Bound.Grace, Duration(time.Minute))
+	if a.Bound != nil {
+		set(&a.Bound.ProofLife, Duration(10*time.Minute))
+		set(&a.Bound.Grace, Duration(time.Minute))
+	}
 }
 
 func set[T comparable](field *T, value T) {

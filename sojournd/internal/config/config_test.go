@@ -35,7 +35,7 @@ func TestExample(t *testing.T) {
 	}
 	var named func(reflect.Type)
 	named = func(typ reflect.Type) {
-		if typ.Kind() == reflect.Slice {
+		if typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
 			typ = typ.Elem()
 		}
 		if isText(typ) || typ.Kind() != reflect.Struct {
@@ -71,7 +71,7 @@ func TestExampleUncommented(t *testing.T) {
 	text = strings.NewReplacer("webhooks: []", "", "keys: []", "", "operators: []", "", "mirror: []", "", "plain_http: true", "plain_http: false",
 		"__Host-", "__Secure-", ":00000000", ":01234567").Replace(text)
 	c := read(t, text)
-	if c.API.TLS.Key == "" || c.Internal.TLS.Key == "" || len(c.Events.Webhooks) != 1 || len(c.Applications[0].Mirror) != 1 || c.Applications[0].Pages.Path == "" || !c.HasKeys() || c.Events.Audit.File == "" || len(c.Console.Operators) != 1 {
+	if c.API.TLS.Key == "" || c.Internal.TLS.Key == "" || len(c.Events.Webhooks) != 1 || len(c.Applications[0].Mirror) != 1 || c.Applications[0].Pages.Path == "" || c.Applications[0].Bound == nil || !c.HasKeys() || c.Events.Audit.File == "" || len(c.Console.Operators) != 1 {
 		t.Errorf("not everything was uncommented: %+v", c)
 	}
 }
@@ -169,17 +169,16 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    sealed: {for: Everyone}\n", []string{"3:19: applications[0].sealed.for: write everyone", "3:13: applications[0].sealed.keys_file: sojournd keys new --seal"}},
 		{minimal + "    sealed: {keys_file: /etc/sojournd/seal-keys}\n", []string{"3:13: applications[0].sealed.for: is missing"}},
 		{minimal + "    sealed: {for: everyone, keys_file: /keys}\n    max_sessions: 5\n    over_limit: refuse\n", []string{"4:19: applications[0].max_sessions: nothing counts", "5:17: applications[0].over_limit: no meaning"}},
-		{minimal + "    bound: {path: /session/bound/}\n", []string{"3:19: applications[0].bound.path: needs pages.path"}},
-		{minimal + "    bound: {script: true}\n", []string{"3:12: applications[0].bound.path: is missing"}},
-		{minimal + "    bound: {require_level: 2}\n", []string{"3:12: applications[0].bound.path: is missing"}},
-		{minimal + "    bound: true\n", []string{"3:12: applications[0].bound: as key: value"}},
-		{minimal + "    bound: {paths: /session/bound/}\n", []string{"3:13: applications[0].bound.paths: write path"}},
-		{minimal + "    pages: {path: /me/}\n    bound: {path: /session/bound/, proof_life: 30s, grace: 31m, require_level: 4, script: maybe}\n",
-			[]string{"4:19: applications[0].bound.path: write /me/bound/", "4:48: applications[0].bound.proof_life: use 1m to 1h", "4:60: applications[0].bound.grace: use 1s to 30m", "4:80: applications[0].bound.require_level: use 1 to 3", "4:91: applications[0].bound.script: true or false"}},
-		{minimal + "    pages: {path: /müde/}\n    bound: {path: /müde/bound/}\n", []string{"4:19: applications[0].bound.path: choose another pages.path"}},
-		{minimal + "    pages: {path: /a/../}\n    bound: {path: /a/../bound/}\n", []string{"4:19: applications[0].bound.path: choose another pages.path"}},
-		{minimal + "    pages: {path: /session/}\n    bound: {path: /session/bound/, proof_life: never}\n", []string{"4:48: applications[0].bound.proof_life: use 1m to 1h"}},
-		{minimal + "    sealed: {for: everyone, keys_file: /keys}\n    pages: {path: /session/}\n    bound: {path: /session/bound/}\n", []string{"5:12: applications[0].bound: sealed.for: visitors"}},
+		{minimal + "    bound: {}\n", []string{"3:12: applications[0].bound: needs pages.path"}},
+		{minimal + "    pages: {path: /session/}\n    bound:\n", []string{"applications[0].bound: write {}"}},
+		{minimal + "    pages: {path: /session/}\n    bound: true\n", []string{"4:12: applications[0].bound: as key: value"}},
+		{minimal + "    pages: {path: /session/}\n    bound: {scripts: true}\n", []string{"4:13: applications[0].bound.scripts: write script"}},
+		{minimal + "    pages: {path: /me/}\n    bound: {proof_life: 30s, grace: 31m, require_level: 4, script: maybe}\n",
+			[]string{"4:25: applications[0].bound.proof_life: use 1m to 1h", "4:37: applications[0].bound.grace: use 1s to 30m", "4:57: applications[0].bound.require_level: use 1 to 3", "4:68: applications[0].bound.script: true or false"}},
+		{minimal + "    pages: {path: /müde/}\n    bound: {}\n", []string{"4:12: applications[0].bound: such as /session/"}},
+		{minimal + "    pages: {path: /a/../}\n    bound: {}\n", []string{"4:12: applications[0].bound: such as /session/"}},
+		{minimal + "    pages: {path: /session/}\n    bound: {proof_life: never}\n", []string{"4:25: applications[0].bound.proof_life: use 1m to 1h"}},
+		{minimal + "    sealed: {for: everyone, keys_file: /keys}\n    pages: {path: /session/}\n    bound: {}\n", []string{"5:12: applications[0].bound: sealed.for: visitors"}},
 		{minimal + "    sealed: everyone\n", []string{"3:13: applications[0].sealed: as key: value"}},
 		{minimal + "    policy: {preset: aal4}\n", []string{"applications[0].policy.preset: aal1, aal2 or aal3"}},
 		{minimal + "    policy: {preset: aal2, login: {absolute: 25h}}\n", []string{"applications[0].policy.login: longer than aal2"}},
@@ -316,10 +315,10 @@ func TestOptions(t *testing.T) {
 		"    max_sessions: unlimited\n    over_limit: refuse\n    max_bad_tokens: 5\n    max_value: 1KiB\n    max_session: 2KiB\n    max_depth: 7\n    clear_site_data: [storage]\n": func(o *sojourn.Options) {
 			o.MaxSessions, o.RefuseOverLimit, o.MaxBadTokens, o.MaxValue, o.MaxSession, o.MaxDepth, o.ClearSiteData = -1, true, 5, 1024, 2048, 7, []string{"storage"}
 		},
-		"    pages: {path: /me/}\n    bound: {path: /me/bound/}\n": func(o *sojourn.Options) {
+		"    pages: {path: /me/}\n    bound: {}\n": func(o *sojourn.Options) {
 			o.Bound = &sojourn.Binding{Path: "/me/bound/", ProofLife: 10 * time.Minute, Grace: time.Minute}
 		},
-		"    pages: {path: /session/}\n    bound: {path: /session/bound/, proof_life: 1h, grace: 30m, require_level: 3, script: true}\n": func(o *sojourn.Options) {
+		"    pages: {path: /session/}\n    bound: {proof_life: 1h, grace: 30m, require_level: 3, script: true}\n": func(o *sojourn.Options) {
 			o.Bound = &sojourn.Binding{Path: "/session/bound/", ProofLife: time.Hour, Grace: 30 * time.Minute, RequireLevel: 3, Script: true}
 		},
 		"    origins: [https://shop.example.com]\n": func(o *sojourn.Options) { o.Origins = []string{"https://shop.example.com"} },
@@ -355,6 +354,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("a: &x [*x]")
 	f.Add("applications: [{name: a, <<: {}}]")
 	f.Add("applications: [{name: a, cookie: {name: __Host-a}}]")
+	f.Add("applications: [{name: a, pages: {path: /s/}, bound: {proof_life: 1m, grace: 1s, require_level: 3, script: true}}]")
 	st := memstore.New()
 	f.Cleanup(func() { _ = st.Close() })
 	f.Fuzz(func(t *testing.T, text string) {

@@ -52,6 +52,9 @@ var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
 func (d *decoder) decode(into reflect.Value, n *yaml.Node, path string) {
 	d.values[path] = n
 	if isNull(n) {
+		if into.Kind() == reflect.Pointer {
+			d.report(path, "has nothing below it: write {} for its defaults, or take it out")
+		}
 		return // a key without a value has the default
 	}
 	if n.Kind == yaml.AliasNode {
@@ -61,6 +64,9 @@ func (d *decoder) decode(into reflect.Value, n *yaml.Node, path string) {
 	switch t := into.Type(); {
 	case isText(t):
 		d.text(into, n, path)
+	case t.Kind() == reflect.Pointer: // to a mapping that may be left out
+		into.Set(reflect.New(t.Elem()))
+		d.mapping(into.Elem(), n, path)
 	case t.Kind() == reflect.Struct:
 		d.mapping(into, n, path)
 	case t.Kind() == reflect.Slice:

@@ -23,7 +23,7 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 	return sojourn.Options{
 		App:    a.Name,
 		Policy: p,
-		Bound:  a.Bound.binding(),
+		Bound:  a.binding(),
 		Cookie: sojourn.Cookie{
 			Name: a.Cookie.Name, Visitor: a.Cookie.Visitor, Domain: a.Cookie.Domain,
 			SameSite: sameSites[a.Cookie.SameSite], Partitioned: a.Cookie.Partitioned,
@@ -40,12 +40,13 @@ func (a *Application) Options(proxies []netip.Prefix) sojourn.Options {
 }
 
 // binding returns the engine's option, or nil if no session is bound.
-func (b *Bound) binding() *sojourn.Binding {
-	if b.Path == "" {
+func (a *Application) binding() *sojourn.Binding {
+	b := a.Bound
+	if b == nil {
 		return nil
 	}
 	return &sojourn.Binding{
-		Path: b.Path, ProofLife: time.Duration(b.ProofLife), Grace: time.Duration(b.Grace), RequireLevel: b.RequireLevel, Script: b.Script,
+		Path: a.BoundPath(), ProofLife: time.Duration(b.ProofLife), Grace: time.Duration(b.Grace), RequireLevel: b.RequireLevel, Script: b.Script,
 	}
 }
 
