@@ -217,7 +217,8 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (name string, st
 	if passive || a.passive != "" && len(r.Header[a.passive]) > 0 {
 		beSilent(s, request.Client)
 	}
-	if refused != nil || !a.relays || !h.mayRotate(r) {
+	unproven := s.RefusalReason() == sojourn.RefusedUnproven // then there is no secret to rotate, and the answer has a challenge
+	if !unproven && (refused != nil || !a.relays || !h.mayRotate(r)) {
 		s.KeepSecret()
 	}
 	if err := s.Commit(r.Context()); err != nil {
