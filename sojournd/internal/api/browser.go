@@ -38,6 +38,10 @@ func (c *call) request(in *v1.Presented) (r sojourn.Request, err error) {
 	switch {
 	case in.Token != nil && in.Cookie != nil:
 		return r, invalid("/cookie", "and token exclude each other")
+	case in.Cookie != nil && in.Proofs != nil:
+		return r, invalid("/proofs", "and cookie exclude each other: the server finds them in the cookie")
+	case len(in.Proofs) > maxProofs:
+		return r, invalid("/proofs", fmt.Sprintf("has %d proofs: send at most %d", len(in.Proofs), maxProofs))
 	case in.Cookie != nil:
 		method := http.MethodPost
 		if in.Safe {
@@ -47,14 +51,17 @@ func (c *call) request(in *v1.Presented) (r sojourn.Request, err error) {
 	case in.Token != nil && *in.Token == "":
 		return r, invalid("/token", "is empty")
 	case in.Token != nil:
-		r.Token = *in.Token
+		r.Token, r.Proofs = *in.Token, in.Proofs
 	}
 	r.Old = nil // only the application may name an old token, and no Cookie header
 	r.Client, r.Arrived = client, c.arrived.Add(-time.Duration(in.Age)*time.Millisecond)
 	return r, nil
 }
 
-const maxAge = 24 * 60 * 60 * 1000 // milliseconds
+const (
+	maxAge    = 24 * 60 * 60 * 1000 // milliseconds
+	maxProofs = 8                   // all that the engine looks at
+)
 
 // text returns a required member that must not be empty.
 func text(where string, member *string) (string, error) {
@@ -90,11 +97,28 @@ func (c *call) live(ctx context.Context, in *v1.Presented, revision uint64) (*so
 		if s.RefusalReason() == sojourn.RefusedThrottled {
 			return nil, sojourn.ErrThrottled
 		}
-		p := problemOf(codeNotLive)
-		p.Why = why(s)
-		return nil, p
+		return nil, notLive(s)
 	}
 	return s, nil
+}
+
+// notLive returns the problem of a token that belongs to no live session.
+func notLive(s *sojourn.Session) *v1.Problem {
+	p := problemOf(codeNotLive)
+	p.Why, p.Headers = why(s), headersOf(s)
+	return p
+}
+
+// headersOf returns the headers for the browser about bound sessions.
+func headersOf(s *sojourn.Session) v1.Headers {
+	var list v1.Headers
+	for name, values := range s.BoundHeaders() {
+		if list == nil {
+			list = v1.Headers{}
+		}
+		list[name] = strings.Join(values, ", ") // each is a list (RFC 9651)
+	}
+	return list
 }
 
 // sent returns the token that was presented. It is empty for a cookie.
@@ -115,6 +139,8 @@ func why(s *sojourn.Session) string {
 		return "superseded"
 	case sojourn.RefusedThrottled:
 		return "throttled"
+	case sojourn.RefusedUnproven:
+		return "unproven"
 	}
 	return "unknown"
 }
@@ -128,7 +154,7 @@ func issued(ctx context.Context, s *sojourn.Session, token string) (*v1.Issued, 
 		token = fresh
 	}
 	snap := s.Snapshot()
-	return &v1.Issued{Session: sessionOf(&snap), Token: token, SetCookie: setCookies(s)}, nil
+	return &v1.Issued{Session: sessionOf(&snap), Token: token, SetCookie: setCookies(s), Headers: headersOf(s)}, nil
 }
 
 func create(ctx context.Context, c *call, in *v1.Create) (*v1.Issued, error) {
@@ -256,12 +282,17 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 	if ctx, err = c.withOld(ctx, in, &r); err != nil {
 		return nil, err
 	}
+	need, err := requirement(in.Require)
+	if err != nil {
+		return nil, err
+	}
 	s := c.key.app.Sessions.Begin(ctx, r)
 	defer s.Finish()
 	if in.Passive {
 		s.Passive()
 	}
-	switch err := s.Load(ctx); {
+	unmet, err := need(ctx, s)
+	switch {
 	case errors.Is(err, errNotRead):
 		return &v1.Resolved{Why: "adopt"}, nil
 	case err != nil:
@@ -272,9 +303,39 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 	}
 	snap := s.Snapshot()
 	if snap.ID.IsZero() {
-		return &v1.Resolved{Why: why(s)}, nil
+		return &v1.Resolved{Why: why(s), Unmet: unmet, Headers: headersOf(s)}, nil
 	}
-	return &v1.Resolved{Session: sessionOf(&snap), Token: s.Token(), SetCookie: setCookies(s)}, nil
+	return &v1.Resolved{Session: sessionOf(&snap), Unmet: unmet, Token: s.Token(), SetCookie: setCookies(s), Headers: headersOf(s)}, nil
+}
+
+// requirement returns a function that reads a session, and says what it lacks.
+func requirement(in *v1.Require) (func(context.Context, *sojourn.Session) (unmet string, err error), error) {
+	if in == nil {
+		return func(ctx context.Context, s *sojourn.Session) (string, error) { return "", s.Load(ctx) }, nil
+	}
+	if in.Level < 0 || in.Level > 3 {
+		return nil, invalid("/require/level", "must be 0 to 3")
+	}
+	if in.Fresh < 0 || in.Fresh > maxSeconds {
+		return nil, invalid("/require/fresh", fmt.Sprintf("must be 0 to %d", maxSeconds))
+	}
+	q := sojourn.Requirement{Level: in.Level, Fresh: time.Duration(in.Fresh) * time.Second, Bound: in.Bound}
+	return func(ctx context.Context, s *sojourn.Session) (string, error) {
+		err := q.Check(ctx, s)
+		for _, u := range unmet {
+			if errors.Is(err, u.err) {
+				return u.word, nil
+			}
+		}
+		return "", err
+	}, nil
+}
+
+var unmet = []struct {
+	err  error
+	word string
+}{
+	{sojourn.ErrAnonymous, "anonymous"}, {sojourn.ErrUnproven, "unproven"}, {sojourn.ErrLevel, "level"}, {sojourn.ErrNotFresh, "not_fresh"}, {sojourn.ErrUnbound, "unbound"},
 }
 
 func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
@@ -297,6 +358,9 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 	if err := s.Load(ctx); err != nil {
 		return nil, err
 	}
+	if !in.Safe && s.RefusalReason() == sojourn.RefusedUnproven {
+		return nil, notLive(s) // its next safe request may begin a visitor's session
+	}
 	if in.IfRevision != nil && s.Info().Revision != *in.IfRevision {
 		return nil, problemOf(codeRevision)
 	}
@@ -307,7 +371,7 @@ func update(ctx context.Context, c *call, in *v1.Update) (*v1.Updated, error) {
 		return nil, err
 	}
 	snap := s.Snapshot()
-	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: setCookies(s)}, nil
+	return &v1.Updated{Session: sessionOf(&snap), Token: s.Token(), SetCookie: setCookies(s), Headers: headersOf(s)}, nil
 }
 
 func checkChanges(in *v1.Changes) error {

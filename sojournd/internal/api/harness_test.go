@@ -44,6 +44,14 @@ type world struct {
 
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
+	return newWorldOf(t, nil, change...)
+}
+
+// bound is an option of the engines in newWorldOf.
+var bound = &sojourn.Binding{}
+
+func newWorldOf(t testing.TB, bound *sojourn.Binding, change ...func(*Options)) *world {
+	t.Helper()
 	w := &world{
 		TB: t, store: newBrittle(), keys: map[string]string{}, engines: map[string]*sojourn.Engine{}, log: new(logbook),
 		now: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), seen: map[string]bool{},
@@ -62,7 +70,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	}
 	var apps []App
 	for _, name := range []string{"shop", "blog"} {
-		e, err := sojourn.New(w.store, sojourn.Options{App: name, Now: w.time, MaxSessions: 5, Adopt: Adoption(),
+		e, err := sojourn.New(w.store, sojourn.Options{App: name, Now: w.time, MaxSessions: 5, Adopt: Adoption(), Bound: bound,
 			Cookie: sojourn.Cookie{Name: "__Host-" + name + "-session", Visitor: "__Host-" + name + "-visitor"}})
 		if err != nil {
 			t.Fatal(err)

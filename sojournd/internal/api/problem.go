@@ -72,6 +72,7 @@ var codes = []struct {
 	{sojourn.ErrUncertain, codeUncertain},
 	{sojourn.ErrNotFound, codeNoSession},
 	{sojourn.ErrEnded, codeEnded},
+	{sojourn.ErrUnproven, codeNotLive},
 	{sojourn.ErrSuperseded, codeSuperseded},
 	{sojourn.ErrRevision, codeRevision},
 	{sojourn.ErrConflict, codeConflict},
@@ -107,6 +108,9 @@ func toProblem(err error) *v1.Problem {
 			continue
 		}
 		p := problemOf(known.code)
+		if known.err == sojourn.ErrUnproven {
+			p.Why = "unproven"
+		}
 		if known.code == codeTooLarge || known.code == codeValue || known.code == codeUnsupported { // the error has details and no secret
 			p.Detail = strings.TrimPrefix(err.Error(), "sojourn: ") + "."
 		}

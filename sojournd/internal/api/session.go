@@ -35,7 +35,7 @@ func infoOf(i *sojourn.Info) *v1.Session {
 		ID: i.ID.String(), Subject: i.Subject,
 		CreatedAt: i.CreatedAt, AuthenticatedAt: i.AuthenticatedAt, LastSeenAt: i.LastSeenAt,
 		IdleExpiresAt: i.IdleExpiresAt, ExpiresAt: i.ExpiresAt,
-		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, UntilBrowserCloses: i.UntilBrowserCloses, Revision: i.Revision, Sealed: i.Sealed,
+		AMR: i.AMR, Level: i.Level, Remembered: i.Remembered, UntilBrowserCloses: i.UntilBrowserCloses, Revision: i.Revision, Bound: i.Bound, Sealed: i.Sealed,
 		Client: browserOf(i.LastSeen),
 	}
 }

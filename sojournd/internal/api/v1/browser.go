@@ -37,6 +37,7 @@ type Issued struct {
 	Session   *Session `json:"session"`
 	Token     string   `json:"token" doc:"Authenticates the browser. A secret: send it to that browser and nowhere else." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie" nullable:"false" doc:"The values of Set-Cookie headers. Send each to the browser as a header of its own, with Cache-Control: no-store." example:"[\"__Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt; Max-Age=2592000; Path=/; HttpOnly; Secure; SameSite=Lax\"]"`
+	Headers   Headers  `json:"headers,omitempty" doc:"Further headers for the browser, if sessions can be bound: send them with set_cookie. They ask it to bind its session to a key."`
 }
 
 // Presented is what a browser's request presented to the application: Token, or
@@ -44,6 +45,7 @@ type Issued struct {
 type Presented struct {
 	Token  *string        `json:"token,omitempty" nullable:"false" minLength:"1" doc:"The value of the browser's cookie. Send it, or cookie." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	Cookie *string        `json:"cookie,omitempty" nullable:"false" maxLength:"65536" doc:"In place of token: the Cookie header of the browser's request as it came, empty if there was none. The server knows the names of its two cookies, and copes with several of one name." example:"theme=dark; __Host-shop-session=AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
+	Proofs []string       `json:"proofs,omitempty" nullable:"false" maxItems:"8" doc:"With token: the values of the browser's cookies that prove a bound session. Their names begin with the name of the session's cookie and -bound-. With cookie the server finds them itself."`
 	Safe   bool           `json:"safe,omitempty" doc:"With cookie: the method of the browser's request is GET or HEAD. For 30 seconds after the end of the browser's session, only such a request begins a new one."`
 	Age    int            `json:"age,omitempty" minimum:"0" maximum:"86400000" doc:"How many milliseconds ago the browser's request reached the application. A token is judged as of then, so that a long upload does not look like a stolen cookie. Default 0."`
 	Client *RequestClient `json:"client,omitempty"`
@@ -62,9 +64,17 @@ type Adopt struct {
 type Resolve struct {
 	Presented
 
-	Old     *string `json:"old,omitempty" nullable:"false" minLength:"16" maxLength:"4096" doc:"With cookie: the token of another library's session, which the application has checked. If the browser has no live session of the server, the answer is the session that has adopted this one, or null with why adopt."`
-	Adopt   *Adopt  `json:"adopt,omitempty" doc:"With old: what the application has read under the old token. It becomes a session, unless the token was adopted before."`
-	Passive bool    `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
+	Old     *string  `json:"old,omitempty" nullable:"false" minLength:"16" maxLength:"4096" doc:"With cookie: the token of another library's session, which the application has checked. If the browser has no live session of the server, the answer is the session that has adopted this one, or null with why adopt."`
+	Adopt   *Adopt   `json:"adopt,omitempty" doc:"With old: what the application has read under the old token. It becomes a session, unless the token was adopted before."`
+	Require *Require `json:"require,omitempty" nullable:"false" doc:"What the browser's session must have. If it has not, unmet says what is missing. The session is read from the store itself."`
+	Passive bool     `json:"passive,omitempty" doc:"The request does not count as activity of the user. Use it for a page that polls."`
+}
+
+// Require is what a page demands of a browser's session, besides a login.
+type Require struct {
+	Level int  `json:"level,omitempty" minimum:"0" maximum:"3" doc:"The lowest level of the login. Default 0."`
+	Fresh int  `json:"fresh,omitempty" minimum:"0" maximum:"2147483647" doc:"How many seconds ago the user may have authenticated. Default 0: any time." example:"600"`
+	Bound bool `json:"bound,omitempty" doc:"The session is bound to its browser, and the request has proved that it comes from there. bound.require_level in the configuration demands it too, from a level on."`
 }
 
 // Resolved is the answer to Resolve.
@@ -72,9 +82,11 @@ type Resolved struct {
 	_ struct{} `additionalProperties:"true"`
 
 	Session   *Session `json:"session"`
-	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled,adopt" doc:"Why there is no session. adopt: the old token was not adopted yet; read its session, and send it. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown and adopt are told only to a token that was valid once."`
+	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled,unproven,adopt" doc:"Why there is no session. unproven: the session is bound to a browser, of which the request has no proof; serve the visitor as anonymous, with headers. adopt: the old token was not adopted yet; read its session, and send it. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown, unproven and adopt are told only to a token that was valid once."`
+	Unmet     string   `json:"unmet,omitempty" enum:"anonymous,unproven,level,not_fresh,unbound" doc:"With require: what the session lacks. anonymous: a login. unproven: the browser's proof; its page bound/ gets one. level, not_fresh: a further factor, or a new authentication. unbound: a key of the browser."`
 	Token     string   `json:"token,omitempty" doc:"Present if the secret was renewed: the new token, which set_cookie holds too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present if the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
+	Headers   Headers  `json:"headers,omitempty" doc:"Further headers for the browser, with Cache-Control: no-store, if sessions can be bound. They ask it to bind its session to a key, or to prove that it has the key."`
 }
 
 // TransformSchema implements huma.SchemaTransformer. The session may be null.
@@ -109,6 +121,7 @@ type Updated struct {
 	Session   *Session `json:"session"`
 	Token     string   `json:"token,omitempty" doc:"As for resolve." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
 	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"As for resolve."`
+	Headers   Headers  `json:"headers,omitempty" doc:"As for resolve."`
 }
 
 // Login logs a user in.

@@ -34,6 +34,7 @@ type Session struct {
 	Level              int       `json:"level" doc:"The level of the authentication." minimum:"0" maximum:"3" example:"1"`
 	Remembered         bool      `json:"remembered" doc:"The user asked to stay signed in."`
 	UntilBrowserCloses bool      `json:"until_browser_closes" doc:"The cookie has no Max-Age, so the browser drops it when it closes."`
+	Bound              bool      `json:"bound" doc:"The session is bound to a key of its browser, so a copied cookie is refused after minutes."`
 	Sealed             bool      `json:"sealed,omitzero" doc:"Present and true if the session is in its token and not on the server. Each change makes a new token." example:"true"`
 	Client             Browser   `json:"client" doc:"The client that was seen last."`
 	Revision           uint64    `json:"revision" doc:"Grows with each change." example:"3"`
@@ -161,9 +162,14 @@ type Problem struct {
 	Status int     `json:"status" doc:"The HTTP status." example:"409"`
 	Code   string  `json:"code" doc:"What happened, in a word that never changes." example:"not_live"`
 	Detail string  `json:"detail" doc:"What happened and what to do, for people."`
-	Why    string  `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded" doc:"With not_live: the reason, in the words of resolve." example:"logout"`
+	Why    string  `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,unproven" doc:"With not_live: the reason, in the words of resolve." example:"logout"`
 	Errors []Field `json:"errors,omitempty" nullable:"false" doc:"With invalid_request: each mistake and where it is."`
+
+	Headers Headers `json:"headers,omitempty" doc:"With why unproven: as for resolve."`
 }
+
+// Headers are headers for the application's answer to the browser, by name.
+type Headers map[string]string
 
 // A Field is a part of a request that is wrong.
 type Field struct {
@@ -197,7 +203,7 @@ type Event struct {
 	Client  *EventClient `json:"client,omitempty" doc:"The client that sent the request. Absent if an operator or the clock ended the session."`
 	Was     *EventClient `json:"was,omitempty" doc:"For client_changed: the client before."`
 	Reason  string       `json:"reason,omitempty" doc:"For ended: logout, revoked, idle, absolute, evicted, theft." example:"logout"`
-	Refusal string       `json:"refusal,omitempty" doc:"For refused: malformed, unknown, ended, former, ambiguous, no_key."`
+	Refusal string       `json:"refusal,omitempty" doc:"For refused: malformed, unknown, ended, former, ambiguous, no_key, unproven, bound."`
 	AMR     []string     `json:"amr,omitempty" doc:"For authenticated and elevated: how the user authenticated (RFC 8176)."`
 	Level   *int         `json:"level,omitempty" doc:"For authenticated and elevated: 0 to 3."`
 	Detail  string       `json:"detail,omitempty" doc:"A few words for people."`
