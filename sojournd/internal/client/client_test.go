@@ -225,13 +225,13 @@ func TestListTable(t *testing.T) {
 	f := newFake(2)
 	f.sessions[1].Subject = "bob\x1b[2J\u202e"
 	f.sessions[1].Client = v1.Browser{UserAgent: "curl/8\x07"}
-	f.sessions[1].Level = 2
+	f.sessions[1].Level, f.sessions[1].Bound = 2, true
 	s := start(t, f)
 	check(t, s.ListSessions(t.Context(), List{}), "")
 	want := `
-SESSION                               USER             LEVEL  SIGNED IN      LAST SEEN      EXPIRES            IP           CLIENT
-0198e0c5-0000-7000-8000-000000000000  alice            1      5 minutes ago  4 minutes ago  23 hours from now  203.0.113.7  Firefox on Linux
-0198e0c5-0000-7000-8000-000000000001  bob\x1b[2J\u202e  2                     4 minutes ago  23 hours from now               curl/8\a
+SESSION                               USER             LEVEL  BOUND  SIGNED IN      LAST SEEN      EXPIRES            IP           CLIENT
+0198e0c5-0000-7000-8000-000000000000  alice            1      no     5 minutes ago  4 minutes ago  23 hours from now  203.0.113.7  Firefox on Linux
+0198e0c5-0000-7000-8000-000000000001  bob\x1b[2J\u202e  2      yes                   4 minutes ago  23 hours from now               curl/8\a
 `
 	got := strings.Join(s.lines(), "\n")
 	if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {

@@ -176,7 +176,7 @@ func (c *Client) printSessions(rows []*v1.Session, values bool) error {
 		c.note("There are no such sessions.")
 		return nil
 	}
-	headings := []any{"SESSION", "USER", "LEVEL", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT"}
+	headings := []any{"SESSION", "USER", "LEVEL", "BOUND", "SIGNED IN", "LAST SEEN", "EXPIRES", "IP", "CLIENT"}
 	if values {
 		headings = append(headings, "VALUES")
 	}
@@ -186,12 +186,12 @@ func (c *Client) printSessions(rows []*v1.Session, values bool) error {
 		if name == "" {
 			name = s.Client.UserAgent
 		}
-		level := ""
+		level, bound := "", ""
 		if s.Subject != "" {
-			level = strconv.Itoa(s.Level)
+			level, bound = strconv.Itoa(s.Level), yesNo(s.Bound)
 		}
 		row := table.Row{
-			clean(s.ID), short(who(s), 40), level, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(expires(s)),
+			clean(s.ID), short(who(s), 40), level, bound, c.ago(s.AuthenticatedAt), c.ago(s.LastSeenAt), c.ago(expires(s)),
 			clean(s.Client.IP), short(clean(name), 40),
 		}
 		if values {
@@ -221,7 +221,8 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 	if s.Subject != "" {
 		row("How", clean(strings.Join(s.AMR, ", ")))
 		row("Level", strconv.Itoa(s.Level))
-		row("Remembered", map[bool]string{true: "yes", false: "no"}[s.Remembered])
+		row("Remembered", yesNo(s.Remembered))
+		row("Bound", yesNo(s.Bound))
 	}
 	row("Cookie", map[bool]string{true: "until the browser closes"}[s.UntilBrowserCloses])
 	row("Last seen", c.when(s.LastSeenAt))
@@ -239,6 +240,13 @@ func (c *Client) ShowSession(ctx context.Context, id string) error {
 		return c.printf("\nIt has no values.\n")
 	}
 	return c.printf("\n%s\n", cleanLines(values.String()))
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }
 
 // cleanLines is clean for several lines.
