@@ -35,6 +35,7 @@ type metrics struct {
 	rotated  *prometheus.CounterVec
 	ended    *prometheus.CounterVec
 	refused  *prometheus.CounterVec
+	bound    *prometheus.CounterVec
 	opens    *prometheus.CounterVec
 	lost     prometheus.Counter
 	checks   *prometheus.HistogramVec
@@ -65,7 +66,8 @@ func newMetrics(st *openedStore, engines func() map[string]*sojourn.Engine) *met
 	m.barred = counter("sojourn_logins_refused_total", "Logins that the store refused: limit, for a subject with as many sessions as it may have; barrier, for one whose sessions were ended meanwhile.", "app", "reason")
 	m.rotated = counter("sojourn_rotations_total", "Secrets renewed.", "app")
 	m.ended = counter("sojourn_sessions_ended_total", "Sessions ended, by reason: logout, revoked, idle, absolute, evicted, theft; all for the end of all.", "app", "reason")
-	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous, no_key; throttled once a minute and address.", "app", "refusal")
+	m.refused = counter("sojourn_tokens_refused_total", "Tokens refused: malformed, unknown, ended, former, ambiguous, no_key; unproven once a minute and session; throttled once a minute and address. And bound: keys refused, because the session has one.", "app", "refusal")
+	m.bound = counter("sojourn_bound_requests_total", "Requests of browsers that register a session's key, or refresh its proof. 403 carries a challenge.", "app", "request", "status")
 	m.opens = counter("sojourn_sealed_opens_total", "Sealed sessions that were opened: with the first key, with an old_key, or not: no_key, malformed, unknown, ended.", "app", "result")
 	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "sojourn_events_lost_total", Help: "Events that these counters and the subscribers missed because they came too fast."})
 	m.checks = histogram("sojourn_check_duration_seconds", "Time to answer a proxy's check.", "app", "status")
@@ -114,11 +116,17 @@ func (m *metrics) begin(app string) {
 		m.ended.WithLabelValues(app, string(reason))
 	}
 	for _, refusal := range []sojourn.Refusal{
-		sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, sojourn.RefusedNoKey, "throttled",
+		sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, sojourn.RefusedNoKey, sojourn.RefusedUnproven, sojourn.RefusedBound, "throttled",
 	} {
 		m.refused.WithLabelValues(app, string(refusal))
 	}
+	for _, request := range boundRequests {
+		m.bound.WithLabelValues(app, request, "200")
+	}
 }
+
+// boundRequests are what browsers ask about bound sessions, by the page.
+var boundRequests = map[string]string{"bound/register": "register", "bound/refresh": "refresh"}
 
 // The kinds of sessions, as labels.
 const loggedIn, anonymous = "logged_in", "anonymous"
@@ -181,8 +189,11 @@ func (m *metrics) check(app string, status int, took time.Duration) {
 	}
 }
 
-func (m *metrics) page(app string, status int, took time.Duration) {
+func (m *metrics) page(app, page string, status int, took time.Duration) {
 	m.pages.WithLabelValues(app, statusText(status)).Observe(took.Seconds())
+	if request := boundRequests[page]; request != "" {
+		m.bound.WithLabelValues(app, request, statusText(status)).Inc()
+	}
 }
 
 func (m *metrics) request(route string, status int, took time.Duration) {

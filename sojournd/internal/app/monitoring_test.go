@@ -388,7 +388,7 @@ func TestDashboard(t *testing.T) {
 	}
 	for _, want := range []string{
 		"sojourn_sessions", "sojourn_sessions_created_total", "sojourn_sessions_ended_total", "sojourn_tokens_refused_total", "sojourn_logins_refused_total",
-		"sojourn_check_duration_seconds_bucket", "sojourn_page_duration_seconds_bucket", "sojourn_store_errors_total", "sojourn_store_duration_seconds_bucket", "sojourn_store_warnings",
+		"sojourn_check_duration_seconds_bucket", "sojourn_page_duration_seconds_bucket", "sojourn_bound_requests_total", "sojourn_store_errors_total", "sojourn_store_duration_seconds_bucket", "sojourn_store_warnings",
 		"sojourn_cache_live", "sojourn_store_reserve_bytes", "sojourn_events_lost_total", "sojourn_webhook_pending",
 	} {
 		if !used[want] {

@@ -22,10 +22,10 @@ type site struct {
 	path    string
 	origins []string // to which a sign-in page elsewhere may lead back
 	pages   http.Handler
-	observe func(app string, status int, took time.Duration)
+	observe func(app, page string, status int, took time.Duration)
 }
 
-func newSite(sessions *sojourn.Engine, a *config.Application, observe func(app string, status int, took time.Duration)) (*site, error) {
+func newSite(sessions *sojourn.Engine, a *config.Application, observe func(app, page string, status int, took time.Duration)) (*site, error) {
 	options := pagesOptions(a)
 	if len(a.Mirror) > 0 {
 		var err error
@@ -76,7 +76,7 @@ func (g *generation) servePages(w http.ResponseWriter, r *http.Request) {
 	r.URL, r.RequestURI = &asked, asked.RequestURI()
 	began, answer := time.Now(), &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	s.pages.ServeHTTP(answer, r)
-	s.observe(name, answer.status, time.Since(began))
+	s.observe(name, rest, answer.status, time.Since(began))
 }
 
 // A statusWriter remembers the status of the answer.

@@ -28,7 +28,7 @@ import (
 var (
 	Created = [...]string{"logged_in", "anonymous"}
 	Ended   = [...]string{"logout", "revoked", "idle", "absolute", "evicted", "theft", "all"}
-	Refused = [...]string{"malformed", "unknown", "ended", "former", "ambiguous", "no_key", "throttled"}
+	Refused = [...]string{"malformed", "unknown", "ended", "former", "ambiguous", "no_key", "unproven", "bound", "throttled"}
 	Barred  = [...]string{"limit", "barrier"}
 )
 

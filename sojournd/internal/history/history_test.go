@@ -74,7 +74,7 @@ func TestSeries(t *testing.T) {
 	for _, reason := range []sojourn.Reason{sojourn.ReasonLogout, sojourn.ReasonRevoked, sojourn.ReasonIdle, sojourn.ReasonAbsolute, sojourn.ReasonEvicted, sojourn.ReasonTheft} {
 		w.event(sojourn.EventEnded, func(e *sojourn.Event) { e.Reason = reason })
 	}
-	for _, refusal := range []sojourn.Refusal{sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, sojourn.RefusedNoKey} {
+	for _, refusal := range []sojourn.Refusal{sojourn.RefusedMalformed, sojourn.RefusedUnknown, sojourn.RefusedEnded, sojourn.RefusedFormer, sojourn.RefusedAmbiguous, sojourn.RefusedNoKey, sojourn.RefusedUnproven, sojourn.RefusedBound} {
 		w.event(sojourn.EventRefused, func(e *sojourn.Event) { e.Refusal = refusal })
 	}
 	w.event(sojourn.EventThrottled, nil)
