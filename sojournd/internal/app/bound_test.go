@@ -1,11 +1,16 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/internal/dbsc/dbsctest"
 )
 
 // What sojournd and browsers tell each other about keys and challenges passes each
@@ -146,6 +151,148 @@ func TestBoundHeadersThroughProxies(t *testing.T) {
 		answer, _ = m.ask("POST", "/session/bound/register", "Secure-Session-Response: "+strings.Repeat("x", 64<<10), "Content-Length: 0")
 		if targets, application := m.took(); answer.StatusCode >= 500 || answer.StatusCode == 200 && targets == nil || len(application) > 0 {
 			m.Errorf("64 KiB: %s, reached %q, %q", answer.Status, targets, application)
+		}
+	})
+}
+
+// A browser binds its session through each proxy, and renews its proof. A thief
+// with its cookies is a stranger when the proof is over.
+func TestBoundThroughProxies(t *testing.T) {
+	const settings = "    pages: {path: /session/}\n    bound: {require_level: 2}\n    relays_cookies: true\n"
+	throughProxies(t, settings, nil, func(m *mapped) {
+		cookie, id := m.login("ann")
+		var proof string
+		b := &dbsctest.Browser{Key: dbsctest.NewKey(), Post: func(path string, header http.Header) *http.Response {
+			lines := []string{"Cookie: theme=dark; " + cookie + "; " + proof, "Content-Length: 0", "Sec-Fetch-Site: same-origin"}
+			for name := range header {
+				lines = append(lines, name+": "+header.Get(name))
+			}
+			answer, text := m.ask("POST", path, lines...)
+			answer.Body = io.NopCloser(strings.NewReader(text))
+			return answer
+		}}
+		refresh := func() {
+			m.Helper()
+			var err error
+			if proof, err = b.Refresh(); err != nil {
+				m.Fatal(err)
+			}
+		}
+		get := func(target string, headers ...string) *http.Response {
+			m.Helper()
+			answer, _ := m.ask("GET", target, headers...)
+			return answer
+		}
+		who := func(headers ...string) string {
+			m.Helper()
+			m.application = func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", r.Header.Get("Sojourn-Subject")) }
+			answer := get("/", headers...)
+			if answer.StatusCode != http.StatusOK {
+				m.Errorf("a public page: %s", answer.Status)
+			}
+			return answer.Header.Get("Who")
+		}
+
+		// Unbound, the session is as good as ever, except where bound ones are required.
+		if got := who("Cookie: " + cookie); got != "ann" {
+			m.Fatalf("an unbound session is %q's", got)
+		}
+		if answer := get("/account", "Cookie: "+cookie); answer.StatusCode != http.StatusOK {
+			m.Errorf("an unbound session at /account: %s", answer.Status)
+		}
+
+		// The rotation asks for a key.
+		m.pass(16 * time.Minute)
+		answer := get("/account", "Cookie: "+cookie)
+		if len(answer.Cookies()) != 1 {
+			m.Fatalf("no new secret: %v", answer.Header)
+		}
+		cookie = "__Host-shop-session=" + answer.Cookies()[0].Value
+		if err := b.Register(answer.Header.Get("Secure-Session-Registration")); err != nil {
+			m.Fatal(err)
+		}
+		refresh()
+		if got := who("Cookie: " + cookie + "; " + proof); got != "ann" {
+			m.Errorf("a proven session is %q's", got)
+		}
+		if snapshot, err := m.sessions.Get(m.Context(), id); err != nil || !snapshot.Bound {
+			m.Errorf("bound: %v, %v", snapshot.Bound, err)
+		}
+		m.pass(2 * time.Minute) // the grace, in which the session is good without a proof
+
+		// Many proofs later the user is still there, and a copy of the cookies is not.
+		stolen := "Cookie: " + cookie + "; " + proof
+		for range 3 {
+			m.pass(10*time.Minute + time.Second)
+			refresh()
+			if got := who("Cookie: " + cookie + "; " + proof); got != "ann" {
+				m.Errorf("after a refresh the session is %q's", got)
+			}
+		}
+		challenge := `;id="` + id.String() + `"`
+		for what, headers := range map[string]string{"a thief": stolen, "without the proof": "Cookie: " + cookie} {
+			if got := who(headers); got != "" {
+				m.Errorf("%s is taken for %q", what, got)
+			}
+			answer := get("/account", headers)
+			if answer.StatusCode != http.StatusUnauthorized || !strings.HasSuffix(answer.Header.Get("Secure-Session-Challenge"), challenge) {
+				m.Errorf("%s at /account: %s %v", what, answer.Status, answer.Header)
+			}
+			answer = get("/account?a=b", asPage, headers)
+			if got := answer.Header.Get("Location"); answer.StatusCode != http.StatusFound || got != "/session/bound/?return_to=%2Faccount%3Fa%3Db" || answer.Header.Get("Cache-Control") != "no-store" {
+				m.Errorf("%s at a page: %s to %q", what, answer.Status, got)
+			}
+			if answer, _ := m.ask("POST", "/session/bound/refresh", headers, "Sec-Secure-Session-Id: "+id.String(), "Content-Length: 0"); answer.StatusCode != http.StatusForbidden || len(answer.Cookies()) > 0 {
+				m.Errorf("%s: a refresh without a signature: %s %v", what, answer.Status, answer.Header)
+			}
+		}
+		b.Heed(get("/", "Cookie: "+cookie).Header) // the challenge of a public page is good for a refresh
+		refresh()
+
+		// /admin needs level 2, and so a bound session.
+		up := m.sessions.Begin(m.Context(), sojourn.Request{Session: []string{strings.TrimPrefix(cookie, "__Host-shop-session=")}, Proofs: []string{strings.SplitN(proof, "=", 2)[1]}})
+		if err := errors.Join(up.Elevate(2), up.Commit(m.Context())); err != nil {
+			m.Fatal(err)
+		}
+		cookie = "__Host-shop-session=" + up.Token()
+		if answer := get("/admin", "Cookie: "+cookie+"; "+proof); answer.StatusCode != http.StatusOK {
+			m.Errorf("a bound session at /admin: %s", answer.Status)
+		}
+		other := m.sessions.Begin(m.Context(), sojourn.Request{})
+		if err := errors.Join(other.Login("ben", sojourn.Level(2)), other.Commit(m.Context())); err != nil {
+			m.Fatal(err)
+		}
+		loose := "Cookie: __Host-shop-session=" + other.Token()
+		if answer := get("/admin", loose); answer.StatusCode != http.StatusForbidden {
+			m.Errorf("an unbound session at /admin: %s", answer.Status)
+		}
+		answer = get("/admin", asPage, loose)
+		if got := answer.Header.Get("Location"); answer.StatusCode != http.StatusFound || got != "/session/bound/?return_to=%2Fadmin" {
+			m.Errorf("an unbound session at a page of /admin: %s to %q", answer.Status, got)
+		}
+
+		// Another session's proof is worth nothing, and another site can't register a key.
+		if answer := get("/admin", loose+"; "+proof); answer.StatusCode != http.StatusForbidden {
+			m.Errorf("with another session's proof: %s", answer.Status)
+		}
+		for _, headers := range [][]string{{"Sec-Fetch-Site: cross-site", "Origin: https://elsewhere.example"}, {"Origin: https://elsewhere.example"}} {
+			lines := append(headers, loose, "Secure-Session-Response: "+b.Key.Registration("x"), "Content-Length: 0")
+			if answer, _ := m.ask("POST", "/session/bound/register", lines...); answer.StatusCode != http.StatusUnauthorized {
+				m.Errorf("a registration with %q: %s", headers, answer.Status)
+			}
+		}
+		for _, jwt := range []string{"x", "a.b.c", strings.Repeat("x", 5000), "\"x\"", b.Key.Registration("a\nb")} {
+			if answer, _ := m.ask("POST", "/session/bound/register", loose, "Sec-Fetch-Site: same-origin", "Secure-Session-Response: "+jwt, "Content-Length: 0"); answer.StatusCode != http.StatusBadRequest && answer.StatusCode != http.StatusForbidden {
+				m.Errorf("the response %.40q: %s", jwt, answer.Status)
+			}
+		}
+
+		// In an outage the browser keeps its session.
+		m.mu.Lock()
+		m.broken = true
+		m.mu.Unlock()
+		if answer, _ := m.ask("POST", "/session/bound/refresh", "Cookie: "+cookie, "Sec-Secure-Session-Id: "+id.String(), "Secure-Session-Response: "+b.Key.Refresh("x"), "Content-Length: 0"); answer.StatusCode < 500 {
+			m.Errorf("a refresh without a store: %s", answer.Status)
 		}
 	})
 }

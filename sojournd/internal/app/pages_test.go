@@ -143,10 +143,10 @@ func (m *mapped) internal(settings string) http.HandlerFunc {
 	m.Cleanup(func() { _ = m.sessions.Close(context.Background()) })
 	s := &server{log: slog.New(slog.DiscardHandler)}
 	g := &generation{sites: map[string]*site{}, drained: make(chan struct{})}
-	if g.sites["shop"], err = newSite(m.sessions, a, func(string, int, time.Duration) {}); err != nil {
+	if g.sites["shop"], err = newSite(m.sessions, a, func(string, string, int, time.Duration) {}); err != nil {
 		m.Fatal(err)
 	}
-	if g.check, err = forwardauth.New(forwardauth.Options{TrustedProxies: c.Proxies(), Apps: []forwardauth.App{{Name: "shop", Sessions: m.sessions, LoginURL: a.LoginURL}}}); err != nil {
+	if g.check, err = forwardauth.New(forwardauth.Options{TrustedProxies: c.Proxies(), Apps: []forwardauth.App{{Name: "shop", Sessions: m.sessions, LoginURL: a.LoginURL, WaitingURL: a.BoundPath(), RelaysCookies: a.RelaysCookies}}}); err != nil {
 		m.Fatal(err)
 	}
 	s.current.Store(g)
