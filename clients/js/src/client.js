@@ -101,7 +101,8 @@ async function problem(response, text) {
   try { body = JSON.parse(text ?? await response.text()); } catch { /* not from the server */ }
   if (typeof body?.code !== 'string') return new Problem('unavailable', 503, `something that is no session server answered ${response.status}`);
   // The browser must not take a wrong API key for a missing sign-in.
-  return new Problem(body.code, response.status === 401 ? 500 : response.status, body.detail, { why: body.why, errors: body.errors });
+  const status = response.status === 401 ? 500 : body.why === 'unproven' ? 401 : response.status;
+  return new Problem(body.code, status, body.detail, { why: body.why, errors: body.errors, headers: body.headers });
 }
 
 function path(id, rest = '') { return `/v1/sessions/${encodeURIComponent(id)}${rest}`; }

@@ -18,6 +18,8 @@ export interface SessionInfo {
   remembered: boolean;
   /** The cookie has no Max-Age, so the browser drops it when it closes. */
   until_browser_closes: boolean;
+  /** The session is bound to a key of its browser, so a copied cookie is refused after minutes. */
+  bound: boolean;
   /** The session is in its token and not on the server: each change makes a new token. Absent: false. */
   sealed?: boolean;
   /** The client that was seen last. */
@@ -61,7 +63,20 @@ export interface EndedSession {
 }
 
 /** Why a session is over, or a token isn't accepted. */
-export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled' | 'adopt';
+export type Why = 'unknown' | 'idle' | 'absolute' | 'logout' | 'revoked' | 'evicted' | 'theft' | 'superseded' | 'throttled' | 'unproven' | 'adopt';
+
+/** What a page demands of a session, besides a login. */
+export interface Requirement {
+  /** The lowest level of the login. Default 0. */
+  level?: number;
+  /** How many seconds ago the user may have authenticated. Default: any time. */
+  fresh?: number;
+  /** The session is bound to its browser, and the request has proved that it comes from there. Default false. */
+  bound?: boolean;
+}
+
+/** What a session lacks. */
+export type Unmet = 'anonymous' | 'unproven' | 'level' | 'not_fresh' | 'unbound';
 
 /** Who sent the browser's request. */
 export interface RequestClient {
@@ -74,6 +89,8 @@ export interface Presented {
   token?: string;
   /** The Cookie header as it came; empty if there was none. */
   cookie?: string;
+  /** With token: the values of the cookies that prove a bound session. */
+  proofs?: string[];
   /** With cookie: the request's method is GET or HEAD. */
   safe?: boolean;
   /** How many milliseconds ago the request arrived. */
@@ -117,19 +134,25 @@ export interface Issued {
   token: string;
   /** Send each to the browser as a Set-Cookie header of its own, with Cache-Control: no-store. */
   set_cookie: string[];
+  /** Further headers for the browser, by name. */
+  headers?: Record<string, string>;
 }
 
 export interface Resolved {
   session: SessionInfo | null;
   why?: Why;
+  /** With require: what the session lacks. */
+  unmet?: Unmet;
   token?: string;
   set_cookie?: string[];
+  headers?: Record<string, string>;
 }
 
 export interface Updated {
   session: SessionInfo;
   token?: string;
   set_cookie?: string[];
+  headers?: Record<string, string>;
 }
 
 /** What happened to a session. */
@@ -173,7 +196,7 @@ export class Sojourn {
 
   create(body: Lasting & { subject?: string; values?: Record<string, unknown>; client?: RequestClient }, options?: { idempotencyKey?: string }): Promise<Issued>;
   /** Finds the session of a browser. If the connection breaks it is tried once more. */
-  resolve(body: Presented & { passive?: boolean; old?: string; adopt?: Adopt }): Promise<Resolved>;
+  resolve(body: Presented & { require?: Requirement; passive?: boolean; old?: string; adopt?: Adopt }): Promise<Resolved>;
   update(body: Presented & { set?: Record<string, unknown>; delete?: string[]; values?: Record<string, unknown>; if_revision?: number }): Promise<Updated>;
   login(body: Presented & LoginOptions & { subject: string }): Promise<Issued>;
   elevate(body: Presented & { level: number; amr?: string[] }): Promise<Issued>;
@@ -225,6 +248,8 @@ export class Problem extends Error {
   why?: Why;
   /** With invalid_request: each mistake, and where it is. */
   errors?: { where: string; detail: string }[];
+  /** With why unproven: headers for the browser, which the middleware sends. */
+  headers?: Record<string, string>;
   getResponse(): Response;
 }
 
@@ -247,6 +272,11 @@ export class Session {
   id(): Promise<string | undefined>;
   /** Why the session that the browser presented is over, to tell its user. */
   why(): Promise<Why | undefined>;
+  /**
+   * Throws a Problem if the session doesn't meet a requirement. Its code is
+   * anonymous or unproven (status 401), level, not_fresh or unbound (403).
+   */
+  require(requirement?: Requirement): Promise<void>;
   /** This request is no activity of the user: for pages that poll. Call it first. */
   passive(): this;
 

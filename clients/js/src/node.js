@@ -12,9 +12,10 @@ export function withSession(client, handler, options) {
       else if (error.status >= 500) console.error(error.message);
       if (res.headersSent) return void res.destroy(error);
       const status = error instanceof Problem ? error.status : 500;
+      const body = text(error instanceof Problem ? error : { status });
       for (const name of res.getHeaderNames()) if (name !== 'vary') res.removeHeader(name);
       res.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' });
-      res.end(text(status));
+      res.end(body);
     }
   };
 }

@@ -1,22 +1,25 @@
 export class Problem extends Error {
   name = 'Problem';
 
-  constructor(code, status, detail, { why, errors, cause } = {}) {
+  constructor(code, status, detail, { why, errors, headers, cause } = {}) {
     super(`sojourn: ${detail ?? code}`, cause && { cause });
     this.code = code;
     this.status = status; // Express and connect look here,
     this.statusCode = status; // and Fastify here
     if (why) this.why = why;
     if (errors) this.errors = errors;
+    if (headers) this.headers = headers;
   }
 
   // Hono calls it.
-  getResponse() { return new Response(text(this.status), { status: this.status, headers: { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' } }); }
+  getResponse() { return new Response(text(this), { status: this.status, headers: { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' } }); }
 }
 
-// text is what a visitor may read.
-export function text(status) {
-  if (status === 403) return 'This request came from another site.\n';
+// text is what a visitor may read of a problem.
+export function text({ code, why, status }) {
+  if (code === 'unproven' || why === 'unproven') return 'Please load this page again.\n';
+  if (status === 401) return 'Please sign in.\n';
+  if (status === 403) return code === 'cross_origin' ? 'This request came from another site.\n' : 'You may not see this page.\n';
   if (status === 409) return 'This page is no longer up to date. Please load it again.\n';
   if (status === 413) return 'That is too much to remember.\n';
   return status === 503 || status === 429 ? 'Please try again in a moment.\n' : 'Something went wrong.\n';

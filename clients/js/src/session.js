@@ -3,9 +3,19 @@ import { Problem } from './problem.js';
 
 const attempts = 50; // of an update, while other requests change the session
 
+// What a session may lack, and the status for the browser.
+const unmet = {
+  anonymous: [401, 'nobody is signed in'],
+  unproven: [401, 'the session is bound to a browser, of which the request has no proof'],
+  level: [403, 'that takes a further factor'],
+  not_fresh: [403, 'the user has to authenticate again'],
+  unbound: [403, 'the session is not bound to its browser'],
+};
+
 export class Session {
   #client;
   #request; // of the browser: cookie, safe, client
+  #proofs; // cookies of the browser that prove a bound session
   #began = performance.now();
   #begun; // reports whether the response has begun
   #token; // issued in this request
@@ -16,11 +26,13 @@ export class Session {
 
   #found; // the session as last read; null: none; undefined: not asked yet
   #why;
+  #unmet; // what the session lacked when it was last read
   #failed; // why it could not be read
   #turn = Promise.resolve(); // calls of one request come one after another
 
   #asked = false;
   #lines = []; // for Set-Cookie
+  #headers = {}; // further ones for the browser
 
   constructor(client, { cookie = '', method = 'GET', ip, userAgent, begun = () => false, adopt }) {
     this.#client = client;
@@ -29,6 +41,7 @@ export class Session {
     if (known) from.ip = known;
     if (userAgent) from.user_agent = userAgent;
     this.#request = { cookie, safe: method === 'GET' || method === 'HEAD', client: from };
+    this.#proofs = [...cookie.matchAll(/-bound-[0-9a-f]{8}=([\w-]{43})(?=;|$)/g)].slice(0, 8).map(([, proof]) => proof);
     this.#begun = begun;
     this.#old = adopt?.present(cookie);
   }
@@ -46,6 +59,16 @@ export class Session {
   async why() {
     await this.load();
     return this.#why;
+  }
+
+  async require({ level, fresh, bound } = {}) {
+    return this.#inTurn(async () => {
+      this.#asked = true;
+      if (this.#found) this.#passive = true; // the request has counted
+      const session = await this.#read({ again: true, require: { level, fresh, bound } });
+      const lacks = this.#unmet ?? (session?.subject ? undefined : 'anonymous');
+      if (lacks) throw new Problem(lacks, ...unmet[lacks]);
+    });
   }
 
   passive() {
@@ -88,7 +111,7 @@ export class Session {
         unlock ??= await lock(session.id);
         if (attempt > 0) await new Promise((wake) => setTimeout(wake, Math.random() * Math.min(2 ** attempt, 100)));
         this.#passive = true; // the request has counted
-        await this.#inTurn(() => this.#read(true));
+        await this.#inTurn(() => this.#read({ again: true }));
       }
     } finally {
       unlock?.();
@@ -126,19 +149,22 @@ export class Session {
 
   // What follows is called in turn.
 
-  async #read(again = false) {
+  async #read({ again = false, require } = {}) {
     if (this.#failed) throw this.#failed;
     if (this.#found !== undefined && !again) return this.#found;
+    this.#unmet = undefined;
     const { cookie } = this.#request;
     if (!this.#token && (!cookie || this.#signedOff)) return this.#found = null;
     const body = this.#presented();
     if (this.#passive) body.passive = true;
+    if (require) body.require = require;
     try {
       const answer = this.#old && !this.#token ? await this.#adopt(body) : await this.#client.resolve(body);
       if (answer.session === undefined) throw new Problem('unavailable', 503, 'something that is no session server answers at its address');
       this.#take(answer);
       this.#follow(answer);
       this.#why = answer.why;
+      this.#unmet = answer.unmet;
       return this.#found = answer.session;
     } catch (error) {
       this.#found = undefined;
@@ -184,6 +210,7 @@ export class Session {
     if (this.#old) await this.#read();
     const beside = this.#old && this.#found && !this.#moved;
     if (this.#token || this.#request.cookie && !this.#signedOff) this.#take(await this.#client.logout(this.#presented()));
+    this.#headers = {};
     this.#token = undefined;
     this.#signedOff = true;
     this.#found = null;
@@ -210,12 +237,13 @@ export class Session {
   #presented() {
     const { cookie, safe, client } = this.#request;
     const age = Math.min(Math.ceil(performance.now() - this.#began), 86_400_000);
-    if (this.#token) return { token: this.#token, age, client };
+    if (this.#token) return { token: this.#token, ...this.#proofs.length && { proofs: this.#proofs }, age, client };
     return this.#signedOff ? { age, client } : { cookie, safe, age, client };
   }
 
   #issued(answer) {
     this.#asked = true;
+    this.#headers = {};
     this.#take(answer);
     this.#token = answer.token;
     this.#found = answer.session;
@@ -224,7 +252,8 @@ export class Session {
 
   // Of cookies with the same name the browser keeps the last, so a later answer
   // replaces the lines of an earlier one.
-  #take({ set_cookie: lines = [] }) {
+  #take({ set_cookie: lines = [], headers }) {
+    Object.assign(this.#headers, headers);
     const names = new Set(lines.map(nameOf));
     this.#lines = [...this.#lines.filter((line) => !names.has(nameOf(line))), ...lines];
   }
@@ -241,7 +270,11 @@ export class Session {
   }
 
   #inTurn(call) {
-    const result = this.#turn.then(call);
+    const result = this.#turn.then(call).catch((error) => {
+      this.#asked = true;
+      if (error instanceof Problem) this.#take(error); // what the browser has to do
+      throw error;
+    });
     this.#turn = result.then(() => {}, () => {});
     return result;
   }
@@ -250,12 +283,14 @@ export class Session {
     if (!this.#asked) return;
     const vary = String(headers.get('Vary') ?? '');
     if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) headers.set('Vary', vary ? `${vary}, Cookie` : 'Cookie');
-    if (this.#lines.length === 0) return;
+    const more = Object.entries(this.#headers);
+    if (this.#lines.length + more.length === 0) return;
     for (const name of [...headers.keys()]) {
       if (/(^|-)cache-control$|^(expires|surrogate-control|edge-control|x-accel-expires)$/i.test(name)) headers.delete(name);
     }
     headers.set('Cache-Control', 'no-store');
     for (const line of this.#lines) headers.append('Set-Cookie', line);
+    for (const [name, value] of more) headers.set(name, value);
   }
 }
 

@@ -23,10 +23,13 @@ export const routes = {
   'POST /two': async (s) => { await Promise.all([s.set('a', 1), s.set('b', 2)]); return [await s.get('a'), await s.get('b')]; },
   'POST /remove': async (s, { query }) => { await s.delete(...query.getAll('key')); return 'removed'; },
   'POST /login': async (s, { query }) => { await s.login(query.get('user'), { amr: ['pwd'] }); return s.get('cart') ?? null; },
+  'POST /login-and-add': async (s, { query }) => { await s.login(query.get('user')); return s.update('cart', (cart = []) => [...cart, query.get('sku')]); },
   'POST /elevate': async (s) => { await s.elevate(2, { amr: ['otp'] }); return (await s.load()).level; },
   'POST /logout': async (s) => { await s.logout(); return (await s.subject()) ?? null; },
   'POST /again': async (s) => { await s.regenerate({ keep: ['cart'] }); await s.set('later', true); return s.load(); },
   'POST /out-and-in': async (s) => { await s.logout(); await s.set('seen', true); await s.login('ben'); return s.load(); },
+  'GET /vault': async (s) => { await s.require({ bound: true }); return s.subject(); },
+  'GET /careful': async (s) => { await s.load(); await s.require({ level: 2, fresh: 600 }); return s.subject(); },
   'POST /fail': async (s) => { await s.set('cart', ['kept']); throw new Error('the handler failed'); },
   'GET /late': async (s) => s.set('cart', []), // after the first byte
 };

@@ -31,7 +31,9 @@ export async function startServer(t, { policy = '' } = {}) {
       const note = (text) => {
         server.output += text;
         const found = /API +(http:\S+)[^]*Ctrl-C/.exec(server.output);
-        if (found) resolve(found[1]);
+        if (!found) return;
+        server.internal = /internal +(http:\S+)/.exec(server.output)?.[1];
+        resolve(found[1]);
       };
       run.stdout.setEncoding('utf8').on('data', note);
       run.stderr.setEncoding('utf8').on('data', note);

@@ -29,6 +29,9 @@ async function use(session: Session) {
   // @ts-expect-error: no such option
   await session.login('ada', { forever: true });
   await session.regenerate({ keep: ['cart'] });
+  await session.require({ bound: true, level: 2, fresh: 600 });
+  // @ts-expect-error: no such requirement
+  await session.require({ admin: true });
   const found = await session.load();
   // @ts-expect-error: a visitor may have no session
   found.subject;
