@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"math"
 	"slices"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -124,41 +125,60 @@ func (s *Store) decodeListed(b []byte, opt *store.ListOptions) (rec store.Record
 	return rec
 }
 
-// listAll visits the shards in order, and the handles of each.
 func (s *Store) listAll(ctx context.Context, a *app, at link, opt *store.ListOptions) ([]store.Record, string, error) {
 	var page driver.Page
-	for {
+	at, over, err := s.walk(ctx, a, at, math.MaxInt, opt.Now, func(b []byte) bool {
+		return page.Add(s.decodeListed(b, opt), opt.Limit)
+	})
+	switch {
+	case err != nil:
+		return nil, "", err
+	case over:
+		return page.Records, "", nil
+	}
+	return page.Records, "a" + at.text(), nil
+}
+
+// walk calls visit for the live sessions of an application, in the order of their
+// links, from the link at on. It looks at no more than most records, of all
+// applications. It returns the link with which to continue: that of the session
+// for which visit has returned false, if it has. over: no session is left. The
+// record's shard is locked while visit runs.
+func (s *Store) walk(ctx context.Context, a *app, at link, most int, now store.Time, visit func(b []byte) bool) (next link, over bool, err error) {
+	for more := true; ; {
 		if err := ctx.Err(); err != nil {
-			return nil, "", err
+			return at, false, err
 		}
 		sh := &s.records[at.shard()]
 		if err := s.lock(&sh.mu); err != nil {
-			return nil, "", err
+			return at, false, err
 		}
 		end := linkOf(at.shard(), sh.table.End())
-		full := false
-		for n := 0; at < end && n < maxHold && !full; n++ {
+		for held := 0; at < end && held < maxHold && most > 0 && more; held++ {
 			b := sh.table.At(at.handle())
 			var h arena.Head
-			if b != nil && arena.Peek(b, &h) && h.App == a.num && stateOf(a, &h, opt.Now) == live {
-				full = !page.Add(s.decodeListed(b, opt), opt.Limit)
+			if b != nil && arena.Peek(b, &h) && h.App == a.num && stateOf(a, &h, now) == live {
+				more = visit(b)
 			}
-			if !full {
+			if more {
 				at++
+				most--
 			}
 		}
 		sh.mu.Unlock()
 		switch {
-		case full:
-			return page.Records, "a" + hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(at))), nil
-		case at < end:
-		case at.shard() == shardCount-1:
-			return page.Records, "", nil
-		default:
+		case at >= end && at.shard() == shardCount-1:
+			return at, true, nil
+		case at >= end:
 			at = linkOf(at.shard()+1, 0)
+		}
+		if !more || most <= 0 {
+			return at, false, nil
 		}
 	}
 }
+
+func (l link) text() string { return hex.EncodeToString(binary.BigEndian.AppendUint32(nil, uint32(l))) }
 
 // parseLink returns the link at which a page of all sessions begins. The cursor
 // is that link.
