@@ -169,6 +169,10 @@ func TestForeignTextAsMark(t *testing.T) {
 				_, _, err := s.List(t.Context(), app, store.ListOptions{Subject: "ada", Limit: 9, Now: later})
 				return err
 			},
+			"Search": func() error {
+				_, err := s.Search(t.Context(), app, store.SearchOptions{Limit: 9, Scan: 9, Now: later})
+				return err
+			},
 			"Count": func() error { _, err := s.Count(t.Context(), app); return err },
 			"EndSubject": func() error {
 				_, err := s.EndSubject(t.Context(), app, "ada", store.ID{}, store.ReasonRevoked, later)

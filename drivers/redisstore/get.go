@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -20,25 +21,46 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *s
 	if found.err != nil {
 		return s.readError(ctx, found.err)
 	}
-	if found.answer[0].IsNil() {
+	if found.absent {
 		return s.absent(ctx, p.session(id))
 	}
-	return decodeAs(p, id, found.answer, rec)
+	return found.decode(p, id, rec)
 }
 
-// readAll reads the keys of sessions: record, touch and mark of each.
-func (s *Store) readAll(ctx context.Context, app string, ids []store.ID) []outcome {
+// A reading is what readKeys hold: record, touch and mark of a session. The touch
+// may be empty, and the mark nil. The error is the raw one: see readError.
+type reading struct {
+	text, seen string
+	mark       rueidis.RedisMessage
+	absent     bool // there is no record
+	err        error
+}
+
+func readingOf(texts []rueidis.RedisMessage, err error) (r reading) {
+	if err != nil || len(texts) < 3 {
+		return reading{err: cmp.Or(err, errDamaged)}
+	}
+	r.text, err = texts[0].ToString()
+	if r.absent = rueidis.IsRedisNil(err); !r.absent {
+		r.err = err
+	}
+	r.seen, _ = texts[1].ToString()
+	r.mark = texts[2]
+	return r
+}
+
+// readAll reads sessions.
+func (s *Store) readAll(ctx context.Context, app string, ids []store.ID) []reading {
 	e := exchange{n: len(ids), send: s.send, reads: true, build: func(i int, _ bool) rueidis.Completed {
 		return s.client.B().Mget().Key(s.placeOf(app, ids[i]).readKeys(ids[i])...).Build()
 	}}
-	replies := e.run(ctx)
-	outcomes := make([]outcome, len(ids))
-	for i, r := range replies {
-		if outcomes[i].err = r.err; r.err == nil {
-			outcomes[i].answer, outcomes[i].err = r.ToArray()
+	readings := make([]reading, len(ids))
+	for i, r := range e.run(ctx) {
+		if readings[i].err = r.err; r.err == nil {
+			readings[i] = readingOf(r.ToArray())
 		}
 	}
-	return outcomes
+	return readings
 }
 
 // absent returns the error for a session without a record. A key of another type
@@ -54,15 +76,9 @@ func (s *Store) absent(ctx context.Context, key string) error {
 	return s.foreign(ctx, []string{key})
 }
 
-// decodeAs fills rec from the values of readKeys. The error tells whether the
-// session has ended.
-func decodeAs(p place, id store.ID, texts []rueidis.RedisMessage, rec *store.Record) error {
-	text, err := texts[0].ToString()
-	if err != nil {
-		return err
-	}
-	seen, _ := texts[1].ToString()
-	switch err := decode(id, text, seen, rec); {
+// decode fills rec. The error tells whether the session has ended.
+func (r *reading) decode(p place, id store.ID, rec *store.Record) error {
+	switch err := decode(id, r.text, r.seen, rec); {
 	case errors.Is(err, errNoTouch):
 		return keyError(p.seen(id), err)
 	case err != nil:
@@ -71,10 +87,10 @@ func decodeAs(p place, id store.ID, texts []rueidis.RedisMessage, rec *store.Rec
 	if rec.End != "" {
 		return store.ErrEnded
 	}
-	if texts[2].IsNil() {
+	if r.mark.IsNil() {
 		return nil
 	}
-	mark, err := texts[2].AsInt64()
+	mark, err := r.mark.AsInt64()
 	if err != nil {
 		return keyError(p.mark(), ErrForeign)
 	}

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -154,48 +155,74 @@ func (s *Store) eachLive(ctx context.Context, app string, ids []store.ID, opt st
 	if opt.Values {
 		read = s.readAll
 	}
-	for i, o := range read(ctx, app, ids) {
-		if o.err != nil {
-			return s.readError(ctx, o.err)
-		}
-		if o.answer[0].IsNil() {
-			continue
-		}
+	for i, r := range read(ctx, app, ids) {
 		var rec store.Record
-		switch err := decodeAs(s.placeOf(app, ids[i]), ids[i], o.answer, &rec); {
-		case err == store.ErrEnded: //nolint:errorlint // decodeAs returns it as it is
-		case isUnreadable(err):
-			s.log.Warn("redisstore: a list lacks a session that can't be read", "app", app, "error", err)
-		case err != nil:
+		live, err := s.isLive(ctx, app, ids[i], &r, opt.Now, &rec)
+		if err != nil || live && !fn(i, rec) {
 			return err
-		default:
-			if reason, _ := rec.ExpiredAt(opt.Now); reason == "" && !fn(i, rec) {
-				return nil
-			}
 		}
 	}
 	return nil
 }
 
+// isLive fills rec, and reports whether it is a live session that can be read.
+func (s *Store) isLive(ctx context.Context, app string, id store.ID, r *reading, now store.Time, rec *store.Record) (bool, error) {
+	if r.err != nil {
+		return false, s.readError(ctx, r.err)
+	}
+	if r.absent {
+		return false, nil
+	}
+	switch err := r.decode(s.placeOf(app, id), id, rec); {
+	case err == store.ErrEnded: //nolint:errorlint // decode returns it as it is
+		return false, nil
+	case isUnreadable(err):
+		s.log.Warn("redisstore: a list lacks a session that can't be read", "app", app, "error", err)
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	reason, _ := rec.ExpiredAt(now)
+	return reason == "", nil
+}
+
 // readHeads is readAll without the sessions' values, which Redis removes.
-func (s *Store) readHeads(ctx context.Context, app string, ids []store.ID) []outcome {
+func (s *Store) readHeads(ctx context.Context, app string, ids []store.ID) []reading {
 	calls := make([]call, len(ids))
 	for i, id := range ids {
 		calls[i] = headScript.call(s.placeOf(app, id).readKeys(id))
 	}
-	return s.runAll(ctx, calls)
+	readings := make([]reading, len(ids))
+	for i, o := range s.runAll(ctx, calls) {
+		readings[i] = readingOf(o.answer, o.err)
+	}
+	return readings
 }
 
-// A spot is where a page of all sessions ended: behind a session of a bucket, or
-// at the beginning of a bucket. Its text is the cursor.
+// A spot is a session in its bucket, or the beginning of a bucket. A page of all
+// sessions ends at a spot, whose text is the cursor.
 type spot struct {
-	bucket  int
-	created string
-	id      string
+	bucket    int
+	isSession bool
+	created   store.Time
+	id        store.ID
+}
+
+func (c spot) compare(d spot) int {
+	return cmp.Or(cmp.Compare(c.created, d.created), c.id.Compare(d.id))
+}
+
+// texts returns the time of creation and the ID as texts, empty for a beginning.
+func (c spot) texts() (created, id string) {
+	if !c.isSession {
+		return "", ""
+	}
+	return itoa(c.created), c.id.String()
 }
 
 func (c spot) String() string {
-	return "a" + strconv.Itoa(c.bucket) + ":" + c.created + ":" + c.id
+	created, id := c.texts()
+	return "a" + strconv.Itoa(c.bucket) + ":" + created + ":" + id
 }
 
 func parseSpot(cursor string) (c spot, ok bool) {
@@ -211,14 +238,82 @@ func parseSpot(cursor string) (c spot, ok bool) {
 	if err != nil || bucket < 0 || bucket >= buckets {
 		return c, false
 	}
-	c = spot{bucket, parts[1], parts[2]}
-	if c.created == "" && c.id == "" {
-		return c, true
+	if parts[1] == "" && parts[2] == "" {
+		return spot{bucket: bucket}, true
 	}
-	_, err1 := strconv.ParseInt(c.created, 10, 64)
-	_, err2 := store.ParseID(c.id)
-	return c, err1 == nil && err2 == nil
+	created, err1 := strconv.ParseInt(parts[1], 10, 64)
+	id, err2 := store.ParseID(parts[2])
+	return spot{bucket, true, store.Time(created), id}, err1 == nil && err2 == nil
 }
+
+// next returns the sessions that come after a spot: at most number, and at most
+// those of its bucket and the ones behind it, width buckets in all. It returns
+// the spot with which to continue.
+func (s *Store) next(ctx context.Context, app string, at spot, width, number int) (list []spot, then spot, err error) {
+	calls := make([]call, min(width, buckets-at.bucket))
+	for i := range calls {
+		created, id := spot{}.texts()
+		if i == 0 {
+			created, id = at.texts()
+		}
+		p := s.place(app, at.bucket+i)
+		calls[i] = pageScript.call([]string{p.mark(), p.in(), p.anon()}, "created", created, "after", id, "number", strconv.Itoa(number))
+	}
+	for i, o := range s.runAll(ctx, calls) {
+		if o.err != nil {
+			return nil, at, s.readError(ctx, o.err)
+		}
+		var own []spot
+		var horizon *spot // sessions behind it may be missing
+		for _, index := range o.answer {
+			found, err := index.AsStrSlice()
+			if err != nil {
+				return nil, at, s.readError(ctx, err)
+			}
+			c := spot{bucket: at.bucket + i, isSession: true}
+			for j := 0; j+1 < len(found); j += 2 {
+				id, err1 := store.ParseID(found[j])
+				created, err2 := strconv.ParseFloat(found[j+1], 64)
+				if err1 != nil || err2 != nil {
+					return nil, at, keyError(calls[i].keys[1], errDamaged)
+				}
+				c.id, c.created = id, store.Time(created)
+				if i > 0 || !at.isSession || c.compare(at) > 0 {
+					own = append(own, c)
+				}
+			}
+			if len(found) == 2*number && (horizon == nil || c.compare(*horizon) < 0) {
+				horizon = &c
+			}
+		}
+		slices.SortFunc(own, spot.compare)
+		then = spot{bucket: at.bucket + i + 1}
+		if horizon != nil {
+			own = own[:1+slices.IndexFunc(own, func(c spot) bool { return c.compare(*horizon) >= 0 })]
+			then = *horizon
+		}
+		if list = append(list, own...); len(list) > number {
+			list = list[:number]
+			then = list[number-1]
+		}
+		if len(list) == number || horizon != nil {
+			break
+		}
+	}
+	return list, then, nil
+}
+
+// idsOf returns the IDs of the sessions.
+func idsOf(list []spot) []store.ID {
+	ids := make([]store.ID, len(list))
+	for i := range list {
+		ids[i] = list[i].id
+	}
+	return ids
+}
+
+// most is how many buckets to ask at a time.
+const most = 64
 
 // listAll asks one bucket first, then two at a time, then four, up to 64. So a
 // small application doesn't take 256 round trips, and a page of a large one
@@ -229,46 +324,16 @@ func (s *Store) listAll(ctx context.Context, app string, opt store.ListOptions) 
 	if !ok {
 		return nil, "", store.ErrCursor
 	}
-	for width := 1; at.bucket < buckets; width = min(2*width, 64) {
-		width = min(width, buckets-at.bucket)
-		number := opt.Limit - len(page.Records)
-		calls := make([]call, width)
-		for i := range calls {
-			p := s.place(app, at.bucket+i)
-			created, id := "", ""
-			if i == 0 {
-				created, id = at.created, at.id
-			}
-			calls[i] = pageScript.call([]string{p.mark(), p.in(), p.anon()},
-				"created", created, "after", id, "number", strconv.Itoa(number))
+	for width := 1; at.bucket < buckets && len(page.Records) < opt.Limit; width = min(2*width, most) {
+		list, then, err := s.next(ctx, app, at, width, opt.Limit-len(page.Records))
+		if err != nil {
+			return nil, "", err
 		}
-		var ids []store.ID
-		var spots []spot
-		whole := true // all that these buckets have is in ids
-		for i, o := range s.runAll(ctx, calls) {
-			if o.err != nil {
-				return nil, "", s.readError(ctx, o.err)
-			}
-			found := o.answer.texts(0)
-			for j := 0; j+1 < len(found) && len(ids) < number; j += 2 {
-				id, err := store.ParseID(found[j])
-				if err != nil {
-					return nil, "", keyError(calls[i].keys[1], errDamaged)
-				}
-				ids = append(ids, id)
-				spots = append(spots, spot{at.bucket + i, found[j+1], found[j]})
-			}
-			if len(ids) == number {
-				whole = false
-				break
-			}
-		}
-		last := at
-		for from := 0; from < len(ids); from += atOnce(opt) {
+		for part := range slices.Chunk(list, atOnce(opt)) {
 			full := false
-			err := s.eachLive(ctx, app, ids[from:min(from+atOnce(opt), len(ids))], opt, func(i int, rec store.Record) bool {
+			err := s.eachLive(ctx, app, idsOf(part), opt, func(i int, rec store.Record) bool {
 				if full = !page.Add(rec, opt.Limit); !full {
-					last = spots[from+i]
+					at = part[i]
 				}
 				return !full
 			})
@@ -276,17 +341,10 @@ func (s *Store) listAll(ctx context.Context, app string, opt store.ListOptions) 
 				return nil, "", err
 			}
 			if full {
-				return page.Records, last.String(), nil
+				return page.Records, at.String(), nil
 			}
 		}
-		if whole {
-			at = spot{bucket: at.bucket + width}
-		} else {
-			at = spots[len(spots)-1]
-		}
-		if len(page.Records) == opt.Limit {
-			break
-		}
+		at = then
 	}
 	if at.bucket == buckets {
 		return page.Records, "", nil
