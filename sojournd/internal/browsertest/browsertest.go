@@ -100,12 +100,12 @@ func Stop() {
 
 // Need skips the test if there is no browser. With SOJOURN_REQUIRE_ALL the test
 // fails instead.
-func Need(t *testing.T) {
+func Need(t testing.TB) {
 	t.Helper()
 	need(t, chromium)
 }
 
-func need(t *testing.T, browser func() (context.Context, error)) {
+func need(t testing.TB, browser func() (context.Context, error)) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser is slow")
@@ -119,7 +119,7 @@ func need(t *testing.T, browser func() (context.Context, error)) {
 
 // A Tab is a page of one visitor. Its methods end the test if they fail.
 type Tab struct {
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context
 	url string
 	dir string // for pictures
@@ -127,7 +127,7 @@ type Tab struct {
 
 // Open opens a tab for a new visitor of the site at url, with the light theme
 // and English as the language. It writes pictures to dir.
-func Open(t *testing.T, url, dir string) *Tab {
+func Open(t testing.TB, url, dir string) *Tab {
 	t.Helper()
 	parent, err := chromium()
 	if err != nil {
@@ -142,7 +142,7 @@ func (b *Tab) Beside() *Tab {
 	return open(b.t, b.ctx, b.url, b.dir)
 }
 
-func open(t *testing.T, parent context.Context, url, dir string, options ...chromedp.ContextOption) *Tab {
+func open(t testing.TB, parent context.Context, url, dir string, options ...chromedp.ContextOption) *Tab {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(parent, options...)
 	t.Cleanup(closeTab)

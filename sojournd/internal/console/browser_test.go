@@ -18,7 +18,7 @@ import (
 )
 
 // tab opens a real browser at the world's console.
-func (w *world) tab(t *testing.T) *browsertest.Tab {
+func (w *world) tab(t testing.TB) *browsertest.Tab {
 	t.Helper()
 	browsertest.Need(t)
 	server := httptest.NewServer(w)
