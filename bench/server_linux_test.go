@@ -58,13 +58,14 @@ var sojournd = sync.OnceValue(func() string {
 	return program
 })
 
-// startServer starts sojournd on a file, and returns when it is ready.
-func startServer(b *testing.B, file storeFile) *server {
+// startServer starts sojournd on a file, and returns when it is ready. more goes
+// behind the configuration.
+func startServer(b *testing.B, file storeFile, more string) *server {
 	var key struct{ Key, Hash string }
 	check(json.Unmarshal(must(exec.Command(sojournd(), "keys", "new", "--json").Output()), &key))
 	s := &server{api: freeAddress(), internal: freeAddress(), key: key.Key}
 	config := filepath.Join(newDir(b), "sojourn.yaml")
-	check(os.WriteFile(config, fmt.Appendf(nil, serverConfig, file, s.api, s.internal, key.Hash), 0o600))
+	check(os.WriteFile(config, fmt.Appendf(nil, serverConfig+more, file, s.api, s.internal, key.Hash), 0o600))
 	s.cmd = exec.Command(sojournd(), "serve", "--config", config)
 	s.start(b, s.internal, "/readyz")
 	return s
@@ -143,7 +144,7 @@ func BenchmarkServerStart(b *testing.B) {
 		file := liveFile(b)
 		var ready time.Duration
 		for b.Loop() {
-			s := startServer(b, file)
+			s := startServer(b, file, "")
 			ready += s.ready
 			s.stop()
 		}
@@ -167,27 +168,29 @@ type hit struct {
 	header                            [][2]string
 }
 
+// check is a proxy's check of a session's cookies.
+func (s *server) check(name, cookies string) hit {
+	return hit{name: name, method: "GET", address: s.internal, path: "/check/shop/status/login", header: append([][2]string{
+		{"Cookie", "theme=dark; " + cookies}, browserHeaders[0], {"Accept", "text/html"},
+		{"X-Forwarded-Method", "GET"}, {"X-Forwarded-Uri", "/account"},
+	}, forwarded...)}
+}
+
 // BenchmarkServer sends requests to sojournd and to a bare net/http handler in a
 // process of its own, by 64 connections: with wrk as fast as they are answered,
 // and 10,000 a second.
 func BenchmarkServer(b *testing.B) {
 	servertest.Need(b, "wrk")
-	s := startServer(b, liveFile(b))
+	s := startServer(b, liveFile(b), "")
 	defer s.stop()
 	bare := &server{api: freeAddress(), cmd: exec.Command(os.Args[0])}
 	bare.cmd.Env = append(os.Environ(), bareVariable+"="+bare.api)
 	bare.start(b, bare.api, "/")
 	defer bare.stop()
 	token, bound := s.login(b, "u-1815"), s.bind(s.login(b, "u-1816"))
-	checks := func(name, cookies string) hit {
-		return hit{name: name, method: "GET", address: s.internal, path: "/check/shop/status/login", header: append([][2]string{
-			{"Cookie", "theme=dark; " + cookies}, browserHeaders[0], {"Accept", "text/html"},
-			{"X-Forwarded-Method", "GET"}, {"X-Forwarded-Uri", "/account"},
-		}, forwarded...)}
-	}
 	for _, h := range []hit{
-		checks("check", "__Host-shop-session="+token),
-		checks("check-bound", bound.header()),
+		s.check("check", "__Host-shop-session="+token),
+		s.check("check-bound", bound.header()),
 		{name: "resolve", method: "POST", address: s.api, path: "/v1/sessions/resolve", body: `{"token": "` + token + `"}`,
 			header: [][2]string{{"Authorization", "Bearer " + s.key}, {"Content-Type", "application/json"}}},
 	} {
@@ -209,6 +212,13 @@ var (
 )
 
 func (h hit) wrk(b *testing.B) {
+	for b.Loop() {
+		h.run(b).report(b)
+	}
+}
+
+// run sends requests by wrk for some seconds.
+func (h hit) run(b *testing.B) figures {
 	args := []string{"-t2", "-c64", fmt.Sprintf("-d%ds", sized(3, 1)), "--latency"}
 	for _, header := range h.header {
 		args = append(args, "-H", header[0]+": "+header[1])
@@ -218,20 +228,18 @@ func (h hit) wrk(b *testing.B) {
 		check(os.WriteFile(script, fmt.Appendf(nil, "wrk.method = %q\nwrk.body = [==[%s]==]\n", h.method, h.body), 0o600))
 		args = append(args, "-s", script)
 	}
-	for b.Loop() {
-		out, err := exec.Command("wrk", append(args, "http://"+h.address+h.path)...).CombinedOutput()
-		rate, latencies := wrkRate.FindSubmatch(out), wrkLatency.FindAllSubmatch(out, -1)
-		if err != nil || rate == nil || len(latencies) != 2 || wrkFailed.Match(out) {
-			b.Fatalf("%v\n%s", err, out)
-		}
-		perSecond, _ := strconv.ParseFloat(string(rate[1]), 64)
-		b.ReportMetric(perSecond, "req/s")
-		for _, l := range latencies {
-			d, _ := time.ParseDuration(string(l[2]))
-			b.ReportMetric(float64(d), "p"+string(l[1])+"-ns")
-		}
+	out, err := exec.Command("wrk", append(args, "http://"+h.address+h.path)...).CombinedOutput()
+	rate, latencies := wrkRate.FindSubmatch(out), wrkLatency.FindAllSubmatch(out, -1)
+	if err != nil || rate == nil || len(latencies) != 2 || wrkFailed.Match(out) {
+		b.Fatalf("%v\n%s", err, out)
 	}
-	b.ReportMetric(0, "ns/op")
+	f := figures{}
+	f["req/s"], _ = strconv.ParseFloat(string(rate[1]), 64)
+	for _, l := range latencies {
+		d, _ := time.ParseDuration(string(l[2]))
+		f["p"+string(l[1])+"-ns"] = float64(d)
+	}
+	return f
 }
 
 func (h hit) paced(b *testing.B) {
@@ -265,7 +273,7 @@ func BenchmarkServerCrowd(b *testing.B) {
 		check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 		streams := sized(10_000, 50)
 		idle := min(streams, int(limit.Max)-streams-100)
-		s := startServer(b, newStoreFile(b))
+		s := startServer(b, newStoreFile(b), "")
 		defer s.stop()
 		resident := func(unit string) {
 			b.ReportMetric(processMemory(strconv.Itoa(s.cmd.Process.Pid), "VmRSS"), unit)

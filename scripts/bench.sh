@@ -23,7 +23,7 @@ cd "$(dirname "$0")/.."
 javascript() { node clients/js/bench/resolve.js ${ROUNDS:-}; }
 [ "$*" != javascript ] || { javascript; exit; }
 
-parts="requests sealed bound races memory sweeps file disk nodes feed many costs server javascript"
+parts="requests sealed bound races memory sweeps file disk nodes feed many costs server console javascript"
 settings() { # sets the rounds of a part, its benchmarks with their -benchtime, and more flags
 	flags=
 	case $1 in
@@ -39,6 +39,7 @@ settings() { # sets the rounds of a part, its benchmarks with their -benchtime, 
 	feed) rounds=5 runs="NodesEnd$:2000x NodesLimit$:20x NodesEndSubject$:3x" ;;
 	costs) rounds=3 runs="Cost$:1x" ;;
 	many) rounds=1 runs="Many$:1s" ;;
+	console) rounds=3 runs="Console$:1x ConsoleStores$:1x" ;;
 	server) rounds=6 runs="Server$:1x ServerStart$:2x ServerCrowd$:1x" ;;
 	*) echo "bench: no part $1; there are: $parts" >&2 && exit 2 ;;
 	esac
