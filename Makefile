@@ -61,7 +61,7 @@ bench-against: ## this tree beside another commit, taking turns (REV=COMMIT, and
 
 .PHONY: soak
 soak: ## the rotation rules against 100,000 simulated browser-days (ARGS=...); crashes and faults of the stores
-	SOJOURN_SOAK=1 go test -count=1 -v -run TestSim -timeout 60m $(SOAK) $(ARGS)
+	SOJOURN_SOAK=1 go test -count=1 -v -run TestSim -timeout 0 $(SOAK) $(ARGS)
 	SOJOURN_SOAK=1 go test -count=1 -v -run 'TestI6|TestDurable' -timeout 120m ./drivers/sqlitestore $(ARGS)
 	SOJOURN_SOAK=1 go test -count=3 -v -race -timeout 120m ./faults $(ARGS)
 SOAK = ./internal/...
