@@ -46,7 +46,7 @@ applications:
   - name: shop
     keys: [{name: bench, hash: "%s"}]
     pages: {path: /session/}
-    bound: {path: /session/bound/, proof_life: 1h, script: true}
+    bound: {proof_life: 1h, script: true}
 `
 
 // sojournd is the program, built once from the module beside this one.
