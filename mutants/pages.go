@@ -45,7 +45,7 @@ var pages = []mutant{
 			`if len(infos) > 100*perPage {`}},
 	},
 	{
-		name:   "bound-waiting-page-for-ever",
+		name:   "I12-bound-waiting-page-for-ever",
 		breaks: "a page that refuses what the waiting page has seen proven doesn't lead there for ever",
 		test:   "./pages -run TestWaitingPageEnds",
 		edits: []edit{{"pages/bound.go",
@@ -53,7 +53,7 @@ var pages = []mutant{
 			`{`}},
 	},
 	{
-		name:   "bound-waiting-page-leads-to-itself",
+		name:   "I12-bound-waiting-page-leads-to-itself",
 		breaks: "the way back from the waiting page is never that page",
 		test:   "./pages -run TestWaitingPageLeadsToThisSite",
 		edits: []edit{{"pages/bound.go",
