@@ -25,7 +25,8 @@ type Binding struct {
 	Path string
 
 	// ProofLife is how long a proof lives in the browser. Default 10 minutes, at
-	// least 1 minute, at most 1 hour.
+	// least 5 minutes, at most 1 hour. Chrome renews a proof that has less than 2
+	// minutes left, and signs at most 6 times in 9 minutes for a site.
 	ProofLife time.Duration
 
 	// Grace is how much longer the engine accepts a proof, for requests that were
@@ -55,6 +56,10 @@ func (e *Engine) Bound() *Binding {
 	return &b
 }
 
+// minProofLife keeps browsers far from the number of signatures that they allow a
+// site.
+const minProofLife = 5 * time.Minute
+
 func (b *Binding) withDefaults() (*Binding, error) {
 	if b == nil {
 		return nil, nil
@@ -66,8 +71,8 @@ func (b *Binding) withDefaults() (*Binding, error) {
 	switch {
 	case !strings.HasPrefix(t.Path, "/") || !strings.HasSuffix(t.Path, "/") || path.Clean(t.Path)+"/" != t.Path || !plainPath(t.Path):
 		return nil, fmt.Errorf("sojourn: Bound.Path is %q: use a path that begins and ends with a slash, of letters, digits, '.', '_', '~' and '-'", t.Path)
-	case t.ProofLife < time.Minute || t.ProofLife > time.Hour:
-		return nil, fmt.Errorf("sojourn: Bound.ProofLife is %v: use 1 minute to 1 hour", t.ProofLife)
+	case t.ProofLife < minProofLife || t.ProofLife > time.Hour:
+		return nil, fmt.Errorf("sojourn: Bound.ProofLife is %v: use 5 minutes to 1 hour", t.ProofLife)
 	case t.Grace < time.Second || t.Grace > 30*time.Minute:
 		return nil, fmt.Errorf("sojourn: Bound.Grace is %v: use 1 second to 30 minutes", t.Grace)
 	case t.RequireLevel < 0 || t.RequireLevel > 3:

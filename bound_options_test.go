@@ -17,7 +17,7 @@ func TestBoundOptions(t *testing.T) {
 		says  string // empty: it is accepted
 	}{
 		{sojourn.Binding{}, ""},
-		{sojourn.Binding{Path: "/auth/bound/", ProofLife: time.Minute, Grace: time.Second, RequireLevel: 3, Script: true}, ""},
+		{sojourn.Binding{Path: "/auth/bound/", ProofLife: 5 * time.Minute, Grace: time.Second, RequireLevel: 3, Script: true}, ""},
 		{sojourn.Binding{ProofLife: time.Hour, Grace: 30 * time.Minute}, ""},
 		{sojourn.Binding{Path: "bound/"}, "Bound.Path"},
 		{sojourn.Binding{Path: "/bound"}, "Bound.Path"},
@@ -26,7 +26,7 @@ func TestBoundOptions(t *testing.T) {
 		{sojourn.Binding{Path: "/a/../b/"}, "Bound.Path"},
 		{sojourn.Binding{Path: `/a"b/`}, "Bound.Path"},
 		{sojourn.Binding{Path: "/a b/"}, "Bound.Path"},
-		{sojourn.Binding{ProofLife: 59 * time.Second}, "Bound.ProofLife"},
+		{sojourn.Binding{ProofLife: 5*time.Minute - time.Second}, "Bound.ProofLife"},
 		{sojourn.Binding{ProofLife: 61 * time.Minute}, "Bound.ProofLife"},
 		{sojourn.Binding{Grace: time.Millisecond}, "Bound.Grace"},
 		{sojourn.Binding{Grace: time.Hour}, "Bound.Grace"},

@@ -322,8 +322,8 @@ func checkBound(at string, a *Application, wrong Reporter) {
 	if a.Sealed.For == "everyone" {
 		wrong(at, "can't be kept with sealed.for: everyone, because nothing can end a copy of the cookie from before the binding: take it out, or write sealed.for: visitors, which stores logins")
 	}
-	if b.ProofLife < Duration(time.Minute) || b.ProofLife > Duration(time.Hour) {
-		wrong(at+".proof_life", "use 1m to 1h")
+	if b.ProofLife < Duration(5*time.Minute) || b.ProofLife > Duration(time.Hour) {
+		wrong(at+".proof_life", "use 5m to 1h")
 	}
 	if b.Grace < Duration(time.Second) || b.Grace > Duration(30*time.Minute) {
 		wrong(at+".grace", "use 1s to 30m")

@@ -174,10 +174,10 @@ func TestEveryMistake(t *testing.T) {
 		{minimal + "    pages: {path: /session/}\n    bound: true\n", []string{"4:12: applications[0].bound: as key: value"}},
 		{minimal + "    pages: {path: /session/}\n    bound: {scripts: true}\n", []string{"4:13: applications[0].bound.scripts: write script"}},
 		{minimal + "    pages: {path: /me/}\n    bound: {proof_life: 30s, grace: 31m, require_level: 4, script: maybe}\n",
-			[]string{"4:25: applications[0].bound.proof_life: use 1m to 1h", "4:37: applications[0].bound.grace: use 1s to 30m", "4:57: applications[0].bound.require_level: use 1 to 3", "4:68: applications[0].bound.script: true or false"}},
+			[]string{"4:25: applications[0].bound.proof_life: use 5m to 1h", "4:37: applications[0].bound.grace: use 1s to 30m", "4:57: applications[0].bound.require_level: use 1 to 3", "4:68: applications[0].bound.script: true or false"}},
 		{minimal + "    pages: {path: /müde/}\n    bound: {}\n", []string{"4:12: applications[0].bound: such as /session/"}},
 		{minimal + "    pages: {path: /a/../}\n    bound: {}\n", []string{"4:12: applications[0].bound: such as /session/"}},
-		{minimal + "    pages: {path: /session/}\n    bound: {proof_life: never}\n", []string{"4:25: applications[0].bound.proof_life: use 1m to 1h"}},
+		{minimal + "    pages: {path: /session/}\n    bound: {proof_life: never}\n", []string{"4:25: applications[0].bound.proof_life: use 5m to 1h"}},
 		{minimal + "    sealed: {for: everyone, keys_file: /keys}\n    pages: {path: /session/}\n    bound: {}\n", []string{"5:12: applications[0].bound: sealed.for: visitors"}},
 		{minimal + "    sealed: everyone\n", []string{"3:13: applications[0].sealed: as key: value"}},
 		{minimal + "    policy: {preset: aal4}\n", []string{"applications[0].policy.preset: aal1, aal2 or aal3"}},
@@ -354,7 +354,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("a: &x [*x]")
 	f.Add("applications: [{name: a, <<: {}}]")
 	f.Add("applications: [{name: a, cookie: {name: __Host-a}}]")
-	f.Add("applications: [{name: a, pages: {path: /s/}, bound: {proof_life: 1m, grace: 1s, require_level: 3, script: true}}]")
+	f.Add("applications: [{name: a, pages: {path: /s/}, bound: {proof_life: 5m, grace: 1s, require_level: 3, script: true}}]")
 	st := memstore.New()
 	f.Cleanup(func() { _ = st.Close() })
 	f.Fuzz(func(t *testing.T, text string) {
