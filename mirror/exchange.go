@@ -137,6 +137,8 @@ func (m *Mirror) toVisitor(s *sojourn.Session, o offer) (*answer, error) {
 		return nil, sojourn.ErrThrottled
 	case sojourn.RefusedFormer: // the browser has got another secret meanwhile
 		return nil, sojourn.ErrSuperseded
+	case sojourn.RefusedUnproven: // the browser is about to prove itself, and has the user's values
+		return nil, sojourn.ErrUnproven
 	}
 	merger := merger{keys: m.keys, offer: o}
 	_, refused := merger.merge(nil)
@@ -204,7 +206,8 @@ func (m *Mirror) public(merged map[string]Entry) map[string]Entry {
 }
 
 // said returns what a page tells the script. After a sign-in, the session doesn't
-// have the user's values yet. Then the page names no user, so the script asks.
+// have the user's values yet, and without a proof a bound session is not read. Then
+// the page names no user, so the script asks.
 func (m *Mirror) said(s *sojourn.Session) ([]byte, error) {
 	if err := s.Load(context.Background()); err != nil {
 		return nil, err
@@ -217,7 +220,8 @@ func (m *Mirror) said(s *sojourn.Session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if merger.seen.User == merger.user || merger.user == "" {
+	visitor := merger.user == "" && s.RefusalReason() != sojourn.RefusedUnproven
+	if merger.user != "" && merger.seen.User == merger.user || visitor {
 		said.User = &merger.user
 	}
 	if merger.seen.User == merger.user && merger.user != "" {

@@ -35,8 +35,10 @@ type world struct {
 	mirror *mirror.Mirror
 }
 
-func newWorld(t testing.TB) *world {
-	sessions := sojourntest.New(t, sojourn.Options{})
+func newWorld(t testing.TB) *world { return newWorldWith(t, sojourn.Options{}) }
+
+func newWorldWith(t testing.TB, opt sojourn.Options) *world {
+	sessions := sojourntest.New(t, opt)
 	m, err := mirror.New(sessions.Engine,
 		mirror.Public(theme, mirror.Key{Attribute: "data-theme", Values: []string{"light", "dark"}}),
 		mirror.Public(language, mirror.Key{Attribute: "lang", Values: []string{"en", "de", "fr"}}),
