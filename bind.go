@@ -160,9 +160,10 @@ func (f *found) bindable() (*store.Record, error) {
 	return nil, ErrAnonymous
 }
 
-// asks reports whether the answer asks the browser to sign a challenge.
+// asks reports whether the answer asks the browser to sign a challenge, or to
+// register where that is demanded.
 func (s *Session) asks() bool {
-	return s.challenged != nil || s.found.unproven != nil && !s.keepSecret
+	return s.challenged != nil || s.demanded || s.found.unproven != nil && !s.keepSecret
 }
 
 // asked returns the session whose challenge the answer carries; nil: none.
@@ -181,9 +182,10 @@ func (s *Session) heldDead() bool {
 }
 
 // offers reports whether the answer asks the browser to register a key, beside a
-// new cookie: the session has none, or nobody knows whether the browser has it.
+// new cookie or where a requirement demands it: the session has none, or nobody knows
+// whether the browser has it. A browser tries once for each answer.
 func (s *Session) offers() bool {
-	if s.e.opt.Bound == nil || !s.outcome.cookies.setSession {
+	if s.e.opt.Bound == nil || !s.outcome.cookies.setSession && (!s.demanded || s.draft.logout) {
 		return false
 	}
 	raw := s.current().Binding
@@ -217,12 +219,15 @@ func (s *Session) proves() error {
 	switch {
 	case s.finished:
 		return ErrFinished
-	case len(s.current().Binding) == 0:
-		return ErrUnbound
-	case s.found.standing < proven:
-		return ErrUnproven
+	case len(s.current().Binding) > 0 && s.found.standing == proven:
+		return nil
 	}
-	return nil
+	_, err := s.found.bindable()
+	s.demanded = err == nil && s.e.opt.Bound != nil
+	if len(s.current().Binding) == 0 {
+		return ErrUnbound
+	}
+	return ErrUnproven
 }
 
 // refuseBound reports that a request to a bound session was refused.

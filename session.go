@@ -89,6 +89,7 @@ type state struct {
 
 	proof      string        // of the session's browser, new by register or refresh; empty: none
 	challenged *store.Record // the session to which register or refresh answers with a challenge
+	demanded   bool          // a requirement demands a bound session, and the browser may register again
 }
 
 // A Request is what a client presented, for callers that don't speak net/http.
@@ -571,7 +572,7 @@ func (e *Engine) takeBack(st *state) {
 	st.request.clear()
 	st.tokens = [3]string{}
 	st.found = found{}
-	st.proof, st.challenged = "", nil
+	st.proof, st.challenged, st.demanded = "", nil, false
 	if st.draft.begun() {
 		st.draft.reset()
 	}

@@ -100,6 +100,6 @@ var bound = []mutant{
 		name:   "I3-bound-requirement-without-a-proof",
 		breaks: "a requirement of a bound session takes a proof, not an exception",
 		test:   ". -run TestBoundRequirement",
-		edits:  []edit{{"bind.go", `case s.found.standing < proven:`, `case false:`}},
+		edits:  []edit{{"bind.go", `> 0 && s.found.standing == proven:`, `> 0:`}},
 	},
 }

@@ -64,8 +64,16 @@ func TestWaitingPage(t *testing.T) {
 	b.state("unbound")
 	want(t, b.get("/session/bound/?return_to=/safe"), 200, "One moment, please", `src="/session/bound/bound.js"`, `src="/session/waiting.js"`,
 		`<noscript><meta http-equiv="refresh" content="3; url=/session/bound/?return_to=%2Fsafe&amp;waits=1"></noscript>`)
+	for _, path := range []string{"/session/bound/?return_to=/safe", "/session/bound/"} {
+		if b.get(path).Header().Get(dbsc.HeaderRegistration) == "" {
+			t.Errorf("%s doesn't offer the browser to register again", path)
+		}
+	}
 	key := b.bind()
 	b.state("bound")
+	if offer := b.get("/session/bound/").Header().Get(dbsc.HeaderRegistration); offer != "" {
+		t.Errorf("a bound session's browser is asked to register: %s", offer)
+	}
 	leads(t, b.get("/session/bound/?return_to=/safe"), "/safe")
 	d := b.list("/session/devices")
 	if !d.Sessions[0].Bound {
