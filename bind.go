@@ -181,9 +181,13 @@ func (s *Session) heldDead() bool {
 	return s.found.unproven != nil && s.asked() == s.found.unproven && len(s.request.Proofs) > 0
 }
 
+// offered stands for a session's offers in throttle.toldBound.
+const offered Refusal = "offered"
+
 // offers reports whether the answer asks the browser to register a key, beside a
-// new cookie or where a requirement demands it: the session has none, or nobody knows
-// whether the browser has it. A browser tries once for each answer.
+// new cookie, or once a minute where a requirement demands it: the session has none,
+// or nobody knows whether the browser has it. A browser signs once for each offer,
+// and only a few times in ten minutes.
 func (s *Session) offers() bool {
 	if s.e.opt.Bound == nil || !s.outcome.cookies.setSession && (!s.demanded || s.draft.logout) {
 		return false
@@ -222,8 +226,9 @@ func (s *Session) proves() error {
 	case len(s.current().Binding) > 0 && s.found.standing == proven:
 		return nil
 	}
-	_, err := s.found.bindable()
-	s.demanded = err == nil && s.e.opt.Bound != nil
+	if r, err := s.found.bindable(); err == nil && s.e.opt.Bound != nil && !s.demanded {
+		s.demanded = !s.e.bad.toldBound(r.ID, offered, s.e.now())
+	}
 	if len(s.current().Binding) == 0 {
 		return ErrUnbound
 	}

@@ -68,3 +68,38 @@ func TestBoundProofsOfALongGrace(t *testing.T) {
 	w.pass(time.Millisecond)
 	w.want("one that took longer", w.look(upload), "")
 }
+
+// Where a bound session is required, the answer offers the registration again, since
+// the login's offer may have failed. But not while an answer to it may be under way,
+// and not to a session that is bound.
+func TestBoundRequirementOffers(t *testing.T) {
+	w := newWorld(t, bound)
+	offers := func(what string, j *jar, q sojourn.Requirement, want bool) {
+		t.Helper()
+		s := w.begin(j)
+		_ = q.Check(ctx, s)
+		if err := s.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.BoundHeaders().Get("Secure-Session-Registration") != ""; got != want {
+			t.Errorf("%s: offered %v, want %v", what, got, want)
+		}
+	}
+	need := sojourn.Requirement{Bound: true}
+	offers("nobody", new(jar), need, false)
+	d := w.device("ann")
+	offers("unbound, a login is required", d.jar, sojourn.Requirement{}, false)
+	offers("a moment after the login's offer", d.jar, need, false)
+	w.pass(time.Minute)
+	offers("unbound", d.jar, need, true)
+	offers("a moment later", d.jar, need, false)
+	d.register()
+	offers("just registered", d.jar, need, false)
+	w.pass(2 * time.Minute)
+	offers("never refreshed", d.jar, need, true)
+	d.refresh()
+	offers("bound", d.jar, need, false)
+	offers("bound, without a proof", d.stolen(), need, false)
+	w.pass(2 * time.Minute)
+	offers("bound, without a proof, later", d.stolen(), need, false)
+}

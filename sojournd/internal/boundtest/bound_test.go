@@ -300,6 +300,32 @@ func TestBoundRegistrationFails(t *testing.T) {
 	}
 }
 
+// Where a bound session is required, a browser whose registration failed waits on a
+// page that offers it again, and goes on.
+func TestBoundRequiredAfterAFailure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.browser()
+	tried := make(chan struct{}, 10)
+	s.between(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path != register {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		tried <- struct{}{}
+	})
+	b.enter("ann", false)
+	<-tried
+	s.between(nil)
+	s.pass(time.Minute) // after which it is offered again
+	b.Visit("/safe")
+	b.Await(`location.pathname === "/safe" && document.querySelector("h1").innerText === "Hello ann"`)
+	if got := s.answers(register); got != "503 200" {
+		t.Errorf("answers to registrations: %s", got)
+	}
+}
+
 // cut loses the connection in the middle of a body.
 type cut struct{ http.ResponseWriter }
 
