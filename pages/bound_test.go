@@ -199,6 +199,9 @@ func TestBoundScript(t *testing.T) {
 		t.Errorf("%d, %v, %d bytes", w.Code, w.Header(), w.Body.Len())
 	}
 	t.Logf("%d bytes, compressed", w.Body.Len())
+	if w.Body.Len() > script.Max-16 {
+		t.Error("the script has no room for a longer life of a proof in it")
+	}
 	if got := w.Header().Get("Cache-Control"); !strings.HasPrefix(got, "public, max-age=") {
 		t.Errorf("Cache-Control: %s", got)
 	}

@@ -17,13 +17,11 @@
 // session is its ID, from is when the last proof was asked for (0: none came yet),
 // and challenge is what to sign next, if the server has told.
 (() => {
-	"use strict";
 	// life is how long a proof lives, in milliseconds.
 	const { life } = DECLARED;
 	const path = new URL(".", document.currentScript.src).pathname;
 	const name = "sojourn:" + path;
 	const quote = String.fromCharCode(34);
-	const { parse, stringify } = JSON;
 	const on = addEventListener;
 	const send = fetch.bind(window);
 	const subtle = crypto.subtle;
@@ -64,7 +62,7 @@
 	const expired = () => state && !within(.98);
 
 	const base64 = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-	const encode = (value) => base64(new TextEncoder().encode(stringify(value)));
+	const encode = (value) => base64(new TextEncoder().encode(JSON.stringify(value)));
 
 	// proof signs a challenge (JWT, RFC 7519). A registration carries the public key.
 	const proof = async (key, challenge, jwk) => {
@@ -144,7 +142,7 @@
 
 	// Requests of the page's scripts to this site wait until the proof is good.
 	window.fetch = (...of) => {
-		const own = attempt(() => new URL(of[0].url || of[0], document.baseURI).origin === location.origin);
+		const own = attempt(() => new URL(of[0].url || of[0], document.baseURI).origin === origin);
 		return own ? loaded.then(ready).then(() => send(...of)) : send(...of);
 	};
 	// So does a form. Other listeners hear of it when it is really sent.
@@ -161,7 +159,7 @@
 	const leave = (how) => attempt(() => sessionStorage[name] = how);
 	leave("page");
 	on("submit", (e) => e.target.method === "post" && leave("form"));
-	const arrived = !came || !document.referrer.startsWith(location.origin + "/");
+	const arrived = !came || !document.referrer.startsWith(origin + "/");
 	loaded.then(async () => {
 		const late = expired();
 		await sync(came === "form" || !state && arrived);
