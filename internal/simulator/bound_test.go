@@ -293,9 +293,15 @@ func (b *browser) setClock() {
 		return
 	}
 	b.w.count("browser: clock set back")
-	for name, c := range b.proofs {
-		c.stretched = true
-		b.proofs[name] = c
+	stretch := func(proofs map[string]proofCookie) {
+		for name, c := range proofs {
+			c.stretched = true
+			proofs[name] = c
+		}
+	}
+	stretch(b.proofs)
+	for _, was := range b.disk {
+		stretch(was.proofs)
 	}
 }
 
