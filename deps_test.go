@@ -49,6 +49,7 @@ var importRules = []struct {
 	{"sojournd", []string{"sojournd/internal/..."}, true, "main translates flags and signals, and has app do the rest"},
 	{"sojournd/internal/app/...", []string{".", "store/...", "pages", "mirror", "drivers/...", "internal/signin", "sojournd/internal/..."}, true, "app wires all"},
 	{"sojournd/internal/password", nil, true, "the sign-ins of the shop and of the console share it: it knows neither"},
+	{"sojournd/internal/browsertest", []string{"internal/servertest"}, true, "tests only: starts browsers, which end with the test"},
 	{"sojournd/internal/history", []string{"."}, false, "the server's parts share its figures: it knows none of them"},
 	{"sojournd/internal/useragent", nil, true, "names browsers for the server's parts"},
 	{"sojournd/internal/webui", nil, true, "the pages of the shop and of the console share it: it knows neither"},

@@ -17,6 +17,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+
+	"github.com/sojourn-go/sojourn/internal/servertest"
 )
 
 // A Firefox is a run of Firefox with one tab. Its methods end the test if they
@@ -77,7 +79,7 @@ func OpenFirefox(t *testing.T, url, profile string) *Firefox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.command.Start(); err != nil {
+	if err := servertest.Spawn(f.command); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // if Close has not ended it
