@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,12 @@ func TestBoundSession(t *testing.T) {
 			}
 			challenged(post(call, more).want(409, "not_live").is("unproven", "why"))
 		}
+	}
+	// A browser renews no proof as long as it has one, so a dead one goes.
+	name := "__Host-shop-session-bound-" + id[len(id)-8:]
+	dead := post("resolve", j{"cookie": stolen + "; " + name + "=" + strings.Repeat("A", 43)}).want(200, "").is("unproven", "why")
+	if _, cleared := dead.cookies(); !slices.Contains(cleared, name+"=") {
+		t.Errorf("the dead proof stays: cleared %v", cleared)
 	}
 	challenged(post("update", j{"cookie": stolen, "delete": []string{"cart"}}).want(409, "not_live").is("unproven", "why"))
 	visitor := post("update", j{"cookie": stolen, "set": j{"seen": true}, "safe": true}).want(200, "").is("", "session", "subject")

@@ -303,7 +303,7 @@ func resolve(ctx context.Context, c *call, in *v1.Resolve) (*v1.Resolved, error)
 	}
 	snap := s.Snapshot()
 	if snap.ID.IsZero() {
-		return &v1.Resolved{Why: why(s), Unmet: unmet, Headers: headersOf(s)}, nil
+		return &v1.Resolved{Why: why(s), Unmet: unmet, SetCookie: setCookies(s), Headers: headersOf(s)}, nil
 	}
 	return &v1.Resolved{Session: sessionOf(&snap), Unmet: unmet, Token: s.Token(), SetCookie: setCookies(s), Headers: headersOf(s)}, nil
 }

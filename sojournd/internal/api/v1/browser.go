@@ -85,7 +85,7 @@ type Resolved struct {
 	Why       string   `json:"why,omitempty" enum:"unknown,idle,absolute,logout,revoked,evicted,theft,superseded,throttled,unproven,adopt" doc:"Why there is no session. unproven: the session is bound to a browser, of which the request has no proof; serve the visitor as anonymous, with headers. adopt: the old token was not adopted yet; read its session, and send it. throttled: the token was not looked up, because too many bad tokens came from the client's address; serve the visitor as anonymous. All others except unknown, unproven and adopt are told only to a token that was valid once."`
 	Unmet     string   `json:"unmet,omitempty" enum:"anonymous,unproven,level,not_fresh,unbound" doc:"With require: what the session lacks. anonymous: a login. unproven: the browser's proof; its page bound/ gets one. level, not_fresh: a further factor, or a new authentication. unbound: a key of the browser."`
 	Token     string   `json:"token,omitempty" doc:"Present if the secret was renewed: the new token, which set_cookie holds too." example:"AZq04nwdfjqbUo0fDGpOIUVYQU1QTEUtRVhBTVBMRS1FWEFNUExFLUVYQU1QTEUt"`
-	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present if the secret was renewed: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
+	SetCookie []string `json:"set_cookie,omitempty" nullable:"false" doc:"Present if the secret was renewed, or a cookie must go, also if there is no session: send these Set-Cookie headers to the browser, with Cache-Control: no-store."`
 	Headers   Headers  `json:"headers,omitempty" doc:"Further headers for the browser, with Cache-Control: no-store, if sessions can be bound. They ask it to bind its session to a key, or to prove that it has the key."`
 }
 
