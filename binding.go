@@ -129,6 +129,16 @@ func (b *Binding) standingOf(r *store.Record, proofs []string, arrived store.Tim
 	return unproven
 }
 
+// needsProof reports whether the session r is bound for good: its key has signed more
+// than the registration. Until then, whoever holds the token may use the session.
+func needsProof(r *store.Record) bool {
+	if len(r.Binding) == 0 {
+		return false
+	}
+	is, ok := readBinding(r.Binding)
+	return !ok || is.confirmedAt != 0
+}
+
 // proofSize is the length of a proof: 32 random bytes in base64url.
 const proofSize = 43
 

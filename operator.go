@@ -27,7 +27,7 @@ type Info struct {
 	Created            Client    `json:"-"`                    // the client at creation; zero for a sealed session
 	LastSeen           Client    `json:"-"`                    // the client at LastSeenAt
 	Revision           uint64    `json:"revision"`
-	Bound              bool      `json:"bound"`            // to the key of its browser (Options.Bound)
+	Bound              bool      `json:"bound"`            // to the key of its browser, and it needs proofs (Options.Bound)
 	Sealed             bool      `json:"sealed,omitempty"` // it is in its cookie (Options.Sealed), and a change makes a new token
 }
 
@@ -66,7 +66,7 @@ func infoOf(r *store.Record) Info {
 		CreatedAt: r.CreatedAt.Time(), AuthenticatedAt: r.AuthenticatedAt.Time(), LastSeenAt: r.LastSeenAt.Time(),
 		IdleExpiresAt: min(idle, r.ExpiresAt).Time(), ExpiresAt: r.ExpiresAt.Time(),
 		AMR: splitAMR(r.AMR), Level: int(r.Level), Remembered: r.Remembered, UntilBrowserCloses: r.UntilBrowserCloses,
-		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision, Bound: len(r.Binding) > 0,
+		Created: r.Client, LastSeen: r.LastClient, Revision: r.Revision, Bound: needsProof(r),
 	}
 }
 

@@ -15,7 +15,7 @@ type Filter struct {
 	SubjectPrefix string       // the beginning of the user's ID, byte for byte
 	LoggedIn      Choice       // sessions of users; Not: anonymous ones
 	Remembered    Choice       // the user asked to be kept signed in
-	Bound         Choice       // the session is bound to its browser's key (Options.Bound)
+	Bound         Choice       // a browser has registered a key (Options.Bound); without its first proof, Info.Bound is false
 	MinLevel      int          // the lowest level of the authentication, 0 to 3
 	Network       netip.Prefix // contains the client's address at creation or at the last activity
 	UserAgent     string       // a part of the user agent, at either time; the case of ASCII letters is ignored
