@@ -103,3 +103,52 @@ func TestBoundRequirementOffers(t *testing.T) {
 	w.pass(2 * time.Minute)
 	offers("bound, without a proof, later", d.stolen(), need, false)
 }
+
+// A thief sends the session's token by every other way.
+func TestBoundTokenElsewhere(t *testing.T) {
+	w := newWorld(t, bound, options(func(o *sojourn.Options) { o.Bearer = true }))
+	d := w.bound("ann")
+	token := d.jar.session
+	for name, r := range map[string]sojourn.Request{
+		"bearer":         {Bearer: token},
+		"visitor":        {Visitor: []string{token}},
+		"token":          {Token: token},
+		"twice":          {Session: []string{token, token}},
+		"beside garbage": {Session: []string{"x", token}},
+		"with key":       {Session: []string{token}, IdempotencyKey: "k"},
+		"revision":       {Session: []string{token}, IfRevision: d.record().Revision},
+	} {
+		for _, safe := range []bool{true, false} {
+			r.Arrived, r.Client, r.Safe = w.time(), home, safe
+			s := w.Begin(ctx, r)
+			s.Passive()
+			if s.Subject() != "" || !s.ID().IsZero() || s.Done() != nil {
+				t.Errorf("%s: %q, %v", name, s.Subject(), s.ID())
+			}
+			s.Active()
+			if values := s.Snapshot(); values.Bound || values.Level != 0 {
+				t.Errorf("%s: %+v", name, values)
+			}
+			s.Finish()
+		}
+	}
+}
+
+// Where Bound is off, a bound session is an ordinary one. It stays bound.
+func TestBoundSwitchedOffAndOn(t *testing.T) {
+	w := newWorld(t, bound)
+	d := w.bound("ann")
+	off := w.node()
+	off.want("off", off.look(d.stolen()), "ann")
+	j := d.stolen()
+	s := off.begin(j)
+	if err := s.Elevate(2); err != nil {
+		t.Fatal(err)
+	}
+	off.answer(j, s)
+	d.jar.session = j.session
+	w.pass(time.Hour)
+	w.want("on again", w.look(d.stolen()), "")
+	d.refresh()
+	w.want("refreshed", w.look(d.jar), "ann")
+}
