@@ -77,10 +77,10 @@ func (s *Session) register(ctx context.Context, challenge string, key []byte) er
 }
 
 // refresh gives the session with an ID a new proof. signed reports whether a key
-// has signed the challenge. The first refresh confirms the binding. Whoever holds the session's key is the session's
-// browser, so the request needn't present the session's token: Chromium sends no
-// SameSite cookie with a refresh before a page that another site links to. The proof
-// is worth nothing without the token.
+// has signed the challenge. The first refresh confirms the binding. The request
+// needn't present the session's token, because the holder of the session's key is
+// the session's browser: Chromium sends no SameSite cookie with a refresh before a
+// page that another site links to. The proof is worth nothing without the token.
 //
 // ErrEnded: no live session has the ID. ErrUnbound: the session has no key.
 // errChallenge. errSignature.
