@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn"
+	"github.com/sojourn-go/sojourn/store/memstore"
+	"github.com/sojourn-go/sojourn/store/nearcache"
 )
 
 // A thief without a proof doesn't sign the user out with a secret that has been
@@ -151,4 +153,23 @@ func TestBoundSwitchedOffAndOn(t *testing.T) {
 	w.want("on again", w.look(d.stolen()), "")
 	d.refresh()
 	w.want("refreshed", w.look(d.jar), "ann")
+}
+
+// The answer to an unproven request survives a demand to read again what is beside the
+// unproven session.
+func TestBoundStrictAfterCommit(t *testing.T) {
+	w := newWorld(t, bound, func(w *world, _ *sojourn.Options) { w.store = nearcache.New(memstore.New(), nearcache.Options{}) })
+	d := w.bound("ann")
+	j := new(jar)
+	w.visit(j, setColor)
+	w.look(j)
+	s := w.Begin(ctx, sojourn.Request{
+		Session: []string{d.jar.session}, Visitor: []string{j.visitor}, Proofs: []string{"dead"}, Arrived: w.time(), Client: home, Safe: true,
+	})
+	s.Subject()
+	if err := s.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.Strict()
+	w.want("cookies", len(s.SetCookies()), 0)
 }

@@ -253,7 +253,7 @@ func (s *Session) setCookies(list []string) []string {
 		age := strconv.Itoa(int(s.e.opt.Bound.ProofLife / time.Second))
 		list = append(list, site.cookie.proofName(s.challenged.ID)+"="+s.proof+"; Max-Age="+age+site.forms[0])
 	}
-	if c.clearProof {
+	if c.clearProof && s.found.unproven != nil { // Strict drops it after the commit
 		list = appendClear(list, site.cookie.proofName(s.found.unproven.ID), site.forms)
 	}
 	if c.clearSession {
