@@ -196,7 +196,7 @@ func TestBoundChallenges(t *testing.T) {
 		if after := d.record(); want != nil && !after.Equal(&before) {
 			t.Errorf("%s: the record has changed", what)
 		}
-		if d.challenge == challenge && want != sojourn.ErrSignature || d.challenge == "" {
+		if d.challenge == challenge && !errors.Is(want, sojourn.ErrSignature) || d.challenge == "" {
 			t.Errorf("%s: no fresh challenge", what)
 		}
 	}

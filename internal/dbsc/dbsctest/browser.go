@@ -35,8 +35,11 @@ func (b *Browser) Register(header string) error {
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("dbsctest: the registration %q: %s", header, answer.Status)
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&in); err != nil || in.Session == "" {
-		return fmt.Errorf("dbsctest: the instructions: %v, %+v", err, in)
+	if err := json.NewDecoder(answer.Body).Decode(&in); err != nil {
+		return fmt.Errorf("dbsctest: the instructions: %w", err)
+	}
+	if in.Session == "" {
+		return fmt.Errorf("dbsctest: the instructions name no session: %+v", in)
 	}
 	b.session, b.refresh = in.Session, in.Refresh
 	b.Heed(answer.Header)
