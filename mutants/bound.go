@@ -102,4 +102,10 @@ var bound = []mutant{
 		test:   ". -run TestBoundRequirement",
 		edits:  []edit{{"bind.go", `> 0 && s.found.standing == proven:`, `> 0:`}},
 	},
+	{
+		name:   "I14-mirror-takes-unproven-for-a-sign-out",
+		breaks: "a bound session without a proof is no sign-out for the mirror, which would drop what the user has changed",
+		test:   "./mirror -run TestUnprovenIsNoSignOut",
+		edits:  []edit{{"mirror/exchange.go", `return nil, sojourn.ErrUnproven`, ``}},
+	},
 }
