@@ -108,7 +108,7 @@ func toProblem(err error) *v1.Problem {
 			continue
 		}
 		p := problemOf(known.code)
-		if known.err == sojourn.ErrUnproven {
+		if errors.Is(err, sojourn.ErrUnproven) {
 			p.Why = "unproven"
 		}
 		if known.code == codeTooLarge || known.code == codeValue || known.code == codeUnsupported { // the error has details and no secret

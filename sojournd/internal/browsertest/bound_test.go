@@ -91,7 +91,7 @@ func TestBoundScriptTabs(t *testing.T) {
 			b.Eval(wake)
 		}
 		for _, b := range tabs {
-			b.Await(fmt.Sprintf(`navigator.locks.query().then((all) => all.held.length + all.pending.length === 0)`))
+			b.Await(`navigator.locks.query().then((all) => all.held.length + all.pending.length === 0)`)
 		}
 		if got := renewed(); got != want {
 			t.Errorf("after %d steps the proof was renewed %d times, want %d", i+1, got, want)
