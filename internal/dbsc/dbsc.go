@@ -17,7 +17,6 @@ const (
 	HeaderChallenge    = "Secure-Session-Challenge"
 	HeaderResponse     = "Secure-Session-Response"
 	HeaderSessionID    = "Sec-Secure-Session-Id"
-	HeaderSkipped      = "Secure-Session-Skipped"
 )
 
 // Registration returns the value of HeaderRegistration that asks the browser to
@@ -51,39 +50,6 @@ func Text(lines []string) (string, bool) {
 	}
 	text, rest, ok := cutItem(strings.Trim(lines[0], " "))
 	return text, ok && text != "" && (rest == "" || rest[0] == ';')
-}
-
-// Skipped returns why the browser did not renew the proof of a session, by the
-// lines of HeaderSkipped: "unreachable", "server_error" or "quota_exceeded". The
-// browser tells so with a request that it sends without the proof. Empty: it
-// tells nothing of this session, or something else.
-func Skipped(lines []string, session string) string {
-	for _, line := range lines {
-		for line != "" && len(line) <= maxField {
-			var reason string
-			var ok bool
-			reason, line, ok = cutItem(line)
-			named := false
-			for ok && strings.HasPrefix(line, ";") {
-				var name, value string
-				if name, line, ok = strings.Cut(strings.TrimLeft(line[1:], " "), "="); ok {
-					value, line, ok = cutItem(line)
-				}
-				named = named || ok && name == "session_identifier" && value == session
-			}
-			if !ok {
-				break
-			}
-			if named && (reason == "unreachable" || reason == "server_error" || reason == "quota_exceeded") {
-				return reason
-			}
-			if line = strings.TrimLeft(line, " \t"); !strings.HasPrefix(line, ",") {
-				break
-			}
-			line = strings.TrimLeft(line[1:], " \t")
-		}
-	}
-	return ""
 }
 
 // cutItem cuts a String or a bare word off the front of a field's value. A bare

@@ -77,32 +77,6 @@ func TestText(t *testing.T) {
 	}
 }
 
-func TestSkipped(t *testing.T) {
-	for _, test := range []struct{ line, want string }{
-		{`quota_exceeded;session_identifier="s1"`, "quota_exceeded"},
-		{`unreachable;session_identifier="s0", server_error;session_identifier="s1"`, "server_error"},
-		{`unreachable;session_identifier="s,0;x=\"" ,	server_error; session_identifier="s1";x=1`, "server_error"},
-		{`unreachable;session_identifier=s1`, "unreachable"}, // as the draft's example has it
-		{`signing_quota_exceeded;session_identifier="s1"`, ""},
-		{`unreachable;session_identifier="s2"`, ""},
-		{`unreachable`, ""},
-		{`unreachable;other="s1"`, ""},
-		{`unreachable;session_identifier="s1`, ""},
-		{`unreachable;session_identifier`, ""},
-		{`unreachable;session_identifier=;x="s1"`, ""},
-		{`,`, ""},
-		{``, ""},
-		{`"unreachable" x`, ""},
-	} {
-		if got := dbsc.Skipped([]string{test.line}, "s1"); got != test.want {
-			t.Errorf("%q: got %q, want %q", test.line, got, test.want)
-		}
-	}
-	if got := dbsc.Skipped([]string{`unreachable;session_identifier="s2"`, `server_error;session_identifier="s1"`}, "s1"); got != "server_error" {
-		t.Errorf("two lines: %q", got)
-	}
-}
-
 // FuzzFields checks that no header field makes the readers panic or hang, and
 // that what is read can be written again.
 func FuzzFields(f *testing.F) {
@@ -110,7 +84,6 @@ func FuzzFields(f *testing.F) {
 	f.Add(`unreachable;session_identifier="s1", x;y=z`)
 	f.Add("a\\\"b,c;d=e")
 	f.Fuzz(func(t *testing.T, line string) {
-		dbsc.Skipped([]string{line}, "s1")
 		text, ok := dbsc.Text([]string{line})
 		if !ok {
 			return
