@@ -34,9 +34,9 @@ const (
 )
 
 // A binding is what Record.Binding holds. Its layout: a byte for the version,
-// registeredAt and confirmedAt in 8 bytes each, generation in 4, secret, a byte for the number of
-// proofs, each proof with its hash and 8 bytes for good, and the key. Numbers are
-// big-endian.
+// registeredAt and confirmedAt in 8 bytes each, generation in 4, secret, a byte for
+// the number of proofs, each proof with its hash and 8 bytes for good, and the key.
+// Numbers are big-endian.
 type binding struct {
 	registeredAt store.Time
 	confirmedAt  store.Time // when the key's first refresh came; 0: none yet
@@ -129,8 +129,8 @@ func (b *Binding) standingOf(r *store.Record, proofs []string, arrived store.Tim
 	return unproven
 }
 
-// needsProof reports whether the session r is bound for good: its key has signed more
-// than the registration. Until then, whoever holds the token may use the session.
+// needsProof reports whether the session r is bound for good: its key has signed
+// more than the registration. Until then the token alone suffices.
 func needsProof(r *store.Record) bool {
 	if len(r.Binding) == 0 {
 		return false

@@ -358,7 +358,7 @@ func (s *Session) askBrowser(h http.Header) (asked bool) {
 	if s.offers() {
 		s.e.bad.toldBound(s.current().ID, offered, s.e.now())
 		if text, ok := challenge(s.current(), s.e.now()); ok {
-			h.Set(dbsc.HeaderRegistration, dbsc.Registration(s.e.opt.Bound.Path+"register", text))
+			h.Set(dbsc.HeaderRegistration, dbsc.Registration(s.e.opt.Bound.Path+registerPath, text))
 			asked = true
 		}
 	}
