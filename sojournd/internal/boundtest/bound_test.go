@@ -38,9 +38,7 @@ func TestBoundForHours(t *testing.T) {
 	if got := s.answers(register); got != "" {
 		t.Errorf("answers to further registrations: %s", got)
 	}
-	if why := s.refusals(s.of("ann").ID); why != nil {
-		t.Errorf("the user was refused: %v", why)
-	}
+	s.refusedNobody("ann")
 }
 
 // 64 requests at the moment when the proof is over, and a rotation is due: none is
@@ -65,9 +63,7 @@ func TestBoundBurst(t *testing.T) {
 		t.Errorf("the forms: %s", got)
 	}
 	b.refreshed("200")
-	if why := s.refusals(s.of("ann").ID); why != nil {
-		t.Errorf("the user was refused: %v", why)
-	}
+	s.refusedNobody("ann")
 }
 
 // The laptop sleeps for a day. The challenge that the browser keeps is too old
@@ -189,9 +185,7 @@ func TestBoundLoginAsAnother(t *testing.T) {
 	s.answers(refresh)
 	b.greets("ann")
 	b.refreshed("200") // bob's key isn't asked for any more
-	if why := s.refusals(s.of("ann").ID); why != nil {
-		t.Errorf("the user was refused: %v", why)
-	}
+	s.refusedNobody("ann")
 }
 
 // While the server is down, in each way, nobody is logged out, and when it is back
@@ -383,7 +377,5 @@ func TestBoundLinkFromAnotherSite(t *testing.T) {
 			t.Errorf("a link from %s: answers to refreshes: %q", host, got)
 		}
 	}
-	if why := s.refusals(s.of("ann").ID); why != nil {
-		t.Errorf("the user was refused: %v", why)
-	}
+	s.refusedNobody("ann")
 }

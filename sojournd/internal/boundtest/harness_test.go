@@ -149,6 +149,14 @@ func (s *site) refusals(id sojourn.ID) (why []sojourn.Refusal) {
 	return why
 }
 
+// refusedNobody checks that no request of a user's session was refused.
+func (s *site) refusedNobody(user string) {
+	s.t.Helper()
+	if why := s.refusals(s.of(user).ID); why != nil {
+		s.t.Errorf("the user was refused: %v", why)
+	}
+}
+
 var errDown = errors.New("the store is down")
 
 // fail makes the store fail from now on, or work again.
