@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // OtherHost is a name of this machine that browsers don't treat as localhost.
@@ -211,10 +212,13 @@ func (b *Tab) Click(selector string) {
 	}
 }
 
-// Fill replaces the text of a field.
+// Fill replaces the text of a field. It types where the focus is: chromedp's
+// SendKeys reads the element's attributes beside the goroutine that changes them.
 func (b *Tab) Fill(selector, text string) {
 	b.t.Helper()
-	b.Do("fill in "+selector, chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
+	b.Do("fill in "+selector, chromedp.Focus(chromedp.CSS(selector), chromedp.NodeVisible))
+	b.Eval(`document.activeElement.select(), ""`)
+	b.Do("fill in "+selector, chromedp.KeyEvent(kb.Backspace+text))
 }
 
 // See waits until an element shows a text.
