@@ -430,18 +430,21 @@ func (w *world) answerTime() time.Duration {
 }
 
 // prove calls send when the browser has proofs for all its bound sessions, or can't
-// get them. One that ends soon it renews beside the request.
-func (b *browser) prove(send func()) { b.proveWith(b.keys, send) }
+// get them. One that ends soon it renews beside the request. Others may have ended
+// while the request waited, so it looks at all of them again after each refresh.
+func (b *browser) prove(send func()) { b.proveBut(nil, send) }
 
-func (b *browser) proveWith(keys []*credential, send func()) {
+// proveBut doesn't wait again for the proofs that the request has waited for.
+func (b *browser) proveBut(tried []*credential, send func()) {
 	w := b.w
-	for i, c := range keys {
+	for _, c := range b.keys {
 		p := b.proofs[proofName(c.id)]
 		left := p.expires.Sub(b.clock())
 		switch {
+		case slices.Contains(tried, c):
 		case left <= 0:
 			w.count("bound: request deferred")
-			b.refresh(c, func() { b.proveWith(keys[i+1:], send) })
+			b.refresh(c, func() { b.proveBut(append(slices.Clone(tried), c), send) })
 			return
 		case left < aheadBound && !c.busy && c.ahead != p.value:
 			w.count("bound: refreshed ahead of time")
