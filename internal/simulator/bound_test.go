@@ -369,6 +369,13 @@ func (b *browser) loseKeys(kept []*credential) {
 // heed does what an answer asks of a browser with bound sessions.
 func (b *browser) heed(r *request) {
 	for _, name := range r.answer.proofs {
+		if c := b.proofs[name]; b.clock() < c.expires && !slices.Contains(r.proofs, c.value) {
+			for _, known := range b.keys {
+				if proofName(known.id) == name {
+					known.failed = "a late answer deleted a newer proof"
+				}
+			}
+		}
 		delete(b.proofs, name)
 		b.save()
 	}
