@@ -56,6 +56,10 @@ bench bench-against: export ARGS := $(ARGS)
 bench: ## side by side with other libraries (ONLY="requests races" for some parts, ARGS=-test.short for a quick run)
 	@scripts/bench.sh $(ONLY)
 
+.PHONY: figures
+figures: ## the table of docs/benchmarks.md, from what the last make bench measured
+	@awk -f scripts/figures.awk out/bench/*-after.txt
+
 bench-against: ## this tree beside another commit, taking turns (REV=COMMIT, and ONLY, ARGS as above)
 	@AGAINST=$(or $(REV),$(error REV=COMMIT is missing)) scripts/bench.sh $(ONLY)
 

@@ -10,11 +10,11 @@
 #	ROUNDS     the number of rounds of each part
 #	ARGS       flags for the tests' binary; the last one of a name counts.
 #	           ARGS="-test.short -test.benchtime=1x": everything is tiny
-#	MARKDOWN   prints tables for docs/benchmarks.md
+#	MARKDOWN   prints tables in Markdown
 #	BENCH_DIR  where files are made, on a disk; 16 GB for the parts file and disk
 #	BENCHSTAT  the command; the Makefile sets it
 #
-# The raw figures stay in out/bench.
+# The raw figures stay in out/bench, where make figures finds them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -75,7 +75,7 @@ for part in ${*:-$parts}; do
 	results=()
 	for i in "${!trees[@]}"; do
 		results[i]=$out/$part-${names[i]}.txt
-		cp "$out/versions.txt" "${results[i]}"
+		{ echo "measured on $(date +%F)" && cat "$out/versions.txt"; } >"${results[i]}"
 	done
 	for round in $(seq "$rounds"); do
 		for i in "${!trees[@]}"; do
