@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 			w.Header().Set("Sojourn-Subject", "u-1815")
 		})))
 	}
+	if name := os.Getenv(siteVariable); name != "" {
+		panic(serveSite(name, os.Getenv(addressVariable)))
+	}
 	code := m.Run()
 	for _, end := range slices.Backward(ends) {
 		end()
@@ -79,6 +82,13 @@ func sized(n, few int) int {
 // bareVariable makes this program a bare handler on the address that it holds,
 // which answers all requests with 200 and one header.
 const bareVariable = "SOJOURN_BENCH_BARE"
+
+// siteVariable makes this program the site of the peer that it names, on the
+// address in addressVariable.
+const (
+	siteVariable    = "SOJOURN_BENCH_SITE"
+	addressVariable = "SOJOURN_BENCH_ADDRESS"
+)
 
 // TestBenchmarksRun runs each benchmark once, in a process of its own, so that a
 // broken one turns it red. Under -short, only those that need no file and no

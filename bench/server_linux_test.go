@@ -166,11 +166,12 @@ func liveFile(b *testing.B) storeFile {
 type hit struct {
 	name, method, address, path, body string
 	header                            [][2]string
+	server                            *server // has the address
 }
 
 // check is a proxy's check of a session's cookies.
 func (s *server) check(name, cookies string) hit {
-	return hit{name: name, method: "GET", address: s.internal, path: "/check/shop/status/login", header: append([][2]string{
+	return hit{name: name, method: "GET", server: s, address: s.internal, path: "/check/shop/status/login", header: append([][2]string{
 		{"Cookie", "theme=dark; " + cookies}, browserHeaders[0], {"Accept", "text/html"},
 		{"X-Forwarded-Method", "GET"}, {"X-Forwarded-Uri", "/account"},
 	}, forwarded...)}
@@ -191,12 +192,12 @@ func BenchmarkServer(b *testing.B) {
 	for _, h := range []hit{
 		s.check("check", "__Host-shop-session="+token),
 		s.check("check-bound", bound.header()),
-		{name: "resolve", method: "POST", address: s.api, path: "/v1/sessions/resolve", body: `{"token": "` + token + `"}`,
+		{name: "resolve", method: "POST", server: s, address: s.api, path: "/v1/sessions/resolve", body: `{"token": "` + token + `"}`,
 			header: [][2]string{{"Authorization", "Bearer " + s.key}, {"Content-Type", "application/json"}}},
 	} {
 		for _, peer := range []string{"sojourn", "bare"} {
 			if peer == "bare" {
-				h.address = bare.api
+				h.server, h.address = bare, bare.api
 			}
 			b.Run("case="+h.name+"-by-64/peer="+peer, h.wrk)
 			b.Run("case="+h.name+"-10000-a-second/peer="+peer, h.paced)
@@ -207,6 +208,7 @@ func BenchmarkServer(b *testing.B) {
 // wrk's output. An answer that is no success is an error: no error path is measured.
 var (
 	wrkRate    = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
+	wrkCount   = regexp.MustCompile(`(\d+) requests in`)
 	wrkLatency = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([\d.]+(?:us|ms|s|m))$`)
 	wrkFailed  = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors: .*`)
 )
@@ -217,7 +219,8 @@ func (h hit) wrk(b *testing.B) {
 	}
 }
 
-// run sends requests by wrk for some seconds.
+// run sends requests by wrk for some seconds. It also measures the CPU time of the
+// server's process.
 func (h hit) run(b *testing.B) figures {
 	args := []string{"-t2", "-c64", fmt.Sprintf("-d%ds", sized(3, 1)), "--latency"}
 	for _, header := range h.header {
@@ -228,13 +231,17 @@ func (h hit) run(b *testing.B) figures {
 		check(os.WriteFile(script, fmt.Appendf(nil, "wrk.method = %q\nwrk.body = [==[%s]==]\n", h.method, h.body), 0o600))
 		args = append(args, "-s", script)
 	}
+	spent := -processTreeCPU(h.server.cmd.Process.Pid)
 	out, err := exec.Command("wrk", append(args, "http://"+h.address+h.path)...).CombinedOutput()
-	rate, latencies := wrkRate.FindSubmatch(out), wrkLatency.FindAllSubmatch(out, -1)
-	if err != nil || rate == nil || len(latencies) != 2 || wrkFailed.Match(out) {
+	spent += processTreeCPU(h.server.cmd.Process.Pid)
+	rate, count, latencies := wrkRate.FindSubmatch(out), wrkCount.FindSubmatch(out), wrkLatency.FindAllSubmatch(out, -1)
+	if err != nil || rate == nil || count == nil || len(latencies) != 2 || wrkFailed.Match(out) {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	f := figures{}
 	f["req/s"], _ = strconv.ParseFloat(string(rate[1]), 64)
+	n, _ := strconv.ParseFloat(string(count[1]), 64)
+	f["cpu-ns/req"] = 1e9 * spent / n
 	for _, l := range latencies {
 		d, _ := time.ParseDuration(string(l[2]))
 		f["p"+string(l[1])+"-ns"] = float64(d)
@@ -262,6 +269,49 @@ func (h hit) paced(b *testing.B) {
 	})
 	b.ReportMetric(0, "ns/op")
 	took.report(b.ReportMetric, "", 50, 99, 99.9)
+}
+
+// BenchmarkServerRequest sends requests by wrk, with 64 connections, to the sites
+// of peers on net/http, each in a process of its own. Each request reads one value
+// of the same visitor's session. The bare site gets and answers the same, without
+// a session.
+func BenchmarkServerRequest(b *testing.B) {
+	servertest.Need(b, "wrk")
+	for _, name := range []string{"sojourn", "bare", "scs"} {
+		b.Run("case=read-string-by-64/peer="+name, func(b *testing.B) {
+			s := &server{api: freeAddress(), cmd: exec.Command(os.Args[0])}
+			s.cmd.Env = append(os.Environ(), siteVariable+"="+name, addressVariable+"="+s.api)
+			s.start(b, s.api, nothing.path())
+			defer s.stop()
+			read, cookies := readTheme, jar{"__Host-visitor": strings.Repeat("A", 64)}
+			if name == "bare" {
+				read = nothing
+			} else {
+				cookies = s.visit(b)
+			}
+			header := append([][2]string{{"Cookie", cookies.header()}}, browserHeaders...)
+			hit{method: "GET", server: s, address: s.api, path: read.path(), header: header}.wrk(b)
+		})
+	}
+}
+
+// visit stores a value in a new session of a site, and returns its cookies.
+func (s *server) visit(b *testing.B) jar {
+	r := must(http.NewRequest("POST", "http://"+s.api+create.path(), http.NoBody))
+	for _, h := range browserHeaders {
+		r.Header.Set(h[0], h[1])
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(res.Status)
+	}
+	if err != nil {
+		b.Fatal("create a session: ", err)
+	}
+	defer res.Body.Close()
+	cookies := jar{}
+	cookies.keep(res.Header["Set-Cookie"])
+	return cookies
 }
 
 // BenchmarkServerCrowd measures what 10,000 subscribers to events and as many idle

@@ -232,12 +232,26 @@ func (s *httpSite) Close() error {
 }
 
 func (s *httpSite) listen() string {
+	s.server = httptest.NewServer(s.mux())
+	return s.server.URL
+}
+
+func (s *httpSite) mux() http.Handler {
 	mux := http.NewServeMux()
 	for o, h := range s.handlers {
 		mux.Handle(o.path(), h)
 	}
-	s.server = httptest.NewServer(mux)
-	return s.server.URL
+	return mux
+}
+
+// serveSite serves the site of a peer on net/http.
+func serveSite(name, address string) error {
+	for _, p := range append(peers, limits...) {
+		if p.name == name {
+			return http.ListenAndServe(address, p.open().(*httpSite).mux())
+		}
+	}
+	return fmt.Errorf("no peer %q", name)
 }
 
 // browserHeaders are what a browser sends with a request for a page.

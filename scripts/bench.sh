@@ -40,7 +40,7 @@ settings() { # sets the rounds of a part, its benchmarks with their -benchtime, 
 	costs) rounds=3 runs="Cost$:1x" ;;
 	many) rounds=1 runs="Many$:1s" ;;
 	console) rounds=3 runs="Console$:1x ConsoleStores$:1x" ;;
-	server) rounds=6 runs="Server$:1x ServerStart$:2x ServerCrowd$:1x" ;;
+	server) rounds=6 runs="Server$:1x ServerRequest$:1x ServerStart$:2x ServerCrowd$:1x" ;;
 	*) echo "bench: no part $1; there are: $parts" >&2 && exit 2 ;;
 	esac
 	rounds=${ROUNDS:-$rounds}
