@@ -143,6 +143,9 @@ func (r *request) load() {
 	if r.thief != nil && r.presented != nil && !r.lacksProof(r.presented.session) {
 		r.presented.session.stolen = true
 	}
+	if v := w.tokens[r.jar.visitor]; r.thief != nil && v != nil && (r.presented == nil || !w.surelyLives(r.presented.session) || r.lacksProof(r.presented.session)) {
+		v.session.stolen = true // the login is over or unproven, so its visitor's session is used
+	}
 	r.s = r.node.Begin(bg, sojourn.Request{
 		Session: list(r.jar.session), Visitor: list(r.jar.visitor), Proofs: r.proofs, Arrived: r.arrived.Time(), Client: r.client, Safe: r.safe(),
 	})
