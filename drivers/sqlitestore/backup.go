@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"context"
-	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -104,23 +103,43 @@ func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err e
 	if _, err := c.first("SELECT count(*) FROM apps"); err != nil {
 		return err
 	}
-	b, err := c.Conn.(interface {
-		NewBackup(string) (*sqlite.Backup, error)
-	}).NewBackup(dsn(dst, "synchronous(FULL)"))
+	to, err := connect(ctx, dsn(dst, "synchronous(FULL)"))
 	if err != nil {
 		return describe(dst, err)
 	}
-	for more := true; more && err == nil; {
-		if more, err = b.Step(pagesAtOnce); err == nil {
-			total := int64(b.PageCount())
-			progress.tell(total-int64(b.Remaining()), total)
-			err = ctx.Err()
-		}
-	}
-	if err != nil {
+	err = to.copyFrom(ctx, c, progress)
+	if err = errors.Join(err, to.close()); err != nil {
 		err = describe(dst, err)
 	}
-	return errors.Join(err, b.Finish())
+	return err
+}
+
+// copyFrom copies all pages of a database.
+func (c *conn) copyFrom(ctx context.Context, from *conn, progress Progress) error {
+	var b uintptr
+	err := c.withText("main", new(uintptr), func(main, _ uintptr) int32 {
+		if b = sqlite3.Xsqlite3_backup_init(c.tls, c.db, main, from.db, main); b == 0 {
+			return sqlite3.Xsqlite3_extended_errcode(c.tls, c.db)
+		}
+		return sqlite3.SQLITE_OK
+	})
+	if err != nil {
+		return err
+	}
+	code := int32(sqlite3.SQLITE_OK)
+	for code == sqlite3.SQLITE_OK && ctx.Err() == nil {
+		code = sqlite3.Xsqlite3_backup_step(c.tls, b, pagesAtOnce)
+		total := int64(sqlite3.Xsqlite3_backup_pagecount(c.tls, b))
+		progress.tell(total-int64(sqlite3.Xsqlite3_backup_remaining(c.tls, b)), total)
+	}
+	finished := sqlite3.Xsqlite3_backup_finish(c.tls, b)
+	switch code {
+	case sqlite3.SQLITE_DONE:
+		return c.fail(finished)
+	case sqlite3.SQLITE_OK:
+		return ctx.Err()
+	}
+	return c.fail(code)
 }
 
 // publishFile gives a complete file its name.
@@ -195,10 +214,10 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	total *= 2 // SQLite's own check follows, takes about as long, and reports no progress
 	var done int64
 	var faults []error
-	err = c.query(func(v []sqldriver.Value) error {
+	err = c.query(func(s *stmt) error {
 		var r row
 		var rec store.Record
-		r.scan(v)
+		r.scan(s)
 		if err := r.decode(&rec); err != nil && len(faults) < maxFaults {
 			faults = append(faults, err)
 		}
@@ -211,8 +230,8 @@ func (c *conn) check(ctx context.Context, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	err = c.query(func(v []sqldriver.Value) error {
-		if line := toString(v[0]); line != "ok" {
+	err = c.query(func(s *stmt) error {
+		if line := s.text(0); line != "ok" {
 			faults = append(faults, errors.New(line))
 		}
 		return ctx.Err()
@@ -305,9 +324,9 @@ func (s *Store) endRestored(ctx context.Context, name string, now store.Time) er
 	var ahead []store.ID
 	err := s.read(ctx, func(c *conn) error {
 		a, _ := s.app(name)
-		return c.query(func(v []sqldriver.Value) error {
+		return c.query(func(s *stmt) error {
 			var id store.ID
-			fill(id[:], v[0])
+			s.fill(id[:], 0)
 			ahead = append(ahead, id)
 			return nil
 		}, "SELECT id FROM sessions WHERE app = ? AND created_at > ? AND end_reason IS NULL", a.num, int64(now))

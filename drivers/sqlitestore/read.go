@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"context"
-	sqldriver "database/sql/driver"
 	"errors"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -116,7 +115,7 @@ func (s *Store) List(ctx context.Context, name string, opt store.ListOptions) (_
 				return err
 			}
 			limit, n := int64(max(opt.Limit+1-len(page.Records), size)), int64(0)
-			each := func(v []sqldriver.Value) error {
+			each := func(v *stmt) error {
 				var r row
 				r.scan(v)
 				n++
@@ -166,10 +165,10 @@ func (s *Store) listEnded(ctx context.Context, name string, opt store.ListOption
 		if !ok {
 			return nil
 		}
-		return c.query(func(v []sqldriver.Value) error {
-			rec := store.Record{Subject: opt.Subject, CreatedAt: toTime(v[1]), EndAt: toTime(v[2]), End: store.Reason(toString(v[3])),
-				LastClient: store.Client{IP: toIP(v[4]), UserAgent: toString(v[5])}}
-			fill(rec.ID[:], v[0])
+		return c.query(func(v *stmt) error {
+			rec := store.Record{Subject: opt.Subject, CreatedAt: v.time(1), EndAt: v.time(2), End: store.Reason(v.text(3)),
+				LastClient: store.Client{IP: toIP(v.text(4)), UserAgent: v.text(5)}}
+			v.fill(rec.ID[:], 0)
 			list = append(list, rec)
 			return nil
 		}, selectEnded, a.num, opt.Subject, int64(opt.Now.Add(-store.TombstoneLife)), int64(min(opt.Limit, store.MaxEnded)))

@@ -2,11 +2,12 @@ package sqlitestore
 
 import (
 	"bytes"
-	sqldriver "database/sql/driver"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
@@ -98,23 +99,23 @@ func (r *row) appendIndexed(args []any) []any {
 	return append(args, textOrNull(r.Subject), joined, int64(r.sweepAt), textOrNull(r.endedSubject))
 }
 
-// scan reads a row of rowColumns. It shares no memory with the driver.
-func (r *row) scan(v []sqldriver.Value) {
+// scan reads a row of rowColumns. It shares no memory with the statement.
+func (r *row) scan(s *stmt) {
 	*r = row{Record: store.Record{
-		Revision: uint64(toInt(v[0])), Epoch: uint32(toInt(v[1])),
-		Secret:          store.Secret{IssuedAt: toTime(v[3]), FirstSeenAt: toTime(v[4]), ConfirmedAt: toTime(v[5]), Until: toTime(v[6]), Login: toInt(v[7]) != 0},
-		AuthenticatedAt: toTime(v[10]), LastSeenAt: toTime(v[11]), Idle: time.Duration(toInt(v[12])) * time.Millisecond, ExpiresAt: toTime(v[13]),
-		AMR: toString(v[14]), Level: uint8(toInt(v[15])), Remembered: toInt(v[16]) != 0, Stale: toInt(v[17]) != 0, Bearer: toInt(v[18]) != 0, UntilBrowserCloses: toInt(v[19]) != 0,
-		Client: store.Client{IP: toIP(v[20]), UserAgent: toString(v[21])},
-		End:    store.Reason(toString(v[25])), EndAt: toTime(v[26]),
-		Subject: toString(v[28]), CreatedAt: toTime(v[34]),
-	}, former: v[8], data: v[24], binding: v[27], joined: toInt(v[29]), sweepAt: toTime(v[30]), endedSubject: toString(v[31]), app: toInt(v[32])}
-	fill(r.Secret.Hash[:], v[2])
-	fill(r.EpochHash[:], v[9])
-	fill(r.ID[:], v[33])
+		Revision: uint64(s.int(0)), Epoch: uint32(s.int(1)),
+		Secret:          store.Secret{IssuedAt: s.time(3), FirstSeenAt: s.time(4), ConfirmedAt: s.time(5), Until: s.time(6), Login: s.int(7) != 0},
+		AuthenticatedAt: s.time(10), LastSeenAt: s.time(11), Idle: time.Duration(s.int(12)) * time.Millisecond, ExpiresAt: s.time(13),
+		AMR: s.text(14), Level: uint8(s.int(15)), Remembered: s.int(16) != 0, Stale: s.int(17) != 0, Bearer: s.int(18) != 0, UntilBrowserCloses: s.int(19) != 0,
+		Client: store.Client{IP: toIP(s.text(20)), UserAgent: s.text(21)},
+		End:    store.Reason(s.text(25)), EndAt: s.time(26),
+		Subject: s.text(28), CreatedAt: s.time(34),
+	}, former: s.value(8), data: s.value(24), binding: s.value(27), joined: s.int(29), sweepAt: s.time(30), endedSubject: s.text(31), app: s.int(32)}
+	s.fill(r.Secret.Hash[:], 2)
+	s.fill(r.EpochHash[:], 9)
+	s.fill(r.ID[:], 33)
 	r.LastClient = r.Client
-	if v[22] != nil {
-		r.LastClient = store.Client{IP: toIP(v[22]), UserAgent: toString(v[23])}
+	if s.kind(22) != sqlite3.SQLITE_NULL {
+		r.LastClient = store.Client{IP: toIP(s.text(22)), UserAgent: s.text(23)}
 	}
 }
 
@@ -159,7 +160,7 @@ func timeOrNull(t store.Time) any {
 	return int64(t)
 }
 
-func toTime(v sqldriver.Value) store.Time { return store.Time(toInt(v)) }
+func toTime(v any) store.Time { return store.Time(toInt(v)) }
 
 func hashOrNull(h *store.Hash) any {
 	if *h == (store.Hash{}) {
@@ -191,13 +192,13 @@ func ipText(ip netip.Addr) string {
 	return ip.String()
 }
 
-func toIP(v sqldriver.Value) netip.Addr {
-	ip, _ := netip.ParseAddr(toString(v))
+func toIP(text string) netip.Addr {
+	ip, _ := netip.ParseAddr(text)
 	return ip
 }
 
 // fill copies a blob to dst.
-func fill(dst []byte, v sqldriver.Value) {
+func fill(dst []byte, v any) {
 	b, _ := v.([]byte)
 	copy(dst, b)
 }

@@ -2,7 +2,6 @@ package sqlitestore
 
 import (
 	"context"
-	sqldriver "database/sql/driver"
 	"encoding/hex"
 	"net/netip"
 	"strings"
@@ -71,9 +70,9 @@ func (s *Store) Search(ctx context.Context, name string, opt store.SearchOptions
 
 // collect returns a function that appends the live sessions of rows of
 // headColumns to a list.
-func (s *Store) collect(name string, list *[]store.Record, now store.Time) func([]sqldriver.Value) error {
+func (s *Store) collect(name string, list *[]store.Record, now store.Time) func(*stmt) error {
 	a, _ := s.app(name) // with the watermark of this moment
-	return func(v []sqldriver.Value) error {
+	return func(v *stmt) error {
 		var r row
 		if r.scan(v); !a.live(&r, now) {
 			return nil
@@ -160,7 +159,7 @@ func (s *Store) searchSubjects(ctx context.Context, name string, opt *store.Sear
 			if !ok {
 				return nil
 			}
-			return c.query(func(v []sqldriver.Value) error {
+			return c.query(func(v *stmt) error {
 				var found []store.Record
 				if err := s.collect(name, &found, opt.Now)(v); err != nil {
 					return err
@@ -172,8 +171,8 @@ func (s *Store) searchSubjects(ctx context.Context, name string, opt *store.Sear
 					page.Records = append(page.Records, found[0])
 				}
 				n++
-				subject = toString(v[len(recordColumns)])
-				fill(after[:], v[len(v)-2])
+				subject = v.text(len(recordColumns))
+				v.fill(after[:], len(v.row)-2)
 				return nil
 			}, subjectsFrom, a.num, subject, successor(opt.SubjectPrefix), after[:], from[:], to[:], int64(size))
 		})

@@ -2,12 +2,13 @@ package sqlitestore
 
 import (
 	"context"
-	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"sync/atomic"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
@@ -362,10 +363,10 @@ func (w *writer) publish(t *tx) {
 
 func (w *writer) loadApps() error {
 	apps := map[string]app{}
-	err := w.conn.query(func(v []sqldriver.Value) error {
-		a := app{name: toString(v[1]), num: toInt(v[0]), mark: never}
-		if v[2] != nil {
-			a.mark = toTime(v[2])
+	err := w.conn.query(func(v *stmt) error {
+		a := app{name: v.text(1), num: v.int(0), mark: never}
+		if v.kind(2) != sqlite3.SQLITE_NULL {
+			a.mark = v.time(2)
 		}
 		apps[a.name] = a
 		return nil
