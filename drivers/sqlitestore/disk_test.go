@@ -24,6 +24,9 @@ func mount(t *testing.T, size int) string {
 		needsRoot(t, err)
 	}
 	t.Cleanup(func() {
+		// A child that another test is starting has all files open until its exec.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		if err := syscall.Unmount(dir, 0); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
