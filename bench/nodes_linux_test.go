@@ -67,7 +67,13 @@ func BenchmarkNodes(b *testing.B) {
 		for _, node := range nodes {
 			spread(0, n, fillers, func(_ *hand, i int) error { return warmUp(node, recent.id(i)) })
 		}
-		spread(0, n, 16, func(_ *hand, i int) error { return be.set(b.Context(), i, 0) })
+		known, knownHeard := make([]store.Record, n), make([]store.Record, n)
+		revisions := make([]int, n) // of the raw values
+		spread(0, n, 16, func(_ *hand, i int) error {
+			err := errors.Join(recent.get(quiet, &known[i], i, true), recent.get(nodes[0].store, &knownHeard[i], i, true))
+			revisions[i] = 1
+			return errors.Join(err, be.set(b.Context(), i, 0))
+		})
 		b.Run("case="+be.name+"-get-from-memory/peer=sojourn-cached", func(b *testing.B) {
 			benchmarkGet(b, recent, n, false, nodes[0].cache, nodes[1].cache, nodes[2].cache)
 		})
@@ -94,13 +100,12 @@ func BenchmarkNodes(b *testing.B) {
 			}
 			run("get", "sojourn", func(h *hand, _ int) error { return recent.get(quiet, &h.rec, rand.IntN(n), true) })
 			run("get", "raw", func(*hand, int) error { return be.get(b.Context(), rand.IntN(n)) })
-			run("update", "sojourn", updateOwn(quiet, n))
-			run("update", "sojourn-heard", updateOwn(nodes[0].store, n))
-			revisions := make([]int, n)
+			run("update", "sojourn", updateOwn(quiet, known))
+			run("update", "sojourn-heard", updateOwn(nodes[0].store, knownHeard))
 			run("update", "raw", func(h *hand, _ int) error {
 				i := h.own(n)
 				revisions[i]++
-				return be.set(b.Context(), i+n*(1+goroutines), revisions[i]-1)
+				return be.set(b.Context(), i, revisions[i]-1)
 			})
 		}
 	}
@@ -112,16 +117,10 @@ func (h *hand) own(n int) int {
 	return h.w*(n/128) + h.turn%(n/128)
 }
 
-// updateOwn reads each session once, and then knows its revision.
-func updateOwn(st store.Store, n int) call {
-	known := make([]store.Record, n)
+// updateOwn changes sessions whose revisions are known.
+func updateOwn(st store.Store, known []store.Record) call {
 	return func(h *hand, _ int) error {
-		i := h.own(n)
-		if known[i].Revision == 0 {
-			if err := recent.get(st, &known[i], i, true); err != nil {
-				return err
-			}
-		}
+		i := h.own(len(known))
 		return recent.change(st, &known[i], i)
 	}
 }
