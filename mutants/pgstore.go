@@ -82,7 +82,9 @@ var pgstore = []mutant{
 		test:   "./drivers/pgstore -run TestStore/I4",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`AND (t.created_at <= a.ended_all_at) IS NOT TRUE AND now`,
-			`AND now`}},
+			`AND now`}, {"drivers/pgstore/statements.go",
+			`" AND (t.created_at <= a.ended_all_at) IS NOT TRUE AND " + now`,
+			`" AND " + now`}},
 	},
 	{
 		name:   "I4-pg-repeated-end-unawaited",
@@ -106,7 +108,9 @@ var pgstore = []mutant{
 		test:   "./drivers/pgstore -run TestStore/I4",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`t.revision = s.revision AND t.end_reason IS NULL`,
-			`t.revision = s.revision`}},
+			`t.revision = s.revision`}, {"drivers/pgstore/statements.go",
+			`" AND t.end_reason IS NULL" +`,
+			`" AND $1 IS NOT NULL" +`}},
 	},
 	{
 		name:   "I5-pg-no-compare",
@@ -114,7 +118,9 @@ var pgstore = []mutant{
 		test:   "./drivers/pgstore -run TestStore/I5",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`t.id = s.id AND t.revision = s.revision`,
-			`t.id = s.id`}},
+			`t.id = s.id`}, {"drivers/pgstore/statements.go",
+			`" AND t.revision = " + param["revision"]`,
+			`" AND 0 < " + param["revision"]`}},
 	},
 	{
 		name:   "I6-pg-canceled-wait-trusted",

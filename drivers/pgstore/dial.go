@@ -146,7 +146,7 @@ func (d *dialer) connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn
 // fails if a round trip takes more than half of the timeout.
 func (s *Store) warm(ctx context.Context, conn *pgx.Conn) {
 	batch := new(pgx.Batch)
-	for _, text := range []string{s.sql.get, s.sql.create, s.sql.update, s.sql.touch, s.sql.confirm, s.sql.end, s.sql.heartbeat, s.sql.notify} {
+	for _, text := range []string{s.sql.get, s.sql.create, s.sql.update, s.sql.replace, s.sql.touch, s.sql.confirm, s.sql.end, s.sql.heartbeat, s.sql.notify} {
 		batch.Queue(text, "", "", "", "", "", "", "", "", "", "") // a wrong number of arguments
 	}
 	// pgx prepares the statements of a batch before it checks their arguments.

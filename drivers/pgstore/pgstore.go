@@ -9,12 +9,12 @@
 //
 // # Writes
 //
-// Each call is one statement, and each write is one transaction that calls a
-// function of the schema. A node that dies, hangs or sleeps holds no lock. A
-// write is acknowledged when the server has committed it; the server's settings
-// (synchronous_commit, replication) decide what a committed write survives. If
-// the connection ends before the answer, the write may have happened, and the
-// error is store.ErrUncertain.
+// Each call is one statement, and each write is one transaction: a plain UPDATE,
+// or a function of the schema where a write does more. A node that dies, hangs or
+// sleeps holds no lock. A write is acknowledged when the server has committed it;
+// the server's settings (synchronous_commit, replication) decide what a committed
+// write survives. If the connection ends before the answer, the write may have
+// happened, and the error is store.ErrUncertain.
 //
 // # The change feed
 //

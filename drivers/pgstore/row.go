@@ -28,6 +28,19 @@ var columns = []struct{ name, kind string }{
 	{"last_ip", "text"}, {"last_user_agent", "text"}, {"end_reason", "text"}, {"former_secrets", "json"}, {"data", "jsonb"}, {"data_packed", "bytea"},
 }
 
+// replaced are the indices of the columns that an update writes or compares. The
+// server sets the others, or they never change.
+var replaced = func() (list []int) {
+	for i, c := range columns {
+		switch c.name {
+		case "created_at", "sweep_at", "joined", "ended_at", "app", "end_reason":
+		default:
+			list = append(list, i)
+		}
+	}
+	return list
+}()
+
 // readColumns are the columns that a row scans: a session's, and the watermark of
 // its application.
 var readColumns = func() string {

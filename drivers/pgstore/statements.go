@@ -1,13 +1,16 @@
 package pgstore
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // statements are the store's SQL statements, with its schema's name.
 type statements struct {
 	list, listSubject                                                             [2]string // without and with the values
 	get, count, barrier, listEnded                                                string
 	searchEnds, searchChunk, searchMatch                                          string
-	create, update, touch, confirm, end, endSubject, endAll                       string
+	create, update, replace, touch, confirm, end, endSubject, endAll              string
 	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
 	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
 }
@@ -63,6 +66,7 @@ func statementsIn(schema string) statements {
 			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ", " + after(8) + ")",
 		update: "SELECT outcome, " + ended + " FROM sojourn.update_session($1, " + rowValue(2) + ", " +
 			after(1) + ", " + after(2) + ", " + after(3) + ", " + after(4) + ", " + after(5) + ", " + after(6) + ", " + after(7) + ")",
+		replace:    replaceStatement(),
 		touch:      "SELECT sojourn.touch_session($1, $2, $3, $4, $5, $6)",
 		confirm:    "SELECT sojourn.confirm_session($1, $2, $3, $4, $5, $6)",
 		end:        "SELECT outcome, coalesce(whose, '') FROM sojourn.end_session($1, $2, $3, $4)",
@@ -88,11 +92,44 @@ func statementsIn(schema string) statements {
 		pruneForeign: "DELETE FROM sojourn.changes WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())",
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
-	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.barrier, &st.create, &st.update, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
+	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.barrier, &st.create, &st.update, &st.replace, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
 		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}
 	return st
+}
+
+// replaceStatement is the function replace of the schema as a plain statement,
+// for most updates. It replaces a live session of the same revision and subject,
+// and returns a row if it did. Its parameters are the application, the replaced
+// columns, the present time and the binding.
+func replaceStatement() string {
+	param := map[string]string{} // of a column
+	for i, c := range replaced {
+		param[columns[c].name] = "$" + strconv.Itoa(2+i) + "::" + columns[c].kind
+	}
+	now, binding := "$"+strconv.Itoa(2+len(replaced))+"::bigint", "$"+strconv.Itoa(3+len(replaced))+"::bytea"
+	sets := []string{
+		"revision = t.revision + 1", "binding = " + binding,
+		"last_seen_at = greatest(t.last_seen_at, " + param["last_seen_at"] + ")",
+		"sweep_at = least(t.sweep_at, greatest(t.last_seen_at, " + param["last_seen_at"] + ") + " + param["idle"] + ", " + param["expires_at"] + ")",
+	}
+	for _, name := range []string{"ip", "user_agent"} {
+		sets = append(sets, "last_"+name+" = CASE WHEN t.last_seen_at <= "+param["last_seen_at"]+" THEN "+param["last_"+name]+
+			" WHEN (t.ip, t.user_agent) = ("+param["ip"]+", "+param["user_agent"]+") THEN t.last_"+name+" ELSE coalesce(t.last_"+name+", t."+name+") END")
+	}
+	for _, c := range replaced {
+		switch name := columns[c].name; name {
+		case "id", "revision", "subject", "last_seen_at", "last_ip", "last_user_agent":
+		default:
+			sets = append(sets, name+" = "+param[name])
+		}
+	}
+	return "WITH changed AS (UPDATE sojourn.sessions t SET " + strings.Join(sets, ", ") + " FROM sojourn.apps a" +
+		" WHERE a.name = $1 AND t.app = a.num AND t.id = " + param["id"] + " AND t.revision = " + param["revision"] + " AND t.end_reason IS NULL" +
+		" AND (t.created_at <= a.ended_all_at) IS NOT TRUE AND " + now + " < least(t.last_seen_at + t.idle, t.expires_at)" +
+		" AND t.subject IS NOT DISTINCT FROM " + param["subject"] + " RETURNING t.app, t.id, t.revision)" +
+		" INSERT INTO sojourn.changes (app, session, revision, kind) SELECT c.app, c.id, c.revision, 1 FROM changed c RETURNING 'done'"
 }
 
 func microseconds(of string) string { return "(extract(epoch FROM " + of + ") * 1000000)::bigint" }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -16,7 +17,8 @@ import (
 // after a deadlock) or it wasn't sent at all.
 const writes = 6
 
-// write sends a statement, which is a transaction, and scans its one row.
+// write sends a statement, which is a transaction, and scans its one row. The
+// error is pgx.ErrNoRows if there is none.
 func (s *Store) write(ctx context.Context, statement string, args []any, dest ...any) error {
 	if err := s.check(ctx); err != nil {
 		return err
@@ -26,8 +28,8 @@ func (s *Store) write(ctx context.Context, statement string, args []any, dest ..
 	for try := 1; ; try++ {
 		sent, err := s.send(ctx, statement, args, dest)
 		switch {
-		case err == nil:
-			return nil
+		case err == nil, errors.Is(err, pgx.ErrNoRows):
+			return err
 		case sent && !isCertain(err):
 			s.kick() // it may have happened
 			return fmt.Errorf("pgstore: %w: %w", store.ErrUncertain, err)
@@ -132,8 +134,16 @@ func limitOf(l store.Limit) int32 { return int32(max(0, min(l.Max, math.MaxInt32
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
 	args := appendRow(append(make([]any, 0, len(columns)+8), escape(app)), rec)
-	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, s.isFull(rec.Subject == ""),
-		bytesOrNull(rec.Binding))
+	full := s.isFull(rec.Subject == "")
+	if !opt.Login && !full && !s.server.pooled { // a pooler makes the server plan the statement each time
+		switch err := s.replace(ctx, args, rec, opt.Now); {
+		case err == nil:
+			return nil, nil
+		case !errors.Is(err, pgx.ErrNoRows):
+			return nil, err
+		}
+	}
+	args = append(args, opt.Login, int64(opt.Arrived), int64(opt.Now), limitOf(opt.Limit), opt.Limit.Refuse, full, bytesOrNull(rec.Binding))
 	var outcome string
 	var c casualties
 	if err := s.write(ctx, s.sql.update, args, &outcome, &c.evicted, &c.expired, &c.why, &c.at); err != nil {
@@ -144,6 +154,23 @@ func (s *Store) Update(ctx context.Context, app string, rec *store.Record, opt s
 	}
 	rec.Revision++
 	return c.list(app, rec.Subject, opt.Now), nil
+}
+
+// replace updates a session with the arguments that appendRow has made. The error
+// is pgx.ErrNoRows if the record is not the live session's at this revision, or
+// if it has another subject.
+func (s *Store) replace(ctx context.Context, row []any, rec *store.Record, now store.Time) error {
+	args := append(make([]any, 0, len(replaced)+3), row[0])
+	for _, c := range replaced {
+		args = append(args, row[1+c])
+	}
+	var outcome string
+	if err := s.write(ctx, s.sql.replace, append(args, int64(now), bytesOrNull(rec.Binding)), &outcome); err != nil {
+		return err
+	}
+	rec.Revision++
+	s.kick()
+	return nil
 }
 
 // Touch implements store.Store.
