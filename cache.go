@@ -71,7 +71,7 @@ func forbidStorage(h http.Header) {
 			delete(h, name)
 		}
 	}
-	h.Set("Cache-Control", "no-store")
+	h["Cache-Control"] = []string{"no-store"}
 }
 
 // varies reports whether Vary names the cookie already.

@@ -1,6 +1,7 @@
 package sojourn
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -96,10 +97,20 @@ func hashedID(sum [32]byte) ID {
 	return id
 }
 
-// readRandom fills b, or fails: no session is made from less randomness.
+// systemRandom is the randomness of an engine, unless a program has replaced it.
+var systemRandom = rand.Reader
+
+// readRandom fills b, or fails: no session is made from less randomness. b stays
+// on its caller's stack, since rand.Read keeps it there.
 func readRandom(random io.Reader, b []byte) error {
-	if _, err := io.ReadFull(random, b); err != nil {
+	if random == systemRandom {
+		_, err := rand.Read(b) // which never fails
+		return err
+	}
+	own := make([]byte, len(b))
+	if _, err := io.ReadFull(random, own); err != nil {
 		return fmt.Errorf("%w: read randomness: %w", ErrUnavailable, err)
 	}
+	copy(b, own)
 	return nil
 }
