@@ -305,7 +305,7 @@ func (c *call) query(name string) string {
 func (c *call) answer(status int, body any) {
 	buf := buffers.Get().(*bytes.Buffer)
 	defer giveBack(buf)
-	err := json.MarshalWrite(buf, body, json.Deterministic(true))
+	err := write(buf, body)
 	if err != nil { // perhaps a value is nested deeper than the encoder allows
 		buf.Reset()
 		err = writeDeep(buf, body)
@@ -327,6 +327,17 @@ func (c *call) answer(status int, body any) {
 	h["Content-Length"] = []string{strconv.Itoa(buf.Len())}
 	c.WriteHeader(status)
 	_, _ = c.w.Write(buf.Bytes())
+}
+
+// write writes body as JSON.
+func write(buf *bytes.Buffer, body any) error {
+	if r, ok := body.(*v1.Resolved); ok {
+		if text, ok := r.AppendJSON(buf.AvailableBuffer()); ok {
+			_, _ = buf.Write(text) // never fails
+			return nil
+		}
+	}
+	return json.MarshalWrite(buf, body, json.Deterministic(true))
 }
 
 // writeDeep writes body as json.MarshalWrite does, but with no limit of depth
