@@ -252,6 +252,7 @@ func checkKeys(where string, n int) error {
 
 // change applies changes until ctx is done. It begins with what makes room.
 func change(ctx context.Context, s *sojourn.Session, set map[string]json.RawMessage, remove []string) error {
+	_ = ctx.Done() // the time counts from now on
 	for _, key := range remove {
 		if err := ctx.Err(); err != nil {
 			return err

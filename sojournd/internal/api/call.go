@@ -37,6 +37,7 @@ type call struct {
 	key     *opened
 	body    []byte // of the request, until the handler returns
 	status  int
+	wait    patience
 }
 
 func (c *call) Header() http.Header         { return c.w.Header() }
@@ -106,9 +107,9 @@ func serve[In, Out any](op *operation, c *call, f func(context.Context, *call, *
 		c.fail(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), storeTimeout)
-	defer cancel()
-	out, err := f(ctx, c, &in)
+	c.wait.Context = c.r.Context()
+	defer c.wait.release()
+	out, err := f(&c.wait, c, &in)
 	if err != nil {
 		c.fail(err)
 		return
