@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -74,7 +74,7 @@ func withoutLog(ctx context.Context, path string) error {
 	c, err := connect(ctx, dsn(path, busyPragma, "synchronous(FULL)"))
 	if err == nil {
 		_, err = c.first("PRAGMA journal_mode = DELETE")
-		err = errors.Join(err, c.close())
+		err = errors.Join(err, c.Close())
 	}
 	if err != nil {
 		return describe(path, err)
@@ -108,7 +108,7 @@ func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err e
 		return describe(dst, err)
 	}
 	err = to.copyFrom(ctx, c, progress)
-	if err = errors.Join(err, to.close()); err != nil {
+	if err = errors.Join(err, to.Close()); err != nil {
 		err = describe(dst, err)
 	}
 	return err
@@ -116,30 +116,18 @@ func (c *conn) copyTo(ctx context.Context, dst string, progress Progress) (err e
 
 // copyFrom copies all pages of a database.
 func (c *conn) copyFrom(ctx context.Context, from *conn, progress Progress) error {
-	var b uintptr
-	err := c.withText("main", new(uintptr), func(main, _ uintptr) int32 {
-		if b = sqlite3.Xsqlite3_backup_init(c.tls, c.db, main, from.db, main); b == 0 {
-			return sqlite3.Xsqlite3_extended_errcode(c.tls, c.db)
-		}
-		return sqlite3.SQLITE_OK
-	})
+	b, err := sqlite.NewBackup(c.Conn, "main", from.Conn, "main")
 	if err != nil {
 		return err
 	}
-	code := int32(sqlite3.SQLITE_OK)
-	for code == sqlite3.SQLITE_OK && ctx.Err() == nil {
-		code = sqlite3.Xsqlite3_backup_step(c.tls, b, pagesAtOnce)
-		total := int64(sqlite3.Xsqlite3_backup_pagecount(c.tls, b))
-		progress.tell(total-int64(sqlite3.Xsqlite3_backup_remaining(c.tls, b)), total)
+	for more := true; more && err == nil; {
+		if more, err = b.Step(pagesAtOnce); err == nil {
+			total := int64(b.PageCount())
+			progress.tell(total-int64(b.Remaining()), total)
+			err = ctx.Err()
+		}
 	}
-	finished := sqlite3.Xsqlite3_backup_finish(c.tls, b)
-	switch code {
-	case sqlite3.SQLITE_DONE:
-		return c.fail(finished)
-	case sqlite3.SQLITE_OK:
-		return ctx.Err()
-	}
-	return c.fail(code)
+	return errors.Join(err, b.Close())
 }
 
 // publishFile gives a complete file its name.
@@ -187,7 +175,7 @@ func withInspector(ctx context.Context, path string, fn func(*conn) error) error
 	if _, err = c.recognise(); err == nil {
 		err = fn(c)
 	}
-	if err = errors.Join(err, c.close()); err != nil {
+	if err = errors.Join(err, c.Close()); err != nil {
 		return describe(path, err)
 	}
 	return nil
@@ -349,7 +337,7 @@ func setAside(path string, now time.Time) (kept string, err error) {
 	}
 	if c, err := connect(context.Background(), dsn(path, busyPragma)); err == nil {
 		_, _ = c.first("PRAGMA wal_checkpoint(TRUNCATE)") // closing the last connection removes the log
-		_ = c.close()
+		_ = c.Close()
 	}
 	name := path + ".before-restore-" + now.UTC().Format("20060102-150405")
 	kept = name

@@ -63,7 +63,7 @@ func statements(t testing.TB, path string, list ...string) {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
-	if err := c.close(); err != nil {
+	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -266,7 +266,7 @@ func TestDamagedPage(t *testing.T) {
 	if err != nil || page == 0 {
 		t.Fatalf("page %d, %v", page, err)
 	}
-	if err := c.close(); err != nil {
+	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 	damage(t, path, (page-1)*pageBytes, 100)

@@ -14,12 +14,12 @@ func TestStatementArguments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close() //nolint:errcheck // nothing is at stake
+	defer c.Close() //nolint:errcheck // nothing is at stake
 	const query = "SELECT ?1, typeof(?1), ?2, typeof(?2)"
 	long := strings.Repeat("long\x00", 100_000)
 	for _, want := range [][]any{
 		{"ä", "text", []byte("b"), "blob"},
-		{"", "text", []byte(nil), "blob"},
+		{"", "text", []byte{}, "blob"},
 		{long, "text", []byte(long), "blob"},
 		{nil, "null", int64(-1 << 63), "integer"},
 		{"after", "text", "it", "text"},

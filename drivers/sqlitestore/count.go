@@ -108,7 +108,7 @@ func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	defer c.exec("ROLLBACK") //nolint:errcheck // it has only read
 	var noted tally
 	err := s.writeEnd(context.WithoutCancel(ctx), func(t *tx) error {
-		if _, err := c.exec("ROLLBACK"); err != nil && !isIdle(err) {
+		if err := c.rollback(); err != nil {
 			return err
 		}
 		if _, err := c.exec("BEGIN"); err != nil {

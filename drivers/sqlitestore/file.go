@@ -133,7 +133,7 @@ func examine(ctx context.Context, path string) (current bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer c.close() //nolint:errcheck // it has only read
+	defer c.Close() //nolint:errcheck // it has only read
 	if tables, err := c.integer("SELECT count(*) FROM sqlite_schema"); err != nil || tables == 0 {
 		return false, err
 	}

@@ -223,7 +223,7 @@ func (d *fullDisk) fillLog() (stop func()) {
 	if _, err := c.first("SELECT count(*) FROM sessions"); err != nil {
 		d.Fatal(err)
 	}
-	d.Cleanup(func() { _ = c.close() })
+	d.Cleanup(func() { _ = c.Close() })
 	d.flood()
 	d.ebbBy(4 << 20)
 	for at := store.Time(present + 1); ; at++ {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
@@ -114,7 +112,7 @@ func (r *row) scan(s *stmt) {
 	s.fill(r.EpochHash[:], 9)
 	s.fill(r.ID[:], 33)
 	r.LastClient = r.Client
-	if s.kind(22) != sqlite3.SQLITE_NULL {
+	if !s.ColumnIsNull(22) {
 		r.LastClient = store.Client{IP: toIP(s.text(22)), UserAgent: s.text(23)}
 	}
 }

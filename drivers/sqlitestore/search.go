@@ -172,7 +172,7 @@ func (s *Store) searchSubjects(ctx context.Context, name string, opt *store.Sear
 				}
 				n++
 				subject = v.text(len(recordColumns))
-				v.fill(after[:], len(v.row)-2)
+				v.fill(after[:], v.ColumnCount()-2)
 				return nil
 			}, subjectsFrom, a.num, subject, successor(opt.SubjectPrefix), after[:], from[:], to[:], int64(size))
 		})

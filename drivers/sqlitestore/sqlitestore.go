@@ -242,11 +242,11 @@ func (s *Store) Close() error {
 // closeConnections waits for reads that have begun.
 func (s *Store) closeConnections() (err error) {
 	for range s.lent {
-		err = errors.Join(err, (<-s.readers).close())
+		err = errors.Join(err, (<-s.readers).Close())
 	}
 	close(s.readers)
 	if s.writer.conn != nil {
-		err = errors.Join(err, s.writer.conn.close())
+		err = errors.Join(err, s.writer.conn.Close())
 	}
 	s.reserve.close()
 	return err

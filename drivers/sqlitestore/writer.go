@@ -8,8 +8,6 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/sojourn-go/sojourn/store"
 	"github.com/sojourn-go/sojourn/store/driver"
 )
@@ -342,8 +340,8 @@ func (w *writer) rollback() {
 	if w.conn == nil {
 		return
 	}
-	if _, err := w.conn.exec("ROLLBACK"); err != nil && !isIdle(err) {
-		w.conn.close() //nolint:errcheck // it has failed already
+	if w.conn.rollback() != nil {
+		w.conn.Close() //nolint:errcheck // it has failed already
 		w.conn = nil
 	}
 }
@@ -365,7 +363,7 @@ func (w *writer) loadApps() error {
 	apps := map[string]app{}
 	err := w.conn.query(func(v *stmt) error {
 		a := app{name: v.text(1), num: v.int(0), mark: never}
-		if v.kind(2) != sqlite3.SQLITE_NULL {
+		if !v.ColumnIsNull(2) {
 			a.mark = v.time(2)
 		}
 		apps[a.name] = a
