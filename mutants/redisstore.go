@@ -202,6 +202,14 @@ var redisstore = []mutant{
 				`'^.-"last_seen_at":(%d+),"ticket":"([^"]*)"')`}},
 	},
 	{
+		name:   "I5-redis-both-of-one-revision",
+		breaks: "of two updates of one revision that go in one command, one has the conflict",
+		test:   "./drivers/redisstore -run TestI5UpdatesTogether",
+		edits: []edit{{"drivers/redisstore/lua/usual.lua",
+			`written[session] = true`,
+			``}},
+	},
+	{
 		name:   "I6-redis-end-subject-in-part-fails",
 		breaks: "an EndSubject that ended some of the sessions has not failed",
 		test:   "./drivers/redisstore -run TestI6EndSubjectInPart",

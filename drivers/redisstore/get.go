@@ -17,7 +17,7 @@ func (s *Store) Get(ctx context.Context, app string, id store.ID, _ bool, rec *s
 		return err
 	}
 	p := s.placeOf(app, id)
-	found := s.readAll(ctx, app, []store.ID{id})[0]
+	found := s.read(ctx, app, p, id)
 	if found.err != nil {
 		return s.readError(ctx, found.err)
 	}
@@ -49,6 +49,25 @@ func readingOf(texts []rueidis.RedisMessage, err error) (r reading) {
 	return r
 }
 
+// read reads a session.
+func (s *Store) read(ctx context.Context, app string, p place, id store.ID) reading {
+	if s.reads != nil {
+		if a, alone, err := s.reads.do(ctx, p.readKeys(id), nil); !alone {
+			return readingOf(a, err)
+		}
+	}
+	return s.readAll(ctx, app, []store.ID{id})[0]
+}
+
+// readTogether returns the command for several reads.
+func (s *Store) readTogether(calls []*batched, _ bool) rueidis.Completed {
+	keys := make([]string, 0, 3*len(calls))
+	for _, c := range calls {
+		keys = append(keys, c.keys...)
+	}
+	return s.client.B().Mget().Key(keys...).Build()
+}
+
 // readAll reads sessions.
 func (s *Store) readAll(ctx context.Context, app string, ids []store.ID) []reading {
 	e := exchange{n: len(ids), send: s.send, reads: true, build: func(i int, _ bool) rueidis.Completed {
@@ -56,9 +75,7 @@ func (s *Store) readAll(ctx context.Context, app string, ids []store.ID) []readi
 	}}
 	readings := make([]reading, len(ids))
 	for i, r := range e.run(ctx) {
-		if readings[i].err = r.err; r.err == nil {
-			readings[i] = readingOf(r.ToArray())
-		}
+		readings[i] = readingOf(r.list())
 	}
 	return readings
 }

@@ -142,6 +142,8 @@ type Store struct {
 	log     *slog.Logger
 	feed    *feed
 
+	reads, updates *batcher // nil for a cluster, where a command has keys of one bucket
+
 	closed  atomic.Bool
 	ctx     context.Context // ends when the store closes
 	cancel  context.CancelFunc
@@ -218,6 +220,10 @@ func Open(ctx context.Context, url string, opt Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if !t.cluster {
+		s.reads = &batcher{s: s, build: s.readTogether, reads: true}
+		s.updates = &batcher{s: s, build: s.updateTogether}
+	}
 	s.feed = newFeed(s, t.cluster, option)
 	s.stopped.Go(s.monitor)
 	return s, nil

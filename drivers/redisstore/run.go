@@ -125,10 +125,8 @@ func (s *Store) answerOf(ctx context.Context, keys []string, r reply) (answer, e
 		return nil, s.foreign(ctx, keys)
 	case hasCode(r.err, "FOREIGN"): // see common.lua
 		return nil, keyError(strings.Fields(r.err.Error())[1], ErrForeign)
-	case r.err != nil:
-		return nil, r.err
 	}
-	list, err := r.ToArray()
+	list, err := r.list()
 	if err != nil {
 		return nil, err
 	}

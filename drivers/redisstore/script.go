@@ -55,7 +55,7 @@ func load(name string) *script {
 }
 
 // A script declares its arguments in a line like "local id, now = unpack(ARGV)".
-var declaration = regexp.MustCompile(`(?m)^local (.+) = unpack\(ARGV`)
+var declaration = regexp.MustCompile(`(?m)^ *local (.+) = unpack\(ARGV`)
 
 func newScript(name, text string) *script {
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // Redis names scripts so

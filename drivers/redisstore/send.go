@@ -45,6 +45,13 @@ type reply struct {
 	err error
 }
 
+func (r *reply) list() ([]rueidis.RedisMessage, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.ToArray()
+}
+
 // send sends commands, in one round trip to each node. When the context ends or
 // the store's timeout is over, send returns and drops the replies; the
 // connection, or the attempt to make one, stays.
@@ -61,11 +68,7 @@ func (s *Store) send(ctx context.Context, commands ...rueidis.Completed) []reply
 	}
 	done := make(chan []reply, 1)
 	go func() {
-		// With a context that may end, rueidis reads in the background, and so
-		// notices a connection that was closed before it is used again.
-		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		done <- s.deliver(own, commands)
+		done <- s.deliver(commands)
 	}()
 	select {
 	case replies := <-done:
@@ -84,7 +87,9 @@ func (s *Store) send(ctx context.Context, commands ...rueidis.Completed) []reply
 	return failed(len(commands), ctx.Err())
 }
 
-func (s *Store) deliver(ctx context.Context, commands []rueidis.Completed) []reply {
+// deliver sends commands and waits for the replies, however long that takes.
+func (s *Store) deliver(commands []rueidis.Completed) []reply {
+	ctx := endless{context.Background()}
 	replies := make([]reply, len(commands))
 	if len(commands) == 1 {
 		replies[0].RedisMessage, replies[0].err = s.client.Do(ctx, commands[0]).ToMessage()
@@ -95,6 +100,15 @@ func (s *Store) deliver(ctx context.Context, commands []rueidis.Completed) []rep
 	}
 	return replies
 }
+
+// An endless context looks as if it might end. With such a context rueidis reads
+// in the background, and so notices a connection that was closed before it is
+// used again.
+type endless struct{ context.Context }
+
+var never = make(chan struct{})
+
+func (endless) Done() <-chan struct{} { return never }
 
 func failed(n int, err error) []reply {
 	replies := make([]reply, n)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/redis/rueidis"
+
 	"github.com/sojourn-go/sojourn/store"
 )
 
@@ -76,7 +78,7 @@ func (u *update) usual(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	expected, next := u.e.heads(rec)
-	a, err := u.s.run(ctx, usualScript.call(append(p.readKeys(rec.ID), p.changed(rec.ID, rec.Revision+1)),
+	a, err := u.s.runUsual(ctx, usualScript.call(append(p.readKeys(rec.ID), p.changed(rec.ID, rec.Revision+1)),
 		"expected", expected, "next_head", next, "last_seen", itoa(rec.LastSeenAt),
 		"idle_since", itoa(u.opt.Now.Add(-rec.Idle)), "created", itoa(rec.CreatedAt),
 		"subject", u.e.subject+`,"authenticated_at":`, "rest", u.e.rest, "life_ms", life(deadline(rec), u.opt.Now)))
@@ -84,6 +86,30 @@ func (u *update) usual(ctx context.Context) (bool, error) {
 		return false, nil // the other script knows what may be written all the same
 	}
 	return err == nil && a.text(0) == "ok", u.s.writeError(err)
+}
+
+// runUsual runs the script of usual updates for one of them, with others if they
+// come at the same moment.
+func (s *Store) runUsual(ctx context.Context, c call) (answer, error) {
+	if s.updates != nil {
+		if a, alone, err := s.updates.do(ctx, c.keys, c.args); !alone {
+			return a, err
+		}
+	}
+	return s.run(ctx, c)
+}
+
+// updateTogether returns the command for several usual updates.
+func (s *Store) updateTogether(calls []*batched, whole bool) rueidis.Completed {
+	c := call{script: usualScript, keys: make([]string, 0, 4*len(calls)), args: make([]string, 0, 8*len(calls))}
+	for _, u := range calls {
+		c.keys = append(c.keys, u.keys[:3]...)
+		c.args = append(c.args, u.args...)
+	}
+	for _, u := range calls {
+		c.keys = append(c.keys, u.keys[3])
+	}
+	return s.command(&c, whole)
 }
 
 // join lets the session join its new subject, or its present subject again, and

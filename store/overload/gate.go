@@ -132,6 +132,16 @@ func (g *Gate) Enter(ctx context.Context) (Pass, error) { return g.enter(ctx, fa
 // heartbeat: they go to the head of the line, and are never refused.
 func (g *Gate) EnterFirst(ctx context.Context) (Pass, error) { return g.enter(ctx, true) }
 
+// TryEnter is Enter for calls that needn't wait. Of others it reports false.
+func (g *Gate) TryEnter() (Pass, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		return Pass{}, false
+	}
+	return g.admitAtOnce(time.Now())
+}
+
 func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
 	if err := ctx.Err(); err != nil {
 		return Pass{}, err
@@ -142,12 +152,7 @@ func (g *Gate) enter(ctx context.Context, first bool) (Pass, error) {
 		return Pass{}, err
 	}
 	now := time.Now()
-	if len(g.line) == 0 && g.mayAdmit() {
-		if now.Sub(g.came) > g.timeout { // the calls inside have no time limit, so they say nothing about the store
-			g.alive = now
-		}
-		g.came = now
-		p := g.admit(now)
+	if p, ok := g.admitAtOnce(now); ok {
 		g.mu.Unlock()
 		return p, nil
 	}
@@ -193,6 +198,18 @@ func (g *Gate) mayAdmit() bool {
 		return g.opens == nil && !g.trying && g.limit > 0
 	}
 	return g.inside < min(g.allowed, g.limit)
+}
+
+// admitAtOnce lets a call in if it needn't wait.
+func (g *Gate) admitAtOnce(now time.Time) (Pass, bool) {
+	if len(g.line) > 0 || !g.mayAdmit() {
+		return Pass{}, false
+	}
+	if now.Sub(g.came) > g.timeout { // the calls inside have no time limit, so they say nothing about the store
+		g.alive = now
+	}
+	g.came = now
+	return g.admit(now), true
 }
 
 func (g *Gate) admit(now time.Time) Pass {

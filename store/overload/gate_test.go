@@ -287,3 +287,20 @@ func TestGateLongCall(t *testing.T) {
 		burst("after it")
 	})
 }
+
+// TryEnter lets in a call that needn't wait, and no other.
+func TestTryEnter(t *testing.T) {
+	g := NewGate(1, timeout)
+	p, ok := g.TryEnter()
+	if !ok {
+		t.Fatal("the gate is open, and nobody is inside")
+	}
+	if _, ok := g.TryEnter(); ok {
+		t.Error("two are inside, and one may be")
+	}
+	g.Leave(p, Served)
+	g.Close(errors.New("closed"))
+	if _, ok := g.TryEnter(); ok {
+		t.Error("the gate is closed")
+	}
+}
