@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -91,6 +92,7 @@ func TestJavaScript(t *testing.T) {
 	t.Log("without sojournd")
 	b.page("POST", "/login", url.Values{"user": {"ada"}, "password": {"difference-engine"}}, 303)
 	node.server.stop()
+	node.keepPorts()
 	for _, path := range []string{"/", "/account"} {
 		if status := b.status("GET", path); status < 500 {
 			t.Errorf("%s: %d", path, status)
@@ -106,6 +108,7 @@ type nodeShop struct {
 	api    string
 	key    string
 	server *server
+	listen [2]string // where the server listens
 	output *printout // of the shop
 
 	mu     sync.Mutex
@@ -149,15 +152,14 @@ func (n *nodeShop) startServer() (checks string) {
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
-	var listen [2]string // ports that no connection gets while the server is stopped
-	for i := range listen {
+	for i := range n.listen {
 		port, err := servertest.FreePort()
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		listen[i] = fmt.Sprintf("127.0.0.1:%d", port)
+		n.listen[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	n.server = start(n.t, "serve", "--config", config, "--api-listen", listen[0], "--internal-listen", listen[1], "--log-level", "debug")
+	n.server = start(n.t, "serve", "--config", config, "--api-listen", n.listen[0], "--internal-listen", n.listen[1], "--log-level", "debug")
 	n.t.Cleanup(func() {
 		if n.t.Failed() {
 			n.t.Logf("sojournd said:\n%s%s", n.server.stdout, n.server.stderr)
@@ -240,6 +242,24 @@ func (n *nodeShop) endSubject(subject string) {
 	defer answer.Body.Close()
 	if body, _ := io.ReadAll(answer.Body); answer.StatusCode >= 300 {
 		n.t.Fatalf("ending the sessions: %s: %s", answer.Status, body)
+	}
+}
+
+// keepPorts closes every connection to the ports of the stopped server. Another
+// test's server could get them otherwise, and answer.
+func (n *nodeShop) keepPorts() {
+	n.t.Helper()
+	for _, address := range n.listen {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		n.t.Cleanup(func() { l.Close() })
+		go func() {
+			for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+				conn.Close()
+			}
+		}()
 	}
 }
 
