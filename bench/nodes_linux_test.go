@@ -29,13 +29,14 @@ func crowds() []int { return []int{1, 16, 128}[sized(0, 1):sized(3, 2)] }
 // PostgreSQL, by so many visitors at once, beside other libraries on the same
 // server. The names of the cases begin with the server's.
 func BenchmarkNodesRequest(b *testing.B) {
+	unlimited := sojourn.Options{MaxSessions: -1} // all visitors are logged in as one user
 	for _, be := range backends(b) {
 		// Sojourn with the cache, beside two nodes that serve nothing, and without it.
 		sites := lazily(b, append([]peer{
 			{"sojourn-cached", func() site {
-				return sojournSite(be.openNodes(b, "requests", 3)[0].cache, sojourn.Options{})
+				return sojournSite(be.openNodes(b, "requests", 3)[0].cache, unlimited)
 			}},
-			{"sojourn", func() site { return sojournSite(be.open("requests"), sojourn.Options{}) }},
+			{"sojourn", func() site { return sojournSite(be.open("requests"), unlimited) }},
 		}, be.peers...)...)
 		for _, c := range []requestCase{
 			{name: "read-subject", setup: []op{login}, op: readSubject},
