@@ -96,7 +96,7 @@ func (s *server) start(b *testing.B, address, path string) {
 }
 
 func (s *server) stop() {
-	_ = s.cmd.Process.Signal(os.Interrupt)
+	_ = s.cmd.Process.Signal(unix.SIGTERM) // a shell in the background ignores interrupts, and so do its children
 	_ = s.cmd.Wait()
 }
 

@@ -50,6 +50,8 @@ BEGIN {
 		row(N ": an end is refused by the other nodes, p50", "NodesEnd/case=" n "-end-2", "seen-p50-ns", "sojourn")
 		row(N ": an end is refused by the other nodes, p99", "NodesEnd/case=" n "-end-2", "seen-p99-ns", "sojourn")
 	}
+	row("a request that reads a string over a real `net/http` server, 64 connections", "ServerRequest/case=read-string-by-64-2", "req/s", "sojourn", "bare")
+	row("… CPU of the process", "ServerRequest/case=read-string-by-64-2", "cpu-ns/req", "sojourn", "bare")
 	row("`/check` of `sojournd`, 64 connections", "Server/case=check-by-64-2", "req/s", "sojourn", "bare")
 	row("`/check`, p99 at 10,000 a second", "Server/case=check-10000-a-second-2", "p99-ns", "sojourn", "bare")
 	row("`resolve` of `sojournd`, 64 connections", "Server/case=resolve-by-64-2", "req/s", "sojourn", "bare")
@@ -84,7 +86,7 @@ function round3(x) { return sprintf(x >= 100 ? "%.0f" : x >= 10 ? "%.1f" : "%.2f
 
 function shape(x, unit) {
 	if (unit ~ /%/) return round3(x) " %"
-	if (unit ~ /req/) return (x >= 1e4 ? round3(x / 1e3) " k/s" : round3(x) "/s")
+	if (unit == "req/s") return (x >= 1e4 ? round3(x / 1e3) " k/s" : round3(x) "/s")
 	if (unit ~ /B/) return round3(x) " B"
 	if (x >= 1e6) return round3(x / 1e6) " ms"
 	if (x >= 1e3) return round3(x / 1e3) " µs"
@@ -93,7 +95,7 @@ function shape(x, unit) {
 
 function times(x, ours, unit) { # how many times as well as x we do
 	if (x + 0 == 0 || ours + 0 == 0) return ""
-	return sprintf(" (%.2g)", unit ~ /req/ ? ours / x : x / ours)
+	return sprintf(" (%.2g)", unit == "req/s" ? ours / x : x / ours)
 }
 
 END {
@@ -116,7 +118,7 @@ END {
 			if (list[i] ~ /^(sojourn|bare|floor|raw|client-cache)/) continue
 			if (name ~ /^File/ && list[i] == "gorilla-files") continue # they are never synced
 			x = median(name "/peer=" list[i] SUBSEP unit)
-			if (x != "" && (least == "" || (unit ~ /req/ ? x > least : x < least))) { least = x; best = list[i] " " shape(x, unit) times(x, ours, unit) }
+			if (x != "" && (least == "" || (unit == "req/s" ? x > least : x < least))) { least = x; best = list[i] " " shape(x, unit) times(x, ours, unit) }
 		}
 		print "| " What[r] " | " limit " | " best " | " shape(ours, unit) " | " day[name] " |"
 	}
