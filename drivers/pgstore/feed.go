@@ -265,8 +265,6 @@ type poller struct {
 	asOf    time.Time
 	started int64  // the server's start time, which identifies it
 	life    string // identifies the table of changes since it was last emptied; empty: not yet known
-
-	apps map[int32]string // the names of applications, by their numbers
 }
 
 // poll is the statement of a poll. The rows that have become visible since an
@@ -277,13 +275,13 @@ type poller struct {
 var poll = `
 SELECT pg_current_snapshot()::text, ` + microseconds("clock_timestamp()") + `, ` + microseconds("pg_postmaster_start_time()") + `, pg_is_in_recovery(),
 	(SELECT l.id::text FROM sojourn.changes_life l ORDER BY l.id LIMIT 1),
-	array_agg(c.kind), array_agg(c.app), array_agg(c.session), array_agg(c.revision)
+	array_agg(c.kind), array_agg(c.name), array_agg(c.session), array_agg(c.revision)
 FROM (
-	SELECT kind, app, session, revision FROM (
+	SELECT kind, name, session, revision FROM (
 		SELECT seq, kind, app, session, revision FROM sojourn.changes WHERE xid >= $1::text::xid8 AND xid < pg_snapshot_xmax(pg_current_snapshot())
 		UNION ALL
 		SELECT seq, kind, app, session, revision FROM sojourn.changes WHERE xid = ANY ($2::text[]::xid8[])
-	) new ORDER BY seq LIMIT $3
+	) new LEFT JOIN sojourn.apps ON num = app ORDER BY seq LIMIT $3
 ) c`
 
 // openPoller connects, and takes the snapshot from which on the feed reports
@@ -293,7 +291,7 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	hosts := time.Duration(1 + len(config.Fallbacks)) // each may be silent
 	ctx, cancel := context.WithTimeout(ctx, hosts*config.ConnectTimeout+4*s.opt.Timeout)
 	defer cancel()
-	p := &poller{sql: &s.sql, apps: map[int32]string{}, timeout: 2 * s.opt.Timeout} // preparing the statement takes a round trip, too
+	p := &poller{sql: &s.sql, timeout: 2 * s.opt.Timeout} // preparing the statement takes a round trip, too
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { p.notified, p.payload = true, n.Payload }
 	if p.conn, err = s.dialer.dial(ctx, config); err != nil {
 		return nil, err
@@ -371,7 +369,7 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	var standby bool
 	var life pgtype.Text // invalid if the table has just been emptied
 	var kinds []int16
-	var apps []int32
+	var apps []pgtype.Text
 	var sessions []pgtype.UUID
 	var revisions []pgtype.Int8
 	if err := p.conn.QueryRow(ctx, p.sql.poll, args...).Scan(&snapshot, &asOf, &started, &standby, &life, &kinds, &apps, &sessions, &revisions); err != nil {
@@ -379,11 +377,7 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	}
 	complete = len(kinds) <= maxPolled
 	for i, kind := range kinds[:min(len(kinds), maxPolled)] {
-		app, err := p.nameOf(ctx, apps[i])
-		if err != nil {
-			return false, err
-		}
-		fn(store.Change{Kind: store.ChangeKind(kind), App: app, ID: sessions[i].Bytes, Revision: uint64(revisions[i].Int64)})
+		fn(store.Change{Kind: store.ChangeKind(kind), App: unescape(apps[i].String), ID: sessions[i].Bytes, Revision: uint64(revisions[i].Int64)})
 	}
 	if standby {
 		return false, errStandby
@@ -406,18 +400,4 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 		p.running = strings.Split(parts[2], ",")
 	}
 	return complete, nil
-}
-
-// nameOf returns the name of an application, which never changes.
-func (p *poller) nameOf(ctx context.Context, app int32) (string, error) {
-	name, known := p.apps[app]
-	if known {
-		return name, nil
-	}
-	if err := p.conn.QueryRow(ctx, p.sql.nameOf, p.mode, app).Scan(&name); err != nil {
-		return "", err
-	}
-	name = unescape(name)
-	p.apps[app] = name
-	return name, nil
 }

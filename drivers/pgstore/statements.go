@@ -7,12 +7,12 @@ import (
 
 // statements are the store's SQL statements, with its schema's name.
 type statements struct {
-	list, listSubject                                                                     [2]string // without and with the values
-	get, count, barrier, listEnded                                                        string
-	searchEnds, searchChunk, searchMatch                                                  string
-	create, update, replace, touch, confirm, end, endSubject, endAll                      string
-	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                                     string
-	notify, heartbeat, poll, nameOf, begin, listen, keepUp, prune, pruneForeign, estimate string
+	list, listSubject                                                             [2]string // without and with the values
+	get, count, barrier, listEnded                                                string
+	searchEnds, searchChunk, searchMatch                                          string
+	create, update, replace, touch, confirm, end, endSubject, endAll              string
+	sweepDue, sweepEndedAll, sweepBarriers, sweepKeys                             string
+	notify, heartbeat, poll, begin, listen, keepUp, prune, pruneForeign, estimate string
 }
 
 func statementsIn(schema string) statements {
@@ -85,7 +85,6 @@ func statementsIn(schema string) statements {
 		notify:    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('" + schema + "', $1::text)",
 		heartbeat: "SELECT " + microseconds("pg_postmaster_start_time()") + ", " + microseconds("clock_timestamp()"),
 		poll:      poll,
-		nameOf:    "SELECT name FROM sojourn.apps WHERE num = $1",
 		begin:     "INSERT INTO sojourn.changes_life SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM sojourn.changes_life)",
 
 		keepUp:       "SELECT pg_snapshot_xmin(pg_current_snapshot())::text, " + microseconds("clock_timestamp()"),
@@ -94,7 +93,7 @@ func statementsIn(schema string) statements {
 		estimate:     "SELECT sojourn.estimated_bytes()",
 	}
 	for _, text := range []*string{&st.get, &st.list[0], &st.list[1], &st.listSubject[0], &st.listSubject[1], &st.listEnded, &st.searchEnds, &st.searchChunk, &st.searchMatch, &st.count, &st.barrier, &st.create, &st.update, &st.replace, &st.touch, &st.confirm, &st.end, &st.endSubject, &st.endAll,
-		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.nameOf, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
+		&st.sweepDue, &st.sweepEndedAll, &st.sweepBarriers, &st.sweepKeys, &st.poll, &st.begin, &st.prune, &st.pruneForeign, &st.estimate} {
 		*text = in(schema, *text)
 	}
 	return st
