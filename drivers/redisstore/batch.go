@@ -94,14 +94,14 @@ func (b *batcher) send() {
 	replies := e.run(context.Background())
 	list, err := replies[0].list()
 	each := len(list) / len(calls)
+	alone, outcome := len(calls) > 1 && isRefusal(err), outcomeOf(replies)
 	for i, c := range calls {
-		c.answer, c.err = list[i*each:(i+1)*each], err
-		c.alone = len(calls) > 1 && isRefusal(err)
-		outcome := outcomeOf(replies)
+		c.answer, c.alone, c.err = list[i*each:(i+1)*each], alone, err
 		if c.abandoned.Load() {
-			outcome = overload.Abandoned
+			b.s.gates[0].Leave(c.pass, overload.Abandoned)
+		} else {
+			b.s.gates[0].Leave(c.pass, outcome)
 		}
-		b.s.gates[0].Leave(c.pass, outcome)
 		c.done <- struct{}{}
 	}
 }
