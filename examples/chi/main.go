@@ -41,7 +41,9 @@ func main() {
 	defer sessions.Close(context.Background())
 
 	server := http.Server{Addr: "127.0.0.1:8080", Handler: routes(sessions), ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = server.Shutdown(ctx) // after 5 s the rest is aborted
@@ -50,6 +52,7 @@ func main() {
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
+	<-stopped
 }
 
 func routes(sessions *sojourn.Engine) http.Handler {

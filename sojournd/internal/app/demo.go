@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -275,6 +276,8 @@ type service struct {
 func serve(ctx context.Context, log *slog.Logger, ended func(), services ...service) error {
 	failed := make(chan error, len(services))
 	servers := make([]*http.Server, len(services))
+	fresh := make([]freshConns, len(services))
+	var serving sync.WaitGroup
 	for i, one := range services {
 		servers[i] = &http.Server{
 			Handler:           one.handler,
@@ -283,8 +286,9 @@ func serve(ctx context.Context, log *slog.Logger, ended func(), services ...serv
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    128 << 10, // large enough that the engine answers a browser with too many cookies
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+			ConnState:         fresh[i].note,
 		}
-		go func() { failed <- fmt.Errorf("serve: %w", servers[i].Serve(one.listener)) }()
+		serving.Go(func() { failed <- fmt.Errorf("serve: %w", servers[i].Serve(one.listener)) })
 	}
 	var err error
 	select {
@@ -294,7 +298,12 @@ func serve(ctx context.Context, log *slog.Logger, ended func(), services ...serv
 	ended()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	for _, server := range servers {
+	for _, one := range services {
+		_ = one.listener.Close()
+	}
+	serving.Wait()
+	for i, server := range servers {
+		fresh[i].wait(time.Second)
 		if late := server.Shutdown(ctx); late != nil {
 			err = errors.Join(err, fmt.Errorf("requests were aborted after %v: %w", shutdownTimeout, late), server.Close())
 		}

@@ -1,9 +1,10 @@
 package app
 
 import (
-	"context"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,16 +40,18 @@ func (f *freshConns) note(conn net.Conn, state http.ConnState) {
 	f.count.Store(int64(len(f.conns)))
 }
 
-// freshPatience is how long a connection without any request may delay the end
-// of the server. http.Server.Shutdown waits as long.
-const freshPatience = 5 * time.Second
-
 // wait waits until there are no such connections. Call it when the server accepts
-// no more. It gives up after freshPatience.
-func (f *freshConns) wait(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, freshPatience)
-	defer cancel()
-	for f.count.Load() > 0 && ctx.Err() == nil {
+// no more. After patience it closes those that are left: browsers open connections
+// for requests that may never come, and http.Server.Shutdown would wait for them
+// for more than five seconds.
+func (f *freshConns) wait(patience time.Duration) {
+	for end := time.Now().Add(patience); f.count.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
+	}
+	f.mu.Lock()
+	left := slices.Collect(maps.Keys(f.conns))
+	f.mu.Unlock()
+	for _, conn := range left {
+		_ = conn.Close()
 	}
 }

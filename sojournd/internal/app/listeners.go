@@ -203,7 +203,7 @@ func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
 	f.closeListeners()
 	f.serving.Wait()
 	f.server.SetKeepAlivesEnabled(false)
-	f.fresh.wait(ctx)
+	f.fresh.wait(min(patience/2, 5*time.Second))
 	err := f.server.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: requests were aborted after %v: %w", f.name, patience, err), f.server.Close())
