@@ -310,6 +310,31 @@ func TestI10FeedOfAnotherServer(t *testing.T) {
 	}
 }
 
+// TestI10RenumberedApplications: a restored dump gives an application the number
+// of another, while the feed's connection lives.
+func TestI10RenumberedApplications(t *testing.T) {
+	s := openNew(t)
+	w := watchOf(t, s)
+	rec := createOne(t, s)
+	w.until(store.Changed)
+	now := store.TimeOf(time.Now())
+	if _, err := s.Create(t.Context(), "blog", newSession("bob", now), store.CreateOptions{Arrived: now, Now: now}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(store.Changed)
+	apps := `"` + s.opt.Schema + `".apps`
+	execute(t, shared(t).URL(),
+		"UPDATE "+apps+" SET name = 'other' WHERE name = 'shop'",
+		"UPDATE "+apps+" SET name = 'shop' WHERE name = 'blog'",
+		"UPDATE "+apps+" SET name = 'blog' WHERE name = 'other'")
+	if _, err := s.End(t.Context(), "blog", rec.ID, store.ReasonLogout, 1); err != nil {
+		t.Fatal(err)
+	}
+	if before := w.beat(s, 1); len(before) != 1 || before[0] != (store.Change{Kind: store.Gone, App: "blog", ID: rec.ID}) {
+		t.Fatalf("reported %+v, want the end of the session, which is the application blog's now", before)
+	}
+}
+
 // BenchmarkFeed measures the time from the start of an end on one node until
 // another node hears of it.
 func BenchmarkFeed(b *testing.B) {
