@@ -64,7 +64,7 @@ var bound = []mutant{
 		name:   "I12-bound-to-a-second-key",
 		breaks: "a confirmed session is bound for good",
 		test:   ". -run TestBoundSecondRegistration",
-		edits:  []edit{{"bind.go", `case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):`, `case false:`}},
+		edits:  []edit{{"bind.go", `case len(r.Binding) > 0 && (!ok || was.confirmedAt != 0):`, `case len(r.Binding) > 0 && (!ok || was.confirmedAt < 0):`}},
 	},
 	{
 		name:   "I3-bound-reentry-without-a-proof",
@@ -82,7 +82,7 @@ var bound = []mutant{
 		name:   "I13-bound-late-registration",
 		breaks: "a registration that was under way during an elevation binds nothing",
 		test:   ". -run TestI13LateRegistrations",
-		edits:  []edit{{"bind.go", `case r.Epoch != epoch:`, `case false:`}},
+		edits:  []edit{{"bind.go", `case r.Epoch != epoch:`, `case r.Epoch < epoch:`}},
 	},
 	{
 		name:   "I14-bound-unproven-request-writes",
