@@ -162,7 +162,7 @@ var pgstore = []mutant{
 		test:   "./drivers/pgstore -run TestBesideNewerNode",
 		edits: []edit{{"drivers/pgstore/migrations/00001_sessions.sql",
 			`INSERT INTO sojourn.sessions SELECT s.* ON`,
-			`INSERT INTO sojourn.sessions SELECT s.*, NULL ON`}},
+			`INSERT INTO sojourn.sessions SELECT (jsonb_populate_record(NULL::sojourn.sessions, to_jsonb(s))).* ON`}},
 	},
 	{
 		name:   "I7-pg-search-finds-the-expired",
