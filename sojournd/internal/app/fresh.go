@@ -1,10 +1,8 @@
 package app
 
 import (
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,42 +14,50 @@ import (
 type freshConns struct {
 	count atomic.Int64
 
-	mu    sync.Mutex // guards conns
-	conns map[net.Conn]bool
+	mu    sync.Mutex        // guards conns
+	conns map[net.Conn]bool // whether a request was read
 }
 
 // note is an http.Server.ConnState.
 func (f *freshConns) note(conn net.Conn, state http.ConnState) {
+	if state != http.StateNew && f.count.Load() == 0 { // the usual case takes no lock
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, fresh := f.conns[conn]
 	switch {
 	case state == http.StateNew:
-		f.mu.Lock()
-		defer f.mu.Unlock()
 		if f.conns == nil {
 			f.conns = map[net.Conn]bool{}
 		}
+		f.conns[conn] = false
+	case state == http.StateActive && fresh:
 		f.conns[conn] = true
-	case state == http.StateActive, f.count.Load() == 0: // the usual cases take no lock
-		return
-	default:
-		f.mu.Lock()
-		defer f.mu.Unlock()
+	case state != http.StateActive:
 		delete(f.conns, conn)
 	}
 	f.count.Store(int64(len(f.conns)))
 }
 
 // wait waits until there are no such connections. Call it when the server accepts
-// no more. After patience it closes those that are left: browsers open connections
-// for requests that may never come, and http.Server.Shutdown would wait for them
-// for more than five seconds.
+// no more. After patience it closes those without a request: browsers open
+// connections for requests that may never come, and http.Server.Shutdown would
+// wait for them for more than five seconds. It waits for the requests that were
+// read.
 func (f *freshConns) wait(patience time.Duration) {
 	for end := time.Now().Add(patience); f.count.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	f.mu.Lock()
-	left := slices.Collect(maps.Keys(f.conns))
+	var unused []net.Conn
+	for conn, requested := range f.conns {
+		if !requested {
+			unused = append(unused, conn)
+		}
+	}
 	f.mu.Unlock()
-	for _, conn := range left {
+	for _, conn := range unused {
 		_ = conn.Close()
 	}
 }
