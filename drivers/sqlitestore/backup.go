@@ -49,7 +49,7 @@ func Backup(ctx context.Context, path, dst string, progress Progress) error {
 		return err
 	}
 	part := dst + ".part"
-	if err := removeStore(part); err != nil { // left by an interrupted backup
+	if err := clearWay(part, path); err != nil { // left by an interrupted backup
 		return fmt.Errorf("sqlitestore: the backup: %w", err)
 	}
 	if err := createFile(part); err != nil {
@@ -140,6 +140,16 @@ func publishFile(part, name string) error {
 		return err
 	}
 	return errors.Join(os.Rename(part, name), syncDir(name))
+}
+
+// clearWay removes a store under the name that a copy has until it is complete,
+// unless that store is the one to copy.
+func clearWay(name, source string) error {
+	a, err := os.Stat(source)
+	if b, left := os.Stat(name); err == nil && left == nil && os.SameFile(a, b) {
+		return fmt.Errorf("%s is a name for unfinished copies, which are removed: rename it first", source)
+	}
+	return removeStore(name)
 }
 
 // removeStore removes a store's file and the files beside it.
@@ -257,8 +267,8 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 		return "", fmt.Errorf("the backup is damaged, nothing was changed: %w", err)
 	}
 	fresh := path + ".restoring"
-	if err := removeStore(fresh); err != nil { // left by an interrupted restore
-		return "", err
+	if err := clearWay(fresh, backup); err != nil { // left by an interrupted restore
+		return "", fmt.Errorf("sqlitestore: the restore: %w", err)
 	}
 	defer func() {
 		if err != nil {

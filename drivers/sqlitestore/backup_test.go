@@ -293,6 +293,31 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 
 func second(_ string, err error) error { return err }
 
+// A store may have a name for unfinished copies. It isn't removed as one.
+func TestBackupAndRestoreSpareTheirSource(t *testing.T) {
+	for suffix, copyTo := range map[string]func(source, name string) error{
+		".part": func(source, name string) error { return Backup(t.Context(), source, name, nil) },
+		".restoring": func(source, name string) error {
+			return second(Restore(t.Context(), source, name, RestoreOptions{}, nil))
+		},
+		".restoring.part": func(source, name string) error {
+			return second(Restore(t.Context(), source, name, RestoreOptions{}, nil))
+		},
+	} {
+		name := filepath.Join(t.TempDir(), "a.db")
+		filled(t, name+suffix, 1)
+		if err := copyTo(name+suffix, name); err == nil || !strings.Contains(err.Error(), "rename it first") {
+			t.Errorf("%s: %v", suffix, err)
+		}
+		if err := Check(t.Context(), name+suffix, nil); err != nil {
+			t.Errorf("%s: the source: %v", suffix, err)
+		}
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: an incomplete copy: %v", suffix, err)
+		}
+	}
+}
+
 // Of two backups to one name, one succeeds and the other is refused.
 func TestBackupsToOneName(t *testing.T) {
 	dir := t.TempDir()
