@@ -183,7 +183,10 @@ func withInspector(ctx context.Context, path string, fn func(*conn) error) error
 		return describe(path, err)
 	}
 	if _, err = c.recognise(); err == nil {
-		err = fn(c)
+		err = c.until(ctx.Done(), func() error { return fn(c) })
+	}
+	if isInterrupted(err) {
+		err = ctx.Err()
 	}
 	if err = errors.Join(err, c.Close()); err != nil {
 		return describe(path, err)

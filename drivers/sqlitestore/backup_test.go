@@ -291,6 +291,18 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 	}
 }
 
+// A check ends with its context, even during a long statement.
+func TestCheckCancelled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	filled(t, path, 1)
+	statements(t, path, "DROP VIEW session_list", "DROP TABLE sessions", endless("CREATE VIEW", "x"))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := Check(ctx, path, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
 func second(_ string, err error) error { return err }
 
 // A store may have a name for unfinished copies. It isn't removed as one.

@@ -169,6 +169,14 @@ func (c *conn) first(query string, args ...any) ([]any, error) {
 	return row, nil
 }
 
+// until runs fn. When done is closed, fn's statement is interrupted, and its
+// later ones fail.
+func (c *conn) until(done <-chan struct{}, fn func() error) error {
+	c.SetInterrupt(done)
+	defer c.SetInterrupt(nil)
+	return fn()
+}
+
 // session reads the row of a session into r, or returns ErrNotFound.
 func (c *conn) session(app int64, id store.ID, r *row) error {
 	s, err := c.start(selectRow, []any{app, id[:]})
@@ -243,5 +251,7 @@ func isFull(err error) bool { return resultCode(err) == sqlite.ResultFull }
 func isConstraint(err error) bool { return resultCode(err) == sqlite.ResultConstraint }
 
 func isDamaged(err error) bool { return resultCode(err) == sqlite.ResultCorrupt }
+
+func isInterrupted(err error) bool { return resultCode(err) == sqlite.ResultInterrupt }
 
 func isBusy(err error) bool { return resultCode(err) == sqlite.ResultBusy }

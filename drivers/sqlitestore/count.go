@@ -103,7 +103,9 @@ func (s *Store) recountOnce(ctx context.Context, num int64) error {
 
 // recount counts the sessions of an application. It begins its read on the
 // writer's goroutine, between two commits, to know which differences the table
-// already contains.
+// already contains. It takes about a second for a million sessions, so Close
+// doesn't wait for it; but ctx doesn't end it, or a large file would never be
+// counted.
 func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	defer c.exec("ROLLBACK") //nolint:errcheck // it has only read
 	var noted tally
@@ -121,8 +123,15 @@ func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.first("SELECT count(*), count(subject) FROM sessions, apps WHERE app = num AND num = ? AND end_reason IS NULL AND (ended_all_at IS NULL OR sessions.created_at > ended_all_at)", num)
-	if err != nil {
+	var v []any
+	err = c.until(s.ending, func() (err error) {
+		v, err = c.first("SELECT count(*), count(subject) FROM sessions, apps WHERE app = num AND num = ? AND end_reason IS NULL AND (ended_all_at IS NULL OR sessions.created_at > ended_all_at)", num)
+		return err
+	})
+	switch {
+	case isInterrupted(err):
+		return store.ErrClosed
+	case err != nil:
 		return err
 	}
 	s.writer.counts.set(num, store.Count{Sessions: toInt(v[0]), LoggedIn: toInt(v[1])}, noted)

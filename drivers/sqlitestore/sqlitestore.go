@@ -72,6 +72,7 @@ type Store struct {
 
 	closing  sync.RWMutex // held for reading while a write enters the queue
 	closed   atomic.Bool
+	ending   chan struct{} // closed when Close begins
 	stopped  chan struct{} // closed when the writer has ended
 	released chan struct{} // closed when Close is over
 
@@ -109,7 +110,7 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	if err != nil {
 		return nil, describe(path, err)
 	}
-	s := &Store{path: path, lock: l, reserve: newReserve(path), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
+	s := &Store{path: path, lock: l, reserve: newReserve(path), ending: make(chan struct{}), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
 	defer func() {
 		if err != nil {
 			if errors.Is(err, ErrNotDatabase) {
@@ -228,6 +229,7 @@ func (s *Store) Close() error {
 		<-s.released
 		return nil
 	}
+	close(s.ending)
 	close(s.writer.queue)
 	s.closing.Unlock()
 	defer close(s.released)

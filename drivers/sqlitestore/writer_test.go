@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync"
 	"testing"
+
+	"zombiezen.com/go/sqlite"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -228,6 +231,51 @@ func TestCloseUnderReads(t *testing.T) {
 	if _, err := os.Stat(s.Path() + "-wal"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the log is still there, so somebody has the file open: %v", err)
 	}
+}
+
+// endless are the statements that turn a table of sessions into one whose rows
+// never end.
+func endless(createView, createdAt string) string {
+	return createView + " sessions AS WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) " +
+		"SELECT 1 AS app, " + createdAt + " AS created_at, NULL AS subject, NULL AS end_reason FROM n"
+}
+
+// Close doesn't wait for the count of a large file.
+func TestCloseUnderCount(t *testing.T) {
+	s := open(t)
+	create(t, s, session(1, "", present))
+	counting := make(chan struct{})
+	var once sync.Once
+	for range readers {
+		c := <-s.readers
+		err := c.CreateFunction("counting", &sqlite.FunctionImpl{NArgs: 1, AllowIndirect: true, Scalar: func(sqlite.Context, []sqlite.Value) (sqlite.Value, error) {
+			once.Do(func() { close(counting) })
+			return sqlite.IntegerValue(1), nil
+		}})
+		for _, change := range []string{"PRAGMA query_only(0)", endless("CREATE TEMP VIEW", "counting(x)")} {
+			if err == nil {
+				_, err = c.exec(change)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.readers <- c
+	}
+	if err := s.EndAll(t.Context(), "shop", present-1); err != nil { // so that the count looks at created_at
+		t.Fatal(err)
+	}
+	result := make(chan error)
+	go func() {
+		_, err := s.Count(context.Background(), "shop")
+		result <- err
+	}()
+	<-counting
+	go s.Close()
+	if err := <-result; !errors.Is(err, store.ErrClosed) {
+		t.Error(err)
+	}
+	closeStore(t, s)
 }
 
 // Every Close returns when the store is closed: then another may open it.
