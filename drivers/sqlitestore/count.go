@@ -91,25 +91,41 @@ func (s *Store) Count(ctx context.Context, name string) (store.Count, error) {
 	}
 }
 
-// recountOnce counts the table unless another call has just done so.
+// recountOnce counts the table unless another call has just done so. When ctx
+// ends the call returns, and the count goes on, or a large file would never be
+// counted.
 func (s *Store) recountOnce(ctx context.Context, num int64) error {
-	s.counting.Lock()
-	defer s.counting.Unlock()
-	if _, known := s.writer.counts.get(num); known {
-		return nil
+	select {
+	case s.counting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return s.read(ctx, func(c *conn) error { return s.recount(ctx, c, num) })
+	result := make(chan error, 1)
+	go func() {
+		defer func() { <-s.counting }()
+		if _, known := s.writer.counts.get(num); known {
+			result <- nil
+			return
+		}
+		ctx := context.WithoutCancel(ctx)
+		result <- s.read(ctx, func(c *conn) error { return s.recount(ctx, c, num) })
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // recount counts the sessions of an application. It begins its read on the
 // writer's goroutine, between two commits, to know which differences the table
 // already contains. It takes about a second for a million sessions, so Close
-// doesn't wait for it; but ctx doesn't end it, or a large file would never be
-// counted.
+// doesn't wait for it. ctx must not end, because the writer uses c.
 func (s *Store) recount(ctx context.Context, c *conn, num int64) error {
 	defer c.exec("ROLLBACK") //nolint:errcheck // it has only read
 	var noted tally
-	err := s.writeEnd(context.WithoutCancel(ctx), func(t *tx) error {
+	err := s.writeEnd(ctx, func(t *tx) error {
 		if err := c.rollback(); err != nil {
 			return err
 		}

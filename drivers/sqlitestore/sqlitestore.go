@@ -76,7 +76,7 @@ type Store struct {
 	stopped  chan struct{} // closed when the writer has ended
 	released chan struct{} // closed when Close is over
 
-	counting sync.Mutex // held while a call counts the whole table
+	counting chan struct{} // full while a call counts the whole table
 
 	sweeping sync.Mutex
 	stages   map[string]int // the next stage of each application's sweep; guarded by sweeping
@@ -110,7 +110,7 @@ func openWith(ctx context.Context, path string, opt Options, pragmas ...string) 
 	if err != nil {
 		return nil, describe(path, err)
 	}
-	s := &Store{path: path, lock: l, reserve: newReserve(path), ending: make(chan struct{}), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
+	s := &Store{path: path, lock: l, reserve: newReserve(path), counting: make(chan struct{}, 1), ending: make(chan struct{}), stopped: make(chan struct{}), released: make(chan struct{}), stages: map[string]int{}}
 	defer func() {
 		if err != nil {
 			if errors.Is(err, ErrNotDatabase) {

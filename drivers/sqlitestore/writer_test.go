@@ -240,8 +240,9 @@ func endless(createView, createdAt string) string {
 		"SELECT 1 AS app, " + createdAt + " AS created_at, NULL AS subject, NULL AS end_reason FROM n"
 }
 
-// Close doesn't wait for the count of a large file.
-func TestCloseUnderCount(t *testing.T) {
+// A call doesn't wait for the count of a large file when its context ends, and
+// neither does Close.
+func TestLongCount(t *testing.T) {
 	s := open(t)
 	create(t, s, session(1, "", present))
 	counting := make(chan struct{})
@@ -266,16 +267,25 @@ func TestCloseUnderCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	result := make(chan error)
-	go func() {
-		_, err := s.Count(context.Background(), "shop")
+	count := func(ctx context.Context) {
+		_, err := s.Count(ctx, "shop")
 		result <- err
-	}()
-	<-counting
-	go s.Close()
-	if err := <-result; !errors.Is(err, store.ErrClosed) {
-		t.Error(err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go count(ctx) // counts
+	<-counting
+	go count(ctx) // waits for the first
+	cancel()
+	for range 2 {
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	}
+	go count(context.Background())
 	closeStore(t, s)
+	if err := <-result; !errors.Is(err, store.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
 }
 
 // Every Close returns when the store is closed: then another may open it.
