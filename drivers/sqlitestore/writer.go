@@ -110,6 +110,9 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 func (w *writer) run() {
 	group := make([]*write, 0, maxGroup)
 	for first := range w.queue {
+		if first.state.Load() == abandoned {
+			continue // a transaction may wait long for another program's
+		}
 		var again bool
 		group, again = w.transact(append(group[:0], first), true)
 		if again {

@@ -158,6 +158,25 @@ func TestGivingUp(t *testing.T) {
 	}
 }
 
+// The writer begins no transaction for a call that has given up. It would wait
+// for another program that writes, and so would Close.
+func TestGivenUpBeforeTheTransaction(t *testing.T) {
+	opened := 0
+	w := &writer{queue: make(chan *write, 2), open: func(context.Context) (*conn, error) {
+		opened++
+		return nil, errors.New("no file")
+	}}
+	gaveUp, waits := &write{done: make(chan struct{})}, &write{done: make(chan struct{})}
+	gaveUp.state.Store(abandoned)
+	w.queue <- gaveUp
+	w.queue <- waits
+	close(w.queue)
+	w.run()
+	if opened != 1 || waits.err == nil {
+		t.Errorf("%d transactions, %v", opened, waits.err)
+	}
+}
+
 // Close waits for calls that have begun. None is lost, and none hangs.
 func TestCloseUnderWrites(t *testing.T) {
 	s := open(t)
