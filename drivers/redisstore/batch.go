@@ -49,6 +49,8 @@ type batched struct {
 // alone: nothing has happened, and the call is to be made without others.
 func (b *batcher) do(ctx context.Context, keys, args []string) (a answer, alone bool, err error) {
 	c := &batched{keys: keys, args: args, done: make(chan struct{}, 1)}
+	timer := time.NewTimer(b.s.timeout)
+	defer timer.Stop()
 	if err := b.enter(ctx, c); err != nil {
 		return nil, false, &unsentError{err}
 	}
@@ -59,8 +61,6 @@ func (b *batcher) do(ctx context.Context, keys, args []string) (a answer, alone 
 		go b.send()
 	}
 	b.mu.Unlock()
-	timer := time.NewTimer(b.s.timeout)
-	defer timer.Stop()
 	select {
 	case <-c.done:
 		return c.answer, c.alone, c.err

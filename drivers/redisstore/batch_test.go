@@ -7,9 +7,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sojourn-go/sojourn/internal/servertest"
 	"github.com/sojourn-go/sojourn/store"
+	"github.com/sojourn-go/sojourn/store/overload"
 )
 
 // hold starts calls, which wait for b.send, in this order.
@@ -188,4 +191,25 @@ func TestI6GivenUpTogether(t *testing.T) {
 	if err := <-held[1]; err != nil {
 		t.Error(err)
 	}
+}
+
+// The timeout of a call begins when the call comes, not when it has passed the
+// gate.
+func TestTimeoutTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := overload.NewGate(1, time.Second)
+		b := &batcher{s: &Store{gates: gates{gate}, timeout: time.Second}, called: true} // nobody sends
+		pass, err := gate.Enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(500*time.Millisecond, func() { gate.Leave(pass, overload.Abandoned) })
+		began := time.Now()
+		if _, _, err := b.do(t.Context(), nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the error is %v", err)
+		}
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("it took %v of the bubble's time", took)
+		}
+	})
 }
