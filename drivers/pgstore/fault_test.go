@@ -115,8 +115,8 @@ func each(from io.Reader, fn func([]byte) error) error {
 }
 
 // through returns a store whose connections go through a proxy, which cuts
-// calls for the application "cut".
-func through(t testing.TB) (*cutter, *Store) {
+// calls for the application "cut". A timeout of 0 is the default.
+func through(t testing.TB, timeout time.Duration) (*cutter, *Store) {
 	t.Helper()
 	url := shared(t).URL()
 	config, err := pgx.ParseConfig(url)
@@ -125,13 +125,13 @@ func through(t testing.TB) (*cutter, *Store) {
 	}
 	address := net.JoinHostPort(config.Host, itoa(int(config.Port)))
 	c := newCutter(t, address, "cut")
-	return c, mustOpen(t, strings.Replace(url, address, c.listener.Addr().String(), 1), Options{Schema: schemaOf(t, url), FeedURL: url})
+	return c, mustOpen(t, strings.Replace(url, address, c.listener.Addr().String(), 1), Options{Schema: schemaOf(t, url), FeedURL: url, Timeout: timeout})
 }
 
 // TestI6Uncertain loses the connection in the middle of each kind of write. The
 // error says that the outcome is unknown, and nothing is sent again.
 func TestI6Uncertain(t *testing.T) {
-	c, s := through(t)
+	c, s := through(t, 0)
 	ctx, now := t.Context(), store.TimeOf(time.Now())
 	for _, write := range []struct {
 		name string
@@ -232,7 +232,7 @@ func TestWarm(t *testing.T) {
 // TestUnsentIsCertain: if the server can't be reached any more, no write is
 // uncertain.
 func TestUnsentIsCertain(t *testing.T) {
-	c, s := through(t)
+	c, s := through(t, 0)
 	rec := createOne(t, s)
 	c.listener.Close()
 	wait(t, "all connections are closed", s.pool.empty)
@@ -406,7 +406,7 @@ func TestSweepShared(t *testing.T) {
 // TestEndsWithItsContext: a call that misses only the end of its answer waits
 // no longer than its context.
 func TestEndsWithItsContext(t *testing.T) {
-	c, s := through(t)
+	c, s := through(t, 0)
 	now := store.TimeOf(time.Now())
 	rec := newSession("ada", now)
 	if _, err := s.Create(t.Context(), "cut", rec, store.CreateOptions{Arrived: now, Now: now}); err != nil {
@@ -427,6 +427,50 @@ func TestEndsWithItsContext(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("the call waits without end")
+	}
+}
+
+// TestEndsWithTheTimeout: a call whose context has no end waits no longer than
+// the timeout for a server that is silent.
+func TestEndsWithTheTimeout(t *testing.T) {
+	now := store.TimeOf(time.Now())
+	for name, call := range map[string]func(context.Context, *Store, *store.Record) error{
+		"Get": func(ctx context.Context, s *Store, rec *store.Record) error {
+			return s.Get(ctx, "cut", rec.ID, true, rec)
+		},
+		"List": func(ctx context.Context, s *Store, _ *store.Record) error {
+			_, _, err := s.List(ctx, "cut", store.ListOptions{Limit: 1, Now: now})
+			return err
+		},
+		"Barrier": func(ctx context.Context, s *Store, rec *store.Record) error {
+			_, err := s.Barrier(ctx, "cut", rec.Subject)
+			return err
+		},
+		"Update": func(ctx context.Context, s *Store, rec *store.Record) error {
+			_, err := s.Update(ctx, "cut", rec, store.UpdateOptions{Arrived: now, Now: now})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, s := through(t, 500*time.Millisecond)
+			rec := newSession("ada", now)
+			wait(t, "the session is there", func() bool { // a slow machine may need several attempts
+				_, err := s.Create(t.Context(), "cut", rec, store.CreateOptions{Arrived: now, Now: now})
+				return err == nil || errors.Is(err, store.ErrExists)
+			})
+			c.mode.Store(cutTails)
+			answer := make(chan error, 1)
+			go func() { answer <- call(t.Context(), s, rec) }()
+			select {
+			case err := <-answer:
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("the error is %v", err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("the call waits without end")
+			}
+		})
 	}
 }
 

@@ -184,6 +184,8 @@ func (s *Store) Barrier(ctx context.Context, app, subject string) (at store.Time
 	if err := s.check(ctx); err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opt.Timeout)
+	defer cancel()
 	err = s.read(ctx, func(c *call) error { return c.row(s.sql.barrier, []any{escape(app), escape(subject)}, &at) })
 	return at, err
 }
