@@ -38,6 +38,9 @@ func (s *Store) runAndWait(ctx context.Context, c *call) (o outcome) {
 	var waited rueidis.RedisResult
 	build := func(_ int, whole bool) rueidis.Completed { return s.command(c, whole) }
 	send := func(ctx context.Context, commands ...rueidis.Completed) []reply {
+		// rueidis sets no time limit of its own for commands such as WAIT.
+		ctx, cancel := context.WithTimeout(ctx, s.timeout+s.opt.WaitTimeout)
+		defer cancel()
 		client, release := s.client.Dedicate()
 		defer release()
 		wait := client.B().Wait().Numreplicas(int64(s.opt.WaitReplicas)).Timeout(s.opt.WaitTimeout.Milliseconds()).Build()

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -65,5 +66,23 @@ func TestI4RepeatedEndWaits(t *testing.T) {
 		if err := end(); err != nil {
 			t.Errorf("%s with replicas that keep up: %v", name, err)
 		}
+	}
+}
+
+// An end that waits for replicas doesn't wait without end for a Redis that is
+// silent.
+func TestWaitReplicasInSilence(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, shared(t, single).Addr())
+	s := openAt(t, "redis://"+p.addr+"?timeout=2s", Options{WaitReplicas: 1, WaitTimeout: 50 * time.Millisecond})
+	a, b := create(t, s, session("ada")), create(t, s, session("bob"))
+	if _, err := s.End(t.Context(), app, a.ID, store.ReasonLogout, t0); !errors.Is(err, errReplicas) { // it makes the connection
+		t.Fatalf("with no replica: %v", err)
+	}
+	defer p.swallow(false)()
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
+	defer cancel()
+	if _, err := s.End(ctx, app, b.ID, store.ReasonLogout, t0); !errors.Is(err, store.ErrUncertain) || ctx.Err() != nil {
+		t.Errorf("in silence: %v", err)
 	}
 }
