@@ -260,20 +260,21 @@ type poller struct {
 	notified bool   // a notification has come since the last poll began
 	payload  string // of the last notification
 
-	xmax    string   // transactions from this one on are not in the last snapshot
-	running []string // nor are these transactions
-	asOf    time.Time
-	started int64  // the server's start time, which identifies it
-	life    string // identifies the table of changes since it was last emptied; empty: not yet known
+	xmax    string    // transactions from this one on are not in the last snapshot
+	running []string  // nor are these transactions
+	asOf    time.Time // shortly before the last snapshot
+	started int64     // the server's start time, which identifies it
+	life    string    // identifies the table of changes since it was last emptied; empty: not yet known
 }
 
 // poll is the statement of a poll. The rows that have become visible since an
 // earlier snapshot are those of transactions that were running then or began
 // later. The condition on pg_snapshot_xmax leaves out rows that a restored dump
 // has brought from another server. The changes come in one row, because the node
-// and the server spend less on arrays than on a row for each change.
+// and the server spend less on arrays than on a row for each change. now() is
+// before the snapshot, and clock_timestamp() after it.
 var poll = `
-SELECT pg_current_snapshot()::text, ` + microseconds("clock_timestamp()") + `, ` + microseconds("pg_postmaster_start_time()") + `, pg_is_in_recovery(),
+SELECT pg_current_snapshot()::text, ` + microseconds("now()") + `, ` + microseconds("clock_timestamp()") + `, ` + microseconds("pg_postmaster_start_time()") + `, pg_is_in_recovery(),
 	(SELECT l.id::text FROM sojourn.changes_life l ORDER BY l.id LIMIT 1),
 	array_agg(c.kind), array_agg(c.name), array_agg(c.session), array_agg(c.revision)
 FROM (
@@ -370,14 +371,14 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 		args = []any{p.mode, "18446744073709551615", []string{}, 1} // no transaction is as late
 	}
 	var snapshot string
-	var asOf, started int64
+	var before, after, started int64
 	var standby bool
 	var life pgtype.Text // invalid if the table has just been emptied
 	var kinds []int16
 	var apps []pgtype.Text
 	var sessions []pgtype.UUID
 	var revisions []pgtype.Int8
-	if err := p.conn.QueryRow(ctx, p.sql.poll, args...).Scan(&snapshot, &asOf, &started, &standby, &life, &kinds, &apps, &sessions, &revisions); err != nil {
+	if err := p.conn.QueryRow(ctx, p.sql.poll, args...).Scan(&snapshot, &before, &after, &started, &standby, &life, &kinds, &apps, &sessions, &revisions); err != nil {
 		return false, err
 	}
 	complete = len(kinds) <= maxPolled
@@ -391,16 +392,15 @@ func (p *poller) poll(ctx context.Context, fn func(store.Change)) (complete bool
 	if len(parts) != 3 {
 		return false, fmt.Errorf("the server returned the snapshot %q", snapshot)
 	}
-	now := time.UnixMicro(asOf)
 	if !first {
 		if started != p.started {
 			return false, errOtherServer
 		}
-		if age := now.Sub(p.asOf); age > patience || age < -time.Second || life.String != p.life {
+		if age := time.UnixMicro(after).Sub(p.asOf); age > patience || age < -time.Second || life.String != p.life {
 			complete = false
 		}
 	}
-	p.xmax, p.running, p.asOf, p.started, p.life = parts[1], []string{}, now, started, life.String
+	p.xmax, p.running, p.asOf, p.started, p.life = parts[1], []string{}, time.UnixMicro(before), started, life.String
 	if parts[2] != "" {
 		p.running = strings.Split(parts[2], ",")
 	}

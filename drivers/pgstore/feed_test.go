@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +215,65 @@ func TestI10SleepingNode(t *testing.T) {
 	p.started++ // another server has replaced this one
 	if _, err := p.poll(t.Context(), func(store.Change) {}); err == nil {
 		t.Error("a poll of another server counts")
+	}
+}
+
+// TestI10SlowPoll: the server delays a poll after it has taken the snapshot. The
+// poll's time is that of the snapshot, so that the next one notices if changes
+// were pruned meanwhile.
+func TestI10SlowPoll(t *testing.T) {
+	s := openNew(t)
+	createOne(t, s)
+	url := shared(t).URL()
+	p, err := s.openPoller(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.conn.Close(context.Background())
+	// With a generic plan only the execution locks the index.
+	for _, text := range []string{"SET plan_cache_mode = force_generic_plan", "SET application_name = 'slow poll'"} {
+		if _, err := p.conn.Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changes := 0
+	poll := func() error {
+		_, err := p.poll(t.Context(), func(store.Change) { changes++ })
+		return err
+	}
+	if err := poll(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), in(s.opt.Schema, "ALTER INDEX sojourn.apps_pkey SET TABLESPACE pg_default")); err != nil {
+		t.Fatal(err)
+	}
+	polled := make(chan error, 1)
+	go func() { polled <- poll() }()
+	wait(t, "the poll waits for the index", func() bool {
+		return query(t, url, "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'slow poll' AND wait_event_type = 'Lock'") == "1"
+	})
+	execute(t, url, in(s.opt.Schema, "INSERT INTO sojourn.changes (app, kind) SELECT 1, 3"))
+	later := query(t, url, "SELECT "+microseconds("clock_timestamp()")+"::text")
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-polled; err != nil {
+		t.Fatal(err)
+	}
+	if asOf := strconv.FormatInt(p.asOf.UnixMicro(), 10); changes != 0 || asOf >= later {
+		t.Errorf("the poll has %d changes and counts as of %s, want none and before %s", changes, asOf, later)
+	}
+	if err := poll(); err != nil || changes != 1 {
+		t.Errorf("the next poll has %d changes: %v", changes, err)
 	}
 }
 
