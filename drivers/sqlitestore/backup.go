@@ -87,10 +87,26 @@ func free(dst string) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("sqlitestore: %s exists: choose another name for the backup", dst)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("sqlitestore: the backup: %w", err)
 	}
-	return fmt.Errorf("sqlitestore: the backup: %w", err)
+	return noLog(dst)
+}
+
+// noLog returns an error if the log of another store lies where a new file's log
+// will be. SQLite would write it into the new file. The log isn't removed, because
+// its store may have been moved away without it.
+func noLog(path string) error {
+	for _, suffix := range []string{"-wal", "-journal"} {
+		_, err := os.Lstat(path + suffix)
+		switch {
+		case err == nil:
+			return fmt.Errorf("sqlitestore: %s is the log of a store that is gone, and would damage the new file: move it to its store, or delete it", path+suffix)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
 }
 
 // copyTo copies the database's present state to a file, whatever is written
@@ -266,6 +282,11 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 		return "", describe(path, err)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := noLog(path); err != nil {
+			return "", err
+		}
+	}
 	if err := Check(ctx, backup, progress.part(0)); err != nil {
 		return "", fmt.Errorf("the backup is damaged, nothing was changed: %w", err)
 	}

@@ -220,6 +220,51 @@ func TestRestoreOnAnEmptyMachine(t *testing.T) {
 	}
 }
 
+// A store's log may outlive its file, for example if somebody has moved a damaged
+// store away. SQLite would write the log into a new file of the same name.
+func TestBackupAndRestoreBesideAnotherLog(t *testing.T) {
+	for what, copyTo := range map[string]func(source, name string) error{
+		"backup": func(source, name string) error { return Backup(t.Context(), source, name, nil) },
+		"restore": func(source, name string) error {
+			return second(Restore(t.Context(), source, name, RestoreOptions{}, nil))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			source, name := filepath.Join(dir, "source.db"), filepath.Join(dir, "a.db")
+			filled(t, source, 100)
+			s := openAt(t, name)
+			create(t, s, session(1, "ada", present))
+			log, err := os.ReadFile(name + "-wal")
+			if err != nil || len(log) == 0 {
+				t.Fatalf("%d bytes, %v", len(log), err)
+			}
+			closeStore(t, s)
+			if err := errors.Join(os.Remove(name), os.WriteFile(name+"-wal", log, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			if err := copyTo(source, name); err == nil || !strings.Contains(err.Error(), "a.db-wal is the log of a store that is gone") {
+				t.Errorf("%v, want a refusal", err)
+				if err := Check(t.Context(), name, nil); err != nil {
+					t.Error(err)
+				}
+			}
+			if kept, err := os.ReadFile(name + "-wal"); err != nil || len(kept) != len(log) {
+				t.Errorf("the log has %d bytes, want %d: %v", len(kept), len(log), err)
+			}
+			if err := os.Remove(name + "-wal"); err != nil {
+				t.Fatal(err)
+			}
+			if err := copyTo(source, name); err != nil {
+				t.Error(err)
+			}
+			if err := Check(t.Context(), name, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func names(t *testing.T, dir string) (list []string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
