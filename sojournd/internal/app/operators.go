@@ -30,7 +30,7 @@ func AddOperator(ctx context.Context, out io.Writer, from PasswordSource, name s
 	if !config.OperatorName.MatchString(name) {
 		return UsageError{fmt.Errorf("%q is no name: use 1 to 64 letters, digits, '.', '_', '-', '@' and '+', beginning with a letter or digit", name)}
 	}
-	chosen, err := from.read(name)
+	chosen, err := from.read(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,31 @@ func AddOperator(ctx context.Context, out io.Writer, from PasswordSource, name s
 // that is the only factor.
 const minOperatorPassword = 15
 
-func (p PasswordSource) read(name string) (string, error) {
+// read returns the password, or an error if the context ends first. A read from a
+// terminal or a pipe can't be stopped: it ends with the process.
+func (p PasswordSource) read(ctx context.Context, name string) (string, error) {
+	fd := int(p.In.Fd())
+	visible, noTerminal := term.GetState(fd)
+	done := make(chan struct{})
+	var entered string
+	var wrong error
+	go func() {
+		defer close(done)
+		entered, wrong = p.ask(name)
+	}()
+	select {
+	case <-done:
+		return entered, wrong
+	case <-ctx.Done():
+	}
+	if noTerminal == nil { // else the shell would not show what is typed
+		_ = term.Restore(fd, visible)
+		_, _ = fmt.Fprintln(p.Prompt)
+	}
+	return "", errors.New("interrupted: no account was made")
+}
+
+func (p PasswordSource) ask(name string) (string, error) {
 	if !term.IsTerminal(int(p.In.Fd())) {
 		line, err := bufio.NewReader(io.LimitReader(p.In, 4096)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
