@@ -354,6 +354,28 @@ func TestTouchSession(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends a command that waits for standard input.
+func TestInputInterrupted(t *testing.T) {
+	s := start(t, newFake(1))
+	for what, run := range map[string]func(context.Context, io.Reader) error{
+		"end": func(ctx context.Context, in io.Reader) error { return s.EndSessions(ctx, []string{"-"}, in) },
+		"set": func(ctx context.Context, in io.Reader) error { return s.SetValue(ctx, testID(0), "plan", "-", in) },
+	} {
+		in, end := io.Pipe()
+		ctx, interrupt := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- run(ctx, in) }()
+		if _, err := end.Write([]byte("1")); err != nil { // now it reads
+			t.Fatal(err)
+		}
+		interrupt()
+		if err := <-done; err == nil || !strings.Contains(err.Error(), "interrupted") {
+			t.Errorf("%s: %v", what, err)
+		}
+		_ = end.Close()
+	}
+}
+
 func TestEndSessions(t *testing.T) {
 	s := start(t, newFake(5))
 	in := strings.NewReader("\n " + testID(1) + " \n" + testID(9) + "\n\n")

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -267,7 +266,7 @@ func (c *Client) SetValue(ctx context.Context, id, key, value string, in io.Read
 	}
 	text := []byte(value)
 	if value == "-" {
-		if text, err = io.ReadAll(in); err != nil {
+		if text, err = readAll(ctx, in); err != nil {
 			return fmt.Errorf("read the value: %w", err)
 		}
 	}
@@ -284,6 +283,24 @@ func (c *Client) SetValue(ctx context.Context, id, key, value string, in io.Read
 		return c.printJSON(raw)
 	}
 	return c.printf("Set %s.\n", clean(key))
+}
+
+// readAll is io.ReadAll until the context ends. A read from a terminal or a pipe
+// can't be stopped: it ends with the process.
+func readAll(ctx context.Context, in io.Reader) ([]byte, error) {
+	var text []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		text, err = io.ReadAll(in)
+	}()
+	select {
+	case <-done:
+		return text, err
+	case <-ctx.Done():
+		return nil, errors.New("interrupted: nothing was changed")
+	}
 }
 
 // TouchSession notes activity of a session.
@@ -348,14 +365,14 @@ func (c *Client) EndSessions(ctx context.Context, ids []string, in io.Reader) er
 			all = append(all, id)
 			continue
 		}
-		lines := bufio.NewScanner(in)
-		for lines.Scan() {
-			if line := strings.TrimSpace(lines.Text()); line != "" {
+		text, err := readAll(ctx, in)
+		if err != nil {
+			return fmt.Errorf("read IDs: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line != "" {
 				all = append(all, line)
 			}
-		}
-		if err := lines.Err(); err != nil {
-			return fmt.Errorf("read IDs: %w", err)
 		}
 	}
 	paths := make([]string, len(all))
