@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -301,6 +302,21 @@ func TestSessionPage(t *testing.T) {
 	if got := w.done(); len(got) != 1 || got[0].Result != "no_session" {
 		t.Errorf("the audit log has %+v", got)
 	}
+}
+
+// A stranger who knows a session's ID can't hide its events behind others that
+// hold the ID, too.
+func TestSessionPageOwnEvents(t *testing.T) {
+	w := newWorld(t)
+	id := w.user(w.shop, "grace", chrome, "203.0.113.9")
+	for range 100 {
+		w.user(w.shop, "", "visitor of "+id.String(), "198.51.100.7")
+	}
+	w.user(w.shop, id.String(), chrome, "198.51.100.8")
+	for len(w.hub.Find("shop", "198.51.100.8", 2)) < 2 {
+		runtime.Gosched() // events come later
+	}
+	w.as("lou").get(sessionPath("shop", id)).want(200).has("authenticated", "203.0.113.9").lacks("198.51.100.7", "198.51.100.8")
 }
 
 // Large and deep values are shown, and don't grow much by their indentation.

@@ -175,7 +175,7 @@ func (w *world) Find(app, text string, limit int) (list []v1.Event) {
 		return w.hub.Find(app, text, limit)
 	}
 	for _, e := range slices.Backward(w.events) {
-		if e.App == app && strings.Contains(e.Session, text) && len(list) < limit {
+		if e.App == app && strings.Contains(`"`+e.Session+`"`, text) && len(list) < limit {
 			list = append(list, e)
 		}
 	}
