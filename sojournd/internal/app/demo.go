@@ -130,7 +130,10 @@ func RunDemo(ctx context.Context, o Options) (err error) {
 	}
 	handler, err := shop.New(shop.Options{Sessions: sessions, Users: users, Passwords: passwords, Demo: accounts, Log: o.Log, Story: &shop.Story{
 		Store: kept, App: options.App, Visitors: options.Sealed != nil,
-		Events: func(session string, limit int) []v1.Event { return hub.Find(options.App, session, limit) },
+		Events: func(session string, limit int) []v1.Event {
+			list, _ := hub.Find(options.App, session, limit)
+			return list
+		},
 	}})
 	if err != nil {
 		return err

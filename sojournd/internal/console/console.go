@@ -48,8 +48,9 @@ type Options struct {
 // Events are past events of an application on this node.
 type Events interface {
 	// Find returns the last events whose JSON contains the text, the newest first,
-	// and at most limit. An empty text finds every event.
-	Find(app, text string, limit int) []v1.Event
+	// and at most limit. An empty text finds every event. Those that come later
+	// are in a stream after the ID newest, which is empty before the first event.
+	Find(app, text string, limit int) (list []v1.Event, newest string)
 
 	// Stream answers with server-sent events, each in one Write. It begins after
 	// the event with the ID lastID, or, if that is empty, with the last events.

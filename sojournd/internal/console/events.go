@@ -80,16 +80,18 @@ func eventsPath(app string, q url.Values) string {
 	return path
 }
 
-// wanted returns the last events that are wanted, the newest first.
-func (v *visit) wanted(f *filter, most int) (list []v1.Event) {
-	for _, e := range v.Console.Events.Find(v.app.Name, f.text(), kept) {
+// wanted returns the last events that are wanted, the newest first. A stream after
+// newest has those that come later.
+func (v *visit) wanted(f *filter, most int) (list []v1.Event, newest string) {
+	found, newest := v.Console.Events.Find(v.app.Name, f.text(), kept)
+	for _, e := range found {
 		if f.matches(&e) {
 			if list = append(list, e); len(list) == most {
 				break
 			}
 		}
 	}
-	return list
+	return list, newest
 }
 
 // eventsView is the data of the page of events.
@@ -139,7 +141,7 @@ func (r eventRow) From() (from client) {
 // adds those that follow.
 func (v *visit) eventsPage() error {
 	f := v.filter()
-	list := v.wanted(&f, shownFirst+1)
+	list, newest := v.wanted(&f, shownFirst+1)
 	data := &eventsView{
 		filter: f, All: len(list) <= shownFirst, Filtered: f != filter{},
 		Path: eventsPath(v.app.Name, nil), Download: eventsPath(v.app.Name, nil) + ".jsonl",
@@ -157,8 +159,8 @@ func (v *visit) eventsPage() error {
 	if len(q) > 0 {
 		data.Download += "?" + q.Encode()
 	}
-	if newest := v.Console.Events.Find(v.app.Name, "", 1); len(newest) > 0 {
-		q.Set("after", newest[0].ID)
+	if newest != "" {
+		q.Set("after", newest)
 	}
 	data.Stream = eventsPath(v.app.Name, nil) + "/stream?" + q.Encode()
 	v.render(http.StatusOK, "events", data)
@@ -173,7 +175,8 @@ func (v *visit) eventsFile() error {
 	h.Set("Content-Type", "application/jsonl")
 	h.Set("Content-Disposition", `attachment; filename="events.jsonl"`)
 	out := json.NewEncoder(v.w)
-	for _, e := range slices.Backward(v.wanted(&f, kept)) {
+	list, _ := v.wanted(&f, kept)
+	for _, e := range slices.Backward(list) {
 		if err := out.Encode(&e); err != nil {
 			return nil //nolint:nilerr // the browser is gone
 		}

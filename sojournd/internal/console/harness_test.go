@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,8 @@ type world struct {
 	shop      *sojourn.Engine
 	blog      *sojourn.Engine
 	operators []Operator
+
+	found func() // called when events were found; nil: nothing
 
 	mu     sync.Mutex // guards all below
 	now    time.Time
@@ -168,18 +171,23 @@ func (w *world) pass(d time.Duration) {
 }
 
 // Find implements Events.
-func (w *world) Find(app, text string, limit int) (list []v1.Event) {
+func (w *world) Find(app, text string, limit int) (list []v1.Event, newest string) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.events == nil {
-		return w.hub.Find(app, text, limit)
+	faked := w.events
+	w.mu.Unlock()
+	if faked == nil {
+		list, newest = w.hub.Find(app, text, limit)
+		if w.found != nil {
+			w.found()
+		}
+		return list, newest
 	}
-	for _, e := range slices.Backward(w.events) {
+	for _, e := range slices.Backward(faked) {
 		if e.App == app && strings.Contains(`"`+e.Session+`"`, text) && len(list) < limit {
 			list = append(list, e)
 		}
 	}
-	return list
+	return list, ""
 }
 
 // Stream implements Events.
@@ -220,6 +228,16 @@ func (w *world) user(e *sojourn.Engine, subject, agent, ip string, values ...str
 	w.now = w.now.Add(time.Millisecond)
 	w.mu.Unlock()
 	return s.ID()
+}
+
+// hears waits for so many events of the shop that hold a text.
+func (w *world) hears(text string, n int) {
+	for {
+		if list, _ := w.hub.Find("shop", text, n); len(list) == n {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 // lives reports whether a session is live.

@@ -285,6 +285,19 @@ func (w *world) over(from <-chan streamed) {
 	}
 }
 
+// An event that comes while the page is made is in its stream.
+func TestEventsPageRace(t *testing.T) {
+	w := newWorld(t)
+	b := w.as("lou")
+	w.event("shop", sojourn.EventCreated, nil)
+	_, first := w.hub.Find("shop", "", 1)
+	w.found = func() { w.found = nil; w.event("shop", sojourn.EventRotated, nil) }
+	b.get("/apps/shop/events?kind=rotated").lacks("<time ").has("after=" + first + "&amp;")
+	if _, newest := w.hub.Find("shop", "", 1); newest == first {
+		t.Error("no event came")
+	}
+}
+
 // The stream has the rows that are wanted, resumes behind the last, also behind
 // one that was not wanted, and says so if it can't.
 func TestEventStream(t *testing.T) {

@@ -234,7 +234,7 @@ func (v *visit) lookAt() (*sessionView, *sojourn.Snapshot, error) {
 	} else if err != nil {
 		return nil, nil, err
 	}
-	data.Events = v.wanted(&filter{Session: id.String()}, 100)
+	data.Events, _ = v.wanted(&filter{Session: id.String()}, 100)
 	return data, &snap, nil
 }
 

@@ -165,11 +165,12 @@ func (h *Hub) app(name string) (*app, error) {
 
 // Find returns the last events of an application whose JSON contains the text,
 // the newest first, and at most limit. An empty text finds every event that is
-// kept. An unknown application has none.
-func (h *Hub) Find(app, text string, limit int) []v1.Event {
+// kept. An unknown application has none. A stream after newest has the events that
+// came later; newest is empty if there is no event yet.
+func (h *Hub) Find(app, text string, limit int) (list []v1.Event, newest string) {
 	a, err := h.app(app)
 	if err != nil {
-		return nil
+		return nil, ""
 	}
 	return a.ring.find(text, limit)
 }

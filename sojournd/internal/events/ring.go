@@ -132,13 +132,17 @@ func (r *ring) gap(at, oldest uint64) []byte {
 	return frame(&e, encode(&e))
 }
 
-// find returns the last events whose JSON contains the text, the newest first.
-func (r *ring) find(text string, limit int) (list []v1.Event) {
+// find returns the last events whose JSON contains the text, the newest first, and
+// the ID of the newest event among which it looked.
+func (r *ring) find(text string, limit int) (list []v1.Event, newest string) {
 	wanted := []byte(text)
 	r.mu.Lock()
 	frames := make([][]byte, 0, len(r.frames)) // a frame never changes
 	for at := r.oldest(); at < r.next; at++ {
 		frames = append(frames, r.frames[(at-1)%Keep])
+	}
+	if r.next > 1 {
+		newest = r.id(r.next - 1)
 	}
 	r.mu.Unlock()
 	for _, frame := range slices.Backward(frames) {
@@ -151,5 +155,5 @@ func (r *ring) find(text string, limit int) (list []v1.Event) {
 			list = append(list, e)
 		}
 	}
-	return list
+	return list, newest
 }
