@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sojourn-go/sojourn/sojournd/internal/config"
+	"github.com/sojourn-go/sojourn/sojournd/internal/events"
 	"github.com/sojourn-go/sojourn/sojournd/internal/forwardauth"
 	"github.com/sojourn-go/sojourn/store/memstore"
 )
@@ -150,6 +151,9 @@ func checkAudit(path string) error {
 		return fmt.Errorf("%s is a directory: name a file in it", path)
 	case !info.Mode().IsRegular():
 		return nil // opening a pipe may block
+	}
+	if err := events.CheckAudit(path); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {

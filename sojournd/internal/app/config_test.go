@@ -84,6 +84,7 @@ func TestCheckConfig(t *testing.T) {
 		{"store: rediss://h\nstore_ca: " + weak + "\nstore_password_file: /nowhere/p\n" + shop,
 			[]string{"2:11: store_ca: no certificate in PEM", "3:22: store_password_file: no such file"}},
 		{"events: {audit: {file: /nowhere/audit.jsonl}}\n" + shop, []string{"1:24: events.audit.file: there is no directory /nowhere: make it"}},
+		{"events: {audit: {file: " + secret + "}}\n" + shop, []string{"1:24: events.audit.file: name a file of its own"}},
 		{"events: {audit: {file: " + dir + "}}\n" + shop, []string{"1:24: events.audit.file: name a file in it"}},
 		{shop + "    login_url: /a//b\n    step_up_url: '/a#b'\n    return_origins: ['https://münchen.de', 'https://:80', 'https://*.a.example', 'https://a.example/', 'https://u@a.example']\n    origins: ['https://a.example/']\n    cookie: {domain: münchen.de}\n",
 			[]string{"3:16: applications[0].login_url: no path", "4:18: step_up_url: a path like /login", "5:22: return_origins[0]: no origin", "return_origins[1]: no origin", "return_origins[2]: no origin", "return_origins[3]: no origin", "return_origins[4]: no origin", "6:15: applications[0].origins[0]: no origin", "7:22: applications[0].cookie.domain: example.com"}},

@@ -28,6 +28,9 @@ func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 	if !filepath.IsAbs(f.Path) {
 		return nil, fmt.Errorf("events: the path %q of the audit log must be absolute", f.Path)
 	}
+	if err := CheckAudit(f.Path); err != nil {
+		return nil, fmt.Errorf("events: open the audit log: %w", err)
+	}
 	// timberjack opens the file only at the first line, and would create
 	// directories.
 	file, err := os.OpenFile(f.Path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -46,6 +49,27 @@ func OpenAudit(f AuditFile) (io.WriteCloser, error) {
 		l.Compression = "gzip"
 	}
 	return l, nil
+}
+
+// CheckAudit returns an error if a file is there and is no audit log. Lines at its
+// end would damage it, and one day it would be renamed.
+func CheckAudit(path string) error {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return nil //nolint:nilerr // nothing to damage
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	begin := make([]byte, 1)
+	if _, err := io.ReadFull(f, begin); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if begin[0] != '{' {
+		return fmt.Errorf("%s holds something other than an audit log: name a file of its own", path)
+	}
+	return nil
 }
 
 // An Operation is an entry of the audit log for a call of the API, or for what an

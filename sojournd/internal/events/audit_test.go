@@ -143,6 +143,26 @@ func TestAuditCannotBeOpened(t *testing.T) {
 	}
 }
 
+// A wrong name damages no other file, such as the store.
+func TestAuditSparesOtherFiles(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", `{"kind":"created"}` + "\n": "", `{"kind":"cre`: "",
+		"SQLite format 3\x00": "other than an audit log", "# a configuration\n": "other than an audit log",
+	} {
+		path := filepath.Join(t.TempDir(), "a")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w, err := OpenAudit(AuditFile{Path: path})
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+		if err == nil {
+			_ = w.Close()
+		}
+	}
+}
+
 // fragile fails on demand.
 type fragile struct {
 	bytes.Buffer
