@@ -185,7 +185,7 @@ func (c *Client) explain(err error) error {
 	const where = "is sojournd serve running, and does --server name its API's address?"
 	switch {
 	case errors.Is(err, context.Canceled):
-		return err
+		return errors.New("interrupted before the server answered")
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return fmt.Errorf("nobody listens at %s: %s", c.opt.Server, where)
 	case errors.Is(err, syscall.EACCES):
