@@ -288,7 +288,7 @@ func Restore(ctx context.Context, backup, path string, opt RestoreOptions, progr
 		}
 	}
 	if err := Check(ctx, backup, progress.part(0)); err != nil {
-		return "", fmt.Errorf("the backup is damaged, nothing was changed: %w", err)
+		return "", fmt.Errorf("the backup can't be used, nothing was changed: %w", err)
 	}
 	fresh := path + ".restoring"
 	if err := clearWay(fresh, backup); err != nil { // left by an interrupted restore

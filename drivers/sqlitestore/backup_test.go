@@ -314,7 +314,7 @@ func TestBackupAndRestoreRefuse(t *testing.T) {
 		{"backup into nowhere", Backup(t.Context(), path, filepath.Join(dir, "no", "x"), nil), fs.ErrNotExist, "no such file"},
 		{"backup cancelled", Backup(cancelled, path, filepath.Join(dir, "x"), nil), context.Canceled, ""},
 		{"restore of a text", second(Restore(t.Context(), text, path, RestoreOptions{}, nil)), ErrNotDatabase, "nothing was changed"},
-		{"restore of nothing", second(Restore(t.Context(), filepath.Join(dir, "none.db"), path, RestoreOptions{}, nil)), fs.ErrNotExist, "nothing was changed"},
+		{"restore of nothing", second(Restore(t.Context(), filepath.Join(dir, "none.db"), path, RestoreOptions{}, nil)), fs.ErrNotExist, "the backup can't be used, nothing was changed: sqlitestore: " + filepath.Join(dir, "none.db") + ": there is no store"},
 		{"restore of a damaged file", second(Restore(t.Context(), damaged, path, RestoreOptions{}, nil)), ErrCorrupt, "nothing was changed"},
 		{"check of a damaged file", Check(t.Context(), damaged, nil), ErrCorrupt, "restore"},
 		{"check of a directory", Check(t.Context(), dir, nil), nil, "directory"},
