@@ -93,6 +93,9 @@ func New(o Options) (*Client, error) {
 	} else {
 		u, err := url.Parse(o.Server)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			if strings.ContainsAny(o.Server, "@?#") { // it may hold a password
+				return nil, errors.New("--server holds more than a server, and isn't shown, since that may be secret: use https://host:port, http://127.0.0.1:7081 or unix:/path/to/socket")
+			}
 			return nil, fmt.Errorf("--server %q is no server: use https://host:port, http://127.0.0.1:7081 or unix:/path/to/socket", o.Server)
 		}
 		if u.Scheme == "http" && !o.PlainHTTP && !isLoopback(u.Hostname()) {
