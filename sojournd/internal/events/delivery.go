@@ -308,6 +308,8 @@ func (e *endpoint) deliver(ctx context.Context, m *message) {
 		e.gone = true
 		e.bury(m, deadGone, err)
 		e.giveUp(deadGone)
+	case e.gone: // another request had that answer
+		e.bury(m, deadGone, err)
 	case m.due.Sub(m.made) > giveUpAfter:
 		e.bury(m, deadExpired, err)
 	default:

@@ -406,6 +406,27 @@ func TestWebhookGone(t *testing.T) {
 	})
 }
 
+// After 410 Gone, requests that were under way and fail are not sent again.
+func TestWebhookGoneUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rc := &receiver{}
+		rc.answer = func(_ int, p post) (int, http.Header, error) {
+			if strings.HasSuffix(p.id(), "-1") {
+				return 410, nil, nil
+			}
+			time.Sleep(time.Second)
+			return 503, nil, nil
+		}
+		h := newHub(t, Options{Transport: rc}, App{Name: "shop", Webhooks: []Webhook{hook("a")}})
+		observe(h, "shop", 0, parallel)
+		time.Sleep(time.Hour)
+		if n := len(rc.got()); n != parallel {
+			t.Errorf("%d requests, want the %d that were under way", n, parallel)
+		}
+		wantMetric(t, h, parallel, "sojourn_webhook_dead_letters_total", "shop", deadGone)
+	})
+}
+
 // A webhook that does not answer delays neither the observer nor other
 // webhooks, and its queue is limited.
 func TestWebhookHangs(t *testing.T) {
