@@ -111,6 +111,9 @@ func main() {
 // value.
 var missingValue = regexp.MustCompile(`expected \S+ value but got "EOL" \(<EOL>\)`)
 
+// numberAsFlag is what kong says of a negative number that is no flag's value.
+var numberAsFlag = regexp.MustCompile(`(unknown flag -[0-9]).*`)
+
 // joinNegative writes a flag and a negative number after it as one word, so that
 // the flag's own error tells what to write. The parser would take the number for
 // a short flag.
@@ -165,7 +168,9 @@ func run(ctx context.Context, args []string, out output) (code int) {
 	}
 	command, err := parser.Parse(joinNegative(args))
 	if err != nil {
-		_, _ = fmt.Fprintf(out.stderr, "sojournd: %s\nFor the commands and their options: sojournd --help\n", missingValue.ReplaceAllString(err.Error(), "needs a value"))
+		text := missingValue.ReplaceAllString(err.Error(), "needs a value")
+		text = numberAsFlag.ReplaceAllString(text, "$1: write -- before a value that begins with -")
+		_, _ = fmt.Fprintf(out.stderr, "sojournd: %s\nFor the commands and their options: sojournd --help\n", text)
 		return 2
 	}
 	if err := command.Run(); err != nil {

@@ -112,6 +112,7 @@ func TestCommandLine(t *testing.T) {
 		{"demo --sealed", 2, "", "sojournd: --sealed: needs a value\n"},
 		{"demo --sealed nobody", 2, "", "use visitors or everyone"},
 		{"sessions list --subject=", 2, "", "--subject: must not be empty"},
+		{"sessions set 01900000-0000-7000-8000-000000000000 level -5", 2, "", "unknown flag -5: write -- before a value that begins with -\n"},
 		{"sessions list --network=", 2, "", "--network: must not be empty"},
 		{"demo --store redis://:pass@h", 2, "", "shows in ps"},
 		{"demo --lisen x", 2, "", "--listen"},
