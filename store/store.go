@@ -131,8 +131,8 @@ type Store interface {
 
 	// Touch notes activity, if the session is live at now. LastSeenAt becomes
 	// the later of at and the stored one. If at is later, client becomes
-	// LastClient. The revision stays, and Watch reports nothing. ErrNotFound,
-	// ErrEnded: as in Update.
+	// LastClient, unless the store has no room for it. The revision stays, and
+	// Watch reports nothing. ErrNotFound, ErrEnded: as in Update.
 	Touch(ctx context.Context, app string, id ID, at, now Time, client Client) error
 
 	// Confirm notes that the current secret was presented. FirstSeenAt and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -144,6 +145,51 @@ func TestI11Reserve(t *testing.T) {
 	}
 	if _, err := s.EndSubject(ctx, "shop", "alice", store.ID{}, store.ReasonRevoked, one.CreatedAt); err != nil {
 		t.Errorf("EndSubject in a full store: %v", err)
+	}
+}
+
+// A store without room notes that a session is in use and that its secret was
+// presented: otherwise it would expire while it is used.
+func TestFullStoreNotesActivity(t *testing.T) {
+	s := NewLimited(4 << 20)
+	defer s.Close()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var recs []*store.Record
+	for i := range 100_000 {
+		rec := typical(rnd, i)
+		if i%2 == 0 {
+			rec.Subject = ""
+		}
+		rec.Secret.FirstSeenAt, rec.Secret.ConfirmedAt = 0, 0
+		rec.LastClient.IP = netip.MustParseAddr("192.0.2.1")
+		rec.Good = []store.Secret{{Hash: store.Hash{9}, IssuedAt: rec.CreatedAt}}
+		if err := create(s, rec); err == nil {
+			recs = append(recs, rec)
+		} else if !errors.Is(err, store.ErrFull) {
+			t.Fatal(err)
+		} else if i%2 != 0 {
+			break
+		}
+	}
+	var got store.Record
+	for _, rec := range recs {
+		at := rec.LastSeenAt.Add(time.Hour)
+		client := store.Client{IP: netip.MustParseAddr("2001:db8::1"), UserAgent: strings.Repeat("another ", 200)}
+		if err := s.Touch(ctx, "shop", rec.ID, at, at, client); err != nil {
+			t.Fatalf("Touch: %v", err)
+		}
+		if err := s.Confirm(ctx, "shop", rec.ID, rec.Secret.Hash, store.Confirmation{FirstSeenAt: at, ConfirmedAt: at, Until: at.Add(time.Hour)}); err != nil {
+			t.Fatalf("Confirm: %v", err)
+		}
+		if err := s.Get(ctx, "shop", rec.ID, true, &got); err != nil || got.LastSeenAt != at || got.Secret.ConfirmedAt != at || got.Good[0].Until != at.Add(time.Hour) {
+			t.Fatalf("seen at %d, %+v, %+v, %v", got.LastSeenAt, got.Secret, got.Good, err)
+		}
+		if got.LastClient != rec.LastClient && got.LastClient != client {
+			t.Fatalf("last client %+v", got.LastClient)
+		}
+	}
+	if most := int64(4<<20 + len(recs)*64); s.Bytes() > most {
+		t.Errorf("%d bytes, wanted at most %d", s.Bytes(), most)
 	}
 }
 

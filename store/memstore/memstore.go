@@ -24,7 +24,9 @@
 //
 // At 90 % of the limit anonymous sessions are refused with store.ErrFull, so
 // that a flood of visitors leaves room for logins. At 100 % all are refused.
-// Ending a session always works.
+// Ending a session always works, and so do Touch and Confirm. A Touch for which
+// there is no room keeps the former client. A Confirm may exceed the limit by
+// the few bytes that it adds.
 //
 // On systems without mmap in package syscall the records are in the Go heap,
 // without pointers.

@@ -168,10 +168,13 @@ func (s *Store) remove(sh *shard, tag, handle uint32) {
 	s.settle(&sh.counted, sh.table.Bytes())
 }
 
-// write replaces the bytes of a session, if there is room.
-func (s *Store) write(sh *shard, a *app, handle uint32, rec *store.Record) error {
+// write replaces the bytes of a session, if there is room. With beyond it may
+// exceed the limit.
+func (s *Store) write(sh *shard, a *app, handle uint32, rec *store.Record, beyond bool) (err error) {
 	buf := s.encode(a, rec)
-	err := s.admit(sh.table.GrowthOf(handle, len(buf.b)), rec.Subject == "")
+	if !beyond {
+		err = s.admit(sh.table.GrowthOf(handle, len(buf.b)), rec.Subject == "")
+	}
 	if err == nil {
 		err = s.replace(sh, handle, buf.b)
 	}

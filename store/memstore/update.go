@@ -71,7 +71,7 @@ func (s *Store) rewrite(sh *shard, a *app, handle uint32, h *arena.Head, rec *st
 	if h.LastSeenAt > next.LastSeenAt {
 		next.LastSeenAt, next.LastClient = h.LastSeenAt, h.LastClient(&s.strings)
 	}
-	if err := s.write(sh, a, handle, &next); err != nil {
+	if err := s.write(sh, a, handle, &next, false); err != nil {
 		return err
 	}
 	rec.Revision = next.Revision
@@ -155,10 +155,17 @@ func (s *Store) Touch(ctx context.Context, app string, id store.ID, at, now stor
 		arena.SetLastSeen(b, at)
 		return nil
 	}
-	return s.edit(sh, a, handle, func(rec *store.Record) bool {
+	err = s.edit(sh, a, handle, false, func(rec *store.Record) bool {
 		rec.LastSeenAt, rec.LastClient = at, client
 		return true
 	})
+	if errors.Is(err, store.ErrFull) {
+		// The time takes no room. Without it the session would expire while it
+		// is in use. The client stays the former one.
+		arena.SetLastSeen(b, at)
+		err = nil
+	}
+	return err
 }
 
 // Confirm implements store.Store.
@@ -177,7 +184,9 @@ func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret sto
 		return store.ErrEnded
 	}
 	var confirmed uint64
-	err = s.edit(sh, a, handle, func(rec *store.Record) bool {
+	// A few bytes for each rotation, which had room, may exceed the limit.
+	// Without them former secrets would stay good.
+	err = s.edit(sh, a, handle, true, func(rec *store.Record) bool {
 		if rec.Secret.Hash != secret || !rec.Confirm(c) {
 			return false
 		}
@@ -191,13 +200,14 @@ func (s *Store) Confirm(ctx context.Context, app string, id store.ID, secret sto
 	return err
 }
 
-// edit changes a session in its shard, unless change returns false.
-func (s *Store) edit(sh *shard, a *app, handle uint32, change func(*store.Record) bool) error {
+// edit changes a session in its shard, unless change returns false. With beyond
+// it may exceed the limit.
+func (s *Store) edit(sh *shard, a *app, handle uint32, beyond bool, change func(*store.Record) bool) error {
 	rec := scratch.Get().(*store.Record)
 	defer scratch.Put(rec)
 	s.decode(sh.table.At(handle), rec)
 	if !change(rec) {
 		return nil
 	}
-	return s.write(sh, a, handle, rec)
+	return s.write(sh, a, handle, rec, beyond)
 }
