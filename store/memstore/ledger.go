@@ -60,8 +60,23 @@ func (l *ledger[V]) removeIf(pos, n int, old func(*V) bool) (examined, next int,
 		}
 		l.entries = l.entries[:last]
 	}
-	if len(l.entries) == 0 {
-		*l = ledger[V]{} // a map never shrinks
+	if len(l.entries) <= cap(l.entries)/4 {
+		l.shrink()
 	}
 	return examined, pos, pos >= len(l.entries)
+}
+
+// shrink gives back the memory of entries that were removed. A map never
+// shrinks, so the rest moves to a new one.
+func (l *ledger[V]) shrink() {
+	old := l.entries
+	*l = ledger[V]{}
+	if len(old) == 0 {
+		return
+	}
+	l.entries = append(l.entries, old...)
+	l.index = make(map[[32]byte]uint32, len(old))
+	for i := range l.entries {
+		l.index[l.entries[i].key] = uint32(i)
+	}
 }
