@@ -183,7 +183,7 @@ func ParseSearchCursor(opt *SearchOptions) (c SearchCursor, err error) {
 	}
 	number, position, ok := strings.Cut(opt.Cursor[1:], ".")
 	n, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || n < 0 || n > 1<<62 {
+	if opt.Cursor[0] == 0 || !ok || err != nil || n < 0 || n > 1<<62 {
 		return c, ErrCursor
 	}
 	return SearchCursor{opt.Cursor[0], n, position}, nil

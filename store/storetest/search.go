@@ -122,7 +122,7 @@ var searchCases = []testCase{
 			if err != nil || page.Cursor == "" {
 				f.Fatalf("%+v: %+v, %v", filter, page, err)
 			}
-			bad := []string{"x", "nonsense", "\x00", ".", "l", "l1", "l1.", "l-1.a", "i1.", "p1.", "p1.ff", "i1.0g", "i99999999999999999999.00", strings.Repeat("9", 1000), page.Cursor + "zz", page.Cursor[1:]}
+			bad := []string{"x", "nonsense", "\x00", "\x001.", "\x000.00", ".", "l", "l1", "l1.", "l-1.a", "i1.", "p1.", "p1.ff", "i1.0g", "i99999999999999999999.00", strings.Repeat("9", 1000), page.Cursor + "zz", page.Cursor[1:]}
 			for _, cursor := range bad {
 				opt.Cursor = cursor
 				if page, err := store.Search(f.ctx, f.s, app, opt); !errors.Is(err, store.ErrCursor) {
