@@ -250,6 +250,61 @@ func TestPanic(t *testing.T) {
 	})
 }
 
+// TestI4PanicOfAWrite checks that a write which panics after the store has
+// executed it counts as one with an unknown outcome: what it ended or changed is
+// not answered from memory.
+func TestI4PanicOfAWrite(t *testing.T) {
+	for name, write := range map[string]func(f *fixture, rec *store.Record){
+		"Update": func(f *fixture, rec *store.Record) { f.Update(ctx, app, rec, updated) },
+		"End":    func(f *fixture, rec *store.Record) { f.End(ctx, app, rec.ID, store.ReasonLogout, t0) },
+		"EndSubject": func(f *fixture, rec *store.Record) {
+			f.EndSubject(ctx, app, "alice", store.ID{}, store.ReasonRevoked, t0)
+		},
+		"EndAll": func(f *fixture, _ *store.Record) { f.EndAll(ctx, app, t0) },
+		"Sweep":  func(f *fixture, rec *store.Record) { f.Sweep(ctx, app, rec.ExpiresAt, 1<<20) },
+	} {
+		for _, open := range []func(t *testing.T) *fixture{
+			func(t *testing.T) *fixture { return owner(t) },
+			func(t *testing.T) *fixture {
+				n := newNode()
+				n.pump = func(c store.Change) []store.Change { // the feed is late
+					if c.Kind == store.Beat {
+						return []store.Change{c}
+					}
+					return nil
+				}
+				return shared(t, n)
+			},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				f := open(t)
+				time.Sleep(time.Second)
+				rec := f.create("alice")
+				f.fromMemory(rec.ID)
+				f.node.set(func(n *node) {
+					n.after = func(call string, err error) error {
+						if call == name {
+							panic("broken")
+						}
+						return err
+					}
+				})
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Errorf("%s: no panic", name)
+						}
+					}()
+					write(f, rec)
+				}()
+				if got, err := f.get(rec.ID); got.Cached || err == nil && got.Revision == 1 {
+					t.Errorf("after %s: revision %d, cached %t, %v", name, got.Revision, got.Cached, err)
+				}
+			})
+		}
+	}
+}
+
 func TestUnknownIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := owner(t)

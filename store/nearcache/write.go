@@ -8,41 +8,48 @@ import (
 	"github.com/sojourn-go/sojourn/store/internal/arena"
 )
 
+// If the store panics, a write ends with errPanic, which means that its outcome
+// is unknown. Touch needs no such end: it leaves nothing wrong in memory.
+
 // Create implements store.Store.
-func (c *Cache) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) ([]store.Ended, error) {
+func (c *Cache) Create(ctx context.Context, app string, rec *store.Record, opt store.CreateOptions) (ended []store.Ended, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	p := c.place(app, rec.ID)
 	w := c.beginWrite(&p, rec.Subject == "")
-	ended, err := c.store.Create(ctx, app, rec, opt)
-	c.endWrite(&p, w, ended, err, func() {
-		c.changed(&p, 1)
-		next := *rec
-		next.Revision, next.End, next.EndAt = 1, "", 0
-		c.put(&p, w, &next)
-	})
-	return ended, err
+	err = errPanic
+	defer func() {
+		c.endWrite(&p, w, ended, err, func() {
+			c.changed(&p, 1)
+			next := *rec
+			next.Revision, next.End, next.EndAt = 1, "", 0
+			c.put(&p, w, &next)
+		})
+	}()
+	return c.store.Create(ctx, app, rec, opt)
 }
 
 // Update implements store.Store.
-func (c *Cache) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) ([]store.Ended, error) {
+func (c *Cache) Update(ctx context.Context, app string, rec *store.Record, opt store.UpdateOptions) (ended []store.Ended, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	p := c.place(app, rec.ID)
 	w := c.beginWrite(&p, rec.Subject == "")
 	c.recall(&p, w, rec, opt.Login)
-	ended, err := c.store.Update(ctx, app, rec, opt)
-	c.endWrite(&p, w, ended, err, func() {
-		c.changed(&p, rec.Revision)
-		if w.known {
-			next := *rec
-			next.CreatedAt, next.End, next.EndAt = w.created, "", 0
-			c.put(&p, w, &next)
-		}
-	})
-	return ended, err
+	err = errPanic
+	defer func() {
+		c.endWrite(&p, w, ended, err, func() {
+			c.changed(&p, rec.Revision)
+			if w.known {
+				next := *rec
+				next.CreatedAt, next.End, next.EndAt = w.created, "", 0
+				c.put(&p, w, &next)
+			}
+		})
+	}()
+	return c.store.Update(ctx, app, rec, opt)
 }
 
 // recall notes what an update doesn't change in the record that it replaces.
@@ -86,66 +93,76 @@ func (c *Cache) Touch(ctx context.Context, app string, id store.ID, at, now stor
 }
 
 // Confirm implements store.Store.
-func (c *Cache) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, n store.Confirmation) error {
+func (c *Cache) Confirm(ctx context.Context, app string, id store.ID, secret store.Hash, n store.Confirmation) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	p := c.place(app, id)
 	w := c.beginWrite(&p, true)
-	err := c.store.Confirm(ctx, app, id, secret, n)
-	c.endWrite(&p, w, nil, err, func() { c.changed(&p, overtaken) }) // the new revision isn't known
-	return err
+	err = errPanic
+	defer func() {
+		c.endWrite(&p, w, nil, err, func() { c.changed(&p, overtaken) }) // the new revision isn't known
+	}()
+	return c.store.Confirm(ctx, app, id, secret, n)
 }
 
 // End implements store.Store.
-func (c *Cache) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+func (c *Cache) End(ctx context.Context, app string, id store.ID, reason store.Reason, at store.Time) (ended []store.Ended, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	p := c.place(app, id)
 	w := c.beginWrite(&p, true)
-	ended, err := c.store.End(ctx, app, id, reason, at)
-	c.endWrite(&p, w, ended, err, func() { c.changed(&p, overtaken) })
-	return ended, err
+	err = errPanic
+	defer func() {
+		c.endWrite(&p, w, ended, err, func() { c.changed(&p, overtaken) })
+	}()
+	return c.store.End(ctx, app, id, reason, at)
 }
 
 // EndSubject implements store.Store.
-func (c *Cache) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) ([]store.Ended, error) {
+func (c *Cache) EndSubject(ctx context.Context, app, subject string, except store.ID, reason store.Reason, at store.Time) (ended []store.Ended, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	doubt := c.doubt.Load()
-	ended, err := c.store.EndSubject(ctx, app, subject, except, reason, at)
-	// The list lacks sessions ended by another node, or by a call that has not
-	// returned yet.
-	c.dropSubject(c.apps.Need(app, newApp).num, subject)
-	c.drop(ended)
-	c.conclude(err, doubt)
-	return ended, err
+	err = errPanic
+	defer func() {
+		// The list lacks sessions ended by another node, or by a call that has
+		// not returned yet.
+		c.dropSubject(c.apps.Need(app, newApp).num, subject)
+		c.drop(ended)
+		c.conclude(err, doubt)
+	}()
+	return c.store.EndSubject(ctx, app, subject, except, reason, at)
 }
 
 // EndAll implements store.Store.
-func (c *Cache) EndAll(ctx context.Context, app string, at store.Time) error {
+func (c *Cache) EndAll(ctx context.Context, app string, at store.Time) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	doubt := c.doubt.Load()
-	err := c.store.EndAll(ctx, app, at)
-	c.apps.Need(app, newApp).generation.Add(1)
-	c.conclude(err, doubt)
-	return err
+	err = errPanic
+	defer func() {
+		c.apps.Need(app, newApp).generation.Add(1)
+		c.conclude(err, doubt)
+	}()
+	return c.store.EndAll(ctx, app, at)
 }
 
 // Sweep implements store.Store.
-func (c *Cache) Sweep(ctx context.Context, app string, now store.Time, max int) ([]store.Ended, bool, error) {
+func (c *Cache) Sweep(ctx context.Context, app string, now store.Time, max int) (ended []store.Ended, over bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
 	doubt := c.doubt.Load()
-	ended, over, err := c.store.Sweep(ctx, app, now, max)
-	c.drop(ended)
-	c.conclude(err, doubt)
-	return ended, over, err
+	err = errPanic
+	defer func() {
+		c.drop(ended)
+		c.conclude(err, doubt)
+	}()
+	return c.store.Sweep(ctx, app, now, max)
 }
 
 // An outcome is what the error of a write means.
