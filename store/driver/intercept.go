@@ -132,8 +132,21 @@ func Intercept(s store.Store, around func(context.Context, Call) Result) store.S
 		}{&feeding{watching{i}}, s}
 	case store.Feeder:
 		return &feeding{watching{i}}
+	case interface {
+		store.Watcher
+		store.Warner
+	}:
+		return struct {
+			*watching
+			store.Warner
+		}{&watching{i}, s}
 	case store.Watcher:
 		return &watching{i}
+	case store.Warner:
+		return struct {
+			*intercepted
+			store.Warner
+		}{i, s}
 	}
 	return i
 }

@@ -38,6 +38,14 @@ func TestInterceptAbilities(t *testing.T) {
 			feeder
 			store.Warner
 		}{}, true, true, true},
+		"warner without a feed": {struct {
+			store.Store
+			store.Warner
+		}{}, false, false, true},
+		"watching warner": {struct {
+			*memstore.Store
+			store.Warner
+		}{}, true, false, true},
 	} {
 		s := through(test.store)
 		if _, ok := s.(store.Watcher); ok != test.watches {
