@@ -1,8 +1,10 @@
 package sojourn
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/sojourn-go/sojourn/store"
@@ -198,18 +200,31 @@ func (e *Engine) touch(ctx context.Context, id ID) (Info, error) {
 // Session.Commit. It isn't an activity of the session.
 func (e *Engine) SetValues(ctx context.Context, id ID, revision uint64, values map[string]json.RawMessage) (Snapshot, error) {
 	return e.changeByID(ctx, id, revision, func(s *Session) error {
-		for key, value := range values { // first the deletions, which make room
-			if value == nil {
-				if err := s.DeleteValue(key); err != nil {
+		type step struct {
+			op     op
+			growth int // of the session, in bytes
+		}
+		var steps []step
+		for key, value := range values {
+			had, _, err := s.Value(key)
+			if err != nil {
+				return err
+			}
+			o := op{kind: opDelete, key: key}
+			if value != nil {
+				o.kind = opSet
+				if o.json, err = encodeRaw(key, value); err != nil {
 					return err
 				}
 			}
+			steps = append(steps, step{o, len(o.json) - len(had)})
 		}
-		for key, value := range values {
-			if value != nil {
-				if err := s.SetValue(key, value); err != nil {
-					return err
-				}
+		// First what makes room: so the session is at no time larger than before
+		// or afterwards.
+		slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.growth, b.growth) })
+		for _, step := range steps {
+			if err := s.do(step.op); err != nil {
+				return err
 			}
 		}
 		return nil

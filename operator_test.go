@@ -278,7 +278,8 @@ func TestTouchByID(t *testing.T) {
 	w.want("ann, past the absolute deadline", w.look(j), "")
 }
 
-// Values that are removed make room for those that are set in the same call.
+// Values that are removed, or become smaller, make room for those that are set in
+// the same call.
 func TestSetValuesMakesRoom(t *testing.T) {
 	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxValue, o.MaxSession = 1000, 1000 }))
 	j := w.loggedIn("ann")
@@ -290,6 +291,13 @@ func TestSetValuesMakesRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := w.SetValues(ctx, id, at.Revision, map[string]json.RawMessage{now: nil, next: large}); err != nil {
+			t.Fatal(err)
+		}
+		now, next = next, now
+	}
+	small := json.RawMessage("  1" + strings.Repeat(" ", 950)) // blanks aren't stored
+	for range 20 {
+		if _, err := w.SetValues(ctx, id, 0, map[string]json.RawMessage{now: small, next: large}); err != nil {
 			t.Fatal(err)
 		}
 		now, next = next, now
