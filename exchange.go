@@ -56,13 +56,23 @@ func (x *exchange) WriteString(p string) (int, error) {
 	return io.WriteString(x.w, p)
 }
 
-// ReadFrom keeps sendfile working.
-func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
-	if err := x.ready(); err != nil {
-		return 0, err
+// ReadFrom keeps sendfile working. As with net/http's, a source that fails before
+// its first byte has begun no response, so the handler can still answer with an
+// error.
+func (x *exchange) ReadFrom(src io.Reader) (n int64, err error) {
+	if !x.begun {
+		n, err = io.Copy(struct{ io.Writer }{x}, io.LimitReader(src, firstBytes))
+		if err != nil || n < firstBytes {
+			return n, err
+		}
 	}
-	return io.Copy(x.w, src)
+	more, err := io.Copy(x.w, src)
+	return n + more, err
 }
+
+// firstBytes is how much of a source ReadFrom reads by itself: as much as net/http
+// does, to tell the content's type.
+const firstBytes = 512
 
 func (x *exchange) flush() error {
 	if err := x.ready(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -53,7 +54,7 @@ func waysToRespond(t testing.TB) []way {
 			io.WriteString(w, handlerText)
 		}},
 		{"Fprintf", 200, "write", func(t testing.TB, w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s", handlerText) }},
-		{"ReadFrom", 200, "read from", func(t testing.TB, w http.ResponseWriter, r *http.Request) {
+		{"ReadFrom", 200, "write", func(t testing.TB, w http.ResponseWriter, r *http.Request) {
 			f, err := os.Open(path)
 			if err != nil {
 				t.Error(err)
@@ -62,7 +63,7 @@ func waysToRespond(t testing.TB) []way {
 			defer f.Close()
 			io.Copy(w, struct{ io.Reader }{f}) // without the file's WriteTo, so by ReadFrom
 		}},
-		{"a file by io.Copy", 200, "read from", func(t testing.TB, w http.ResponseWriter, r *http.Request) {
+		{"a file by io.Copy", 200, "write", func(t testing.TB, w http.ResponseWriter, r *http.Request) {
 			f, err := os.Open(path)
 			if err != nil {
 				t.Error(err)
@@ -607,5 +608,39 @@ func TestServerErrorsChangeNothing(t *testing.T) {
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		n, _ := count.Get(w.begin(j))
 		w.want(http.StatusText(status), n, want)
+	}
+}
+
+// A source that fails before its first byte begins no response: the handler answers
+// with an error, and nothing is stored.
+func TestWriterSourceFails(t *testing.T) {
+	w := newWeb(t, func(rw http.ResponseWriter, r *http.Request, s *sojourn.Session) {
+		count.Update(s, increment)
+		if _, err := io.Copy(rw, iotest.ErrReader(errors.New("no such object"))); err != nil {
+			http.Error(rw, "no", http.StatusBadGateway)
+		}
+	})
+	b := w.surfer()
+	if a := b.get("/").wantStatus(t, http.StatusBadGateway); len(a.cookies) > 0 {
+		t.Errorf("cookies: %v", a.cookies)
+	}
+	w.want("stored", b.get("/count").body, "0")
+}
+
+// What comes after the first bytes of a source goes through ReadFrom of the writer
+// beneath, which may be sendfile.
+func TestWriterLongSource(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat(handlerText, 100)
+	for _, size := range []int{0, 511, 512, 513, len(long)} {
+		rw := newTape()
+		w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			n, err := io.Copy(rw, struct{ io.Reader }{strings.NewReader(long[:size])})
+			if n != int64(size) || err != nil {
+				t.Errorf("%d bytes: %d, %v", size, n, err)
+			}
+		})).ServeHTTP(rw, httptest.NewRequest("GET", "/", nil))
+		w.want("body", rw.body.String(), long[:size])
+		w.want("read from", slices.Contains(rw.list(), "read from"), size >= 512)
 	}
 }
