@@ -35,7 +35,8 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 func (x *exchange) WriteHeader(status int) {
 	switch {
 	case x.withheld:
-	case x.begun, status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
+	case x.begun, status < 200 && status != http.StatusSwitchingProtocols,
+		status > 999: // net/http panics, and then nothing must be stored
 		x.w.WriteHeader(status)
 	case x.begin(status):
 		x.w.WriteHeader(status)

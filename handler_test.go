@@ -124,6 +124,8 @@ func TestHandlerPanics(t *testing.T) {
 			rw.WriteHeader(http.StatusEarlyHints)
 			panic(boom)
 		}},
+		{"of net/http, at status 0", "1", true, func(rw http.ResponseWriter, _ *sojourn.Session) { panicking(rw, 0, boom) }},
+		{"of net/http, at status 1000", "1", true, func(rw http.ResponseWriter, _ *sojourn.Session) { panicking(rw, 1000, boom) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var leaked *sojourn.Session
@@ -153,6 +155,16 @@ func TestHandlerPanics(t *testing.T) {
 			w.want("stored in the end", b.get("/count").body, test.stored)
 		})
 	}
+}
+
+// panicking writes a status that isn't one, and panics with err when net/http has.
+func panicking(rw http.ResponseWriter, status int, err error) {
+	defer func() {
+		if recover() != nil {
+			panic(err)
+		}
+	}()
+	rw.WriteHeader(status)
 }
 
 // A recovering middleware gets the handler's own panic value.
