@@ -86,6 +86,9 @@ func (x *exchange) flush() error {
 // header, and may leave out the cookie. The connection that hijack returns
 // tells the session when it is closed.
 func (x *exchange) hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if x.withheld {
+		return nil, nil, x.whyWithheld()
+	}
 	if !x.begun {
 		x.session.KeepSecret()
 		if !x.commit(http.StatusSwitchingProtocols) {

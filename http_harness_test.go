@@ -256,6 +256,9 @@ func (a *reply) withheld(t testing.TB, status int) {
 	if strings.Contains(a.body, handlerText) {
 		t.Errorf("a withheld response has the handler's body: %q", a.body)
 	}
+	if n := strings.Count(a.body, http.StatusText(status)+": "); n > 1 {
+		t.Errorf("a withheld response has %d errors in its body: %q", n, a.body)
+	}
 	if cc := a.Header.Get("Cache-Control"); cc != "no-store" {
 		t.Errorf("a withheld response has Cache-Control %q", cc)
 	}
