@@ -243,6 +243,7 @@ func (x *exchange) whyWithheld() error {
 
 // finish runs when the handler is over, however it ended.
 func (x *exchange) finish() {
+	defer x.removeFiles()
 	defer x.session.Finish()
 	if x.returned {
 		if !x.begun && !x.withheld {
@@ -273,6 +274,14 @@ func (x *exchange) finish() {
 	}
 	if p != nil {
 		panic(p)
+	}
+}
+
+// removeFiles removes the temporary files of a form. net/http does that for the
+// request that it made, and the handler has parsed the form of a copy.
+func (x *exchange) removeFiles() {
+	if form := x.request.MultipartForm; form != nil && x.r.MultipartForm == nil {
+		_ = form.RemoveAll() // net/http ignores this error too
 	}
 }
 

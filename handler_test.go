@@ -1,11 +1,14 @@
 package sojourn_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -267,6 +270,55 @@ func TestHandlerLeavesRequestAlone(t *testing.T) {
 	before.Body = r.Body
 	if !reflect.DeepEqual(before, r.Clone(ctx)) {
 		t.Errorf("changed:\n%+v\n%+v", before, r)
+	}
+}
+
+// The temporary files of an upload are gone after the request, as without Handler.
+// Those of a form that the caller has parsed are the caller's.
+func TestHandlerRemovesTemporaryFiles(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // on Windows
+	files := func() int {
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			t.Error(err)
+		}
+		return len(list)
+	}
+	w := newWorld(t)
+	h := w.Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(0); err != nil {
+			t.Error(err)
+		}
+		w.want("files during the request", files(), 1)
+		if r.URL.Path == "/panic" {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	for _, path := range []string{"/", "/panic", "/parsed"} {
+		var body bytes.Buffer
+		form := multipart.NewWriter(&body)
+		part, err := form.CreateFormFile("photo", "photo.jpg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		part.Write(make([]byte, 11<<20)) // 10 MiB stay in memory
+		form.Close()
+		r := httptest.NewRequest("POST", path, &body)
+		r.Header.Set("Content-Type", form.FormDataContentType())
+		want := 0
+		if path == "/parsed" {
+			want = 1
+			if err := r.ParseMultipartForm(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		func() {
+			defer func() { recover() }()
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}()
+		w.want(path+": files after the request", files(), want)
 	}
 }
 
