@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // A Key names a value of type T in a session. Declare keys once, at package
@@ -51,7 +52,8 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 }
 
 // Set stores v at the commit. Of parallel Sets of one key the last commit wins.
-// Use Update if the new value depends on the old one.
+// Use Update if the new value depends on the old one. ErrValue: v isn't JSON in
+// UTF-8.
 func (k Key[T]) Set(s *Session, v T) error {
 	raw, err := k.encode(v)
 	if err != nil {
@@ -144,6 +146,9 @@ func (k Key[T]) encode(v T) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key %q: %w", ErrValue, k.name, err)
+	}
+	if !utf8.Valid(raw) { // of a json.RawMessage, or of a MarshalJSON
+		return nil, fmt.Errorf("%w: key %q: not JSON in UTF-8", ErrValue, k.name)
 	}
 	return raw, nil
 }

@@ -71,7 +71,16 @@ func TestBadValues(t *testing.T) {
 		"not a number":    {func(s *sojourn.Session) error { return sojourn.NewKey[float64]("k").Set(s, math.NaN()) }, sojourn.ErrValue},
 		"U+0000":          {func(s *sojourn.Session) error { return color.Set(s, "a\x00b") }, sojourn.ErrValue},
 		"U+0000 in a key": {func(s *sojourn.Session) error { return cart.Set(s, map[string]int{"\x00": 1}) }, sojourn.ErrValue},
-		"too large":       {func(s *sojourn.Session) error { return color.Set(s, strings.Repeat("x", 64<<10-1)) }, sojourn.ErrTooLarge},
+		"not UTF-8": {func(s *sojourn.Session) error {
+			return sojourn.NewKey[json.RawMessage]("k").Set(s, json.RawMessage("\"\xff\""))
+		}, sojourn.ErrValue},
+		"not UTF-8 in a field": {func(s *sojourn.Session) error {
+			return sojourn.NewKey[struct{ A json.RawMessage }]("k").Update(s, func(v *struct{ A json.RawMessage }) error {
+				v.A = json.RawMessage("\"\xff\"")
+				return nil
+			})
+		}, sojourn.ErrValue},
+		"too large": {func(s *sojourn.Session) error { return color.Set(s, strings.Repeat("x", 64<<10-1)) }, sojourn.ErrTooLarge},
 		"grows too large": {func(s *sojourn.Session) error {
 			return color.Update(s, func(v *string) error { *v += strings.Repeat("x", 64<<10); return nil })
 		}, sojourn.ErrTooLarge},

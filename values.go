@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/sojourn-go/sojourn/store"
 )
@@ -91,7 +90,7 @@ func encodeRaw(key string, value json.RawMessage) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	if len(value) == 0 || !utf8.Valid(value) {
+	if len(value) == 0 {
 		return nil, fmt.Errorf("%w: key %q: not JSON in UTF-8", ErrValue, key)
 	}
 	return Key[json.RawMessage]{key}.encode(value)
