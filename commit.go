@@ -148,7 +148,7 @@ func (s *Session) store(ctx context.Context, due bool) error {
 		case errors.Is(err, store.ErrLimit) && s.makeRoom(ctx):
 			err = nil
 		case s.overtaken(err):
-			err = s.rebase(nil)
+			err = s.reapply(nil)
 		case errors.Is(err, ErrSuperseded), errors.Is(err, ErrRepeats):
 			return err
 		default:
@@ -281,7 +281,7 @@ func (s *Session) reread(ctx context.Context) error {
 	f := &s.found
 	rec, err := s.e.live(ctx, f.rec.ID)
 	if s.overtaken(err) {
-		return s.rebase(nil)
+		return s.reapply(nil)
 	}
 	if err != nil {
 		return wrap("commit", err)
@@ -298,12 +298,18 @@ func (s *Session) reread(ctx context.Context) error {
 		case rec.Subject:
 			f.verdict = former
 		default:
-			return s.rebase(nil)
+			return s.reapply(nil)
 		}
 	} else if f.verdict >= good {
 		f.verdict = judge(rec, &f.secret, s.arrived)
 	}
 	f.rec = rec
+	return s.reapply(rec)
+}
+
+// reapply is rebase at the commit, where the function of an Update may fail on
+// another value than the one that the handler saw.
+func (s *Session) reapply(rec *store.Record) error {
 	if err := s.rebase(rec); err != nil {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}

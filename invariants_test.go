@@ -279,6 +279,41 @@ func TestI5UpdateThatFailsAtTheCommit(t *testing.T) {
 	}
 }
 
+// The error is the same if the newest session is one that a parallel request has
+// created, or a new one because the request's own has ended.
+func TestI5UpdateThatFailsOnAnotherSession(t *testing.T) {
+	w := newWorld(t)
+	refused := errors.New("refused")
+	unlike := func(bad int) func(*int) error {
+		return func(n *int) error {
+			if *n == bad {
+				return refused
+			}
+			*n++
+			return nil
+		}
+	}
+	check := func(s *sojourn.Session) {
+		t.Helper()
+		if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrConflict) || !errors.Is(err, refused) || sojourn.StatusCode(err) != 409 {
+			t.Errorf("commit: %v", err)
+		}
+	}
+	a, b := w.Begin(ctx, sojourn.Request{Key: "a key"}), w.Begin(ctx, sojourn.Request{Key: "a key"})
+	if err := errors.Join(count.Update(a, unlike(1)), count.Update(b, unlike(1)), a.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	check(b)
+
+	j := w.loggedIn("ann")
+	w.visit(j, func(s *sojourn.Session) error { return count.Set(s, 1) })
+	s := w.begin(j)
+	if err := errors.Join(s.Login("ann"), count.Update(s, unlike(0)), w.End(ctx, s.ID())); err != nil {
+		t.Fatal(err)
+	}
+	check(s)
+}
+
 // I6: a commit that fails stores nothing, and returns an error. A commit with
 // an unknown outcome is not retried.
 func TestI6UncertainIsNotRetried(t *testing.T) {

@@ -70,5 +70,5 @@ func (s *Session) join(ctx context.Context) error {
 		return wrap("commit", err)
 	}
 	s.found.vouch(rec)
-	return s.rebase(rec)
+	return s.reapply(rec)
 }
