@@ -45,7 +45,9 @@ func (s *Session) Commit(ctx context.Context) error {
 			return ErrFinished
 		}
 		s.outcome.done, s.outcome.err = true, ErrUncertain // the function of an Update may panic in write
-		s.outcome.err = s.write(ctx)
+		if s.outcome.err = s.write(ctx); s.outcome.err != nil {
+			s.outcome.cookies = cookieChange{} // what the client has stays
+		}
 		if s.forget && s.outcome.err == nil && s.state != nil {
 			s.outcome.cookies = cookieChange{clearSession: s.found.sessionSent, clearVisitor: s.found.visitorSent}
 		}

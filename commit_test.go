@@ -251,3 +251,25 @@ func TestHandlerCommitContext(t *testing.T) {
 		}
 	}
 }
+
+// A logout that fails leaves the cookie to the client: without it, nobody could end
+// the session, which lives.
+func TestFailedLogoutKeepsTheCookie(t *testing.T) {
+	w := newWorld(t, watched)
+	j := w.loggedIn("ann")
+	s := w.begin(j)
+	if err := s.Logout(); err != nil {
+		t.Fatal(err)
+	}
+	w.calls.fail(always(errors.New("disk on fire"), "End"), nil)
+	if err := s.Commit(ctx); !errors.Is(err, sojourn.ErrUnavailable) {
+		t.Errorf("commit: %v", err)
+	}
+	h := http.Header{}
+	s.AddCookies(h)
+	if list := s.SetCookies(); len(list) > 0 || len(h) > 0 {
+		t.Errorf("cookies: %q, header: %v", list, h)
+	}
+	w.calls.fail(nil, nil)
+	w.want("who", w.look(j), "ann")
+}
