@@ -323,34 +323,42 @@ func lostDetail(lost []string) string {
 	return "left out: " + strings.Join(lost, "; ")
 }
 
-// endOld ends an old session in the old store.
+// endOld ends an old session in the old store. If that hangs, it takes none of the
+// time that ctx has for ours.
 func (e *Engine) endOld(ctx context.Context, cookies map[string]string, id ID) {
 	if e.opt.Adopt.End == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
 	if err := e.opt.Adopt.End(ctx, cookies); err != nil {
 		e.emit(Event{Kind: EventWriteFailed, Session: id, Detail: "end an adopted session in the old store: " + err.Error()})
 	}
 }
 
 // dropOld makes the old cookies of a request worthless, when the user logs out or
-// another one logs in. If they name no session, it stores nothing about them.
+// another one logs in. If they name no session, it stores nothing about them. If the
+// old store hangs, it takes longer than ctx may allow.
 func (s *Session) dropOld(ctx context.Context) error {
 	if len(s.request.Old) == 0 {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx)
 	a, id := s.e.opt.Adopt, s.found.id()
 	old := a.oldTokenOf(s.request.Old)
-	_, none, err := s.e.adoptedAs(ctx, &old)
+	before, after := newDetached(ctx), newDetached(ctx)
+	defer before.release()
+	defer after.release()
+	_, none, err := s.e.adoptedAs(before, &old)
 	if err != nil {
 		return err
 	}
 	s.outcome.cookies.clearOld = true
 	if none {
-		if was, err := a.Read(ctx, s.request.Old); err == nil && was == nil {
+		if was, err := s.e.readOld(ctx, s.request.Old); err == nil && was == nil {
 			return nil
 		}
-		if _, err := s.e.markAdopted(ctx, &old, id, s.arrived, a.Lifetime); err != nil {
+		if _, err := s.e.markAdopted(after, &old, id, s.arrived, a.Lifetime); err != nil {
 			return err
 		}
 	}

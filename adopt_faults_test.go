@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sojourn-go/sojourn"
@@ -98,7 +99,7 @@ func TestI11ForgedOldCookiesAtLogout(t *testing.T) {
 // A login as another user drops the old cookie. If that fails, nothing was
 // written.
 func TestLoginThatCannotDropTheOldCookie(t *testing.T) {
-	for _, regenerate := range []bool{false, true} {
+	for _, regenerate := range []bool{true, false} {
 		down := false
 		old := newOldLibrary()
 		w := newWorld(t, old.option(keepCookie), onCalls(func(ctx context.Context, c driver.Call) driver.Result {
@@ -244,5 +245,58 @@ func TestLogoutWithAnOldCookieUnderFaults(t *testing.T) {
 			w.want("operations", k > 4, true)
 			return
 		}
+	}
+}
+
+// A logout ends the session also if the old library hangs, with a store that heeds
+// the context of each call.
+func TestI4LogoutWhileTheOldLibraryHangs(t *testing.T) {
+	hang := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for _, keep := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			down := false
+			w := newWorld(t, options(func(o *sojourn.Options) {
+				o.Adopt = &sojourn.Adoption{
+					Cookies:    []sojourn.OldCookie{{Name: "old"}},
+					KeepCookie: keep,
+					Read: func(ctx context.Context, _ map[string]string) (*sojourn.OldSession, error) {
+						if down {
+							return nil, hang(ctx)
+						}
+						return &sojourn.OldSession{Subject: "ada"}, nil
+					},
+					End: func(ctx context.Context, _ map[string]string) error {
+						if down {
+							return hang(ctx)
+						}
+						return nil
+					},
+				}
+			}), onCalls(func(ctx context.Context, c driver.Call) driver.Result {
+				ctx, cancel := context.WithTimeout(ctx, time.Minute) // as a store across a network does
+				defer cancel()
+				if err := ctx.Err(); err != nil {
+					return driver.Result{Err: err}
+				}
+				return c.Do(ctx)
+			}))
+			j := w.loggedIn("ada")
+			if keep { // the old cookie was adopted
+				w.bring(new(jar), "ada").Subject()
+			}
+			down = true
+			s := w.bring(w.loggedIn("ada"), "ada") // a login as another one replaces the session
+			if err := errors.Join(s.Login("bob"), s.Commit(ctx)); err != nil {
+				t.Errorf("keep %v: login: %v", keep, err)
+			}
+			s = w.bring(j, "ada")
+			if err := errors.Join(s.Logout(), s.Commit(ctx)); err != nil {
+				t.Errorf("keep %v: %v", keep, err)
+			}
+			w.want("after the logout", w.look(j), "")
+		})
 	}
 }

@@ -345,7 +345,9 @@ func (s *Session) stored(ctx context.Context) error {
 	if sealed {
 		return err
 	}
-	undone, undo := e.store.End(ctx, e.opt.App, d.rec.ID, ReasonLogout, e.now())
+	detached := newDetached(ctx)
+	defer detached.release()
+	undone, undo := e.store.End(detached, e.opt.App, d.rec.ID, ReasonLogout, e.now())
 	e.reportEnded(s.request.Client, undone)
 	if undo != nil {
 		return fmt.Errorf("%w: end the session before a login: %w", ErrUncertain, err)
@@ -355,10 +357,13 @@ func (s *Session) stored(ctx context.Context) error {
 
 // replaceOthers ends the sessions that the new one replaces.
 func (s *Session) replaceOthers(ctx context.Context) error {
-	if !s.draft.replaced.IsZero() || s.draft.left {
+	if len(s.request.Old) > 0 && (!s.draft.replaced.IsZero() || s.draft.left) {
 		if err := s.dropOld(ctx); err != nil {
 			return err
 		}
+		detached := newDetached(ctx) // dropOld may have taken all the time of ctx
+		defer detached.release()
+		ctx = detached
 	}
 	for _, id := range s.displaced() {
 		if err := s.endFound(ctx, id, ReasonLogout); err != nil && !gone(err) {
@@ -441,11 +446,11 @@ func (s *Session) writeLogout(ctx context.Context) error {
 	if len(list) == 0 && len(s.request.Old) == 0 {
 		return nil
 	}
-	detached := newDetached(ctx)
-	defer detached.release()
-	if err := s.dropOld(detached); err != nil {
+	if err := s.dropOld(ctx); err != nil {
 		return err
 	}
+	detached := newDetached(ctx)
+	defer detached.release()
 	for _, id := range list {
 		if err := s.endFound(detached, id, ReasonLogout); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return wrap("log out", err)
