@@ -245,31 +245,45 @@ func (e *Engine) recheckAll() {
 	reading.Wait()
 }
 
-// follow reads the store's change feed, or polls if there is none, until the
-// engine stops.
+// follow reads the store's change feed, and polls as long as there is none, until
+// the engine stops. It returns at once: a feed may take long to begin.
 func (e *Engine) follow() {
+	ctx := e.ctx
 	feed := func(context.Context) (<-chan store.Change, error) { return nil, errors.ErrUnsupported }
 	if w, ok := e.store.(store.Watcher); ok {
 		feed = w.Watch
 	}
-	ctx := e.ctx
-	changes, err := feed(ctx) // before any session is read again, so that no end is missed
 	e.stopped.Go(func() {
 		for {
-			for err != nil {
-				if pause(ctx, pollEvery) != nil {
+			begun := make(chan (<-chan store.Change), 1)
+			e.stopped.Go(func() {
+				changes, err := feed(ctx)
+				if err != nil {
+					changes = nil
+				}
+				begun <- changes
+			})
+			var changes <-chan store.Change // nil: the feed can't begin
+			for waits := true; waits; {
+				select {
+				case changes = <-begun:
+					waits = false
+				case <-time.After(pollEvery):
+					e.recheckAll()
+				case <-ctx.Done():
 					return
 				}
-				e.recheckAll()
-				changes, err = feed(ctx)
 			}
-			for c := range changes {
-				e.changed(c)
+			if changes != nil {
+				e.recheckAll() // what ended before the feed began
+				for c := range changes {
+					e.changed(c)
+				}
 			}
-			if ctx.Err() != nil {
+			if pause(ctx, pollEvery) != nil {
 				return
 			}
-			err = errors.New("sojourn: the change feed broke off")
+			e.recheckAll()
 		}
 	})
 }

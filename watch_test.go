@@ -243,3 +243,63 @@ func TestDoneIsOneChannel(t *testing.T) {
 	}
 	w.want("watched", sojourn.OpenDones(w.Engine), 1)
 }
+
+// A feeder is a store with a change feed of the test's own.
+type feeder struct {
+	store.Store
+	watch func(context.Context) (<-chan store.Change, error)
+}
+
+func (f feeder) Watch(ctx context.Context) (<-chan store.Change, error) { return f.watch(ctx) }
+
+// A feed that takes long to begin delays no logout. As long as there is no feed,
+// sessions are polled.
+func TestDoneWhileTheFeedBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, onStore(func(s store.Store) store.Store {
+			return feeder{s, func(ctx context.Context) (<-chan store.Change, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}
+		}), options(func(o *sojourn.Options) { o.Now = nil }))
+		j := w.loggedIn("ann")
+		asked := make(chan (<-chan struct{}))
+		go func() { asked <- w.begin(j).Done() }()
+		synctest.Wait()
+		w.visit(j, (*sojourn.Session).Logout)
+		<-(<-asked)
+	})
+}
+
+// An end that comes after a feed broke off, and before the next one has begun, is
+// noticed when that has begun.
+func TestDoneBetweenTwoFeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *world
+		var id sojourn.ID
+		feeds := 0
+		w = newWorld(t, onStore(func(s store.Store) store.Store {
+			return feeder{s, func(ctx context.Context) (<-chan store.Change, error) {
+				feed := make(chan store.Change)
+				if feeds++; feeds == 1 {
+					time.AfterFunc(time.Minute, func() { close(feed) })
+					return feed, nil
+				}
+				if feeds == 2 { // another node ends the session
+					if _, err := s.End(ctx, "default", id, store.ReasonRevoked, store.TimeOf(time.Now())); err != nil {
+						t.Error(err)
+					}
+				}
+				context.AfterFunc(ctx, func() { close(feed) })
+				return feed, nil
+			}}
+		}), options(func(o *sojourn.Options) { o.Now = nil }))
+		j := w.loggedIn("ann")
+		id = w.id(j)
+		began := time.Now()
+		<-w.begin(j).Done()
+		if d := time.Since(began); d > 2*time.Minute { // of the bubble's clock; the session lasts for a day
+			t.Errorf("Done after %v", d)
+		}
+	})
+}
