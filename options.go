@@ -3,6 +3,7 @@ package sojourn
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -231,6 +232,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxSession, 256<<10)
 	setDefault(&o.MaxDepth, 100)
 	setDefault(&o.MaxBadTokens, 100)
+	o.MaxBadTokens = min(o.MaxBadTokens, math.MaxInt32) // it is compared in 32 bits
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -405,3 +405,15 @@ func TestThrottleSparesTheVisitor(t *testing.T) {
 	}
 	w.want("throttled", len(w.happened(sojourn.EventThrottled)), 1)
 }
+
+// A limit of 2^32, which is to mean none, throttles nobody.
+func TestThrottleOfAHugeLimit(t *testing.T) {
+	limit := uint64(1) << 32
+	w := newWorld(t, options(func(o *sojourn.Options) { o.MaxBadTokens = int(limit) }))
+	for i := range 50 {
+		s := w.begin(&jar{session: strings.Repeat(string(rune('A'+i%26)), 62) + "A" + string(rune('A'+i/26))})
+		if s.Subject(); s.RefusalReason() == sojourn.RefusedThrottled {
+			t.Fatalf("throttled after %d bad tokens", i)
+		}
+	}
+}
