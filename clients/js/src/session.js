@@ -102,7 +102,13 @@ export class Session {
         const body = gone ? { delete: [key] } : { set: { [key]: value } };
         if (session) body.if_revision = session.revision;
         try {
-          await this.#inTurn(() => this.#update(body));
+          // Another call of this request may have begun a session, or ended it.
+          const same = await this.#inTurn(async () => {
+            if (this.#found !== undefined && this.#found?.id !== session?.id) return false;
+            await this.#update(body);
+            return true;
+          });
+          if (!same) continue;
           return value;
         } catch (error) {
           if (error.code !== 'revision_mismatch') throw error;

@@ -131,6 +131,26 @@ test('a session without a framework', async (t) => {
   assert.equal(await session().why(), 'logout');
 });
 
+test('an update beside other calls of its request', async (t) => {
+  const { client } = await startServer(t);
+  const visitor = new Session(client, { method: 'POST' });
+  await Promise.all(Array.from({ length: 5 }, () => visitor.update('n', (n = 0) => n + 1)));
+  assert.equal(await visitor.get('n'), 5);
+
+  // What belonged to a session that has ended doesn't come into the next one.
+  for (const end of ['logout', 'regenerate']) {
+    const { token } = await client.create({ subject: 'ada', values: { list: ['of ada'] } });
+    const s = new Session(client, { cookie: `__Host-shop-session=${token}`, method: 'POST' });
+    const got = [];
+    await s.update('list', async (list = []) => {
+      got.push(list);
+      if (got.length === 1) await s[end]();
+      return [...list, 'new'];
+    });
+    assert.deepEqual([got, await s.get('list')], [[['of ada'], []], ['new']], end);
+  }
+});
+
 test('the calls of operators', async (t) => {
   const { client } = await startServer(t);
   const { session } = await client.create({ subject: 'ada', values: { a: 1 } });
