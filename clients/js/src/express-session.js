@@ -7,6 +7,7 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
   // What was last read or stored of each session: its sid, and each value as JSON.
   // Such a session is never created again, and only changed values are sent.
   const known = new WeakMap();
+  const saving = new WeakMap(); // the last set of a session
 
   const moving = new Map(); // by sid: parallel requests move an old session once
 
@@ -24,6 +25,21 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
   }
 
   const endOld = (sid) => new Promise((resolve, reject) => { old.destroy(sid, (error) => (error ? reject(error) : resolve())); });
+
+  // save stores what a session was when set was called. Each set waits for the one
+  // before, because it sends what has changed since then.
+  async function save(sid, session, body, now) {
+    const before = known.get(session)?.sid === sid ? known.get(session).values : undefined;
+    if (before) {
+      body.update = true;
+      body.set = parsed([...now].filter(([key, json]) => before.get(key) !== json));
+      body.delete = [...before.keys()].filter((key) => !now.has(key));
+    } else {
+      body.values = parsed(now);
+    }
+    await client.keyedSet(body);
+    known.set(session, { sid, values: now });
+  }
 
   class SojournStore extends Store {
     createSession(req, data) {
@@ -47,21 +63,14 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
 
     set(sid, session, callback) {
       return done(callback, async () => {
-        if (session.cookie?.expires && new Date(session.cookie.expires) <= Date.now()) return client.keyedEnd({ key: sid });
-        const before = known.get(session)?.sid === sid ? known.get(session).values : undefined;
         const now = asJSON(session);
         const body = about(sid, session);
-        if (before) {
-          body.update = true;
-          body.set = parsed([...now].filter(([key, json]) => before.get(key) !== json));
-          body.delete = [...before.keys()].filter((key) => !now.has(key));
-        } else {
-          body.values = parsed(now);
-        }
+        const expired = session.cookie?.expires && new Date(session.cookie.expires) <= Date.now();
         const user = subject?.(session);
         if (user) body.subject = idOf(user);
-        await client.keyedSet(body);
-        known.set(session, { sid, values: now });
+        const saved = (saving.get(session) ?? Promise.resolve()).then(() => (expired ? client.keyedEnd({ key: sid }) : save(sid, session, body, now)));
+        saving.set(session, saved.catch(() => {}));
+        await saved;
       });
     }
 

@@ -146,6 +146,17 @@ test('the store alone', async (t) => {
   assert.equal(await call('get', `${sid}1`), null);
 });
 
+test('a save that does not wait for the one before', async (t) => {
+  const { client } = await startServer(t);
+  const store = sojournStore(session, client);
+  const sid = 'a session of the application 1';
+  await store.set(sid, { cookie: {}, busy: false });
+  const one = await store.get(sid);
+  const saves = [true, false].map((busy) => store.set(sid, Object.assign(one, { busy })));
+  await Promise.all(saves);
+  assert.equal((await store.get(sid)).busy, false);
+});
+
 test('sessions of the store before', async (t) => {
   const { client } = await startServer(t);
   const before = new session.MemoryStore();
