@@ -26,7 +26,7 @@ export function fromExpressSession({ store, secret, name = 'connect.sid', path =
           if (user !== undefined && user !== null && user !== '') Object.assign(adopt, { subject: idOf(user) }, await login(session));
           return adopt;
         },
-        end: async () => { try { await end(sid); } catch { /* the server remembers that it was adopted */ } },
+        end: async () => { try { await ask((resolve) => { resolve(end(sid)); }); } catch { /* the server remembers that it was adopted */ } },
       };
     },
   };
@@ -61,14 +61,20 @@ function sign(secret, text) { return createHmac('sha256', secret).update(text).d
 
 function same(a, b) { return a.length === b.length && timingSafeEqual(a, b); }
 
-// load reads a session from a store of express-session. A store that cannot
-// answer is a 503, never an anonymous visitor.
+// load reads a session from a store of express-session.
 export async function load(store, sid) {
+  return ask((resolve, reject) => { // don't check its cookie.expires, which is as old as the last save
+    store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session)));
+  });
+}
+
+// ask waits for a call of the old store. A store that cannot answer is a 503,
+// never an anonymous visitor.
+export async function ask(call) {
   let timer;
   const late = new Promise((_, reject) => { timer = setTimeout(reject, patience, new Error('too late')); });
-  const read = new Promise((resolve, reject) => { store.get(sid, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(error ? undefined : session))); });
   try {
-    return await Promise.race([read, late]); // don't check its cookie.expires, which is as old as the last save
+    return await Promise.race([new Promise(call), late]);
   } catch (error) {
     throw away(error);
   } finally {
@@ -96,8 +102,7 @@ export function backToExpressSession(client, { store, secret, name = 'connect.si
     const { path = '/', httpOnly = true, maxAge: originalMaxAge = null, ...rest } = cookie;
     const old = { cookie: { path, httpOnly, originalMaxAge, expires: originalMaxAge && new Date(Date.now() + originalMaxAge), ...rest } };
     await put(old, session);
-    await new Promise((resolve, reject) => { store.set(sid, old, (error) => (error ? reject(error) : resolve())); })
-      .catch((error) => { throw away(error); });
+    await ask((resolve, reject) => { store.set(sid, old, (error) => (error ? reject(error) : resolve())); });
   }
 
   // find returns the sid for a request's session of the server, and the lines

@@ -1,5 +1,5 @@
 import { address } from './address.js';
-import { idOf, load } from './adopt.js';
+import { ask, idOf, load } from './adopt.js';
 
 // sojournStore returns a store for express-session. Its first argument has the
 // class Store, so that this package has no dependency.
@@ -24,7 +24,7 @@ export function sojournStore({ Store }, client, { subject, old } = {}) {
     return (await client.keyedGet({ key: sid })).session;
   }
 
-  const endOld = (sid) => new Promise((resolve, reject) => { old.destroy(sid, (error) => (error ? reject(error) : resolve())); });
+  const endOld = (sid) => ask((resolve, reject) => { old.destroy(sid, (error) => (error ? reject(error) : resolve())); });
 
   // save stores what a session was when set was called. Each set waits for the one
   // before, because it sends what has changed since then.

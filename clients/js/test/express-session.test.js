@@ -176,6 +176,13 @@ test('sessions of the store before', async (t) => {
   await b.ok('POST', '/logout');
   assert.equal((await tabs[0].ok('GET', '/show')).json().user, undefined);
 
+  // A store that never answers.
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const silent = sojournStore(session, client, { old: { get: (sid, callback) => callback(), destroy: () => setImmediate(() => t.mock.timers.tick(5000)) } });
+  await silent.set('a session that is destroyed', { cookie: {} });
+  await assert.rejects(silent.destroy('a session that is destroyed'), { code: 'unavailable', status: 503 });
+  t.mock.timers.reset();
+
   const broken = { get: (sid, callback) => callback(new Error('down')), destroy: (sid, callback) => callback() };
   const down = await shop(t, client, { store: sojournStore(session, client, { old: broken }) });
   const other = new Browser(first.site);
