@@ -288,14 +288,17 @@ func (s *Store) end(b *binding, prefix string) error {
 	if err != nil {
 		return err
 	}
-	others := false
+	var mine []string // also what another request has saved since the session was read
 	for _, key := range keys {
-		others = others || !strings.HasPrefix(key, prefix)
+		if strings.HasPrefix(key, prefix) {
+			mine = append(mine, key)
+		}
 	}
+	others := len(mine) < len(keys)
 	if _, signedIn := b.base[prefix+s.Subject]; !others || signedIn && s.Subject != "" {
 		return b.session.Logout()
 	}
-	for key := range b.base {
+	for _, key := range mine {
 		if err := b.session.DeleteValue(key); err != nil {
 			return err
 		}

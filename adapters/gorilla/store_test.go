@@ -100,6 +100,43 @@ func TestSignInAndOut(t *testing.T) {
 	})
 }
 
+// An end of one name's session also removes what another request has saved in
+// it meanwhile.
+func TestEndOfOneNameForgetsAllOfIt(t *testing.T) {
+	e := movetest.NewEngine(t, nil)
+	st := gorilla.NewStore(e, "user")
+	read, end := make(chan bool), make(chan bool)
+	v := movetest.NewVisitor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := st.Get(r, r.URL.Query().Get("name"))
+		switch r.URL.Path {
+		case "/set":
+			s.Values[r.URL.Query().Get("key")] = "x"
+		case "/end":
+			read <- true
+			<-end
+			s.Options = &sessions.Options{MaxAge: -1}
+		case "/has":
+			if s.Values["later"] != nil {
+				_, _ = w.Write([]byte("it is still there"))
+			}
+			return
+		}
+		if err := s.Save(r, w); err != nil {
+			w.WriteHeader(sojourn.StatusCode(err))
+		}
+	}))
+	v.Want("POST", "/set?name=other&key=a", "")
+	v.Want("POST", "/set?name=shop&key=first", "")
+	tab := v.Twin()
+	done := make(chan bool)
+	go func() { tab.Want("POST", "/end?name=shop", ""); close(done) }()
+	<-read
+	v.Want("POST", "/set?name=shop&key=later", "")
+	end <- true
+	<-done
+	v.Want("GET", "/has?name=shop", "")
+}
+
 // slow serves requests whose session is read when they begin, and saved when the
 // test lets them.
 func slow(st sessions.Store, read, save chan bool) http.Handler {
