@@ -81,9 +81,9 @@ func (e *brokenError) Unwrap() error { return e.error }
 
 // stream reads one connection until it ends, and prints its events.
 func (c *Client) stream(ctx context.Context, query url.Values, at *place) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	quiet := time.AfterFunc(silence, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	quiet := time.AfterFunc(silence, func() { cancel(context.DeadlineExceeded) })
 	defer quiet.Stop()
 	header := http.Header{"Accept": {"text/event-stream"}}
 	if at.lastID != "" {
@@ -91,6 +91,9 @@ func (c *Client) stream(ctx context.Context, query url.Values, at *place) error 
 	}
 	res, err := c.open(ctx, http.MethodGet, "/v1/events", query, header, nil)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+			err = c.explain(context.DeadlineExceeded)
+		}
 		if p := new(v1.Problem); errors.As(err, &p) && p.Status < 500 {
 			return err
 		}
@@ -118,6 +121,8 @@ func (c *Client) stream(ctx context.Context, query url.Values, at *place) error 
 		return printed
 	case err == nil && query.Get("follow") == "false":
 		return nil
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		err = context.DeadlineExceeded
 	case err == nil:
 		err = io.ErrUnexpectedEOF
 	}

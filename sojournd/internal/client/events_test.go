@@ -237,6 +237,15 @@ func TestEventsGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, _, err := follow(t, Events{Follow: true}, breakOff) // the first time: somebody is waiting
 		check(t, err, "connection reset")
+		silent := func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			w.(*answer).err = r.Context().Err()
+		}
+		_, _, _, err = follow(t, Events{Follow: true}, silent)
+		check(t, err, "doesn't answer in time")
+		dead := func(w http.ResponseWriter, _ *http.Request) { w.(*answer).hang = true }
+		_, _, _, err = follow(t, Events{}, dead)
+		check(t, err, "doesn't answer in time")
 		_, _, _, err = follow(t, Events{Follow: true}, refuse(503))
 		check(t, err, "503 some_code")
 		_, out, _, err := follow(t, Events{Follow: true}, send(frameOf(1)), refuse(401))
