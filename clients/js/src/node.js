@@ -13,6 +13,7 @@ export function withSession(client, handler, options) {
       if (res.headersSent) return void res.destroy(error);
       const status = error instanceof Problem ? error.status : 500;
       const body = text(error instanceof Problem ? error : { status });
+      delete res.statusMessage; // a text that writeHead refuses would end the process
       for (const name of res.getHeaderNames()) if (name !== 'vary') res.removeHeader(name);
       res.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store' });
       res.end(body);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { Sojourn } from '../src/index.js';
+import { withSession } from '../src/node.js';
 import { frameworks, http2 } from './frameworks.js';
-import { Browser, counted, startServer } from './harness.js';
+import { Browser, counted, listen, startServer } from './harness.js';
 
 const session = '__Host-shop-session';
 const visitor = '__Host-shop-visitor';
@@ -184,6 +186,14 @@ for (const [name, start] of Object.entries(frameworks)) {
     });
   });
 }
+
+test('a status message that node:http refuses', async (t) => {
+  t.mock.method(console, 'error', () => {});
+  const handler = (req, res) => { res.statusMessage = 'from\na visitor'; res.end(); };
+  const site = await listen(t, createServer(withSession(new Sojourn({ key: 'k' }), handler)));
+  const answer = await fetch(site);
+  assert.deepEqual([answer.status, answer.statusText], [500, 'Internal Server Error']);
+});
 
 test('HTTP/2', async (t) => {
   const server = await startServer(t);
