@@ -5,7 +5,9 @@ export interface StoreOptions {
   /**
    * Returns the user who is logged in, from the application's own value in the
    * session: (session) => session.passport?.user. With it, the server can list, limit
-   * and end the user's sessions. Default: all sessions are visitors'.
+   * and end the user's sessions. To log out, call regenerate or destroy: a session
+   * from which only the user's value was removed stays in the lists of that user.
+   * Default: all sessions are visitors'.
    */
   subject?: (session: session.SessionData & Record<string, any>) => string | number | undefined;
   /** The store that the application used before: sessions move from it when they are next used. Default none. */
