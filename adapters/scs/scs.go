@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -325,7 +326,8 @@ func (s *SessionManager) RememberMe(ctx context.Context, val bool) {
 }
 
 // MergeSession adds the values of another session to this one, and ends the other
-// one. token is the engine's token of the other one.
+// one. If they have the key Subject, that user is logged in. token is the engine's
+// token of the other one.
 func (s *SessionManager) MergeSession(ctx context.Context, token string) error {
 	other := s.Engine().Begin(ctx, sojourn.Request{Token: token})
 	defer other.Finish()
@@ -335,6 +337,11 @@ func (s *SessionManager) MergeSession(ctx context.Context, token string) error {
 	keys, err := other.Keys()
 	if err != nil {
 		return err
+	}
+	if user := other.Subject(); user != "" && slices.Contains(keys, s.Subject) {
+		if err := s.session(ctx).Login(user); err != nil { // first, since it may drop values
+			return err
+		}
 	}
 	for _, key := range keys {
 		raw, _, err := other.Value(key)

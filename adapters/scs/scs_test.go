@@ -248,6 +248,30 @@ func TestIterateAndMerge(t *testing.T) {
 	}
 }
 
+// A merged session's user is signed in, so the engine can list and end the session.
+func TestMergeSessionOfAUser(t *testing.T) {
+	sm := newManager(t)
+	ctx := context.Background()
+	other := sm.Engine().Begin(ctx, sojourn.Request{})
+	if err := errors.Join(other.Login("ada"), other.SetValue("user", []byte(`"ada"`)), other.SetValue("cart", []byte("1")), other.Commit(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	v := movetest.NewVisitor(t, nil)
+	in(sm, v, func(ctx context.Context) {
+		if err := sm.MergeSession(ctx, other.Token()); err != nil {
+			t.Error(err)
+		}
+	})
+	in(sm, v, func(ctx context.Context) {
+		if user, cart := sm.GetString(ctx, "user"), sm.GetInt(ctx, "cart"); user != "ada" || cart != 1 {
+			t.Errorf("user %q, cart %d", user, cart)
+		}
+	})
+	if list, _, err := sm.Engine().List(ctx, "ada", "", 10); err != nil || len(list) != 1 {
+		t.Errorf("ada has %d sessions, %v", len(list), err)
+	}
+}
+
 func TestRememberMe(t *testing.T) {
 	for _, c := range []struct{ persist, remember, maxAge bool }{{true, false, true}, {false, false, false}, {false, true, true}} {
 		for _, first := range []bool{false, true} {
