@@ -329,9 +329,9 @@ func (e *Engine) endOld(ctx context.Context, cookies map[string]string, id ID) {
 	if e.opt.Adopt.End == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	if err := e.opt.Adopt.End(ctx, cookies); err != nil {
+	detached := newDetached(ctx)
+	defer detached.release()
+	if err := e.opt.Adopt.End(detached, cookies); err != nil {
 		e.emit(Event{Kind: EventWriteFailed, Session: id, Detail: "end an adopted session in the old store: " + err.Error()})
 	}
 }
