@@ -248,44 +248,46 @@ func (e *Engine) recheckAll() {
 // follow reads the store's change feed, and polls as long as there is none, until
 // the engine stops. It returns at once: a feed may take long to begin.
 func (e *Engine) follow() {
-	ctx := e.ctx
 	feed := func(context.Context) (<-chan store.Change, error) { return nil, errors.ErrUnsupported }
 	if w, ok := e.store.(store.Watcher); ok {
 		feed = w.Watch
 	}
 	e.stopped.Go(func() {
-		for {
-			begun := make(chan (<-chan store.Change), 1)
-			e.stopped.Go(func() {
-				changes, err := feed(ctx)
-				if err != nil {
-					changes = nil
-				}
-				begun <- changes
-			})
-			var changes <-chan store.Change // nil: the feed can't begin
-			for waits := true; waits; {
-				select {
-				case changes = <-begun:
-					waits = false
-				case <-time.After(pollEvery):
-					e.recheckAll()
-				case <-ctx.Done():
-					return
-				}
-			}
-			if changes != nil {
+		for e.ctx.Err() == nil {
+			if changes := e.beginFeed(feed); changes != nil {
 				e.recheckAll() // what ended before the feed began
 				for c := range changes {
 					e.changed(c)
 				}
 			}
-			if pause(ctx, pollEvery) != nil {
-				return
+			if pause(e.ctx, pollEvery) == nil {
+				e.recheckAll()
 			}
-			e.recheckAll()
 		}
 	})
+}
+
+// beginFeed returns the changes of a feed, or nil if it can't begin. It polls until it
+// knows.
+func (e *Engine) beginFeed(feed func(context.Context) (<-chan store.Change, error)) <-chan store.Change {
+	begun := make(chan (<-chan store.Change), 1)
+	e.stopped.Go(func() {
+		changes, err := feed(e.ctx)
+		if err != nil {
+			changes = nil
+		}
+		begun <- changes
+	})
+	for {
+		select {
+		case changes := <-begun:
+			return changes
+		case <-time.After(pollEvery):
+			e.recheckAll()
+		case <-e.ctx.Done():
+			return nil
+		}
+	}
 }
 
 func (e *Engine) changed(c store.Change) {
