@@ -285,10 +285,10 @@ FROM (
 	) new LEFT JOIN sojourn.apps ON num = app ORDER BY seq LIMIT $3
 ) c`
 
-// settings are those of the feed's connection: enable_seqscan as suit says, and
+// feedSettings are those of the feed's connection: enable_seqscan as suit says, and
 // one plan for all polls, because a plan for each takes three times as long as
 // the poll.
-const settings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
+const feedSettings = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"
 
 // openPoller connects, and takes the snapshot from which on the feed reports
 // changes.
@@ -313,7 +313,7 @@ func (s *Store) openPoller(ctx context.Context) (_ *poller, err error) {
 	}
 	if p.mode = config.DefaultQueryExecMode; found.pooled {
 		p.mode = pgx.QueryExecModeCacheDescribe
-	} else if _, err := p.conn.Exec(ctx, settings); err != nil {
+	} else if _, err := p.conn.Exec(ctx, feedSettings); err != nil {
 		return nil, err
 	}
 	if _, err := p.conn.Exec(ctx, s.sql.listen); err != nil {

@@ -87,6 +87,21 @@ func createOne(t testing.TB, s *Store) *store.Record {
 	return rec
 }
 
+// beginTx begins a transaction on a connection of its own.
+func beginTx(t testing.TB) pgx.Tx {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), shared(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 // TestI10LateCommits: a transaction begins early and commits late, after later
 // transactions were reported.
 func TestI10LateCommits(t *testing.T) {
@@ -97,15 +112,7 @@ func TestI10LateCommits(t *testing.T) {
 	w.until(store.Changed)
 	var txs []pgx.Tx
 	for _, rec := range []*store.Record{first, second} { // this numbers their changes and their transactions
-		conn, err := pgx.Connect(t.Context(), shared(t).URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(context.Background())
-		tx, err := conn.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		tx := beginTx(t)
 		if _, err := tx.Exec(t.Context(), s.sql.end, "shop", uuid(rec.ID), "logout", int64(1)); err != nil {
 			t.Fatal(err)
 		}
@@ -230,11 +237,8 @@ func TestI10SlowPoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.conn.Close(context.Background())
-	// With a generic plan only the execution locks the index.
-	for _, text := range []string{"SET plan_cache_mode = force_generic_plan", "SET application_name = 'slow poll'"} {
-		if _, err := p.conn.Exec(t.Context(), text); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := p.conn.Exec(t.Context(), "SET application_name = 'slow poll'"); err != nil {
+		t.Fatal(err)
 	}
 	changes := 0
 	poll := func() error {
@@ -244,15 +248,8 @@ func TestI10SlowPoll(t *testing.T) {
 	if err := poll(); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	tx, err := conn.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := beginTx(t)
+	// The poll's plan is made, so only its execution locks the index.
 	if _, err := tx.Exec(t.Context(), in(s.opt.Schema, "ALTER INDEX sojourn.apps_pkey SET TABLESPACE pg_default")); err != nil {
 		t.Fatal(err)
 	}
