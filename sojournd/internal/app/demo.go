@@ -306,10 +306,7 @@ func serve(ctx context.Context, log *slog.Logger, ended func(), services ...serv
 	}
 	serving.Wait()
 	for i, server := range servers {
-		fresh[i].wait(time.Second)
-		if late := server.Shutdown(ctx); late != nil {
-			err = errors.Join(err, fmt.Errorf("requests were aborted after %v: %w", shutdownTimeout, late), server.Close())
-		}
+		err = errors.Join(err, fresh[i].shutdown(ctx, server, time.Second, shutdownTimeout))
 	}
 	return err
 }

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -38,6 +41,18 @@ func (f *freshConns) note(conn net.Conn, state http.ConnState) {
 		delete(f.conns, conn)
 	}
 	f.count.Store(int64(len(f.conns)))
+}
+
+// shutdown waits until a server that accepts no more has answered its requests.
+// Connections without a request are closed after the time for unused ones. ctx ends
+// after patience: then the other requests are aborted, and it returns an error.
+func (f *freshConns) shutdown(ctx context.Context, server *http.Server, unused, patience time.Duration) error {
+	server.SetKeepAlivesEnabled(false)
+	f.wait(unused)
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were aborted after %v: %w", patience, err), server.Close())
+	}
+	return nil
 }
 
 // wait waits until there are no such connections. Call it when the server accepts

@@ -202,11 +202,8 @@ func loadCertificate(t config.TLS) (*tls.Certificate, error) {
 func (f *front) shutdown(ctx context.Context, patience time.Duration) error {
 	f.closeListeners()
 	f.serving.Wait()
-	f.server.SetKeepAlivesEnabled(false)
-	f.fresh.wait(min(patience/2, 5*time.Second))
-	err := f.server.Shutdown(ctx)
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s: requests were aborted after %v: %w", f.name, patience, err), f.server.Close())
+	if err := f.fresh.shutdown(ctx, f.server, min(patience/2, 5*time.Second), patience); err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
 	}
 	return nil
 }
