@@ -70,15 +70,6 @@ func startServe(t *testing.T, text string, args ...string) *serving {
 	return s
 }
 
-// A connection without a request does not make the server's end an error.
-func TestServeEndsUnusedConnections(t *testing.T) {
-	t.Parallel()
-	s := startServe(t, "limits: {shutdown_timeout: 4s}\n")
-	connectOnly(t, s.api)
-	connectOnly(t, s.internal)
-	s.stop()
-}
-
 func newKey(t *testing.T) (key, hash string) {
 	t.Helper()
 	code, stdout, stderr := call(t, "keys", "new", "--json")
@@ -587,6 +578,15 @@ func TestGracefulShutdown(t *testing.T) {
 	if err := s.wait(); err != nil {
 		t.Errorf("after SIGTERM: %v\n%s", err, s.stderr)
 	}
+}
+
+// A connection without a request does not make the server's end an error.
+func TestServeEndsUnusedConnections(t *testing.T) {
+	t.Parallel()
+	s := startServe(t, "limits: {shutdown_timeout: 4s}\n")
+	connectOnly(t, s.api)
+	connectOnly(t, s.internal)
+	s.stop()
 }
 
 // Slow clients are disconnected. Other clients do not notice.
